@@ -1,0 +1,91 @@
+"""How a run is done: frozen, written into its record, with the paper's values as defaults."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .errors import UserError
+from .partial import PartialKind
+from .sampling import TimeSampling
+
+STEP_TO_RADIUS = 2 / 70  # Sec. 4: step length 2 within a ball of 70
+
+
+@dataclass(frozen=True)
+class RecoveryConfig:
+    """The optimisation (Alg. 1)."""
+
+    steps: int = 1000  # Monte Carlo steps N
+    draws: int = 1  # samples of (t, eps) averaged in each step
+    step_size: float | None = None  # l2, in latent units; None: radius * 2 / 70
+    radius: float | None = None  # l2; None: the distance from the start to the picture, 70 on SD 1.4
+    t_min: int = 1  # first row of the schedule that is drawn
+    t_max: int | None = 999  # last row, inclusive; None or beyond the table: its last row
+    t_sampling: TimeSampling = "uniform"
+    noise: Literal["shared", "independent"] = "shared"  # of the two terms of Eq. 7
+    weight_gradients: bool = False  # True only to cost what the public code costs
+    min_gradient_ratio: float = 1e-5  # below: the two models are one, and nothing moves
+    rows_per_call: int = 16  # largest batch given to a network; no influence on the result
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "draws", "rows_per_call"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} = {getattr(self, name)} was given; accepted: a whole number from 1")
+        for name in ("step_size", "radius"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"{name} = {value} was given; accepted: a number above 0, or nothing for automatic")
+        if self.t_min < 0 or (self.t_max is not None and self.t_max < self.t_min):
+            raise UserError(
+                f"t_min = {self.t_min}, t_max = {self.t_max} was given; accepted: 0 <= t_min <= t_max"
+            )
+
+    def evaluations(self) -> int:
+        """Network evaluations (forward and input gradient) for one picture: both models, every draw."""
+        return 2 * self.steps * self.draws
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a result depends on beside the picture and the two models."""
+
+    preset: str = "paper"
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
+    partial: PartialKind = "block4"
+    encoding: Literal["mode", "sample"] = "mode"  # of the autoencoder's posterior; "sample" draws unseeded
+    loss_draws: int = 20  # stratified samples for `loss_contrast`
+    score: Literal["own", "group_max"] = "own"  # "group_max": best match among all recoveries of a group
+    threshold: Literal["held_out", "in_sample"] = "held_out"  # where an evaluation fits its threshold
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.loss_draws < 1:
+            raise UserError(f"loss_draws = {self.loss_draws} was given; accepted: a whole number from 1")
+
+
+PRESETS: dict[str, RunConfig] = {
+    "paper": RunConfig(),
+    # the five deviations of the paper's public code from its text; for comparison only
+    "reference": RunConfig(
+        preset="reference",
+        recovery=RecoveryConfig(noise="independent", weight_gradients=True),
+        encoding="sample",
+        score="group_max",
+        threshold="in_sample",
+    ),
+    # fewer, better-used samples: the middle of the schedule, stratified, averaged, larger steps
+    "fast": RunConfig(
+        preset="fast",
+        recovery=RecoveryConfig(steps=40, draws=4, t_min=250, t_max=750, t_sampling="stratified"),
+    ),
+}
+
+
+def find_preset(name: str) -> RunConfig:
+    """The run configuration of that name.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if name not in PRESETS:
+        raise UserError(f"preset {name!r} is not known; accepted: {', '.join(PRESETS)}")
+    return PRESETS[name]

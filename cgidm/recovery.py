@@ -1,0 +1,127 @@
+"""Contrasting gradient inversion: recover what was removed (Alg. 1)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .config import STEP_TO_RADIUS, RecoveryConfig
+from .models import EpsModel, ModelPair
+from .objective import denoising_loss
+from .partial import Partial
+from .sampling import sample_noise, sample_times
+
+
+@dataclass(frozen=True, eq=False)
+class RecoveryStep:
+    """Where the recovery stands after one step."""
+
+    index: int  # from 0
+    z: Float[Tensor, "b c h w"]  # the recovered latent so far; kept cells are the true ones
+    contrast: Float[Tensor, " b"]  # Eq. 7 per latent entry, before this step, mean over its draws
+    gradient_norm: Float[Tensor, " b"]  # l2 of the contrast's gradient, before it was scaled to a step
+    gradient_ratio: Float[Tensor, " b"]  # the same over the norms of its two terms: 0 = one model, 1 = unrelated
+    evaluations: int  # network evaluations spent on each picture so far
+
+
+def recover(
+    pair: ModelPair,
+    z: Float[Tensor, "b c h w"],
+    partial: Partial,
+    config: RecoveryConfig,
+    *,
+    generators: Sequence[torch.Generator],
+) -> Iterator[RecoveryStep]:
+    """Ascend the contrast from `partial.start` by L2 projected gradient steps (Eq. 8, 9), yielding after each.
+
+    Only removed cells move; the true kept cells of `z` are in place at every forward pass and in every result.
+    There is one generator per picture, so a picture's randomness does not depend on its batch. Works under
+    `torch.no_grad()`, not under `torch.inference_mode()`.
+
+    The two terms are back-propagated one after the other, so that only one graph is alive at a time. Where the
+    gradient of the contrast is below `min_gradient_ratio` of its terms, nothing moves: unit-length steps would turn
+    rounding noise into a walk to the edge of the ball.
+    """
+    assert len(generators) == len(z), "one generator per picture"
+    last_row = len(pair.schedule) - 1
+    t_max = last_row if config.t_max is None else min(config.t_max, last_row)
+    removed = 1 - partial.mask
+    radius = recovery_radius(z, partial, config)
+    step_size = radius * STEP_TO_RADIUS if config.step_size is None else torch.full_like(radius, config.step_size)
+    delta = torch.zeros_like(z)
+
+    for index in range(config.steps):
+        t = sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling).to(z.device)
+        eps = sample_noise(generators, config.draws, z)
+        eps_finetuned = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
+
+        z_now = partial.start + removed * delta
+        loss_base, grad_base = _loss_and_gradient(pair.base, pair, z_now, removed, t, eps, config.rows_per_call)
+        loss_tuned, grad_tuned = _loss_and_gradient(
+            pair.finetuned, pair, z_now, removed, t, eps_finetuned, config.rows_per_call
+        )
+        gradient = grad_base - grad_tuned
+        norm = l2_norms(gradient)
+        ratio = norm / (l2_norms(grad_base) + l2_norms(grad_tuned)).clamp(min=1e-30)
+        gradient = torch.where(ratio < config.min_gradient_ratio, torch.zeros_like(gradient), gradient)
+
+        delta = clip_l2(delta + step_size * unit_l2(gradient), radius)
+        yield RecoveryStep(
+            index,
+            partial.start + removed * delta,
+            (loss_base - loss_tuned) / z[0].numel(),
+            norm.flatten(),
+            ratio.flatten(),
+            2 * config.draws * (index + 1),
+        )
+
+
+def recovery_radius(
+    z: Float[Tensor, "b c h w"], partial: Partial, config: RecoveryConfig
+) -> Float[Tensor, "b 1 1 1"]:
+    """How far each picture may move: the given radius, else its own distance from start to truth (Sec. 4)."""
+    if config.radius is None:
+        return l2_norms(z - partial.start)
+    return torch.full_like(l2_norms(z), config.radius)
+
+
+def _loss_and_gradient(
+    model: EpsModel,
+    pair: ModelPair,
+    z: Float[Tensor, "b c h w"],
+    removed: Float[Tensor, "1 1 h w"],
+    t: Int[Tensor, "b n"],
+    eps: Float[Tensor, "b n c h w"],
+    rows_per_call: int,
+) -> tuple[Float[Tensor, " b"], Float[Tensor, "b c h w"]]:
+    """One model's denoising loss, mean over the draws, and its gradient with respect to the removed cells."""
+    pictures, draws = t.shape
+    rows = z.repeat_interleave(draws, dim=0)
+    losses, gradients = [], []
+    for part in torch.arange(pictures * draws, device=z.device).split(rows_per_call):
+        with torch.enable_grad():
+            z_rows = rows[part].detach().requires_grad_()
+            loss = denoising_loss(model, pair.schedule, z_rows, t.flatten()[part], eps.flatten(0, 1)[part])
+            (gradient,) = torch.autograd.grad(loss.sum(), z_rows)
+        losses.append(loss.detach())
+        gradients.append(gradient)
+    loss = torch.cat(losses).unflatten(0, (pictures, draws)).mean(1)
+    gradient = torch.cat(gradients).unflatten(0, (pictures, draws)).mean(1)
+    return loss, removed * gradient
+
+
+def unit_l2(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Each sample scaled to unit L2 norm; an all-zero sample stays zero."""
+    return x / l2_norms(x).clamp(min=1e-30)
+
+
+def clip_l2(x: Float[Tensor, "b c h w"], radius: Float[Tensor, "b 1 1 1"]) -> Float[Tensor, "b c h w"]:
+    """Each sample projected onto the L2 ball of its radius."""
+    return x * (radius / l2_norms(x).clamp(min=1e-30)).clamp(max=1)
+
+
+def l2_norms(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 1 1"]:
+    """L2 norm of each sample."""
+    return torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)

@@ -1,0 +1,1 @@
+"""The offline benchmark and the recipes of everything that ships in `assets/`."""

@@ -1,0 +1,59 @@
+"""The embedded model's tokenizer and text encoder: CLIP's classes, made small."""
+
+import json
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+VOCABULARY = 1536
+WIDTH = 128
+LENGTH = 24  # tokens of a prompt, with start and end
+SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
+
+
+def train_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
+    """CLIP's byte-pair tokenizer with a vocabulary learnt from `captions`."""
+    like = CLIPTokenizer()  # for its normalizer and pre-tokenizer
+    tokenizer = Tokenizer(BPE(unk_token=SPECIAL[1], continuing_subword_prefix="", end_of_word_suffix="</w>"))
+    tokenizer.normalizer = like.backend_tokenizer.normalizer
+    tokenizer.pre_tokenizer = like.backend_tokenizer.pre_tokenizer
+    alphabet = sorted({c for caption in captions for c in caption.lower() if c.isascii() and c.isalnum()})
+    trainer = BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL,
+        initial_alphabet=alphabet,
+        limit_alphabet=100,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sorted(set(captions)), trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(m) for m in model["merges"]]
+    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=LENGTH)
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """A two-layer CLIP text encoder with random weights."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def token_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
+    """Padded token ids, `n LENGTH`."""
+    out = tokenizer(list(captions), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
+    return out.input_ids
