@@ -17,9 +17,7 @@ Prediction = Literal["eps", "v", "flow"]
 class EpsModel(Protocol):
     """A noise predictor whose weights are frozen and whose conditioning is already bound."""
 
-    def predict_eps(
-        self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]: ...
+    def predict_eps(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b c h w"]: ...
 
 
 @runtime_checkable

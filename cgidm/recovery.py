@@ -12,6 +12,7 @@ from .models import EpsModel, ModelPair
 from .objective import denoising_loss
 from .partial import Partial
 from .sampling import sample_noise, sample_times
+from .schedule import Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +53,22 @@ def recover(
     step_size = radius * STEP_TO_RADIUS if config.step_size is None else torch.full_like(radius, config.step_size)
     delta = torch.zeros_like(z)
 
+    weights = [w for network in pair.networks for w in network.parameters()] if config.weight_gradients else []
+    for weight in weights:
+        weight.requires_grad_()
+
     for index in range(config.steps):
         t = sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling).to(z.device)
         eps = sample_noise(generators, config.draws, z)
         eps_finetuned = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
 
         z_now = partial.start + removed * delta
-        loss_base, grad_base = _loss_and_gradient(pair.base, pair, z_now, removed, t, eps, config.rows_per_call)
+        args = (pair.schedule, z_now, t)
+        loss_base, grad_base = _loss_and_gradient(pair.base, *args, eps, weights, config.rows_per_call)
         loss_tuned, grad_tuned = _loss_and_gradient(
-            pair.finetuned, pair, z_now, removed, t, eps_finetuned, config.rows_per_call
+            pair.finetuned, *args, eps_finetuned, weights, config.rows_per_call
         )
+        grad_base, grad_tuned = removed * grad_base, removed * grad_tuned
         gradient = grad_base - grad_tuned
         norm = l2_norms(gradient)
         ratio = norm / (l2_norms(grad_base) + l2_norms(grad_tuned)).clamp(min=1e-30)
@@ -89,27 +96,30 @@ def recovery_radius(
 
 def _loss_and_gradient(
     model: EpsModel,
-    pair: ModelPair,
+    schedule: Schedule,
     z: Float[Tensor, "b c h w"],
-    removed: Float[Tensor, "1 1 h w"],
     t: Int[Tensor, "b n"],
     eps: Float[Tensor, "b n c h w"],
+    weights: Sequence[Tensor],
     rows_per_call: int,
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, "b c h w"]]:
-    """One model's denoising loss, mean over the draws, and its gradient with respect to the removed cells."""
+    """One model's denoising loss and its gradient with respect to `z`, each the mean over the draws.
+
+    The gradients of `weights` are computed and thrown away, as the paper's public code does.
+    """
     pictures, draws = t.shape
     rows = z.repeat_interleave(draws, dim=0)
     losses, gradients = [], []
     for part in torch.arange(pictures * draws, device=z.device).split(rows_per_call):
         with torch.enable_grad():
             z_rows = rows[part].detach().requires_grad_()
-            loss = denoising_loss(model, pair.schedule, z_rows, t.flatten()[part], eps.flatten(0, 1)[part])
-            (gradient,) = torch.autograd.grad(loss.sum(), z_rows)
+            loss = denoising_loss(model, schedule, z_rows, t.flatten()[part], eps.flatten(0, 1)[part])
+            gradient, *_ = torch.autograd.grad(loss.sum(), [z_rows, *weights], allow_unused=True)
         losses.append(loss.detach())
         gradients.append(gradient)
     loss = torch.cat(losses).unflatten(0, (pictures, draws)).mean(1)
     gradient = torch.cat(gradients).unflatten(0, (pictures, draws)).mean(1)
-    return loss, removed * gradient
+    return loss, gradient
 
 
 def unit_l2(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

@@ -24,9 +24,7 @@ class Training:
 
     def __init__(self, folder: Path, model: nn.Module, *, steps: int, learning_rate: float, seed: int = 0):
         self.folder, self.model, self.steps, self.peak = folder, model, steps, learning_rate
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
-        )
+        self.optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
         self.ema = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True, power=0.8)
         self.generator = torch.Generator().manual_seed(seed)
         self.step, self.seconds = 0, 0.0

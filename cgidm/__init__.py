@@ -1,0 +1,20 @@
+"""CGI-DM: was this picture used to train that LoRA or DreamBooth checkpoint?"""
+
+from .config import PRESETS as PRESETS
+from .config import RecoveryConfig as RecoveryConfig
+from .config import RunConfig as RunConfig
+from .errors import UserError as UserError
+from .models import Codec as Codec
+from .models import EpsModel as EpsModel
+from .models import IdentityCodec as IdentityCodec
+from .models import ModelPair as ModelPair
+from .models import NetworkEpsModel as NetworkEpsModel
+from .objective import contrast as contrast
+from .partial import Partial as Partial
+from .partial import block_mask as block_mask
+from .partial import make_partial as make_partial
+from .recovery import RecoveryStep as RecoveryStep
+from .recovery import recover as recover
+from .schedule import Schedule as Schedule
+
+__version__ = "0.1.0"

@@ -1,0 +1,75 @@
+"""From scores to words: an error rate first, an outcome second."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import permutation_test
+
+from .errors import UserError
+
+Outcome = Literal["consistent with training on this image", "no evidence", "cannot tell"]
+LEVEL = 0.05  # false-positive rate that a verdict is held to
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of one picture."""
+
+    outcome: Outcome
+    p_value: float | None  # None: no controls, or the run cannot be judged
+    reason: str  # one sentence
+    controls: int  # negatives behind the p-value
+
+
+def conformal_p_value(score: float, controls: Sequence[float]) -> float:
+    """p = (1 + #{control >= score}) / (n + 1): valid whatever the scores' distribution (Vovk et al. 2005).
+
+    Valid under exchangeability: were the picture not used, it would be one more control. Never below 1 / (n + 1).
+
+    Raises:
+        UserError: without controls.
+    """
+    if not controls:
+        raise UserError("no control pictures were given; accepted: at least 1 picture known not to be in the set")
+    return (1 + sum(c >= score for c in controls)) / (len(controls) + 1)
+
+
+def judge(
+    score: float | None, controls: Sequence[float], blocking: Sequence[str], level: float = LEVEL
+) -> Verdict:
+    """One picture's verdict. `blocking` are the explanations of raised flags that forbid a judgement."""
+    n = len(controls)
+    if blocking:
+        return Verdict("cannot tell", None, blocking[0], n)
+    if score is None or not np.isfinite(score):
+        return Verdict("cannot tell", None, "The score could not be computed.", n)
+    if 1 / (n + 1) > level:
+        need = round(1 / level) - 1
+        reason = f"{n} control pictures cannot show an error rate of {level:.0%}; give at least {need}."
+        return Verdict("cannot tell", None, reason, n)
+    p = conformal_p_value(score, controls)
+    if p <= level:
+        reason = f"Of {n} control pictures, {round(p * (n + 1)) - 1} score as high."
+        return Verdict("consistent with training on this image", p, reason, n)
+    return Verdict("no evidence", p, "Control pictures score as high. This does not mean that it was not used.", n)
+
+
+def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: int = 0) -> float:
+    """Permutation test: is the mean score of a set higher than that of the controls? One-sided.
+
+    Raises:
+        UserError: with fewer than two pictures on either side.
+    """
+    if len(scores) < 2 or len(controls) < 2:
+        raise UserError(
+            f"{len(scores)} pictures, {len(controls)} controls were given; accepted: at least 2 of each"
+        )
+
+    def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+        return x.mean(axis=axis) - y.mean(axis=axis)
+
+    rng = np.random.default_rng(seed)
+    samples = (np.asarray(scores), np.asarray(controls))
+    return float(permutation_test(samples, difference, alternative="greater", n_resamples=9999, rng=rng).pvalue)

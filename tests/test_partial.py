@@ -1,0 +1,41 @@
+"""What is removed, and what must be left."""
+
+import pytest
+import torch
+
+from cgidm import IdentityCodec, UserError, block_mask, make_partial
+from cgidm.partial import gaussian_blur
+
+
+@pytest.mark.parametrize("block", [2, 4, 8])
+def test_block_masks_keep_half_in_a_checkerboard(block):
+    mask = block_mask(64, 64, block)[0, 0]
+    cell = block // 2
+    assert mask.mean() == 0.5
+    for row in range(0, 64, 7):
+        for column in range(0, 64, 5):
+            assert mask[row, column] == ((row // cell + column // cell) % 2 == 0)
+
+
+@pytest.mark.parametrize("kind", ["block2", "block4", "block8", "right_half"])
+def test_kept_cells_are_exact_and_removed_cells_know_nothing(kind):
+    images = torch.rand(2, 3, 16, 16)
+    z = IdentityCodec().encode(images)
+    partial = make_partial(kind, IdentityCodec(), images, z)
+    assert torch.equal(partial.mask * partial.start, partial.mask * z)
+    changed = torch.where(partial.mask == 1, z, -z)
+    other = make_partial(kind, IdentityCodec(), (changed + 1) / 2, changed)
+    assert torch.equal(partial.start, other.start)
+
+
+def test_blur_keeps_no_cell_and_smooths():
+    images = torch.rand(1, 3, 64, 64)
+    partial = make_partial("blur", IdentityCodec(), images, 2 * images - 1)
+    assert partial.mask.sum() == 0 and partial.start.std() < images.std()
+    assert gaussian_blur(torch.full((1, 3, 8, 8), 0.5), 2.0).std() < 1e-6
+
+
+@pytest.mark.parametrize("block", [0, 3, -2])
+def test_impossible_blocks_are_refused(block):
+    with pytest.raises(UserError, match="accepted"):
+        block_mask(8, 8, block)
