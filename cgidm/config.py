@@ -33,9 +33,7 @@ class RecoveryConfig:
         for name in ("step_size", "radius"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise UserError(
-                    f"{name} = {value} was given; accepted: a number above 0, or nothing for automatic"
-                )
+                raise UserError(f"{name} = {value} was given; accepted: a number above 0, or nothing for automatic")
         if self.t_min < 0 or (self.t_max is not None and self.t_max < self.t_min):
             raise UserError(f"t_min = {self.t_min}, t_max = {self.t_max} was given; accepted: 0 <= t_min <= t_max")
 

@@ -45,9 +45,7 @@ def make_partial(
         mask = mask.to(z.device, z.dtype)
         start = codec.encode(codec.decode(mask * z))
     else:
-        raise UserError(
-            f"partial representation {kind!r} is not known; accepted: {', '.join(get_args(PartialKind))}"
-        )
+        raise UserError(f"partial representation {kind!r} is not known; accepted: {', '.join(get_args(PartialKind))}")
     mask = mask.to(z.device, z.dtype)
     return Partial(mask, mask * z + (1 - mask) * start)
 

@@ -65,9 +65,7 @@ def recover(
         z_now = partial.start + removed * delta
         args = (pair.schedule, z_now, t)
         loss_base, grad_base = _loss_and_gradient(pair.base, *args, eps, weights, config.rows_per_call)
-        loss_tuned, grad_tuned = _loss_and_gradient(
-            pair.finetuned, *args, eps_finetuned, weights, config.rows_per_call
-        )
+        loss_tuned, grad_tuned = _loss_and_gradient(pair.finetuned, *args, eps_finetuned, weights, config.rows_per_call)
         grad_base, grad_tuned = removed * grad_base, removed * grad_tuned
         gradient = grad_base - grad_tuned
         norm = l2_norms(gradient)
@@ -85,9 +83,7 @@ def recover(
         )
 
 
-def recovery_radius(
-    z: Float[Tensor, "b c h w"], partial: Partial, config: RecoveryConfig
-) -> Float[Tensor, "b 1 1 1"]:
+def recovery_radius(z: Float[Tensor, "b c h w"], partial: Partial, config: RecoveryConfig) -> Float[Tensor, "b 1 1 1"]:
     """How far each picture may move: the given radius, else its own distance from start to truth (Sec. 4)."""
     if config.radius is None:
         return l2_norms(z - partial.start)

@@ -28,9 +28,7 @@ def removed_cosine(
     return _cosine(z_hat, z, partial)
 
 
-def removed_gain(
-    z_hat: Float[Tensor, "b c h w"], z: Float[Tensor, "b c h w"], partial: Partial
-) -> Float[Tensor, " b"]:
+def removed_gain(z_hat: Float[Tensor, "b c h w"], z: Float[Tensor, "b c h w"], partial: Partial) -> Float[Tensor, " b"]:
     """`removed_cosine` of the recovery minus `removed_cosine` of the start: what the suspect added."""
     return _cosine(z_hat, z, partial) - _cosine(partial.start, z, partial)
 

@@ -36,9 +36,7 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     return (1 + sum(c >= score for c in controls)) / (len(controls) + 1)
 
 
-def judge(
-    score: float | None, controls: Sequence[float], blocking: Sequence[str], level: float = LEVEL
-) -> Verdict:
+def judge(score: float | None, controls: Sequence[float], blocking: Sequence[str], level: float = LEVEL) -> Verdict:
     """One picture's verdict. `blocking` are the explanations of raised flags that forbid a judgement."""
     n = len(controls)
     if blocking:
@@ -63,9 +61,7 @@ def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: 
         UserError: with fewer than two pictures on either side.
     """
     if len(scores) < 2 or len(controls) < 2:
-        raise UserError(
-            f"{len(scores)} pictures, {len(controls)} controls were given; accepted: at least 2 of each"
-        )
+        raise UserError(f"{len(scores)} pictures, {len(controls)} controls were given; accepted: at least 2 of each")
 
     def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
         return x.mean(axis=axis) - y.mean(axis=axis)

@@ -91,8 +91,7 @@ def encode_views(vae: AutoencoderKL, corpus: Corpus, work: Path) -> Tensor:
             views.append(view.flip(-1) if flip else view)
         with torch.no_grad():
             codes = [
-                torch.cat([vae.encode(part).latent_dist.mode().half() for part in view.split(32)])
-                for view in views
+                torch.cat([vae.encode(part).latent_dist.mode().half() for part in view.split(32)]) for view in views
             ]
         torch.save(vae.config.scaling_factor * torch.stack(codes, 1), path)
     return torch.load(path, weights_only=True)

@@ -1,0 +1,107 @@
+"""One function per family: a diffusers pipeline and a prompt -> a network with its conditioning bound.
+
+To add a family: write its function and enter the pipeline's class name in `FAMILIES`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..models import Codec, IdentityCodec, Prediction
+from ..schedule import Schedule
+from .codec import VaeCodec
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """What a family's function returns."""
+
+    network: nn.Module
+    call: Callable[[Tensor, Tensor], Tensor]  # (x_t, timestep) -> raw prediction
+    schedule: Schedule
+    prediction: Prediction
+    codec: Codec
+    side: int  # pixels
+
+
+def bind(pipeline: Any, prompt: str) -> Bound:
+    """Bind `prompt` to the pipeline's network.
+
+    Raises:
+        UserError: for a pipeline class of no known family.
+    """
+    name = type(pipeline).__name__
+    if name not in FAMILIES:
+        raise UserError(f"a {name} was given; accepted: {', '.join(FAMILIES)}")
+    with torch.no_grad():
+        return FAMILIES[name](pipeline, prompt)
+
+
+def _stable_diffusion(pipeline: Any, prompt: str) -> Bound:
+    """SD 1.x (eps) and 2.x (eps or v): the scheduler's configuration says which."""
+    text, _ = pipeline.encode_prompt(prompt, pipeline.device, 1, False)
+    unet = pipeline.unet
+
+    def call(x: Tensor, t: Tensor) -> Tensor:
+        return unet(x, t, encoder_hidden_states=text.expand(len(x), -1, -1)).sample
+
+    return Bound(unet, call, *_ddpm(pipeline), VaeCodec(pipeline.vae), _latent_side(pipeline))
+
+
+def _stable_diffusion_xl(pipeline: Any, prompt: str) -> Bound:
+    """SDXL: two text encoders, and the picture's size and crop as conditions (its own full size, no crop)."""
+    text, _, pooled, _ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False)
+    unet, side = pipeline.unet, _latent_side(pipeline)
+    ids = torch.tensor([[side, side, 0, 0, side, side]], device=text.device, dtype=text.dtype)
+
+    def call(x: Tensor, t: Tensor) -> Tensor:
+        n = len(x)
+        added = {"text_embeds": pooled.expand(n, -1), "time_ids": ids.expand(n, -1)}
+        return unet(x, t, encoder_hidden_states=text.expand(n, -1, -1), added_cond_kwargs=added).sample
+
+    return Bound(unet, call, *_ddpm(pipeline), VaeCodec(pipeline.vae), side)
+
+
+def _pixel_ddpm(pipeline: Any, prompt: str) -> Bound:
+    """DDPM on pixels (Ho et al. 2020; learnt variances of Nichol & Dhariwal 2021 are dropped). Takes no prompt."""
+    unet = pipeline.unet
+    return Bound(unet, lambda x, t: unet(x, t).sample, *_ddpm(pipeline), IdentityCodec(), unet.config.sample_size)
+
+
+def _stable_diffusion_3(pipeline: Any, prompt: str) -> Bound:
+    """SD3: rectified flow on a transformer (Esser et al. 2024)."""
+    text, _, pooled, _ = pipeline.encode_prompt(prompt, prompt, prompt, do_classifier_free_guidance=False)
+    transformer, sigmas = pipeline.transformer, pipeline.scheduler.sigmas
+
+    def call(x: Tensor, t: Tensor) -> Tensor:
+        n = len(x)
+        texts, pools = text.expand(n, -1, -1), pooled.expand(n, -1)
+        return transformer(x, encoder_hidden_states=texts, pooled_projections=pools, timestep=t).sample
+
+    schedule = Schedule.flow(sigmas[sigmas > 0].flip(0), pipeline.scheduler.config.num_train_timesteps)
+    side = transformer.config.sample_size * pipeline.vae_scale_factor
+    return Bound(transformer, call, schedule, "flow", VaeCodec(pipeline.vae), side)
+
+
+FAMILIES: dict[str, Callable[[Any, str], Bound]] = {
+    "StableDiffusionPipeline": _stable_diffusion,
+    "StableDiffusionXLPipeline": _stable_diffusion_xl,
+    "DDPMPipeline": _pixel_ddpm,
+    "StableDiffusion3Pipeline": _stable_diffusion_3,
+}
+
+
+def _ddpm(pipeline: Any) -> tuple[Schedule, Prediction]:
+    scheduler = pipeline.scheduler
+    kind = getattr(scheduler.config, "prediction_type", "epsilon")
+    if kind not in ("epsilon", "v_prediction"):
+        raise UserError(f"prediction type {kind!r} was given; accepted: epsilon, v_prediction")
+    return Schedule.ddpm(scheduler.alphas_cumprod), "eps" if kind == "epsilon" else "v"
+
+
+def _latent_side(pipeline: Any) -> int:
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
