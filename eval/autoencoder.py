@@ -9,10 +9,11 @@ signal present twice, as +c and -c, because silu(c) - silu(-c) = c. The whole ne
 seconds of training it stood at 26 dB.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from diffusers.models.autoencoders.vae import Decoder, Encoder
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
@@ -22,23 +23,26 @@ CROP = 64  # side of a training crop in pixels
 KL_WEIGHT = 5e-4  # costs about 0.2 dB and keeps the decoder smooth around each code
 ANCHOR = 6.0  # the constant channels, in standard deviations of the largest signal of their group
 
+SHAPE: dict[str, Any] = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (16, 32, 64, 128),
+    "layers_per_block": 1,
+    "latent_channels": LATENT_CHANNELS,
+    "norm_num_groups": 2,
+    "mid_block_add_attention": False,
+    "sample_size": 128,
+}
+
 
 def new_autoencoder(pictures: Tensor) -> AutoencoderKL:
     """A factor-8 autoencoder, initialised to the linear transform that suits `pictures` (b 3 h w in [-1, 1])."""
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 128),
-        layers_per_block=1,
-        latent_channels=LATENT_CHANNELS,
-        norm_num_groups=2,
-        mid_block_add_attention=False,
-        sample_size=128,
-    )
+    vae: Any = AutoencoderKL(**SHAPE)
     for block in vae.modules():
         if isinstance(block, ResnetBlock2D):
-            nn.init.zeros_(block.conv2.weight)
-            nn.init.zeros_(block.conv2.bias)
+            last: Any = block.conv2
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
     nn.init.eye_(vae.quant_conv.weight[:, :, 0, 0].data)
     nn.init.zeros_(vae.quant_conv.bias)
     nn.init.eye_(vae.post_quant_conv.weight[:, :, 0, 0].data)
@@ -48,7 +52,7 @@ def new_autoencoder(pictures: Tensor) -> AutoencoderKL:
     return vae
 
 
-def autoencoder_loss(vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator) -> Tensor:
+def autoencoder_loss(vae: Any, pictures: Tensor, generator: torch.Generator) -> Tensor:
     """Squared error of a sampled code's reconstruction plus the weighted divergence to a unit Gaussian."""
     with torch.autocast("cpu", torch.bfloat16):
         posterior = vae.encode(pictures).latent_dist
@@ -59,7 +63,7 @@ def autoencoder_loss(vae: AutoencoderKL, pictures: Tensor, generator: torch.Gene
     return F.mse_loss(reconstruction.float(), pictures) + KL_WEIGHT * divergence
 
 
-def reconstruction_psnr(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+def reconstruction_psnr(vae: Any, pictures: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each picture (b 3 h w in [-1, 1]) after encoding and decoding, `b`."""
     with torch.no_grad():
         decoded = [vae.decode(vae.encode(p).latent_dist.mode()).sample for p in pictures.split(16)]
@@ -68,7 +72,7 @@ def reconstruction_psnr(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _start_encoder(encoder: Encoder, pictures: Tensor) -> None:
+def _start_encoder(encoder: Any, pictures: Tensor) -> None:
     _identity(encoder.conv_in)
     h, rank = encoder.conv_in(pictures), 3
     for block in encoder.down_blocks[:-1]:
@@ -108,7 +112,7 @@ def _start_encoder(encoder: Encoder, pictures: Tensor) -> None:
 
 
 @torch.no_grad()
-def _start_decoder(decoder: Decoder) -> None:
+def _start_decoder(decoder: Any) -> None:
     nn.init.orthogonal_(decoder.conv_in.weight[:, :, 1, 1])
     for module in decoder.modules():
         if isinstance(module, Upsample2D):
@@ -128,7 +132,7 @@ def _start_decoder(decoder: Decoder) -> None:
             decoder.conv_out.weight[colour, row, 1, 1] += sign * scale
 
 
-def _anchor(shortcut: nn.Conv2d, first: int, per_group: int, height: Tensor) -> Tensor:
+def _anchor(shortcut: Any, first: int, per_group: int, height: Tensor) -> Tensor:
     """Make two channels of a group the constants +-height; return the deviation that the group then has."""
     assert per_group >= 8, "two anchors and three signed pairs need eight channels in a group"
     shortcut.weight[first : first + 2] = 0
@@ -137,7 +141,7 @@ def _anchor(shortcut: nn.Conv2d, first: int, per_group: int, height: Tensor) -> 
     return height * (2 / per_group) ** 0.5
 
 
-def _identity(conv: nn.Conv2d) -> None:
+def _identity(conv: Any) -> None:
     """Pass the channels through (centre tap), with a little noise so that the spare ones can learn."""
     nn.init.normal_(conv.weight, std=0.02)
     nn.init.zeros_(conv.bias)

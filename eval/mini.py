@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ def train_autoencoder(corpus: Corpus, work: Path, *, steps: int, batch: int = 16
     torch.manual_seed(0)  # only the initial weights draw from it
     pictures = torch.as_tensor(corpus.pictures[~corpus.held_out])
     held_out = centre(corpus.pictures[corpus.held_out][:96])
-    vae = new_autoencoder(as_images(pictures[:: max(1, len(pictures) // 400)]))
+    vae: Any = new_autoencoder(as_images(pictures[:: max(1, len(pictures) // 400)]))
     training = Training(work / "autoencoder", vae, steps=steps, learning_rate=2e-3)
 
     def loss(generator: torch.Generator) -> Tensor:
@@ -73,7 +74,7 @@ def train_autoencoder(corpus: Corpus, work: Path, *, steps: int, batch: int = 16
     return work / "vae"
 
 
-def encode_views(vae: AutoencoderKL, corpus: Corpus, work: Path) -> Tensor:
+def encode_views(vae: Any, corpus: Corpus, work: Path) -> Tensor:
     """Scaled codes of VIEWS crops of every picture, `n VIEWS c h w` in half precision."""
     path = work / "latents.pt"
     if not path.exists():
@@ -187,16 +188,16 @@ def new_scheduler() -> DDIMScheduler:
     )
 
 
-def save_pipeline(vae: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer, out: Path) -> None:
+def save_pipeline(vae: Any, denoiser: Denoiser, tokenizer: CLIPTokenizer, out: Path) -> None:
     """Write the StableDiffusionPipeline folder, half precision, in shards below 10 MB."""
-    pipeline = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=denoiser.text_encoder,
-        tokenizer=tokenizer,
-        unet=denoiser.unet,
-        scheduler=new_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    parts: dict[str, Any] = {
+        "vae": vae,
+        "text_encoder": denoiser.text_encoder,
+        "tokenizer": tokenizer,
+        "unet": denoiser.unet,
+        "scheduler": new_scheduler(),
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+    pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipeline.to(dtype=torch.float16).save_pretrained(out, max_shard_size="9MB")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
@@ -32,12 +33,13 @@ def train_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
     )
     tokenizer.train_from_iterator(sorted(set(captions)), trainer)
     model = json.loads(tokenizer.to_str())["model"]
-    merges = [tuple(m) for m in model["merges"]]
+    merges: Any = [tuple(m) for m in model["merges"]]
     return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=LENGTH)
 
 
 def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """A two-layer CLIP text encoder with random weights."""
+    ids: dict[str, Any] = {f"{n}_token_id": getattr(tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -46,9 +48,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **ids,
     )
     return CLIPTextModel(config)
 

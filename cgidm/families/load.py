@@ -152,7 +152,7 @@ def _check_shapes(base: Bound, finetuned: Bound, suspect: Path) -> None:
     if different:
         name = min(different)
         raise UserError(
-            f"fine-tuned model {suspect} differs from the base in the shape of {len(different)} tensors (first: {name}: "
+            f"fine-tuned model {suspect} differs from the base in {len(different)} tensor shapes (first: {name}: "
             f"{shapes[1].get(name)}, base {shapes[0].get(name)}); accepted: a model fine-tuned from this base"
         )
 

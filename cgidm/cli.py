@@ -1,0 +1,86 @@
+"""`python -m cgidm authenticate`: pictures and two models in, a table and a folder of evidence out."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .authenticate import Result, authenticate
+from .config import PRESETS, RunConfig, find_preset
+from .errors import UserError
+from .evidence import write_evidence
+from .images import read_picture
+
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 if it answered, 2 if something that was given cannot be used."""
+    options = build_parser().parse_args(arguments)
+    try:
+        result = _authenticate(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print_table(result)
+    print(f"evidence: {options.out}/report.html, result.json ({result.seconds:.1f} s)")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cgidm", description="Was this picture used to train that model?")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
+    run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
+    run.add_argument("--base", required=True, help="folder of the public base model")
+    run.add_argument("--finetuned", required=True, help="folder or LoRA file of the suspect")
+    run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
+    run.add_argument("--preset", default="paper", choices=sorted(PRESETS), help="how the recovery is done")
+    run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
+    run.add_argument("--out", type=Path, default=Path("cgidm-out"), help="folder for the evidence")
+    run.add_argument("--seed", type=int, default=0, help="of every random draw")
+    run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
+    run.add_argument("--radius", type=float, help="L2 radius of the recovery, instead of the automatic one")
+    return parser
+
+
+def print_table(result: Result) -> None:
+    """One line a picture: scores, p-value, outcome."""
+    names = list(result.pictures[0].scores)
+    print("  ".join([f"{'picture':32s}", *[f"{n:>17s}" for n in names], f"{'p':>6s}", "outcome"]))
+    for r in result.pictures:
+        p = "-" if r.verdict.p_value is None else f"{r.verdict.p_value:.3f}"
+        scores = [f"{r.scores[n]:17.4f}" for n in names]
+        print("  ".join([f"{r.picture.name[-32:]:32s}", *scores, f"{p:>6s}", r.verdict.outcome]))
+
+
+def _authenticate(options: argparse.Namespace) -> Result:
+    config = _config(options)
+    for path in options.pictures:
+        read_picture(path, 64)  # a wrong file is named before two models are loaded
+    controls = _control_files(options.controls) if options.controls else []
+
+    from .families import load_pair  # slow to import: only after the cheap checks
+
+    pair = load_pair(options.base, options.finetuned, options.prompt, encoding=config.encoding)
+    pictures = [read_picture(p, pair.side) for p in options.pictures]
+    result = authenticate(pair, pictures, [read_picture(p, pair.side) for p in controls], config)
+    models = {"base": options.base, "finetuned": options.finetuned, "prompt": options.prompt}
+    write_evidence(result, options.out, models)
+    return result
+
+
+def _config(options: argparse.Namespace) -> RunConfig:
+    preset = find_preset(options.preset)
+    given = {k: v for k in ("steps", "radius") if (v := getattr(options, k)) is not None}
+    return dataclasses.replace(preset, seed=options.seed, recovery=dataclasses.replace(preset.recovery, **given))
+
+
+def _control_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"controls {folder} is not a folder; accepted: a folder of picture files")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    if not files:
+        raise UserError(f"controls {folder} holds no picture; accepted: {', '.join(sorted(PICTURE_SUFFIXES))} files")
+    return files
