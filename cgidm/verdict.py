@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import permutation_test
@@ -63,7 +63,7 @@ def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: 
     if len(scores) < 2 or len(controls) < 2:
         raise UserError(f"{len(scores)} pictures, {len(controls)} controls were given; accepted: at least 2 of each")
 
-    def difference(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+    def difference(x: np.ndarray, y: np.ndarray, axis: int) -> Any:
         return x.mean(axis=axis) - y.mean(axis=axis)
 
     rng = np.random.default_rng(seed)

@@ -57,7 +57,7 @@ def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneCo
     prior = _prior_latents(pipe, config) if config.mode == "dreambooth-prior" else None
 
     if config.mode == "lora":
-        targets = list(LORA_TARGETS)
+        targets: list[str] = list(LORA_TARGETS)
         pipe.unet.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=targets))
         trained = [pipe.unet]
     else:
@@ -105,7 +105,7 @@ def _denoising_loss(pipe: Any, codes: Tensor, prompt: str, batch: int, generator
 def _save(pipe: Any, out: Path, config: FinetuneConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if config.mode == "lora":
-        state = {k: v.half() for k, v in get_peft_model_state_dict(pipe.unet).items()}
+        state: dict[str, Any] = {k: v.half() for k, v in get_peft_model_state_dict(pipe.unet).items()}
         StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=state)
         return
     pipe.unet.half().save_pretrained(out / "unet", max_shard_size="9MB")

@@ -123,14 +123,21 @@ def _lora_pair(pipeline: Any, lora: Path, prompt: str) -> tuple[Bound, Bound, tu
     second = bind(pipeline, prompt)
     network: Any = first.network
 
+    def switch(adapter_on: bool) -> None:
+        wanted = [p.requires_grad for p in network.parameters()]
+        network.enable_adapters() if adapter_on else network.disable_adapters()
+        for p, requires_grad in zip(network.parameters(), wanted, strict=True):
+            p.requires_grad_(requires_grad)  # peft makes the adapter trainable whenever it switches it on
+
     def off(x: Tensor, t: Tensor) -> Tensor:
-        network.disable_adapters()
+        switch(False)
         return first.call(x, t)
 
     def on(x: Tensor, t: Tensor) -> Tensor:
-        network.enable_adapters()
+        switch(True)
         return second.call(x, t)
 
+    _frozen(pipeline)
     return replace(first, call=off), replace(second, call=on), (network,)
 
 
