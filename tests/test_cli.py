@@ -1,0 +1,84 @@
+"""The command line: a verdict on tiny models, and every wrong input answered in one line with exit code 2."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from cgidm.cli import build_parser, main
+
+from . import tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    tiny.stable_diffusion().save_pretrained(folder / "base")
+    tuned = tiny.stable_diffusion()
+    tiny.perturbed(tuned.unet)
+    tuned.save_pretrained(folder / "tuned")
+    (folder / "controls").mkdir()
+    for i in range(20):
+        Image.effect_mandelbrot((64, 64), (-2, -1.5, 1 + i / 10, 1.5), 50).save(folder / "controls" / f"{i}.png")
+    Image.effect_noise((96, 64), 80).convert("RGB").save(folder / "a.png")
+    (folder / "not-a-picture.png").write_text("hello")
+    (folder / "empty").mkdir()
+    return folder
+
+
+def arguments(folder, *more, picture="a.png", base="base", tuned="tuned"):
+    given = [str(folder / picture), "--base", str(folder / base), "--finetuned", str(folder / tuned)]
+    return ["authenticate", *given, "--steps", "2", *more]
+
+
+def test_a_run_writes_the_whole_record(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    controls = ["--controls", str(folder / "controls")]
+    assert main(arguments(folder, *controls, "--out", str(out), "--prompt", "", "--preset", "fast")) == 0
+    record = json.loads((out / "result.json").read_text())
+    (picture,) = record["pictures"]
+    assert 1 / 21 <= picture["p_value"] <= 1 and len(record["control_scores"]) == 20
+    assert all(picture["scores"][k] is not None for k in ("removed_cosine", "removed_alignment", "loss_contrast"))
+    assert all(picture["scores"][k] is None and picture["not_computed"][k] for k in ("clip", "dino"))
+    assert len(picture["sha256"]) == 64 and record["models"]["sha256"] and record["config"]["recovery"]["steps"] == 2
+    assert Image.open(out / "picture-00.png").size == (3 * 64, 64)
+    assert picture["outcome"] in capsys.readouterr().out and "data:image/png" in (out / "report.html").read_text()
+
+
+def test_an_innocent_suspect_gives_cannot_tell(folder, tmp_path):
+    run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path), tuned="base")
+    assert main(run) == 0
+    (picture,) = json.loads((tmp_path / "result.json").read_text())["pictures"]
+    assert picture["outcome"] == "cannot tell" and picture["flags"] == ["indistinguishable"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"picture": "not-a-picture.png"}, "not-a-picture.png"),
+        ({"picture": "empty"}, "is a folder"),
+        ({"picture": "missing.png"}, "does not exist"),
+        ({"base": "missing"}, "base model"),
+        ({"tuned": "missing"}, "fine-tuned model"),
+        (["--steps", "0"], "steps = 0"),
+        (["--radius", "-1"], "radius = -1"),
+        (["--controls", "nowhere"], "controls nowhere"),
+    ],
+)
+def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(folder, tmp_path, capsys, wrong, said):
+    out = tmp_path / "out"
+    extra, named = (wrong, {}) if isinstance(wrong, list) else ([], wrong)
+    assert main(arguments(folder, "--out", str(out), *extra, **named)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and said in error and "accepted" in error and not out.exists()
+
+
+def test_an_unknown_preset_exits_with_2(folder):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments(folder, "--preset", "slow"))
+    assert stop.value.code == 2
+
+
+def option_names():
+    (commands,) = [a.choices for a in build_parser()._actions if a.choices]
+    return [o for c in commands.values() for a in c._actions for o in a.option_strings if o.startswith("--")]

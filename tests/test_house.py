@@ -1,0 +1,61 @@
+"""The house stays easy to see: arrows point one way, files stay short, README knows every option."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .test_cli import option_names
+
+ROOT = Path(__file__).parent.parent
+FORBIDDEN = {"app", "eval", "gradio"}  # the library knows neither its page nor its benchmark
+HEAVY = ("diffusers", "transformers", "peft", "gradio")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cgidm").rglob("*.py")), ids=lambda p: p.stem)
+def test_library_arrows(path):
+    names = {name.split(".")[0] for name in imports(path) if not name.startswith(".")}
+    assert not names & FORBIDDEN
+    if path.parent.name != "families":
+        assert not names & {"diffusers", "transformers", "peft"}
+
+
+def test_the_stated_arrows_hold():
+    """ARCHITECTURE.md states `a -> b, c`: module a imports these modules of the library and no other."""
+    stated = {}
+    for line in (ROOT / "ARCHITECTURE.md").read_text().splitlines():
+        if " -> " in line and line.startswith("    "):
+            name, targets = line.strip().split(" -> ")
+            stated[name.strip()] = {t.strip() for t in targets.split(",")}
+    found = {}
+    for path in (ROOT / "cgidm").glob("*.py"):
+        targets = {n[1:].split(".")[0] for n in imports(path) if n.startswith(".")} - {""}
+        if path.stem not in ("__init__", "__main__") and targets - {"errors"}:
+            found[path.stem] = targets - {"errors"}
+    assert stated == found
+
+
+def test_importing_the_library_is_light():
+    code = f"import sys, cgidm, cgidm.authenticate, cgidm.cli; print([m for m in {HEAVY} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_readme_mentions_every_option():
+    readme = (ROOT / "README.md").read_text()
+    assert [o for o in option_names() if o != "--help" and o not in readme] == []
+
+
+def test_no_file_is_long():
+    files = [p for d in ("cgidm", "eval", "tests") for p in (ROOT / d).rglob("*.py")]
+    assert {p.name: n for p in files if (n := len(p.read_text().splitlines())) > 400} == {}
