@@ -1,7 +1,7 @@
 """The public API: pictures and a pair of models in, scores and verdicts out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,7 +57,15 @@ def authenticate(
     """
     config, start = config or RunConfig(), time.monotonic()
     control_scores = score_controls(pair, controls, config)
-    results = run_pictures(pair, pictures, control_scores, config, on_step)
+    run = run_pictures(pair, pictures, control_scores, config)
+    while True:
+        try:
+            step = next(run)
+        except StopIteration as end:
+            results = end.value
+            break
+        if on_step is not None:
+            on_step(step)
     return Result(results, control_scores, config, pair.fingerprints, time.monotonic() - start)
 
 
@@ -75,9 +83,8 @@ def run_pictures(
     pictures: Sequence[Picture],
     control_scores: Sequence[float],
     config: RunConfig,
-    on_step: Callable[[RecoveryStep], None] | None = None,
-) -> tuple[PictureResult, ...]:
-    """Recover, score and judge a batch of pictures."""
+) -> Generator[RecoveryStep, None, tuple[PictureResult, ...]]:
+    """Recover, score and judge a batch of pictures: yields every step, returns the results."""
     images = torch.stack([p.image for p in pictures]).to(pair.device)
     z = pair.codec.encode(images)
     partial = make_partial(config.partial, pair.codec, images, z)
@@ -88,8 +95,7 @@ def run_pictures(
     steps: list[RecoveryStep] = []
     for step in recover(pair, z, partial, config.recovery, generators=generators("recovery")):
         steps.append(step)
-        if on_step is not None:
-            on_step(step)
+        yield step
     z_hat = steps[-1].z
     table = {
         "removed_cosine": removed_cosine(z_hat, z, partial),

@@ -41,7 +41,8 @@ def test_a_run_writes_the_whole_record(folder, tmp_path, capsys):
     assert all(picture["scores"][k] is not None for k in ("removed_cosine", "removed_alignment", "loss_contrast"))
     assert all(picture["scores"][k] is None and picture["not_computed"][k] for k in ("clip", "dino"))
     assert len(picture["sha256"]) == 64 and record["models"]["sha256"] and record["config"]["recovery"]["steps"] == 2
-    assert Image.open(out / "picture-00.png").size == (3 * 64, 64)
+    with Image.open(out / "picture-00.png") as strip:
+        assert strip.size == (3 * 64, 64)
     assert picture["outcome"] in capsys.readouterr().out and "data:image/png" in (out / "report.html").read_text()
 
 

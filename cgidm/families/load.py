@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel
+from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 from ..models import ModelPair, NetworkEpsModel
@@ -39,6 +41,8 @@ def load_pair(
     Raises:
         UserError: if one of them is missing, in another layout, or does not fit the other.
     """
+    diffusers_logging.disable_progress_bar()  # a library prints nothing; both draw on stderr while they load
+    transformers_logging.disable_progress_bar()
     folder, suspect = Path(base), Path(finetuned)
     pipeline = _load_pipeline(folder, "base", dtype).to(device)
     lora = _lora_file(suspect)

@@ -1,0 +1,116 @@
+"""The page: widgets <-> cgidm. Run it with `python app.py`."""
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+
+from cgidm import ModelPair, UserError
+from cgidm.authenticate import PictureResult, run_pictures, score_controls
+from cgidm.config import PRESETS, find_preset
+from cgidm.evidence import CAVEAT
+from cgidm.families import load_pair
+from cgidm.images import read_picture
+
+ASSETS = Path(__file__).parent / "assets"
+BASE = ASSETS / "mini"
+EXAMPLES = sorted(p.parent.name for p in (ASSETS / "examples").glob("*/example.json"))
+PREVIEW_EVERY = 4  # steps
+
+
+@lru_cache(maxsize=4)
+def example_pair(name: str) -> ModelPair:
+    about = json.loads((ASSETS / "examples" / name / "example.json").read_text())
+    return load_pair(str(BASE), str(ASSETS / "examples" / name / "checkpoint"), about["prompt"])
+
+
+@lru_cache(maxsize=8)
+def control_scores(name: str, preset: str) -> tuple[float, ...]:
+    pair = example_pair(name)
+    controls = [read_picture(p, pair.side) for p in sorted((ASSETS / "controls" / name).iterdir())]
+    return score_controls(pair, controls, find_preset(preset))
+
+
+def authenticate(path: str | None, example: str, preset: str) -> Iterator[tuple[Any, Any, Any, str]]:
+    """Judge one picture against an example suspect, yielding (original, partial, recovered, text) as it goes."""
+    if path is None:
+        raise gr.Error("No picture was given; accepted: one picture file.")
+    try:
+        pair, config = example_pair(example), find_preset(preset)
+        picture = read_picture(Path(path), pair.side)
+    except UserError as error:
+        raise gr.Error(str(error).replace(str(Path(path).parent) + "/", "")) from error
+    yield pixels(picture.image), None, None, "Scoring the control pictures …"
+    run = run_pictures(pair, [picture], control_scores(example, preset), config)
+    while True:
+        try:
+            step = next(run)
+        except StopIteration as end:
+            (result,) = end.value
+            break
+        if step.index % PREVIEW_EVERY == 0:
+            text = f"Recovering: step {step.index + 1} of {config.recovery.steps}"
+            yield pixels(picture.image), None, pixels(pair.codec.decode(step.z)[0]), text
+    yield pixels(picture.image), pixels(result.partial), pixels(result.recovered), answer_text(result)
+
+
+def answer_text(result: PictureResult) -> str:
+    """Verdict, scores and notes in Markdown; no text in it comes from outside."""
+    verdict = result.verdict
+    p = "" if verdict.p_value is None else f" (p = {verdict.p_value:.3f}, {verdict.controls} control pictures)"
+    table = "".join(f"| {name} | {value:.4f} |\n" for name, value in result.scores.items())
+    notes = "".join(f"- {note}\n" for note in result.picture.notes)
+    return f"## {verdict.outcome}{p}\n\n{verdict.reason}\n\n| score | value |\n|---|---|\n{table}\n{notes}\n{CAVEAT}"
+
+
+def pixels(image: torch.Tensor) -> np.ndarray:
+    return (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).numpy()
+
+
+def build_page() -> gr.Blocks:
+    with gr.Blocks(title="Was this picture used to train that model?") as page:
+        gr.Markdown(
+            "# Was this picture used to train that model?\n"
+            "Half of the picture is removed. What comes back, comes back only if the fine-tuned model has seen it. "
+            "Choose a shipped suspect, give a picture, run."
+        )
+        with gr.Row():
+            with gr.Column():
+                picture = gr.Image(
+                    label="Picture", sources=["upload", "clipboard"], type="filepath", image_mode=None, format="png"
+                )
+                suspect = gr.Dropdown(EXAMPLES, value=EXAMPLES[0] if EXAMPLES else None, label="Suspect")
+                preset = gr.Radio([p for p in PRESETS if p != "reference"], value="fast", label="Preset")
+                with gr.Row():
+                    run = gr.Button("Run", variant="primary")
+                    stop = gr.Button("Stop")
+            with gr.Column(scale=2):
+                with gr.Row():
+                    shown = [
+                        gr.Image(label=label, format="png", interactive=False)
+                        for label in ("Original", "Partial", "Recovered")
+                    ]
+                answer = gr.Markdown()
+        files = [str(p) for e in EXAMPLES for part in ("member", "holdout") for p in example_files(e, part)[:3]]
+        if files:
+            gr.Examples(
+                [[f] for f in files], [picture], label="Examples: three members, three holdouts of each suspect"
+            )
+        event = run.click(
+            authenticate, [picture, suspect, preset], [*shown, answer], concurrency_id="gpu", api_name="authenticate"
+        )
+        stop.click(None, cancels=[event])
+    return page
+
+
+def example_files(example: str, part: str) -> list[Path]:
+    return sorted((ASSETS / "examples" / example / part).iterdir())
+
+
+if __name__ == "__main__":
+    build_page().queue(max_size=20).launch(max_file_size="100mb", enable_monitoring=False)
