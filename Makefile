@@ -2,7 +2,16 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: test install
+.PHONY: demo test install
+
+EXAMPLE := assets/examples/gerald-g-dreambooth
+
+# The verdict on three members and three holdouts of a shipped example, then the page.
+demo: install
+	$(PYTHON) -m cgidm authenticate $(wordlist 1,3,$(sort $(wildcard $(EXAMPLE)/member/*.jpg))) $(wordlist 1,3,$(sort $(wildcard $(EXAMPLE)/holdout/*.jpg))) \
+		--base assets/mini --finetuned $(EXAMPLE)/checkpoint --prompt 'sks style' --preset fast \
+		--controls assets/controls/gerald-g-dreambooth --out demo-out
+	$(PYTHON) app.py
 
 # Lint, types and tests, from nothing.
 test: install

@@ -113,4 +113,6 @@ def example_files(example: str, part: str) -> list[Path]:
 
 
 if __name__ == "__main__":
-    build_page().queue(max_size=20).launch(max_file_size="100mb", enable_monitoring=False)
+    build_page().queue(max_size=20).launch(
+        max_file_size="100mb", enable_monitoring=False, run_history=False, ssr_mode=False
+    )

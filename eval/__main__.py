@@ -5,6 +5,7 @@ from pathlib import Path
 
 from eval.examples import build_examples
 from eval.mini import train_all
+from eval.shipped import measure_shipped
 
 
 def main() -> None:
@@ -21,6 +22,10 @@ def main() -> None:
     examples.add_argument("--openclipart", type=Path, required=True)
     examples.add_argument("--base", type=Path, default=Path("assets/mini"))
     examples.add_argument("--assets", type=Path, default=Path("assets"))
+    shipped = commands.add_parser("shipped", help="judge the shipped examples; writes shipped.json")
+    shipped.add_argument("--assets", type=Path, default=Path("assets"))
+    shipped.add_argument("--out", type=Path, default=Path("eval/results"))
+    shipped.add_argument("--preset", default="fast")
     options = parser.parse_args()
     if options.command == "mini":
         train_all(
@@ -31,6 +36,8 @@ def main() -> None:
             autoencoder_steps=options.autoencoder_steps,
             unet_steps=options.unet_steps,
         )
+    elif options.command == "shipped":
+        measure_shipped(options.assets, options.out, options.preset)
     else:
         build_examples(options.openclipart, options.base, options.assets)
 

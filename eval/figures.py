@@ -1,0 +1,51 @@
+"""Pictures of the embedded model's training: its loss curves, its reconstructions, its samples."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+PROMPTS = ("a painting by claude monet", "a photo", "a clip art of a tree", "a clip art of a flag", "a painting", "")
+
+
+def plot_losses(logs: dict[str, Path], out: Path) -> None:
+    """One panel a log: the held-out column against optimiser steps."""
+    figure, panels = plt.subplots(1, len(logs), figsize=(5 * len(logs), 3.2), squeeze=False)
+    for panel, (label, path) in zip(panels[0], logs.items(), strict=True):
+        with path.open() as file:
+            rows = list(csv.DictReader(file))
+        panel.plot([int(r["step"]) for r in rows], [float(r["held_out"]) for r in rows], marker=".")
+        panel.set(xlabel="optimiser steps", ylabel=label)
+        panel.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
+
+
+def sample_sheet(model: Path, pictures: np.ndarray, out: Path) -> None:
+    """Rows: held-out pictures, their reconstructions, then two rows of samples, a column for each of PROMPTS.
+
+    `pictures` is `n 128 128 3`, uint8; as many as there are prompts are used.
+    """
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32, use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    shown = pictures[: len(PROMPTS)]
+    images = torch.as_tensor(shown).movedim(-1, 1).float() / 127.5 - 1
+    with torch.no_grad():
+        decoded = pipeline.vae.decode(pipeline.vae.encode(images).latent_dist.mode()).sample
+    rebuilt = ((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1).numpy()
+    rows = [shown, rebuilt]
+    for seed in (0, 1):
+        generators = [torch.Generator().manual_seed(100 * seed + i) for i in range(len(PROMPTS))]
+        made = pipeline(list(PROMPTS), num_inference_steps=50, guidance_scale=3.0, generator=generators)
+        rows.append(np.stack([np.asarray(i) for i in made.images]))
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+    Image.fromarray(sheet).save(out, quality=90)
