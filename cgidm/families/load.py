@@ -41,6 +41,7 @@ def load_pair(
     Raises:
         UserError: if one of them is missing, in another layout, or does not fit the other.
     """
+    diffusers_logging.set_verbosity_error()  # its warnings are answered by our own checks, in our own words
     diffusers_logging.disable_progress_bar()  # a library prints nothing; both draw on stderr while they load
     transformers_logging.disable_progress_bar()
     folder, suspect = Path(base), Path(finetuned)
@@ -75,7 +76,7 @@ def _load_pipeline(folder: Path, role: str, dtype: torch.dtype, **components: An
         raise UserError(f"{role} model {folder} {state}; accepted: a local folder in the diffusers layout")
     try:
         return DiffusionPipeline.from_pretrained(
-            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, **components
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, **components
         )
     except (OSError, ValueError, KeyError) as error:
         first_line = str(error).strip().splitlines()[0]
@@ -88,7 +89,7 @@ def _full_suspect(suspect: Path, base: Any, dtype: torch.dtype) -> Any:
     if not (suspect / "unet").is_dir():
         state = "is none of these" if suspect.exists() else "does not exist"
         raise UserError(f"fine-tuned model {suspect} {state}; accepted: {LAYOUTS}")
-    options = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    options = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     components = dict(base.components)
     try:
         components["unet"] = UNet2DConditionModel.from_pretrained(suspect / "unet", **options)
