@@ -5,6 +5,7 @@ from pathlib import Path
 
 from eval.examples import build_examples
 from eval.mini import train_all
+from eval.reconstruct import measure_reconstruction
 from eval.shipped import measure_shipped
 
 
@@ -26,6 +27,10 @@ def main() -> None:
     shipped.add_argument("--assets", type=Path, default=Path("assets"))
     shipped.add_argument("--out", type=Path, default=Path("eval/results"))
     shipped.add_argument("--preset", default="fast")
+    reconstruct = commands.add_parser("reconstruct", help="PSNR of the shipped autoencoder; writes reconstruction.json")
+    reconstruct.add_argument("folders", type=Path, nargs="+")
+    reconstruct.add_argument("--model", type=Path, default=Path("assets/mini"))
+    reconstruct.add_argument("--out", type=Path, default=Path("eval/results"))
     options = parser.parse_args()
     if options.command == "mini":
         train_all(
@@ -36,6 +41,8 @@ def main() -> None:
             autoencoder_steps=options.autoencoder_steps,
             unet_steps=options.unet_steps,
         )
+    elif options.command == "reconstruct":
+        print(measure_reconstruction(options.model, options.folders, options.out))
     elif options.command == "shipped":
         measure_shipped(options.assets, options.out, options.preset)
     else:
