@@ -190,6 +190,7 @@ def new_scheduler() -> DDIMScheduler:
 
 def save_pipeline(vae: Any, denoiser: Denoiser, tokenizer: CLIPTokenizer, out: Path) -> None:
     """Write the StableDiffusionPipeline folder, half precision, in shards below 10 MB."""
+    vae.register_to_config(_name_or_path="")  # not the builder's paths
     parts: dict[str, Any] = {
         "vae": vae,
         "text_encoder": denoiser.text_encoder,
