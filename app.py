@@ -16,6 +16,7 @@ from cgidm.config import PRESETS, find_preset
 from cgidm.evidence import CAVEAT
 from cgidm.families import load_pair
 from cgidm.images import read_picture
+from cgidm.similarity import Embedders, load_embedders
 
 ASSETS = Path(__file__).parent / "assets"
 BASE = ASSETS / "mini"
@@ -27,6 +28,11 @@ PREVIEW_EVERY = 4  # steps
 def example_pair(name: str) -> ModelPair:
     about = json.loads((ASSETS / "examples" / name / "example.json").read_text())
     return load_pair(str(BASE), str(ASSETS / "examples" / name / "checkpoint"), about["prompt"])
+
+
+@lru_cache(maxsize=1)
+def embedders() -> Embedders:
+    return load_embedders()
 
 
 @lru_cache(maxsize=8)
@@ -46,7 +52,7 @@ def authenticate(path: str | None, example: str, preset: str) -> Iterator[tuple[
     except UserError as error:
         raise gr.Error(str(error).replace(str(Path(path).parent) + "/", "")) from error
     yield pixels(picture.image), None, None, "Scoring the control pictures …"
-    run = run_pictures(pair, [picture], control_scores(example, preset), config)
+    run = run_pictures(pair, [picture], control_scores(example, preset), config, embedders())
     while True:
         try:
             step = next(run)
@@ -64,6 +70,7 @@ def answer_text(result: PictureResult) -> str:
     verdict = result.verdict
     p = "" if verdict.p_value is None else f" (p = {verdict.p_value:.3f}, {verdict.controls} control pictures)"
     table = "".join(f"| {name} | {value:.4f} |\n" for name, value in result.scores.items())
+    table += "".join(f"| {name} | {reason} |\n" for name, reason in embedders().missing.items())
     notes = "".join(f"- {note}\n" for note in result.picture.notes)
     return f"## {verdict.outcome}{p}\n\n{verdict.reason}\n\n| score | value |\n|---|---|\n{table}\n{notes}\n{CAVEAT}"
 

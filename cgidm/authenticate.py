@@ -1,7 +1,7 @@
 """The public API: pictures and a pair of models in, scores and verdicts out."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from .partial import make_partial
 from .recovery import RecoveryStep, recover
 from .sampling import picture_generator
 from .scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
+from .similarity import Embedders, similarity
 from .verdict import Verdict, judge
 
 VERDICT_SCORE = "loss_contrast"
@@ -39,6 +40,7 @@ class Result:
 
     pictures: tuple[PictureResult, ...]
     control_scores: tuple[float, ...]
+    not_computed: Mapping[str, str]  # similarity -> why it is not among the scores
     config: RunConfig
     fingerprints: dict[str, str]
     seconds: float
@@ -49,15 +51,17 @@ def authenticate(
     pictures: Sequence[Picture],
     controls: Sequence[Picture] = (),
     config: RunConfig | None = None,
+    embedders: Embedders | None = None,
     on_step: Callable[[RecoveryStep], None] | None = None,
 ) -> Result:
     """Recover and score every picture, and judge each against `controls`, pictures known not to be in the set.
 
-    Controls are scored without a recovery: the verdict's score does not need one.
+    Controls are scored without a recovery: the verdict's score does not need one. Similarities as networks see them
+    are measured with `embedders` (`similarity.load_embedders`), if given.
     """
-    config, start = config or RunConfig(), time.monotonic()
+    config, embedders, start = config or RunConfig(), embedders or Embedders(), time.monotonic()
     control_scores = score_controls(pair, controls, config)
-    run = run_pictures(pair, pictures, control_scores, config)
+    run = run_pictures(pair, pictures, control_scores, config, embedders)
     while True:
         try:
             step = next(run)
@@ -66,7 +70,8 @@ def authenticate(
             break
         if on_step is not None:
             on_step(step)
-    return Result(results, control_scores, config, pair.fingerprints, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    return Result(results, control_scores, embedders.missing, config, pair.fingerprints, seconds)
 
 
 def score_controls(pair: ModelPair, controls: Sequence[Picture], config: RunConfig) -> tuple[float, ...]:
@@ -83,6 +88,7 @@ def run_pictures(
     pictures: Sequence[Picture],
     control_scores: Sequence[float],
     config: RunConfig,
+    embedders: Embedders,
 ) -> Generator[RecoveryStep, None, tuple[PictureResult, ...]]:
     """Recover, score and judge a batch of pictures: yields every step, returns the results."""
     images = torch.stack([p.image for p in pictures]).to(pair.device)
@@ -104,6 +110,7 @@ def run_pictures(
         "loss_contrast": loss_contrast(pair, z, config.loss_draws, generators(VERDICT_SCORE)),
     }
     starts, recoveries = pair.codec.decode(partial.start), pair.codec.decode(z_hat)
+    table |= {name: similarity(embedder, images, recoveries) for name, embedder in embedders.ready.items()}
     results = []
     for i, picture in enumerate(pictures):
         scores, flags = {name: values[i].item() for name, values in table.items()}, check_run(steps, i)

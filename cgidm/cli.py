@@ -11,6 +11,7 @@ from .config import PRESETS, RunConfig, find_preset
 from .errors import UserError
 from .evidence import write_evidence
 from .images import read_picture
+from .similarity import load_embedders
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
@@ -42,17 +43,20 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, default=0, help="of every random draw")
     run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
     run.add_argument("--radius", type=float, help="L2 radius of the recovery, instead of the automatic one")
+    run.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
     return parser
 
 
 def print_table(result: Result) -> None:
     """One line a picture: scores, p-value, outcome."""
     names = list(result.pictures[0].scores)
-    print("  ".join([f"{'picture':32s}", *[f"{n:>17s}" for n in names], f"{'p':>6s}", "outcome"]))
+    print("  ".join([f"{'picture':32s}", *[f"{n:>18s}" for n in names], f"{'p':>6s}", "outcome"]))
     for r in result.pictures:
         p = "-" if r.verdict.p_value is None else f"{r.verdict.p_value:.3f}"
-        scores = [f"{r.scores[n]:17.4f}" for n in names]
+        scores = [f"{r.scores[n]:18.4f}" for n in names]
         print("  ".join([f"{r.picture.name[-32:]:32s}", *scores, f"{p:>6s}", r.verdict.outcome]))
+    for name, reason in result.not_computed.items():
+        print(f"{name}: {reason}")
 
 
 def _authenticate(options: argparse.Namespace) -> Result:
@@ -64,8 +68,9 @@ def _authenticate(options: argparse.Namespace) -> Result:
     from .families import load_pair  # slow to import: only after the cheap checks
 
     pair = load_pair(options.base, options.finetuned, options.prompt, encoding=config.encoding)
+    embedders = load_embedders(pair.device, download=options.download)
     pictures = [read_picture(p, pair.side) for p in options.pictures]
-    result = authenticate(pair, pictures, [read_picture(p, pair.side) for p in controls], config)
+    result = authenticate(pair, pictures, [read_picture(p, pair.side) for p in controls], config, embedders)
     models = {"base": options.base, "finetuned": options.finetuned, "prompt": options.prompt}
     write_evidence(result, options.out, models)
     return result

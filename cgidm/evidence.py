@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from .authenticate import PictureResult, Result
+from .similarity import SOURCES
 
-PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy", "pillow")
-NOT_COMPUTED = ("clip", "dino", "efficientnet_lite0")
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "open_clip_torch", "timm", "numpy", "pillow")
 CAVEAT = (
     "This is statistical evidence with the stated error rate. “No evidence” does not mean that the picture was never "
     "used. Whatever the outcome, look at the scores and the control pictures, not at the recovered picture alone."
@@ -35,15 +35,15 @@ def write_evidence(result: Result, out: Path, models: dict[str, str]) -> None:
 
 def as_record(result: Result, models: dict[str, str]) -> dict[str, Any]:
     """The run as plain data. A score that was not computed is null, with the reason beside it."""
-    missing = "not part of this version"
+    missing = {name: reason_missing(result, name) for name in SOURCES if name not in result.pictures[0].scores}
     return {
         "pictures": [
             {
                 "path": r.picture.name,
                 "sha256": r.picture.sha256,
                 "notes": list(r.picture.notes),
-                "scores": {**r.scores, **dict.fromkeys(NOT_COMPUTED)},
-                "not_computed": dict.fromkeys(NOT_COMPUTED, missing),
+                "scores": {**r.scores, **dict.fromkeys(missing)},
+                "not_computed": missing,
                 "p_value": r.verdict.p_value,
                 "outcome": r.verdict.outcome,
                 "reason": r.verdict.reason,
@@ -58,6 +58,11 @@ def as_record(result: Result, models: dict[str, str]) -> dict[str, Any]:
         "seed": result.config.seed,
         "seconds": round(result.seconds, 2),
     }
+
+
+def reason_missing(result: Result, name: str) -> str:
+    """Why a similarity is not among the scores."""
+    return result.not_computed.get(name, "was not asked for")
 
 
 def three_images(result: PictureResult) -> Image.Image:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cgidm.similarity import SHIPPED
+from eval.embedder import convert_embedder
 from eval.examples import build_examples
 from eval.mini import train_all
 from eval.reconstruct import measure_reconstruction
@@ -31,6 +33,10 @@ def main() -> None:
     reconstruct.add_argument("folders", type=Path, nargs="+")
     reconstruct.add_argument("--model", type=Path, default=Path("assets/mini"))
     reconstruct.add_argument("--out", type=Path, default=Path("eval/results"))
+    embedder = commands.add_parser("embedder", help="convert the offline embedder's weights")
+    embedder.add_argument("source", type=Path, help="efficientnet-lite0-57934424.pth")
+    embedder.add_argument("--pictures", type=Path, required=True, help="folder with scikit-image's chelsea and coffee")
+    embedder.add_argument("--out", type=Path, default=SHIPPED)
     options = parser.parse_args()
     if options.command == "mini":
         train_all(
@@ -43,6 +49,8 @@ def main() -> None:
         )
     elif options.command == "reconstruct":
         print(measure_reconstruction(options.model, options.folders, options.out))
+    elif options.command == "embedder":
+        convert_embedder(options.source, options.pictures, options.out)
     elif options.command == "shipped":
         measure_shipped(options.assets, options.out, options.preset)
     else:

@@ -15,13 +15,14 @@ from cgidm.authenticate import Result, authenticate
 from cgidm.config import find_preset
 from cgidm.families import load_pair
 from cgidm.images import Picture, read_picture
+from cgidm.similarity import load_embedders
 
 SPLITS = 200
 
 
 def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
     """Judge all shipped pictures and write `shipped.json` to `out`."""
-    config = find_preset(preset)
+    config, embedders = find_preset(preset), load_embedders()
     folders = sorted(p.parent for p in (assets / "examples").glob("*/example.json"))
     report: dict = {"preset": preset, "examples": {}}
     for folder, other in zip(folders, [*folders[1:], folders[0]], strict=True):
@@ -32,7 +33,7 @@ def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
         controls = _pictures(assets / "controls" / folder.name, pair.side)
         pictures, is_member = [*members, *holdouts], np.repeat([1, 0], [len(members), len(holdouts)])
         start = time.monotonic()
-        result = authenticate(pair, pictures, controls, config)
+        result = authenticate(pair, pictures, controls, config, embedders)
         innocent = authenticate(load_pair(base, base, prompt), pictures, controls, config)
         unrelated = authenticate(load_pair(base, str(other / "checkpoint"), prompt), pictures, controls, config)
         report["examples"][folder.name] = {

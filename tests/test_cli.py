@@ -40,6 +40,7 @@ def test_a_run_writes_the_whole_record(folder, tmp_path, capsys):
     assert 1 / 21 <= picture["p_value"] <= 1 and len(record["control_scores"]) == 20
     assert all(picture["scores"][k] is not None for k in ("removed_cosine", "removed_alignment", "loss_contrast"))
     assert all(picture["scores"][k] is None and picture["not_computed"][k] for k in ("clip", "dino"))
+    assert -1 <= picture["scores"]["efficientnet_lite0"] <= 1 and "efficientnet_lite0" not in picture["not_computed"]
     assert len(picture["sha256"]) == 64 and record["models"]["sha256"] and record["config"]["recovery"]["steps"] == 2
     with Image.open(out / "picture-00.png") as strip:
         assert strip.size == (3 * 64, 64)
