@@ -37,7 +37,11 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
 
 
 def judge(score: float | None, controls: Sequence[float], blocking: Sequence[str], level: float = LEVEL) -> Verdict:
-    """One picture's verdict. `blocking` are the explanations of raised flags that forbid a judgement."""
+    """One picture's verdict. `blocking` are the explanations of raised flags that forbid a judgement.
+
+    `score` has a natural zero, "the suspect knows the picture as well as its base does". At or below it no picture is
+    called consistent, however low the controls lie: one that merely lost less than they did was not learnt.
+    """
     n = len(controls)
     if blocking:
         return Verdict("cannot tell", None, blocking[0], n)
@@ -48,6 +52,9 @@ def judge(score: float | None, controls: Sequence[float], blocking: Sequence[str
         reason = f"{n} control pictures cannot show an error rate of {level:.0%}; give at least {need}."
         return Verdict("cannot tell", None, reason, n)
     p = conformal_p_value(score, controls)
+    if p <= level and score <= 0:
+        reason = "It scores above the controls, but the suspect knows it no better than its base does."
+        return Verdict("no evidence", p, reason, n)
     if p <= level:
         reason = f"Of {n} control pictures, {round(p * (n + 1)) - 1} score as high."
         return Verdict("consistent with training on this image", p, reason, n)

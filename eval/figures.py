@@ -1,6 +1,7 @@
 """Pictures of the embedded model's training: its loss curves, its reconstructions, its samples."""
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ from PIL import Image
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+LOGS = {"autoencoder": "autoencoder: held-out PSNR, dB", "denoiser": "denoiser: held-out mean squared error of eps"}
 PROMPTS = ("a painting by claude monet", "a photo", "a clip art of a tree", "a clip art of a flag", "a painting", "")
+
+
+def document_training(work: Path, held_out: np.ndarray, model: Path) -> None:
+    """Write `model/training/`: the logs and the list of sources from `work`, the loss curves and the sheet."""
+    out = model / "training"
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(work / "SOURCES.csv", out / "SOURCES.csv")
+    for part in LOGS:
+        shutil.copyfile(work / part / "loss.csv", out / f"{part}.csv")
+    plot_losses({label: out / f"{part}.csv" for part, label in LOGS.items()}, out / "losses.png")
+    sample_sheet(model, held_out, out / "sheet.jpg")
 
 
 def plot_losses(logs: dict[str, Path], out: Path) -> None:

@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from eval.autoencoder import CROP, LATENT_CHANNELS, autoencoder_loss, new_autoencoder, reconstruction_psnr
 from eval.corpus import Corpus, build_corpus, load_corpus
+from eval.figures import document_training
 from eval.text import WIDTH, new_text_encoder, token_ids, train_tokenizer
 from eval.training import Training
 
@@ -25,13 +26,16 @@ LOG_EVERY = 250
 def train_all(
     pictures: Path, openclipart: Path | None, work: Path, out: Path, *, autoencoder_steps: int, unet_steps: int
 ) -> None:
-    """Corpus, autoencoder, text encoder with denoiser, and the pipeline folder `out` in half precision."""
+    """Corpus, autoencoder, text encoder with denoiser; the pipeline folder `out` in half precision, with its record."""
     done = (work / "corpus.npz").exists()
     corpus = load_corpus(work) if done else build_corpus(pictures, openclipart, work)
     vae = AutoencoderKL.from_pretrained(train_autoencoder(corpus, work, steps=autoencoder_steps))
     latents = encode_views(vae.eval(), corpus, work)
     denoiser, tokenizer = train_denoiser(corpus, latents, work, steps=unet_steps)
     save_pipeline(vae, denoiser, tokenizer, out)
+    margin = (corpus.pictures.shape[1] - SIDE) // 2
+    held_out = corpus.pictures[corpus.held_out][:, margin : margin + SIDE, margin : margin + SIDE]
+    document_training(work, held_out, out)
 
 
 def as_images(pictures: np.ndarray | Tensor) -> Tensor:

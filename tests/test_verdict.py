@@ -20,7 +20,8 @@ def test_p_value_counts_controls_at_or_above():
 def test_error_rate_holds_under_exchangeability():
     rng = np.random.default_rng(0)
     wrong = sum(
-        judge(rng.normal(), rng.normal(size=39).tolist(), []).outcome.startswith("consistent") for _ in range(4000)
+        judge(9 + rng.normal(), (9 + rng.normal(size=39)).tolist(), []).outcome.startswith("consistent")
+        for _ in range(4000)
     )
     assert 0.035 < wrong / 4000 < 0.065
 
@@ -30,6 +31,13 @@ def test_three_outcomes():
     assert judge(0.5, CONTROLS, []).outcome == "no evidence"
     for verdict in (judge(2.0, CONTROLS[:10], []), judge(2.0, CONTROLS, ["a flag"]), judge(float("nan"), CONTROLS, [])):
         assert verdict.outcome == "cannot tell" and verdict.p_value is None and verdict.reason
+
+
+def test_a_suspect_that_knows_it_no_better_than_its_base_is_no_evidence():
+    controls = [c - 2 for c in CONTROLS]
+    verdict = judge(-0.5, controls, [])
+    assert verdict.outcome == "no evidence" and verdict.p_value == 1 / 41 and "base" in verdict.reason
+    assert judge(0.5, controls, []).outcome == "consistent with training on this image"
 
 
 def test_portfolio_is_stronger_than_its_pictures_and_holds_its_rate():
