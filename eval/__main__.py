@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cgidm.similarity import SHIPPED, load_embedders
+from eval.bench import measure_speed
 from eval.crossed import find_concepts, run_crossed, unfinished
 from eval.crossed_report import write_report
 from eval.crossed_scores import score_crossed
@@ -54,6 +55,10 @@ def main() -> None:
     shipped.add_argument("--out", type=Path, default=RESULTS)
     shipped.add_argument("--preset", default="fast")
 
+    bench = command("bench", _bench, "seconds for one picture of a shipped example; writes bench.json")
+    bench.add_argument("--assets", type=Path, default=ASSETS)
+    bench.add_argument("--out", type=Path, default=RESULTS)
+
     crossed = command("crossed", _crossed, "train on either half of each concept and compare presets; resumes")
     crossed.add_argument("folders", type=Path, nargs="+", help="a folder of pictures for each artist or subject")
     crossed.add_argument("--base", type=Path, default=MINI)
@@ -84,6 +89,10 @@ def _examples(o: argparse.Namespace) -> None:
 
 def _shipped(o: argparse.Namespace) -> None:
     measure_shipped(o.assets, o.out, o.preset)
+
+
+def _bench(o: argparse.Namespace) -> None:
+    print(measure_speed(o.assets, o.out))
 
 
 def _crossed(o: argparse.Namespace) -> None:

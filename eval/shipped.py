@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from cgidm.authenticate import Result, authenticate
 from cgidm.config import find_preset
+from cgidm.evidence import three_images
 from cgidm.families import load_pair
 from cgidm.images import Picture, read_picture
 from cgidm.similarity import load_embedders
@@ -21,9 +23,10 @@ SPLITS = 200
 
 
 def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
-    """Judge all shipped pictures and write `shipped.json` to `out`."""
+    """Judge all shipped pictures and write `shipped.json` and a picture for each example to `out`."""
     config, embedders = find_preset(preset), load_embedders()
     folders = sorted(p.parent for p in (assets / "examples").glob("*/example.json"))
+    out.mkdir(parents=True, exist_ok=True)
     report: dict = {"preset": preset, "examples": {}}
     for folder, other in zip(folders, [*folders[1:], folders[0]], strict=True):
         prompt = json.loads((folder / "example.json").read_text())["prompt"]
@@ -56,9 +59,17 @@ def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
             "unrelated_consistent": sum(r.verdict.outcome.startswith("consistent") for r in unrelated.pictures),
             "seconds": round(time.monotonic() - start, 1),
         }
-    out.mkdir(parents=True, exist_ok=True)
+        member_above_holdout(result, is_member).save(out / f"{folder.name}.png")
     (out / "shipped.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
+
+
+def member_above_holdout(result: Result, is_member: np.ndarray) -> Image.Image:
+    """Original, partial and recovered of the member and of the holdout whose alignment is the median of its kind."""
+    order = np.argsort(_scores(result, "removed_alignment"))
+    chosen = [[i for i in order if is_member[i] == role][sum(is_member == role) // 2] for role in (1, 0)]
+    strips = np.concatenate([np.asarray(three_images(result.pictures[i])) for i in chosen])
+    return Image.fromarray(strips).resize((2 * strips.shape[1], 2 * strips.shape[0]), Image.Resampling.LANCZOS)
 
 
 def _pictures(folder: Path, side: int) -> list[Picture]:
