@@ -1,7 +1,8 @@
-"""`python -m cgidm authenticate`: pictures and two models in, a table and a folder of evidence out."""
+"""The command line: `authenticate` judges pictures, `inspect` says what a model file is."""
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from .config import PRESETS, RunConfig, find_preset
 from .errors import UserError
 from .evidence import write_evidence
 from .images import read_picture
+from .intake.inspect import inspect_source, report_lines
 from .similarity import load_embedders
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -20,12 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 if it answered, 2 if something that was given cannot be used."""
     options = build_parser().parse_args(arguments)
     try:
-        result = _authenticate(options)
+        options.run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print_table(result)
-    print(f"evidence: {options.out}/report.html, result.json ({result.seconds:.1f} s)")
     return 0
 
 
@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cgidm", description="Was this picture used to train that model?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
+    run.set_defaults(run=_authenticate)
     run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
     run.add_argument("--base", required=True, help="folder of the public base model")
     run.add_argument("--finetuned", required=True, help="folder or LoRA file of the suspect")
@@ -44,6 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
     run.add_argument("--radius", type=float, help="L2 radius of the recovery, instead of the automatic one")
     run.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
+    look = commands.add_parser("inspect", help="say what a model file or folder is, reading headers only")
+    look.set_defaults(run=_inspect)
+    look.add_argument("source", type=Path, metavar="SOURCE", help="a folder or a .safetensors file")
+    look.add_argument("--json", action="store_true", help="plain data instead of a table")
     return parser
 
 
@@ -59,7 +64,7 @@ def print_table(result: Result) -> None:
         print(f"{name}: {reason}")
 
 
-def _authenticate(options: argparse.Namespace) -> Result:
+def _authenticate(options: argparse.Namespace) -> None:
     config = _config(options)
     for path in options.pictures:
         read_picture(path, 64)  # a wrong file is named before two models are loaded
@@ -73,7 +78,13 @@ def _authenticate(options: argparse.Namespace) -> Result:
     result = authenticate(pair, pictures, [read_picture(p, pair.side) for p in controls], config, embedders)
     models = {"base": options.base, "finetuned": options.finetuned, "prompt": options.prompt}
     write_evidence(result, options.out, models)
-    return result
+    print_table(result)
+    print(f"evidence: {options.out}/report.html, result.json ({result.seconds:.1f} s)")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    found = inspect_source(options.source)
+    print(json.dumps(found, indent=2) if options.json else "\n".join(report_lines(found)))
 
 
 def _config(options: argparse.Namespace) -> RunConfig:

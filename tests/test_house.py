@@ -30,6 +30,11 @@ def test_library_arrows(path):
         assert not names & {"diffusers", "transformers", "peft"}
 
 
+def test_intake_opens_no_weights():
+    for path in (ROOT / "cgidm" / "intake").glob("*.py"):
+        assert not {name.split(".")[0] for name in imports(path)} & {"torch", "numpy", "safetensors", "pickle"}
+
+
 def test_the_stated_arrows_hold():
     """ARCHITECTURE.md states `a -> b, c`: module a imports these modules of the library and no other."""
     stated = {}

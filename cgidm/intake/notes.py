@@ -1,0 +1,76 @@
+"""What a file's writer noted about its training: shown, and a hint for base and prompt, but editable by anyone."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LONGEST = 200  # characters shown of a note
+FIELDS = {  # note -> the keys that hold it, the first one present counts
+    "title": ("modelspec.title", "ss_output_name"),
+    "author": ("modelspec.author",),
+    "licence": ("modelspec.license",),
+    "date": ("modelspec.date",),
+    "base model": ("ss_sd_model_name", "ss_base_model_version"),
+    "architecture": ("modelspec.architecture", "ss_base_model_version"),
+    "network": ("ss_network_module",),
+    "rank": ("ss_network_dim",),
+    "alpha": ("ss_network_alpha",),
+    "training pictures": ("ss_num_train_images",),
+    "epochs": ("ss_num_epochs", "ss_epoch"),
+    "steps": ("ss_steps", "ss_max_train_steps"),
+    "resolution": ("modelspec.resolution", "ss_resolution"),
+    "learning rate": ("ss_unet_lr", "ss_learning_rate"),
+    "comment": ("ss_training_comment", "modelspec.description"),
+}
+TAGS_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class TrainingNotes:
+    """Notes in words, cleaned for display."""
+
+    fields: Mapping[str, str]
+    tags: tuple[tuple[str, int], ...]  # the most frequent ones, with their counts
+    prompt: str | None  # what the pictures were probably captioned with
+
+
+def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
+    """The notes of kohya's scripts (`ss_...`) and of the model specification (`modelspec...`), where there are any."""
+    fields = {}
+    for note, keys in FIELDS.items():
+        value = next((v for k in keys if (v := clean(metadata.get(k, ""))) and v != "None"), None)
+        if value is not None:
+            fields[note] = value
+    folders = _table(metadata.get("ss_tag_frequency"))
+    counts: Counter[str] = Counter()
+    for tags in folders.values():
+        counts.update({clean(t): n for t, n in _table(tags).items() if type(n) is int and n > 0 and clean(t)})
+    return TrainingNotes(fields, tuple(counts.most_common(TAGS_SHOWN)), _prompt(folders, counts))
+
+
+def clean(text: str) -> str:
+    """Printable characters only, on one line, at most `LONGEST`: a note may hold terminal commands."""
+    flat = re.sub(r"\s+", " ", text)
+    kept = "".join(c for c in flat if c.isprintable()).strip()
+    return kept if len(kept) <= LONGEST else kept[: LONGEST - 1] + "…"
+
+
+def _prompt(folders: Mapping[str, Any], counts: Counter[str]) -> str | None:
+    """kohya's folders are named `<repeats>_<prompt>`; with captions, the most frequent tag is the trigger word."""
+    if counts:
+        return counts.most_common(1)[0][0]
+    names = [match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", clean(folder)))]
+    return names[0] if names else None
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """A JSON object given as text or as itself; nothing if it is neither."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, dict) else {}
