@@ -160,6 +160,7 @@ def _check_module(module: str, parts: Mapping[str, str], tensors: Mapping[str, T
         _refuse(name, f"lacks the {' and '.join(missing)} weights of {module:.120}: the file is not whole")
     down, up, mid = shapes["down"], shapes["up"], shapes.get("mid")
     sound = len(down) == len(up) and len(down) in (2, 4) and down[0] == up[1] and min(down + up) > 0
+    sound = sound and set(up[2:]) <= {1}
     if mid is not None:
         sound = sound and len(mid) == 4 == len(down) and mid[0] == up[1] and mid[1] == down[0]
     if not sound:

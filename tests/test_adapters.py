@@ -1,0 +1,234 @@
+"""Adapters of every dialect on a tiny pipeline: exactly the network with merged weights, or refused."""
+
+import copy
+import json
+
+import diffusers.loaders.lora_conversion_utils as diffusers_conversion
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from cgidm import UserError
+from cgidm.families import load_pair
+from cgidm.families.adapters import sgm_names
+from cgidm.intake.adapters import parse_adapter
+
+from . import tiny
+from .test_intake import SDXL, infos
+
+RANK, ALPHA = 2, 3.0
+ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+UNET = (ATTENTION, "down_blocks.1.attentions.0.proj_in", "mid_block.resnets.0.conv1", "conv_out")
+TEXT = "encoder.layers.0.self_attn.q_proj"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    tiny.stable_diffusion().save_pretrained(folder)
+    tiny.stable_diffusion(width=8).save_pretrained(folder.parent / "wide")
+    return folder
+
+
+def weights(base, rank=RANK, scale=ALPHA / RANK):
+    """Random down and up for each module, and the pipeline that has `scale * up @ down` added to its weights."""
+    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
+    g, pairs = torch.Generator().manual_seed(0), {}
+    for component, names in (("unet", UNET), ("text_encoder", (TEXT,))):
+        for name in names:
+            weight = getattr(pipeline, component).get_submodule(name).weight
+            down = 0.3 * torch.randn(rank, *weight.shape[1:], generator=g)
+            up = 0.3 * torch.randn(weight.shape[0], rank, *[1] * (weight.ndim - 2), generator=g)
+            pairs[component, name] = down, up
+            with torch.no_grad():
+                weight += scale * torch.einsum("or...,ri...->oi...", up, down)
+    return pairs, pipeline
+
+
+def kohya(pairs, alpha=ALPHA):
+    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}
+    state = {}
+    for (component, name), (down, up) in pairs.items():
+        key = prefix[component] + name.replace(".", "_")
+        state |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(alpha)}
+    return state
+
+
+def diffusers(pairs, down="lora_A.weight", up="lora_B.weight", text=""):
+    prefix = {"unet": "unet.", "text_encoder": f"text_encoder.{text}"}
+    named = {f"{prefix[c]}{name}": both for (c, name), both in pairs.items()}
+    return {f"{k}.{part}": x for k, both in named.items() for part, x in zip((down, up), both, strict=True)}
+
+
+def answers(pair):
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        t = torch.tensor([10, 700])
+        return pair.base.predict_eps(x, t), pair.finetuned.predict_eps(x, t)
+
+
+def assert_exact(base, suspect, merged, tmp_path):
+    """The adapter on: the merged network to 1e-5. Off, before and after: the base bit for bit."""
+    merged.save_pretrained(tmp_path / "merged")
+    alone, wanted = answers(load_pair(str(base), str(tmp_path / "merged"), "a b"))
+    pair = load_pair(str(base), str(suspect), "a b")
+    off, on = answers(pair)
+    torch.testing.assert_close(on, wanted, atol=1e-5, rtol=0)
+    assert (on - off).abs().max() > 1e-3 and len(pair.networks) == 1
+    assert torch.equal(off, alone) and torch.equal(answers(pair)[0], alone)
+    assert not any(p.requires_grad for p in pair.networks[0].parameters())
+
+
+def written(tmp_path, state, metadata=None, name="suspect.safetensors"):
+    path = tmp_path / name
+    save_file({k: v.contiguous() for k, v in state.items()}, path, metadata)
+    return path
+
+
+def test_kohya_with_alphas_convolutions_and_text_encoder(base, tmp_path):
+    pairs, merged = weights(base)
+    assert_exact(base, written(tmp_path, kohya(pairs)), merged, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "text"),
+    [
+        ("lora_A.weight", "lora_B.weight", ""),
+        ("lora.down.weight", "lora.up.weight", "text_model."),
+        ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight", "text_model."),
+    ],
+)
+def test_diffusers_without_alpha_takes_the_rank(base, tmp_path, down, up, text):
+    pairs, merged = weights(base, scale=1.0)
+    assert_exact(base, written(tmp_path, diffusers(pairs, down, up, text)), merged, tmp_path)
+
+
+def test_diffusers_notes_its_alpha_in_the_header(base, tmp_path):
+    pairs, merged = weights(base)
+    notes = {f"{c}.{k}": v for c in ("unet", "text_encoder") for k, v in (("r", RANK), ("lora_alpha", ALPHA))}
+    path = written(tmp_path, diffusers(pairs), {"lora_adapter_metadata": json.dumps(notes)})
+    assert_exact(base, path, merged, tmp_path)
+
+
+def test_a_folder_that_diffusers_saved(base, tmp_path):
+    pairs, merged = weights(base)
+    state = {name: both for (c, name), both in pairs.items() if c == "unet"}
+    layers = {
+        f"{n}.{p}.weight": x for n, both in state.items() for p, x in zip(("lora_A", "lora_B"), both, strict=True)
+    }
+    config = {"r": RANK, "lora_alpha": ALPHA, "target_modules": list(state)}
+    StableDiffusionPipeline.save_lora_weights(tmp_path / "lora", layers, unet_lora_adapter_metadata=config)
+    merged.text_encoder = tiny.stable_diffusion().text_encoder
+    assert_exact(base, tmp_path / "lora", merged, tmp_path)
+
+
+@pytest.mark.parametrize("root", [False, True], ids=["alpha by rank", "rslora"])
+def test_a_folder_that_peft_saved_with_its_patterns(base, tmp_path, root):
+    unet = copy.deepcopy(tiny.stable_diffusion().unet)
+    ranks, alphas = {"mid_block.resnets.0.conv1": 4}, {ATTENTION: 7}
+    config = LoraConfig(
+        r=RANK, lora_alpha=5, rank_pattern=ranks, alpha_pattern=alphas, target_modules=list(UNET), use_rslora=root
+    )
+    model = get_peft_model(unet, config)
+    for name, p in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(p, std=0.3)
+    model.save_pretrained(tmp_path / "lora")
+    merged = tiny.stable_diffusion()
+    merged.unet = model.merge_and_unload()
+    assert_exact(base, tmp_path / "lora", merged, tmp_path)
+
+
+def test_a_tucker_core_and_other_kernels_of_one(base, tmp_path):
+    """LoCon's core, folded into down; a 1x1 convolution's adapter written as a linear layer's."""
+    pairs, merged = weights(base, scale=1.0)
+    state = kohya(pairs, alpha=RANK)
+    key = "lora_unet_mid_block_resnets_0_conv1"
+    down, up = pairs["unet", "mid_block.resnets.0.conv1"]
+    g = torch.Generator().manual_seed(3)
+    inner, core = torch.randn(RANK, down.shape[1], 1, 1, generator=g), torch.randn(RANK, RANK, 3, 3, generator=g)
+    state |= {f"{key}.lora_down.weight": inner, f"{key}.lora_mid.weight": core}
+    folded = torch.nn.functional.conv2d(core, inner[..., 0, 0].T[..., None, None])
+    with torch.no_grad():
+        target = merged.unet.get_submodule("mid_block.resnets.0.conv1").weight
+        target += torch.einsum("orxy,rihw->oihw", up, folded - down)
+    flat = "lora_unet_down_blocks_1_attentions_0_proj_in"
+    for part in ("lora_down", "lora_up"):
+        state[f"{flat}.{part}.weight"] = state[f"{flat}.{part}.weight"].flatten(1)
+    assert_exact(base, written(tmp_path, state), merged, tmp_path)
+
+
+@pytest.mark.parametrize("write", [kohya, diffusers])
+def test_what_does_not_fit_is_refused_with_counts_and_cause(base, tmp_path, write):
+    pairs, _ = weights(base)
+    state = write(pairs)
+    with pytest.raises(UserError, match=r"changes 5 modules, of which 4 have another shape .*another base"):
+        load_pair(str(base.parent / "wide"), str(written(tmp_path, state)), "")
+    attention = ATTENTION if write is diffusers else ATTENTION.replace(".", "_")
+    stray = {k.replace(attention, attention.replace("attn2", "attn9")): v for k, v in state.items()}
+    with pytest.raises(UserError, match=r"of which 1 are not in the base \(first: unet .*attn9"):
+        load_pair(str(base), str(written(tmp_path, stray)), "")
+    missing = {
+        k: v for k, v in state.items() if not (attention in k and k.endswith(("lora_B.weight", "lora_up.weight")))
+    }
+    with pytest.raises(UserError, match="lacks the up weights"):
+        load_pair(str(base), str(written(tmp_path, missing)), "")
+    second = {
+        k.replace("lora_te_", "lora_te2_").replace("text_encoder.", "text_encoder_2."): v for k, v in state.items()
+    }
+    with pytest.raises(UserError, match=r"1 are not in the base \(first: text_encoder_2"):
+        load_pair(str(base), str(written(tmp_path, second)), "")
+
+
+def test_an_adapter_that_changes_nothing_is_refused(base, tmp_path):
+    pairs, _ = weights(base)
+    zero = {k: torch.zeros_like(v) if "lora_up" in k else v for k, v in kohya(pairs).items()}
+    with pytest.raises(UserError, match="changes nothing"):
+        load_pair(str(base), str(written(tmp_path, zero)), "")
+
+
+@pytest.mark.parametrize("setting", [{"use_dora": True}, {"modules_to_save": ["conv_in"]}, {"lora_bias": True}])
+def test_settings_of_peft_that_change_the_computation_are_refused(base, tmp_path, setting):
+    pairs, _ = weights(base)
+    only = {k: v for k, v in pairs.items() if k[0] == "unet"}
+    state = {k.replace("unet.", "base_model.model."): v for k, v in diffusers(only).items()}
+    written(tmp_path, state, name="adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": RANK, "lora_alpha": RANK, **setting}))
+    with pytest.raises(UserError, match=next(iter(setting))):
+        load_pair(str(base), str(tmp_path), "")
+
+
+def test_a_method_that_cannot_be_loaded_exactly_is_refused_by_name(base, tmp_path):
+    state = {**kohya(weights(base)[0]), "lora_unet_conv_in.dora_scale": torch.ones(1)}
+    state |= {k.replace("conv_out", "conv_in"): v.clone() for k, v in state.items() if "conv_out" in k}
+    with pytest.raises(UserError, match="DoRA"):
+        load_pair(str(base), str(written(tmp_path, state)), "")
+
+
+def test_the_names_of_stability_s_own_code_are_those_that_diffusers_maps():
+    """kohya's SDXL names, against diffusers' own conversion, on the real architecture without its weights."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**SDXL)
+    names = sgm_names(unet)
+    kinds = (torch.nn.Linear, torch.nn.Conv2d)
+    assert sorted(names.values()) == sorted(n for n, m in unet.named_modules() if isinstance(m, kinds))
+    blocks = {t: o for t, o in names.items() if ".attentions." in o}
+    assert len(blocks) == 722
+    parts = ("lora_down.weight", "lora_up.weight")
+    state = {f"lora_unet_{t.replace('.', '_')}.{part}": torch.zeros(1, 1) for t in blocks for part in parts}
+    state = diffusers_conversion._maybe_map_sgm_blocks_to_diffusers(state, unet.config)
+    converted, _ = diffusers_conversion._convert_non_diffusers_lora_to_diffusers(state)
+    modules = {module for _, module in parse_adapter(infos(converted), "converted").modules}
+    assert modules == set(blocks.values())
+
+
+def test_what_kohya_s_file_holds_is_what_is_loaded(base, tmp_path):
+    """The file's own numbers, in half precision, arrive unchanged."""
+    pairs, _ = weights(base)
+    path = written(tmp_path, {k: v.half() for k, v in kohya(pairs).items()})
+    pair = load_pair(str(base), str(path), "")
+    loaded = dict(pair.networks[0].named_parameters())
+    given = load_file(path)["lora_unet_conv_out.lora_up.weight"].float()
+    assert torch.equal(loaded["conv_out.lora_B.suspect.weight"], given)
