@@ -18,6 +18,8 @@ from safetensors.torch import load_file, save_file
 from cgidm import ModelPair, NetworkEpsModel, RecoveryConfig, UserError, make_partial, recover
 from cgidm.families import load_pair
 from cgidm.families.bind import _stable_diffusion_3, _stable_diffusion_xl, bind
+from cgidm.families.load import _shared
+from cgidm.intake.layout import read_layout
 
 from . import tiny
 from .worlds import generators
@@ -134,6 +136,20 @@ def test_suspects_load_and_differ_from_the_base(folders, layout):
     assert not any(p.requires_grad for n in pair.networks for p in n.parameters())
     assert len(pair.networks) == (1 if layout == "lora" else 2)
     assert any(layout in name for name in pair.fingerprints)
+
+
+def test_a_full_fine_tune_shares_what_is_the_same_bytes(folders):
+    root, suspect = read_layout(folders / "base"), read_layout(folders / "full")
+    base = tiny.stable_diffusion()
+    assert _shared(suspect, root, base).keys() == {"text_encoder", "vae"}
+    tuned = tiny.stable_diffusion()
+    tiny.perturbed(tuned.text_encoder).save_pretrained(folders / "full" / "text_encoder")
+    shared = _shared(read_layout(folders / "full"), root, base)
+    assert shared.keys() == {"vae"} and shared["vae"] is base.vae
+    before = predictions(load_pair(str(folders / "base"), str(folders / "full"), "a b"))
+    tiny.perturbed(tuned.vae).save_pretrained(folders / "full" / "vae")
+    after = predictions(load_pair(str(folders / "base"), str(folders / "full"), "a b"))
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_a_lora_that_fits_in_part_is_refused(folders):

@@ -17,6 +17,7 @@ from ..intake.layout import ACCEPTED, Checkpoint, read_layout
 from ..models import ModelPair, NetworkEpsModel
 from .adapters import apply_adapter
 from .bind import Bound, bind
+from .single_file import load_single_file
 
 
 def load_pair(
@@ -47,7 +48,7 @@ def load_pair(
         first, second = _adapter_pair(pipeline, suspect, prompt)
     else:
         first = bind(_frozen(pipeline), prompt)
-        second = bind(_frozen(_full_suspect(suspect, pipeline, dtype).to(device)), prompt)
+        second = bind(_frozen(_full_suspect(suspect, root, pipeline, dtype).to(device)), prompt)
         _check_shapes(first, second, suspect.path)
     if hasattr(first.codec, "encoding"):
         first.codec.encoding = encoding  # type: ignore[attr-defined]
@@ -80,14 +81,16 @@ def _load_pipeline(folder: Path, role: str, dtype: torch.dtype, **components: An
         raise UserError(f"{role} model {folder} cannot be loaded ({first_line}); {ACCEPTED}") from error
 
 
-def _full_suspect(suspect: Checkpoint, base: Any, dtype: torch.dtype) -> Any:
+def _full_suspect(suspect: Checkpoint, root: Checkpoint, base: Any, dtype: torch.dtype) -> Any:
     folder = suspect.path
     if suspect.kind == "pipeline":
-        return _load_pipeline(folder, "fine-tuned", dtype)
+        return _load_pipeline(folder, "fine-tuned", dtype, **_shared(suspect, root, base))
+    if suspect.kind == "single file":
+        return load_single_file(suspect, base, str(root.path), dtype)
     if suspect.kind != "training checkpoint":
         raise UserError(
             f"fine-tuned model {folder} is a {suspect.kind}, which is recognised but cannot be judged yet; accepted: "
-            "a pipeline, a training checkpoint, a LoRA"
+            "a pipeline, a training checkpoint, a single file, a LoRA"
         )
     options = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     components = dict(base.components)
@@ -100,6 +103,19 @@ def _full_suspect(suspect: Checkpoint, base: Any, dtype: torch.dtype) -> Any:
         raise UserError(f"fine-tuned model {folder} cannot be loaded ({first_line}); {ACCEPTED}") from error
     requires = {"requires_safety_checker": False} if "safety_checker" in components else {}
     return type(base)(**components, **requires)
+
+
+def _shared(suspect: Checkpoint, root: Checkpoint, base: Any) -> dict[str, Any]:
+    """The base's own components that a suspect's pipeline need not load a second time.
+
+    Its autoencoder, as both models share the base's latent space, and every part whose files are the same bytes.
+    """
+    hashes = [
+        {name: {f.name: file_sha256(f) for f in c.weights if f.parent.name == name} for name in base.components}
+        for c in (root, suspect)
+    ]
+    same = [name for name in base.components if hashes[0][name] and hashes[0][name] == hashes[1][name]]
+    return {name: base.components[name] for name in {*same, "vae"} if name in base.components}
 
 
 def _adapter_pair(pipeline: Any, suspect: Checkpoint, prompt: str) -> tuple[Bound, Bound]:
