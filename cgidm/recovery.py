@@ -54,33 +54,39 @@ def recover(
     delta = torch.zeros_like(z)
 
     weights = [w for network in pair.networks for w in network.parameters()] if config.weight_gradients else []
-    for weight in weights:
-        weight.requires_grad_()
+    frozen = [w for w in weights if not w.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(True)
+    try:
+        for index in range(config.steps):
+            t = sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling).to(z.device)
+            eps = sample_noise(generators, config.draws, z)
+            eps_finetuned = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
 
-    for index in range(config.steps):
-        t = sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling).to(z.device)
-        eps = sample_noise(generators, config.draws, z)
-        eps_finetuned = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
+            z_now = partial.start + removed * delta
+            args = (pair.schedule, z_now, t)
+            loss_base, grad_base = _loss_and_gradient(pair.base, *args, eps, weights, config.rows_per_call)
+            loss_tuned, grad_tuned = _loss_and_gradient(
+                pair.finetuned, *args, eps_finetuned, weights, config.rows_per_call
+            )
+            grad_base, grad_tuned = removed * grad_base, removed * grad_tuned
+            gradient = grad_base - grad_tuned
+            norm = l2_norms(gradient)
+            ratio = norm / (l2_norms(grad_base) + l2_norms(grad_tuned)).clamp(min=1e-30)
+            gradient = torch.where(ratio < config.min_gradient_ratio, torch.zeros_like(gradient), gradient)
 
-        z_now = partial.start + removed * delta
-        args = (pair.schedule, z_now, t)
-        loss_base, grad_base = _loss_and_gradient(pair.base, *args, eps, weights, config.rows_per_call)
-        loss_tuned, grad_tuned = _loss_and_gradient(pair.finetuned, *args, eps_finetuned, weights, config.rows_per_call)
-        grad_base, grad_tuned = removed * grad_base, removed * grad_tuned
-        gradient = grad_base - grad_tuned
-        norm = l2_norms(gradient)
-        ratio = norm / (l2_norms(grad_base) + l2_norms(grad_tuned)).clamp(min=1e-30)
-        gradient = torch.where(ratio < config.min_gradient_ratio, torch.zeros_like(gradient), gradient)
-
-        delta = clip_l2(delta + step_size * unit_l2(gradient), radius)
-        yield RecoveryStep(
-            index,
-            partial.start + removed * delta,
-            (loss_base - loss_tuned) / z[0].numel(),
-            norm.flatten(),
-            ratio.flatten(),
-            2 * config.draws * (index + 1),
-        )
+            delta = clip_l2(delta + step_size * unit_l2(gradient), radius)
+            yield RecoveryStep(
+                index,
+                partial.start + removed * delta,
+                (loss_base - loss_tuned) / z[0].numel(),
+                norm.flatten(),
+                ratio.flatten(),
+                2 * config.draws * (index + 1),
+            )
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
 
 
 def recovery_radius(z: Float[Tensor, "b c h w"], partial: Partial, config: RecoveryConfig) -> Float[Tensor, "b 1 1 1"]:
