@@ -36,7 +36,7 @@ def score_crossed(
         tensors = load_file(unit.file(work))
         for values in _recovery_scores(unit, tensors, pair.codec, embedders, originals[unit.concept.name]):
             rows += _rows(unit, unit.preset, values)
-        if "loss_base" in tensors:
+        if unit.preset == "fast":  # the others would repeat it
             for values in _loss_scores(tensors):
                 rows += _rows(unit, "loss_contrast", values)
     return pd.DataFrame(rows)
