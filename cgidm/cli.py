@@ -7,12 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from huggingface_hub import get_token
+
 from .authenticate import Result, authenticate
 from .config import PRESETS, RunConfig, find_preset
 from .errors import UserError
 from .evidence import write_evidence
 from .images import read_picture
-from .intake.inspect import inspect_source, report_lines
+from .intake.hub import MAX_DOWNLOAD
+from .intake.inspect import inspect_checkpoint, report_lines
+from .intake.layout import Checkpoint, open_checkpoint
 from .similarity import load_embedders
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -35,8 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
     run.set_defaults(run=_authenticate)
     run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
-    run.add_argument("--base", required=True, help="folder of the public base model")
-    run.add_argument("--finetuned", required=True, help="folder or LoRA file of the suspect")
+    run.add_argument("--base", required=True, help="the public base model: a folder, or its place on the Hub")
+    run.add_argument(
+        "--finetuned", required=True, help="the suspect: a folder, a .safetensors file, or its place on the Hub"
+    )
     run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
     run.add_argument("--preset", default="paper", choices=sorted(PRESETS), help="how the recovery is done")
     run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
@@ -44,10 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, default=0, help="of every random draw")
     run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
     run.add_argument("--radius", type=float, help="L2 radius of the recovery, instead of the automatic one")
+    run.add_argument("--max-download", type=float, default=MAX_DOWNLOAD / 1e9, metavar="GB", help="of one model")
     run.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
     look = commands.add_parser("inspect", help="say what a model file or folder is, reading headers only")
     look.set_defaults(run=_inspect)
-    look.add_argument("source", type=Path, metavar="SOURCE", help="a folder or a .safetensors file")
+    look.add_argument("source", metavar="SOURCE", help="a folder, a .safetensors file, or a place on the Hub")
     look.add_argument("--json", action="store_true", help="plain data instead of a table")
     return parser
 
@@ -70,20 +77,29 @@ def _authenticate(options: argparse.Namespace) -> None:
         read_picture(path, 64)  # a wrong file is named before two models are loaded
     controls = _control_files(options.controls) if options.controls else []
 
+    base = _open(options.base, "base model", options)
+    finetuned = _open(options.finetuned, "fine-tuned model", options)
+
     from .families import load_pair  # slow to import: only after the cheap checks
 
-    pair = load_pair(options.base, options.finetuned, options.prompt, encoding=config.encoding)
+    pair = load_pair(base, finetuned, options.prompt, encoding=config.encoding)
     embedders = load_embedders(pair.device, download=options.download)
     pictures = [read_picture(p, pair.side) for p in options.pictures]
     result = authenticate(pair, pictures, [read_picture(p, pair.side) for p in controls], config, embedders)
-    models = {"base": options.base, "finetuned": options.finetuned, "prompt": options.prompt}
+    models = {"base": base.name, "finetuned": finetuned.name, "prompt": options.prompt}
     write_evidence(result, options.out, models)
     print_table(result)
     print(f"evidence: {options.out}/report.html, result.json ({result.seconds:.1f} s)")
 
 
+def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
+    """At the command line the person who asks is the one who is logged in: their token is theirs to use."""
+    cap = int(options.max_download * 1e9)
+    return open_checkpoint(given, role, token=get_token(), max_download=cap, progress=True)
+
+
 def _inspect(options: argparse.Namespace) -> None:
-    found = inspect_source(options.source)
+    found = inspect_checkpoint(open_checkpoint(options.source, token=get_token()))
     print(json.dumps(found, indent=2) if options.json else "\n".join(report_lines(found)))
 
 

@@ -19,7 +19,7 @@ from cgidm import ModelPair, NetworkEpsModel, RecoveryConfig, UserError, make_pa
 from cgidm.families import load_pair
 from cgidm.families.bind import _stable_diffusion_3, _stable_diffusion_xl, bind
 from cgidm.families.load import _shared
-from cgidm.intake.layout import read_layout
+from cgidm.intake.layout import open_checkpoint
 
 from . import tiny
 from .worlds import generators
@@ -139,12 +139,12 @@ def test_suspects_load_and_differ_from_the_base(folders, layout):
 
 
 def test_a_full_fine_tune_shares_what_is_the_same_bytes(folders):
-    root, suspect = read_layout(folders / "base"), read_layout(folders / "full")
+    root, suspect = open_checkpoint(str(folders / "base")), open_checkpoint(str(folders / "full"))
     base = tiny.stable_diffusion()
     assert _shared(suspect, root, base).keys() == {"text_encoder", "vae"}
     tuned = tiny.stable_diffusion()
     tiny.perturbed(tuned.text_encoder).save_pretrained(folders / "full" / "text_encoder")
-    shared = _shared(read_layout(folders / "full"), root, base)
+    shared = _shared(open_checkpoint(str(folders / "full")), root, base)
     assert shared.keys() == {"vae"} and shared["vae"] is base.vae
     before = predictions(load_pair(str(folders / "base"), str(folders / "full"), "a b"))
     tiny.perturbed(tuned.vae).save_pretrained(folders / "full" / "vae")

@@ -11,8 +11,8 @@ from cgidm import UserError
 from cgidm.intake.adapters import parse_adapter
 from cgidm.intake.family import guess_base
 from cgidm.intake.header import TensorInfo
-from cgidm.intake.inspect import inspect_source, report_lines
-from cgidm.intake.layout import read_layout
+from cgidm.intake.inspect import inspect_checkpoint, report_lines
+from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.notes import LONGEST, read_notes
 
 RANK, WIDTH, CONTEXT = 4, 8, 768
@@ -201,7 +201,7 @@ def written(tmp_path, tensors, metadata=None, name="suspect.safetensors"):
 
 def test_shapes_outvote_what_was_written(tmp_path):
     path = written(tmp_path, kohya(lora_parts), {"ss_base_model_version": "sdxl_base_v1-0"})
-    guess = guess_base(read_layout(path))
+    guess = guess_base(open_checkpoint(str(path)))
     assert guess.family == "SD 1.x" and guess.base == "stable-diffusion-v1-5/stable-diffusion-v1-5"
     assert guess.disagreement and "SDXL" in guess.disagreement and "768" in "".join(v.reason for v in guess.votes)
 
@@ -211,7 +211,7 @@ def test_shapes_outvote_what_was_written(tmp_path):
     [([(2, 768)], "SD 1.x"), ([(1024,)], "SD 2.x"), ([(3, 768), (3, 1280)], "SDXL"), ([(2, 99)], None)],
 )
 def test_an_embedding_is_known_by_its_width(tmp_path, shapes, family):
-    checkpoint = read_layout(written(tmp_path, {f"<t{i}>": torch.zeros(s) for i, s in enumerate(shapes)}))
+    checkpoint = open_checkpoint(str(written(tmp_path, {f"<t{i}>": torch.zeros(s) for i, s in enumerate(shapes)})))
     assert checkpoint.kind == "textual inversion" and guess_base(checkpoint).family == family
 
 
@@ -221,12 +221,12 @@ def test_a_peft_folder_brings_its_configuration(tmp_path):
     (tmp_path / "adapter_config.json").write_text(
         '{"base_model_name_or_path": "CompVis/stable-diffusion-v1-4", "r": 4}'
     )
-    checkpoint = read_layout(tmp_path)
+    checkpoint = open_checkpoint(str(tmp_path))
     assert checkpoint.config and checkpoint.config["r"] == 4
     assert [v.source for v in guess_base(checkpoint).votes] == ["shapes", "adapter_config.json"]
     (tmp_path / "adapter_config.json").write_text("[1]")
     with pytest.raises(UserError, match="no table"):
-        read_layout(tmp_path)
+        open_checkpoint(str(tmp_path))
 
 
 def test_folders_that_do_not_say_which_model_are_refused_with_the_choice(tmp_path):
@@ -244,7 +244,7 @@ def test_folders_that_do_not_say_which_model_are_refused_with_the_choice(tmp_pat
             (folder / name).parent.mkdir(exist_ok=True)
             written(folder, lora, name=name) if name.endswith(".safetensors") else (folder / name).write_text("x")
         with pytest.raises(UserError, match=said):
-            read_layout(folder)
+            open_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".ckpt", ".pt", ".pth", ".pkl", ".PT"])
@@ -254,7 +254,7 @@ def test_a_pickle_is_refused_by_its_name_whether_it_exists_or_not(tmp_path, suff
         if exists:
             path.write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
         with pytest.raises(UserError, match="pickle"):
-            read_layout(path)
+            open_checkpoint(str(path))
 
 
 def test_notes_are_read_cleaned_and_give_a_prompt():
@@ -277,7 +277,7 @@ def test_notes_are_read_cleaned_and_give_a_prompt():
 
 def test_inspect_says_it_all_as_data_and_in_lines(tmp_path):
     path = written(tmp_path, kohya(lora_parts), {"ss_sd_model_name": "v1-5-pruned.safetensors", "ss_network_dim": "4"})
-    found = inspect_source(path)
+    found = inspect_checkpoint(open_checkpoint(str(path)))
     assert found["adapter"] == {
         "dialect": "kohya",
         "method": "LoCon",

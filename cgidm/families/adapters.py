@@ -67,11 +67,11 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> Switch:
     Raises:
         UserError: if its method cannot be loaded exactly, or one of its modules has no place in the base.
     """
-    adapter, path = checkpoint.adapter, checkpoint.path
+    adapter, path = checkpoint.adapter, checkpoint.name
     assert adapter is not None
     if adapter.method not in LOADED_EXACTLY:
         raise UserError(f"{path} is a {adapter.method}: recognised, but it cannot be judged; accepted: LoRA, LoCon")
-    state = load_file(checkpoint.weights[0])
+    state = load_file(checkpoint.fetch())
     changes: dict[str, dict[str, _Change]] = {}
     lost, unfit = [], []
     places = {c: _places(getattr(pipeline, c, None), c, adapter.dialect) for c, _ in adapter.modules}
@@ -166,7 +166,7 @@ def _scale(checkpoint: Checkpoint, component: str, place: str, rank: int, alpha:
     config = _config(checkpoint, component)
     odd = [k for k, plain in PLAIN.items() if config.get(k, plain) not in (plain, [])]
     if odd:
-        raise UserError(f"{checkpoint.path} was made with {odd[0]} = {config[odd[0]]!r:.60}; accepted: plain LoRA")
+        raise UserError(f"{checkpoint.name} was made with {odd[0]} = {config[odd[0]]!r:.60}; accepted: plain LoRA")
     pattern = config.get("alpha_pattern") or {}
     value = pattern.get(get_pattern_key(list(pattern), place), config.get("lora_alpha", rank))
     return value / (math.sqrt(rank) if config.get("use_rslora") else rank)
@@ -175,11 +175,11 @@ def _scale(checkpoint: Checkpoint, component: str, place: str, rank: int, alpha:
 def _config(checkpoint: Checkpoint, component: str) -> dict[str, Any]:
     """peft's configuration for one network: adapter_config.json, or what diffusers noted in the header."""
     if checkpoint.config is not None:
-        return checkpoint.config
+        return dict(checkpoint.config)
     try:
         noted = json.loads(checkpoint.metadata.get(NOTED, "{}"))
     except ValueError as error:
-        raise UserError(f"{checkpoint.path} has a damaged {NOTED} in its header; accepted: JSON") from error
+        raise UserError(f"{checkpoint.name} has a damaged {NOTED} in its header; accepted: JSON") from error
     prefix = f"{component}."
     return {k.removeprefix(prefix): v for k, v in noted.items() if k.startswith(prefix)}
 
@@ -206,6 +206,6 @@ def _refuse(checkpoint: Checkpoint, total: int, lost: list[str], unfit: list[str
     family = guess_base(checkpoint).family
     cause = f"it looks made for {family}" if family else "it was probably made for another base"
     raise UserError(
-        f"{checkpoint.path} changes {total} modules, of which {' and '.join(said)}: {cause}; "
+        f"{checkpoint.name} changes {total} modules, of which {' and '.join(said)}: {cause}; "
         "accepted: an adapter of which every module fits the base"
     )

@@ -31,7 +31,8 @@ def load_single_file(checkpoint: Checkpoint, base: Any, folder: str, dtype: torc
     Raises:
         UserError: if it does not fit the base's architecture, holds tensors of no known use, or did not arrive whole.
     """
-    path, state = checkpoint.path, load_file(checkpoint.path)
+    path, file = checkpoint.name, checkpoint.fetch()
+    state = load_file(file)
     prefixes = (UNET, *TEXT, *LEFT_ASIDE)
     unknown = [k for k in state if not k.startswith((*prefixes, *TABLES))]
     if unknown:
@@ -46,12 +47,12 @@ def load_single_file(checkpoint: Checkpoint, base: Any, folder: str, dtype: torc
     spare = {name: None for name in ("safety_checker", "feature_extractor", "image_encoder") if name in base.components}
     try:
         pipeline = type(base).from_single_file(
-            str(path), config=folder, local_files_only=True, torch_dtype=dtype, **parts, **spare
+            str(file), config=folder, local_files_only=True, torch_dtype=dtype, **parts, **spare
         )
     except (OSError, ValueError, RuntimeError, KeyError, IndexError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path} does not fit the base ({first_line:.200}); accepted: a model of its kind") from error
-    _check_whole(pipeline, state, str(path))
+    _check_whole(pipeline, state, path)
     return pipeline
 
 

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .layout import Checkpoint
+from .source import IDENTIFIER, MOVED
 
-# the width of the text features that cross-attention reads
+# the width of the text features that cross-attention reads; AltDiffusion's is SD 1.x's, in m18 SD 2.x's: only the
+# class of a pipeline tells it from them
 CONTEXT = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
 EMBEDDINGS = {frozenset({768}): "SD 1.x", frozenset({1024}): "SD 2.x", frozenset({768, 1280}): "SDXL"}
 BASES = {  # family -> repository of its public base
@@ -48,7 +50,7 @@ class BaseGuess:
     """The outcome of the votes."""
 
     family: str | None
-    base: str | None  # a public repository of that family
+    base: str | None  # the repository that its writer named, else the best known one of that family
     votes: tuple[Vote, ...]
     disagreement: str | None  # in words, if hints differ
 
@@ -60,15 +62,28 @@ def guess_base(checkpoint: Checkpoint) -> BaseGuess:
     family = ordered[0].family if ordered else None
     other = [v for v in votes if v.family != family]
     said = "; ".join(f"{v.source} says {v.family} ({v.reason})" for v in other)
-    return BaseGuess(family, BASES.get(family or ""), votes, f"taken for {family}, but {said}" if other else None)
+    named = _named_base(checkpoint) if not other else None
+    base = named or BASES.get(family or "")
+    return BaseGuess(family, base, votes, f"taken for {family}, but {said}" if other else None)
+
+
+def _named_base(checkpoint: Checkpoint) -> str | None:
+    """The repository that the configuration or the card names, where it is today."""
+    named = [(checkpoint.config or {}).get("base_model_name_or_path")]
+    named += checkpoint.listing.about.base_models if checkpoint.listing.about else ()
+    found = (n for n in named if isinstance(n, str) and IDENTIFIER.fullmatch(n) and not n.startswith("/"))
+    return next((MOVED.get(n, n) for n in found), None)
 
 
 def _votes(checkpoint: Checkpoint) -> Iterator[Vote]:
-    yield from _shape_votes(checkpoint)
     config = checkpoint.config or {}
     name = config.get("_class_name")
     if checkpoint.kind == "pipeline" and isinstance(name, str) and (family := CLASSES.get(name)):
         yield Vote("model_index.json", family, f"class {name:.60}", True)
+    else:
+        yield from _shape_votes(checkpoint)
+    for base in checkpoint.listing.about.base_models if checkpoint.listing.about else ():
+        yield from _written("model card", base)
     yield from _written("adapter_config.json", config.get("base_model_name_or_path"))
     for key in ("modelspec.architecture", "ss_base_model_version", "ss_sd_model_name"):
         yield from _written(key, checkpoint.metadata.get(key))

@@ -9,10 +9,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import UserError
+from .listing import Listing
 
 MAX_HEADER = 8_000_000  # bytes; checkpoints with thousands of tensors and long training notes have about 1,000,000
 MAX_DIMENSIONS = 8
@@ -44,19 +44,18 @@ class Header:
     metadata: Mapping[str, str]  # editable by anyone: a hint, never evidence
 
 
-def read_header(path: Path) -> Header:
-    """Read and check the header of the file at `path`.
+def read_header(listing: Listing, file: str) -> Header:
+    """Read and check the header of `file`; no more of it is read.
 
     Raises:
         UserError: if the file is missing or is not a sound safetensors file; says what is wrong with it.
     """
-    if not path.is_file():
-        raise UserError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; {ACCEPTED}")
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = header_length(start, size, str(path))
-        return parse_header(file.read(length), size - 8 - length, str(path))
+    name = f"{listing.name}/{file}"
+    if file not in listing.sizes:
+        raise UserError(f"{name} does not exist; {ACCEPTED}")
+    size = listing.sizes[file]
+    length = header_length(listing.read(file, 0, 8), size, name)
+    return parse_header(listing.read(file, 8, 8 + length), size - 8 - length, name)
 
 
 def header_length(start: bytes, file_size: int, name: str) -> int:

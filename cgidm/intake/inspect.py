@@ -1,28 +1,23 @@
 """`cgidm inspect`: everything that a source's names and headers say, as a table or as plain data."""
 
-import hashlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from .family import guess_base
-from .layout import Checkpoint, read_layout
+from .layout import Checkpoint
 from .notes import clean, read_notes
 
-EDITABLE = "Notes and file names are editable by anyone: hints, not evidence."
+EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
 
 
-def inspect_source(path: Path) -> dict[str, Any]:
-    """What `path` is, as plain data. Reads headers, and every byte once for the hashes; builds no tensor.
-
-    Raises:
-        UserError: if it is nothing that could be loaded exactly.
-    """
-    checkpoint = read_layout(path)
+def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What `checkpoint` is, as plain data. Local files are read through once for their hashes; the Hub states them."""
     guess, notes = guess_base(checkpoint), read_notes(checkpoint.metadata)
+    about, sizes = checkpoint.listing.about, checkpoint.listing.sizes
     return {
-        "source": str(path),
+        "source": checkpoint.name,
         "kind": checkpoint.kind,
+        "hub": None if about is None else asdict(about),
         "family": guess.family,
         "base": guess.base,
         "votes": [asdict(v) for v in guess.votes],
@@ -30,18 +25,27 @@ def inspect_source(path: Path) -> dict[str, Any]:
         "adapter": _adapter(checkpoint),
         "tensors": len(checkpoint.tensors),
         "parameters": sum(t.numel for t in checkpoint.tensors.values()),
-        "bytes": sum(f.stat().st_size for f in checkpoint.weights),
+        "variant": checkpoint.variant,
+        "bytes": sum(sizes[f] for f in checkpoint.weights),
         "types": sorted({t.dtype for t in checkpoint.tensors.values()}),
-        "sha256": {f.name if f == path else str(f.relative_to(path)): file_sha256(f) for f in checkpoint.weights},
+        "sha256": {f: checkpoint.listing.sha256(f) for f in checkpoint.weights},
         "notes": dict(notes.fields),
         "tags": [list(tag) for tag in notes.tags],
-        "prompt": notes.prompt,
+        "prompt": suggest_prompt(checkpoint),
     }
+
+
+def suggest_prompt(checkpoint: Checkpoint) -> str | None:
+    """The prompt that the card or the file's notes name; a hint for the field that a person fills."""
+    about = checkpoint.listing.about
+    return (clean(about.prompt) if about and about.prompt else None) or read_notes(checkpoint.metadata).prompt
 
 
 def report_lines(found: dict[str, Any]) -> list[str]:
     """The same for people, one fact a line."""
     rows = [("source", found["source"]), ("what", found["kind"])]
+    if found["hub"]:
+        rows += _hub_rows(found["hub"])
     if found["adapter"]:
         adapter = found["adapter"]
         modules = ", ".join(f"{n} in {c}" for c, n in adapter["modules"].items())
@@ -59,13 +63,18 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     rows += [(note, text) for note, text in found["notes"].items()]
     if found["tags"]:
         rows += [("tags", ", ".join(f"{tag} ({count})" for tag, count in found["tags"]))]
-    rows += [("prompt", f"{found['prompt']} (guessed from the notes)" if found["prompt"] else "not noted")]
+    rows += [("prompt", f"{found['prompt']} (a guess from card or notes)" if found["prompt"] else "not noted")]
     return [f"{name:18s}{text}" for name, text in rows] + [EDITABLE]
 
 
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hub_rows(hub: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [("commit", f"{hub['sha']}" + (" (from the local cache; the Hub was not reached)" if hub["cached"] else ""))]
+    if hub["asked"] != hub["repo"]:
+        rows += [("moved", f"{hub['asked']} is {clean(hub['repo'])} today")]
+    if not hub["cached"]:
+        rows += [("licence", clean(hub["licence"] or "none stated"))]
+        rows += [("gated", "yes: its owner decides who may download" if hub["gated"] else "no")]
+    return rows
 
 
 def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:

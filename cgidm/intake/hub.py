@@ -1,0 +1,172 @@
+"""A repository on the Hub as a `Listing`: its commit is settled first, then only what is needed is read.
+
+A token is used only if the caller hands one over: a visitor's own, never the operator's. Every answer of the Hub that
+is not the wanted one becomes one sentence (`hub_answers`).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants, get_session, hf_hub_download, hf_hub_url
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, tqdm
+
+from .hub_answers import HubError, Unreachable, in_sentences
+from .listing import About, LocalListing
+from .source import HubSource
+
+TIMEOUT = 10  # seconds to wait for an answer
+MAX_DOWNLOAD = 30_000_000_000  # bytes of one model; SDXL in full precision has 14 GB
+FIRST_READ = 100_000  # bytes of a file that the first look takes: most headers are shorter
+
+
+class _Quiet(tqdm):
+    """A library draws no progress bar."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{**kwargs, "disable": True})
+
+
+@dataclass(frozen=True)
+class HubListing:
+    """The files of one commit of a repository."""
+
+    about: About
+    sizes: Mapping[str, int]
+    digests: Mapping[str, str]  # file -> SHA-256, of the large files
+    token: str | None = field(default=None, repr=False)
+    max_download: int = MAX_DOWNLOAD  # bytes
+    progress: bool = False  # draw a bar while downloading
+    _starts: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.about.repo}@{self.about.sha[:12]}"
+
+    def read(self, file: str, start: int, end: int) -> bytes:
+        """Bytes of a file, by a range request.
+
+        Raises:
+            HubError: if the Hub does not hand them out.
+        """
+        if file not in self._starts:
+            self._starts[file] = self._request(file, 0, min(max(FIRST_READ, end), self.sizes[file]))
+        known = self._starts[file]
+        return known[start:end] if end <= len(known) else self._request(file, start, end)
+
+    def sha256(self, file: str) -> str:
+        """As the Hub states it; of a small file, which it does not state, after fetching it."""
+        return self.digests.get(file) or LocalListing(self.fetch([file])).sha256(file)
+
+    def fetch(self, files: Sequence[str]) -> Path:
+        """Download `files` into the local cache, unless they are there; returns the folder in which they lie.
+
+        Raises:
+            HubError: if they are too large together, or the Hub does not hand them out.
+            UserError: if what arrived is not what the Hub states.
+        """
+        total = sum(self.sizes[f] for f in files)
+        if total > self.max_download:
+            raise HubError(
+                f"{self.name} needs a download of {total / 1e9:.1f} GB; accepted: at most "
+                f"{self.max_download / 1e9:.1f} GB (option --max-download)"
+            )
+        bar = None if self.progress else _Quiet
+        folder = Path()
+        with in_sentences(self.about.asked, self.about.sha):
+            for file in files:
+                options = {"revision": self.about.sha, "endpoint": _endpoint(), "token": self.token or False}
+                path = Path(hf_hub_download(self.about.repo, file, tqdm_class=bar, etag_timeout=TIMEOUT, **options))
+                folder = path.parents[file.count("/")]
+        arrived = LocalListing(folder)
+        for file in files:
+            if file in self.digests and arrived.sha256(file) != self.digests[file]:
+                raise HubError(f"{self.name}/{file} arrived damaged; accepted: the file that the Hub states. Try again")
+        return folder
+
+    def _request(self, file: str, start: int, end: int) -> bytes:
+        if end <= start:
+            return b""
+        url = hf_hub_url(self.about.repo, file, revision=self.about.sha, endpoint=_endpoint())
+        headers = {**build_hf_headers(token=self.token or False), "Range": f"bytes={start}-{end - 1}"}
+        data = b""
+        with (
+            in_sentences(self.about.asked, self.about.sha),
+            get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as answer,
+        ):
+            if answer.status_code >= 400:
+                answer.read()
+            hf_raise_for_status(answer)
+            skip = 0 if answer.status_code == 206 else start  # a server may ignore the range; then all would come
+            for piece in answer.iter_bytes():
+                data += piece
+                if len(data) >= skip + end - start:
+                    break
+        return data[skip : skip + end - start]
+
+
+def open_repository(
+    source: HubSource, token: str | None = None, max_download: int = MAX_DOWNLOAD, progress: bool = False
+) -> HubListing | LocalListing:
+    """The files of `source.repo` at the commit that `source.revision` means now.
+
+    Without a network, what the local cache holds of it is used, and said so.
+
+    Raises:
+        HubError: if it is gated, missing, rate-limited or out of reach.
+    """
+    try:
+        with in_sentences(source.asked, source.revision):
+            api = HfApi(endpoint=_endpoint(), token=token or False)
+            info = api.model_info(source.repo, revision=source.revision, files_metadata=True, timeout=TIMEOUT)
+    except Unreachable as error:
+        return _cached(source, error)
+    if not info.sha:
+        raise HubError(f"the Hub states no commit of {source.asked}; accepted: a repository with files")
+    siblings = info.siblings or []
+    card = info.card_data.to_dict() if info.card_data else {}
+    about = About(
+        repo=info.id,
+        sha=info.sha,
+        asked=source.asked,
+        licence=_text(card.get("license_name")) or _text(card.get("license")),
+        gated=bool(info.gated),
+        base_models=_base_models(card.get("base_model"), info.tags or []),
+        prompt=_text(card.get("instance_prompt")),
+    )
+    sizes = {s.rfilename: s.size or 0 for s in siblings}
+    digests = {s.rfilename: s.lfs.sha256 for s in siblings if s.lfs is not None}
+    return HubListing(about, sizes, digests, token, max_download, progress)
+
+
+def _cached(source: HubSource, error: Unreachable) -> LocalListing:
+    """What the local cache holds: the revision asked for; if none was, the default branch's or the newest commit."""
+    place = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source.repo, repo_type="model")
+    commits = sorted((place / "snapshots").glob("*"), key=lambda folder: folder.stat().st_mtime)
+    wanted = source.revision or "main"
+    ref = place / "refs" / wanted
+    names = [ref.read_text().strip() if ref.is_file() else wanted]
+    names += [folder.name for folder in commits[-1:]] if source.revision is None else []
+    folder = next((place / "snapshots" / name for name in names if (place / "snapshots" / name).is_dir()), None)
+    if folder is None:
+        raise error
+    about = About(source.repo, folder.name, source.asked, cached=True)
+    return LocalListing(folder, label=f"{source.repo}@{folder.name[:12]}", about=about)
+
+
+def _base_models(named: Any, tags: Sequence[str]) -> tuple[str, ...]:
+    """The card's `base_model`, one or several, and the Hub's tags `base_model:<relation>:<id>`."""
+    from_card = named if isinstance(named, list) else [named]
+    from_tags = [t.rsplit(":", 1)[1] for t in tags if t.startswith("base_model:")]
+    return tuple(dict.fromkeys(t for n in (*from_card, *from_tags) if (t := _text(n))))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
