@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--finetuned", required=True, help="the suspect: a folder, a .safetensors file, or its place on the Hub"
     )
+    run.add_argument("--embedding", action="append", default=[], help="a textual inversion that came with the suspect")
     run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
     run.add_argument("--preset", default="paper", choices=sorted(PRESETS), help="how the recovery is done")
     run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
@@ -80,9 +81,11 @@ def _authenticate(options: argparse.Namespace) -> None:
     base = _open(options.base, "base model", options)
     finetuned = _open(options.finetuned, "fine-tuned model", options)
 
+    embeddings = [_open(given, "embedding", options) for given in options.embedding]
+
     from .families import load_pair  # slow to import: only after the cheap checks
 
-    pair = load_pair(base, finetuned, options.prompt, encoding=config.encoding)
+    pair = load_pair(base, finetuned, options.prompt, embeddings, encoding=config.encoding)
     embedders = load_embedders(pair.device, download=options.download)
     pictures = [read_picture(p, pair.side) for p in options.pictures]
     result = authenticate(pair, pictures, [read_picture(p, pair.side) for p in controls], config, embedders)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from cgidm import ModelPair, NetworkEpsModel, RecoveryConfig, UserError, make_partial, recover
 from cgidm.families import load_pair
 from cgidm.families.bind import _stable_diffusion_3, _stable_diffusion_xl, bind
-from cgidm.families.load import _shared
+from cgidm.families.pipelines import _shared
 from cgidm.intake.layout import open_checkpoint
 
 from . import tiny

@@ -91,8 +91,8 @@ def _votes(checkpoint: Checkpoint) -> Iterator[Vote]:
 
 def _shape_votes(checkpoint: Checkpoint) -> Iterator[Vote]:
     tensors, adapter = checkpoint.tensors, checkpoint.adapter
-    if checkpoint.kind == "textual inversion":
-        widths = frozenset(t.shape[-1] for t in tensors.values())
+    if checkpoint.embedding is not None:
+        widths = frozenset(checkpoint.embedding.widths.values())
         if widths in EMBEDDINGS:
             yield Vote("shapes", EMBEDDINGS[widths], f"embeddings {_listed(widths)} wide", True)
         return

@@ -23,6 +23,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "votes": [asdict(v) for v in guess.votes],
         "disagreement": guess.disagreement,
         "adapter": _adapter(checkpoint),
+        "embedding": None if checkpoint.embedding is None else asdict(checkpoint.embedding),
         "tensors": len(checkpoint.tensors),
         "parameters": sum(t.numel for t in checkpoint.tensors.values()),
         "variant": checkpoint.variant,
@@ -52,6 +53,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         rows += [("adapter", f"{adapter['method']}, names as {adapter['dialect']} writes them")]
         rows += [("modules", f"{modules}; all {found['tensors']} tensors understood")]
         rows += [("rank", ", ".join(map(str, adapter["ranks"])) or "no single rank")]
+    if found["embedding"]:
+        rows += [("called by", clean(found["embedding"]["word"])), ("vectors", str(found["embedding"]["vectors"]))]
     rows += [("family", found["family"] or "not known")]
     rows += [("vote", f"{v['family']}: {v['source']}, {clean(v['reason'])}") for v in found["votes"]]
     if found["disagreement"]:

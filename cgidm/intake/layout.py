@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn
 from ..errors import UserError
 from .adapters import Adapter, is_adapter, parse_adapter
 from .components import Component, find_components, find_network
+from .embeddings import Embedding, is_embedding, parse_embedding
 from .header import Header, TensorInfo, read_header
 from .hub import MAX_DOWNLOAD, open_repository
 from .listing import Listing, LocalListing
@@ -21,7 +22,6 @@ Kind = Literal["pipeline", "training checkpoint", "single file", "adapter", "tex
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 NETWORKS = ("unet", "transformer", "text_encoder", "text_encoder_2")  # what a training run saves
 PEFT = ("adapter_model.safetensors", "adapter_config.json")
-MAX_VECTORS = 77  # tokens in a prompt
 MAX_CONFIG = 1_000_000  # bytes of a JSON configuration that are read
 ACCEPTED = (
     "accepted: a folder in the diffusers layout (with model_index.json), a training checkpoint (with unet/), a LoRA or "
@@ -41,6 +41,7 @@ class Checkpoint:
     components: Mapping[str, Component] = field(default_factory=dict)  # of a pipeline or training checkpoint
     variant: str | None = None  # diffusers' word for another precision: fp16
     adapter: Adapter | None = None
+    embedding: Embedding | None = None
     config: Mapping[str, Any] | None = None  # model_index.json or adapter_config.json
 
     @property
@@ -166,15 +167,10 @@ def _file(listing: Listing, file: str) -> Checkpoint:
         return Checkpoint("adapter", listing, file, headers, extras, adapter=adapter, config=table)
     if any(k.startswith("model.diffusion_model.") for k in tensors):
         return Checkpoint("single file", listing, file, headers)
-    if 0 < len(tensors) <= 4 and all(_is_vectors(t.shape) for t in tensors.values()):
-        return Checkpoint("textual inversion", listing, file, headers)
+    if is_embedding(tensors):
+        return Checkpoint("textual inversion", listing, file, headers, embedding=parse_embedding(tensors, name))
     shown = ", ".join(f"{k:.80}" for k in list(tensors)[:3]) or "no tensor at all"
     raise UserError(f"{name} is a sound file of no known kind (it holds {shown}); {ACCEPTED}")
-
-
-def _is_vectors(shape: tuple[int, ...]) -> bool:
-    """One embedding, or as many as a prompt has places."""
-    return len(shape) == 1 or (len(shape) == 2 and 0 < shape[0] <= MAX_VECTORS)
 
 
 def _folder(

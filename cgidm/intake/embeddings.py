@@ -1,0 +1,67 @@
+"""The grammar of textual-inversion files: which vectors belong to which text encoder, and the word that calls them.
+
+Four dialects: diffusers (one tensor, named as its word), A1111 (`emb_params`), and the pairs for SDXL's two encoders
+(`clip_l`, `clip_g`; `text_encoders_0`, `text_encoders_1`); the latter three are called by their file's name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from ..errors import UserError
+from .header import TensorInfo
+
+PLACES = {"clip_l": 0, "clip_g": 1, "text_encoders_0": 0, "text_encoders_1": 1, "emb_params": 0}
+ENCODERS = ("text_encoder", "text_encoder_2")
+MAX_VECTORS = 77  # places in a prompt
+MAX_WORD = 100  # characters
+ACCEPTED = "accepted: the vectors of one word, for one text encoder or for both of SDXL"
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A file of embeddings understood: the word, and the vectors that it stands for."""
+
+    word: str  # what a prompt says to call them
+    keys: Mapping[str, str]  # text encoder -> tensor
+    vectors: int  # a word of several is as many tokens
+    widths: Mapping[str, int]  # text encoder -> numbers in a vector
+
+
+def is_embedding(tensors: Mapping[str, TensorInfo]) -> bool:
+    """Does a file look like embeddings, sound or not?"""
+    return 0 < len(tensors) <= 2 and all(_vectors(t) for t in tensors.values())
+
+
+def parse_embedding(tensors: Mapping[str, TensorInfo], name: str) -> Embedding:
+    """Understand every tensor of a file of embeddings.
+
+    Raises:
+        UserError: if it is not whole, or holds more than one word.
+    """
+    word = PurePosixPath(name).name.removesuffix(".safetensors")
+    if len(tensors) == 1 and (only := next(iter(tensors))) not in PLACES:
+        keys, word = {"text_encoder": only}, only
+    elif unknown := sorted(tensors.keys() - PLACES.keys()):
+        raise UserError(f"{name} holds embeddings of unknown place ({unknown[0]:.80}); {ACCEPTED}")
+    else:
+        keys = {ENCODERS[PLACES[k]]: k for k in tensors}
+    if len(keys) != len(tensors) or "text_encoder" not in keys:
+        raise UserError(f"{name} holds embeddings for one encoder of two ({', '.join(tensors)}); {ACCEPTED}")
+    if list(tensors) in (["clip_l"], ["text_encoders_0"]):
+        raise UserError(f"{name} lacks the embeddings of the second text encoder; {ACCEPTED}")
+    counts = {_vectors(tensors[k]) for k in keys.values()}
+    if len(counts) > 1:
+        raise UserError(f"{name} holds {' and '.join(map(str, sorted(counts)))} vectors for one word; {ACCEPTED}")
+    if not word.strip() or len(word) > MAX_WORD or not word.isprintable():
+        raise UserError(
+            f"{name} is called by {word!r:.120}; accepted: a word of at most {MAX_WORD} printable characters"
+        )
+    return Embedding(word, keys, counts.pop(), {e: tensors[k].shape[-1] for e, k in keys.items()})
+
+
+def _vectors(tensor: TensorInfo) -> int:
+    """How many vectors; 0 if it is none."""
+    shape = tensor.shape
+    rows = 1 if len(shape) == 1 else shape[0] if len(shape) == 2 else 0
+    return rows if rows <= MAX_VECTORS and shape and shape[-1] > 1 else 0
