@@ -16,6 +16,9 @@ from cgidm.config import PRESETS, find_preset
 from cgidm.evidence import CAVEAT
 from cgidm.families import load_pair
 from cgidm.images import read_picture
+from cgidm.intake.inspect import inspect_checkpoint, report_lines
+from cgidm.intake.layout import open_checkpoint, read_layout
+from cgidm.intake.listing import LocalListing
 from cgidm.similarity import Embedders, load_embedders
 
 ASSETS = Path(__file__).parent / "assets"
@@ -65,6 +68,25 @@ def authenticate(path: str | None, example: str, preset: str) -> Iterator[tuple[
     yield pixels(picture.image), pixels(result.partial), pixels(result.recovered), answer_text(result)
 
 
+def check_model(link: str, upload: str | None) -> tuple[str, str, str]:
+    """What a model on the Hub or an uploaded file is, from its names and headers: (report, public base, prompt).
+
+    A visitor names no path of the server's, and nobody's token is used.
+    """
+    if not link.strip() and upload is None:
+        raise gr.Error("No model was given; accepted: its id or link on huggingface.co, or a .safetensors file.")
+    try:
+        if upload is None:
+            checkpoint = open_checkpoint(link, local=False)
+        else:
+            file = Path(upload)
+            checkpoint = read_layout(LocalListing(file.parent, (file.name,), label="upload"), file.name)
+        found = inspect_checkpoint(checkpoint)
+    except UserError as error:
+        raise gr.Error(str(error)) from error
+    return "\n".join(report_lines(found)), found["base"] or "", found["prompt"] or ""
+
+
 def answer_text(result: PictureResult) -> str:
     """Verdict, scores and notes in Markdown; no text in it comes from outside."""
     verdict = result.verdict
@@ -112,6 +134,20 @@ def build_page() -> gr.Blocks:
             authenticate, [picture, suspect, preset], [*shown, answer], concurrency_id="gpu", api_name="authenticate"
         )
         stop.click(None, cancels=[event])
+        with gr.Accordion("What is this model file?", open=False):
+            gr.Markdown(
+                "Names and headers are read, nothing else: what it is, which public model it was made from, what its "
+                "writer noted. Only `.safetensors` are opened."
+            )
+            with gr.Row():
+                link = gr.Textbox(label="Model on the Hub", placeholder="owner/name, or a link to huggingface.co")
+                upload = gr.File(label="or a file", file_types=[".safetensors"], type="filepath")
+            check = gr.Button("Check")
+            report = gr.Textbox(label="Report", lines=16, max_lines=40, buttons=["copy"], interactive=False)
+            with gr.Row():
+                base = gr.Textbox(label="Public base (a guess, yours to correct)")
+                prompt = gr.Textbox(label="Prompt of its training (a guess, yours to correct)")
+        check.click(check_model, [link, upload], [report, base, prompt], api_name="check_model", concurrency_limit=4)
     return page
 
 

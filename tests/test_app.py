@@ -4,6 +4,7 @@ import dataclasses
 
 import gradio as gr
 import pytest
+from safetensors.torch import load_file, save_file
 
 import app
 from cgidm.config import PRESETS
@@ -36,6 +37,34 @@ def test_a_wrong_file_is_one_sentence_without_the_server_s_paths(tmp_path):
         assert said in str(error.value) and "accepted" in str(error.value) and str(tmp_path) not in str(error.value)
 
 
-def test_the_page_builds_and_names_its_endpoint():
+def test_a_visitor_learns_what_a_model_file_is(tmp_path):
+    path = tmp_path / "secret-folder" / "rollandin.safetensors"
+    path.parent.mkdir()
+    notes = {"ss_tag_frequency": '{"10_sks style": {}}', "ss_sd_model_name": "<b>v1-5</b>\x1b[31m"}
+    state = load_file(app.ASSETS / "examples" / "rollandin-lora" / "checkpoint" / "pytorch_lora_weights.safetensors")
+    save_file(state, path, notes)
+    report, base, prompt = app.check_model("", str(path))
+    assert "LoCon" in report and "upload/rollandin.safetensors" in report and prompt == "sks style"
+    assert "secret-folder" not in report and "\x1b" not in report and isinstance(base, str)
+
+
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        (" ", "No model was given"),
+        ("/etc/passwd", "no model on the Hub"),
+        (str(app.BASE), "no model on the Hub"),
+        ("file:///etc/passwd", "another site"),
+        ("http://127.0.0.1:7860/a/b", "another site"),
+        ("owner/name/model.ckpt", "pickle"),
+    ],
+)
+def test_a_visitor_names_no_path_of_the_server_s_and_no_pickle(link, said):
+    with pytest.raises(gr.Error, match=said) as error:
+        app.check_model(link, None)
+    assert "accepted" in str(error.value)
+
+
+def test_the_page_builds_and_names_its_endpoints():
     with app.build_page() as page:
-        assert "authenticate" in [f.api_name for f in page.fns.values()]
+        assert {"authenticate", "check_model"} <= {f.api_name for f in page.fns.values()}
