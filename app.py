@@ -73,8 +73,9 @@ def check_model(link: str, upload: str | None) -> tuple[str, str, str]:
 
     A visitor names no path of the server's, and nobody's token is used.
     """
-    if not link.strip() and upload is None:
-        raise gr.Error("No model was given; accepted: its id or link on huggingface.co, or a .safetensors file.")
+    if bool(link.strip()) == (upload is not None):
+        given = "A link and a file were given" if upload else "No model was given"
+        raise gr.Error(f"{given}; accepted: its id or link on huggingface.co, or a .safetensors file.")
     try:
         if upload is None:
             checkpoint = open_checkpoint(link, local=False)
@@ -143,7 +144,7 @@ def build_page() -> gr.Blocks:
                 link = gr.Textbox(label="Model on the Hub", placeholder="owner/name, or a link to huggingface.co")
                 upload = gr.File(label="or a file", file_types=[".safetensors"], type="filepath")
             check = gr.Button("Check")
-            report = gr.Textbox(label="Report", lines=16, max_lines=40, buttons=["copy"], interactive=False)
+            report = gr.Code(label="Report", language=None, lines=12, wrap_lines=True, interactive=False)
             with gr.Row():
                 base = gr.Textbox(label="Public base (a guess, yours to correct)")
                 prompt = gr.Textbox(label="Prompt of its training (a guess, yours to correct)")

@@ -201,10 +201,15 @@ def test_settings_of_peft_that_change_the_computation_are_refused(base, tmp_path
 
 
 def test_a_method_that_cannot_be_loaded_exactly_is_refused_by_name(base, tmp_path):
-    state = {**kohya(weights(base)[0]), "lora_unet_conv_in.dora_scale": torch.ones(1)}
-    state |= {k.replace("conv_out", "conv_in"): v.clone() for k, v in state.items() if "conv_out" in k}
-    with pytest.raises(UserError, match="DoRA"):
-        load_pair(str(base), str(written(tmp_path, state)), "")
+    """DoRA by inputs, which peft computes by outputs; magnitudes on one module only."""
+    state, key = kohya(weights(base)[0]), "lora_unet_conv_out"
+    one = {**state, f"{key}.dora_scale": torch.ones(4, 1, 1, 1)}
+    with pytest.raises(UserError, match=rf"4 modules are LoRA, 1 modules are DoRA \(first DoRA: {key[10:]}"):
+        load_pair(str(base), str(written(tmp_path, one)), "")
+    names = [k.removesuffix(".alpha") for k in state if k.endswith(".alpha")]
+    every = {f"{name}.dora_scale": torch.ones(1, state[f"{name}.lora_down.weight"].shape[1]) for name in names}
+    with pytest.raises(UserError, match="DoRA whose magnitudes are per input in 5 of 5 modules"):
+        load_pair(str(base), str(written(tmp_path, state | every)), "")
 
 
 def test_the_names_of_stability_s_own_code_are_those_that_diffusers_maps():

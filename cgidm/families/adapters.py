@@ -1,34 +1,18 @@
 """A parsed adapter put onto a pipeline's networks exactly: every tensor in its module, or nothing at all."""
 
-import json
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
-from peft.utils.other import get_pattern_key
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..intake.adapters import Adapter, change_shape, find_rank, magnitude_axis
 from ..intake.family import guess_base
 from ..intake.layout import Checkpoint
+from .methods import Change, find_scale, fits, inject, peft_factors, read_settings
 
-NAME = "suspect"
-LOADED_EXACTLY = ("LoRA", "LoCon")
-NOTED = "lora_adapter_metadata"  # where diffusers writes its configuration into a file's header
-# settings of peft that change what an adapter computes, with the values under which it is a plain LoRA
-PLAIN = {
-    "use_dora": False,
-    "lora_bias": False,
-    "fan_in_fan_out": False,
-    "modules_to_save": None,
-    "layer_replication": None,
-}
 RESNET_PARTS = {
     "in_layers.2": "conv1",
     "out_layers.3": "conv2",
@@ -37,20 +21,11 @@ RESNET_PARTS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class _Change:
-    """What an adapter does to one module: weight + scale * up @ down."""
-
-    down: Tensor
-    up: Tensor
-    scale: float
-
-
 class Switch:
     """The adapter of some networks, on or off. Off, the networks compute what they did without it, bit for bit."""
 
     def __init__(self, networks: list[nn.Module]):
-        self.layers = [m for n in networks for m in n.modules() if isinstance(m, LoraLayer)]
+        self.layers = [m for n in networks for m in n.modules() if isinstance(m, BaseTunerLayer)]
         self.weights = [p for layer in self.layers for p in layer.parameters()]
 
     def __call__(self, on: bool) -> None:
@@ -65,32 +40,37 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> Switch:
     """Put the adapter of `checkpoint` onto `pipeline`; returns its switch, which is on.
 
     Raises:
-        UserError: if its method cannot be loaded exactly, or one of its modules has no place in the base.
+        UserError: if it cannot be loaded exactly, or one of its modules has no place in the base.
     """
-    adapter, path = checkpoint.adapter, checkpoint.name
+    adapter, name = checkpoint.adapter, checkpoint.name
     assert adapter is not None
-    if adapter.method not in LOADED_EXACTLY:
-        raise UserError(f"{path} is a {adapter.method}: recognised, but it cannot be judged; accepted: LoRA, LoCon")
-    state = load_file(checkpoint.fetch())
-    changes: dict[str, dict[str, _Change]] = {}
+    state = {key: tensor.float() for key, tensor in load_file(checkpoint.fetch()).items()}
+    config, metadata, components = checkpoint.config, checkpoint.metadata, adapter.count()
+    _check_numbers(name, adapter, state)
+    settings = {c: read_settings(name, adapter.method, c, config, metadata) for c in components}
+    places = {c: _places(getattr(pipeline, c, None), c, adapter.dialect) for c in components}
+    changes: dict[str, dict[str, Change]] = {c: {} for c in components}
     lost, unfit = [], []
-    places = {c: _places(getattr(pipeline, c, None), c, adapter.dialect) for c, _ in adapter.modules}
     for (component, module), parts in adapter.modules.items():
         place = places[component].get(module)
         if place is None:
             lost.append(f"{component} {module}")
             continue
+        if place in changes[component]:
+            raise UserError(f"{name} changes {place:.120} of the {component} under two names; accepted: one of them")
         target: Any = getattr(pipeline, component).get_submodule(place)
-        down, up = _fitted(target, state, parts)
-        if _product_shape(down, up) != target.weight.shape:
-            unfit.append(f"{module}: {_product_shape(down, up)}, base {tuple(target.weight.shape)}")
+        factors = {part: state[key] for part, key in parts.items()}
+        shapes = {part: tuple(factor.shape) for part, factor in factors.items()}
+        alpha, rank, shape = factors.pop("alpha", None), find_rank(shapes), change_shape(shapes)
+        if shape is None or not fits(adapter.method, shape, target.weight.shape):
+            unfit.append(f"{module}: {shape}, base {tuple(target.weight.shape)}")
             continue
-        scale = _scale(checkpoint, component, place, down.shape[0], state.get(parts.get("alpha", "")))
-        changes.setdefault(component, {})[place] = _Change(down, up, scale)
+        scale = find_scale(name, adapter.method, settings[component], module, rank, alpha)
+        changes[component][place] = Change(peft_factors(factors, target), scale, rank or 1)
     if lost or unfit:
         _refuse(checkpoint, len(adapter.modules), lost, unfit)
     for component, placed in changes.items():
-        _inject(getattr(pipeline, component), placed)
+        inject(getattr(pipeline, component), adapter.method, placed)
     return Switch([getattr(pipeline, component) for component in changes])
 
 
@@ -143,61 +123,25 @@ def _places(network: Any, component: str, dialect: str) -> dict[str, str]:
     return {n.replace(".", "_"): place for n, place in names.items()}
 
 
-def _fitted(target: nn.Module, state: Mapping[str, Tensor], parts: Mapping[str, str]) -> tuple[Tensor, Tensor]:
-    """Down and up in full precision; a Tucker core folded into down; 1x1 kernels as the target has them."""
-    down, up = state[parts["down"]].float(), state[parts["up"]].float()
-    if "mid" in parts:
-        down = torch.einsum("rskl,si->rikl", state[parts["mid"]].float(), down.flatten(1))
-    if isinstance(target, nn.Linear) and down.shape[2:] in ((), (1, 1)):
-        return down.flatten(1), up.flatten(1)
-    if isinstance(target, nn.Conv2d) and down.ndim == 2:
-        return down[..., None, None], up[..., None, None]
-    return down, up
-
-
-def _product_shape(down: Tensor, up: Tensor) -> tuple[int, ...]:
-    return (up.shape[0], *down.shape[1:])
-
-
-def _scale(checkpoint: Checkpoint, component: str, place: str, rank: int, alpha: Tensor | None) -> float:
-    """alpha / rank; alpha from the file, else from the configuration beside or inside it, else the rank."""
-    if alpha is not None:
-        return float(alpha) / rank
-    config = _config(checkpoint, component)
-    odd = [k for k, plain in PLAIN.items() if config.get(k, plain) not in (plain, [])]
+def _check_numbers(name: str, adapter: Adapter, state: Mapping[str, Tensor]) -> None:
+    """Refuse numbers that are not finite, and magnitudes of the inputs: peft's DoRA has them of the outputs."""
+    broken = [key for key, tensor in state.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{name} holds numbers that are not finite in {len(broken)} of {len(state)} tensors (first: "
+            f"{broken[0]:.160}); accepted: finite numbers"
+        )
+    axes = {}
+    for (_, module), parts in adapter.modules.items():
+        shapes = {part: tuple(state[key].shape) for part, key in parts.items()}
+        if "magnitude" in shapes:
+            axes[module] = magnitude_axis(shapes["magnitude"], change_shape(shapes), adapter.dialect)
+    odd = [module for module, axis in axes.items() if axis != "output"]
     if odd:
-        raise UserError(f"{checkpoint.name} was made with {odd[0]} = {config[odd[0]]!r:.60}; accepted: plain LoRA")
-    pattern = config.get("alpha_pattern") or {}
-    value = pattern.get(get_pattern_key(list(pattern), place), config.get("lora_alpha", rank))
-    return value / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
-def _config(checkpoint: Checkpoint, component: str) -> dict[str, Any]:
-    """peft's configuration for one network: adapter_config.json, or what diffusers noted in the header."""
-    if checkpoint.config is not None:
-        return dict(checkpoint.config)
-    try:
-        noted = json.loads(checkpoint.metadata.get(NOTED, "{}"))
-    except ValueError as error:
-        raise UserError(f"{checkpoint.name} has a damaged {NOTED} in its header; accepted: JSON") from error
-    prefix = f"{component}."
-    return {k.removeprefix(prefix): v for k, v in noted.items() if k.startswith(prefix)}
-
-
-def _inject(network: nn.Module, changes: Mapping[str, _Change]) -> None:
-    ranks = {re.escape(place): change.down.shape[0] for place, change in changes.items()}
-    config = LoraConfig(
-        r=max(ranks.values()), rank_pattern=ranks, target_modules="|".join(ranks), init_lora_weights=False
-    )
-    inject_adapter_in_model(config, network, NAME)
-    layers = {n: m for n, m in network.named_modules() if isinstance(m, LoraLayer)}
-    assert layers.keys() == changes.keys(), "peft adapted other modules than those of the file"
-    for place, change in changes.items():
-        layer: Any = layers[place]
-        with torch.no_grad():
-            layer.lora_A[NAME].weight.copy_(change.down)
-            layer.lora_B[NAME].weight.copy_(change.up)
-        layer.scaling[NAME] = change.scale
+        raise UserError(
+            f"{name} is a DoRA whose magnitudes are per input in {len(odd)} of {len(axes)} modules (first: "
+            f"{odd[0]:.120}), which is not computed here; accepted: magnitudes per output (wd_on_out in LyCORIS)"
+        )
 
 
 def _refuse(checkpoint: Checkpoint, total: int, lost: list[str], unfit: list[str]) -> None:

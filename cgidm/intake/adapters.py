@@ -8,7 +8,7 @@ Names of parts: `down` and `up` (their product is the change), `mid` (a Tucker c
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
@@ -32,6 +32,18 @@ KOHYA_PARTS = {
     "dora_scale": "magnitude",
 }
 FACTOR = r"hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2"
+HADAMARD = frozenset(f"hada_w{i}_{side}" for i in (1, 2) for side in "ab")
+# the sets of parts that make one change, whole
+WHOLE = (
+    *(frozenset({"down", "up", *core}) for core in ((), ("mid",))),
+    *(HADAMARD | set(cores) for cores in ((), ("hada_t1", "hada_t2"))),
+    *(
+        frozenset({*first, *second})
+        for first in (("lokr_w1",), ("lokr_w1_a", "lokr_w1_b"))
+        for second in (("lokr_w2",), ("lokr_w2_a", "lokr_w2_b"), ("lokr_w2_a", "lokr_w2_b", "lokr_t2"))
+    ),
+)
+RANKED = ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")  # parts whose first dimension is the rank
 REFUSED = {  # LyCORIS's other methods, by a part that only they have
     "diff": "a full difference of weights",
     "diff_b": "a full difference of weights",
@@ -61,6 +73,9 @@ COMPONENT_STARTS: tuple[tuple[str, Component], ...] = (
     *((start, "transformer") for start in ("transformer_blocks.", "single_transformer_blocks.")),
 )
 
+Shape = tuple[int, ...]
+Modules = Mapping[tuple[Component, str], Mapping[str, str]]  # (network, module as the file names it) -> part -> key
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -68,7 +83,7 @@ class Adapter:
 
     dialect: Dialect
     method: Method
-    modules: Mapping[tuple[Component, str], Mapping[str, str]]  # (network, module as the file names it) -> part -> key
+    modules: Modules
     ranks: tuple[int, ...]  # the distinct ranks, ascending
 
     def count(self) -> dict[str, int]:
@@ -99,8 +114,9 @@ def parse_adapter(tensors: Mapping[str, TensorInfo], name: str) -> Adapter:
     if unmatched:
         shown = ", ".join(f"{k:.120}" for k in unmatched[:3])
         _refuse(name, f"has {len(unmatched)} of {len(tensors)} tensors whose names are not understood ({shown})")
-    ranks = {rank for (_, module), parts in modules.items() if (rank := _check_module(module, parts, tensors, name))}
-    return Adapter(dialect, _method(modules, tensors), modules, tuple(sorted(ranks)))
+    ranks = {_check_module(module, parts, tensors, dialect, name) for (_, module), parts in modules.items()}
+    method = _check_alike(modules, tensors, name)
+    return Adapter(dialect, method, modules, tuple(sorted(rank for rank in ranks if rank is not None)))
 
 
 def is_adapter(tensors: Mapping[str, TensorInfo]) -> bool:
@@ -145,47 +161,124 @@ def _component(path: str) -> tuple[Component | None, str]:
     return next((c for start, c in COMPONENT_STARTS if path.startswith(start)), None), path
 
 
-def _check_module(module: str, parts: Mapping[str, str], tensors: Mapping[str, TensorInfo], name: str) -> int | None:
-    """The rank of one module's change; None for LoHa and LoKr, whose factors have no single one."""
+def change_shape(shapes: Mapping[str, Shape]) -> Shape | None:
+    """The shape of the change that one module's factors make, (out, in, *kernel); None if they do not fit one another.
+
+    LoHa and LoKr without a core write a convolution's change flat, as (out, in * height * width). As in LyCORIS 3.2 and
+    peft 0.21, where a core (r, r, *kernel) turns the factors beside it to (r, out) and (r, in).
+    """
+    if any(0 in shape for shape in shapes.values()):
+        return None
+    if "down" in shapes:
+        return _lora_shape(shapes["down"], shapes["up"], shapes.get("mid"))
+    if "hada_w1_a" in shapes:
+        first, second = (_product(shapes, f"hada_w{i}", f"hada_t{i}") for i in (1, 2))
+        return first if first == second and shapes["hada_w1_b"][0] == shapes["hada_w2_b"][0] else None
+    first, second = (_product(shapes, f"lokr_w{i}", f"lokr_t{i}") for i in (1, 2))
+    ranks = {shapes[part][0] for part in ("lokr_w1_b", "lokr_w2_b") if part in shapes}
+    if first is None or second is None or len(first) != 2 or len(second) not in (2, 4) or len(ranks) > 1:
+        return None
+    return (first[0] * second[0], first[1] * second[1], *second[2:])
+
+
+def find_rank(shapes: Mapping[str, Shape]) -> int | None:
+    """The rank of one module's factors; None for a LoKr of two whole ones, which has none."""
+    return next((shapes[part][0] for part in RANKED if part in shapes), None)
+
+
+def magnitude_axis(shape: Shape, change: Shape | None, dialect: Dialect) -> Literal["output", "input"] | None:
+    """What a DoRA's magnitudes scale: the weight's rows (outputs) or columns (inputs); None if they fit neither.
+
+    LyCORIS writes (out, 1, ..) or (1, in, ..), peft (out,) or, for a convolution, (1, out, 1, 1).
+    """
+    if change is None:
+        return None
+    out, into = change[:2]
+    if dialect != "kohya":
+        return "output" if shape in ((out,), (1, out, 1, 1)) else None
+    if shape[:1] == (out,) and set(shape[1:]) <= {1}:
+        return "output"
+    return "input" if shape[:2] == (1, into) and set(shape[2:]) <= {1} else None
+
+
+def _lora_shape(down: Shape, up: Shape, mid: Shape | None) -> Shape | None:
+    kernel = down[2:]
+    sound = len(down) == len(up) and len(down) in (2, 4) and down[0] == up[1] and set(up[2:]) <= {1}
+    if mid is not None:
+        sound = sound and len(mid) == 4 == len(down) and mid[:2] == (up[1], down[0]) and set(kernel) <= {1}
+        kernel = mid[2:]
+    return (up[0], down[1], *kernel) if sound else None
+
+
+def _product(shapes: Mapping[str, Shape], name: str, core: str) -> Shape | None:
+    """The shape of `name`, or of `name`_a @ `name`_b, or of the two around a core; None if they do not fit."""
+    if name in shapes:
+        return shapes[name]
+    a, b, t = shapes[f"{name}_a"], shapes[f"{name}_b"], shapes.get(core)
+    if len(a) != 2 or len(b) != 2:
+        return None
+    if t is None:
+        return (a[0], b[1]) if a[1] == b[0] else None
+    return (a[1], b[1], *t[2:]) if len(t) == 4 and t[:2] == (a[0], b[0]) and a[0] == b[0] else None
+
+
+def _check_module(
+    module: str, parts: Mapping[str, str], tensors: Mapping[str, TensorInfo], dialect: Dialect, name: str
+) -> int | None:
+    """The rank of one module, if it has one. Refuse it unless its parts are all there and fit one another."""
     shapes = {part: tensors[key].shape for part, key in parts.items()}
     if "alpha" in shapes and tensors[parts["alpha"]].numel != 1:
         _refuse(name, f"has an alpha of shape {shapes['alpha']} in {module:.120}; a single number is meant")
-    factors = {p for p in parts if re.fullmatch(FACTOR, p)}
-    if factors:
-        if not _complete(factors):
-            _refuse(name, f"has only {', '.join(sorted(factors))} in {module:.120}: factors are missing")
-        return None
-    missing = [part for part in ("down", "up") if part not in parts]
-    if missing:
+    factors = shapes.keys() - {"alpha", "magnitude"}
+    if factors not in WHOLE:
+        _refuse_incomplete(module, factors, name)
+    change = change_shape(shapes)
+    odd = {"down", "magnitude"} <= shapes.keys() and magnitude_axis(shapes["magnitude"], change, dialect) is None
+    if change is None or odd:
+        listed = ", ".join(f"{part} {shapes[part]}" for part in sorted(shapes.keys() - {"alpha"}))
+        _refuse(name, f"has weights that do not fit one another in {module:.120} ({listed})")
+    return find_rank(shapes)
+
+
+def _refuse_incomplete(module: str, factors: Set[str], name: str) -> NoReturn:
+    listed = ", ".join(sorted(factors))
+    if not any(part.startswith(("hada", "lokr")) for part in factors):
+        missing = [part for part in ("down", "up") if part not in factors]
         _refuse(name, f"lacks the {' and '.join(missing)} weights of {module:.120}: the file is not whole")
-    down, up, mid = shapes["down"], shapes["up"], shapes.get("mid")
-    sound = len(down) == len(up) and len(down) in (2, 4) and down[0] == up[1] and min(down + up) > 0
-    sound = sound and set(up[2:]) <= {1}
-    if mid is not None:
-        sound = sound and len(mid) == 4 == len(down) and mid[0] == up[1] and mid[1] == down[0]
-    if not sound:
-        core = f", mid {mid}" if mid is not None else ""
-        _refuse(name, f"has weights that do not fit one another in {module:.120} (down {down}, up {up}{core})")
-    return down[0]
+    if any(whole < factors for whole in WHOLE) and not any(factors < whole for whole in WHOLE):
+        _refuse(name, f"has {listed} in {module:.120}: more factors than one change is made of")
+    _refuse(name, f"has only {listed} in {module:.120}: factors are missing")
 
 
-def _complete(factors: set[str]) -> bool:
-    if any(f.startswith("hada") for f in factors):
-        return {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"} <= factors
-    return all(f"lokr_w{i}" in factors or {f"lokr_w{i}_a", f"lokr_w{i}_b"} <= factors for i in (1, 2))
+def _check_alike(modules: Modules, tensors: Mapping[str, TensorInfo], name: str) -> Method:
+    """The one method of all modules. A part that only some of them hold is how a deleted tensor shows."""
+    kinds = {module: _kind(parts) for (_, module), parts in modules.items()}
+    counts = Counter(kinds.values()).most_common()
+    if len(counts) > 1:
+        listed = ", ".join(f"{n} modules are {kind}" for kind, n in counts)
+        first = next(module for module, kind in kinds.items() if kind == counts[-1][0])
+        _refuse(name, f"mixes methods: {listed} (first {counts[-1][0]}: {first:.120}); one method is meant")
+    kind = counts[0][0]
+    if kind not in ("LoRA", "LoHa", "LoKr", "DoRA"):
+        _refuse(name, f"is a {kind} in {counts[0][1]} modules, which cannot be loaded exactly here")
+    without = [module for (_, module), parts in modules.items() if "alpha" not in parts]
+    if 0 < len(without) < len(modules):
+        have = len(modules) - len(without)
+        _refuse(name, f"has an alpha in {have} of {len(modules)} modules (first without: {without[0]:.120})")
+    if kind == "LoRA":
+        kernels = {tensors[parts["down"]].shape[2:] for parts in modules.values()}
+        return "LoCon" if any("mid" in parts for parts in modules.values()) or kernels - {(), (1, 1)} else "LoRA"
+    return kind
 
 
-def _method(modules: Mapping[tuple[Component, str], Mapping[str, str]], tensors: Mapping[str, TensorInfo]) -> Method:
-    parts = {part for held in modules.values() for part in held}
-    if "magnitude" in parts:
-        return "DoRA"
-    if any(p.startswith("hada") for p in parts):
-        return "LoHa"
-    if any(p.startswith("lokr") for p in parts):
-        return "LoKr"
-    kernels = {tensors[held["down"]].shape[2:] for held in modules.values()}
-    return "LoCon" if "mid" in parts or kernels - {(), (1, 1)} else "LoRA"
+def _kind(parts: Mapping[str, str]) -> str:
+    kind = "LoRA" if "down" in parts else "LoHa" if "hada_w1_a" in parts else "LoKr"
+    if "magnitude" not in parts:
+        return kind
+    return "DoRA" if kind == "LoRA" else f"{kind} with magnitudes (DoRA)"
 
 
 def _refuse(name: str, what: str) -> NoReturn:
-    raise UserError(f"{name} {what}; accepted: a whole LoRA, LoCon, LoHa or LoKr file of diffusers, peft or kohya")
+    raise UserError(
+        f"{name} {what}; accepted: a whole LoRA, LoCon, LoHa, LoKr or DoRA file of diffusers, peft or kohya"
+    )

@@ -8,7 +8,7 @@ from huggingface_hub import errors
 
 from ..errors import UserError
 
-LOCAL = "accepted: a model in a local folder or file"
+LOCAL = "accepted: a model given as a file or folder"
 
 
 class HubError(UserError):
