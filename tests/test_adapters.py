@@ -3,20 +3,16 @@
 import copy
 import json
 
-import diffusers.loaders.lora_conversion_utils as diffusers_conversion
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
-from cgidm.families.adapters import sgm_names
-from cgidm.intake.adapters import parse_adapter
 
 from . import tiny
-from .test_intake import SDXL, infos
 
 RANK, ALPHA = 2, 3.0
 ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
@@ -210,23 +206,6 @@ def test_a_method_that_cannot_be_loaded_exactly_is_refused_by_name(base, tmp_pat
     every = {f"{name}.dora_scale": torch.ones(1, state[f"{name}.lora_down.weight"].shape[1]) for name in names}
     with pytest.raises(UserError, match="DoRA whose magnitudes are per input in 5 of 5 modules"):
         load_pair(str(base), str(written(tmp_path, state | every)), "")
-
-
-def test_the_names_of_stability_s_own_code_are_those_that_diffusers_maps():
-    """kohya's SDXL names, against diffusers' own conversion, on the real architecture without its weights."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(**SDXL)
-    names = sgm_names(unet)
-    kinds = (torch.nn.Linear, torch.nn.Conv2d)
-    assert sorted(names.values()) == sorted(n for n, m in unet.named_modules() if isinstance(m, kinds))
-    blocks = {t: o for t, o in names.items() if ".attentions." in o}
-    assert len(blocks) == 722
-    parts = ("lora_down.weight", "lora_up.weight")
-    state = {f"lora_unet_{t.replace('.', '_')}.{part}": torch.zeros(1, 1) for t in blocks for part in parts}
-    state = diffusers_conversion._maybe_map_sgm_blocks_to_diffusers(state, unet.config)
-    converted, _ = diffusers_conversion._convert_non_diffusers_lora_to_diffusers(state)
-    modules = {module for _, module in parse_adapter(infos(converted), "converted").modules}
-    assert modules == set(blocks.values())
 
 
 def test_what_kohya_s_file_holds_is_what_is_loaded(base, tmp_path):

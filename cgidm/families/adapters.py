@@ -48,7 +48,7 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> Switch:
     config, metadata, components = checkpoint.config, checkpoint.metadata, adapter.count()
     _check_numbers(name, adapter, state)
     settings = {c: read_settings(name, adapter.method, c, config, metadata) for c in components}
-    places = {c: _places(getattr(pipeline, c, None), c, adapter.dialect) for c in components}
+    places = {c: find_places(getattr(pipeline, c, None), c, adapter.dialect) for c in components}
     changes: dict[str, dict[str, Change]] = {c: {} for c in components}
     lost, unfit = [], []
     for (component, module), parts in adapter.modules.items():
@@ -108,7 +108,7 @@ def sgm_names(unet: Any) -> dict[str, str]:
     return found
 
 
-def _places(network: Any, component: str, dialect: str) -> dict[str, str]:
+def find_places(network: Any, component: str, dialect: str) -> dict[str, str]:
     """Module as the dialect names it -> its name in the network; none if the base has no such network."""
     if network is None:
         return {}
