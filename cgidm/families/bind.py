@@ -42,7 +42,7 @@ def bind(pipeline: Any, prompt: str) -> Bound:
 
 
 def _stable_diffusion(pipeline: Any, prompt: str) -> Bound:
-    """SD 1.x (eps) and 2.x (eps or v): the scheduler's configuration says which."""
+    """SD 1.x (eps), SD 2.x (eps or v: the scheduler's configuration says which) and AltDiffusion."""
     text, _ = pipeline.encode_prompt(prompt, pipeline.device, 1, False)
     unet = pipeline.unet
 
@@ -89,6 +89,7 @@ def _stable_diffusion_3(pipeline: Any, prompt: str) -> Bound:
 
 FAMILIES: dict[str, Callable[[Any, str], Bound]] = {
     "StableDiffusionPipeline": _stable_diffusion,
+    "AltDiffusionPipeline": _stable_diffusion,
     "StableDiffusionXLPipeline": _stable_diffusion_xl,
     "DDPMPipeline": _pixel_ddpm,
     "StableDiffusion3Pipeline": _stable_diffusion_3,

@@ -16,6 +16,7 @@ from .adapters import apply_adapter
 from .bind import Bound, bind
 from .embeddings import apply_embedding
 from .pipelines import load_pipeline, load_suspect
+from .prediction import check_prediction, check_reading
 
 
 def load_pair(
@@ -81,6 +82,7 @@ def _bind_pair(
 ) -> tuple[Bound, Bound]:
     """The base's network and the suspect's: one prompt, read by each with its own text encoder and vocabulary."""
     first = bind(_frozen(pipeline), prompt)
+    check_reading(first, f"base model {root.name}")
     if suspect.kind == "adapter":
         return _switched_pair(pipeline, first, suspect, embeddings, prompt)
     if suspect.kind == "textual inversion":
@@ -91,6 +93,7 @@ def _bind_pair(
     tuned = load_suspect(suspect, root, pipeline, dtype).to(pipeline.device)
     second = bind(_frozen(tuned), _teach(tuned, embeddings, prompt))
     _check_shapes(first, second, suspect.name)
+    check_prediction(first, second, f"fine-tuned model {suspect.name}")
     return first, second
 
 
@@ -148,7 +151,7 @@ def _probe(bound: Bound, call: Any) -> Tensor:
 
 
 def _check_shapes(base: Bound, finetuned: Bound, suspect: str) -> None:
-    shapes = [{k: v.shape for k, v in b.network.state_dict().items()} for b in (base, finetuned)]
+    shapes = [{k: tuple(v.shape) for k, v in b.network.state_dict().items()} for b in (base, finetuned)]
     different = [k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k)]
     if different:
         name = min(different)

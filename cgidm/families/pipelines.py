@@ -4,22 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from ..errors import UserError
 from ..intake.components import UNUSED
 from ..intake.layout import ACCEPTED, Checkpoint
-from .account import check_whole
+from .account import check_whole, explain_error
+from .alt_diffusion import load_alt_diffusion, without_use
 from .bind import FAMILIES
 from .single_file import load_single_file
-
-TRAINED = {  # what a training run saves, and the class that reads it
-    "unet": UNet2DConditionModel,
-    "text_encoder": CLIPTextModel,
-    "text_encoder_2": CLIPTextModelWithProjection,
-}
 
 
 def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **components: Any) -> Any:
@@ -28,29 +22,43 @@ def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **compo
     if config.get("_class_name") not in FAMILIES:
         given = f"{config.get('_class_name')!r:.80}"
         raise UserError(f"{role} model {checkpoint.name} is a {given}; accepted: {', '.join(FAMILIES)}")
-    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
-    spare = dict.fromkeys(UNUSED & config.keys())
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            checkpoint.fetch(), variant=checkpoint.variant, **options, **spare, **components
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        pipeline = _build(checkpoint, dtype, components)
+    except UserError:
+        raise
+    except (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, ImportError) as error:
         raise _unloadable(error, role, checkpoint) from error
     for name in checkpoint.components.keys() - components.keys():
         _account(getattr(pipeline, name), checkpoint, name)
     return pipeline
 
 
+def _build(checkpoint: Checkpoint, dtype: torch.dtype, components: dict[str, Any]) -> Any:
+    folder, config = checkpoint.fetch(), checkpoint.config or {}
+    if config["_class_name"] == "AltDiffusionPipeline":
+        return load_alt_diffusion(folder, dtype, checkpoint.variant, **components)
+    absent = {n: None for n, entry in config.items() if n in UNUSED or (isinstance(entry, list) and entry[0] is None)}
+    return DiffusionPipeline.from_pretrained(
+        folder,
+        dtype=dtype,
+        variant=checkpoint.variant,
+        use_safetensors=True,
+        local_files_only=True,
+        **absent,
+        **components,
+    )
+
+
 def _account(part: Any, checkpoint: Checkpoint, name: str) -> None:
     if isinstance(part, nn.Module):
-        check_whole(part, checkpoint.of_component(name), f"{checkpoint.name}, {name}")
+        check_whole(part, checkpoint.of_component(name), f"{checkpoint.name}, {name}", without_use(part))
 
 
 def load_suspect(suspect: Checkpoint, root: Checkpoint, base: Any, dtype: torch.dtype) -> Any:
     if suspect.kind == "pipeline":
         given, wanted = [(c.config or {}).get("_class_name") for c in (suspect, root)]
         if given != wanted:
-            raise UserError(f"{suspect.name} is a {given!r:.80}, its base a {wanted}; accepted: two of one class")
+            raise UserError(f"{suspect.name} is a {given!s:.80}, its base a {wanted}; accepted: two of one class")
         return load_pipeline(suspect, "fine-tuned", dtype, **_shared(suspect, root, base))
     if suspect.kind == "single file":
         return load_single_file(suspect, base, str(root.fetch()), dtype)
@@ -59,14 +67,14 @@ def load_suspect(suspect: Checkpoint, root: Checkpoint, base: Any, dtype: torch.
 
 def _training_checkpoint(suspect: Checkpoint, base: Any, dtype: torch.dtype) -> Any:
     """The base with the networks that a training run saved in their place."""
-    strange = sorted(suspect.components.keys() - (base.components.keys() & TRAINED.keys()))
+    strange = sorted(suspect.components.keys() - base.components.keys())
     if strange:
         raise UserError(f"{suspect.name} holds a {strange[0]}, which its base has not; accepted: what fits the base")
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     components, folder = dict(base.components), suspect.fetch()
     for name in suspect.components:
         try:
-            part = TRAINED[name].from_pretrained(folder / name, variant=suspect.variant, **options)
+            part = type(base.components[name]).from_pretrained(folder / name, variant=suspect.variant, **options)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise _unloadable(error, "fine-tuned", suspect) from error
         _account(part, suspect, name)
@@ -76,8 +84,7 @@ def _training_checkpoint(suspect: Checkpoint, base: Any, dtype: torch.dtype) -> 
 
 
 def _unloadable(error: Exception, role: str, checkpoint: Checkpoint) -> UserError:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return UserError(f"{role} model {checkpoint.name} cannot be loaded ({first_line:.200}); {ACCEPTED}")
+    return UserError(f"{role} model {checkpoint.name} cannot be loaded ({explain_error(error)}); {ACCEPTED}")
 
 
 def _shared(suspect: Checkpoint, root: Checkpoint, base: Any) -> dict[str, Any]:
