@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from .errors import UserError
 from .evidence import write_evidence
 from .images import read_picture
 from .intake.hub import MAX_DOWNLOAD
-from .intake.inspect import inspect_checkpoint, report_lines
+from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
 from .similarity import load_embedders
 
@@ -82,6 +83,8 @@ def _authenticate(options: argparse.Namespace) -> None:
     finetuned = _open(options.finetuned, "fine-tuned model", options)
 
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
+    if not options.prompt and (prompt := suggest_prompt(finetuned)):
+        print(f"the suspect's card or notes suggest: --prompt {shlex.quote(prompt)}")
 
     from .families import load_pair  # slow to import: only after the cheap checks
 

@@ -4,10 +4,12 @@ import json
 
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from cgidm.cli import build_parser, main
 
 from . import tiny
+from .test_adapters import kohya, weights
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,13 @@ def test_an_innocent_suspect_gives_cannot_tell(folder, tmp_path):
     assert main(run) == 0
     (picture,) = json.loads((tmp_path / "result.json").read_text())["pictures"]
     assert picture["outcome"] == "cannot tell" and picture["flags"] == ["indistinguishable"]
+
+
+def test_a_blank_prompt_is_answered_with_what_the_suspect_s_notes_suggest(folder, tmp_path, capsys):
+    pairs, _ = weights(folder / "base")
+    save_file(kohya(pairs), folder / "lora.safetensors", {"ss_tag_frequency": '{"10_sks $(style)": {}}'})
+    assert main(arguments(folder, "--out", str(tmp_path), "--preset", "fast", tuned="lora.safetensors")) == 0
+    assert "suggest: --prompt 'sks $(style)'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

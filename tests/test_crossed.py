@@ -43,6 +43,12 @@ def setting(tmp_path_factory):
         yield folder, concepts, half_done
 
 
+@pytest.fixture(scope="module")
+def scores(setting):
+    folder, concepts, _ = setting
+    return score_crossed(concepts, folder / "base", folder / "work", load_embedders().ready)
+
+
 def test_workers_share_the_plan_and_a_rerun_redoes_nothing(setting):
     folder, concepts, half_done = setting
     assert 0 < len(half_done) < len(plan(concepts)) and not unfinished(concepts, folder / "work")
@@ -58,9 +64,7 @@ def test_workers_share_the_plan_and_a_rerun_redoes_nothing(setting):
     assert not list((folder / "work").rglob("*.tmp"))
 
 
-def test_every_picture_is_once_a_member_and_once_a_holdout(setting):
-    folder, concepts, _ = setting
-    scores = score_crossed(concepts, folder / "base", folder / "work", load_embedders().ready)
+def test_every_picture_is_once_a_member_and_once_a_holdout(scores):
     for preset in ("fast", "paper", "reference", "loss_contrast"):
         table = decisions(scores, "trained", preset, "loss_contrast")
         roles = table.groupby(["concept", "picture"])["member"].agg(["sum", "count"])
@@ -70,13 +74,12 @@ def test_every_picture_is_once_a_member_and_once_a_holdout(setting):
     assert (decisions(scores, "innocent", "loss_contrast", "loss_contrast")["score"] == 0).all()
 
 
-def test_the_report_can_be_made_from_the_table_alone(setting):
-    folder, concepts, _ = setting
-    write_report(score_crossed(concepts, folder / "base", folder / "work", load_embedders().ready), folder / "first")
-    write_report(pd.read_csv(folder / "first" / "scores.csv"), folder / "second")
+def test_the_report_can_be_made_from_the_table_alone(scores, tmp_path):
+    write_report(scores, tmp_path / "first")
+    write_report(pd.read_csv(tmp_path / "first" / "scores.csv"), tmp_path / "second")
     for name in ("scores.csv", "summary.json", "table.md"):
-        assert (folder / "first" / name).read_text() == (folder / "second" / name).read_text()
-    with Image.open(folder / "first" / "auc-against-evaluations.png") as figure:
+        assert (tmp_path / "first" / name).read_text() == (tmp_path / "second" / name).read_text()
+    with Image.open(tmp_path / "first" / "auc-against-evaluations.png") as figure:
         assert figure.width > 400
 
 

@@ -3,6 +3,7 @@
 The table in the README is made here. `python -m tests.test_formats` writes it.
 """
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from cgidm import NetworkEpsModel, UserError
 from cgidm.families import load_pair
 from cgidm.families.bind import bind
+from cgidm.families.pipelines import load_pipeline
 from cgidm.intake.layout import open_checkpoint
 
 from .formats import BASES, FORMATS, OTHER, Format
@@ -45,12 +47,19 @@ def bases(tmp_path_factory):
     return folder
 
 
-def answers(pair):
+def answer(model, pair):
     channels = pair.networks[0].config.in_channels
     x = torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        t = torch.tensor([10, 700])
-        return pair.base.predict_eps(x, t), pair.finetuned.predict_eps(x, t)
+        return model.predict_eps(x, torch.tensor([10, 700]))
+
+
+def model_of(pipeline, form):
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval().requires_grad_(False)  # frozen as in use: it shows in the last bits of a product
+    bound = bind(pipeline, form.prompt)
+    return NetworkEpsModel(bound.call, bound.schedule, bound.prediction)
 
 
 def load(bases, suspect, form, base=None):
@@ -62,30 +71,25 @@ def meant(form, folder):
     """The suspect's files in `folder`, and the network that it means."""
     pipeline = BASES[form.base]()
     form.write(folder, pipeline)
-    for part in pipeline.components.values():
-        part.eval() if isinstance(part, torch.nn.Module) else None
-    bound = bind(pipeline, form.prompt)
-    return NetworkEpsModel(bound.call, bound.schedule, bound.prediction)
+    return model_of(pipeline, form)
 
 
 def measure(form: Format, bases: Path, folder: Path) -> Outcome:
     wanted = meant(form, folder / "sound")
     pair = load(bases, folder / "sound", form)
-    base, tuned = answers(pair)
-    alone = load_pair(str(bases / form.base), str(bases / form.base), form.prompt)
-    x = torch.randn(2, alone.networks[0].config.in_channels, 8, 8, generator=torch.Generator().manual_seed(5))
-    with torch.no_grad():
-        expected = wanted.predict_eps(x, torch.tensor([10, 700]))
+    base, tuned = answer(pair.base, pair), answer(pair.finetuned, pair)
+    expected = answer(wanted, pair)
+    alone = load_pipeline(open_checkpoint(str(bases / form.base)), "base", torch.float32)
     checkpoint = open_checkpoint(str(folder / "sound" / form.given))
     outcome = Outcome(
         tensors=len(checkpoint.tensors),
         modules=str(len(checkpoint.adapter.modules)) if checkpoint.adapter else "",
         error=(tuned - expected).abs().max().item(),
         effect=(tuned - base).abs().max().item(),
-        base_kept=torch.equal(base, answers(alone)[0]) and torch.equal(base, answers(pair)[0]),
+        base_kept=all(torch.equal(base, b) for b in (answer(model_of(alone, form), pair), answer(pair.base, pair))),
     )
     for damage in DAMAGE[:3]:
-        meant(form, folder / damage)
+        shutil.copytree(folder / "sound", folder / damage)
         damaged(folder / damage / form.file, form.key, damage)
         outcome.refusals[damage] = sentence(form, bases, folder / damage)
     outcome.refusals[DAMAGE[3]] = sentence(form, bases, folder / "sound", OTHER[form.base])

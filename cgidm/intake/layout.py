@@ -101,6 +101,8 @@ def _read_path(source: Path) -> Checkpoint:
         return read_layout(LocalListing(source.parent, (source.name, "adapter_config.json")), source.name)
     if not source.is_dir():
         raise UserError(f"{source} does not exist; {ACCEPTED}")
+    if source.name == "unet" and (source / "config.json").is_file():  # the network's own folder
+        source = source.parent
     return read_layout(LocalListing(source))
 
 
