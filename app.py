@@ -25,6 +25,8 @@ ASSETS = Path(__file__).parent / "assets"
 BASE = ASSETS / "mini"
 EXAMPLES = sorted(p.parent.name for p in (ASSETS / "examples").glob("*/example.json"))
 PREVIEW_EVERY = 4  # steps
+# uploads lie in gradio's cache, each in a folder named by the hash of its content, and go when they are this old
+UPLOADS = (3600, 7200)  # seconds: how often it is looked, and their age
 
 
 @lru_cache(maxsize=4)
@@ -103,7 +105,7 @@ def pixels(image: torch.Tensor) -> np.ndarray:
 
 
 def build_page() -> gr.Blocks:
-    with gr.Blocks(title="Was this picture used to train that model?") as page:
+    with gr.Blocks(title="Was this picture used to train that model?", delete_cache=UPLOADS) as page:
         gr.Markdown(
             "# Was this picture used to train that model?\n"
             "Half of the picture is removed. What comes back, comes back only if the fine-tuned model has seen it. "
@@ -138,7 +140,7 @@ def build_page() -> gr.Blocks:
         with gr.Accordion("What is this model file?", open=False):
             gr.Markdown(
                 "Names and headers are read, nothing else: what it is, which public model it was made from, what its "
-                "writer noted. Only `.safetensors` are opened."
+                "writer noted. Only `.safetensors` are opened; uploads are deleted after two hours."
             )
             with gr.Row():
                 link = gr.Textbox(label="Model on the Hub", placeholder="owner/name, or a link to huggingface.co")

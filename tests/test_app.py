@@ -3,6 +3,7 @@
 import dataclasses
 
 import gradio as gr
+import httpx
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -63,6 +64,22 @@ def test_a_visitor_names_no_path_of_the_server_s_and_no_pickle(link, said):
     with pytest.raises(gr.Error, match=said) as error:
         app.check_model(link, None)
     assert "accepted" in str(error.value)
+
+
+def test_a_file_of_the_server_s_is_no_upload_and_is_not_served():
+    page = app.build_page()
+    _, url, _ = page.queue().launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    try:
+        for path in ("/etc/passwd", str(app.BASE / "model_index.json")):
+            upload = {"path": path, "meta": {"_type": "gradio.FileData"}}
+            client = httpx.Client(base_url=url, timeout=30)
+            event = client.post("/gradio_api/call/check_model", json={"data": ["", upload]}).json()["event_id"]
+            answer = client.get(f"/gradio_api/call/check_model/{event}").text
+            served = client.get(f"/gradio_api/file={path}").status_code
+            client.close()
+            assert answer.startswith("event: error") and served == 403
+    finally:
+        page.close()
 
 
 def test_the_page_builds_and_names_its_endpoints():
