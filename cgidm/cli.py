@@ -15,9 +15,11 @@ from .config import PRESETS, RunConfig, find_preset
 from .errors import UserError
 from .evidence import write_evidence
 from .images import read_picture
+from .intake.family import compare_bases
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
+from .intake.notes import clean
 from .similarity import load_embedders
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -85,6 +87,7 @@ def _authenticate(options: argparse.Namespace) -> None:
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
     if not options.prompt and (prompt := suggest_prompt(finetuned)):
         print(f"the suspect's card or notes suggest: --prompt {shlex.quote(prompt)}")
+    careful = compare_bases(base, finetuned)
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
@@ -93,6 +96,11 @@ def _authenticate(options: argparse.Namespace) -> None:
     pictures = [read_picture(p, pair.side) for p in options.pictures]
     result = authenticate(pair, pictures, [read_picture(p, pair.side) for p in controls], config, embedders)
     models = {"base": base.name, "finetuned": finetuned.name, "prompt": options.prompt}
+    abouts = {"base": base.listing.about, "finetuned": finetuned.listing.about}
+    models |= {f"{role} commit": about.sha for role, about in abouts.items() if about is not None}
+    if careful is not None:
+        print(f"careful: {clean(careful)}")
+        models["careful"] = careful
     write_evidence(result, options.out, models)
     print_table(result)
     print(f"evidence: {options.out}/report.html, result.json ({result.seconds:.1f} s)")

@@ -58,7 +58,8 @@ def test_an_innocent_suspect_gives_cannot_tell(folder, tmp_path):
 
 def test_a_blank_prompt_is_answered_with_what_the_suspect_s_notes_suggest(folder, tmp_path, capsys):
     pairs, _ = weights(folder / "base")
-    save_file(kohya(pairs), folder / "lora.safetensors", {"ss_tag_frequency": '{"10_sks $(style)": {}}'})
+    notes = {"ss_tag_frequency": '{"10_sks $(style)": {}}'}
+    save_file(kohya(pairs), folder / "lora.safetensors", notes)
     assert main(arguments(folder, "--out", str(tmp_path), "--preset", "fast", tuned="lora.safetensors")) == 0
     assert "suggest: --prompt 'sks $(style)'" in capsys.readouterr().out
 

@@ -152,6 +152,24 @@ def test_a_full_fine_tune_shares_what_is_the_same_bytes(folders):
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_a_pixel_model_of_the_first_hour_lies_flat(tmp_path):
+    """Its one network beside model_index.json, and the attention under its first names."""
+    tiny.pixel_ddpm().save_pretrained(tmp_path / "saved")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for name in ("model_index.json", "scheduler/scheduler_config.json", "unet/config.json"):
+        (flat / name.split("/")[-1]).write_bytes((tmp_path / "saved" / name).read_bytes())
+    state = load_file(tmp_path / "saved" / "unet" / "diffusion_pytorch_model.safetensors")
+    old = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    for today, first in old.items():
+        state = {k.replace(today, first): v for k, v in state.items()}
+    save_file(state, flat / "diffusion_pytorch_model.safetensors")
+    pair = load_pair(str(tmp_path / "saved"), str(flat), "")
+    x, t = torch.randn(1, 3, 16, 16, generator=generators(1)[0]), torch.tensor([500])
+    with torch.no_grad():
+        torch.testing.assert_close(pair.base.predict_eps(x, t), pair.finetuned.predict_eps(x, t), atol=1e-6, rtol=0)
+
+
 def test_a_lora_that_fits_in_part_is_refused(folders):
     file = folders / "lora" / "pytorch_lora_weights.safetensors"
     state = load_file(file)

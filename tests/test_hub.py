@@ -10,6 +10,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
+from PIL import Image
 from safetensors.torch import save
 
 from cgidm import UserError
@@ -158,6 +159,16 @@ def test_only_what_loading_needs_is_downloaded_and_it_loads(server, tmp_path, fi
     ]
     revisions = {path.split("/")[4] for _, path, _, _ in server.seen if "/resolve/" in path}
     assert revisions == {SHA}, "the commit was settled before anything was read"
+
+
+def test_a_run_records_the_commits_and_what_the_card_says_against_the_base(server, tmp_path, capsys):
+    Image.effect_noise((64, 64), 80).convert("RGB").save(tmp_path / "a.png")
+    models = ["--base", "owner/base", "--finetuned", "owner/lora", "--prompt", "a"]
+    assert main(["authenticate", str(tmp_path / "a.png"), *models, "--steps", "1", "--out", str(tmp_path / "out")]) == 0
+    told = json.loads((tmp_path / "out" / "result.json").read_text())["models"]
+    assert told["base commit"] == told["finetuned commit"] == SHA and told["finetuned"].startswith("owner/lora@")
+    assert "names stable-diffusion-v1-5/stable-diffusion-v1-5 as its base, not owner/base" in told["careful"]
+    assert f"careful: {told['careful']}" in capsys.readouterr().out
 
 
 def test_a_token_is_used_only_if_the_caller_hands_one_over(server, monkeypatch):

@@ -1,6 +1,7 @@
 """What is this checkpoint? Every dialect understood whole, everything else refused in a sentence of its own."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,11 +9,14 @@ from safetensors.torch import save_file
 
 from cgidm import UserError
 from cgidm.intake.adapters import parse_adapter
-from cgidm.intake.family import guess_base
+from cgidm.intake.family import compare_bases, guess_base
 from cgidm.intake.header import TensorInfo
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
+from cgidm.intake.listing import About
 from cgidm.intake.notes import LONGEST, read_notes
+
+from . import tiny
 
 RANK, WIDTH, CONTEXT = 4, 8, 768
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
@@ -179,6 +183,20 @@ def test_an_embedding_is_known_by_its_width(tmp_path, shapes, family):
     names = ["clip_l", "clip_g"] if len(shapes) == 2 else ["<sks>"]
     checkpoint = open_checkpoint(str(written(tmp_path, dict(zip(names, map(torch.zeros, shapes), strict=True)))))
     assert checkpoint.kind == "textual inversion" and guess_base(checkpoint).family == family
+
+
+def test_what_the_suspect_s_writer_says_against_the_base_is_said(tmp_path):
+    tiny.stable_diffusion().save_pretrained(tmp_path / "base")
+    config = json.loads((tmp_path / "base" / "model_index.json").read_text())
+    base = open_checkpoint(str(tmp_path / "base"))
+    alt = replace(base, config={**config, "_class_name": "AltDiffusionPipeline"})
+    suspect = open_checkpoint(str(written(tmp_path, kohya(lora_parts), {"ss_base_model_version": "sd_v1"})))
+    assert "says SD 1.x (sd_v1), but the base is AltDiffusion" in compare_bases(alt, suspect)
+    about = About("CompVis/stable-diffusion-v1-4", "0" * 40, "CompVis/stable-diffusion-v1-4")
+    known = replace(base, listing=replace(base.listing, about=about))
+    for named, said in ((about.repo, None), ("runwayml/stable-diffusion-v1-5", "names stable-diffusion-v1-5/")):
+        told = compare_bases(known, replace(suspect, config={"base_model_name_or_path": named}))
+        assert (told is None) == (said is None) and (said is None or said in told)
 
 
 def test_a_peft_folder_brings_its_configuration(tmp_path):

@@ -102,6 +102,7 @@ def _explain(listing: Listing, folder: str, name: str) -> None:
     pickles = [PurePosixPath(f).name for f in _files(listing, folder) if PurePosixPath(f).suffix.lower() in PICKLES]
     if pickles:
         what = f"only as pickles, which can run code when they are opened ({', '.join(sorted(pickles)[:3])})"
+        what += "" if listing.about is None else "; a pull request (owner/name@refs/pr/1) may hold them converted"
     else:
         what = "not at all, or not all parts of them"
     where = f"{listing.name}/{folder}".rstrip("/")

@@ -67,6 +67,18 @@ def guess_base(checkpoint: Checkpoint) -> BaseGuess:
     return BaseGuess(family, base, votes, f"taken for {family}, but {said}" if other else None)
 
 
+def compare_bases(base: Checkpoint, suspect: Checkpoint) -> str | None:
+    """What the suspect's writer says against `base`, in a sentence: shapes do not tell 1.4 from 1.5."""
+    named, about = _named_base(suspect), base.listing.about
+    if named and about and named not in (about.repo, about.asked):
+        return f"the suspect names {named:.100} as its base, not {about.repo}: a contrast with another base misleads"
+    family = guess_base(base).family
+    other = next((v for v in guess_base(suspect).votes if not v.certain and family and v.family != family), None)
+    if other is None:
+        return None
+    return f"{other.source} of the suspect says {other.family} ({other.reason}), but the base is {family}"
+
+
 def _named_base(checkpoint: Checkpoint) -> str | None:
     """The repository that the configuration or the card names, where it is today."""
     named = [(checkpoint.config or {}).get("base_model_name_or_path")]
@@ -100,9 +112,9 @@ def _shape_votes(checkpoint: Checkpoint) -> Iterator[Vote]:
         widths = {t.shape[1] for k, t in tensors.items() if k.endswith("attn2.to_k.weight") and len(t.shape) == 2}
     else:
         keys = [
-            parts["down"]
+            parts.get("down") or parts["hada_w1_b"]
             for (component, module), parts in adapter.modules.items()
-            if component == "unet" and re.search(r"attn2[._]to_[kv]$", module) and "down" in parts
+            if component == "unet" and re.search(r"attn2[._]to_[kv]$", module) and {"down", "hada_w1_b"} & parts.keys()
         ]
         widths = {tensors[k].shape[1] for k in keys}
         if any(component == "text_encoder_2" for component, _ in adapter.modules):
