@@ -32,7 +32,7 @@ class Outcome:
     """What was measured of one format."""
 
     tensors: int
-    modules: str
+    counted: int  # of them, what has a place in a module
     error: float  # largest difference from the network that has the merged weights
     effect: float  # largest difference from the base
     base_kept: bool  # what the base answers is the base's own answer, bit for bit
@@ -83,7 +83,7 @@ def measure(form: Format, bases: Path, folder: Path) -> Outcome:
     checkpoint = open_checkpoint(str(folder / "sound" / form.given))
     outcome = Outcome(
         tensors=len(checkpoint.tensors),
-        modules=str(len(checkpoint.adapter.modules)) if checkpoint.adapter else "",
+        counted=sum(map(len, checkpoint.adapter.modules.values())) if checkpoint.adapter else len(checkpoint.tensors),
         error=(tuned - expected).abs().max().item(),
         effect=(tuned - base).abs().max().item(),
         base_kept=all(torch.equal(base, b) for b in (answer(model_of(alone, form), pair), answer(pair.base, pair))),
@@ -127,6 +127,7 @@ def outcomes(bases, tmp_path_factory):
 def test_it_computes_what_is_meant_and_is_refused_when_damaged(outcomes, form):
     outcome = outcomes[form]
     assert outcome.error <= EXACT and outcome.effect > 100 * EXACT and outcome.base_kept
+    assert outcome.counted == outcome.tensors > 0
     said = outcome.refusals
     assert all("accepted" in text and "\n" not in text for text in said.values()), said
     assert len({text.split(";")[0] for text in said.values()}) == len(said), "each has a sentence of its own"
@@ -154,7 +155,7 @@ def main() -> None:
             build().save_pretrained(folder / "bases" / base)
         outcomes = {form: measure(form, folder / "bases", folder / str(i)) for i, form in enumerate(FORMATS)}
     for form, o in outcomes.items():
-        print(f"{form.name}, {form.base}: {o.tensors} tensors {o.modules}, error {o.error:.1e}, effect {o.effect:.2f}")
+        print(f"{form.name}, {form.base}: {o.tensors} tensors, error {o.error:.1e}, effect {o.effect:.2f}")
         print("".join(f"    {damage}: {said}\n" for damage, said in o.refusals.items()))
     text = README.read_text()
     before, rest = text.split(BEGIN)
