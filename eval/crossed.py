@@ -61,6 +61,20 @@ class Unit:
         return "trained" if self.suspect == self.concept else "unrelated"
 
     @property
+    def suspect_name(self) -> str:
+        """The suspect's; an innocent one is a suspect of its own for every concept."""
+        return f"base-{self.concept.name}" if self.suspect is None else f"{self.suspect.name}-{'ab'[self.half]}"
+
+    @property
+    def mode(self) -> str:
+        return "none" if self.suspect is None else self.suspect.training.mode
+
+    @property
+    def pictures(self) -> list[tuple[Path, int]]:
+        """The pictures judged, each with 1 if it is in the half that is taken for the training set, else 0."""
+        return [(p, int(half == self.half)) for half in (0, 1) for p in self.concept.halves[half]]
+
+    @property
     def name(self) -> str:
         suspect = "base" if self.suspect is None else f"{self.suspect.name}-{'ab'[self.half]}"
         return f"{suspect}/{self.concept.name}-{self.preset}"
@@ -104,17 +118,17 @@ def run_crossed(concepts: Sequence[Concept], base: Path, work: Path, worker: int
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     for concept in concepts[worker::workers]:
         for half in (0, 1):
-            _train(concept, half, base, work)
+            train_suspect(concept, half, base, work)
     for unit in plan(concepts)[worker::workers]:
         out = unit.file(work)
         if out.exists():
             continue
         if unit.suspect is not None:
-            _train(unit.suspect, unit.half, base, work)  # if the other worker has not come to it
+            train_suspect(unit.suspect, unit.half, base, work)  # if the other worker has not come to it
         config = find_preset(unit.preset)
         recovery = replace(config.recovery, weight_gradients=False)  # a cost without influence on the result
         config = replace(config, recovery=recovery)
-        suspect = base if unit.suspect is None else _checkpoint(unit.suspect, unit.half, work)
+        suspect = base if unit.suspect is None else checkpoint_of(unit.suspect, unit.half, work)
         prompt = (unit.suspect or unit.concept).training.prompt
         pair = load_pair(str(base), str(suspect), prompt, encoding=config.encoding)
         pictures = [read_picture(p, pair.side) for half in unit.concept.halves for p in half]
@@ -167,12 +181,12 @@ def checkpoints(steps: int) -> Iterator[int]:
     yield steps
 
 
-def _checkpoint(concept: Concept, half: int, work: Path) -> Path:
+def checkpoint_of(concept: Concept, half: int, work: Path) -> Path:
     return work / f"{concept.name}-{'ab'[half]}" / "checkpoint"
 
 
-def _train(concept: Concept, half: int, base: Path, work: Path) -> None:
-    folder = _checkpoint(concept, half, work)
+def train_suspect(concept: Concept, half: int, base: Path, work: Path) -> None:
+    folder = checkpoint_of(concept, half, work)
     if folder.exists():
         return
     temporary = folder.with_name(f"checkpoint.{os.getpid()}.tmp")

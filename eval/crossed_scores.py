@@ -91,16 +91,14 @@ def _loss_scores(tensors: dict[str, Tensor]) -> Iterator[dict[str, Any]]:
 
 
 def _rows(unit: Unit, preset: str, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    files = [p for half in unit.concept.halves for p in half]
-    in_half_a = len(unit.concept.halves[0])
-    for i, path in enumerate(files):
+    for i, (path, member) in enumerate(unit.pictures):
         yield {
             "role": unit.role,
             "concept": unit.concept.name,
-            "suspect": unit.name.split("/")[0] if unit.suspect else f"base-{unit.concept.name}",
-            "mode": unit.suspect.training.mode if unit.suspect else "none",
+            "suspect": unit.suspect_name,
+            "mode": unit.mode,
             "picture": path.name,
-            "member": int((i < in_half_a) == (unit.half == 0)),
+            "member": member,
             "preset": preset,
             **{k: round(v[i].item(), 5) if isinstance(v, Tensor) else v for k, v in values.items()},
         }
