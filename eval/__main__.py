@@ -11,6 +11,10 @@ from eval.crossed_report import write_report
 from eval.crossed_scores import score_crossed
 from eval.embedder import convert_embedder
 from eval.examples import build_examples
+from eval.ledger import Ledger
+from eval.membership import collect, describe_plan, run_membership
+from eval.membership_report import write_membership
+from eval.methods import METHODS
 from eval.mini import train_all
 from eval.reconstruct import measure_reconstruction
 from eval.shipped import measure_shipped
@@ -66,6 +70,18 @@ def main() -> None:
     crossed.add_argument("--out", type=Path, default=RESULTS / "crossed")
     crossed.add_argument("--worker", default="0/1", help="I/N: only the I-th (from 0) of N shares")
 
+    membership = command("membership", _membership, "membership tests of the literature on crossed suspects; resumes")
+    membership.add_argument("folders", type=Path, nargs="+", help="a folder of pictures for each artist or subject")
+    membership.add_argument("--base", type=Path, default=MINI)
+    membership.add_argument(
+        "--work", type=Path, default=Path("runs/crossed"), help="checkpoints, shared with `crossed`"
+    )
+    membership.add_argument("--ledger", type=Path, default=Path("runs/membership.db"))
+    membership.add_argument("--out", type=Path, default=RESULTS / "membership")
+    membership.add_argument("--worker", default="0/1", help="I/N: only the I-th (from 0) of N shares")
+    membership.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help="all")
+    membership.add_argument("--dry-run", action="store_true", help="say what it would cost, and stop")
+
     options = parser.parse_args()
     options.run(options)
 
@@ -103,6 +119,21 @@ def _crossed(o: argparse.Namespace) -> None:
         print(f"{len(left)} units are left, first {left[0].name}: other workers have them, or run this again")
         return
     write_report(score_crossed(concepts, o.base, o.work, load_embedders().ready), o.out)
+
+
+def _membership(o: argparse.Namespace) -> None:
+    worker, workers = map(int, o.worker.split("/"))
+    concepts, methods = find_concepts(o.folders), {name: METHODS[name] for name in o.methods}
+    if o.dry_run:
+        print(describe_plan(concepts, methods))
+        return
+    ledger = Ledger(o.ledger)
+    run_membership(concepts, o.base, o.work, ledger, methods, worker, workers)
+    rows, missing = collect(concepts, o.base, o.work, ledger, methods)
+    if missing:
+        print(f"{missing} of {missing + len(rows)} scores are left: other workers have them, or run this again")
+        return
+    write_membership(rows, o.out)
 
 
 if __name__ == "__main__":
