@@ -25,6 +25,7 @@ class Repository:
     headers: dict = field(default_factory=dict)  # with that status
     ignores_range: bool = False
     wrong_digest: bool = False
+    states_digests: bool = True  # of the large files
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -61,7 +62,9 @@ class Handler(BaseHTTPRequestHandler):
             {
                 "rfilename": file,
                 "size": len(data),
-                "lfs": {"sha256": digest(repo, data), "size": len(data), "pointerSize": 130} if large(file) else None,
+                "lfs": {"sha256": digest(repo, data), "size": len(data), "pointerSize": 130}
+                if repo.states_digests and large(file)
+                else None,
             }
             for file, data in repo.files.items()
         ]

@@ -61,6 +61,7 @@ def server(files, tmp_path, monkeypatch):
         "owner/ill": Repository(status=503),
         "owner/forbidden": Repository(status=403),
         "owner/damaged": Repository(lora, wrong_digest=True),
+        "owner/terse": Repository(lora, states_digests=False),
         "owner/rude": Repository(lora, ignores_range=True),
         "owner/big": Repository(big),
         "owner/steps": Repository({f"checkpoint-{n}/{k}": v for n in (1, 2) for k, v in lora.items()}),
@@ -141,6 +142,13 @@ def test_of_a_large_file_little_is_read_and_of_a_repository_nothing_but_headers(
     read = {path.split("/", 5)[5] for _, path, _, _ in server.seen if "/resolve/" in path}
     assert read == {"model_index.json", *checkpoint.weights} and len(checkpoint.weights) == 3
     assert not [command for command, *_ in server.seen if command == "HEAD"], "no download was begun"
+
+
+def test_a_digest_that_the_hub_does_not_state_is_no_reason_to_download(server, tmp_path):
+    found = inspect_checkpoint(open_checkpoint("owner/terse"))
+    assert list(found["sha256"].values()) == [None] and "not stated by the Hub" in "\n".join(report_lines(found))
+    assert not (tmp_path / "cache").exists()
+    assert len(open_checkpoint("owner/terse").listing.sha256("pytorch_lora_weights.safetensors")) == 64
 
 
 def test_a_server_that_ignores_ranges_is_not_read_to_the_end(server):

@@ -61,6 +61,9 @@ class HubListing:
         """As the Hub states it; of a small file, which it does not state, after fetching it."""
         return self.digests.get(file) or LocalListing(self.fetch([file])).sha256(file)
 
+    def stated_sha256(self, file: str) -> str | None:
+        return self.digests.get(file)
+
     def fetch(self, files: Sequence[str]) -> Path:
         """Download `files` into the local cache, unless they are there; returns the folder in which they lie.
 

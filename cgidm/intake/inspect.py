@@ -29,7 +29,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "variant": checkpoint.variant,
         "bytes": sum(sizes[f] for f in checkpoint.weights),
         "types": sorted({t.dtype for t in checkpoint.tensors.values()}),
-        "sha256": {f: checkpoint.listing.sha256(f) for f in checkpoint.weights},
+        "sha256": {f: checkpoint.listing.stated_sha256(f) for f in checkpoint.weights},
         "notes": dict(notes.fields),
         "tags": [list(tag) for tag in notes.tags],
         "prompt": suggest_prompt(checkpoint),
@@ -62,7 +62,9 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     rows += [("public base", found["base"] or "not known: name it yourself")]
     size = f"{found['bytes']:,} bytes, {found['parameters']:,} numbers in {found['tensors']:,} tensors"
     rows += [("size", f"{size} ({', '.join(found['types'])})")]
-    rows += [("sha256", f"{digest}  {clean(name)}") for name, digest in found["sha256"].items()]
+    rows += [
+        ("sha256", f"{digest or 'not stated by the Hub'}  {clean(name)}") for name, digest in found["sha256"].items()
+    ]
     rows += [(note, text) for note, text in found["notes"].items()]
     if found["tags"]:
         rows += [("tags", ", ".join(f"{tag} ({count})" for tag, count in found["tags"]))]
