@@ -1,20 +1,17 @@
-"""`python -m eval COMMAND`: the embedded model, its examples, and what they are measured to do."""
+"""`python -m eval COMMAND`: the benchmark, and the recipes of the embedded model and its examples."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from cgidm.similarity import SHIPPED, load_embedders
+from cgidm.errors import UserError
+from cgidm.similarity import SHIPPED
 from eval.bench import measure_speed
-from eval.crossed import find_concepts, run_crossed, unfinished
-from eval.crossed_report import write_report
-from eval.crossed_scores import score_crossed
+from eval.benchmark import register
 from eval.embedder import convert_embedder
 from eval.examples import build_examples
-from eval.ledger import Ledger
-from eval.membership import collect, describe_plan, run_membership
-from eval.membership_report import write_membership
-from eval.methods import METHODS
+from eval.ledger import LedgerError
 from eval.mini import train_all
 from eval.reconstruct import measure_reconstruction
 from eval.shipped import measure_shipped
@@ -63,27 +60,13 @@ def main() -> None:
     bench.add_argument("--assets", type=Path, default=ASSETS)
     bench.add_argument("--out", type=Path, default=RESULTS)
 
-    crossed = command("crossed", _crossed, "train on either half of each concept and compare presets; resumes")
-    crossed.add_argument("folders", type=Path, nargs="+", help="a folder of pictures for each artist or subject")
-    crossed.add_argument("--base", type=Path, default=MINI)
-    crossed.add_argument("--work", type=Path, default=Path("runs/crossed"), help="checkpoints and recoveries")
-    crossed.add_argument("--out", type=Path, default=RESULTS / "crossed")
-    crossed.add_argument("--worker", default="0/1", help="I/N: only the I-th (from 0) of N shares")
-
-    membership = command("membership", _membership, "membership tests of the literature on crossed suspects; resumes")
-    membership.add_argument("folders", type=Path, nargs="+", help="a folder of pictures for each artist or subject")
-    membership.add_argument("--base", type=Path, default=MINI)
-    membership.add_argument(
-        "--work", type=Path, default=Path("runs/crossed"), help="checkpoints, shared with `crossed`"
-    )
-    membership.add_argument("--ledger", type=Path, default=Path("runs/membership.db"))
-    membership.add_argument("--out", type=Path, default=RESULTS / "membership")
-    membership.add_argument("--worker", default="0/1", help="I/N: only the I-th (from 0) of N shares")
-    membership.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help="all")
-    membership.add_argument("--dry-run", action="store_true", help="say what it would cost, and stop")
+    register(command)
 
     options = parser.parse_args()
-    options.run(options)
+    try:
+        options.run(options)
+    except (UserError, LedgerError) as error:
+        sys.exit(f"{error}")
 
 
 def _mini(o: argparse.Namespace) -> None:
@@ -109,31 +92,6 @@ def _shipped(o: argparse.Namespace) -> None:
 
 def _bench(o: argparse.Namespace) -> None:
     print(measure_speed(o.assets, o.out))
-
-
-def _crossed(o: argparse.Namespace) -> None:
-    worker, workers = map(int, o.worker.split("/"))
-    concepts = find_concepts(o.folders)
-    run_crossed(concepts, o.base, o.work, worker, workers)
-    if left := unfinished(concepts, o.work):
-        print(f"{len(left)} units are left, first {left[0].name}: other workers have them, or run this again")
-        return
-    write_report(score_crossed(concepts, o.base, o.work, load_embedders().ready), o.out)
-
-
-def _membership(o: argparse.Namespace) -> None:
-    worker, workers = map(int, o.worker.split("/"))
-    concepts, methods = find_concepts(o.folders), {name: METHODS[name] for name in o.methods}
-    if o.dry_run:
-        print(describe_plan(concepts, methods))
-        return
-    ledger = Ledger(o.ledger)
-    run_membership(concepts, o.base, o.work, ledger, methods, worker, workers)
-    rows, missing = collect(concepts, o.base, o.work, ledger, methods)
-    if missing:
-        print(f"{missing} of {missing + len(rows)} scores are left: other workers have them, or run this again")
-        return
-    write_membership(rows, o.out)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The options and defaults follow diffusers' DreamBooth and LoRA example scripts; 
 those of the paper's recipes for Stable Diffusion unless given: a small model wants larger ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +13,14 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
+from transformers.utils import logging as transformers_logging
 
 from cgidm.images import read_picture
+from eval.defences import Defence, defend
 
 Mode = Literal["dreambooth-prior", "dreambooth", "lora"]
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "proj_out")
@@ -36,6 +39,7 @@ class FinetuneConfig:
     prior_weight: float = 1.0
     prior_pictures: int = 20
     rank: int = 16  # LoRA only; alpha equals the rank
+    defence: Defence | None = None  # an augmentation of every training picture, Sec. 4.5
     seed: int = 0
 
 
@@ -43,17 +47,28 @@ def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneCo
     """Fine-tune the pipeline folder `base` on `pictures` and write what such a training publishes to `out`.
 
     "lora" writes `pytorch_lora_weights.safetensors`; the DreamBooth modes write `unet/` and `text_encoder/`, the
-    layout of a training run's checkpoint. Latents are computed once; nothing is augmented.
+    layout of a training run's checkpoint. Latents are computed once, unless there is a defence: then the pictures of
+    every step are augmented anew. Pictures of the prior loss never are. The caller's global generators stay as they
+    were.
     """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(config.seed)  # adapter weights are initialised from the global generator
+        _save(_train(base, pictures, config), out, config)
+
+
+def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
+    """The fine-tuned pipeline."""
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    torch.manual_seed(config.seed)  # adapter weights are initialised from the global generator
     generator = torch.Generator().manual_seed(config.seed)
-    pipe: Any = StableDiffusionPipeline.from_pretrained(base, torch_dtype=torch.float32, use_safetensors=True)
+    diffusers_logging.disable_progress_bar()  # a benchmark trains many and draws one bar for them all
+    transformers_logging.disable_progress_bar()
+    pipe: Any = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
     pipe.to(accelerator.device)
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.requires_grad_(False)
     side = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    z = _encode(pipe, torch.stack([read_picture(p, side).image for p in pictures]).to(accelerator.device))
+    images = torch.stack([read_picture(p, side).image for p in pictures]).to(accelerator.device)
+    latents = _latents(pipe, images, config)
     prior = _prior_latents(pipe, config) if config.mode == "dreambooth-prior" else None
 
     if config.mode == "lora":
@@ -67,15 +82,28 @@ def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneCo
     for module in trained:
         module.train()
     for _ in range(config.steps):
-        loss = _denoising_loss(pipe, z, config.prompt, config.batch, generator)
+        chosen = torch.randint(len(images), (config.batch,), generator=generator)
+        loss = _denoising_loss(pipe, latents(chosen), config.prompt, generator)
         if prior is not None:
-            prior_loss = _denoising_loss(pipe, prior, config.class_prompt, config.batch, generator)
+            chosen = torch.randint(len(prior), (config.batch,), generator=generator)
+            prior_loss = _denoising_loss(pipe, prior[chosen.to(prior.device)], config.class_prompt, generator)
             loss = loss + config.prior_weight * prior_loss
         optimizer.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-    _save(pipe, out, config)
+    return pipe
+
+
+def _latents(pipe: Any, images: Tensor, config: FinetuneConfig) -> Callable[[Tensor], Tensor]:
+    """Chosen pictures -> their latents, computed once, or augmented and encoded anew at every call."""
+    if config.defence is None:
+        z = _encode(pipe, images)
+        return lambda chosen: z[chosen.to(z.device)]
+    defence = config.defence
+    # not the training's own generator: with and without a defence it sees the same pictures, times and noises
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    return lambda chosen: _encode(pipe, defend(images[chosen.to(images.device)], defence, generator))
 
 
 @torch.no_grad()
@@ -92,8 +120,8 @@ def _prior_latents(pipe: Any, config: FinetuneConfig) -> Tensor:
     return pipe(prompts, num_inference_steps=50, generator=generator, output_type="latent").images
 
 
-def _denoising_loss(pipe: Any, codes: Tensor, prompt: str, batch: int, generator: torch.Generator) -> Tensor:
-    z = codes[torch.randint(len(codes), (batch,), generator=generator).to(codes.device)]
+def _denoising_loss(pipe: Any, z: Tensor, prompt: str, generator: torch.Generator) -> Tensor:
+    batch = len(z)
     t = torch.randint(pipe.scheduler.config.num_train_timesteps, (batch,), generator=generator).to(z.device)
     eps = torch.randn(z.shape, generator=generator).to(z.device)
     text = pipe.encode_prompt(prompt, z.device, 1, False)[0].expand(batch, -1, -1)

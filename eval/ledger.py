@@ -1,4 +1,4 @@
-"""Where scores are kept: one SQLite file, a row for each decision, keyed by all that its score depends on.
+"""Where scores are kept: one SQLite file, a row for each number, keyed by all that it depends on.
 
 A row is written once and never changed, so to resume is to ask which keys are missing. A unit of work goes in as one
 transaction: killed at any moment, a process leaves all rows of a unit or none. Several processes may write; each waits
@@ -15,21 +15,23 @@ from pathlib import Path
 from typing import Any
 
 WAIT = 60  # seconds for another process's turn
-VERSION = 1  # of what a key is made of
+VERSION = 2  # of what a key is made of
 
 
 @dataclass(frozen=True)
 class Row:
-    """One decision. Higher scores mean more likely a member."""
+    """One number of one decision. Higher scores mean more likely a member."""
 
-    key: str
+    key: str  # of the method's answer for the picture; its measures share it
+    dataset: str
     role: str  # of the suspect: trained on these pictures, unrelated to them, or innocent
     concept: str
     suspect: str
-    mode: str  # how it was trained
+    training: str  # how it was trained
     picture: str
     member: int  # 1 or 0
     method: str
+    measure: str
     evaluations: int  # of a network, for this picture
     score: float
 
@@ -51,7 +53,9 @@ class Ledger:
         columns = ", ".join(f"{c} {TYPES.get(c, 'TEXT')} NOT NULL" for c in COLUMNS)
         with self._connected() as db:
             db.execute("PRAGMA journal_mode = WAL")  # readers and one writer at a time do not block each other
-            db.execute(f"CREATE TABLE IF NOT EXISTS scores ({columns}, PRIMARY KEY (key)) WITHOUT ROWID")
+            db.execute(
+                f"CREATE TABLE IF NOT EXISTS scores ({columns}, PRIMARY KEY (key, measure, evaluations)) WITHOUT ROWID"
+            )
             held = tuple(column[1] for column in db.execute("PRAGMA table_info(scores)"))
         if held != COLUMNS:
             raise LedgerError(f"{path} holds other columns ({', '.join(held)}): move it away, or give another file")
@@ -68,13 +72,13 @@ class Ledger:
             db.executemany(f"INSERT OR IGNORE INTO scores VALUES ({places})", [astuple(row) for row in rows])
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Those of `keys` that have no row yet."""
+        """Those of `keys` that have no row yet; an answer is written with all its measures or not at all."""
         with self._connected() as db:
             return [k for k in keys if db.execute("SELECT 1 FROM scores WHERE key = ?", (k,)).fetchone() is None]
 
     def rows(self) -> list[Row]:
         """All rows, in an order that does not depend on who wrote them when."""
-        order = "role, method, suspect, concept, picture, key"
+        order = "dataset, role, method, suspect, concept, picture, key, measure, evaluations"
         with self._connected() as db:
             return [Row(*values) for values in db.execute(f"SELECT * FROM scores ORDER BY {order}")]
 

@@ -5,17 +5,18 @@ import torch
 
 from cgidm import IdentityCodec, ModelPair, Schedule
 from cgidm.scores import loss_contrast
-from eval.methods import METHODS, PFAMI, PIA, Contrast, Loss, SecMI, SimA
-from eval.methods.base import row_of
+from eval.methods import METHODS, PFAMI, PIA, Loss, LossContrast, MembershipTest, SecMI, SimA
+from eval.methods.base import Case, row_of
+from eval.methods.clid import CLiD
 from eval.methods.pfami import central_crop
 
 from .worlds import generators, stable_diffusion_schedule, world
 
 WORLDS = 4
-every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-every_contrast = pytest.mark.parametrize(
-    "method", [m for n, m in METHODS.items() if n.endswith("contrast")], ids=[n for n in METHODS if "contrast" in n]
-)
+TESTS = {n: m for n, m in METHODS.items() if isinstance(m, MembershipTest | LossContrast)} | {"clid": CLiD()}
+MEASURES = [(n, m) for n in TESTS for m in ("suspect", "contrast") if (n, m) != ("loss_contrast", "suspect")]
+every_method = pytest.mark.parametrize("method", TESTS.values(), ids=TESTS)
+every_measure = pytest.mark.parametrize("name, measure", MEASURES)
 
 
 class Counted:
@@ -40,6 +41,18 @@ class Linear:
         return 0.1 + t / 500
 
 
+def case(pair, z, first=0, seed=0):
+    """The blank prompt calls up nothing in the suspect but what the base knows."""
+    blank = ModelPair(pair.base, pair.base, pair.schedule)
+    names = tuple(f"picture {first + i}" for i in range(len(z)))
+    return Case(pair, lambda: blank, torch.zeros(len(z), 3, 8, 8), z, names, torch.zeros(len(z)).long(), seed=seed)
+
+
+def answers(method, *given, **settings):
+    """measure -> scores."""
+    return {a.measure: a.scores for a in method(case(*given, **settings))}
+
+
 def auc(members, holdouts):
     wins, ties = members[:, None] > holdouts, members[:, None] == holdouts
     return (wins.double() + ties.double() / 2).mean().item()
@@ -54,61 +67,69 @@ def latents(n=3):
     return torch.randn(n, 2, 8, 8, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
-@every_method
-def test_members_score_higher(method):
+@every_measure
+def test_members_score_higher(name, measure):
     aucs = []
     for seed in range(WORLDS):
-        pair, members, holdouts = world(seed)
-        aucs.append(auc(method(pair, members, generators(8)), method(pair, holdouts, generators(8, 100))))
+        pair, *pictures = world(seed)
+        members, holdouts = (answers(TESTS[name], pair, z, first=100 * i) for i, z in enumerate(pictures))
+        aucs.append(auc(members[measure], holdouts[measure]))
     assert min(aucs) > 0.5
     assert sum(aucs) / WORLDS >= 0.9
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if "contrast" not in n])
+@pytest.mark.parametrize("name", [n for n, m in MEASURES if m == "suspect"])
 def test_nothing_to_find_in_an_innocent_suspect(name):
-    method, aucs = METHODS[name], []
+    aucs = []
     for seed in range(2 * WORLDS):
-        pair, members, holdouts = world(seed)
+        pair, *pictures = world(seed)
         innocent = ModelPair(pair.base, pair.base, pair.schedule)
-        aucs.append(auc(method(innocent, members, generators(8)), method(innocent, holdouts, generators(8, 100))))
+        members, holdouts = (answers(TESTS[name], innocent, z, first=100 * i) for i, z in enumerate(pictures))
+        aucs.append(auc(members["suspect"], holdouts["suspect"]))
     # Eight AUCs of 8 against 8 scatter around 0.5; one such AUC has a standard error of 0.15.
     assert abs(sum(aucs) / len(aucs) - 0.5) < 0.13
 
 
-@every_contrast
+@every_method
 def test_a_model_against_itself_is_exactly_zero(method):
     pair, members, _ = world(0)
     innocent = ModelPair(pair.base, pair.base, pair.schedule, IdentityCodec())
-    assert method(innocent, members, generators(8)).tolist() == [0.0] * 8
+    assert answers(method, innocent, members)["contrast"].tolist() == [0.0] * 8
 
 
 @every_method
 def test_a_picture_does_not_depend_on_its_batch(method):
     pair, _, holdouts = world(1)
-    together = method(pair, holdouts[:4], generators(4))
-    alone = torch.cat([method(pair, holdouts[i : i + 1], generators(1, i)) for i in range(4)])
-    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-9)
+    together = answers(method, pair, holdouts[:4])
+    alone = [answers(method, pair, holdouts[i : i + 1], first=i) for i in range(4)]
+    for measure, scores in together.items():
+        torch.testing.assert_close(scores, torch.cat([a[measure] for a in alone]), rtol=1e-9, atol=1e-9)
 
 
 @every_method
 def test_evaluations_are_counted_right(method):
+    """Those of the last measure are all that is run; "suspect" is what the suspect was asked, which is half."""
     pair, members, _ = world(0)
     base, tuned = Counted(pair.base), Counted(pair.finetuned)
-    method(ModelPair(base, tuned, pair.schedule), members[:3], generators(3))
-    assert base.samples + tuned.samples == 3 * method.evaluations
-    assert base.samples in (0, tuned.samples)
+    blank = ModelPair(Counted(pair.base), Counted(pair.base), pair.schedule)
+    given = case(ModelPair(base, tuned, pair.schedule), members[:3])
+    found = {a.measure: a.evaluations for a in method(Case(**(vars(given) | {"blank": lambda: blank})))}
+    of_suspect, of_base = tuned.samples + blank.finetuned.samples, base.samples + blank.base.samples
+    assert found["contrast"] == method.evaluations
+    assert of_suspect + of_base == 3 * method.evaluations and of_suspect == of_base
+    assert found.get("suspect", method.evaluations // 2) * 3 == of_suspect
 
 
 @every_method
 def test_same_seed_same_score_and_no_global_randomness(method):
     pair, _, holdouts = world(0)
     before = torch.get_rng_state()
-    first = method(pair, holdouts, generators(8))
+    first = answers(method, pair, holdouts)
     torch.manual_seed(1234)
-    again = method(pair, holdouts, generators(8))
+    again = answers(method, pair, holdouts)
     torch.set_rng_state(before)
-    method(pair, holdouts, generators(8))
-    assert torch.equal(first, again)
+    answers(method, pair, holdouts)
+    assert first.keys() == again.keys() and all(torch.equal(first[m], again[m]) for m in first)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -116,18 +137,19 @@ def test_same_seed_same_score_and_no_global_randomness(method):
 def test_scores_carry_no_gradient_and_keep_the_latent_as_it_was(method):
     pair, members, _ = world(0)
     z = members.clone()
-    scores = method(pair, z, generators(8))
-    assert scores.shape == (8,) and not scores.requires_grad
+    for scores in answers(method, pair, z).values():
+        assert scores.shape == (8,) and not scores.requires_grad
     assert torch.equal(z, members)
 
 
-@every_method
-def test_a_short_schedule_is_walked_in_the_same_shares(method):
-    pair, members, holdouts = world(0)
+@every_measure
+def test_a_short_schedule_is_walked_in_the_same_shares(name, measure):
+    pair, *pictures = world(0)
     schedule = every_nth_row(10)
     models = [type(m)(m.data, schedule) for m in (pair.base, pair.finetuned)]
     short = ModelPair(*models, schedule)
-    assert auc(method(short, members, generators(8)), method(short, holdouts, generators(8, 100))) > 0.7
+    members, holdouts = (answers(TESTS[name], short, z, first=100 * i) for i, z in enumerate(pictures))
+    assert auc(members[measure], holdouts[measure]) > 0.7
 
 
 def test_rows_are_shares_of_the_schedule():
@@ -140,24 +162,24 @@ def test_names_are_keys():
     assert [m.name for m in METHODS.values()] == list(METHODS)
 
 
-def test_contrast_is_the_difference_on_the_same_draws():
+@pytest.mark.parametrize("name", [n for n, m in TESTS.items() if isinstance(m, MembershipTest)])
+def test_contrast_is_the_difference_on_the_same_draws(name):
     pair, _, holdouts = world(2)
-    method = Loss()
+    method, given = TESTS[name], case(pair, holdouts)
     suspect, base = (
-        method.statistic(m, pair.schedule, holdouts, generators(8, 7)) for m in (pair.finetuned, pair.base)
+        method.statistic(m, pair.schedule, holdouts, given.generators(name)) for m in (pair.finetuned, pair.base)
     )
-    used = generators(8, 7)
-    assert torch.equal(Contrast(method)(pair, holdouts, used), suspect - base)
-    # Both models' share of a picture's randomness is drawn once, so what follows is as after the method alone.
-    alone = generators(8, 7)
-    method(pair, holdouts, alone)
-    assert all(torch.equal(a.get_state(), b.get_state()) for a, b in zip(used, alone, strict=True))
+    found = answers(method, pair, holdouts)
+    assert list(found) == ["suspect", "contrast"]
+    assert torch.equal(found["suspect"], suspect)
+    assert torch.equal(found["contrast"], suspect - base)
 
 
 def test_loss_contrast_is_the_library_s():
     pair, members, _ = world(0)
-    expected = loss_contrast(pair, members, 20, generators(8))
-    assert torch.equal(METHODS["loss_contrast"](pair, members, generators(8)), expected)
+    expected = loss_contrast(pair, members, 20, case(pair, members).generators("loss_contrast"))
+    found = answers(METHODS["loss_contrast"], pair, members)
+    assert list(found) == ["contrast"] and torch.equal(found["contrast"], expected)
 
 
 def test_loss_by_hand():

@@ -1,27 +1,51 @@
-"""Membership inference methods of the literature under one interface, each as published and against the base.
+"""Every method of the benchmark under one interface: CGI-DM, the pipelines of the paper, tests of the literature.
 
 Time steps and norms are fixed beforehand, never chosen on the pictures that are judged. A step is given on 1000 rows
-and taken at the same share of any other schedule.
-
-CLiD (Zhai et al., NeurIPS 2024) is left out. It compares the suspect's prediction given the caption with its
-prediction given none, and an `EpsModel` has one prompt bound for good: there is no prediction without it to ask for,
-and the base's prediction would be another quantity. SecMI_NNs and PFAMI_NNs are left out as well: their networks are
-trained on labelled members, which a user does not have.
+and taken at the same share of any other schedule. SecMI_NNs and PFAMI_NNs are left out: their networks are trained on
+labelled members, which a user does not have.
 """
 
-from eval.methods.base import Contrast, Method, Statistic
+from eval.methods.base import Answer, Case, MembershipTest, Method, Statistic
+from eval.methods.clid import CLiD
+from eval.methods.generation import DDNM, Img2Img, Text2Img
 from eval.methods.loss import Loss, LossContrast
 from eval.methods.pfami import PFAMI
 from eval.methods.pia import PIA
+from eval.methods.recovery import CGIDM
 from eval.methods.secmi import SecMI
 from eval.methods.sima import SimA
 
-__all__ = ["METHODS", "PFAMI", "PIA", "Contrast", "Loss", "LossContrast", "Method", "SecMI", "SimA", "Statistic"]
+__all__ = [
+    "CGIDM",
+    "DDNM",
+    "METHODS",
+    "PFAMI",
+    "PIA",
+    "Answer",
+    "CLiD",
+    "Case",
+    "Img2Img",
+    "Loss",
+    "LossContrast",
+    "MembershipTest",
+    "Method",
+    "SecMI",
+    "SimA",
+    "Statistic",
+    "Text2Img",
+]
 
 _ALL: tuple[Method, ...] = (
+    CGIDM(),
+    Text2Img(),
+    Img2Img(),
+    DDNM(),
     Loss(),
-    Contrast(Loss(name="loss_at_step")),
     LossContrast(),
-    *(form for method in (SecMI(), PIA(), PFAMI(), SimA()) for form in (method, Contrast(method))),
+    SecMI(),
+    PIA(),
+    PFAMI(),
+    SimA(),
+    CLiD(),
 )
 METHODS: dict[str, Method] = {m.name: m for m in _ALL}

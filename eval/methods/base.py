@@ -1,21 +1,53 @@
-"""What every membership method shares: the interface, the contrast with the base and the rows of a schedule."""
+"""What every method shares: what it may look at, what it answers, and the rows of a schedule."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cgidm.models import EpsModel, ModelPair
+from cgidm.sampling import picture_generator
 from cgidm.schedule import Schedule
+from cgidm.similarity import Embedder
 
 PAPER_ROWS = 1000  # every paper here counts its time steps on a schedule of that length
 
 
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A suspect and the pictures that it is asked about: all that a method may look at.
+
+    Who is a member is not part of it, nor which half is: `groups` only says which pictures belong together.
+    """
+
+    pair: ModelPair
+    blank: Callable[[], ModelPair]  # the same two models with a blank prompt; loaded when first asked for
+    images: Float[Tensor, "b 3 H W"]
+    z: Float[Tensor, "b c h w"]
+    sha256: tuple[str, ...]  # of the pictures' files
+    groups: Int[Tensor, " b"]  # 0 or 1: the concept's two halves
+    embedders: Mapping[str, Embedder] = field(default_factory=dict)
+    seed: int = 0
+
+    def generators(self, purpose: str) -> list[torch.Generator]:
+        """A fresh generator for each picture; the same purpose gives the same draws again."""
+        return [picture_generator(self.seed, sha256, purpose) for sha256 in self.sha256]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One number for each picture; higher always means more likely a member."""
+
+    measure: str  # what the number is, such as "contrast" or "removed_alignment"
+    evaluations: int  # network evaluations that it took for one picture
+    scores: Float[Tensor, " b"]
+
+
 class Method(Protocol):
-    """A score of each picture; higher always means more likely a member.
+    """Looks at a case and answers with one or more measures.
 
     A picture's score never depends on its batch: what is random comes from the picture's own CPU generator. A method
     is a frozen dataclass: its `repr` shows all its settings, and so says what was run.
@@ -26,16 +58,19 @@ class Method(Protocol):
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations for one picture, both models together.
+        """Network evaluations for one picture, all models together.
 
-        One model's forward pass on one sample counts as 1. An input gradient would count like a forward pass; no
-        method here takes one.
+        One model's forward pass on one sample counts as 1, with an input gradient too. Encoding and decoding are not
+        counted.
         """
         ...
 
-    def __call__(
-        self, pair: ModelPair, z: Float[Tensor, "b c h w"], generators: Sequence[torch.Generator]
-    ) -> Float[Tensor, " b"]: ...
+    @property
+    def visual(self) -> bool:
+        """Does it use the embedders at hand?"""
+        ...
+
+    def __call__(self, case: Case) -> list[Answer]: ...
 
 
 class Statistic(Protocol):
@@ -56,38 +91,25 @@ class Statistic(Protocol):
     ) -> Float[Tensor, " b"]: ...
 
 
-class SuspectOnly:
-    """Makes a statistic a method, as published: asked of the suspect, no base needed."""
+class MembershipTest:
+    """Makes a statistic a method with two measures.
 
-    def __call__(
-        self: Statistic, pair: ModelPair, z: Float[Tensor, "b c h w"], generators: Sequence[torch.Generator]
-    ) -> Float[Tensor, " b"]:
-        return self.statistic(pair.finetuned, pair.schedule, z, generators)
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """The suspect's statistic minus the base's on the same draws: what the public base knows already cancels.
-
-    Calibration by a reference model is from Watson et al. (2022); here the reference is the suspect's own origin.
+    "suspect" is the statistic as published: no base is asked. "contrast" is the suspect's less the base's on the same
+    draws: what the public base knows already cancels. Calibration by a reference model is from Watson et al. (2022);
+    here the reference is the suspect's own origin.
     """
 
-    method: Statistic
+    visual: ClassVar[bool] = False
 
-    @property
-    def name(self) -> str:
-        return f"{self.method.name}_contrast"
-
-    @property
-    def evaluations(self) -> int:
-        return 2 * self.method.evaluations
-
-    def __call__(
-        self, pair: ModelPair, z: Float[Tensor, "b c h w"], generators: Sequence[torch.Generator]
-    ) -> Float[Tensor, " b"]:
-        twins = [_twin(g) for g in generators]  # drawing moves a generator on, and both models must see one draw
-        suspect = self.method.statistic(pair.finetuned, pair.schedule, z, generators)
-        return suspect - self.method.statistic(pair.base, pair.schedule, z, twins)
+    def __call__(self: Statistic, case: Case) -> list[Answer]:
+        of = [
+            self.statistic(model, case.pair.schedule, case.z, case.generators(self.name))
+            for model in (case.pair.finetuned, case.pair.base)
+        ]
+        return [
+            Answer("suspect", self.evaluations // 2, of[0]),
+            Answer("contrast", self.evaluations, of[0] - of[1]),
+        ]
 
 
 def row_of(schedule: Schedule, step: int) -> int:
@@ -102,7 +124,3 @@ def predict_at(model: EpsModel, x: Float[Tensor, "b c h w"], row: int) -> Float[
 
 def rows_like(x: Float[Tensor, "b c h w"], row: int) -> Tensor:
     return torch.full((len(x),), row, device=x.device)
-
-
-def _twin(generator: torch.Generator) -> torch.Generator:
-    return torch.Generator().set_state(generator.get_state())

@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgidm.models import EpsModel, ModelPair
+from cgidm.models import EpsModel
 from cgidm.objective import denoising_loss
 from cgidm.sampling import sample_noise
 from cgidm.schedule import Schedule
 from cgidm.scores import loss_contrast
-from eval.methods.base import SuspectOnly, row_of, rows_like
+from eval.methods.base import Answer, Case, MembershipTest, row_of, rows_like
 
 
 @dataclass(frozen=True)
-class Loss(SuspectOnly):
+class Loss(MembershipTest):
     """Minus the model's denoising loss at one fixed time step, a mean over `draws` noises.
 
     The loss threshold attack of Matsumoto et al. (2023, "Membership Inference Attacks against Diffusion Models") and
@@ -31,7 +32,7 @@ class Loss(SuspectOnly):
 
     @property
     def evaluations(self) -> int:
-        return self.draws
+        return 2 * self.draws
 
     @torch.no_grad()
     def statistic(
@@ -50,9 +51,10 @@ class Loss(SuspectOnly):
 class LossContrast:
     """`cgidm.scores.loss_contrast`: the gap of the losses over the whole schedule, as a share of the base's.
 
-    Differs from `Contrast(Loss())` in both: that one looks at one time step and takes the plain difference.
+    Differs from the contrast of `Loss` in both: that one looks at one time step and takes the plain difference.
     """
 
+    visual: ClassVar[bool] = False
     name: str = "loss_contrast"
     draws: int = 20
 
@@ -60,7 +62,6 @@ class LossContrast:
     def evaluations(self) -> int:
         return 2 * self.draws
 
-    def __call__(
-        self, pair: ModelPair, z: Float[Tensor, "b c h w"], generators: Sequence[torch.Generator]
-    ) -> Float[Tensor, " b"]:
-        return loss_contrast(pair, z, self.draws, generators)
+    def __call__(self, case: Case) -> list[Answer]:
+        scores = loss_contrast(case.pair, case.z, self.draws, case.generators(self.name))
+        return [Answer("contrast", self.evaluations, scores)]

@@ -12,11 +12,11 @@ from cgidm.models import EpsModel
 from cgidm.objective import denoising_loss
 from cgidm.sampling import sample_noise
 from cgidm.schedule import Schedule
-from eval.methods.base import SuspectOnly, row_of, rows_like
+from eval.methods.base import MembershipTest, row_of, rows_like
 
 
 @dataclass(frozen=True)
-class PFAMI(SuspectOnly):
+class PFAMI(MembershipTest):
     """PFAMI_Met, the statistical version of Fu et al. (2023): by how much does the loss rise at the neighbours?
 
     Neighbours are central crops of 95 % to 70 % of the side, scaled back to the full size. The loss of each is a mean
@@ -30,7 +30,7 @@ class PFAMI(SuspectOnly):
     - The share is taken of the mean losses, not step by step: a step at which the picture's loss is almost zero would
       outweigh all others.
     - All ten neighbours count, where the statistical branch of the code keeps one.
-    - That code subtracts the same number of a reference model by default. This is `Contrast(PFAMI())`.
+    - That code subtracts the same number of a reference model by default. This is the contrast.
     """
 
     name: str = "pfami"
@@ -41,7 +41,7 @@ class PFAMI(SuspectOnly):
 
     @property
     def evaluations(self) -> int:
-        return len(self.steps) * (1 + self.neighbours)
+        return 2 * len(self.steps) * (1 + self.neighbours)
 
     @torch.no_grad()
     def statistic(

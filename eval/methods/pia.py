@@ -9,11 +9,11 @@ from torch import Tensor
 
 from cgidm.models import EpsModel
 from cgidm.schedule import Schedule
-from eval.methods.base import SuspectOnly, predict_at, row_of, rows_like
+from eval.methods.base import MembershipTest, predict_at, row_of, rows_like
 
 
 @dataclass(frozen=True)
-class PIA(SuspectOnly):
+class PIA(MembershipTest):
     """Proximal initialisation attack of Kong et al. (ICLR 2024).
 
     eps_0 = eps_model(x, 0), then minus || eps_0 - eps_model(alpha_t x + sigma_t eps_0, t) ||_p, with p = 4 and t = 200
@@ -29,7 +29,7 @@ class PIA(SuspectOnly):
 
     @property
     def evaluations(self) -> int:
-        return 2
+        return 2 * 2
 
     @torch.no_grad()
     def statistic(

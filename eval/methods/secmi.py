@@ -10,11 +10,11 @@ from torch import Tensor
 
 from cgidm.models import EpsModel
 from cgidm.schedule import Schedule
-from eval.methods.base import SuspectOnly, predict_at, row_of
+from eval.methods.base import MembershipTest, predict_at, row_of
 
 
 @dataclass(frozen=True)
-class SecMI(SuspectOnly):
+class SecMI(MembershipTest):
     """SecMI_stat of Duan et al. (ICML 2023), Eq. 9 to 12 (equation numbers from memory).
 
     The picture is noised by DDIM steps without any random noise, `interval` rows at a time, from row 0 to `step`,
@@ -33,7 +33,7 @@ class SecMI(SuspectOnly):
 
     @property
     def evaluations(self) -> int:
-        return len(self._steps) - 1 + 2
+        return 2 * (len(self._steps) - 1 + 2)
 
     @property
     def _steps(self) -> range:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from cgidm.models import EpsModel
 from cgidm.schedule import Schedule
-from eval.methods.base import SuspectOnly, predict_at, row_of
+from eval.methods.base import MembershipTest, predict_at, row_of
 
 
 @dataclass(frozen=True)
-class SimA(SuspectOnly):
+class SimA(MembershipTest):
     """Minus ||eps_model(x, t)||_p of the picture without noise, told that it stands at t (Rao et al. 2025).
 
     The predicted noise points away from a local mean of the training set, so it is short at a training picture. The
@@ -28,7 +28,7 @@ class SimA(SuspectOnly):
 
     @property
     def evaluations(self) -> int:
-        return 1
+        return 2 * 1
 
     @torch.no_grad()
     def statistic(
