@@ -13,7 +13,7 @@ import pytest
 
 from eval.ledger import Ledger, LedgerError, Row, make_key
 
-ROW = Row("k", "trained", "dogs", "dogs-a", "lora", "1.jpg", 1, "loss", 40, 0.25)
+ROW = Row("k", "pets", "trained", "dogs", "dogs-a", "lora", "1.jpg", 1, "loss", "contrast", 40, 0.25)
 
 
 def rows(unit, size=8):
@@ -33,6 +33,13 @@ def test_what_was_added_is_there_once_in_one_order(tmp_path):
     assert ledger.rows() == other.rows() and len(ledger.rows()) == 24
     assert ledger.missing(["0-0", "new", "2-7"]) == ["new"]
     assert Ledger(ledger.path).rows() == ledger.rows()
+
+
+def test_an_answer_has_a_row_for_each_measure_and_is_missing_only_without_any(tmp_path):
+    ledger = Ledger(tmp_path / "scores.db")
+    ledger.add([ROW, replace(ROW, measure="suspect"), replace(ROW, evaluations=80), ROW])
+    assert [(r.measure, r.evaluations) for r in ledger.rows()] == [("contrast", 40), ("contrast", 80), ("suspect", 40)]
+    assert ledger.missing(["k", "other"]) == ["other"]
 
 
 def test_everything_that_a_score_depends_on_is_in_its_key():

@@ -12,8 +12,8 @@ EXPERIMENT = {
     "name": "tiny",
     "about": "a test",
     "datasets": {
-        "art": {"folder": "art", "pictures": 4},
-        "things": {"folder": "things", "prompt": "sks {concept}", "class_prompt": "{concept}"},
+        "art": {"folder": "art", "pictures": 4, "prompt": "abc", "class_prompt": "ab"},
+        "things": {"folder": "things", "prompt": "{concept}", "class_prompt": "a"},
     },
     "trainings": {"dreambooth": {"mode": "dreambooth", **STEP}, "lora": {"mode": "lora", "rank": 2, **STEP}},
     "methods": [
@@ -35,7 +35,7 @@ def write_experiment(folder, **changes):
     tiny.stable_diffusion().save_pretrained(folder / "base")
     rng = np.random.default_rng(0)
     for dataset, count in (("art", 5), ("things", 4)):
-        for concept in ("fish1", "hen", "zebra"):
+        for concept in ("cat1", "hen", "owl"):
             place = folder / "data" / dataset / concept
             place.mkdir(parents=True)
             for i in range(count):

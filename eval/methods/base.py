@@ -53,6 +53,8 @@ class Method(Protocol):
     is a frozen dataclass: its `repr` shows all its settings, and so says what was run.
     """
 
+    visual: ClassVar[bool]  # does it use the embedders at hand?
+
     @property
     def name(self) -> str: ...
 
@@ -63,11 +65,6 @@ class Method(Protocol):
         One model's forward pass on one sample counts as 1, with an input gradient too. Encoding and decoding are not
         counted.
         """
-        ...
-
-    @property
-    def visual(self) -> bool:
-        """Does it use the embedders at hand?"""
         ...
 
     def __call__(self, case: Case) -> list[Answer]: ...

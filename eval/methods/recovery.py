@@ -66,12 +66,13 @@ class CGIDM:
             yield "removed_alignment", removed_alignment(step.z, z, partial)
             yield "removed_cosine_group_max", group_max(cells, case.groups)
 
+        z_hat = partial.start
         for step in steps:
             if step.index + 1 in wanted:
                 answers += [Answer(name, step.evaluations, scores) for name, scores in measured(step)]
-                last = step
+            z_hat = step.z
         if case.embedders:
-            recovered = codec.decode(last.z)
+            recovered = codec.decode(z_hat)
             for name, embedder in case.embedders.items():
                 pairwise = embedder(recovered) @ embedder(case.images).T
                 answers.append(Answer(name, self.evaluations, pairwise.diagonal()))
