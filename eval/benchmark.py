@@ -49,7 +49,7 @@ def register(command: Register) -> None:
             parser.add_argument("--engine", choices=("local", "ray"), default="local")
             parser.add_argument("--address", help="of a Ray cluster; without one, a cluster is started on this machine")
         if name in ("table", "run"):
-            parser.add_argument("--out", type=Path, help="of tables and figures; default: eval/results/EXPERIMENT")
+            parser.add_argument("--out", type=Path, help="of tables and figures; default below eval/results")
         if name == "run":
             parser.add_argument("--dry-run", action="store_true", help="say what it would cost, and stop")
     fetching = command("fetch", lambda o: fetch(o.dataset, o.data), "download a public dataset")
@@ -99,7 +99,7 @@ def _table(o: argparse.Namespace) -> None:
     rows, missing = collect(setting, manifest, _ledger(o))
     if missing:
         raise UserError(f"{missing} answers are missing: run `score {o.experiment}` (it goes on where it stopped)")
-    out = o.out or RESULTS / setting.experiment.name
+    out = o.out or RESULTS.joinpath(*setting.experiment.name.split("-", 1))
     write_report(setting.experiment, _blind(o, setting.experiment, manifest), asdict(manifest), rows, out)
     print(f"written to {out}")
 

@@ -82,14 +82,14 @@ def run_ray(jobs: Sequence[Job], ledger: Ledger, unit: str, address: str | None 
     try:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_stream_job)
-        streams = {remote.options(num_returns="streaming").remote(job): job for job in jobs}
+        streams: dict[Any, Job] = {remote.options(num_returns="streaming").remote(job): job for job in jobs}
         with _progress(jobs, unit) as bar:
             while streams:
-                ready, _ = ray.wait(list(streams), num_returns=1)
+                stream: Any = ray.wait(list(streams), num_returns=1)[0][0]
                 try:
-                    ledger.add(ray.get(next(ready[0])))
+                    ledger.add(ray.get(next(stream)))
                 except StopIteration:
-                    _advance(bar, streams.pop(ready[0]))
+                    _advance(bar, streams.pop(stream))
     finally:
         ray.shutdown()
 

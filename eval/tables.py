@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 import sklearn
 
 from eval.comparison import compare
-from eval.metrics import accuracy, auc_interval, paired_win_rate, pooled_auc, tpr_at_fpr
+from eval.metrics import accuracy, auc_interval, auc_per_suspect, paired_win_rate, pooled_auc, tpr_at_fpr
 from eval.table_text import AUC, FITTED, OTHERS, Cell, Entry, Summary, Table, natural, table1
 
 DECISION = ["dataset", "role", "training", "suspect", "concept", "picture", "member"]
@@ -155,7 +154,7 @@ def _worth(table: pd.DataFrame, name: tuple[str, str], reference: pd.DataFrame |
     thresholds: tuple[Literal["other_concepts", "in_sample", "per_concept"], ...]
     thresholds = ("other_concepts", "in_sample", "per_concept")
     return _basics(table) | {
-        "auc_per_suspect": _or_none(_auc_per_suspect, table),
+        "auc_per_suspect": _or_none(auc_per_suspect, table),
         "paired_win_rate": _or_none(paired_win_rate, table),
         "accuracy": {how: _or_none(lambda t, how=how: accuracy(t, how), table) for how in thresholds},
         "fitted_on_these_scores": ["in_sample", "per_concept"],
@@ -218,20 +217,6 @@ def _compared(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
     p_value = round(result.p_value, 4) if len(set(a["concept"])) >= CONCEPTS_FOR_P else None
     interval = [round(v, 3) for v in result.interval]
     return {"difference": round(result.difference, 4), "interval": interval, "p_value": p_value}
-
-
-def _auc_per_suspect(table: pd.DataFrame) -> float:
-    """As `metrics.auc_per_suspect`, all suspects at once by midranks: a hundred times faster.
-
-    ValueError if a suspect has members only or holdouts only.
-    """
-    suspect, member = pd.factorize(table["suspect"])[0], table["member"].to_numpy()
-    ranks = np.asarray(table.groupby("suspect")["score"].rank())
-    members, holdouts = np.bincount(suspect, member), np.bincount(suspect, 1 - member)
-    if not (members * holdouts).all():
-        raise ValueError("A suspect has members only or holdouts only.")
-    below = np.bincount(suspect, ranks * member) - members * (members + 1) / 2
-    return float((below / (members * holdouts)).mean())
 
 
 def _or_none(statistic: Callable[[pd.DataFrame], float | None], table: pd.DataFrame) -> float | None:

@@ -35,6 +35,12 @@ def test_intake_opens_no_weights():
         assert not {name.split(".")[0] for name in imports(path)} & {"torch", "numpy", "safetensors", "pickle"}
 
 
+def test_what_is_made_of_scores_sees_no_tensor():
+    for name in ("metrics", "comparison", "fused", "tables", "table_text", "plots", "report", "ledger"):
+        names = {n.split(".")[0] for n in imports(ROOT / "eval" / f"{name}.py")}
+        assert not names & {"torch", "cgidm", "diffusers"}, name
+
+
 def test_the_stated_arrows_hold():
     """ARCHITECTURE.md states `a -> b, c`: module a imports these modules of the library and no other."""
     stated = {}
