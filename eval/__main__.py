@@ -1,14 +1,16 @@
 """`python -m eval COMMAND`: the benchmark, and the recipes of the embedded model and its examples."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from cgidm.errors import UserError
-from cgidm.similarity import SHIPPED
+from cgidm.similarity import SHIPPED, load_embedders
 from eval.bench import measure_speed
 from eval.benchmark import register
+from eval.blind import measure_blind
 from eval.embedder import convert_embedder
 from eval.examples import build_examples
 from eval.ledger import LedgerError
@@ -60,6 +62,10 @@ def main() -> None:
     bench.add_argument("--assets", type=Path, default=ASSETS)
     bench.add_argument("--out", type=Path, default=RESULTS)
 
+    blind = command("blind", _blind, "how often the blind baseline trips, on two folders; writes blind.json")
+    blind.add_argument("folders", type=Path, nargs=2, help="two kinds of pictures, such as photos and paintings")
+    blind.add_argument("--out", type=Path, default=RESULTS)
+
     register(command)
 
     options = parser.parse_args()
@@ -92,6 +98,13 @@ def _shipped(o: argparse.Namespace) -> None:
 
 def _bench(o: argparse.Namespace) -> None:
     print(measure_speed(o.assets, o.out))
+
+
+def _blind(o: argparse.Namespace) -> None:
+    report = measure_blind(tuple(o.folders), load_embedders().ready["efficientnet_lite0"])
+    o.out.mkdir(parents=True, exist_ok=True)
+    (o.out / "blind.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(report)
 
 
 if __name__ == "__main__":

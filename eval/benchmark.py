@@ -1,7 +1,7 @@
 """The benchmark's commands: `prepare`, `finetune`, `score`, `table`, or `run`, which is all four.
 
 Stages talk through files below the working folder: a manifest of the pictures and their split, trained suspects, and
-the ledger of scores. To resume, run the same command again; two commands at once share the work.
+the ledger of scores. To resume, run the same command again. Two commands at once do no harm.
 """
 
 import argparse

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from cgidm.errors import UserError
 from cgidm.intake.layout import open_checkpoint
 from eval.datasets import read_checked
@@ -18,21 +20,37 @@ RECORD = "training.json"
 
 
 def train_suspect(suspect: Suspect, base: str, base_weights: Sequence[str], data: Path, work: Path) -> None:
-    """Fine-tune it if it is not there yet, or not whole."""
+    """Fine-tune it if it is not there yet, or not whole.
+
+    Raises:
+        UserError: if a picture has changed since it was prepared, or the disk is full.
+    """
     folder = suspect.folder(work, base_weights)
     if find_damage(folder) is None:
         return
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     pictures = [read_checked(data, p) for p in suspect.pictures]
-    finetune(open_checkpoint(base, "base model").fetch(), pictures, temporary / "checkpoint", suspect.config)
-    record = {
-        "suspect": suspect.name,
-        "base": list(base_weights),
-        "pictures": [asdict(p) for p in suspect.pictures],
-        "config": asdict(suspect.config),
-        "files": _digests(temporary / "checkpoint"),
-    }
-    (temporary / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    try:
+        finetune(open_checkpoint(base, "base model").fetch(), pictures, temporary / "checkpoint", suspect.config)
+        record = {
+            "suspect": suspect.name,
+            "base": list(base_weights),
+            "pictures": [asdict(p) for p in suspect.pictures],
+            "config": asdict(suspect.config),
+            "files": _digests(temporary / "checkpoint"),
+        }
+        (temporary / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        _put(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"suspect {suspect.name} could not be written below {work} ({error}). What was finished is whole: "
+            "make room, then run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(temporary: Path, folder: Path) -> None:
     if folder.exists():  # damaged: out of the way first, a folder can only be renamed to a free name
         shutil.rmtree(folder)
     try:
@@ -40,7 +58,6 @@ def train_suspect(suspect: Suspect, base: str, base_weights: Sequence[str], data
     except OSError:
         if find_damage(folder) is not None:  # else another worker was first; both trained the same
             raise
-        shutil.rmtree(temporary)
 
 
 def checkpoint_of(suspect: Suspect, base_weights: Sequence[str], work: Path) -> Path:

@@ -1,5 +1,6 @@
 """A whole experiment by its commands: killed at any moment, by any number of workers, it ends in the same bytes."""
 
+import errno
 import json
 import os
 import random
@@ -190,6 +191,26 @@ def test_a_checkpoint_half_written_is_refused_and_trained_again(setting):
     assert not score_jobs(run, manifest, ledger), "the same weights again, so nothing is stale"
     (suspect.folder(run.work, run.base_weights) / RECORD).unlink()
     assert "is not trained yet" in find_damage(suspect.folder(run.work, run.base_weights))
+
+
+def test_a_disk_that_fills_up_is_said_and_leaves_nothing_half_written(setting, monkeypatch):
+    run, manifest, _ = setting
+    suspect = plan_suspects(run.experiment, manifest)[0]
+    folder = suspect.folder(run.work, run.base_weights)
+    shutil.rmtree(folder)
+
+    def full(base, pictures, out, config):
+        out.mkdir(parents=True)
+        (out / "half").write_bytes(b"0")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eval.suspects.finetune", full)
+        with pytest.raises(UserError, match=r"could not be written .*No space left.*: make room"):
+            list(train_jobs(run, manifest)[0].run())
+    assert not list(folder.parent.glob(f"{folder.name}*"))
+    (job,) = train_jobs(run, manifest)
+    assert list(job.run()) == [[]] and find_damage(folder) is None
 
 
 def test_other_weights_in_a_suspect_s_place_are_not_believed(setting):
