@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from multiprocessing.context import BaseContext
 from typing import Any, Protocol
 
 import torch
@@ -43,7 +44,7 @@ def run_local(jobs: Sequence[Job], ledger: Ledger, workers: int, unit: str) -> N
     """
     if not jobs:
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare_worker) as pool:
+    with ProcessPoolExecutor(workers, _context(), initializer=_prepare_worker) as pool:
         futures = {pool.submit(_run_job, job, ledger): job for job in jobs}
         try:
             with _progress(jobs, unit) as bar:
@@ -92,6 +93,18 @@ def run_ray(jobs: Sequence[Job], ledger: Ledger, unit: str, address: str | None 
                     _advance(bar, streams.pop(stream))
     finally:
         ray.shutdown()
+
+
+def _context() -> BaseContext:
+    """How workers start: from a server that has imported the libraries once, which takes ten seconds.
+
+    With a GPU each on its own, since CUDA does not survive a fork.
+    """
+    if torch.cuda.is_available():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["eval.stages"])
+    return context
 
 
 def _prepare_worker() -> None:
