@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,9 @@ def main() -> None:
         options.run(options)
     except (UserError, LedgerError) as error:
         sys.exit(f"{error}")
+    except KeyboardInterrupt:
+        print("\nStopped. Nothing that was finished is lost: run the same command again to go on.", flush=True)
+        os._exit(130)  # workers follow at once; a normal exit would wait until their jobs are done
 
 
 def _mini(o: argparse.Namespace) -> None:

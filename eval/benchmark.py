@@ -21,6 +21,7 @@ from eval.datasets import Manifest, load_manifest, prepare
 from eval.engine import run_local, run_ray
 from eval.experiment import Experiment, load_experiment
 from eval.fetch import fetch
+from eval.fused import CONCEPTS_NEEDED
 from eval.ledger import Ledger, make_key
 from eval.report import write_report
 from eval.stages import Setting, collect, describe_cost, score_jobs, train_jobs
@@ -45,7 +46,7 @@ def register(command: Register) -> None:
         parser.add_argument("--data", type=Path, default=Path("data"), help="folder with the datasets' folders")
         parser.add_argument("--work", type=Path, default=Path("runs"), help="manifest, suspects and ledger")
         if name in ("finetune", "score", "run"):
-            parser.add_argument("--workers", type=int, default=_default_workers(), help="processes, one thread each")
+            parser.add_argument("--workers", type=_count, default=_default_workers(), help="processes, one thread each")
             parser.add_argument("--engine", choices=("local", "ray"), default="local")
             parser.add_argument("--address", help="of a Ray cluster; without one, a cluster is started on this machine")
         if name in ("table", "run"):
@@ -63,6 +64,9 @@ def _prepare(o: argparse.Namespace) -> Manifest:
     for dataset in manifest.datasets.values():
         pictures = sum(len(half) for concept in dataset.concepts for half in concept.halves)
         print(f"{dataset.name}: {len(dataset.concepts)} concepts, {pictures} pictures, {len(dataset.dropped)} left out")
+        if experiment.report.fused and len(dataset.concepts) < CONCEPTS_NEEDED:
+            needed = f"a fused rule is fitted on other concepts and needs {CONCEPTS_NEEDED}"
+            raise UserError(f"{needed}; dataset {dataset.name} has {len(dataset.concepts)}: add some, or drop `fused`")
     for name, blind in _blind(o, experiment, manifest).items():
         auc, chance = f"AUC {blind['auc']:.2f}", f"chance {blind['chance']:.2f}"
         print(f"{name}: the pictures alone tell its halves with {auc} ({chance}, p = {blind['p_value']:.2f})")
@@ -127,6 +131,12 @@ def _execute(o: argparse.Namespace, jobs: list[Any], unit: str) -> None:
         run_ray(jobs, _ledger(o), unit, o.address, o.workers)
     else:
         run_local(jobs, _ledger(o), o.workers, unit)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} was given; accepted: a whole number from 1")
+    return int(text)
 
 
 def _default_workers() -> int:

@@ -5,6 +5,7 @@ bit however many there are. A job that was interrupted is simply run again.
 """
 
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -44,21 +45,20 @@ def run_local(jobs: Sequence[Job], ledger: Ledger, workers: int, unit: str) -> N
     """
     if not jobs:
         return
-    with ProcessPoolExecutor(workers, _context(), initializer=_prepare_worker) as pool:
+    pool = ProcessPoolExecutor(workers, _context(), initializer=_prepare_worker)
+    try:
         futures = {pool.submit(_run_job, job, ledger): job for job in jobs}
-        try:
-            with _progress(jobs, unit) as bar:
-                for future in as_completed(futures):
-                    future.result()
-                    _advance(bar, futures[future])
-        except BrokenProcessPool:
-            raise UserError(
-                "a worker process was killed, for want of memory most often. Nothing that was finished is lost: "
-                "run the same command again, with fewer --workers if it happens twice"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        with _progress(jobs, unit) as bar:
+            for future in as_completed(futures):
+                future.result()
+                _advance(bar, futures[future])
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process was killed, for want of memory most often. Nothing that was finished is lost: "
+            "run the same command again, with fewer --workers if it happens twice"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # who stops a run does not want to wait for its jobs
 
 
 def run_ray(jobs: Sequence[Job], ledger: Ledger, unit: str, address: str | None = None, workers: int = 2) -> None:
@@ -108,8 +108,12 @@ def _context() -> BaseContext:
 
 
 def _prepare_worker() -> None:
-    """One thread, and no life after its parent: a pool's processes wait for ever if the parent is killed."""
+    """One thread, and no life after its parent: a pool's processes wait for ever if the parent is killed.
+
+    Ctrl-C reaches every process of a terminal; it is the parent's to answer.
+    """
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
 

@@ -108,12 +108,18 @@ class Experiment(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Experiment":
+        """What could only be found out when all is computed is found out here."""
         known = self.resolved()
+        for name, _ in (*self.report.pairs, *self.report.fused):
+            if name not in ("", "fused", *known):
+                raise ValueError(f"report: method {name!r} is not one of {', '.join(known)}")
         if self.chance is not None:
             if self.chance.training not in self.trainings:
                 raise ValueError(f"chance.training {self.chance.training!r} is not one of {', '.join(self.trainings)}")
             if unknown := [m for m in self.chance.methods if m not in known]:
                 raise ValueError(f"chance.methods {unknown[0]!r} is not one of {', '.join(known)}")
+            if lacking := [m for m, _ in self.report.fused if m not in self.chance.methods]:
+                raise ValueError(f"report.fused needs {lacking[0]!r} among chance.methods")
         return self
 
     def resolved(self) -> dict[str, Method]:

@@ -13,9 +13,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from eval.autoencoder import CROP, LATENT_CHANNELS, autoencoder_loss, new_autoencoder, reconstruction_psnr
 from eval.corpus import Corpus, build_corpus, load_corpus
-from eval.figures import document_training
 from eval.text import WIDTH, new_text_encoder, token_ids, train_tokenizer
 from eval.training import Training
+from eval.training_figures import document_training
 
 SIDE = 128  # pixels: what the model sees
 VIEWS = 4  # stored crops of each picture: the centre, its mirror image, two more

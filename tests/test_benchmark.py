@@ -90,6 +90,20 @@ def test_two_workers_and_a_run_that_was_killed_give_the_same_bytes(undisturbed):
     assert "0 suspects to train" in text and "0 units to score" in text
 
 
+def test_stop_stops_at_once_and_says_how_to_go_on(undisturbed):
+    """As Ctrl-C does it, which reaches the workers too."""
+    folder, _ = undisturbed
+    process = command(folder, "stopped", "--workers", 1)
+    while not list((folder / "stopped").rglob("*.tmp")):  # until a suspect is in training
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    start = time.monotonic()
+    text = finished(process, 130)
+    assert time.monotonic() - start < 10
+    assert "Stopped. Nothing that was finished is lost" in text and "Traceback" not in text
+
+
 def test_ray_gives_the_same_bytes_though_a_worker_is_killed(undisturbed):
     pytest.importorskip("ray")
     folder, _ = undisturbed
@@ -260,6 +274,8 @@ def test_the_plan_says_what_it_costs(undisturbed):
         ({"methods": ["loss", "loss"]}, "method 'loss' stands twice"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"chance": {"training": "magic", "methods": []}}, "chance.training 'magic' is not one of dreambooth, lora"),
+        ({"chance": {"training": "lora", "methods": ["cgidm"]}}, "needs 'loss_contrast' among chance.methods"),
+        ({"report": {"pairs": [["magic", "contrast"]]}}, "report: method 'magic' is not one of cgidm, loss"),
     ],
 )
 def test_a_mistake_in_an_experiment_is_named(tmp_path, changes, says):
@@ -273,6 +289,12 @@ def test_every_preset_can_be_read_and_an_unknown_one_names_them():
     assert len(names) >= 10 and all(load_experiment(name).name == name for name in names)
     with pytest.raises(UserError, match=r"accepted: a .json file, or one of .*mini-table1"):
         load_experiment("table1")
+
+
+def test_a_fused_rule_without_other_concepts_is_refused_before_anything_is_computed(tmp_path):
+    write_experiment(tmp_path, datasets={"art": {"folder": "art", "concepts": 2}})
+    text = finished(command(tmp_path, "new", stage="prepare"), 1)
+    assert "needs 3; dataset art has 2" in text and "Traceback" not in text
 
 
 def test_stages_say_what_is_to_be_done_first(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from eval.figures import LOGS, PROMPTS, document_training
+from eval.training_figures import LOGS, PROMPTS, document_training
 
 from . import tiny
 
