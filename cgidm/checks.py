@@ -1,11 +1,9 @@
 """Flags of a run: what speaks against trusting its number."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from .recovery import RecoveryStep
+from jaxtyping import Float
+from torch import Tensor
 
 INDISTINGUISHABLE_RATIO = 1e-3  # an innocent copy has 0 exactly, or rounding
 
@@ -34,10 +32,14 @@ NOT_FINITE = Flag(
 )
 
 
-def check_run(steps: Sequence[RecoveryStep], picture: int) -> tuple[Flag, ...]:
-    """The flags that one picture's recovery raises."""
-    ratios = torch.stack([s.gradient_ratio[picture] for s in steps])
-    contrasts = torch.stack([s.contrast[picture] for s in steps])
-    if not (ratios.isfinite().all() and contrasts.isfinite().all()):
+def stopped(steps: int, of: int) -> Flag:
+    """The flag of a run that was stopped after `steps` of its steps."""
+    explanation = f"The run was stopped at step {steps} of {of}; a recovery that is not complete is not judged."
+    return Flag("stopped", "the run ended before its last step", explanation, True)
+
+
+def check_run(contrast: Float[Tensor, " n"], gradient_ratio: Float[Tensor, " n"]) -> tuple[Flag, ...]:
+    """The flags that one picture's recovery raises, from what its `n` steps measured."""
+    if not (gradient_ratio.isfinite().all() and contrast.isfinite().all()):
         return (NOT_FINITE,)
-    return (INDISTINGUISHABLE,) if ratios.median() < INDISTINGUISHABLE_RATIO else ()
+    return (INDISTINGUISHABLE,) if gradient_ratio.median() < INDISTINGUISHABLE_RATIO else ()

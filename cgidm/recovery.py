@@ -21,6 +21,7 @@ class RecoveryStep:
 
     index: int  # from 0
     z: Float[Tensor, "b c h w"]  # the recovered latent so far; kept cells are the true ones
+    delta: Float[Tensor, "b c h w"]  # how far each removed cell has moved from the start; zero where kept
     contrast: Float[Tensor, " b"]  # Eq. 7 per latent entry, before this step, mean over its draws
     gradient_norm: Float[Tensor, " b"]  # l2 of the contrast's gradient, before it was scaled to a step
     gradient_ratio: Float[Tensor, " b"]  # the same over the norms of its two terms: 0 = one model, 1 = unrelated
@@ -34,8 +35,13 @@ def recover(
     config: RecoveryConfig,
     *,
     generators: Sequence[torch.Generator],
+    delta: Float[Tensor, "b c h w"] | None = None,
+    first: int = 0,
 ) -> Iterator[RecoveryStep]:
     """Ascend the contrast from `partial.start` by L2 projected gradient steps (Eq. 8, 9), yielding after each.
+
+    To go on where a recovery stopped, give the `delta` of its last step, the index of the next one as `first`, and
+    its generators as that step left them: the result is the same to the last bit.
 
     Only removed cells move; the true kept cells of `z` are in place at every forward pass and in every result.
     There is one generator per picture, so a picture's randomness does not depend on its batch. Works under
@@ -51,14 +57,14 @@ def recover(
     removed = 1 - partial.mask
     radius = recovery_radius(z, partial, config)
     step_size = radius * STEP_TO_RADIUS if config.step_size is None else torch.full_like(radius, config.step_size)
-    delta = torch.zeros_like(z)
+    delta = torch.zeros_like(z) if delta is None else delta
 
     weights = [w for network in pair.networks for w in network.parameters()] if config.weight_gradients else []
     frozen = [w for w in weights if not w.requires_grad]
     for weight in frozen:
         weight.requires_grad_(True)
     try:
-        for index in range(config.steps):
+        for index in range(first, config.steps):
             t = sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling).to(z.device)
             eps = sample_noise(generators, config.draws, z)
             eps_finetuned = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
@@ -79,6 +85,7 @@ def recover(
             yield RecoveryStep(
                 index,
                 partial.start + removed * delta,
+                delta,
                 (loss_base - loss_tuned) / z[0].numel(),
                 norm.flatten(),
                 ratio.flatten(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.stats import permutation_test
 from .errors import UserError
 
 Outcome = Literal["consistent with training on this image", "no evidence", "cannot tell"]
+SetOutcome = Literal["consistent with training on some of these images", "no evidence", "cannot tell"]
 LEVEL = 0.05  # false-positive rate that a verdict is held to
 
 
@@ -59,6 +61,45 @@ def judge(score: float | None, controls: Sequence[float], blocking: Sequence[str
         reason = f"Of {n} control pictures, {round(p * (n + 1)) - 1} score as high."
         return Verdict("consistent with training on this image", p, reason, n)
     return Verdict("no evidence", p, "Control pictures score as high. This does not mean that it was not used.", n)
+
+
+@dataclass(frozen=True)
+class SetVerdict:
+    """What may be said of several pictures together."""
+
+    outcome: SetOutcome
+    p_value: float | None
+    reason: str
+    pictures: int
+    controls: int
+
+
+def judge_set(
+    scores: Sequence[float | None], controls: Sequence[float], blocking: Sequence[str], level: float = LEVEL
+) -> SetVerdict:
+    """One answer for a set of pictures, by the permutation test of its mean score against the controls'.
+
+    It says that some were used, not which: a single picture has its own verdict. As for one picture, a set that the
+    suspect knows no better than its base does, on average, is not called consistent.
+    """
+    sizes = (len(scores), len(controls))
+    known = [s for s in scores if s is not None and np.isfinite(s)]
+    if blocking:
+        return SetVerdict("cannot tell", None, blocking[0], *sizes)
+    if len(known) < len(scores):
+        return SetVerdict("cannot tell", None, f"{len(scores) - len(known)} scores could not be computed.", *sizes)
+    if min(sizes) < 2 or 1 / comb(sum(sizes), len(scores)) > level:
+        reason = f"{sizes[0]} pictures against {sizes[1]} controls cannot show an error rate of {level:.0%}; give more."
+        return SetVerdict("cannot tell", None, reason, *sizes)
+    p = portfolio_p_value(known, controls)
+    if p > level:
+        reason = "Together they score no higher than the controls. This does not mean that none was used."
+        return SetVerdict("no evidence", p, reason, *sizes)
+    if np.mean(known) <= 0:
+        reason = "Together they score above the controls, but the suspect knows them no better than its base does."
+        return SetVerdict("no evidence", p, reason, *sizes)
+    reason = f"Together they score higher than {sizes[1]} controls; it does not say which of them were used."
+    return SetVerdict("consistent with training on some of these images", p, reason, *sizes)
 
 
 def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: int = 0) -> float:

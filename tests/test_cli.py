@@ -44,8 +44,10 @@ def test_a_run_writes_the_whole_record(folder, tmp_path, capsys):
     assert all(picture["scores"][k] is None and picture["not_computed"][k] for k in ("clip", "dino"))
     assert -1 <= picture["scores"]["efficientnet_lite0"] <= 1 and "efficientnet_lite0" not in picture["not_computed"]
     assert len(picture["sha256"]) == 64 and record["models"]["sha256"] and record["config"]["recovery"]["steps"] == 2
-    with Image.open(out / "picture-00.png") as strip:
-        assert strip.size == (3 * 64, 64)
+    for role in ("original", "partial", "recovered"):
+        with Image.open(out / f"00-{role}.png") as image:
+            assert image.size == (64, 64)
+    assert len(picture["contrast"]) == 2 and record["set"] is None and record["stopped"] is None
     assert picture["outcome"] in capsys.readouterr().out and "data:image/png" in (out / "report.html").read_text()
 
 
@@ -53,7 +55,7 @@ def test_an_innocent_suspect_gives_cannot_tell(folder, tmp_path):
     run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path), tuned="base")
     assert main(run) == 0
     (picture,) = json.loads((tmp_path / "result.json").read_text())["pictures"]
-    assert picture["outcome"] == "cannot tell" and picture["flags"] == ["indistinguishable"]
+    assert picture["outcome"] == "cannot tell" and [f["name"] for f in picture["flags"]] == ["indistinguishable"]
 
 
 def test_a_blank_prompt_is_answered_with_what_the_suspect_s_notes_suggest(folder, tmp_path, capsys):
