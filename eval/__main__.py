@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cgidm.errors import UserError
 from cgidm.similarity import SHIPPED, load_embedders
+from eval.beforehand import write_beforehand
 from eval.bench import measure_speed
 from eval.benchmark import register
 from eval.blind import measure_blind
@@ -59,6 +60,9 @@ def main() -> None:
     shipped.add_argument("--out", type=Path, default=RESULTS)
     shipped.add_argument("--preset", default="fast")
 
+    beforehand = command("beforehand", _beforehand, "the answers that ship with the page")
+    beforehand.add_argument("--assets", type=Path, default=ASSETS)
+
     bench = command("bench", _bench, "seconds for one picture of a shipped example; writes bench.json")
     bench.add_argument("--assets", type=Path, default=ASSETS)
     bench.add_argument("--out", type=Path, default=RESULTS)
@@ -94,6 +98,10 @@ def _embedder(o: argparse.Namespace) -> None:
 
 def _examples(o: argparse.Namespace) -> None:
     build_examples(o.openclipart, o.base, o.assets)
+
+
+def _beforehand(o: argparse.Namespace) -> None:
+    print("\n".join(map(str, write_beforehand(o.assets))))
 
 
 def _shipped(o: argparse.Namespace) -> None:

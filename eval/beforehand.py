@@ -1,0 +1,45 @@
+"""`python -m eval beforehand`: the answers that ship with the page.
+
+Of every shipped suspect one member and one holdout, each the median of its kind by the verdict's score, so that nobody
+picked the pretty ones. Each is a folder of evidence as any run writes it.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from cgidm.authenticate import authenticate, score_controls
+from cgidm.config import find_preset
+from cgidm.evidence import write_evidence
+from cgidm.families import load_pair
+from cgidm.images import Picture, decode_picture
+from cgidm.intake.layout import read_layout
+from cgidm.intake.listing import LocalListing
+from cgidm.similarity import load_embedders
+
+PARTS = ("member", "holdout")
+
+
+def write_beforehand(assets: Path, preset: str = "fast") -> list[Path]:
+    """Judge them and write `assets/beforehand/<suspect>/<member or holdout>/`; returns the folders."""
+    config, embedders, written = find_preset(preset), load_embedders(), []
+    base = read_layout(LocalListing(assets / "mini", label="mini"))
+    for folder in sorted(p.parent for p in (assets / "examples").glob("*/example.json")):
+        prompt = json.loads((folder / "example.json").read_text())["prompt"]
+        suspect = read_layout(LocalListing(folder / "checkpoint", label=folder.name))
+        pair = load_pair(base, suspect, prompt)
+        controls = _pictures(assets / "controls" / folder.name, pair.side)
+        for part in PARTS:
+            pictures = _pictures(folder / part, pair.side)
+            scores = score_controls(pair, pictures, config)
+            median = pictures[sorted(range(len(scores)), key=lambda i: scores[i])[len(scores) // 2]]
+            result = authenticate(pair, [median], controls, config, embedders)
+            out = assets / "beforehand" / folder.name / part
+            shutil.rmtree(out, ignore_errors=True)
+            write_evidence(result, out, {"base": base.name, "finetuned": suspect.name, "prompt": prompt})
+            written.append(out)
+    return written
+
+
+def _pictures(folder: Path, side: int) -> list[Picture]:
+    return [decode_picture(p.read_bytes(), p.name, side) for p in sorted(folder.iterdir())]

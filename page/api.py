@@ -1,0 +1,145 @@
+"""The same for programs and agents: named endpoints with types and docstrings, for `gradio_client` and MCP.
+
+Results are files and plain data. Nothing is kept for a visit: what a call leaves is swept an hour later.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+
+from cgidm import UserError
+from cgidm.evidence import ROLES, image_name
+
+from .panel import inspect_suspect, token_of
+from .request import Request
+from .running import carry_out
+from .settings import PRESET_NAMES
+from .tab import GPU, request_of
+from .visit import Visit
+
+Answer = tuple[dict[str, Any], list[str] | None, str | None]
+
+
+def inspect(suspect: str, upload: str | None, oauth_token: gr.OAuthToken | None) -> dict[str, Any]:
+    """Say what a model file is, from names and safetensors headers alone; nothing is loaded and no GPU is used.
+
+    Args:
+        suspect: a model on the Hub: owner/name, owner/name@revision/folder/file.safetensors, or a link; else empty.
+        upload: a .safetensors file, instead of a name.
+
+    Returns:
+        kind, family, guessed public base and prompt, adapter method and ranks, sizes, SHA-256 of the weights, notes.
+    """
+    return inspect_suspect(suspect, upload, oauth_token)
+
+
+def authenticate(
+    picture: str,
+    suspect: str,
+    upload: str | None,
+    base: str,
+    prompt: str,
+    controls: list[str] | None,
+    preset: str,
+    seed: float,
+    steps: float,
+    oauth_token: gr.OAuthToken | None,
+) -> Iterator[Answer]:
+    """Judge whether a picture was used to train a fine-tuned diffusion model (LoRA, DreamBooth, textual inversion).
+
+    Half of the picture is removed and recovered by maximising the contrast between the public base model and the
+    suspect (CGI-DM, CVPR 2024). The answer is statistical: a p-value against control pictures, held to a
+    false-positive rate of 5 %.
+
+    Args:
+        picture: the picture, unaltered.
+        suspect: a model on the Hub, or shipped:gerald-g-dreambooth, shipped:rollandin-lora. Empty if a file is given.
+        upload: a .safetensors file, instead of a name.
+        base: the public model that the suspect was made from, or shipped:mini.
+        prompt: the prompt that the suspect was trained with; may be empty.
+        controls: at least 19 pictures that were certainly not used; of a shipped suspect, none are needed.
+        preset: fast or paper.
+        seed: of every random draw.
+        steps: recovery steps, instead of the preset's; 0 for the preset's.
+
+    Returns:
+        The record (outcome, reason, p-value, scores, flags, configuration, hashes), the original, partial and recovered
+        picture as lossless PNGs, and a zip with all evidence.
+    """
+    request = request_of(suspect, upload, base, prompt, picture, controls, preset, seed, int(steps or 0))
+    yield from _answers(request, 1, oauth_token)
+
+
+def portfolio(
+    pictures: list[str],
+    suspect: str,
+    upload: str | None,
+    base: str,
+    prompt: str,
+    controls: list[str] | None,
+    preset: str,
+    seed: float,
+    steps: float,
+    oauth_token: gr.OAuthToken | None,
+) -> Iterator[Answer]:
+    """Judge 2 to 30 pictures together: one answer for the set by a permutation test, and one for each picture.
+
+    Args:
+        pictures: the pictures, unaltered.
+        suspect: a model on the Hub, or a shipped one. Empty if a file is given.
+        upload: a .safetensors file, instead of a name.
+        base: the public model that the suspect was made from, or shipped:mini.
+        prompt: the prompt that the suspect was trained with; may be empty.
+        controls: pictures that were certainly not used; of a shipped suspect, none are needed.
+        preset: fast or paper.
+        seed: of every random draw.
+        steps: recovery steps, instead of the preset's; 0 for the preset's.
+
+    Returns:
+        The record with the set's answer and each picture's, every picture's PNGs in order, and a zip with all evidence.
+    """
+    request = request_of(suspect, upload, base, prompt, pictures, controls, preset, seed, int(steps or 0))
+    yield from _answers(request, 2, oauth_token)
+
+
+def _answers(request: Request, fewest: int, oauth_token: gr.OAuthToken | None) -> Iterator[Answer]:
+    try:
+        request.check(fewest)
+        run = request.begin(Visit())
+        with closing(carry_out(run, token_of(oauth_token))) as moments:
+            for moment in moments:
+                if moment.phase == "paused":
+                    raise gr.Error(f"The GPU was not to be had ({moment.trouble}). Try again later.")
+                if moment.phase != "finished":
+                    yield {"phase": moment.phase, "done": moment.done, "of": moment.of}, None, None
+    except UserError as error:
+        raise gr.Error(str(error)) from error
+    record = run.record()
+    assert record is not None
+    images = [str(run.shown / image_name(i, role)) for i in range(len(record["pictures"])) for role in ROLES]
+    yield record, images, str(run.shown / "evidence.zip")
+
+
+def build_api() -> None:
+    """Hidden widgets that give the endpoints their types."""
+    with gr.Row(visible=False):
+        picture = gr.Image(label="picture", type="filepath", image_mode=None, format="png")
+        pictures = gr.File(label="pictures", file_count="multiple", type="filepath")
+        suspect = gr.Textbox(label="suspect")
+        upload = gr.File(label="upload", type="filepath", file_types=[".safetensors"])
+        base = gr.Textbox("shipped:mini", label="base")
+        prompt = gr.Textbox(label="prompt")
+        controls = gr.File(label="controls", file_count="multiple", type="filepath")
+        preset = gr.Radio(list(PRESET_NAMES), value="fast", label="preset")
+        seed, steps = gr.Number(0, label="seed", precision=0), gr.Number(0, label="steps", precision=0)
+        record = gr.JSON(label="record")
+        images = gr.File(label="pictures, lossless PNGs", file_count="multiple", type="filepath")
+        evidence = gr.File(label="evidence", type="filepath")
+        rest = [suspect, upload, base, prompt, controls, preset, seed, steps]
+        answers = [record, images, evidence]
+        button = gr.Button()
+    button.click(inspect, [suspect, upload], record, api_name="inspect", concurrency_limit=4)
+    button.click(authenticate, [picture, *rest], answers, api_name="authenticate", **GPU)
+    button.click(portfolio, [pictures, *rest], answers, api_name="portfolio", **GPU)

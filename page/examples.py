@@ -1,0 +1,54 @@
+"""Answers that ship with the page, so that a first visit needs no reading and no waiting."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cgidm.evidence import image_name
+
+from .models import ASSETS, EXAMPLES, SHIPPED, SHIPPED_BASE, shipped_prompt
+from .show import View, empty_view, evidence_view
+
+BEFOREHAND = ASSETS / "beforehand"  # written by `python -m eval beforehand`
+
+
+def example_names() -> list[str]:
+    """Every answer that ships: `<suspect>/<member or holdout>`."""
+    found = [f"{e}/{part}" for part in ("member", "holdout") for e in EXAMPLES]
+    return [name for name in found if (BEFOREHAND / name / "result.json").is_file()]
+
+
+def picture_of(name: str) -> Path:
+    """The picture of an example, as a visitor would have sent it."""
+    suspect, part = name.split("/")
+    return ASSETS / "examples" / suspect / part / record_of(name)["pictures"][0]["path"]
+
+
+def icon_of(name: str) -> Path:
+    """What the method sees of it."""
+    return BEFOREHAND / name / image_name(0, "original")
+
+
+def record_of(name: str) -> dict[str, Any]:
+    """The record that ships."""
+    return json.loads((BEFOREHAND / name / "result.json").read_text())
+
+
+def show_example(name: str, language: str) -> View:
+    """The answer that ships, and the form filled so that Run computes it again."""
+    suspect, record = name.split("/")[0], record_of(name)
+    return (
+        empty_view()
+        | evidence_view(BEFOREHAND / name, record, language, beforehand=True)
+        | {
+            "suspect": SHIPPED + suspect,
+            "upload": None,
+            "base": SHIPPED_BASE,
+            "prompt": shipped_prompt(suspect),
+            "picture": str(picture_of(name)),
+            "controls": None,
+            "preset": record["config"]["preset"],
+            "seed": record["seed"],
+            "current": "",
+        }
+    )

@@ -1,0 +1,144 @@
+"""The whole page: its parts in their places, and what concerns them all."""
+
+import importlib.util
+import os
+from typing import Any
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from . import judging
+from .api import build_api
+from .examples import example_names, icon_of, show_example
+from .judging import language_of_request
+from .models import ASSETS
+from .panel import Panel, Say, build_panel
+from .settings import PRESET_NAMES
+from .tab import Tab, build_tab, files_of, in_order, in_places
+from .texts import tables
+from .visit import ROOT, Visit
+
+# gradio's own copies of uploads go when they are this old; seconds: how often it is looked, and their age
+UPLOADS = (600, 3600)
+QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+SHARED = ("suspect", "base", "prompt", "preset", "seed")  # what a link to the settings holds
+
+
+def build_page() -> tuple[gr.Blocks, gr.I18n]:
+    """The page and its texts, ready to be launched."""
+    # served as they lie there, without a copy in gradio's cache: what is deleted is gone
+    gr.set_static_paths([ROOT / "shown", ASSETS / "beforehand", ASSETS / "examples"])
+    say = gr.I18n(**tables())
+    title = "Was this picture used to train that model?"
+    with gr.Blocks(title=title, delete_cache=UPLOADS, analytics_enabled=False) as page:
+        token = gr.BrowserState("", storage_key="cgidm-visit")
+        gr.Markdown("# " + say("title"))
+        gr.Markdown(say("intro"), elem_id="intro")
+        cards = _cards(say)
+        if os.environ.get("OAUTH_CLIENT_ID") and importlib.util.find_spec("authlib"):
+            gr.LoginButton(size="sm")
+        panel = build_panel(say)
+        with gr.Tabs():
+            with gr.Tab(say("tab_one"), id="one", elem_id="tab-one"):
+                one = build_tab(say, panel, token, several=False)
+            with gr.Tab(say("tab_set"), id="set", elem_id="tab-set"):
+                several = build_tab(say, panel, token, several=True)
+            with gr.Tab(say("tab_read"), id="read"):
+                gr.Markdown(say("read.text"), elem_classes="read")
+            with gr.Tab(say("tab_about"), id="about"):
+                gr.Markdown(say("privacy"), elem_classes="read")
+                gr.Markdown(say("limits"), elem_classes="read")
+                link = gr.Textbox(label=say("share"), info=say("share.info"), interactive=False, buttons=["copy"])
+                forget = gr.Button(say("forget"), variant="stop", size="sm", elem_id="forget")
+        for card, name in cards:
+            _wire_card(card, name, panel, one)
+        _wire_arrival(page, token, panel, (one, several))
+        _wire_link(link, panel, one)
+        _wire_forget(forget, token, (one, several))
+        build_api()
+    return page, say
+
+
+def _cards(say: Say) -> list[tuple[gr.Button, str]]:
+    names = example_names()
+    if not names:
+        return []
+    gr.Markdown(say("examples"), elem_classes="info")
+    with gr.Row(elem_id="cards"):
+        return [
+            (gr.Button(say(f"example.{n.split('/')[1]}"), icon=icon_of(n), size="sm", min_width=140), n) for n in names
+        ]
+
+
+def _wire_card(card: gr.Button, name: str, panel: Panel, tab: Tab) -> None:
+    widgets = _form(panel, tab) | dict(tab.shown)
+
+    @in_order(list(widgets))
+    def show(language: str) -> dict[str, Any]:
+        return show_example(name, language)
+
+    card.click(show, None, list(widgets.values()), **QUICK)
+
+
+def _wire_arrival(page: gr.Blocks, token: gr.BrowserState, panel: Panel, tabs: tuple[Tab, ...]) -> None:
+    """On arrival: a token for the visit, the last run if it was not finished, and the settings of the link."""
+    form = _form(panel, tabs[0])
+    settings = {name: form[name] for name in SHARED}
+
+    def arrive(known: str | None, request: gr.Request) -> list[Any]:
+        language, visit = language_of_request(request), Visit(known)
+        views = [judging.arrive(visit.token, tab.several, language) for tab in tabs]
+        shown = [v for tab, view in zip(tabs, views, strict=True) for v in in_places(view, list(tab.shown))]
+        return [visit.token, *in_places(_settings_of(dict(request.query_params)), list(settings)), *shown]
+
+    outputs = [token, *settings.values(), *[w for tab in tabs for w in tab.shown.values()]]
+    page.load(arrive, [token], outputs, **QUICK)
+
+
+def _wire_link(link: gr.Textbox, panel: Panel, tab: Tab) -> None:
+    form = _form(panel, tab)
+    fields = [form[name] for name in SHARED]
+
+    def write(suspect: str, base: str, prompt: str, preset: str, seed: float, request: gr.Request) -> str:
+        values = (suspect, base, prompt, preset, seed)
+        given = {n: str(v) for n, v in zip(SHARED, values, strict=True) if v not in (None, "")}
+        host = os.environ.get("SPACE_HOST")
+        root = f"https://{host}/" if host or request.request is None else str(request.request.base_url)
+        return f"{root}?{urlencode(given)}"
+
+    gr.on([field.change for field in fields], write, fields, link, **QUICK)  # type: ignore[attr-defined]
+
+
+def _wire_forget(forget: gr.Button, token: gr.BrowserState, tabs: tuple[Tab, ...]) -> None:
+    pictures = [widget for tab in tabs for widget in (tab.picture, tab.controls)]
+
+    def clear(token: str, one: Any, some: Any, more: Any, controls: Any, request: gr.Request) -> list[Any]:
+        uploads = [path for given in (one, some, more, controls) for path in files_of(given)]
+        view = judging.forget(token, uploads, language_of_request(request))
+        return [*[None] * len(pictures), *[v for tab in tabs for v in in_places(view, list(tab.shown))]]
+
+    outputs = [*pictures, *[w for tab in tabs for w in tab.shown.values()]]
+    forget.click(clear, [token, *pictures], outputs, **QUICK)
+
+
+def _form(panel: Panel, tab: Tab) -> dict[str, Any]:
+    return {
+        "suspect": panel.suspect,
+        "upload": panel.upload,
+        "base": panel.base,
+        "prompt": panel.prompt,
+        "picture": tab.picture,
+        "controls": tab.controls,
+        "preset": tab.preset,
+        "seed": tab.seed,
+    }
+
+
+def _settings_of(query: dict[str, str]) -> dict[str, Any]:
+    """What a link to settings fills in; what it holds is only put into the form, never run."""
+    found: dict[str, Any] = {n: query[n][:500] for n in ("suspect", "base", "prompt") if n in query}
+    if query.get("preset") in PRESET_NAMES:
+        found["preset"] = query["preset"]
+    if query.get("seed", "").isdecimal():
+        found["seed"] = int(query["seed"])
+    return found

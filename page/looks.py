@@ -1,0 +1,220 @@
+"""What the page looks like: a theme that asks no other host for anything, and the style of `answer` and `drawings`.
+
+Every pair of text and ground in `LIGHT` and `DARK` is readable (WCAG 2.2 AA: a contrast of 4.5).
+"""
+
+import gradio as gr
+
+FONTS = (
+    "system-ui",
+    "-apple-system",
+    "Segoe UI",
+    "Roboto",
+    "Helvetica Neue",
+    "Hiragino Sans",
+    "Noto Sans",
+    "sans-serif",
+)
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+LIGHT = {
+    "ground": "#ffffff",
+    "ink": "#1e293b",
+    "quiet": "#475569",
+    "line": "#cbd5e1",
+    "consistent-ground": "#eef2ff",
+    "consistent": "#4338ca",
+    "none-ground": "#f1f5f9",
+    "none": "#334155",
+    "unclear-ground": "#fffbeb",
+    "unclear": "#92400e",
+    "dot": "#64748b",
+}
+DARK = {
+    "ground": "#0f172a",
+    "ink": "#e2e8f0",
+    "quiet": "#a8b5c8",
+    "line": "#3b4a60",
+    "consistent-ground": "#1e1b4b",
+    "consistent": "#a5b4fc",
+    "none-ground": "#1e293b",
+    "none": "#cbd5e1",
+    "unclear-ground": "#2b1d06",
+    "unclear": "#fcd34d",
+    "dot": "#8fa1b9",
+}
+
+
+def theme() -> gr.themes.Base:
+    """Indigo on slate, in the fonts of the reader's own system."""
+    calm = gr.themes.Base(
+        primary_hue="indigo",
+        secondary_hue="slate",
+        neutral_hue="slate",
+        radius_size="md",
+        font=FONTS,
+        font_mono=MONO,
+    )
+    return calm.set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        body_text_color="*neutral_800",
+        body_text_color_dark="*neutral_200",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        block_background_fill="white",
+        block_background_fill_dark="*neutral_900",
+        block_border_width="1px",
+        block_border_color="*neutral_200",
+        block_border_color_dark="*neutral_700",
+        block_label_background_fill="*neutral_100",
+        block_label_background_fill_dark="*neutral_800",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_700",
+        block_title_text_color_dark="*neutral_200",
+        block_title_text_weight="600",
+        block_shadow="0 1px 2px 0 rgb(15 23 42 / 0.05)",
+        block_shadow_dark="none",
+        input_background_fill="white",
+        input_background_fill_dark="*neutral_800",
+        input_border_width="1px",
+        input_border_color="#8593a8",
+        input_border_color_dark="*neutral_600",
+        input_border_color_focus="*primary_600",
+        input_border_color_focus_dark="*primary_400",
+        border_color_accent="*primary_600",
+        border_color_accent_dark="*primary_400",
+        color_accent="*primary_600",
+        color_accent_soft="*primary_50",
+        color_accent_soft_dark="*neutral_800",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_300",
+        link_text_color_visited="*primary_800",
+        link_text_color_visited_dark="*primary_200",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_700",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+        button_secondary_background_fill="white",
+        button_secondary_background_fill_dark="*neutral_800",
+        button_secondary_background_fill_hover="*neutral_100",
+        button_secondary_background_fill_hover_dark="*neutral_700",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="*neutral_600",
+        button_secondary_text_color="*neutral_800",
+        button_secondary_text_color_dark="*neutral_100",
+        button_border_width="1px",
+        slider_color="*primary_600",
+        slider_color_dark="*primary_400",
+    )
+
+
+def _variables(colours: dict[str, str]) -> str:
+    return "".join(f"--cg-{name}:{value};" for name, value in colours.items())
+
+
+CSS = (
+    f".cg{{{_variables(LIGHT)}}}.dark .cg{{{_variables(DARK)}}}"
+    + """
+.cg.cg{color:var(--cg-ink);font-size:1rem;line-height:1.55;max-width:100%}
+.cg.cg *{color:inherit}
+.cg.cg p{margin:.5em 0}
+.cg.cg h3{font-size:1.05rem;font-weight:600;margin:1.75em 0 .5em}
+.cg.cg small{color:var(--cg-quiet);font-size:.875em}
+.cg.cg code{font-family:var(--font-mono);font-size:.85em;background:none;border:0;padding:0;overflow-wrap:anywhere;
+ color:var(--cg-quiet)}
+.cg.cg ul{margin:.5em 0;padding-inline-start:1.25em;list-style:disc}
+.cg.cg li{margin:.3em 0}
+.cg.cg .cg-card{border:1px solid;border-inline-start-width:6px;border-radius:10px;padding:1rem 1.25rem}
+.cg.cg .cg-card p{color:var(--cg-ink);margin:.5em 0 0}
+.cg.cg .cg-card p+p+p{color:var(--cg-quiet);font-size:.925em}
+.cg.cg .cg-card .cg-outcome{font-size:1.35rem;line-height:1.3;margin:0;color:inherit;display:flex;gap:.5em;
+ align-items:baseline}
+.cg.cg .cg-glyph{font-family:var(--font-mono);font-weight:700}
+.cg.cg .cg-consistent{color:var(--cg-consistent);background:var(--cg-consistent-ground);
+ border-color:var(--cg-consistent)}
+.cg.cg .cg-none,.cg.cg .cg-stopped{color:var(--cg-none);background:var(--cg-none-ground);border-color:var(--cg-none)}
+.cg.cg .cg-unclear{color:var(--cg-unclear);background:var(--cg-unclear-ground);border-color:var(--cg-unclear)}
+.cg.cg .cg-tag{display:inline-block;border:1px solid;border-radius:6px;padding:0 .45em;font-size:.875em}
+.cg.cg .cg-flags{border:1px solid var(--cg-unclear);border-radius:10px;padding:.75rem 1.25rem;margin:1rem 0;
+ background:var(--cg-unclear-ground)}
+.cg.cg .cg-flags h3{margin:0;color:var(--cg-unclear)}
+.cg.cg .cg-caveat{border-top:1px solid var(--cg-line);margin-top:1.75em}
+.cg.cg .cg-caveat h3{margin-top:1em}
+.cg.cg .cg-figure{margin:0 0 .5em;max-width:560px}
+.cg.cg figcaption{color:var(--cg-quiet);font-size:.875rem;margin-top:.25em}
+.cg.cg .cg-svg{display:block;width:100%;height:auto}
+.cg.cg .cg-svg text{font-family:var(--font);font-size:11px;fill:var(--cg-quiet)}
+.cg.cg .cg-svg .cg-mark-label{fill:var(--cg-consistent);font-weight:700;font-size:12px}
+.cg.cg .cg-svg .cg-mark{stroke:var(--cg-consistent);stroke-width:2}
+.cg.cg .cg-svg .cg-mark-head{fill:var(--cg-consistent)}
+.cg.cg .cg-svg .cg-dot{fill:var(--cg-dot);fill-opacity:.85}
+.cg.cg .cg-svg .cg-axis{stroke:var(--cg-dot);stroke-width:1}
+.cg.cg .cg-svg .cg-zero{stroke:var(--cg-quiet);stroke-width:1;stroke-dasharray:4 3}
+.cg.cg .cg-svg .cg-raw{stroke:var(--cg-dot);stroke-width:1;stroke-opacity:.55}
+.cg.cg .cg-svg .cg-average{stroke:var(--cg-consistent);stroke-width:2;stroke-linejoin:round}
+.cg.cg .cg-scroll{overflow-x:auto;border:1px solid var(--cg-line);border-radius:8px}
+.cg.cg table{border:0;border-collapse:collapse;width:100%;margin:0;font-size:.925rem}
+.cg.cg tr{background:none;border:0}
+.cg.cg th,.cg.cg td{border:0;border-bottom:1px solid var(--cg-line);padding:.55rem .8rem;text-align:start;
+ vertical-align:top}
+.cg.cg tbody tr:last-child td{border-bottom:0}
+.cg.cg th{font-weight:600;color:var(--cg-quiet);white-space:nowrap}
+.cg.cg td code{overflow-wrap:normal;white-space:nowrap}
+.cg.cg td small{overflow-wrap:anywhere}
+.cg.cg .cg-number{text-align:end;font-variant-numeric:tabular-nums;white-space:nowrap}
+.cg.cg .cg-thumbnail{width:72px;height:72px;object-fit:cover;border-radius:6px;margin:0;max-width:none}
+.cg.cg .cg-details{border-top:1px solid var(--cg-line);margin-top:1.25em;padding-top:.75em}
+.cg.cg summary{cursor:pointer;font-weight:600}
+.cg.cg dl{display:grid;grid-template-columns:minmax(9em,max-content) minmax(0,1fr);gap:.35em 1em;margin:.75em 0}
+.cg.cg dt{color:var(--cg-quiet);font-size:.925em}
+.cg.cg dd{margin:0;overflow-wrap:anywhere;font-size:.925em}
+.cg.cg .cg-status{font-variant-numeric:tabular-nums;font-weight:600}
+.cg.cg .cg-cost{color:var(--cg-quiet);font-size:.925rem;margin:0}
+.cg.cg progress{appearance:none;width:100%;height:10px;border:0;border-radius:5px;overflow:hidden;
+ background:var(--cg-line);color:var(--cg-consistent)}
+.cg.cg progress::-webkit-progress-bar{background:var(--cg-line)}
+.cg.cg progress::-webkit-progress-value{background:var(--cg-consistent)}
+.cg.cg progress::-moz-progress-bar{background:var(--cg-consistent)}
+.gradio-container .info,.gradio-container .info *{color:var(--body-text-color-subdued);font-size:.925rem}
+.gradio-container h2{font-size:1.15rem;margin:.5rem 0 0}
+.gradio-container .result img{width:100%;height:100%;object-fit:contain}
+#cards button{justify-content:flex-start;gap:.6rem;padding:.5rem}
+#cards button img{width:56px;height:56px;object-fit:contain;background:white;border-radius:4px}
+.gradio-container :is(a,button,input,textarea,select,summary,[tabindex]):focus-visible{
+ outline:3px solid var(--color-accent);outline-offset:2px}
+.dark .gradio-container :is(a,button,input,textarea,select,summary,[tabindex]):focus-visible{
+ outline-color:var(--primary-300)}
+@media (max-width:640px){
+ .gradio-container.gradio-container{padding-inline:8px}
+ .cg.cg .cg-card{padding:.85rem 1rem}
+ .cg.cg .cg-card .cg-outcome{font-size:1.2rem}
+ .cg.cg .cg-svg text{font-size:16px}
+ .cg.cg .cg-svg .cg-mark-label{font-size:16px}
+ .cg.cg th,.cg.cg td{padding:.5rem .6rem}
+ .cg.cg dl{grid-template-columns:minmax(0,1fr);gap:0}
+ .cg.cg dd{margin-bottom:.6em}
+ .cg.cg thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+ .cg.cg tbody tr{display:grid;border-bottom:1px solid var(--cg-line)}
+ .cg.cg tbody tr:last-child{border-bottom:0}
+ .cg.cg tbody td{border:0}
+ .cg.cg .cg-scores tr{grid-template-columns:1fr auto}
+ .cg.cg .cg-scores td:last-child{grid-column:1/-1;padding-top:0;color:var(--cg-quiet)}
+ .cg.cg .cg-set tr{grid-template-columns:72px minmax(0,1fr);column-gap:.6rem;padding:.5rem}
+ .cg.cg .cg-set td{grid-column:2;padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
+ .cg.cg .cg-set td:first-child{grid-column:1;grid-row:1/span 4}
+ .cg.cg .cg-number[data-head]::before{content:attr(data-head) ": ";color:var(--cg-quiet)}
+ .cg.cg .cg-scores .cg-number::before{content:none}
+}
+@media (prefers-reduced-motion:reduce){
+ .gradio-container *,.gradio-container *::before,.gradio-container *::after{animation-duration:.01ms!important;
+ animation-iteration-count:1!important;transition-duration:.01ms!important;scroll-behavior:auto!important}
+}
+"""
+)

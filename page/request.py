@@ -1,0 +1,86 @@
+"""From what a form or a program hands over to a run: everything is looked at before anybody waits for a GPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cgidm import UserError
+from cgidm.images import MAX_BYTES, decode_picture
+
+from .models import SHIPPED, open_suspect, shipped_controls
+from .settings import make_config
+from .visit import Run, Sent, Visit
+
+MAX_PICTURES = 30  # in one portfolio
+MAX_CONTROLS = 100
+LOOKED_AT = 64  # pixels: enough to see that a file is a picture
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a visitor asks for, as the form holds it."""
+
+    pictures: Sequence[str]  # files that gradio has taken in
+    controls: Sequence[str]
+    suspect: str
+    upload: str | None
+    base: str
+    prompt: str
+    preset: str
+    seed: float | None
+    steps: int | None = None  # instead of the preset's; for programs
+
+    def check(self, fewest: int = 1) -> None:
+        """See that it can be done, as far as that shows without opening a model on the Hub.
+
+        Raises:
+            UserError: with one sentence that says what was given and what is accepted.
+        """
+        make_config(self.preset, self.seed, self.steps)
+        if not fewest <= len(self.pictures) <= MAX_PICTURES:
+            given = "No picture was" if not self.pictures else f"{len(self.pictures)} pictures were"
+            accepted = "one picture file" if fewest == 1 else f"{fewest} to {MAX_PICTURES} picture files"
+            raise UserError(f"{given} given; accepted: {accepted}")
+        if len(self.controls) > MAX_CONTROLS:
+            raise UserError(f"{len(self.controls)} control pictures were given; accepted: at most {MAX_CONTROLS}")
+        if not self.base.strip():
+            raise UserError("No base model was given; accepted: its id or link on huggingface.co")
+        if self.upload is not None:
+            open_suspect("", self.upload)  # its header
+        elif not self.suspect.strip():
+            raise UserError("No suspect was given; accepted: its id or link on huggingface.co, or a .safetensors file")
+        for path in (*self.pictures, *self.controls):
+            sent = read_sent(path)
+            decode_picture(sent.data, sent.name, LOOKED_AT)
+
+    def begin(self, visit: Visit) -> Run:
+        """A run of `visit` that does it."""
+        pictures, controls = [[read_sent(p) for p in part] for part in (self.pictures, self.controls)]
+        asked = {
+            "base": self.base.strip(),
+            "suspect": "" if self.upload else self.suspect.strip(),
+            "prompt": self.prompt,
+            "preset": self.preset,
+            "seed": self.seed,
+            "steps": self.steps,
+        }
+        return visit.begin(asked, pictures, controls or default_controls(asked["suspect"]), self.upload)
+
+
+def default_controls(suspect: str) -> list[Sent]:
+    """The control pictures that ship with a shipped suspect."""
+    if not suspect.startswith(SHIPPED):
+        return []
+    return [Sent(p.name, p.read_bytes()) for p in shipped_controls(suspect.removeprefix(SHIPPED))]
+
+
+def read_sent(path: str | Path) -> Sent:
+    """A file that gradio has taken in: its name without folders, and its bytes unaltered.
+
+    Raises:
+        UserError: if it is larger than a picture may be.
+    """
+    file = Path(path)
+    if file.stat().st_size > MAX_BYTES:
+        raise UserError(f"{file.name} has {file.stat().st_size:,} bytes; accepted: at most {MAX_BYTES:,}")
+    return Sent(file.name, file.read_bytes())

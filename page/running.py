@@ -1,0 +1,224 @@
+"""A run from its request to its evidence: in chunks, put down at every pause, taken up where it was left."""
+
+import dataclasses
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from cgidm.authenticate import Result
+from cgidm.config import RunConfig
+from cgidm.errors import UserError
+from cgidm.evidence import pack_evidence, pixels, write_evidence
+from cgidm.state import RunState
+
+from . import hardware
+from .models import SHIPPED, Opened, Wanted, open_models
+from .request import default_controls
+from .settings import make_config
+from .visit import Run, Sent
+from .work import PACE, Job, Update, work
+
+KEPT_EVERY = 5.0  # seconds between two states on disk: what a pulled plug costs
+Phase = Literal["loading", "controls", "step", "paused", "finished"]
+Trouble = Literal["quota", "busy", "memory", "aborted"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stands, for whoever shows it."""
+
+    phase: Phase
+    done: int = 0
+    of: int = 0
+    remaining: float | None = None  # seconds
+    contrast: tuple[float, ...] = ()  # mean over the pictures, of the steps of this sitting
+    changed: bool = False  # there are new pictures in the run's folder
+    trouble: Trouble | None = None  # why it paused, if nobody asked it to
+
+
+def carry_out(run: Run, token: str | None = None) -> Generator[Moment]:
+    """Do what `run` asks for, from wherever it was put down, yielding often. Closing the iterator puts it down.
+
+    Raises:
+        UserError: if a model or picture cannot be used.
+    """
+    if run.finished:
+        yield Moment("finished")
+        return
+    with run.carried_out():
+        yield from _carry_out(run, token)
+
+
+def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
+    asked = run.asked
+    yield Moment("loading")
+    models = open_models(Wanted(asked["base"], asked["suspect"], run.suspect_file(), asked["prompt"]), token)
+    config = make_config(asked["preset"], asked["seed"], asked["steps"])
+    state, scores, spent = run.progress()
+    controls = tuple(run.controls())
+    scores = scores or KNOWN.get(models, controls, config)
+    job = Job(models, tuple(run.pictures()), controls, config, scores, state, spent=spent)
+    diary = _Diary(run, models)
+    try:
+        while not diary.finished:
+            with closing(work(dataclasses.replace(job, steps=_steps_in_a_chunk(job)))) as updates:
+                for update in updates:
+                    yield diary.note(update)
+            job = dataclasses.replace(job, state=diary.state, control_scores=diary.scores, spent=diary.spent)
+        KNOWN.put(models, controls, config, diary.scores)
+    except Exception as error:
+        trouble = explain(error)
+        if trouble is None:
+            raise
+        diary.put_down()
+        yield Moment("paused", *diary.place, trouble=trouble)
+    finally:
+        diary.put_down()
+
+
+class _ShippedScores:
+    """Scores of the control pictures that ship, by all that they depend on. Nothing of a visitor's is kept here."""
+
+    def __init__(self) -> None:
+        self._scores: dict[tuple[str, int, int], tuple[float, ...]] = {}
+
+    def get(self, models: Opened, controls: Sequence[Sent], config: RunConfig) -> tuple[float, ...]:
+        key = self._key(models, controls, config)
+        return () if key is None else self._scores.get(key, ())
+
+    def put(self, models: Opened, controls: Sequence[Sent], config: RunConfig, scores: tuple[float, ...]) -> None:
+        key = self._key(models, controls, config)
+        if key is not None and len(self._scores) < 100:
+            self._scores[key] = scores
+
+    def _key(self, models: Opened, controls: Sequence[Sent], config: RunConfig) -> tuple[str, int, int] | None:
+        if models.example is None or list(controls) != default_controls(SHIPPED + models.example):
+            return None
+        return models.key, config.loss_draws, config.seed
+
+
+KNOWN = _ShippedScores()
+
+
+class _Diary:
+    """Keeps what comes of a run: on disk, and for the person who watches."""
+
+    def __init__(self, run: Run, models: Opened) -> None:
+        self.run, self.models = run, models
+        self.state: RunState | None = None
+        self.scores: tuple[float, ...] = ()
+        self.spent = 0.0
+        self.finished = False
+        self.place = (0, 0)
+        self._result: Result | None = None
+        self._contrast: list[float] = []
+        self._first: tuple[float, int] | None = None  # when which step was done
+        self._last = self._written = time.monotonic()
+
+    def note(self, update: Update) -> Moment:
+        self.scores = update.control_scores or self.scores
+        if update.phase == "loaded":
+            return Moment("loading")
+        if update.phase == "controls":
+            return Moment("controls", update.done, update.of)
+        self.place = (update.done, update.of)
+        if update.contrast:
+            self._contrast.append(sum(update.contrast) / len(update.contrast))
+        remaining = self._remaining(update.done, update.of)
+        if update.result is None:
+            return Moment("step", *self.place, remaining, tuple(self._contrast))
+        assert update.state is not None
+        self.state, self._result, self.spent = update.state, update.result, update.result.seconds
+        if update.phase == "done":
+            self._write_evidence()
+            self.finished = True
+            self.run.state_path.unlink(missing_ok=True)
+            for path in self.run.shown.glob("live-*.png"):
+                path.unlink()
+            return Moment("finished", *self.place, 0.0, tuple(self._contrast), True)
+        write_live(self.run.shown, self._result, self.place[0])
+        if time.monotonic() - self._written > KEPT_EVERY:
+            self.put_down(evidence=False)
+        return Moment("step", *self.place, remaining, tuple(self._contrast), True)
+
+    def put_down(self, evidence: bool = True) -> None:
+        """Write the state that the run can be taken up from, and what there is to show of it."""
+        if self.finished or self.state is None:
+            return
+        self.run.keep(self.state, self.scores, self.spent)
+        if evidence:
+            self._write_evidence()
+        self._written = time.monotonic()
+
+    def _write_evidence(self) -> None:
+        assert self._result is not None
+        folder = self.run.shown
+        folder.mkdir(parents=True, exist_ok=True)
+        write_evidence(self._result, folder, self.models.described())
+        pack_evidence(folder, folder / "evidence.zip")
+
+    def _remaining(self, done: int, of: int) -> float | None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, done)
+        begun, first = self._first
+        if done - first < 2:
+            return None
+        each = (now - begun) / (done - first)
+        if self._result is not None:
+            evaluations = 2 * self._result.config.recovery.draws * len(self._result.pictures)
+            PACE.learn(self.models.key, each / evaluations)
+        return each * (of - done)
+
+
+def write_live(folder: Path, result: Result, step: int) -> None:
+    """The first picture of a run in progress: `live-original.png`, `live-partial.png`, `live-<step>.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = result.pictures[0]
+    for name, image in (("original", first.picture.image), ("partial", first.partial)):
+        if not (folder / f"live-{name}.png").exists():
+            Image.fromarray(pixels(image)).save(folder / f"live-{name}.png")
+    old = sorted(folder.glob("live-[0-9]*.png"))[:-2]  # a page may still be fetching the last two
+    for path in old:
+        path.unlink()
+    Image.fromarray(pixels(first.recovered)).save(folder / f"live-{step:05d}.png")
+
+
+def live_images(folder: Path) -> dict[str, str]:
+    """Role -> file of what `write_live` wrote last."""
+    recovered = sorted(folder.glob("live-[0-9]*.png"))
+    if not recovered:
+        return {}
+    return {
+        "original": str(folder / "live-original.png"),
+        "partial": str(folder / "live-partial.png"),
+        "recovered": str(recovered[-1]),
+    }
+
+
+def _steps_in_a_chunk(job: Job) -> int | None:
+    if hardware.kind() != "zero":
+        return None
+    each = len(job.pictures) * 2 * job.config.recovery.draws * PACE.seconds(job.models.key)
+    return max(1, int(hardware.ASKED_AT_ONCE / each))
+
+
+def explain(error: Exception) -> Trouble | None:
+    """What a refusal or an accident of the GPU means, after which a run can go on; None for any other error."""
+    if isinstance(error, UserError):
+        return None
+    said = f"{getattr(error, 'title', '')} {error}".lower()
+    if "quota" in said or "illegal duration" in said:
+        return "quota"
+    if "queue timeout" in said or "no gpu" in said or "credits" in said:
+        return "busy"
+    if "out of memory" in said:
+        return "memory"
+    if "worker error" in said or "aborted" in said or "cuda" in said:
+        return "aborted"
+    return None

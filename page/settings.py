@@ -1,0 +1,28 @@
+"""The settings of a run that a visitor may choose, and their limits."""
+
+import dataclasses
+
+from cgidm import UserError
+from cgidm.config import RunConfig, find_preset
+
+PRESET_NAMES = ("fast", "paper")
+MAX_SEED = 2**31 - 1
+MAX_STEPS = 2000
+
+
+def make_config(preset: str, seed: float | None, steps: int | None = None) -> RunConfig:
+    """A run's settings from what a form holds.
+
+    Raises:
+        UserError: if one is out of range.
+    """
+    if preset not in PRESET_NAMES:
+        raise UserError(f"preset {preset!r:.40} was given; accepted: {', '.join(PRESET_NAMES)}")
+    if seed is None or seed != int(seed) or not 0 <= seed <= MAX_SEED:
+        raise UserError(f"seed {seed!r:.40} was given; accepted: a whole number from 0 to {MAX_SEED:,}")
+    config = dataclasses.replace(find_preset(preset), seed=int(seed))
+    if not steps:
+        return config
+    if not 1 <= steps <= MAX_STEPS:
+        raise UserError(f"{steps} steps were given; accepted: 1 to {MAX_STEPS:,}")
+    return dataclasses.replace(config, recovery=dataclasses.replace(config.recovery, steps=steps))

@@ -1,0 +1,108 @@
+"""Where a run stands -> what the page shows of it: values by the name of the widget that they go to."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from cgidm.evidence import ROLES, image_name
+
+from .answer import answer_html, duration, portfolio_html, progress_html, status_html, stopped_html
+from .running import Moment, Trouble, live_images
+from .texts import say
+from .visit import Run, Visit
+
+View = dict[str, Any]
+IMAGES = ROLES
+
+
+def moment_view(run: Run, moment: Moment, language: str) -> View:
+    """A run in progress, or at its end."""
+    if moment.phase == "finished":
+        return record_view(run, language)
+    if moment.phase == "paused":
+        return stopped_view(run, language, moment.trouble)
+    if moment.phase == "loading":
+        return {"progress": status_html(language, "status.loading")}
+    if moment.phase == "controls":
+        return {"progress": status_html(language, "status.controls", done=moment.done, n=moment.of)}
+    html = progress_html(
+        language, step=moment.done, steps=moment.of, remaining=moment.remaining, contrast=list(moment.contrast)
+    )
+    return {"progress": html} | (dict(live_images(run.shown)) if moment.changed else {})
+
+
+def record_view(run: Run, language: str) -> View:
+    """A run that has come to its end."""
+    record = run.record()
+    assert record is not None
+    return evidence_view(run.shown, record, language) | {
+        "progress": status_html(language, "status.finished", time=duration(language, record["seconds"])),
+        "evidence": gr.update(value=str(run.shown / "evidence.zip"), interactive=True),
+        "resume": gr.update(visible=False),
+    }
+
+
+def evidence_view(folder: Path, record: dict[str, Any], language: str, beforehand: bool = False) -> View:
+    """A record and its pictures, from wherever they come."""
+    if len(record["pictures"]) > 1:
+        thumbnails = [f"/gradio_api/file={folder / image_name(i, 'original')}" for i in range(len(record["pictures"]))]
+        return {"answer": portfolio_html(record, language, thumbnails)}
+    images = {role: str(folder / image_name(0, role)) for role in ROLES}
+    slider = gr.update(value=(images["original"], images["recovered"]), visible=True)
+    return images | {"slider": slider, "answer": answer_html(record, language, beforehand=beforehand)}
+
+
+def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> View:
+    """A run that was put down: what there is of it, and how to go on."""
+    record = run.record()
+    if record is None:
+        return {
+            "progress": status_html(language, f"trouble.{trouble}" if trouble else "status.stopped.early"),
+            "resume": gr.update(visible=True),
+        }
+    view: View = dict(live_images(run.shown)) if len(record["pictures"]) == 1 else {}
+    if trouble:
+        view["progress"] = status_html(language, f"trouble.{trouble}")
+    else:
+        stopped = record["stopped"]
+        view["progress"] = status_html(language, "status.stopped", step=stopped["step"], steps=stopped["of"])
+    return view | {
+        "answer": stopped_html(record, language),
+        "evidence": gr.update(value=str(run.shown / "evidence.zip"), interactive=True),
+        "resume": gr.update(visible=True),
+    }
+
+
+def empty_view(progress: str = "") -> View:
+    """Nothing has been run yet."""
+    return {
+        **dict.fromkeys(IMAGES),
+        "slider": gr.update(value=None, visible=False),
+        "answer": "",
+        "progress": progress,
+        "evidence": gr.update(value=None, interactive=False),
+        "resume": gr.update(visible=False),
+    }
+
+
+def history_choices(visit: Visit, language: str, several: bool) -> list[tuple[str, str]]:
+    """The runs of a visit that can be shown again, as (label, name)."""
+    choices = []
+    for run in visit.runs():
+        record = run.record()
+        if record is None or (len(record["pictures"]) > 1) != several:
+            continue
+        judged = record["set"] or record["pictures"][0]
+        name = f"{len(record['pictures'])} \N{MULTIPLICATION SIGN}" if several else record["pictures"][0]["path"]
+        words = say(language, OUTCOMES[judged["outcome"]])
+        choices.append((f"{name:.40} · {record['models']['finetuned']:.40} · {words}", run.name))
+    return choices
+
+
+OUTCOMES = {
+    "consistent with training on this image": "outcome.consistent",
+    "consistent with training on some of these images": "outcome.set",
+    "no evidence": "outcome.none",
+    "cannot tell": "outcome.unclear",
+}

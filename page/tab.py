@@ -1,0 +1,215 @@
+"""One of the page's two ways of judging, one picture or a portfolio: its widgets, and which button does what."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from . import judging
+from .answer import cost_html
+from .cost import cost_of
+from .judging import language_of_request
+from .panel import Panel, Say
+from .request import Request, default_controls
+from .settings import MAX_SEED, PRESET_NAMES, make_config
+from .show import IMAGES, View
+
+GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
+
+
+@dataclass(frozen=True)
+class Tab:
+    """Its widgets, by the names that views use."""
+
+    several: bool
+    picture: gr.Image | gr.File
+    controls: gr.File
+    preset: gr.Radio
+    seed: gr.Number
+    run: gr.Button
+    stop: gr.Button
+    shown: Mapping[str, gr.components.Component]  # what a view may change
+
+    @property
+    def inputs(self) -> list[gr.components.Component]:
+        return [self.picture, self.controls, self.preset, self.seed]
+
+
+def build_tab(say: Say, panel: Panel, token: gr.BrowserState, several: bool) -> Tab:
+    """Lay it out and wire it."""
+    tab = _lay_out(say, several)
+    _wire(tab, panel, token)
+    return tab
+
+
+def _lay_out(say: Say, several: bool) -> Tab:
+    kind = "set" if several else "one"
+    shown: dict[str, Any] = {"current": gr.State("")}
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            gr.Markdown("## " + say("step2"))
+            if several:
+                picture = _files(say("set_pictures.label"), f"{kind}-pictures")
+                gr.Markdown(say("set_pictures.info"), elem_classes="info")
+            else:
+                picture = gr.Image(
+                    label=say("picture.label"),
+                    sources=["upload", "clipboard"],
+                    type="filepath",
+                    image_mode=None,  # the file's bytes, unaltered
+                    format="png",
+                    height=260,
+                    elem_id=f"{kind}-picture",
+                )
+                gr.Markdown(say("picture.info"), elem_classes="info")
+            with gr.Accordion(say("controls.label"), open=several, elem_id=f"{kind}-more"):
+                gr.Markdown(say("controls.info"), elem_classes="info")
+                controls = _files(say("controls.label"), f"{kind}-controls")
+                gr.Markdown(say("controls.shipped"), elem_classes="info")
+            with gr.Accordion(say("settings"), open=False):
+                choices = [(say(f"preset.{name}"), name) for name in PRESET_NAMES]
+                preset = gr.Radio(choices, value="fast", label=say("preset.label"), elem_id=f"{kind}-preset")  # type: ignore[arg-type]
+                seed = gr.Number(
+                    0, label=say("seed.label"), info=say("seed.info"), precision=0, minimum=0, maximum=MAX_SEED
+                )
+            shown["cost"] = gr.HTML(padding=False)
+            with gr.Row(elem_classes="buttons"):
+                words = "set_run" if several else "run"
+                run = gr.Button(say(words), variant="primary", elem_id=f"{kind}-run", min_width=120)
+                stop = gr.Button(say("stop"), variant="stop", elem_id=f"{kind}-stop", min_width=80)
+                shown["resume"] = gr.Button(say("resume"), visible=False, elem_id=f"{kind}-resume", min_width=80)
+        with gr.Column(scale=3, min_width=300):
+            gr.Markdown("## " + say("step3"))
+            shown["progress"] = gr.HTML(elem_id=f"{kind}-progress", padding=False, min_height=40)
+            if not several:
+                with gr.Row(elem_classes="three"):
+                    for role in IMAGES:
+                        shown[role] = gr.Image(
+                            label=say(role),
+                            format="png",
+                            interactive=False,
+                            height=220,
+                            min_width=100,
+                            buttons=["download", "fullscreen"],
+                            elem_id=f"{kind}-{role}",
+                            elem_classes="result",
+                        )
+                shown["slider"] = gr.ImageSlider(
+                    label=say("compare"),
+                    format="png",
+                    interactive=False,
+                    visible=False,
+                    max_height=300,
+                    type="filepath",
+                    elem_id=f"{kind}-slider",
+                    elem_classes="result",
+                )
+            shown["answer"] = gr.HTML(elem_id=f"{kind}-answer", padding=False)
+            shown["evidence"] = gr.DownloadButton(say("evidence"), interactive=False, elem_id=f"{kind}-evidence")
+            shown["history"] = gr.Dropdown([], label=say("history"), value=None, elem_id=f"{kind}-history")
+    return Tab(several, picture, controls, preset, seed, run, stop, shown)
+
+
+def _files(label: Any, name: str) -> gr.File:
+    return gr.File(label=label, file_count="multiple", file_types=["image"], type="filepath", height=150, elem_id=name)
+
+
+def _wire(tab: Tab, panel: Panel, token: gr.BrowserState) -> None:
+    several, shown = tab.several, tab.shown
+    names, outputs = list(shown), list(shown.values())
+    asked = [*panel.inputs, *tab.inputs]
+    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    slow: dict[str, Any] = {**GPU, "show_progress": "minimal", "show_progress_on": [shown["progress"]]}
+
+    @in_order(names)
+    def begin(token: str, *given: Any, language: str) -> View:
+        return judging.begin(request_of(*given), token, several, language)
+
+    def go_on(token: str, current: str, request: gr.Request, oauth_token: gr.OAuthToken | None) -> Iterator[list[Any]]:
+        # only a generator can be cancelled: this has to be one, not to return one
+        with closing(judging.go_on(token, current, several, language_of_request(request), oauth_token)) as views:
+            for view in views:
+                yield in_places(view, names)
+
+    @in_order(names)
+    def stop(token: str, current: str, language: str) -> View:
+        return judging.stop(token, current, several, language)
+
+    @in_order(names)
+    def show(token: str, name: str | None, language: str) -> View:
+        return judging.show(token, name, several, language)
+
+    @in_order(names)
+    def cost(*given: Any, language: str) -> View:
+        return {"cost": cost_of_form(*given, language=language)}
+
+    current = shown["current"]
+    begun = tab.run.click(begin, [token, *asked], outputs, **quick)
+    first = begun.success(go_on, [token, current], outputs, api_visibility="private", **slow)
+    again = shown["resume"].click(go_on, [token, current], outputs, api_visibility="private", **slow)  # type: ignore[attr-defined]
+    # two listeners: with one, the browser would cancel only after the function has answered
+    tab.stop.click(None, cancels=[first, again], api_visibility="private")
+    tab.stop.click(stop, [token, current], outputs, **quick)
+    shown["history"].input(show, [token, shown["history"]], outputs, **quick)  # type: ignore[attr-defined]
+    gr.on(
+        [panel.suspect.change, tab.picture.change, tab.controls.change, tab.preset.change],
+        cost,
+        [panel.suspect, tab.picture, tab.controls, tab.preset],
+        outputs,
+        **quick,
+    )
+
+
+def request_of(
+    suspect: str | None,
+    upload: str | None,
+    base: str | None,
+    prompt: str | None,
+    picture: str | list[str] | None,
+    controls: list[str] | None,
+    preset: str,
+    seed: float | None,
+    steps: int | None = None,
+) -> Request:
+    """What the form holds."""
+    pictures, others = files_of(picture), files_of(controls)
+    return Request(pictures, others, suspect or "", upload, base or "", prompt or "", preset, seed, steps)
+
+
+def files_of(given: str | list[str] | None) -> list[str]:
+    """One file, several, or none, as a list."""
+    return [given] if isinstance(given, str) else list(given or [])
+
+
+def cost_of_form(
+    suspect: str | None,
+    picture: str | list[str] | None,
+    controls: list[str] | None,
+    preset: str,
+    *,
+    language: str,
+) -> str:
+    """What the run would ask for."""
+    pictures = max(1, len(files_of(picture)))
+    others = len(files_of(controls)) or len(default_controls(suspect or ""))
+    cost = cost_of(pictures, others, make_config(preset, 0))
+    return cost_html(language, evaluations=cost.evaluations, seconds=cost.seconds, kind=cost.kind, asked=cost.asked)
+
+
+def in_places(view: View, names: Sequence[str]) -> list[Any]:
+    """A view as the values of widgets; those that it does not mention stay as they are."""
+    return [view.get(name, gr.skip()) for name in names]
+
+
+def in_order(names: Sequence[str]) -> Callable[[Callable[..., View]], Callable[..., list[Any]]]:
+    """A handler of gradio's out of one that returns a view."""
+
+    def decorate(handler: Callable[..., View]) -> Callable[..., list[Any]]:
+        def answer(request: gr.Request, *given: Any) -> list[Any]:
+            return in_places(handler(*given, language=language_of_request(request)), names)
+
+        return answer
+
+    return decorate

@@ -1,0 +1,194 @@
+"""What a visitor leaves here, and when it goes: one folder a visit, nothing outside it.
+
+Under `private/` lie the pictures as they were sent and the state of runs; nothing there is ever served. Under `shown/`
+lie the results, each run in a folder with a name that cannot be guessed, served as files. Both go `KEPT` seconds after
+their last use, or at once when the visitor asks for it.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cgidm.state import RunState
+
+ROOT = Path(tempfile.gettempdir()) / "cgidm-visits"
+KEPT = 3600  # seconds after the last use
+TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
+NAME = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A picture as it was sent: its name, stripped of folders, and its bytes, unaltered."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a visit."""
+
+    private: Path
+    shown: Path
+
+    @property
+    def name(self) -> str:
+        return self.private.name
+
+    @property
+    def state_path(self) -> Path:
+        return self.private / "state.safetensors"
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was asked for: models, settings, names of the pictures."""
+        return json.loads((self.private / "asked.json").read_text())
+
+    def pictures(self) -> list[Sent]:
+        return self._read("pictures")
+
+    def controls(self) -> list[Sent]:
+        return self._read("controls")
+
+    def suspect_file(self) -> str | None:
+        """The suspect that was handed over as a file."""
+        return next((str(p) for p in (self.private / "suspect").glob("*")), None)
+
+    def write(
+        self, asked: dict[str, Any], pictures: Sequence[Sent], controls: Sequence[Sent], upload: str | None
+    ) -> None:
+        """Keep all that the run needs, so that it can be taken up after the visitor's page is gone."""
+        for part, sent in (("pictures", pictures), ("controls", controls)):
+            (self.private / part).mkdir(parents=True)
+            for number, picture in enumerate(sent):
+                (self.private / part / f"{number:03d}").write_bytes(picture.data)
+        if upload is not None:
+            (self.private / "suspect").mkdir()
+            shutil.copyfile(upload, self.private / "suspect" / "upload.safetensors")
+        names = {"pictures": [p.name for p in pictures], "controls": [c.name for c in controls]}
+        (self.private / "asked.json").write_text(json.dumps(asked | {"names": names}))
+        self.shown.mkdir(parents=True)
+
+    def record(self) -> dict[str, Any] | None:
+        """The record of the run, finished or stopped; None before there is one."""
+        path = self.shown / "result.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    @property
+    def finished(self) -> bool:
+        """Has it come to its end?"""
+        record = self.record()
+        return record is not None and record["stopped"] is None
+
+    @property
+    def busy(self) -> bool:
+        """Is somebody carrying it out?"""
+        return (self.private / "busy").is_file()
+
+    @contextmanager
+    def carried_out(self) -> Iterator[None]:
+        """Busy until the end of the block, however it ends."""
+        (self.private / "busy").touch()
+        try:
+            yield
+        finally:
+            (self.private / "busy").unlink(missing_ok=True)
+
+    def progress(self) -> tuple[RunState | None, tuple[float, ...], float]:
+        """Where it was put down: its state, the controls' scores so far, the seconds spent."""
+        if not self.state_path.is_file():
+            return None, (), 0.0
+        beside = json.loads((self.private / "beside.json").read_text())
+        return RunState.load(self.state_path), tuple(beside["control_scores"]), beside["spent"]
+
+    def keep(self, state: RunState, control_scores: Sequence[float], spent: float) -> None:
+        """Put the run down here; the state is written last, so that the rest is there when it is."""
+        (self.private / "beside.json").write_text(json.dumps({"control_scores": control_scores, "spent": spent}))
+        state.save(self.state_path)
+
+    def _read(self, part: str) -> list[Sent]:
+        names = self.asked["names"][part]
+        return [Sent(n, (self.private / part / f"{i:03d}").read_bytes()) for i, n in enumerate(names)]
+
+
+class Visit:
+    """The runs of one visitor, who alone knows its token."""
+
+    def __init__(self, token: str | None = None) -> None:
+        """Take up the visit of `token`, or begin one: a token that no visit can have is not an error."""
+        self.token = token if token and TOKEN.fullmatch(token) else secrets.token_urlsafe(24)
+        # folders are named by a hash: whoever sees the address of a picture does not learn the token
+        self._name = hashlib.sha256(self.token.encode()).hexdigest()[:32]
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / "private" / self._name
+
+    def begin(
+        self, asked: dict[str, Any], pictures: Sequence[Sent], controls: Sequence[Sent] = (), upload: str | None = None
+    ) -> Run:
+        """A new run with all that it needs."""
+        sweep()
+        run = self._run(secrets.token_hex(16))
+        run.write({**asked, "when": time.time()}, pictures, controls, upload)
+        self.touch()
+        return run
+
+    def find(self, name: str | None) -> Run | None:
+        """The run of that name, if it is this visitor's."""
+        if not name or not NAME.fullmatch(name) or not (self.folder / name / "asked.json").is_file():
+            return None
+        self.touch()
+        return self._run(name)
+
+    def runs(self) -> list[Run]:
+        """Every run of this visit, the newest first."""
+        found = [self._run(p.parent.name) for p in self.folder.glob("*/asked.json")]
+        return sorted(found, key=lambda run: -run.asked["when"])
+
+    def touch(self) -> None:
+        """Count the hour from now."""
+        if self.folder.is_dir():
+            (self.folder / "used").write_text(str(time.time()))
+
+    def forget(self) -> int:
+        """Delete everything at once; returns how many runs there were."""
+        runs = self.runs()
+        _remove(self.folder)
+        return len(runs)
+
+    def _run(self, name: str) -> Run:
+        return Run(self.folder / name, ROOT / "shown" / name)
+
+
+def sweep(now: float | None = None) -> None:
+    """Delete the visits whose last use was more than `KEPT` seconds ago."""
+    limit = (time.time() if now is None else now) - KEPT
+    for folder in _visits():
+        used = folder / "used"
+        try:
+            old = (used if used.is_file() else folder).stat().st_mtime < limit
+        except FileNotFoundError:  # swept by somebody else
+            continue
+        if old:
+            _remove(folder)
+
+
+def _visits() -> Iterator[Path]:
+    yield from (ROOT / "private").glob("*")
+
+
+def _remove(folder: Path) -> None:
+    for run in folder.glob("*/"):
+        shutil.rmtree(ROOT / "shown" / run.name, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
