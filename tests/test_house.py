@@ -10,7 +10,7 @@ import pytest
 from .test_cli import option_names
 
 ROOT = Path(__file__).parent.parent
-FORBIDDEN = {"app", "eval", "gradio"}  # the library knows neither its page nor its benchmark
+FORBIDDEN = {"app", "page", "eval", "gradio"}  # the library knows neither its page nor its benchmark
 HEAVY = ("diffusers", "transformers", "peft", "gradio")
 
 
@@ -28,6 +28,15 @@ def test_library_arrows(path):
     assert not names & FORBIDDEN
     if path.parent.name != "families":
         assert not names & {"diffusers", "transformers", "peft"}
+
+
+def test_the_page_knows_the_library_alone():
+    for path in (ROOT / "page").glob("*.py"):
+        names = {name.split(".")[0] for name in imports(path) if not name.startswith(".")}
+        assert not names & {"app", "eval", "diffusers", "transformers", "peft"}, path.name
+        if path.stem in ("answer", "drawings", "texts", "visit", "work", "running", "models", "request", "settings", "cost"):
+            assert "gradio" not in names, path.name
+    assert {name.split(".")[0] for name in imports(ROOT / "app.py")} <= {"page", "importlib"}
 
 
 def test_intake_opens_no_weights():
@@ -68,5 +77,5 @@ def test_readme_mentions_every_option():
 
 
 def test_no_file_is_long():
-    files = [p for d in ("cgidm", "eval", "tests") for p in (ROOT / d).rglob("*.py")]
+    files = [p for d in ("cgidm", "page", "eval", "tests") for p in (ROOT / d).rglob("*.py")]
     assert {p.name: n for p in files if (n := len(p.read_text().splitlines())) > 400} == {}
