@@ -1,4 +1,4 @@
-"""The command line: `authenticate` judges pictures, `inspect` says what a model file is."""
+"""The command line: `authenticate` judges pictures, `inspect` says what a model file is, `doctor` what is missing."""
 
 import argparse
 import dataclasses
@@ -12,6 +12,7 @@ from huggingface_hub import get_token
 
 from .authenticate import Result, authenticate
 from .config import PRESETS, RunConfig, find_preset
+from .doctor import add_options, diagnose
 from .errors import UserError
 from .evidence import write_evidence
 from .images import read_picture
@@ -26,14 +27,14 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 if it answered, 2 if something that was given cannot be used."""
+    """Run the command line; 0 if it answered, 1 if `doctor` found something broken, 2 if what was given is wrong."""
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        code: int | None = options.run(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return code or 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,6 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     look.set_defaults(run=_inspect)
     look.add_argument("source", metavar="SOURCE", help="a folder, a .safetensors file, or a place on the Hub")
     look.add_argument("--json", action="store_true", help="plain data instead of a table")
+    examine = commands.add_parser("doctor", help="say what this machine, or Space, still needs")
+    examine.set_defaults(run=diagnose)
+    add_options(examine)
     return parser
 
 

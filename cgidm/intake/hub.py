@@ -81,7 +81,7 @@ class HubListing:
         folder = Path()
         with in_sentences(self.about.asked, self.about.sha):
             for file in files:
-                options = {"revision": self.about.sha, "endpoint": _endpoint(), "token": self.token or False}
+                options = {"revision": self.about.sha, "endpoint": endpoint(), "token": self.token or False}
                 path = Path(hf_hub_download(self.about.repo, file, tqdm_class=bar, etag_timeout=TIMEOUT, **options))
                 folder = path.parents[file.count("/")]
         arrived = LocalListing(folder)
@@ -93,7 +93,7 @@ class HubListing:
     def _request(self, file: str, start: int, end: int) -> bytes:
         if end <= start:
             return b""
-        url = hf_hub_url(self.about.repo, file, revision=self.about.sha, endpoint=_endpoint())
+        url = hf_hub_url(self.about.repo, file, revision=self.about.sha, endpoint=endpoint())
         headers = {**build_hf_headers(token=self.token or False), "Range": f"bytes={start}-{end - 1}"}
         data = b""
         with (
@@ -123,7 +123,7 @@ def open_repository(
     """
     try:
         with in_sentences(source.asked, source.revision):
-            api = HfApi(endpoint=_endpoint(), token=token or False)
+            api = HfApi(endpoint=endpoint(), token=token or False)
             info = api.model_info(source.repo, revision=source.revision, files_metadata=True, timeout=TIMEOUT)
     except Unreachable as error:
         return _cached(source, error)
@@ -171,5 +171,5 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT

@@ -1,0 +1,33 @@
+"""Does this device compute? One gradient of the contrast (Eq. 7), between two networks of one small convolution."""
+
+import torch
+from torch.nn.functional import conv2d
+
+from .models import ModelPair, NetworkEpsModel
+from .objective import contrast
+from .schedule import Schedule
+
+TOLERANCE = 0.01  # relative; TF32, which GPUs use for convolutions, is off by 0.001
+
+
+def gradient_error(device: str) -> float:
+    """How far the gradient in float32 on `device` is from that in float64 on the processor, relative to its length.
+
+    Raises:
+        RuntimeError: if the device, or torch as it was built, cannot do it.
+    """
+    exact = _gradient("cpu", torch.float64)
+    return float((_gradient(device, torch.float32) - exact).norm() / exact.norm())
+
+
+def _gradient(device: str, dtype: torch.dtype) -> torch.Tensor:
+    kernels = torch.linspace(0, 50, 2 * 4 * 4 * 9, dtype=torch.float64).sin().view(2, 4, 4, 3, 3).to(device, dtype)
+    z, eps = torch.linspace(0, 90, 2 * 4 * 8 * 8, dtype=torch.float64).cos().view(2, 1, 4, 8, 8).to(device, dtype)
+    schedule = Schedule.ddpm(torch.linspace(0.99, 0.01, 10))
+    base, finetuned = (
+        NetworkEpsModel(lambda x, t, kernel=kernel: conv2d(x, kernel, padding=1), schedule, "eps") for kernel in kernels
+    )
+    start = z.clone().requires_grad_()
+    value = contrast(ModelPair(base, finetuned, schedule), start, torch.tensor([5], device=device), eps)
+    (gradient,) = torch.autograd.grad(value.sum(), start)
+    return gradient.double().cpu()
