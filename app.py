@@ -4,7 +4,7 @@ import page.hardware  # noqa: F401  # isort: skip  # first: it imports `spaces`,
 
 import importlib.util
 
-from page.layout import build_page
+from page.layout import build_page, keep_tidy
 from page.looks import CSS, theme
 
 MAX_UPLOAD = "400mb"  # a LoRA of SDXL; a picture has a limit of its own
@@ -12,6 +12,7 @@ MAX_WAITING = 40  # visitors; ZeroGPU would let one wait
 
 if __name__ == "__main__":
     blocks, texts = build_page()
+    keep_tidy()
     blocks.queue(max_size=MAX_WAITING).launch(
         theme=theme(),
         css=CSS,

@@ -16,7 +16,7 @@ from .panel import inspect_suspect, token_of
 from .request import Request
 from .running import carry_out
 from .settings import PRESET_NAMES
-from .tab import GPU, request_of
+from .tab import GPU, leave_unopened, request_of
 from .visit import Visit
 
 Answer = tuple[dict[str, Any], list[str] | None, str | None]
@@ -32,7 +32,10 @@ def inspect(suspect: str, upload: str | None, oauth_token: gr.OAuthToken | None)
     Returns:
         kind, family, guessed public base and prompt, adapter method and ranks, sizes, SHA-256 of the weights, notes.
     """
-    return inspect_suspect(suspect, upload, oauth_token)
+    try:
+        return inspect_suspect(suspect, upload, oauth_token)
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def authenticate(
@@ -68,7 +71,7 @@ def authenticate(
         The record (outcome, reason, p-value, scores, flags, configuration, hashes), the original, partial and recovered
         picture as lossless PNGs, and a zip with all evidence.
     """
-    request = request_of(suspect, upload, base, prompt, picture, controls, preset, seed, int(steps or 0))
+    request = request_of(suspect, upload, base, prompt, picture, controls, preset, seed, steps)
     yield from _answers(request, 1, oauth_token)
 
 
@@ -100,7 +103,7 @@ def portfolio(
     Returns:
         The record with the set's answer and each picture's, every picture's PNGs in order, and a zip with all evidence.
     """
-    request = request_of(suspect, upload, base, prompt, pictures, controls, preset, seed, int(steps or 0))
+    request = request_of(suspect, upload, base, prompt, pictures, controls, preset, seed, steps)
     yield from _answers(request, 2, oauth_token)
 
 
@@ -115,17 +118,24 @@ def _answers(request: Request, fewest: int, oauth_token: gr.OAuthToken | None) -
                 if moment.phase != "finished":
                     yield {"phase": moment.phase, "done": moment.done, "of": moment.of}, None, None
     except UserError as error:
-        raise gr.Error(str(error)) from error
+        raise gr.Error(str(error), print_exception=False) from error
     record = run.record()
     assert record is not None
     images = [str(run.shown / image_name(i, role)) for i in range(len(record["pictures"])) for role in ROLES]
-    yield record, images, str(run.shown / "evidence.zip")
+    yield for_programs(record), images, str(run.shown / "evidence.zip")
+
+
+def for_programs(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as `gradio_client` can take it: it would fetch whatever has a "path", so that is a picture's "name"."""
+    pictures = [{"name": p["path"]} | {k: v for k, v in p.items() if k != "path"} for p in record["pictures"]]
+    return record | {"pictures": pictures}
 
 
 def build_api() -> None:
     """Hidden widgets that give the endpoints their types."""
     with gr.Row(visible=False):
         picture = gr.Image(label="picture", type="filepath", image_mode=None, format="png")
+        leave_unopened(picture)
         pictures = gr.File(label="pictures", file_count="multiple", type="filepath")
         suspect = gr.Textbox(label="suspect")
         upload = gr.File(label="upload", type="filepath", file_types=[".safetensors"])
@@ -133,7 +143,7 @@ def build_api() -> None:
         prompt = gr.Textbox(label="prompt")
         controls = gr.File(label="controls", file_count="multiple", type="filepath")
         preset = gr.Radio(list(PRESET_NAMES), value="fast", label="preset")
-        seed, steps = gr.Number(0, label="seed", precision=0), gr.Number(0, label="steps", precision=0)
+        seed, steps = gr.Number(0, label="seed"), gr.Number(0, label="steps")
         record = gr.JSON(label="record")
         images = gr.File(label="pictures, lossless PNGs", file_count="multiple", type="filepath")
         evidence = gr.File(label="evidence", type="filepath")

@@ -3,8 +3,8 @@
 import shutil
 import time
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -12,12 +12,15 @@ from gradio.utils import get_upload_folder
 from cgidm import UserError
 
 from .answer import status_html
+from .disk import bytes_needed, fetch_models
+from .models import open_models
 from .panel import token_of
+from .refusal import refusal
 from .request import Request
 from .running import carry_out
-from .show import View, empty_view, history_choices, moment_view, record_view, stopped_view
-from .texts import language_of, say
-from .visit import Visit
+from .show import View, empty_view, history_view, moment_view, record_view, stopped_view
+from .texts import say
+from .visit import Run, Visit
 
 PATIENCE = 3.0  # seconds that Stop waits for a run to be put down
 
@@ -32,8 +35,29 @@ def begin(request: Request, token: str, several: bool, language: str) -> View:
         request.check(fewest=2 if several else 1)
         run = request.begin(Visit(token))
     except UserError as error:
-        raise gr.Error(str(error), title=say(language, "error.title")) from error
+        raise refusal(error, language) from error
     return empty_view(status_html(language, "status.queue")) | {"current": run.name}
+
+
+def fetch(token: str, current: str, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
+    """Download the models of a run, if need be, while others use the GPU."""
+    run = Visit(token).find(current)
+    if run is None:
+        raise refusal(say(language, "error.gone"), language)
+    try:
+        models = open_models(run.wanted(), token_of(oauth_token))
+        if gigabytes := round(bytes_needed(models) / 1e9, 1):
+            pool = ThreadPoolExecutor(1)
+            download = pool.submit(fetch_models, models)
+            pool.shutdown(wait=False)  # if the visitor leaves, the download ends by itself, for the next one
+            while not download.done():
+                yield {"progress": status_html(language, "status.fetching", gb=gigabytes)}
+                wait([download], timeout=1)
+            download.result()
+    except UserError as error:
+        yield {"progress": ""}
+        raise refusal(error, language) from error
+    yield {"progress": status_html(language, "status.queue")}
 
 
 def go_on(token: str, current: str, several: bool, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
@@ -41,14 +65,14 @@ def go_on(token: str, current: str, several: bool, language: str, oauth_token: g
     visit = Visit(token)
     run = visit.find(current)
     if run is None:
-        raise gr.Error(say(language, "error.gone"), title=say(language, "error.title"))
+        raise refusal(say(language, "error.gone"), language)
     try:
         for moment in carry_out(run, token_of(oauth_token)):
             yield moment_view(run, moment, language)
     except UserError as error:
         yield {"progress": ""}
-        raise gr.Error(str(error), title=say(language, "error.title")) from error
-    yield {"history": gr.update(choices=history_choices(visit, language, several), value=None)}
+        raise refusal(error, language) from error
+    yield {"history": history_view(visit, language, several)}
 
 
 def stop(token: str, current: str, several: bool, language: str) -> View:
@@ -57,9 +81,7 @@ def stop(token: str, current: str, several: bool, language: str) -> View:
     run = visit.find(current)
     if run is None:
         return {}
-    patience = time.monotonic() + PATIENCE
-    while run.busy and time.monotonic() < patience:
-        time.sleep(0.05)
+    _put_down(run)
     return show(token, current, several, language)
 
 
@@ -70,7 +92,7 @@ def show(token: str, current: str | None, several: bool, language: str) -> View:
     if run is None:
         return {}
     view = record_view(run, language) if run.finished else stopped_view(run, language)
-    return empty_view() | view | {"current": run.name, "history": _history(visit, language, several)}
+    return empty_view() | view | {"current": run.name, "history": history_view(visit, language, several)}
 
 
 def arrive(token: str | None, several: bool, language: str) -> View:
@@ -78,26 +100,39 @@ def arrive(token: str | None, several: bool, language: str) -> View:
     visit = Visit(token)
     last = next((r for r in visit.runs() if (len(r.asked["names"]["pictures"]) > 1) == several), None)
     view = stopped_view(last, language) | {"current": last.name} if last and not last.finished else {}
-    return view | {"history": _history(visit, language, several)}
+    return view | {"history": history_view(visit, language, several)}
 
 
-def forget(token: str, uploads: Sequence[str | None], language: str) -> View:
-    """Delete a visit at once, and the copies of what was uploaded that the server took in."""
-    Visit(token).forget()
-    cache = Path(get_upload_folder()).resolve()
-    for path in uploads:
-        if path and cache in Path(path).resolve().parents:
-            shutil.rmtree(Path(path).resolve().parent, ignore_errors=True)
+def remember(token: str, uploads: Sequence[str]) -> None:
+    """Note what a visitor has sent: gradio keeps it in a folder of its own, whether it is used or not."""
+    sent = [path for path in uploads if _copy_of_gradios(path) is not None]
+    if token and sent:
+        Visit(token).remember(sent)
+
+
+def forget(token: str, language: str) -> View:
+    """Delete a visit at once, and the copies of what was uploaded that gradio took in; its runs were just stopped."""
+    visit = Visit(token)
+    for run in visit.runs():
+        _put_down(run)
+    copies = [_copy_of_gradios(path) for path in visit.uploads()]
+    visit.forget()
+    for folder in filter(None, copies):
+        shutil.rmtree(folder, ignore_errors=True)
     return empty_view(status_html(language, "forgotten")) | {
         "current": "",
-        "history": gr.update(choices=[], value=None),
+        "history": gr.update(choices=[], value=None, visible=False),
     }
 
 
-def language_of_request(request: gr.Request | None) -> str:
-    """The visitor's language, as their browser states it."""
-    return language_of(request.headers.get("accept-language") if request else None)
+def _put_down(run: Run) -> None:
+    """Wait for a run that was cancelled."""
+    patience = time.monotonic() + PATIENCE
+    while run.busy and time.monotonic() < patience:
+        time.sleep(0.05)
 
 
-def _history(visit: Visit, language: str, several: bool) -> dict[str, Any]:
-    return gr.update(choices=history_choices(visit, language, several), value=None)
+def _copy_of_gradios(path: str) -> Path | None:
+    """The folder that gradio made for an upload; None for what ships with the page."""
+    file, cache = Path(path).resolve(), Path(get_upload_folder()).resolve()
+    return file.parent if file.parent.parent == cache else None

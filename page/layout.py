@@ -2,25 +2,36 @@
 
 import importlib.util
 import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from . import judging
 from .api import build_api
 from .examples import example_names, icon_of, show_example
-from .judging import language_of_request
 from .models import ASSETS
-from .panel import Panel, Say, build_panel
+from .panel import EXAMPLE_NAMES, Panel, Say, build_panel, language_of_request
 from .settings import PRESET_NAMES
-from .tab import Tab, build_tab, files_of, in_order, in_places
+from .tab import Tab, build_tab, in_order, in_places
 from .texts import tables
-from .visit import ROOT, Visit
+from .visit import ROOT, Visit, keep_sweeping
 
 # gradio's own copies of uploads go when they are this old; seconds: how often it is looked, and their age
 UPLOADS = (600, 3600)
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# after a card at the top was clicked: its answer stands further down than most screens reach
+INTO_VIEW = """() => {
+    const look = (tries) => {
+        const card = document.querySelector('#one-answer .cg-card');
+        const pictures = [...document.querySelectorAll('#tab-one .result img')];
+        if (card && pictures.length == 5) card.scrollIntoView({block: 'end'});
+        else if (tries) setTimeout(look, 100, tries - 1);
+    };
+    setTimeout(look, 100, 50);
+}"""
 SHARED = ("suspect", "base", "prompt", "preset", "seed")  # what a link to the settings holds
 
 
@@ -46,17 +57,22 @@ def build_page() -> tuple[gr.Blocks, gr.I18n]:
             with gr.Tab(say("tab_read"), id="read"):
                 gr.Markdown(say("read.text"), elem_classes="read")
             with gr.Tab(say("tab_about"), id="about"):
-                gr.Markdown(say("privacy"), elem_classes="read")
-                gr.Markdown(say("limits"), elem_classes="read")
-                link = gr.Textbox(label=say("share"), info=say("share.info"), interactive=False, buttons=["copy"])
+                for part in ("privacy", "limits"):
+                    gr.Markdown("## " + say(f"{part}.title"))
+                    gr.Markdown(say(part), elem_classes="read")
                 forget = gr.Button(say("forget"), variant="stop", size="sm", elem_id="forget")
         for card, name in cards:
             _wire_card(card, name, panel, one)
         _wire_arrival(page, token, panel, (one, several))
-        _wire_link(link, panel, one)
-        _wire_forget(forget, token, (one, several))
+        _wire_link(page, panel, one)
+        _wire_forget(forget, token, panel, (one, several))
         build_api()
     return page, say
+
+
+def keep_tidy() -> None:
+    """Delete what is old for as long as this process lives."""
+    keep_sweeping(Path(get_upload_folder()))
 
 
 def _cards(say: Say) -> list[tuple[gr.Button, str]]:
@@ -65,9 +81,12 @@ def _cards(say: Say) -> list[tuple[gr.Button, str]]:
         return []
     gr.Markdown(say("examples"), elem_classes="info")
     with gr.Row(elem_id="cards"):
-        return [
-            (gr.Button(say(f"example.{n.split('/')[1]}"), icon=icon_of(n), size="sm", min_width=140), n) for n in names
-        ]
+        return [(gr.Button(_name_of(say, n), icon=icon_of(n), size="sm", min_width=140), n) for n in names]
+
+
+def _name_of(say: Say, example: str) -> str:
+    suspect, part = example.split("/")
+    return say(f"example.{part}") + " · " + EXAMPLE_NAMES.get(suspect, suspect)
 
 
 def _wire_card(card: gr.Button, name: str, panel: Panel, tab: Tab) -> None:
@@ -77,7 +96,8 @@ def _wire_card(card: gr.Button, name: str, panel: Panel, tab: Tab) -> None:
     def show(language: str) -> dict[str, Any]:
         return show_example(name, language)
 
-    card.click(show, None, list(widgets.values()), **QUICK)
+    shown = card.click(show, None, list(widgets.values()), **QUICK)
+    shown.then(None, js=INTO_VIEW, api_visibility="private")
 
 
 def _wire_arrival(page: gr.Blocks, token: gr.BrowserState, panel: Panel, tabs: tuple[Tab, ...]) -> None:
@@ -95,7 +115,7 @@ def _wire_arrival(page: gr.Blocks, token: gr.BrowserState, panel: Panel, tabs: t
     page.load(arrive, [token], outputs, **QUICK)
 
 
-def _wire_link(link: gr.Textbox, panel: Panel, tab: Tab) -> None:
+def _wire_link(page: gr.Blocks, panel: Panel, tab: Tab) -> None:
     form = _form(panel, tab)
     fields = [form[name] for name in SHARED]
 
@@ -103,22 +123,22 @@ def _wire_link(link: gr.Textbox, panel: Panel, tab: Tab) -> None:
         values = (suspect, base, prompt, preset, seed)
         given = {n: str(v) for n, v in zip(SHARED, values, strict=True) if v not in (None, "")}
         host = os.environ.get("SPACE_HOST")
-        root = f"https://{host}/" if host or request.request is None else str(request.request.base_url)
+        root = f"https://{host}/" if host else str(request.request.base_url) if request.request else "/"
         return f"{root}?{urlencode(given)}"
 
-    gr.on([field.change for field in fields], write, fields, link, **QUICK)  # type: ignore[attr-defined]
+    gr.on([page.load, *[field.change for field in fields]], write, fields, tab.link, **QUICK)  # type: ignore[attr-defined]
 
 
-def _wire_forget(forget: gr.Button, token: gr.BrowserState, tabs: tuple[Tab, ...]) -> None:
-    pictures = [widget for tab in tabs for widget in (tab.picture, tab.controls)]
+def _wire_forget(forget: gr.Button, token: gr.BrowserState, panel: Panel, tabs: tuple[Tab, ...]) -> None:
+    pictures = [panel.upload, *[widget for tab in tabs for widget in (tab.picture, tab.controls)]]
 
-    def clear(token: str, one: Any, some: Any, more: Any, controls: Any, request: gr.Request) -> list[Any]:
-        uploads = [path for given in (one, some, more, controls) for path in files_of(given)]
-        view = judging.forget(token, uploads, language_of_request(request))
+    def clear(token: str, request: gr.Request) -> list[Any]:
+        view = judging.forget(token, language_of_request(request))
         return [*[None] * len(pictures), *[v for tab in tabs for v in in_places(view, list(tab.shown))]]
 
     outputs = [*pictures, *[w for tab in tabs for w in tab.shown.values()]]
-    forget.click(clear, [token, *pictures], outputs, **QUICK)
+    forget.click(None, cancels=[run for tab in tabs for run in tab.runs], api_visibility="private")
+    forget.click(clear, [token], outputs, **QUICK)
 
 
 def _form(panel: Panel, tab: Tab) -> dict[str, Any]:

@@ -185,14 +185,21 @@ CSS = (
 .gradio-container .info,.gradio-container .info *{color:var(--body-text-color-subdued);font-size:.925rem}
 .gradio-container h2{font-size:1.15rem;margin:.5rem 0 0}
 .gradio-container .result img{width:100%;height:100%;object-fit:contain}
-#cards button{justify-content:flex-start;gap:.6rem;padding:.5rem}
-#cards button img{width:56px;height:56px;object-fit:contain;background:white;border-radius:4px}
+#one-slider{min-height:300px}
+.gradio-container .html-container{padding-inline:0}
+#cards button{justify-content:flex-start;flex-wrap:nowrap;gap:.6rem;padding:.5rem;text-align:start}
+#cards button img{flex:none;width:56px;height:56px;object-fit:contain;background:white;border-radius:4px}
 .gradio-container :is(a,button,input,textarea,select,summary,[tabindex]):focus-visible{
- outline:3px solid var(--color-accent);outline-offset:2px}
+ outline:3px solid var(--color-accent)!important;outline-offset:2px}
 .dark .gradio-container :is(a,button,input,textarea,select,summary,[tabindex]):focus-visible{
- outline-color:var(--primary-300)}
+ outline-color:var(--primary-300)!important}
+.gradio-container [role=combobox]:focus-visible{outline:none!important}
+.gradio-container .wrap:has(>.wrap-inner [role=combobox]:focus-visible){
+ outline:3px solid var(--color-accent);outline-offset:2px}
+.dark .gradio-container .wrap:has(>.wrap-inner [role=combobox]:focus-visible){outline-color:var(--primary-300)}
+.dark .gradio-container [role=tab][aria-selected=true]{color:var(--primary-300)}
 @media (max-width:640px){
- .gradio-container.gradio-container{padding-inline:8px}
+ #cards button{flex-basis:100%}
  .cg.cg .cg-card{padding:.85rem 1rem}
  .cg.cg .cg-card .cg-outcome{font-size:1.2rem}
  .cg.cg .cg-svg text{font-size:16px}

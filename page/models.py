@@ -20,6 +20,7 @@ from cgidm import ModelPair, UserError
 from cgidm.intake.family import compare_bases
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
+from cgidm.intake.source import parse_source
 
 from . import hardware
 
@@ -103,14 +104,26 @@ def open_suspect(suspect: str, upload: str | None, token: str | None = None) -> 
     return read_layout(LocalListing(file.parent, (file.name,), label="upload"), file.name)
 
 
+def check_name(given: str) -> None:
+    """See that it can be the name of a model; nobody is asked whether there is one.
+
+    Raises:
+        UserError: if it can be none.
+    """
+    if given.startswith(SHIPPED):
+        _open_shipped(given.removeprefix(SHIPPED))
+    else:
+        parse_source(given, local=False)
+
+
 def shipped_prompt(example: str) -> str:
     """The prompt that a shipped suspect was trained with."""
     return json.loads((ASSETS / "examples" / example / "example.json").read_text())["prompt"]
 
 
 def shipped_controls(example: str) -> list[Path]:
-    """The control pictures of a shipped suspect."""
-    return sorted((ASSETS / "controls" / example).iterdir())
+    """The control pictures of a shipped suspect; none of any other name, which may be a path of the server's."""
+    return sorted((ASSETS / "controls" / example).iterdir()) if example in EXAMPLES else []
 
 
 @cache

@@ -10,6 +10,8 @@ from cgidm import UserError
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
 
 from .models import BASES, EXAMPLES, SHIPPED, SHIPPED_BASE, open_suspect, shipped_prompt
+from .refusal import refusal
+from .texts import language_of
 
 Say = Callable[[str], Any]  # the key of a text -> what the browser puts in the visitor's language
 EXAMPLE_NAMES = {"gerald-g-dreambooth": "DreamBooth, Gerald G.", "rollandin-lora": "LoRA, Architetto Rollandin"}
@@ -81,13 +83,18 @@ def build_panel(say: Say) -> Panel:
     return Panel(suspect, upload, base, prompt)
 
 
-def check_model(suspect: str | None, upload: str | None, oauth_token: gr.OAuthToken | None) -> tuple[dict, dict, dict]:
+def check_model(
+    suspect: str | None, upload: str | None, request: gr.Request, oauth_token: gr.OAuthToken | None
+) -> tuple[dict, dict, dict]:
     """What the suspect is, from names and headers alone; its public base and prompt, where they can be guessed.
 
     A visitor names no path of the server's, and the only token that is used is their own. A file that is handed over
     goes before the name beside it.
     """
-    found = inspect_suspect(suspect, upload, oauth_token)
+    try:
+        found = inspect_suspect(suspect, upload, oauth_token)
+    except UserError as error:
+        raise refusal(error, language_of_request(request)) from error
     base, prompt = found["base"], found["prompt"]
     if upload is None and (name := (suspect or "").removeprefix(SHIPPED)) in EXAMPLES:
         base, prompt = SHIPPED_BASE, shipped_prompt(name)
@@ -96,17 +103,23 @@ def check_model(suspect: str | None, upload: str | None, oauth_token: gr.OAuthTo
 
 
 def inspect_suspect(suspect: str | None, upload: str | None, oauth_token: gr.OAuthToken | None) -> dict:
-    """`inspect_checkpoint` of what a visitor means; a refusal is a sentence on the page."""
-    try:
-        return inspect_checkpoint(open_suspect("" if upload else suspect or "", upload, token_of(oauth_token)))
-    except UserError as error:
-        raise gr.Error(str(error)) from error
+    """`inspect_checkpoint` of what a visitor means.
+
+    Raises:
+        UserError: if it cannot be found, or is none.
+    """
+    return inspect_checkpoint(open_suspect("" if upload else suspect or "", upload, token_of(oauth_token)))
 
 
 def fill_in_shipped(suspect: str | None) -> tuple[object, object]:
     """Base and prompt of a shipped suspect; of any other, nothing is known before it is checked."""
     name = (suspect or "").removeprefix(SHIPPED)
     return (SHIPPED_BASE, shipped_prompt(name)) if name in EXAMPLES else (gr.skip(), gr.skip())
+
+
+def language_of_request(request: gr.Request | None) -> str:
+    """The visitor's language, as their browser states it."""
+    return language_of(request.headers.get("accept-language") if request else None)
 
 
 def token_of(oauth_token: gr.OAuthToken | None) -> str | None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from cgidm import UserError
 from cgidm.images import MAX_BYTES, decode_picture
 
-from .models import SHIPPED, open_suspect, shipped_controls
+from .models import SHIPPED, check_name, open_suspect, shipped_controls
 from .settings import make_config
 from .visit import Run, Sent, Visit
 
 MAX_PICTURES = 30  # in one portfolio
 MAX_CONTROLS = 100
+MAX_TOGETHER = 500_000_000  # bytes of all pictures of a request, which are held at once
+MAX_PROMPT = 500
 LOOKED_AT = 64  # pixels: enough to see that a file is a picture
 
 
@@ -28,7 +30,7 @@ class Request:
     prompt: str
     preset: str
     seed: float | None
-    steps: int | None = None  # instead of the preset's; for programs
+    steps: float | None = None  # instead of the preset's; for programs
 
     def check(self, fewest: int = 1) -> None:
         """See that it can be done, as far as that shows without opening a model on the Hub.
@@ -43,12 +45,20 @@ class Request:
             raise UserError(f"{given} given; accepted: {accepted}")
         if len(self.controls) > MAX_CONTROLS:
             raise UserError(f"{len(self.controls)} control pictures were given; accepted: at most {MAX_CONTROLS}")
+        if len(self.prompt) > MAX_PROMPT:
+            raise UserError(f"A prompt of {len(self.prompt):,} characters was given; accepted: at most {MAX_PROMPT}")
         if not self.base.strip():
             raise UserError("No base model was given; accepted: its id or link on huggingface.co")
+        check_name(self.base.strip())
         if self.upload is not None:
             open_suspect("", self.upload)  # its header
         elif not self.suspect.strip():
             raise UserError("No suspect was given; accepted: its id or link on huggingface.co, or a .safetensors file")
+        else:
+            check_name(self.suspect.strip())
+        together = sum(Path(path).stat().st_size for path in (*self.pictures, *self.controls))
+        if together > MAX_TOGETHER:
+            raise UserError(f"The pictures have {together:,} bytes together; accepted: at most {MAX_TOGETHER:,}")
         for path in (*self.pictures, *self.controls):
             sent = read_sent(path)
             decode_picture(sent.data, sent.name, LOOKED_AT)

@@ -13,11 +13,12 @@ from PIL import Image
 from cgidm.authenticate import Result
 from cgidm.config import RunConfig
 from cgidm.errors import UserError
-from cgidm.evidence import pack_evidence, pixels, write_evidence
+from cgidm.evidence import as_record, pack_evidence, pixels, write_evidence
 from cgidm.state import RunState
 
 from . import hardware
-from .models import SHIPPED, Opened, Wanted, open_models
+from .disk import fetch_models
+from .models import SHIPPED, Opened, open_models
 from .request import default_controls
 from .settings import make_config
 from .visit import Run, Sent
@@ -57,7 +58,8 @@ def carry_out(run: Run, token: str | None = None) -> Generator[Moment]:
 def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
     asked = run.asked
     yield Moment("loading")
-    models = open_models(Wanted(asked["base"], asked["suspect"], run.suspect_file(), asked["prompt"]), token)
+    models = open_models(run.wanted(), token)
+    fetch_models(models)
     config = make_config(asked["preset"], asked["seed"], asked["steps"])
     state, scores, spent = run.progress()
     controls = tuple(run.controls())
@@ -65,12 +67,13 @@ def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
     job = Job(models, tuple(run.pictures()), controls, config, scores, state, spent=spent)
     diary = _Diary(run, models)
     try:
-        while not diary.finished:
+        while not diary.finished and run.kept:
             with closing(work(dataclasses.replace(job, steps=_steps_in_a_chunk(job)))) as updates:
                 for update in updates:
+                    if not run.kept:
+                        return
                     yield diary.note(update)
             job = dataclasses.replace(job, state=diary.state, control_scores=diary.scores, spent=diary.spent)
-        KNOWN.put(models, controls, config, diary.scores)
     except Exception as error:
         trouble = explain(error)
         if trouble is None:
@@ -78,6 +81,8 @@ def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
         diary.put_down()
         yield Moment("paused", *diary.place, trouble=trouble)
     finally:
+        if len(diary.scores) == len(controls):
+            KNOWN.put(models, controls, config, diary.scores)
         diary.put_down()
 
 
@@ -121,10 +126,13 @@ class _Diary:
         self._last = self._written = time.monotonic()
 
     def note(self, update: Update) -> Moment:
+        if update.refused is not None:
+            raise UserError(update.refused)
         self.scores = update.control_scores or self.scores
         if update.phase == "loaded":
             return Moment("loading")
         if update.phase == "controls":
+            self._first = None  # what takes its time now is no step
             return Moment("controls", update.done, update.of)
         self.place = (update.done, update.of)
         if update.contrast:
@@ -143,22 +151,23 @@ class _Diary:
             return Moment("finished", *self.place, 0.0, tuple(self._contrast), True)
         write_live(self.run.shown, self._result, self.place[0])
         if time.monotonic() - self._written > KEPT_EVERY:
-            self.put_down(evidence=False)
+            self.put_down()
         return Moment("step", *self.place, remaining, tuple(self._contrast), True)
 
-    def put_down(self, evidence: bool = True) -> None:
-        """Write the state that the run can be taken up from, and what there is to show of it."""
-        if self.finished or self.state is None:
+    def put_down(self) -> None:
+        """Write the state that the run can be taken up from, and its record so far.
+
+        The evidence waits for the end: a run is put down in the loop that serves everybody.
+        """
+        if self.finished or self.state is None or self._result is None or not self.run.kept:
             return
         self.run.keep(self.state, self.scores, self.spent)
-        if evidence:
-            self._write_evidence()
+        self.run.write_record(as_record(self._result, self.models.described()))
         self._written = time.monotonic()
 
     def _write_evidence(self) -> None:
         assert self._result is not None
         folder = self.run.shown
-        folder.mkdir(parents=True, exist_ok=True)
         write_evidence(self._result, folder, self.models.described())
         pack_evidence(folder, folder / "evidence.zip")
 
@@ -177,8 +186,10 @@ class _Diary:
 
 
 def write_live(folder: Path, result: Result, step: int) -> None:
-    """The first picture of a run in progress: `live-original.png`, `live-partial.png`, `live-<step>.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """The first picture of a run in progress: `live-original.png`, `live-partial.png`, `live-<step>.png`.
+
+    The folder is there: what a visitor had deleted does not come back.
+    """
     first = result.pictures[0]
     for name, image in (("original", first.picture.image), ("partial", first.partial)):
         if not (folder / f"live-{name}.png").exists():

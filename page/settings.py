@@ -1,6 +1,7 @@
 """The settings of a run that a visitor may choose, and their limits."""
 
 import dataclasses
+from typing import TypeGuard
 
 from cgidm import UserError
 from cgidm.config import RunConfig, find_preset
@@ -10,7 +11,7 @@ MAX_SEED = 2**31 - 1
 MAX_STEPS = 2000
 
 
-def make_config(preset: str, seed: float | None, steps: int | None = None) -> RunConfig:
+def make_config(preset: str, seed: float | None, steps: float | None = None) -> RunConfig:
     """A run's settings from what a form holds.
 
     Raises:
@@ -18,11 +19,15 @@ def make_config(preset: str, seed: float | None, steps: int | None = None) -> Ru
     """
     if preset not in PRESET_NAMES:
         raise UserError(f"preset {preset!r:.40} was given; accepted: {', '.join(PRESET_NAMES)}")
-    if seed is None or seed != int(seed) or not 0 <= seed <= MAX_SEED:
+    if not _is_whole(seed) or not 0 <= seed <= MAX_SEED:
         raise UserError(f"seed {seed!r:.40} was given; accepted: a whole number from 0 to {MAX_SEED:,}")
     config = dataclasses.replace(find_preset(preset), seed=int(seed))
     if not steps:
         return config
-    if not 1 <= steps <= MAX_STEPS:
-        raise UserError(f"{steps} steps were given; accepted: 1 to {MAX_STEPS:,}")
-    return dataclasses.replace(config, recovery=dataclasses.replace(config.recovery, steps=steps))
+    if not _is_whole(steps) or not 1 <= steps <= MAX_STEPS:
+        raise UserError(f"{steps!r:.40} steps were given; accepted: 1 to {MAX_STEPS:,}")
+    return dataclasses.replace(config, recovery=dataclasses.replace(config.recovery, steps=int(steps)))
+
+
+def _is_whole(value: object) -> TypeGuard[float]:
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())

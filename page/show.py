@@ -38,7 +38,7 @@ def record_view(run: Run, language: str) -> View:
     assert record is not None
     return evidence_view(run.shown, record, language) | {
         "progress": status_html(language, "status.finished", time=duration(language, record["seconds"])),
-        "evidence": gr.update(value=str(run.shown / "evidence.zip"), interactive=True),
+        "evidence": gr.update(value=str(run.shown / "evidence.zip"), visible=True),
         "resume": gr.update(visible=False),
     }
 
@@ -62,14 +62,9 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
             "resume": gr.update(visible=True),
         }
     view: View = dict(live_images(run.shown)) if len(record["pictures"]) == 1 else {}
-    if trouble:
-        view["progress"] = status_html(language, f"trouble.{trouble}")
-    else:
-        stopped = record["stopped"]
-        view["progress"] = status_html(language, "status.stopped", step=stopped["step"], steps=stopped["of"])
     return view | {
+        "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
         "answer": stopped_html(record, language),
-        "evidence": gr.update(value=str(run.shown / "evidence.zip"), interactive=True),
         "resume": gr.update(visible=True),
     }
 
@@ -81,9 +76,15 @@ def empty_view(progress: str = "") -> View:
         "slider": gr.update(value=None, visible=False),
         "answer": "",
         "progress": progress,
-        "evidence": gr.update(value=None, interactive=False),
+        "evidence": gr.update(value=None, visible=False),
         "resume": gr.update(visible=False),
     }
+
+
+def history_view(visit: Visit, language: str, several: bool) -> dict[str, Any]:
+    """The list of a visit's runs; none is chosen in it."""
+    choices = history_choices(visit, language, several)
+    return gr.update(choices=choices, value=None, visible=bool(choices))
 
 
 def history_choices(visit: Visit, language: str, several: bool) -> list[tuple[str, str]]:

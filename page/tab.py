@@ -1,17 +1,18 @@
 """One of the page's two ways of judging, one picture or a portfolio: its widgets, and which button does what."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import ImageData
 
 from . import judging
 from .answer import cost_html
 from .cost import cost_of
-from .judging import language_of_request
-from .panel import Panel, Say
+from .panel import Panel, Say, language_of_request
 from .request import Request, default_controls
 from .settings import MAX_SEED, PRESET_NAMES, make_config
 from .show import IMAGES, View
@@ -28,9 +29,11 @@ class Tab:
     controls: gr.File
     preset: gr.Radio
     seed: gr.Number
+    link: gr.Textbox | None  # to the settings, of one picture
     run: gr.Button
     stop: gr.Button
     shown: Mapping[str, gr.components.Component]  # what a view may change
+    runs: Sequence[Any] = ()  # the events that carry a run out, to be cancelled
 
     @property
     def inputs(self) -> list[gr.components.Component]:
@@ -40,8 +43,7 @@ class Tab:
 def build_tab(say: Say, panel: Panel, token: gr.BrowserState, several: bool) -> Tab:
     """Lay it out and wire it."""
     tab = _lay_out(say, several)
-    _wire(tab, panel, token)
-    return tab
+    return dataclasses.replace(tab, runs=_wire(tab, panel, token))
 
 
 def _lay_out(say: Say, several: bool) -> Tab:
@@ -49,13 +51,14 @@ def _lay_out(say: Say, several: bool) -> Tab:
     shown: dict[str, Any] = {"current": gr.State("")}
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            gr.Markdown("## " + say("step2"))
+            gr.Markdown("## 2 · " + say("set_pictures.label") if several else "## " + say("step2"))
             if several:
                 picture = _files(say("set_pictures.label"), f"{kind}-pictures")
                 gr.Markdown(say("set_pictures.info"), elem_classes="info")
             else:
                 picture = gr.Image(
                     label=say("picture.label"),
+                    alt_text=say("picture.label"),  # type: ignore[arg-type]
                     sources=["upload", "clipboard"],
                     type="filepath",
                     image_mode=None,  # the file's bytes, unaltered
@@ -63,6 +66,7 @@ def _lay_out(say: Say, several: bool) -> Tab:
                     height=260,
                     elem_id=f"{kind}-picture",
                 )
+                leave_unopened(picture)
                 gr.Markdown(say("picture.info"), elem_classes="info")
             with gr.Accordion(say("controls.label"), open=several, elem_id=f"{kind}-more"):
                 gr.Markdown(say("controls.info"), elem_classes="info")
@@ -74,20 +78,27 @@ def _lay_out(say: Say, several: bool) -> Tab:
                 seed = gr.Number(
                     0, label=say("seed.label"), info=say("seed.info"), precision=0, minimum=0, maximum=MAX_SEED
                 )
+                link = None
+                if not several:
+                    link = gr.Textbox(
+                        label=say("share"), info=say("share.info"), interactive=False, buttons=["copy"], elem_id="share"
+                    )
             shown["cost"] = gr.HTML(padding=False)
             with gr.Row(elem_classes="buttons"):
                 words = "set_run" if several else "run"
                 run = gr.Button(say(words), variant="primary", elem_id=f"{kind}-run", min_width=120)
                 stop = gr.Button(say("stop"), variant="stop", elem_id=f"{kind}-stop", min_width=80)
-                shown["resume"] = gr.Button(say("resume"), visible=False, elem_id=f"{kind}-resume", min_width=80)
+                shown["resume"] = gr.Button(
+                    say("resume"), variant="primary", visible=False, elem_id=f"{kind}-resume", min_width=80
+                )
         with gr.Column(scale=3, min_width=300):
             gr.Markdown("## " + say("step3"))
-            shown["progress"] = gr.HTML(elem_id=f"{kind}-progress", padding=False, min_height=40)
             if not several:
                 with gr.Row(elem_classes="three"):
                     for role in IMAGES:
                         shown[role] = gr.Image(
                             label=say(role),
+                            alt_text=say(role),  # type: ignore[arg-type]
                             format="png",
                             interactive=False,
                             height=220,
@@ -96,6 +107,8 @@ def _lay_out(say: Say, several: bool) -> Tab:
                             elem_id=f"{kind}-{role}",
                             elem_classes="result",
                         )
+            shown["progress"] = gr.HTML(elem_id=f"{kind}-progress", padding=False, min_height=40)
+            if not several:
                 shown["slider"] = gr.ImageSlider(
                     label=say("compare"),
                     format="png",
@@ -106,22 +119,27 @@ def _lay_out(say: Say, several: bool) -> Tab:
                     elem_id=f"{kind}-slider",
                     elem_classes="result",
                 )
+            shown["evidence"] = gr.DownloadButton(say("evidence"), visible=False, elem_id=f"{kind}-evidence")
             shown["answer"] = gr.HTML(elem_id=f"{kind}-answer", padding=False)
-            shown["evidence"] = gr.DownloadButton(say("evidence"), interactive=False, elem_id=f"{kind}-evidence")
-            shown["history"] = gr.Dropdown([], label=say("history"), value=None, elem_id=f"{kind}-history")
-    return Tab(several, picture, controls, preset, seed, run, stop, shown)
+            shown["history"] = gr.Dropdown([], label=say("history"), visible=False, elem_id=f"{kind}-history")
+    return Tab(several, picture, controls, preset, seed, link, run, stop, shown)
 
 
 def _files(label: Any, name: str) -> gr.File:
     return gr.File(label=label, file_count="multiple", file_types=["image"], type="filepath", height=150, elem_id=name)
 
 
-def _wire(tab: Tab, panel: Panel, token: gr.BrowserState) -> None:
+def _wire(tab: Tab, panel: Panel, token: gr.BrowserState) -> Sequence[Any]:
+    """Say which button does what; returns the events that carry a run out."""
     several, shown = tab.several, tab.shown
     names, outputs = list(shown), list(shown.values())
     asked = [*panel.inputs, *tab.inputs]
     quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    slow: dict[str, Any] = {**GPU, "show_progress": "minimal", "show_progress_on": [shown["progress"]]}
+    slow: dict[str, Any] = {
+        "show_progress": "minimal",
+        "show_progress_on": [shown["progress"]],
+        "api_visibility": "private",
+    }
 
     @in_order(names)
     def begin(token: str, *given: Any, language: str) -> View:
@@ -133,6 +151,10 @@ def _wire(tab: Tab, panel: Panel, token: gr.BrowserState) -> None:
             for view in views:
                 yield in_places(view, names)
 
+    def fetch(token: str, current: str, request: gr.Request, oauth_token: gr.OAuthToken | None) -> Iterator[list[Any]]:
+        for view in judging.fetch(token, current, language_of_request(request), oauth_token):
+            yield in_places(view, names)
+
     @in_order(names)
     def stop(token: str, current: str, language: str) -> View:
         return judging.stop(token, current, several, language)
@@ -141,16 +163,22 @@ def _wire(tab: Tab, panel: Panel, token: gr.BrowserState) -> None:
     def show(token: str, name: str | None, language: str) -> View:
         return judging.show(token, name, several, language)
 
+    def remember(token: str, *given: Any) -> None:
+        judging.remember(token, [path for files in given for path in files_of(files)])
+
     @in_order(names)
     def cost(*given: Any, language: str) -> View:
         return {"cost": cost_of_form(*given, language=language)}
 
     current = shown["current"]
-    begun = tab.run.click(begin, [token, *asked], outputs, **quick)
-    first = begun.success(go_on, [token, current], outputs, api_visibility="private", **slow)
-    again = shown["resume"].click(go_on, [token, current], outputs, api_visibility="private", **slow)  # type: ignore[attr-defined]
+    # with the queue: without it, the browser would not show a refusal
+    begun = tab.run.click(begin, [token, *asked], outputs, **quick | {"queue": True, "concurrency_limit": 4})
+    fetched = begun.success(fetch, [token, current], outputs, concurrency_limit=4, **slow)
+    first = fetched.success(go_on, [token, current], outputs, **GPU, **slow)
+    again = shown["resume"].click(go_on, [token, current], outputs, **GPU, **slow)  # type: ignore[attr-defined]
     # two listeners: with one, the browser would cancel only after the function has answered
-    tab.stop.click(None, cancels=[first, again], api_visibility="private")
+    runs = [fetched, first, again]
+    tab.stop.click(None, cancels=runs, api_visibility="private")
     tab.stop.click(stop, [token, current], outputs, **quick)
     shown["history"].input(show, [token, shown["history"]], outputs, **quick)  # type: ignore[attr-defined]
     gr.on(
@@ -160,6 +188,9 @@ def _wire(tab: Tab, panel: Panel, token: gr.BrowserState) -> None:
         outputs,
         **quick,
     )
+    given = [panel.upload, tab.picture, tab.controls]
+    gr.on([widget.change for widget in given], remember, [token, *given], None, **quick)  # type: ignore[attr-defined]
+    return runs
 
 
 def request_of(
@@ -171,11 +202,21 @@ def request_of(
     controls: list[str] | None,
     preset: str,
     seed: float | None,
-    steps: int | None = None,
+    steps: float | None = None,
 ) -> Request:
     """What the form holds."""
     pictures, others = files_of(picture), files_of(controls)
     return Request(pictures, others, suspect or "", upload, base or "", prompt or "", preset, seed, steps)
+
+
+def leave_unopened(picture: gr.Image) -> None:
+    """Hand its file over as it is: gradio would open it, and what is no picture would end in no sentence of ours."""
+    opened = picture.preprocess
+
+    def path_of(payload: ImageData | None) -> Any:
+        return payload.path if payload is not None and payload.path else opened(payload)
+
+    picture.preprocess = path_of  # type: ignore[method-assign]
 
 
 def files_of(given: str | list[str] | None) -> list[str]:

@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,10 @@ from typing import Any
 
 from cgidm.state import RunState
 
+from .models import Wanted
+
 ROOT = Path(tempfile.gettempdir()) / "cgidm-visits"
+PROCESS = secrets.token_hex(8)  # of a server that was killed nothing is busy any more
 KEPT = 3600  # seconds after the last use
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 NAME = re.compile(r"[0-9a-f]{32}")
@@ -64,6 +68,11 @@ class Run:
         """The suspect that was handed over as a file."""
         return next((str(p) for p in (self.private / "suspect").glob("*")), None)
 
+    def wanted(self) -> Wanted:
+        """Its models, as they were named."""
+        asked = self.asked
+        return Wanted(asked["base"], asked["suspect"], self.suspect_file(), asked["prompt"])
+
     def write(
         self, asked: dict[str, Any], pictures: Sequence[Sent], controls: Sequence[Sent], upload: str | None
     ) -> None:
@@ -81,8 +90,12 @@ class Run:
 
     def record(self) -> dict[str, Any] | None:
         """The record of the run, finished or stopped; None before there is one."""
-        path = self.shown / "result.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            record = json.loads((self.shown / "result.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):  # none yet, or the server was killed while it wrote it
+            return None
+        whole = (self.shown / "evidence.zip").is_file() and not self.state_path.is_file()
+        return record if record["stopped"] or whole else None
 
     @property
     def finished(self) -> bool:
@@ -91,14 +104,22 @@ class Run:
         return record is not None and record["stopped"] is None
 
     @property
+    def kept(self) -> bool:
+        """Is it still there? A visitor may have it deleted while it is carried out."""
+        return (self.private / "asked.json").is_file()
+
+    @property
     def busy(self) -> bool:
         """Is somebody carrying it out?"""
-        return (self.private / "busy").is_file()
+        try:
+            return (self.private / "busy").read_text() == PROCESS
+        except FileNotFoundError:
+            return False
 
     @contextmanager
     def carried_out(self) -> Iterator[None]:
         """Busy until the end of the block, however it ends."""
-        (self.private / "busy").touch()
+        (self.private / "busy").write_text(PROCESS)
         try:
             yield
         finally:
@@ -113,8 +134,17 @@ class Run:
 
     def keep(self, state: RunState, control_scores: Sequence[float], spent: float) -> None:
         """Put the run down here; the state is written last, so that the rest is there when it is."""
-        (self.private / "beside.json").write_text(json.dumps({"control_scores": control_scores, "spent": spent}))
+        whole = self.private / "beside.tmp"
+        whole.write_text(json.dumps({"control_scores": control_scores, "spent": spent}))
+        whole.replace(self.private / "beside.json")
         state.save(self.state_path)
+        (self.private.parent / "used").write_text(str(time.time()))  # a run may take longer than a visit is kept
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """The record of a run that was put down, whole or not at all."""
+        whole = self.private / "result.tmp"
+        whole.write_text(json.dumps(record))
+        whole.replace(self.shown / "result.json")
 
     def _read(self, part: str) -> list[Sent]:
         names = self.asked["names"][part]
@@ -161,6 +191,17 @@ class Visit:
         if self.folder.is_dir():
             (self.folder / "used").write_text(str(time.time()))
 
+    def remember(self, uploads: Sequence[str]) -> None:
+        """Note which of gradio's files this visitor sent, so that they can be deleted with the rest."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "uploads").open("a") as file:  # a line each: several may be noted at once
+            file.write("".join(f"{json.dumps(path)}\n" for path in uploads))
+
+    def uploads(self) -> set[str]:
+        """The files that were noted."""
+        path = self.folder / "uploads"
+        return {json.loads(line) for line in path.read_text().splitlines()} if path.is_file() else set()
+
     def forget(self) -> int:
         """Delete everything at once; returns how many runs there were."""
         runs = self.runs()
@@ -171,21 +212,38 @@ class Visit:
         return Run(self.folder / name, ROOT / "shown" / name)
 
 
-def sweep(now: float | None = None) -> None:
-    """Delete the visits whose last use was more than `KEPT` seconds ago."""
+def sweep(now: float | None = None, uploads: Path | None = None) -> None:
+    """Delete the visits whose last use was more than `KEPT` seconds ago, and what broken uploads left in `uploads`."""
     limit = (time.time() if now is None else now) - KEPT
-    for folder in _visits():
+    for folder in (ROOT / "private").glob("*"):
         used = folder / "used"
-        try:
-            old = (used if used.is_file() else folder).stat().st_mtime < limit
-        except FileNotFoundError:  # swept by somebody else
-            continue
-        if old:
+        if _older(used if used.is_file() else folder, limit):
             _remove(folder)
+    for folder in (ROOT / "shown").glob("*"):  # written by a run whose visit was deleted meanwhile
+        if _older(folder, limit) and not any((ROOT / "private").glob(f"*/{folder.name}")):
+            shutil.rmtree(folder, ignore_errors=True)
+    for file in uploads.glob("tmp*") if uploads else ():  # gradio deletes what has arrived, and not these
+        if _older(file, limit):
+            file.unlink(missing_ok=True)
 
 
-def _visits() -> Iterator[Path]:
-    yield from (ROOT / "private").glob("*")
+def keep_sweeping(uploads: Path, every: float = 300) -> threading.Event:
+    """Sweep whether or not anybody comes, until the event is set or the process ends."""
+    ended = threading.Event()
+
+    def sweep_on() -> None:
+        while not ended.wait(every):
+            sweep(uploads=uploads)
+
+    threading.Thread(target=sweep_on, name="sweep", daemon=True).start()
+    return ended
+
+
+def _older(path: Path, limit: float) -> bool:
+    try:
+        return path.stat().st_mtime < limit
+    except FileNotFoundError:  # swept by somebody else
+        return False
 
 
 def _remove(folder: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from cgidm.authenticate import Result, finish_run, make_result, score_controls, start_run
 from cgidm.config import RunConfig
+from cgidm.errors import UserError
 from cgidm.images import Picture, decode_picture
 from cgidm.similarity import Embedders, load_embedders
 from cgidm.state import RunState, continue_recovery
@@ -21,7 +22,7 @@ from .visit import Sent
 
 GROUP = 2  # control pictures scored between two looks at whether the visitor is still there
 SHOWN_EVERY = 1.0  # seconds between two previews, or ten times what one costs
-Phase = Literal["loaded", "controls", "step", "shown", "done"]
+Phase = Literal["loaded", "controls", "step", "shown", "done", "refused"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,7 @@ class Update:
     control_scores: tuple[float, ...] = ()
     state: RunState | None = None  # on the CPU; with "shown", and at the end of the chunk
     result: Result | None = None  # "shown": as if it had been stopped here
+    refused: str | None = None  # what a UserError said: ZeroGPU would hand over no more than its name
 
 
 def count_evaluations(pictures: int, steps: int, scored: int, config: RunConfig) -> int:
@@ -76,11 +78,14 @@ PACE = hardware.Pace()
 
 @hardware.on_gpu(seconds_asked)
 def work(job: Job) -> Generator[Update]:
-    """Do one chunk of a run. It yields at every step, so that it ends soon after nobody listens any more.
+    """Do one chunk of a run. It yields at every step, so that it ends soon after nobody listens any more."""
+    try:
+        yield from _work(job)
+    except UserError as error:
+        yield Update("refused", refused=str(error))
 
-    Raises:
-        UserError: if a model or a picture cannot be used.
-    """
+
+def _work(job: Job) -> Generator[Update]:
     begun = time.monotonic()
     pair = PAIRS.get(job.models)
     pictures = [_decode(sent, pair.side) for sent in job.pictures]

@@ -11,6 +11,7 @@ from .test_cli import option_names
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN = {"app", "page", "eval", "gradio"}  # the library knows neither its page nor its benchmark
+WITH_GRADIO = {"api", "judging", "layout", "looks", "panel", "refusal", "show", "tab"}  # of the page's modules
 HEAVY = ("diffusers", "transformers", "peft", "gradio")
 
 
@@ -34,7 +35,18 @@ def test_the_page_knows_the_library_alone():
     for path in (ROOT / "page").glob("*.py"):
         names = {name.split(".")[0] for name in imports(path) if not name.startswith(".")}
         assert not names & {"app", "eval", "diffusers", "transformers", "peft"}, path.name
-        if path.stem in ("answer", "drawings", "texts", "visit", "work", "running", "models", "request", "settings", "cost"):
+        if path.stem in (
+            "answer",
+            "drawings",
+            "texts",
+            "visit",
+            "work",
+            "running",
+            "models",
+            "request",
+            "settings",
+            "cost",
+        ):
             assert "gradio" not in names, path.name
     assert {name.split(".")[0] for name in imports(ROOT / "app.py")} <= {"page", "importlib"}
 

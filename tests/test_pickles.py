@@ -9,10 +9,12 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-import app
 from cgidm import UserError
 from cgidm.cli import main
 from cgidm.families import load_pair
+from page.models import ASSETS
+from page.panel import check_model
+from page.request import Request
 
 from . import tiny
 from .hub_server import Repository, serve
@@ -68,7 +70,7 @@ def test_no_path_of_the_command_line_runs_it(trap, base, tmp_path, capsys, layou
     (folder / layout).write_bytes(trap[zipped])
     (folder / "unet" / "config.json").write_text("{}") if layout.startswith("unet") else None
     given = str(folder / LAYOUTS[layout]).rstrip("/")
-    picture = str(next((app.ASSETS / "examples").rglob("*.jpg")))
+    picture = str(next((ASSETS / "examples").rglob("*.jpg")))
     judge = ["authenticate", picture, "--base", str(base), "--out", str(tmp_path / "out"), "--steps", "1"]
     for arguments in (
         ["inspect", given],
@@ -91,7 +93,7 @@ def test_no_path_of_the_hub_runs_it(trap, tmp_path, monkeypatch, name):
             with pytest.raises(UserError):
                 load_pair(given, given, "")
             with pytest.raises(gr.Error):
-                app.check_model(given, None)
+                check_model(given, None, None, None)
         close_session()
 
 
@@ -99,9 +101,15 @@ def test_no_path_of_the_hub_runs_it(trap, tmp_path, monkeypatch, name):
 def test_no_path_of_the_page_runs_it(trap, tmp_path, name):
     (tmp_path / name).write_bytes(trap[0])
     with pytest.raises(gr.Error):
-        app.check_model("", str(tmp_path / name))
-    with pytest.raises(gr.Error):
-        next(app.authenticate(str(tmp_path / name), app.EXAMPLES[0], "fast"))
+        check_model("", str(tmp_path / name), None, None)
+    picture = [str(next((ASSETS / "examples").rglob("*.jpg")))]
+    for given in (
+        Request([str(tmp_path / name)], [], "shipped:rollandin-lora", None, "shipped:mini", "", "fast", 0),
+        Request(picture, [str(tmp_path / name)], "shipped:rollandin-lora", None, "shipped:mini", "", "fast", 0),
+        Request(picture, [], "", str(tmp_path / name), "shipped:mini", "", "fast", 0),
+    ):
+        with pytest.raises(UserError):
+            given.check()
 
 
 def test_pickles_beside_sound_weights_are_left_alone(trap, base, tmp_path):

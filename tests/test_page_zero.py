@@ -1,0 +1,184 @@
+"""The page where a GPU is lent for seconds (ZeroGPU): every chunk in a fork, and all that crosses is pickled."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+
+import gradio as gr
+import pytest
+
+from cgidm.authenticate import start_run
+from cgidm.images import decode_picture
+from page import api, hardware, running, visit
+from page.models import PAIRS, open_models
+from page.running import carry_out
+from page.settings import make_config
+from page.visit import Sent, Visit
+from page.work import Job, Update, seconds_asked, work
+
+from .page_runs import STEPS, found, new_run, request
+from .page_server import ROOT
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(visit, "ROOT", tmp_path / "visits")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a run finds in one piece and one process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))
+        run = new_run()
+        list(carry_out(run))
+        return found(run)
+
+
+def serve(connection, job):
+    """The worker: what it yields, pickled; of an error no more than its class, unless it is one of gradio's."""
+    try:
+        for update in work(pickle.loads(job)):
+            connection.send_bytes(pickle.dumps(update))
+        connection.send_bytes(pickle.dumps(None))
+    except gr.Error as error:
+        connection.send_bytes(pickle.dumps(error))
+    except Exception as error:
+        connection.send_bytes(pickle.dumps(gr.Error(type(error).__name__, title="ZeroGPU worker error")))
+
+
+class Lender:
+    """Stands for `spaces.GPU`: forks for each chunk, and refuses the chunks that `refused` names."""
+
+    def __init__(self, refused=()):
+        self.jobs, self.refused = [], dict(refused)
+
+    def __call__(self, job):
+        self.jobs.append(job)
+        if error := self.refused.pop(len(self.jobs), None):
+            raise error
+        context = multiprocessing.get_context("fork")
+        here, there = context.Pipe()
+        process = context.Process(target=serve, args=(there, pickle.dumps(job)), daemon=True)
+        process.start()
+        try:
+            while (got := pickle.loads(here.recv_bytes())) is not None:
+                if isinstance(got, Exception):
+                    raise got
+                assert isinstance(got, Update)
+                yield got
+        finally:
+            process.kill()
+            process.join()
+
+
+@pytest.fixture
+def lent(monkeypatch):
+    """ZeroGPU that lends a GPU for one step at a time, and refuses as the test says."""
+
+    def lend(refused=()):
+        lender = Lender(refused)
+        monkeypatch.setattr(running, "work", lender)
+        monkeypatch.setattr(hardware, "kind", lambda: "zero")
+        monkeypatch.setattr(hardware, "ASKED_AT_ONCE", 0)
+        return lender
+
+    return lend
+
+
+def test_chunks_in_forked_processes_end_as_one_run_in_one_process(whole, lent):
+    lender, run = lent(), new_run()
+    *_, last = carry_out(run)
+    assert last.phase == "finished" and found(run) == whole
+    assert [job.steps for job in lender.jobs] == [1] * STEPS
+    assert [job.state.steps if job.state else 0 for job in lender.jobs] == list(range(STEPS))
+    assert all(len(job.control_scores) == 2 for job in lender.jobs[1:])
+
+
+@pytest.mark.parametrize(
+    ("title", "said", "trouble"),
+    [
+        ("ZeroGPU quota exceeded", "You have exceeded your GPU quota (60s requested vs. 5s left).", "quota"),
+        ("ZeroGPU illegal duration", "The requested GPU duration (600s) is larger than the maximum allowed", "quota"),
+        ("ZeroGPU queue timeout", "No GPU was available after 60s", "busy"),
+        ("ZeroGPU worker error", "GPU task aborted", "aborted"),
+    ],
+)
+def test_a_refused_gpu_pauses_the_run_and_loses_nothing(whole, lent, title, said, trouble):
+    refusal = gr.Error(said, title=title, print_exception=False)
+    lent({1: refusal, 3: refusal})
+    run = new_run()
+    *_, early = carry_out(run)  # refused before anything was computed
+    assert (early.phase, early.trouble, early.done) == ("paused", trouble, 0) and run.progress()[0] is None
+    *_, late = carry_out(run)
+    state, scores, _ = run.progress()
+    assert (late.phase, late.trouble) == ("paused", trouble)
+    assert state is not None and state.steps == late.done == 1 and len(scores) == 2 and not run.busy
+    *_, last = carry_out(run)
+    assert last.phase == "finished" and found(run) == whole
+
+
+def test_a_program_is_told_that_no_gpu_was_to_be_had(lent):
+    lent({1: gr.Error("60s requested", title="ZeroGPU quota exceeded", print_exception=False)})
+    wish = request()
+    given = ("shipped:gerald-g-dreambooth", None, wish.base, wish.prompt, list(wish.controls), "fast", 0, 1, None)
+    with pytest.raises(gr.Error, match=r"The GPU was not to be had \(quota\)"):
+        list(api.authenticate(wish.pictures[0], *given))
+
+
+def test_a_picture_that_is_none_is_said_in_words_across_the_fork(lent):
+    lent()
+    asked = {"base": "shipped:mini", "suspect": "shipped:rollandin-lora", "prompt": "", "preset": "fast", "seed": 0}
+    run = Visit().begin(asked | {"steps": 1}, [Sent("mine.png", b"none")])
+    with pytest.raises(running.UserError, match=r"mine\.png is not a picture"):
+        list(carry_out(run))
+
+
+def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds():
+    run = new_run(40)
+    models, config = open_models(run.wanted()), make_config("fast", 0, 40)
+    job = Job(models, tuple(run.pictures()), tuple(run.controls()), config)
+    chunk = Job(models, job.pictures, job.controls, config, control_scores=(0.0, 0.0), steps=10)
+    whole, part = seconds_asked(job, gr.Progress(), progress=None), seconds_asked(chunk)
+    assert isinstance(whole, int) and hardware.LOADING < part < whole
+    pair = PAIRS.get(models)
+    state = start_run(pair, [decode_picture(s.data, s.name, pair.side) for s in job.pictures], config)
+    rest = Job(models, job.pictures, job.controls, config, control_scores=(0.0, 0.0), state=state)
+    assert part < seconds_asked(pickle.loads(pickle.dumps(rest))) < whole
+
+
+def ask_python(code, **environment):
+    """What a new process prints as JSON after `import app`."""
+    run = subprocess.run(
+        [sys.executable, "-c", f"import app, json, sys\n{code}"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_importing_the_page_leaves_the_gpu_alone_and_heavy_libraries_unread():
+    code = """
+import torch
+heavy = [m for m in ("diffusers", "transformers", "peft", "accelerate", "open_clip", "timm") if m in sys.modules]
+names = list(sys.modules)
+print(json.dumps([torch.cuda.is_initialized(), heavy, names.index("spaces") < names.index("torch")]))
+"""
+    assert ask_python(code) == [False, [], True]
+
+
+def test_on_zerogpu_the_function_that_needs_the_gpu_is_wrapped_before_the_page_is_served():
+    code = """
+import page.running, page.work, inspect
+print(json.dumps([hasattr(page.work.work, "zerogpu"), page.running.work is page.work.work, page.hardware.kind()]))
+"""
+    zero = {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": "http://127.0.0.1:9"}
+    assert ask_python(code, **zero) == [True, True, "zero"]
