@@ -15,7 +15,7 @@ from .examples import example_names, icon_of, show_example
 from .models import ASSETS
 from .panel import EXAMPLE_NAMES, Panel, Say, build_panel, language_of_request
 from .settings import PRESET_NAMES
-from .tab import Tab, build_tab, in_order, in_places
+from .tab import Tab, build_tab, cost_of_form, in_order, in_places
 from .texts import tables
 from .visit import ROOT, Visit, keep_sweeping
 
@@ -107,7 +107,9 @@ def _wire_arrival(page: gr.Blocks, token: gr.BrowserState, panel: Panel, tabs: t
 
     def arrive(known: str | None, request: gr.Request) -> list[Any]:
         language, visit = language_of_request(request), Visit(known)
-        views = [judging.arrive(visit.token, tab.several, language) for tab in tabs]
+        suspect = request.query_params.get("suspect", panel.suspect.value)
+        cost = {"cost": cost_of_form(suspect, None, None, "fast", language=language)}
+        views = [cost | judging.arrive(visit.token, tab.several, language) for tab in tabs]
         shown = [v for tab, view in zip(tabs, views, strict=True) for v in in_places(view, list(tab.shown))]
         return [visit.token, *in_places(_settings_of(dict(request.query_params)), list(settings)), *shown]
 
