@@ -25,8 +25,7 @@ class Timing:
     median: float
     low: float  # lower quartile
     high: float  # upper quartile
-    repeats: int
-    cold: bool = False  # a single first call, since it alone took longer than was planned
+    repeats: int  # 1: a call took longer than was planned for all of them
 
 
 @dataclass(frozen=True)
@@ -56,11 +55,14 @@ def wait_for(device: torch.device) -> None:
 
 
 def time_call(call: Callable[[], object], device: torch.device, plan: Plan) -> Timing:
-    """The seconds that `call` takes: the first calls are thrown away, the next ones fill what the plan allows."""
-    first = seconds_of(call, device)
-    if first > plan.seconds:
-        return Timing(first, first, first, 1, cold=True)
-    each = min([first, *(seconds_of(call, device) for _ in range(plan.warm_ups - 1))])
+    """The seconds that `call` takes: the first calls are thrown away, the next ones fill what the plan allows.
+
+    Only of a call that takes longer than all of that, the last of the first calls counts.
+    """
+    warm = [seconds_of(call, device) for _ in range(plan.warm_ups)]
+    each = min(warm)
+    if each > plan.seconds:
+        return summarise(warm[-1:])
     repeats = max(plan.least, min(plan.most, int((plan.seconds - plan.warm_ups * each) / max(each, 1e-9))))
     return summarise([seconds_of(call, device) for _ in range(repeats)])
 

@@ -52,13 +52,12 @@ class PairReport:
 
 @dataclass(eq=False)
 class Measurer:
-    """Takes the measurements of one pair; `peak` is the machine's rate in matrix products, FLOP a second."""
+    """Takes the measurements of one pair."""
 
     subject: Subject
     kind: PairKind
     settings: Settings
     budget: Budget
-    peak: float
     tell: Callable[[str], None]
     report: PairReport = field(default_factory=PairReport)
     flops: int | None = None  # of one evaluation
@@ -129,7 +128,7 @@ class Measurer:
         )
         times = config.loss_draws // ENDS_DRAWS
         low, median, high = (getattr(codec, n) + times * getattr(loss, n) for n in ("low", "median", "high"))
-        return Timing(median, low, high, loss.repeats, codec.cold or loss.cold)
+        return Timing(median, low, high, loss.repeats)
 
     def _measure_arm(self, pair: ModelPair, arm: Arm) -> None:
         self._before = None

@@ -37,7 +37,7 @@ def markdown(report: dict[str, Any]) -> str:
         "## Memory at one picture",
         memory_table(report),
         "## Does the cost grow as a straight line?",
-        "Seconds of a step of `paper` with so many pictures at once, and of a whole run of so many steps on one picture.",
+        "Seconds of a step of `paper` with so many pictures at once, and of a run of so many steps on one picture.",
         linear_table(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -132,11 +132,29 @@ def readme_section(reports: Sequence[dict[str, Any]]) -> str:
     """The tables of all machines at hand, each at one picture, at eight, and at its best."""
     parts = []
     for report in reports:
-        parts.append(describe(report))
+        parts.append(" ".join(filter(None, (describe(report), *_sentences(report)))))
         parts.append(speed_table(report, chosen_rows(report["rows"])))
+        if report["machine"]["device"] == "cuda":
+            parts.append(memory_table(report))
     if all(r["machine"]["device"] != "cuda" for r in reports):
         parts.append(f"On a GPU: not run yet (`{GPU_COMMAND}`).")
     return "\n\n".join(parts) + "\n"
+
+
+def _sentences(report: dict[str, Any]) -> list[str]:
+    """What one picture takes, for each model as a full pair."""
+    said = []
+    for model in dict.fromkeys(r["model"] for r in report["rows"]):
+        ones = {
+            r["arm"]: f"{_seconds(r['seconds_per_picture'])} with `{r['arm']}`"
+            for r in report["rows"]
+            if (r["model"], r["pair"], r["pictures"]) == (model, "full", 1) and r.get("seconds_per_picture")
+            if not r["checkpointing"]
+        }
+        if len(ones) == len(ARM_NAMES):
+            fast, paper, reference = (ones[arm] for arm in ("fast", "paper", "reference"))
+            said.append(f"One picture of `{model}` takes {fast}, {paper} and {reference}, without controls.")
+    return said
 
 
 def chosen_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

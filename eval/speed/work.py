@@ -22,7 +22,7 @@ def count_flops(call: Callable[[], object]) -> int:
 
 def measure_matrix_peak(device: torch.device, dtype: torch.dtype, quick: bool = False) -> float:
     """The most FLOP a second that a product of two large random matrices reached here."""
-    sides = (256,) if quick else (4096, 8192) if device.type == "cuda" else (1024, 2048)
+    sides = (256,) if quick else (4096, 8192) if device.type == "cuda" else (256, 512, 1024, 2048)
     best = 0.0
     for side in sides:
         generator = torch.Generator(device).manual_seed(0)
