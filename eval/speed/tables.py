@@ -52,7 +52,7 @@ def describe(report: dict[str, Any]) -> str:
         where = f"{gpu}; {where}"
     commit = (report["commit"] or "unknown")[:12] + (" and changes" if report["files_changed_since"] else "")
     packages = ", ".join(f"{name} {number}" for name, number in v.items() if number)
-    peak = f"matrix products reach {report['matrix_peak_flops'] / 1e12:.3g} TFLOP/s"
+    peak = f"matrix products and convolutions reach {report['matrix_peak_flops'] / 1e12:.3g} TFLOP/s"
     quick = " A quick run: not to be quoted." if report["quick"] else ""
     return f"{where}; {packages}; {report['dtype']}; {peak}; commit {commit}; {report['date']}.{quick}"
 
