@@ -11,7 +11,7 @@ from .config import STEP_TO_RADIUS, RecoveryConfig
 from .models import EpsModel, ModelPair
 from .objective import denoising_loss
 from .partial import Partial
-from .sampling import sample_noise, sample_times
+from .sampling import sample_noise, sample_times, send
 from .schedule import Schedule
 
 
@@ -52,7 +52,8 @@ def recover(
     rounding noise into a walk to the edge of the ball.
     """
     assert len(generators) == len(z), "one generator per picture"
-    last_row = len(pair.schedule) - 1
+    schedule = pair.schedule.to(z.device)
+    last_row = len(schedule) - 1
     t_max = last_row if config.t_max is None else min(config.t_max, last_row)
     removed = 1 - partial.mask
     radius = recovery_radius(z, partial, config)
@@ -65,12 +66,12 @@ def recover(
         weight.requires_grad_(True)
     try:
         for index in range(first, config.steps):
-            t = sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling).to(z.device)
+            t = send(sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling), z.device)
             eps = sample_noise(generators, config.draws, z)
             eps_finetuned = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
 
             z_now = partial.start + removed * delta
-            args = (pair.schedule, z_now, t)
+            args = (schedule, z_now, t)
             loss_base, grad_base = _loss_and_gradient(pair.base, *args, eps, weights, config.rows_per_call)
             loss_tuned, grad_tuned = _loss_and_gradient(
                 pair.finetuned, *args, eps_finetuned, weights, config.rows_per_call

@@ -40,4 +40,9 @@ def sample_noise(
     shape = (draws, *like.shape[1:])
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     noise = torch.stack([torch.randn(shape, generator=g, dtype=dtype) for g in generators])
-    return noise.to(like.device, like.dtype)
+    return send(noise.to(like.dtype), like.device)
+
+
+def send(x: Tensor, device: torch.device) -> Tensor:
+    """`x`, from the CPU, on `device`, without waiting: a GPU computes the last step while the next is being drawn."""
+    return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)

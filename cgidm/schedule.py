@@ -37,6 +37,10 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.alpha)
 
+    def to(self, device: torch.device) -> "Schedule":
+        """The same table on `device`, so that a step need not send it there (which waits for the device)."""
+        return Schedule(self.alpha.to(device), self.sigma.to(device), self.timesteps.to(device))
+
     def add_noise(
         self, x_0: Float[Tensor, "b c h w"], eps: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:

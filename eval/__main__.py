@@ -10,7 +10,6 @@ from pathlib import Path
 from cgidm.errors import UserError
 from cgidm.similarity import SHIPPED, load_embedders
 from eval.beforehand import write_beforehand
-from eval.bench import measure_speed
 from eval.benchmark import register
 from eval.blind import measure_blind
 from eval.embedder import convert_embedder
@@ -19,6 +18,7 @@ from eval.ledger import LedgerError
 from eval.mini import train_all
 from eval.reconstruct import measure_reconstruction
 from eval.shipped import measure_shipped
+from eval.speed import options as speed
 
 ASSETS, MINI, RESULTS = Path("assets"), Path("assets/mini"), Path("eval/results")
 
@@ -63,9 +63,7 @@ def main() -> None:
     beforehand = command("beforehand", _beforehand, "the answers that ship with the page")
     beforehand.add_argument("--assets", type=Path, default=ASSETS)
 
-    bench = command("bench", _bench, "seconds for one picture of a shipped example; writes bench.json")
-    bench.add_argument("--assets", type=Path, default=ASSETS)
-    bench.add_argument("--out", type=Path, default=RESULTS)
+    speed.add_options(command("bench", speed.run_options, speed.HELP))
 
     blind = command("blind", _blind, "how often the blind baseline trips, on two folders; writes blind.json")
     blind.add_argument("folders", type=Path, nargs=2, help="two kinds of pictures, such as photos and paintings")
@@ -106,10 +104,6 @@ def _beforehand(o: argparse.Namespace) -> None:
 
 def _shipped(o: argparse.Namespace) -> None:
     measure_shipped(o.assets, o.out, o.preset)
-
-
-def _bench(o: argparse.Namespace) -> None:
-    print(measure_speed(o.assets, o.out))
 
 
 def _blind(o: argparse.Namespace) -> None:

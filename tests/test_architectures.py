@@ -8,22 +8,10 @@ from diffusers import UNet2DConditionModel
 from cgidm.families.adapters import find_places, sgm_names
 from cgidm.intake.adapters import parse_adapter
 from cgidm.intake.header import TensorInfo
+from eval.speed.build import read_architecture
 
 RANK = 16
-SD1 = dict(cross_attention_dim=768, block_out_channels=(320, 640, 1280, 1280), attention_head_dim=8)
-SD2 = SD1 | dict(cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True)
-SDXL = dict(
-    cross_attention_dim=2048,
-    block_out_channels=(320, 640, 1280),
-    attention_head_dim=(5, 10, 20),
-    transformer_layers_per_block=(1, 2, 10),
-    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    use_linear_projection=True,
-    addition_embed_type="text_time",
-    addition_time_embed_dim=256,
-    projection_class_embeddings_input_dim=2816,
-)
+SD1, SD2, SDXL = (read_architecture(name).unet for name in ("sd14", "sd21", "sdxl"))
 # AltDiffusion and -m9 have the UNet of SD 1.x; -m18 was trained from SD 2.1-base
 ARCHITECTURES = {"SD 1.4": SD1, "SDXL": SDXL, "AltDiffusion": SD1, "AltDiffusion-m18": SD2}
 # attention (as many as kohya's script counts), and convolutions outside of it

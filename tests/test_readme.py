@@ -1,11 +1,15 @@
-"""The README's table of the benchmark is made of the committed results: `python -m tests.test_readme` writes it."""
+"""The README's tables of the benchmark are made of the committed results: `python -m tests.test_readme` writes them."""
 
 import json
 from pathlib import Path
 
+import pytest
+
+from eval.speed.tables import read_reports, readme_section
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "eval" / "results" / "mini" / "table1" / "summary.json"
-BEGIN, END = "<!-- table1: begin -->\n", "<!-- table1: end -->\n"
+SPEED = ROOT / "eval" / "results" / "bench"
 PLACES = [(d, t) for d in ("wikiart", "dreambooth") for t in ("dreambooth-prior", "dreambooth", "lora")]
 ROWS = {
     "**CGI-DM**, alignment on the removed cells": ("cgidm", "removed_alignment"),
@@ -36,12 +40,31 @@ def table(summary):
     return "\n".join(lines) + "\n"
 
 
-def test_the_table_is_that_of_the_committed_results():
-    readme = (ROOT / "README.md").read_text()
-    assert readme.split(BEGIN)[1].split(END)[0] == table(json.loads(RESULTS.read_text()))
+def sections():
+    """What stands between the marks of each name."""
+    return {"table1": table(json.loads(RESULTS.read_text())), "speed": readme_section(read_reports(SPEED))}
+
+
+def marks(name):
+    return f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+
+
+@pytest.mark.parametrize("name", ["table1", "speed"])
+def test_the_table_is_that_of_the_committed_results(name):
+    begin, end = marks(name)
+    assert (ROOT / "README.md").read_text().split(begin)[1].split(end)[0] == sections()[name]
+
+
+def test_committed_speeds_are_whole_runs_with_their_commit():
+    reports = read_reports(SPEED)
+    assert reports and all(not r["quick"] and r["commit"] and r["machine"]["processor"] for r in reports)
 
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    before, rest = path.read_text().split(BEGIN)
-    path.write_text(before + BEGIN + table(json.loads(RESULTS.read_text())) + END + rest.split(END)[1])
+    readme = path.read_text()
+    for name, text in sections().items():
+        begin, end = marks(name)
+        before, rest = readme.split(begin)
+        readme = before + begin + text + end + rest.split(end)[1]
+    path.write_text(readme)

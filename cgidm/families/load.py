@@ -12,7 +12,7 @@ from transformers.utils import logging as transformers_logging
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..models import ModelPair, NetworkEpsModel
-from .adapters import apply_adapter
+from .adapters import Switch, apply_adapter
 from .bind import Bound, bind
 from .embeddings import apply_embedding
 from .pipelines import load_pipeline, load_suspect
@@ -39,9 +39,7 @@ def load_pair(
     Raises:
         UserError: if one of them is missing, in another layout, or does not fit the other.
     """
-    diffusers_logging.set_verbosity_error()  # its warnings are answered by our own checks, in our own words
-    diffusers_logging.disable_progress_bar()  # a library prints nothing; both draw on stderr while they load
-    transformers_logging.disable_progress_bar()
+    silence()
     root = open_checkpoint(base, "base model") if isinstance(base, str) else base
     suspect = open_checkpoint(finetuned, "fine-tuned model") if isinstance(finetuned, str) else finetuned
     if root.kind != "pipeline":
@@ -51,14 +49,30 @@ def load_pair(
     first, second = _bind_pair(pipeline, root, suspect, words, prompt, dtype)
     if hasattr(first.codec, "encoding"):
         first.codec.encoding = encoding  # type: ignore[attr-defined]
-    models = [NetworkEpsModel(b.call, b.schedule, b.prediction, dtype) for b in (first, second)]
+    fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights}
+    return make_pair(first, second, torch.device(device), dtype, fingerprints)
+
+
+def silence() -> None:
+    """A library prints nothing; diffusers and transformers draw on stderr while they load."""
+    diffusers_logging.set_verbosity_error()  # its warnings are answered by our own checks, in our own words
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+
+
+def make_pair(
+    first: Bound, second: Bound, device: torch.device, dtype: torch.dtype, fingerprints: dict[str, str]
+) -> ModelPair:
+    """Base and suspect, which lie on `device`, as the pair that the method works on; they compute in `dtype`."""
+    base, finetuned = (NetworkEpsModel(b.call, b.schedule.to(device), b.prediction, dtype) for b in (first, second))
     return ModelPair(
-        *models,
-        schedule=first.schedule,
+        base,
+        finetuned,
+        schedule=base.schedule,
         codec=first.codec,
         side=first.side,
-        device=torch.device(device),
-        fingerprints={f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights},
+        device=device,
+        fingerprints=fingerprints,
         networks=(first.network,) if first.network is second.network else (first.network, second.network),
     )
 
@@ -118,6 +132,17 @@ def _switched_pair(
     first = bind(pipeline, prompt)
     switch(True)
     second = bind(pipeline, prompt)
+    off, on = see_both(switch, first, second)
+    _check_changed(before, _probe(on, on.call), suspect)
+    assert torch.equal(before, _probe(off, off.call)), "the adapter off, the base must be the base"
+    if embeddings:
+        switch(True)
+        off, on = see_both(switch, first, bind(pipeline, _teach(pipeline, embeddings, prompt)))
+    return off, on
+
+
+def see_both(switch: Switch, first: Bound, second: Bound) -> tuple[Bound, Bound]:
+    """One network as base and as suspect: its adapter goes off, or on, before each call."""
 
     def off(x: Tensor, t: Tensor) -> Tensor:
         switch(False)
@@ -127,11 +152,6 @@ def _switched_pair(
         switch(True)
         return second.call(x, t)
 
-    _check_changed(before, _probe(second, on), suspect)
-    assert torch.equal(before, _probe(first, off)), "the adapter off, the base must be the base"
-    if embeddings:
-        switch(True)
-        second = bind(pipeline, _teach(pipeline, embeddings, prompt))
     return replace(first, call=off), replace(second, call=on)
 
 

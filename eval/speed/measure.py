@@ -1,0 +1,260 @@
+"""One measurement after another of one pair of models, as long as time and memory last."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cgidm.config import RunConfig
+from cgidm.models import ModelPair
+from cgidm.partial import make_partial
+from cgidm.scores import loss_contrast
+from cgidm.state import continue_recovery
+from eval.speed.arms import Arm, begin, draw_latents, preset_of, stepping, stepping_reference, timed_config
+from eval.speed.clock import Budget, Plan, Timing, time_call
+from eval.speed.fit import fit_line
+from eval.speed.memory import OUT_OF_MEMORY, free_memory, read_peak, reset_peak, resident_memory
+from eval.speed.subjects import PairKind, Subject
+from eval.speed.work import count_flops
+
+NO_MEMORY, NO_TIME, OVERFLOW = "out of memory", "out of time", "not finite"
+LARGEST_CALL = 32  # rows of a batch; above, a step is more calls of the same size
+ENDS_DRAWS = 1  # of `loss_contrast`, timed and multiplied
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked for."""
+
+    device: torch.device
+    dtype: torch.dtype  # that the networks compute in
+    arms: tuple[Arm, ...]
+    pictures: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    steps: tuple[int, ...] = (5, 10, 20)  # of the linearity table
+    longest: float = 4.0  # seconds for one measurement, warm-up included
+    warm_ups: int = 2
+    least: int = 3  # repeats
+    most: int = 30
+
+
+@dataclass(eq=False)
+class PairReport:
+    """What was measured of one model as one kind of pair; it fills as the run goes on."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list)  # seconds of runs of so many steps
+
+
+@dataclass(eq=False)
+class Measurer:
+    """Takes the measurements of one pair."""
+
+    subject: Subject
+    kind: PairKind
+    settings: Settings
+    budget: Budget
+    tell: Callable[[str], None]
+    report: PairReport = field(default_factory=PairReport)
+    flops: int | None = None  # of one evaluation
+    _before: dict[str, Any] | None = None  # the last row of this arm
+
+    def run(self) -> PairReport:
+        """The reference first, then ours; no two of which are in memory together."""
+        s = self.settings
+        self.report.facts |= {"model": self.subject.name, "pair": self.kind, "side": self.subject.side}
+        if "reference" in s.arms:
+            self._measure_reference()
+        reset_peak(s.device)
+        try:
+            pair = self.subject.open_pair(self.kind, s.device, s.dtype)
+        except OUT_OF_MEMORY:
+            self._keep("paper", 1, None, NO_MEMORY)
+            return self.report
+        self._take_facts(pair)
+        for arm in ("paper", "fast"):
+            if arm in s.arms:
+                self._measure_arm(pair, arm)
+        if "paper" in s.arms:
+            self._measure_checkpointed(pair)
+            self._measure_steps(pair)
+        return self.report
+
+    def _measure_reference(self) -> None:
+        s, latents = self.settings, draw_latents(self.subject.latent, 1, self.settings.device)
+        reset_peak(s.device)
+        try:
+            two = self.subject.open_two(self.kind, s.device, s.dtype)
+        except OUT_OF_MEMORY:
+            self._keep("reference", 1, None, NO_MEMORY)
+            return
+        self._measure("reference", 1, stepping_reference(two, latents))
+
+    def _take_facts(self, pair: ModelPair) -> None:
+        """What holds for all arms: the arithmetic of an evaluation, and what a picture costs beside them."""
+        s, latents = self.settings, draw_latents(self.subject.latent, 1, self.settings.device)
+        facts = self.report.facts
+        facts["resident_bytes"] = resident_memory(s.device)
+        facts["parameters"] = sum(w.numel() for network in pair.networks for w in network.parameters())
+        try:
+            reset_peak(s.device)
+            ends = self._time_ends(pair)
+            facts |= {"ends": asdict(ends), "ends_seconds": ends.median, "ends_peak_bytes": read_peak(s.device)}
+            with stepping(pair, "paper", latents) as step:
+                self.flops = count_flops(step) // 2
+            facts["flops_per_evaluation"] = self.flops
+        except OUT_OF_MEMORY:
+            self.tell(f"{self.subject.name} {self.kind}: {NO_MEMORY} at the ends")
+
+    def _time_ends(self, pair: ModelPair) -> Timing:
+        """What a picture costs beside its recovery: encoded twice, decoded three times, `loss_contrast` once."""
+        s, config = self.settings, RunConfig()
+        images = torch.rand(1, 3, pair.side, pair.side, generator=torch.Generator().manual_seed(0)).to(s.device)
+
+        def autoencoder() -> None:
+            z = pair.codec.encode(images)
+            partial = make_partial(config.partial, pair.codec, images, z)
+            for latent in (partial.start, z):
+                pair.codec.decode(latent)
+
+        z = draw_latents(self.subject.latent, 1, s.device).z
+        codec = time_call(autoencoder, s.device, self._plan())
+        loss = time_call(
+            lambda: loss_contrast(pair, z, ENDS_DRAWS, [torch.Generator().manual_seed(0)]), s.device, self._plan()
+        )
+        times = config.loss_draws // ENDS_DRAWS
+        low, median, high = (getattr(codec, n) + times * getattr(loss, n) for n in ("low", "median", "high"))
+        return Timing(median, low, high, loss.repeats)
+
+    def _measure_arm(self, pair: ModelPair, arm: Arm) -> None:
+        self._before = None
+        draws = preset_of(arm).draws
+        for pictures in self.settings.pictures:
+            if pictures > 1 and draws > 1 and pictures * draws > LARGEST_CALL:
+                break
+            latents = draw_latents(self.subject.latent, pictures, self.settings.device)
+            if not self._measure(arm, pictures, stepping(pair, arm, latents)):
+                break
+
+    def _measure_checkpointed(self, pair: ModelPair) -> None:
+        """Activations computed twice instead of kept; diffusers 0.42 does so wherever gradients flow, in `eval` too."""
+        networks: list[Any] = [n for n in pair.networks if getattr(n, "_supports_gradient_checkpointing", False)]
+        for network in networks:
+            network.enable_gradient_checkpointing()
+        latents = draw_latents(self.subject.latent, 1, self.settings.device)
+        self._before = None
+        self._measure("paper", 1, stepping(pair, "paper", latents), checkpointing=True)
+        for network in networks:
+            network.disable_gradient_checkpointing()
+
+    def _measure_steps(self, pair: ModelPair) -> None:
+        """One picture's runs of a few lengths, from the state before the first step to the last result."""
+        s = self.settings
+        each = next((r["step"]["median"] for r in self.report.rows if r["arm"] == "paper" and r["step"]), 0.0)
+        latents, seconds = draw_latents(self.subject.latent, 1, s.device), []
+        for steps in s.steps:
+            if 3 * steps * each > self.budget.left:
+                return
+            run = _run_of(pair, latents, steps)
+            timing = time_call(run, s.device, Plan(s.longest, 1, min(3, s.least), 5))
+            seconds.append(timing.median)
+            self.report.steps.append({"steps": steps, **asdict(timing)})
+        line = fit_line(s.steps, seconds)
+        self.report.facts["steps_line"] = asdict(line) if line else None
+
+    def _measure(
+        self,
+        arm: Arm,
+        pictures: int,
+        opened: AbstractContextManager[Callable[[], Tensor]],
+        checkpointing: bool = False,
+    ) -> bool:
+        """Time the steps of one arm; False if there was no time or memory for it."""
+        why_not = self._foresee(pictures)
+        if why_not:
+            self._keep(arm, pictures, None, why_not, checkpointing=checkpointing)
+            return False
+        device, taken = self.settings.device, []
+        reset_peak(device)
+        try:
+            with opened as step:
+                timing = time_call(lambda: taken.__setitem__(slice(None), [step()]), device, self._plan())
+        except OUT_OF_MEMORY:
+            self._keep(arm, pictures, None, NO_MEMORY, checkpointing=checkpointing)
+            return False
+        if not bool(taken[0].isfinite().all()):
+            self._keep(arm, pictures, None, OVERFLOW, checkpointing=checkpointing)
+            return False
+        self._keep(arm, pictures, timing, None, read_peak(device), checkpointing)
+        return True
+
+    def _plan(self) -> Plan:
+        s = self.settings
+        return Plan(max(0.05, min(s.longest, self.budget.left / 30)), s.warm_ups, s.least, s.most)
+
+    def _foresee(self, pictures: int) -> str | None:
+        """Why a measurement should not be begun: cost and memory grow with the pictures of the last one."""
+        last, s = self._before, self.settings
+        if self.budget.left <= 0:
+            return NO_TIME
+        if last is None:
+            return None
+        times = pictures / last["pictures"]
+        if last["step"]["median"] * times * (s.warm_ups + s.least) > self.budget.left:
+            return NO_TIME
+        free = free_memory(s.device)
+        if s.device.type == "cpu" and free is not None and last["used_bytes"] * times > 0.9 * free:
+            return NO_MEMORY  # where the system would kill the process instead of refusing
+        return None
+
+    def _keep(
+        self,
+        arm: Arm,
+        pictures: int,
+        timing: Timing | None,
+        why_not: str | None,
+        peak: int | None = None,
+        checkpointing: bool = False,
+    ) -> None:
+        config, facts = timed_config(arm, pictures), self.report.facts
+        row: dict[str, Any] = {
+            "model": self.subject.name,
+            "pair": self.kind,
+            "arm": arm,
+            "pictures": pictures,
+            "rows_per_call": 1 if arm == "reference" else min(config.rows_per_call, pictures * config.draws),
+            "checkpointing": checkpointing,
+            "step": asdict(timing) if timing else None,
+            "not_measured": why_not,
+        }
+        if timing:
+            evaluations = preset_of(arm).evaluations()
+            each = timing.median / (2 * config.draws * pictures)
+            row |= {
+                "evaluations_per_picture": evaluations,
+                "seconds_per_evaluation": each,
+                "recovery_seconds_per_picture": each * evaluations,
+                "peak_bytes": peak,
+                "used_bytes": max(0, (peak or 0) - (facts.get("resident_bytes") or 0)),
+            }
+            self._before = row
+        self.report.rows.append(row)
+        said = f"{1000 * row['seconds_per_evaluation']:.2f} ms an evaluation" if timing else why_not
+        checkpointed = ", checkpointed" if checkpointing else ""
+        self.tell(f"{self.subject.name} {self.kind} {arm} {pictures}{checkpointed}: {said}")
+
+
+def _run_of(pair: ModelPair, latents: Any, steps: int) -> Callable[[], None]:
+    def run() -> None:
+        _exhaust(islice(continue_recovery(pair, begin(latents), timed_config("paper", len(latents.z)), steps), steps))
+
+    return run
+
+
+def _exhaust(items: Iterable[object]) -> None:
+    for _ in items:
+        pass

@@ -1,0 +1,135 @@
+"""What is timed: a base and its suspect, as the library holds them and as two whole networks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from cgidm.errors import UserError
+from cgidm.families import load_pair
+from cgidm.families.adapters import Switch, apply_adapter
+from cgidm.families.bind import bind
+from cgidm.families.load import make_pair, see_both, silence
+from cgidm.families.methods import Change, inject
+from cgidm.families.pipelines import load_pipeline, load_suspect
+from cgidm.intake.layout import open_checkpoint
+from cgidm.models import ModelPair
+from eval.speed.build import Architecture, architecture_names, build_pipeline, build_unet, read_architecture
+from eval.speed.reference import TwoNetworks
+
+PairKind = Literal["full", "lora"]  # a suspect of its own weights; an adapter on the base's network
+KINDS: tuple[PairKind, ...] = get_args(PairKind)
+MINI = "mini"
+EXAMPLES: dict[PairKind, str] = {"full": "gerald-g-dreambooth", "lora": "rollandin-lora"}
+PROMPT = "sks style"
+RANK = 16  # of the LoRA, on the four projections of every attention
+PERTURBATION = 0.05  # of every weight of a full suspect, relative
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One model, ready to be opened as a pair of either kind on a device; nothing is held before that."""
+
+    name: str
+    title: str
+    side: int  # pixels
+    latent: tuple[int, int, int]  # channels, height, width
+    open_pair: Callable[[PairKind, torch.device, torch.dtype], ModelPair]
+    open_two: Callable[[PairKind, torch.device, torch.dtype], TwoNetworks]
+
+
+def find_subject(name: str, assets: Path) -> Subject:
+    """`mini` or one of the published architectures.
+
+    Raises:
+        UserError: if there is no such model.
+    """
+    if name == MINI:
+        return _mini(assets)
+    if name not in architecture_names():
+        raise UserError(f"model {name!r} is not known; accepted: {', '.join((MINI, *architecture_names()))}")
+    return published(name, read_architecture(name))
+
+
+def published(name: str, architecture: Architecture) -> Subject:
+    """A published architecture with random weights. Speed does not depend on their values."""
+
+    def open_pair(kind: PairKind, device: torch.device, dtype: torch.dtype) -> ModelPair:
+        pipeline = build_pipeline(architecture, device, dtype)
+        first = bind(pipeline, PROMPT)
+        if kind == "lora":
+            return make_pair(*see_both(add_lora(pipeline.unet), first, bind(pipeline, PROMPT)), device, dtype, {})
+        pipeline.unet = _another_unet(architecture, device, dtype)
+        return make_pair(first, bind(pipeline, PROMPT), device, dtype, {})
+
+    def open_two(kind: PairKind, device: torch.device, dtype: torch.dtype) -> TwoNetworks:
+        base, tuned = (build_pipeline(architecture, device, dtype) for _ in range(2))
+        if kind == "lora":
+            merge(add_lora(tuned.unet))
+        else:
+            tuned.unet = _another_unet(architecture, device, dtype)
+        return TwoNetworks(base, tuned, PROMPT, dtype)
+
+    cells, channels = architecture.unet["sample_size"], architecture.unet["in_channels"]
+    scale = 2 ** (len(architecture.vae["block_out_channels"]) - 1)
+    return Subject(name, architecture.title, cells * scale, (channels, cells, cells), open_pair, open_two)
+
+
+def _another_unet(architecture: Architecture, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The base's network with every weight moved a little: a stand-in for fine-tuning."""
+    unet, generator = build_unet(architecture, device, dtype, seed=0), torch.Generator(device).manual_seed(1)
+    with torch.no_grad():
+        for p in unet.parameters():
+            p.mul_(1 + PERTURBATION * torch.randn(p.shape, generator=generator, device=device, dtype=dtype))
+    return unet
+
+
+def _mini(assets: Path) -> Subject:
+    """The embedded model and its shipped suspects."""
+    base = str(assets / MINI)
+
+    def suspect(kind: PairKind) -> str:
+        return str(assets / "examples" / EXAMPLES[kind] / "checkpoint")
+
+    def open_pair(kind: PairKind, device: torch.device, dtype: torch.dtype) -> ModelPair:
+        return load_pair(base, suspect(kind), PROMPT, device=str(device), dtype=dtype)
+
+    def open_two(kind: PairKind, device: torch.device, dtype: torch.dtype) -> TwoNetworks:
+        silence()
+        root, tuned = open_checkpoint(base, "base model"), open_checkpoint(suspect(kind), "fine-tuned model")
+        first = load_pipeline(root, "base", dtype).to(device)
+        if kind == "lora":
+            second = load_pipeline(root, "base", dtype).to(device)
+            merge(apply_adapter(second, tuned))
+        else:
+            second = load_suspect(tuned, root, first, dtype).to(device)
+        return TwoNetworks(first, second, PROMPT, dtype)
+
+    return Subject(MINI, "the embedded model", 128, (16, 16, 16), open_pair, open_two)
+
+
+def add_lora(unet: Any) -> Switch:
+    """A random LoRA over `unet`'s attention, put there as the library puts one that it has read from a file."""
+    generator, changes = torch.Generator().manual_seed(2), {}
+    for name, module in unet.named_modules():
+        if (
+            isinstance(module, nn.Linear)
+            and name.rpartition(".")[2] in ("to_q", "to_k", "to_v", "0")
+            and "attn" in name
+        ):
+            out, into = module.weight.shape
+            down = torch.randn(RANK, into, generator=generator) / into**0.5
+            up = 0.1 * torch.randn(out, RANK, generator=generator) / RANK**0.5
+            changes[name] = Change({"lora_A": down, "lora_B": up}, 1.0, RANK)
+    inject(unet, "LoRA", changes)
+    unet.eval().requires_grad_(False)
+    return Switch([unet])
+
+
+def merge(switch: Switch) -> None:
+    """The adapter's change added to the weights, so that the network costs what a whole one costs."""
+    for layer in switch.layers:
+        layer.merge()

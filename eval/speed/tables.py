@@ -1,0 +1,194 @@
+"""The report as Markdown: for the folder of results, and for the README."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ARM_NAMES = {"reference": "`reference`: as the public code", "paper": "`paper`", "fast": "`fast`"}
+PAIR_NAMES = {"full": "DreamBooth (two networks)", "lora": "LoRA (one network)"}
+EVALUATION = (
+    "An evaluation is one network's forward pass and its gradient with respect to the latent, for one picture at one "
+    "time step. A picture's seconds are its preset's evaluations and its ends (encoded, decoded, `loss_contrast`)."
+)
+GPU_COMMAND = "python -m eval bench --models sd14,sdxl"
+
+
+def file_stem(report: dict[str, Any]) -> str:
+    """`cpu`, or the GPU's name."""
+    name = report["machine"].get("gpu") or "cpu"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def read_reports(folder: Path) -> list[dict[str, Any]]:
+    """All that lie there, the CPU's first."""
+    return [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"), key=lambda p: (p.stem != "cpu", p.stem))]
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Everything that was measured in one run."""
+    parts = [
+        "# How fast, how much memory",
+        describe(report),
+        "## Speed",
+        EVALUATION,
+        speed_table(report, report["rows"]),
+        "## Memory at one picture",
+        memory_table(report),
+        "## Does the cost grow as a straight line?",
+        "Seconds of a step of `paper` with so many pictures at once, and of a run of so many steps on one picture.",
+        linear_table(report),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def describe(report: dict[str, Any]) -> str:
+    """Machine, versions, commit, date: one paragraph."""
+    m, v = report["machine"], report["versions"]
+    where = f"{m['processor']} ({m['instructions']}), {m['threads']} of {m['cores']} cores"
+    if m["device"] == "cuda":
+        gpu = f"{m['gpu']}, {_gigabytes(m['gpu_memory_bytes'])}, driver {m['driver']}, CUDA {m['cuda']}"
+        where = f"{gpu}; {where}"
+    commit = (report["commit"] or "unknown")[:12] + (" and changes" if report["files_changed_since"] else "")
+    packages = ", ".join(f"{name} {number}" for name, number in v.items() if number)
+    peak = f"matrix products and convolutions reach {report['matrix_peak_flops'] / 1e12:.3g} TFLOP/s"
+    quick = " A quick run: not to be quoted." if report["quick"] else ""
+    return f"{where}; {packages}; {report['dtype']}; {peak}; commit {commit}; {report['date']}.{quick}"
+
+
+def speed_table(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
+    """One row a measurement."""
+    gpu = report["machine"]["device"] == "cuda"
+    lines = []
+    for r in rows:
+        if r["checkpointing"]:
+            continue
+        head = [r["model"], PAIR_NAMES[r["pair"]], ARM_NAMES[r["arm"]], str(r["pictures"])]
+        if r.get("seconds_per_picture") is None:
+            lines.append([*head, r["not_measured"] or "", *[""] * 5])
+            continue
+        step = r["step"]
+        spread = (step["high"] - step["low"]) / 2 / step["median"]
+        share, times = r.get("share_of_matrix_peak"), r.get("times_reference")
+        lines.append(
+            [
+                *head,
+                f"{1000 * r['seconds_per_evaluation']:.3g} ms ± {100 * spread:.0f} %",
+                _seconds(r["seconds_per_picture"]),
+                f"{r['pictures_per_hour']:,.3g}" if r["pictures_per_hour"] < 100 else f"{r['pictures_per_hour']:,.0f}",
+                f"{times:.1f}" if times else "",
+                f"{100 * share:.0f} %" if share else "",
+                _gigabytes(r["peak_bytes"]),
+            ]
+        )
+    memory = "peak memory" if gpu else "peak memory of the process"
+    heads = ["model", "suspect", "arm", "pictures at once", "an evaluation", "a picture", "pictures an hour"]
+    return _table([*heads, "times `reference`", "of the matrix peak", memory], lines)
+
+
+def memory_table(report: dict[str, Any]) -> str:
+    """At one picture: the recovery with activations kept or computed twice, and the autoencoder at the ends."""
+    lines = []
+    for pair in report["pairs"]:
+        mine = [r for r in report["rows"] if (r["model"], r["pair"]) == (pair["model"], pair["pair"])]
+        for row in (r for r in mine if r["pictures"] == 1 and r["arm"] != "fast"):
+            if row["step"] is None:
+                continue
+            kept = "computed twice" if row["checkpointing"] else "kept"
+            lines.append(
+                [
+                    f"{pair['model']}, {pair['side']} px",
+                    PAIR_NAMES[pair["pair"]],
+                    ARM_NAMES[row["arm"]],
+                    kept,
+                    _gigabytes(row["peak_bytes"]),
+                    _gigabytes(pair.get("ends_peak_bytes")),
+                    f"{1000 * row['seconds_per_evaluation']:.3g} ms",
+                ]
+            )
+    heads = ["model", "suspect", "arm", "activations", "peak of the recovery", "peak at the ends", "an evaluation"]
+    return _table(heads, lines)
+
+
+def linear_table(report: dict[str, Any]) -> str:
+    """Measured seconds and the least-squares line through them."""
+    counts = sorted({r["pictures"] for r in report["rows"] if r["arm"] == "paper"})
+    lengths = sorted({s["steps"] for p in report["pairs"] for s in p["steps"]})
+    lines = []
+    for pair in report["pairs"]:
+        mine = [
+            r for r in report["rows"] if (r["model"], r["pair"], r["arm"]) == (pair["model"], pair["pair"], "paper")
+        ]
+        taken = {r["pictures"]: r["step"]["median"] for r in mine if r["step"] and not r["checkpointing"]}
+        ran = {s["steps"]: s["median"] for s in pair["steps"]}
+        name = [pair["model"], PAIR_NAMES[pair["pair"]]]
+        lines.append([*name, "a step", _cells(taken, counts, "pictures"), _line(pair.get("pictures_line"))])
+        lines.append([*name, "a run", _cells(ran, lengths, "steps"), _line(pair.get("steps_line"))])
+    return _table(["model", "suspect", "seconds of", "measured", "line (worst distance, R²)"], lines)
+
+
+def readme_section(reports: Sequence[dict[str, Any]]) -> str:
+    """The tables of all machines at hand, each at one picture, at eight, and at its best."""
+    parts = []
+    for report in reports:
+        parts.append(" ".join(filter(None, (describe(report), *_sentences(report)))))
+        parts.append(speed_table(report, chosen_rows(report["rows"])))
+        if report["machine"]["device"] == "cuda":
+            parts.append(memory_table(report))
+    if all(r["machine"]["device"] != "cuda" for r in reports):
+        parts.append(f"On a GPU: not run yet (`{GPU_COMMAND}`).")
+    return "\n\n".join(parts) + "\n"
+
+
+def _sentences(report: dict[str, Any]) -> list[str]:
+    """What one picture takes, for each model as a full pair."""
+    said = []
+    for model in dict.fromkeys(r["model"] for r in report["rows"]):
+        ones = {
+            r["arm"]: f"{_seconds(r['seconds_per_picture'])} with `{r['arm']}`"
+            for r in report["rows"]
+            if (r["model"], r["pair"], r["pictures"]) == (model, "full", 1) and r.get("seconds_per_picture")
+            if not r["checkpointing"]
+        }
+        if len(ones) == len(ARM_NAMES):
+            fast, paper, reference = (ones[arm] for arm in ("fast", "paper", "reference"))
+            said.append(f"One picture of `{model}` takes {fast}, {paper} and {reference}, without controls.")
+    return said
+
+
+def chosen_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The reference, and of ours one picture, eight, and the batch with the most pictures an hour."""
+    chosen = []
+    for row in rows:
+        peers = [r for r in rows if all(r[k] == row[k] for k in ("model", "pair", "arm", "checkpointing"))]
+        rates = [r.get("pictures_per_hour") or 0 for r in peers]
+        if row["pictures"] in (1, 8) or (max(rates) > 0 and row.get("pictures_per_hour") == max(rates)):
+            chosen.append(row)
+    return chosen
+
+
+def _cells(measured: dict[int, float], counts: Sequence[int], what: str) -> str:
+    return ", ".join(f"{n}: {measured[n]:.3g}" for n in counts if n in measured) + f" ({what}: s)" if measured else ""
+
+
+def _line(line: dict[str, float] | None) -> str:
+    if line is None:
+        return ""
+    sign = "+" if line["offset"] >= 0 else "-"
+    formula = f"{line['slope']:.3g} n {sign} {abs(line['offset']):.2g}"
+    return f"{formula} ({100 * line['worst']:.0f} %, {line['r_squared']:.4f})"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
+
+
+def _gigabytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e9:.2f} GB"
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    if not lines:
+        return ""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *lines))
