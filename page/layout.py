@@ -24,13 +24,19 @@ UPLOADS = (600, 3600)
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # after a card at the top was clicked: its answer stands further down than most screens reach
 INTO_VIEW = """() => {
-    const look = (tries) => {
+    let moved = false;  // the visitor went elsewhere: stay there
+    for (const how of ['wheel', 'touchmove', 'pointerdown', 'keydown'])
+        addEventListener(how, () => { moved = true; }, {once: true, passive: true});
+    const look = (tries, calm) => {
+        if (moved || !tries || calm > 5) return;
         const card = document.querySelector('#one-answer .cg-card');
-        const pictures = [...document.querySelectorAll('#tab-one .result img')];
-        if (card && pictures.length == 5) card.scrollIntoView({block: 'end'});
-        else if (tries) setTimeout(look, 100, tries - 1);
+        const end = card ? card.getBoundingClientRect().bottom : -1;
+        const seen = end > 0 && end <= innerHeight + 1;
+        // again if pictures above it have loaded meanwhile and pushed it away
+        if (card && !seen) card.scrollIntoView({block: 'end'});
+        setTimeout(look, 200, tries - 1, seen ? calm + 1 : 0);
     };
-    setTimeout(look, 100, 50);
+    setTimeout(look, 200, 150, 0);
 }"""
 SHARED = ("suspect", "base", "prompt", "preset", "seed")  # what a link to the settings holds
 

@@ -47,6 +47,7 @@ def command(folder, name, *options, stage="run"):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits none
     )
 
 
