@@ -118,7 +118,7 @@ def start_run(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -
     """The state of a run before its first step; `state.continue_recovery` takes the steps."""
     images = torch.stack([p.image for p in pictures]).to(pair.device)
     z = pair.codec.encode(images)
-    partial = make_partial(config.partial, pair.codec, images, z)
+    partial = make_partial(config.partial, pair.codec, images, z, config.start)
     return new_state(z, partial, _generators(pictures, config, "recovery"))
 
 

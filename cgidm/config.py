@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .errors import UserError
-from .partial import PartialKind
+from .partial import PartialKind, Start
 from .sampling import TimeSampling
 
 STEP_TO_RADIUS = 2 / 70  # Sec. 4: step length 2 within a ball of 70
@@ -49,6 +49,7 @@ class RunConfig:
     preset: str = "paper"
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     partial: PartialKind = "block4"
+    start: Start = "reencoded"  # what stands in the removed cells before the first step
     encoding: Literal["mode", "sample"] = "mode"  # of the autoencoder's posterior; "sample" draws unseeded
     loss_draws: int = 20  # stratified samples for `loss_contrast`
     seed: int = 0

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cgidm.config import RunConfig, find_preset
-from cgidm.partial import Partial, PartialKind, make_partial
+from cgidm.partial import Partial, PartialKind, Start, make_partial
 from cgidm.recovery import RecoveryStep, recover
 from cgidm.scores import removed_alignment, removed_cosine, removed_gain
 from eval.methods.base import Answer, Case
@@ -34,6 +34,7 @@ class CGIDM:
     steps: int | None = None  # of here on: None leaves the preset's
     draws: int | None = None
     partial: PartialKind | None = None
+    start: Start | None = None
     noise: str | None = None
     encoding: str | None = None
     curve: bool = False
@@ -44,7 +45,7 @@ class CGIDM:
         config = find_preset(self.preset)
         changes = {k: v for k in ("steps", "draws", "noise") if (v := getattr(self, k)) is not None}
         recovery = replace(config.recovery, weight_gradients=False, **changes)
-        changes = {k: v for k in ("partial", "encoding") if (v := getattr(self, k)) is not None}
+        changes = {k: v for k in ("partial", "start", "encoding") if (v := getattr(self, k)) is not None}
         return replace(config, recovery=recovery, **changes)
 
     @property
@@ -87,13 +88,13 @@ def encode(case: Case, config: RunConfig) -> tuple[Float[Tensor, "b c h w"], Par
     """
     codec: Any = case.pair.codec
     if config.encoding == "mode" or not hasattr(codec, "encoding"):
-        return case.z, make_partial(config.partial, codec, case.images, case.z)
+        return case.z, make_partial(config.partial, codec, case.images, case.z, config.start)
     with torch.random.fork_rng():
         torch.manual_seed(case.seed)
         codec.encoding = "sample"
         try:
             z = codec.encode(case.images)
-            return z, make_partial(config.partial, codec, case.images, z)
+            return z, make_partial(config.partial, codec, case.images, z, config.start)
         finally:
             codec.encoding = "mode"  # the other methods share the codec
 

@@ -117,7 +117,7 @@ class Measurer:
 
         def autoencoder() -> None:
             z = pair.codec.encode(images)
-            partial = make_partial(config.partial, pair.codec, images, z)
+            partial = make_partial(config.partial, pair.codec, images, z, config.start)
             for latent in (partial.start, z):
                 pair.codec.decode(latent)
 
