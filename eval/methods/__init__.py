@@ -8,7 +8,6 @@ labelled members, which a user does not have.
 from eval.methods.base import Answer, Case, MembershipTest, Method, Statistic
 from eval.methods.clid import CLiD
 from eval.methods.generation import DDNM, Img2Img, Text2Img
-from eval.methods.ideas import Idea
 from eval.methods.loss import Loss, LossContrast
 from eval.methods.pfami import PFAMI
 from eval.methods.pia import PIA
@@ -25,7 +24,6 @@ __all__ = [
     "Answer",
     "CLiD",
     "Case",
-    "Idea",
     "Img2Img",
     "Loss",
     "LossContrast",
@@ -49,6 +47,5 @@ _ALL: tuple[Method, ...] = (
     PFAMI(),
     SimA(),
     CLiD(),
-    Idea(),
 )
 METHODS: dict[str, Method] = {m.name: m for m in _ALL}
