@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from cgidm import ModelPair, UserError
-from cgidm.intake.family import compare_bases
+from cgidm.intake.family import compare_bases, guess_base
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.source import parse_source
@@ -181,11 +181,10 @@ class Pairs:
         """
         with self._lock:
             if models.key not in self._pairs:
-                pair = _load(models)
-                while self._pairs and self.loaded() + size_of(pair) > self.limit:
+                while self._pairs and self.loaded() + expected_size(models) > self.limit:
                     self._pairs.popitem(last=False)
-                    _free()
-                self._pairs[models.key] = pair
+                    _free()  # before the next one is loaded: both might not fit
+                self._pairs[models.key] = _load(models)
             self._pairs.move_to_end(models.key)
             return self._pairs[models.key]
 
@@ -206,17 +205,24 @@ def size_of(pair: ModelPair) -> int:
     return sum(w.numel() * w.element_size() for p in parts if isinstance(p, torch.nn.Module) for w in p.parameters())
 
 
+def expected_size(models: Opened) -> int:
+    """Bytes that a pair will take, as the headers of its weights show: its text encoders too, which it lets go."""
+    numbers = sum(t.numel for c in (models.base, models.suspect) for t in c.tensors.values())
+    return numbers * _dtype(models).itemsize
+
+
 def _load(models: Opened) -> ModelPair:
     from cgidm.families import load_pair  # slow to import: not before somebody runs something
 
-    device = hardware.device()
-    dtype = torch.float32
-    if device == "cuda":
-        from cgidm.intake.family import guess_base
+    return load_pair(models.base, models.suspect, models.prompt, device=hardware.device(), dtype=_dtype(models))
 
-        wide = (guess_base(models.base).family or "").startswith(BFLOAT_FAMILIES)
-        dtype = torch.bfloat16 if wide and torch.cuda.is_bf16_supported() else torch.float16
-    return load_pair(models.base, models.suspect, models.prompt, device=device, dtype=dtype)
+
+def _dtype(models: Opened) -> torch.dtype:
+    """What the networks compute in: half of the memory on a GPU, in the range that the family needs."""
+    if hardware.device() == "cpu":
+        return torch.float32
+    wide = (guess_base(models.base).family or "").startswith(BFLOAT_FAMILIES)
+    return torch.bfloat16 if wide and torch.cuda.is_bf16_supported() else torch.float16
 
 
 def _free() -> None:
