@@ -50,6 +50,7 @@ def build_panel(say: Say) -> Panel:
                 label=say("upload_model"), file_types=[".safetensors"], type="filepath", height=140, elem_id="upload"
             )
             check = gr.Button(say("check"), size="sm", elem_id="check")
+            gr.Markdown(say("check.info"), elem_classes="info")
         with gr.Column(min_width=280):
             base = gr.Dropdown(
                 bases,
