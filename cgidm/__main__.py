@@ -1,7 +1,11 @@
 import sys
 
-if sys.argv[1:2] == ["doctor"]:  # by itself: the rest of the command line needs the packages that it looks for
+# by themselves, without the rest of the command line: `doctor` looks for the packages that the rest needs, and `verify`
+# checks hashes where none is installed
+if sys.argv[1:2] == ["doctor"]:
     from .doctor import main
+elif sys.argv[1:2] == ["verify"]:
+    from .verify import main
 else:
     from .cli import main
 

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,15 +12,24 @@ from torch import Tensor
 
 from .checks import Flag, check_run, stopped
 from .config import RunConfig
+from .detectability import find_table
+from .duplicates import alike, copy_notes, first_alike, tie_notes
+from .errors import UserError
 from .images import Picture
 from .models import ModelPair
+from .negatives import blind_flags, generated_flags, innocent_flags, stands_out_flags
+from .nullbank import Bank, bank_flags, check_bank
 from .partial import make_partial
+from .portfolio import SetVerdict, holm, judge_set
 from .recovery import RecoveryStep
 from .sampling import picture_generator
 from .scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
-from .similarity import Embedders, similarity
+from .shift import prediction_shift
+from .similarity import SHIPPED_NAME, Embedders, similarity
 from .state import RunState, continue_recovery, new_state
-from .verdict import SetVerdict, Verdict, judge, judge_set
+from .surroundings import describe_machine
+from .verdict import Verdict, judge
+from .views import AS_GIVEN, VIEWS
 
 VERDICT_SCORE = "loss_contrast"
 
@@ -34,19 +45,25 @@ class PictureResult:
     recovered: Float[Tensor, "3 H W"]
     verdict: Verdict
     contrast: tuple[float, ...]  # Eq. 7 per latent entry, of each step
+    shift: float | None = None  # `prediction_shift`: how far the suspect has moved from its base on this picture
+    view: str = AS_GIVEN  # the one of `config.views` that the verdict's score is that of
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A run: pictures with verdicts, the controls' scores, the cost."""
+    """A run: pictures with verdicts, the scores that they are compared with, the cost."""
 
     pictures: tuple[PictureResult, ...]
-    control_scores: tuple[float, ...]
+    control_scores: tuple[float, ...]  # of the controls, or the null scores of the bank
     not_computed: Mapping[str, str]  # similarity -> why it is not among the scores
     config: RunConfig
     fingerprints: dict[str, str]
     seconds: float
     together: SetVerdict | None = None  # of several pictures
+    machine: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads
+    controls: tuple[Picture, ...] = ()  # whose scores they are; empty where the caller scored them
+    bank: Bank | None = None
+    power: float | None = None  # share of used pictures that would be found in such a suspect, where it is known
 
 
 def authenticate(
@@ -56,14 +73,26 @@ def authenticate(
     config: RunConfig | None = None,
     embedders: Embedders | None = None,
     on_step: Callable[[RecoveryStep], None] | None = None,
+    *,
+    bank: Bank | None = None,
+    unrelated: ModelPair | None = None,
 ) -> Result:
     """Recover and score every picture, and judge each against `controls`, pictures known not to be in the set.
 
-    Controls are scored without a recovery: the verdict's score does not need one. Similarities as networks see them
-    are measured with `embedders` (`similarity.load_embedders`), if given.
+    With a `bank` instead, against what its null models answered: then nothing need be known of any picture. An
+    `unrelated` suspect of the same base, trained on other pictures, must not tell the pictures from the controls.
+
+    Controls are scored without a recovery: the verdict's score does not need one. A control that is nearly the same
+    as a picture is not used: it cannot be known not to be in the set and be asked about at once. Similarities as
+    networks see them are measured with `embedders` (`similarity.load_embedders`), if given.
     """
     config, embedders, start = config or RunConfig(), embedders or Embedders(), time.monotonic()
-    control_scores = score_controls(pair, controls, config)
+    if bank is not None:
+        if controls or unrelated is not None:
+            raise UserError("a bank and controls were given; accepted: one of them, a bank has its own null scores")
+        check_bank(bank, pair.fingerprints, config)
+    pictures, controls = set_aside_copies(pictures, controls)
+    control_scores = score_controls(pair, controls, config) if bank is None else bank.content.nulls
     run = run_pictures(pair, pictures, control_scores, config, embedders)
     while True:
         try:
@@ -73,32 +102,113 @@ def authenticate(
             break
         if on_step is not None:
             on_step(step)
-    return make_result(pair, results, control_scores, config, embedders, time.monotonic() - start)
+    strange = [()] * len(pictures) if unrelated is None else _strange(unrelated, pictures, controls, config)
+    results = [replace(r, flags=(*r.flags, *more)) for r, more in zip(results, strange, strict=True)]
+    seconds = time.monotonic() - start
+    return make_result(pair, results, control_scores, config, embedders, seconds, tuple(controls), bank)
+
+
+def _strange(
+    unrelated: ModelPair, pictures: Sequence[Picture], controls: Sequence[Picture], config: RunConfig
+) -> list[tuple[Flag, ...]]:
+    """The flags of pictures that stand out from the controls under a suspect that was trained on neither."""
+    return stands_out_flags(*(score_controls(unrelated, group, config) for group in (pictures, controls)))
+
+
+def set_aside_copies(
+    pictures: Sequence[Picture], controls: Sequence[Picture]
+) -> tuple[Sequence[Picture], Sequence[Picture]]:
+    """The controls that are near-duplicates of no picture, and the pictures, whose notes name the others."""
+    table = alike([p.image for p in pictures], [c.image for c in controls])
+    notes = copy_notes([PurePath(c.name).name for c in controls], table)
+    noted = [replace(p, notes=(*p.notes, *n)) for p, n in zip(pictures, notes, strict=True)]
+    return noted, [c for c, copied in zip(controls, table.T, strict=True) if not copied.any()]
 
 
 def make_result(
     pair: ModelPair,
-    pictures: tuple[PictureResult, ...],
+    pictures: Sequence[PictureResult],
     control_scores: tuple[float, ...],
     config: RunConfig,
     embedders: Embedders,
     seconds: float,
+    controls: tuple[Picture, ...] = (),
+    bank: Bank | None = None,
 ) -> Result:
-    """A run's pictures together: several of them also get one answer."""
+    """Judge the pictures of a run; several of them also get one answer together.
+
+    In it near-duplicates count as one, the first of them, whatever their scores; the notes of each name the others.
+    """
+    first = first_alike(alike([r.picture.image for r in pictures]))
+    notes = tie_notes([PurePath(r.picture.name).name for r in pictures], first)
+    power, common = _power(pair, pictures, bank), _common_flags(pictures, controls, embedders, bank)
+    judged = []
+    for r, n in zip(pictures, notes, strict=True):
+        flags = (*r.flags, *common)
+        blocking = [f.explanation for f in flags if f.blocks_verdict]
+        verdict = judge(r.scores.get(VERDICT_SCORE), control_scores, blocking, power=power)
+        picture = replace(r.picture, notes=(*r.picture.notes, *n))
+        judged.append(replace(r, picture=picture, flags=flags, verdict=verdict))
     together = None
-    if len(pictures) > 1:
-        blocking = [f.explanation for r in pictures for f in r.flags if f.blocks_verdict]
-        together = judge_set([r.scores.get(VERDICT_SCORE) for r in pictures], control_scores, blocking)
-    return Result(pictures, control_scores, embedders.missing, config, pair.fingerprints, seconds, together)
+    if len(judged) > 1:
+        counted = [r for i, r in enumerate(judged) if first[i] == i]
+        blocking = [f.explanation for r in counted for f in r.flags if f.blocks_verdict]
+        members = () if bank is None else bank.content.members
+        scores = [r.scores.get(VERDICT_SCORE) for r in counted]
+        together = judge_set(scores, control_scores, blocking, members, power=power)
+        together = replace(together, adjusted=holm([r.verdict.p_value for r in judged]))
+    shared = (embedders.missing, config, pair.fingerprints, seconds, together)
+    return Result(tuple(judged), control_scores, *shared, describe_machine(pair), controls, bank, power)
+
+
+def _common_flags(
+    pictures: Sequence[PictureResult], controls: Sequence[Picture], embedders: Embedders, bank: Bank | None
+) -> tuple[Flag, ...]:
+    """What speaks against the whole run: controls of another kind; null models made otherwise than the suspect."""
+    if bank is not None:
+        return bank_flags(bank.content, [r.shift for r in pictures if r.shift is not None])
+    embedder = embedders.ready.get(SHIPPED_NAME)
+    return blind_flags([r.picture.image for r in pictures], [c.image for c in controls], embedder)
+
+
+def _power(pair: ModelPair, pictures: Sequence[PictureResult], bank: Bank | None) -> float | None:
+    """The share of used pictures that would be found in a suspect so strongly trained; None if it was never measured.
+
+    By the table of the base, or by what the bank's own models betray of their members; the less hopeful of the two.
+    """
+    shifts = [r.shift for r in pictures if r.shift is not None]
+    table = find_table(list(pair.fingerprints.values()))
+    kind = "lora" if len(pair.networks) == 1 else "dreambooth"
+    looked_up = table.power(sum(shifts) / len(shifts), kind) if table is not None and shifts else None
+    known = (looked_up, None if bank is None else bank.content.power())
+    return min((p for p in known if p is not None), default=None)
 
 
 def score_controls(pair: ModelPair, controls: Sequence[Picture], config: RunConfig) -> tuple[float, ...]:
     """The verdict's score of each control picture."""
     if not controls:
         return ()
-    z = pair.codec.encode(torch.stack([c.image for c in controls]).to(pair.device))
-    generators = _generators(controls, config, VERDICT_SCORE)
-    return tuple(loss_contrast(pair, z, config.loss_draws, generators).tolist())
+    return tuple(score_views(pair, controls, config).amax(0).tolist())
+
+
+def score_views(
+    pair: ModelPair, pictures: Sequence[Picture], config: RunConfig, z: Float[Tensor, "b c h w"] | None = None
+) -> Float[Tensor, "v b"]:
+    """`loss_contrast` of each picture in each of `config.views`; the verdict's score is the largest of a picture's.
+
+    The largest over the same views is taken for pictures and controls alike. It is a score like any other, so the
+    conformal p-value stays exact; a search costs power instead, since controls have as many tries. Every view draws
+    from generators of its own: what it gives does not depend on the other views. `z` are the latents of the pictures
+    as given, where they are known.
+    """
+    rows = []
+    for view in config.views:
+        known = z if view == AS_GIVEN else None
+        if known is None:
+            known = pair.codec.encode(torch.stack([VIEWS[view](p.image) for p in pictures]).to(pair.device))
+        purpose = VERDICT_SCORE if view == AS_GIVEN else f"{VERDICT_SCORE}, {view}"
+        rows.append(loss_contrast(pair, known, config.loss_draws, _generators(pictures, config, purpose)))
+    return torch.stack(rows)
 
 
 def run_pictures(
@@ -134,19 +244,32 @@ def finish_run(
     images = torch.stack([p.image for p in pictures])
     starts, recoveries = decode_run(pair, state)
     complete = state.steps >= config.recovery.steps
-    table = _score(pair, pictures, state, config) if complete else {}
+    table, views = _score(pair, pictures, state, config) if complete else ({}, [AS_GIVEN] * len(pictures))
     if complete:
         table |= {name: similarity(embedder, images, recoveries) for name, embedder in embedders.ready.items()}
     contrast, ratio = state.contrast.cpu(), state.gradient_ratio.cpu()
+    shift, more = _look_further(pair, pictures, state, images, config) if complete else (None, [()] * len(pictures))
     results = []
     for i, picture in enumerate(pictures):
         scores = {name: values[i].item() for name, values in table.items()}
         flags = check_run(contrast[:, i], ratio[:, i]) if complete else (stopped(state.steps, config.recovery.steps),)
+        flags = (*flags, *more[i])
         blocking = [f.explanation for f in flags if f.blocks_verdict]
         verdict = judge(scores.get(VERDICT_SCORE), control_scores, blocking)
+        moved = None if shift is None else shift[i].item()
         curve = tuple(contrast[:, i].tolist())
-        results.append(PictureResult(picture, scores, flags, starts[i], recoveries[i], verdict, curve))
+        results.append(PictureResult(picture, scores, flags, starts[i], recoveries[i], verdict, curve, moved, views[i]))
     return tuple(results)
+
+
+def _look_further(
+    pair: ModelPair, pictures: Sequence[Picture], state: RunState, images: Float[Tensor, "b 3 H W"], config: RunConfig
+) -> tuple[Float[Tensor, " b"], list[tuple[Flag, ...]]]:
+    """How far the suspect has moved on each picture, and what the negative controls say of each."""
+    z = state.z.to(pair.device)
+    shift = prediction_shift(pair, z, _generators(pictures, config, "shift"))
+    common = innocent_flags(pair, z, config.seed)
+    return shift, [(*common, *own) for own in generated_flags(pair, images)]
 
 
 def decode_run(pair: ModelPair, state: RunState) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 3 H W"]]:
@@ -157,16 +280,18 @@ def decode_run(pair: ModelPair, state: RunState) -> tuple[Float[Tensor, "b 3 H W
 
 def _score(
     pair: ModelPair, pictures: Sequence[Picture], state: RunState, config: RunConfig
-) -> dict[str, Float[Tensor, " b"]]:
+) -> tuple[dict[str, Float[Tensor, " b"]], list[str]]:
+    """Every score of each picture, and the view that gave the verdict's."""
     z, z_hat, partial = state.z, state.z_hat, state.partial
-    return {
+    largest = score_views(pair, pictures, config, z.to(pair.device)).max(0)
+    table = {
         "removed_cosine": removed_cosine(z_hat, z, partial),
         "removed_gain": removed_gain(z_hat, z, partial),
         "removed_alignment": removed_alignment(z_hat, z, partial),
-        "loss_contrast": loss_contrast(
-            pair, z.to(pair.device), config.loss_draws, _generators(pictures, config, VERDICT_SCORE)
-        ),
+        VERDICT_SCORE: largest.values,
     }
+    best: list[str] = [config.views[i] for i in map(int, largest.indices)]
+    return table, best
 
 
 def _generators(pictures: Sequence[Picture], config: RunConfig, purpose: str) -> list[torch.Generator]:

@@ -1,4 +1,4 @@
-"""The command line: `authenticate` judges pictures, `inspect` says what a model file is, `doctor` what is missing."""
+"""The command line: `authenticate` judges, `verify` checks evidence, `inspect` reads models, `doctor` this machine."""
 
 import argparse
 import dataclasses
@@ -12,22 +12,31 @@ from huggingface_hub import get_token
 
 from .authenticate import Result, authenticate
 from .config import PRESETS, RunConfig, find_preset
-from .doctor import add_options, diagnose
+from .doctor import add_options as add_doctor_options
+from .doctor import diagnose
 from .errors import UserError
-from .evidence import write_evidence
-from .images import read_picture
+from .evidence import pack_evidence, weights_sha256, write_evidence
+from .images import picture_files, read_picture
 from .intake.family import compare_bases
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.notes import clean
+from .nullbank import check_bank, open_bank
+from .seal import MANIFEST, SEAL
+from .signature import read_private_key, sign_folder
 from .similarity import load_embedders
-
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+from .verdict import LEVEL
+from .verify import add_options as add_verify_options
+from .verify import verify
+from .views import AS_GIVEN, VIEWS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 if it answered, 1 if `doctor` found something broken, 2 if what was given is wrong."""
+    """Run the command line.
+
+    0 if it answered, 1 if `doctor` found something broken or `verify` something altered, 2 if what was given is wrong.
+    """
     options = build_parser().parse_args(arguments)
     try:
         code: int | None = options.run(options)
@@ -51,19 +60,27 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
     run.add_argument("--preset", default="paper", choices=sorted(PRESETS), help="how the recovery is done")
     run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
+    run.add_argument("--bank", type=Path, help="null models instead of controls: what `python -m eval nullbank` wrote")
+    run.add_argument("--unrelated", help="a suspect of the same base trained on other pictures: it must find nothing")
     run.add_argument("--out", type=Path, default=Path("cgidm-out"), help="folder for the evidence")
     run.add_argument("--seed", type=int, default=0, help="of every random draw")
     run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
     run.add_argument("--radius", type=float, help="L2 radius of the recovery, instead of the automatic one")
+    run.add_argument("--search", action="store_true", help="also judge mirrored, cropped, ... views of each picture")
     run.add_argument("--max-download", type=float, default=MAX_DOWNLOAD / 1e9, metavar="GB", help="of one model")
     run.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
+    run.add_argument("--bundle", type=Path, metavar="FILE.zip", help="pack the evidence into one zip, too")
+    run.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign the evidence with this private Ed25519 key")
+    check = commands.add_parser("verify", help="say whether a bundle of evidence is as it was sealed; run it again")
+    check.set_defaults(run=verify)
+    add_verify_options(check)
     look = commands.add_parser("inspect", help="say what a model file or folder is, reading headers only")
     look.set_defaults(run=_inspect)
     look.add_argument("source", metavar="SOURCE", help="a folder, a .safetensors file, or a place on the Hub")
     look.add_argument("--json", action="store_true", help="plain data instead of a table")
     examine = commands.add_parser("doctor", help="say what this machine, or Space, still needs")
     examine.set_defaults(run=diagnose)
-    add_options(examine)
+    add_doctor_options(examine)
     return parser
 
 
@@ -74,16 +91,31 @@ def print_table(result: Result) -> None:
     for r in result.pictures:
         p = "-" if r.verdict.p_value is None else f"{r.verdict.p_value:.3f}"
         scores = [f"{r.scores[n]:18.4f}" for n in names]
-        print("  ".join([f"{r.picture.name[-32:]:32s}", *scores, f"{p:>6s}", r.verdict.outcome]))
+        seen = "" if r.view == AS_GIVEN else f" (its view {r.view})"
+        print("  ".join([f"{r.picture.name[-32:]:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
+    if (together := result.together) is not None:
+        print(f"together: {together.outcome}. {together.reason}")
+        if (used := together.used) is not None:
+            many = f"{used.low} to {used.high}" if used.bounded_above else f"at least {used.low}"
+            print(f"used: {many} of {together.pictures}, with an error rate of {LEVEL:.0%}")
+    if result.power is not None:
+        print(f"in such a suspect {result.power:.0%} of used pictures are found at {LEVEL:.0%} false positives")
     for name, reason in result.not_computed.items():
         print(f"{name}: {reason}")
+    for r in result.pictures:
+        for note in r.picture.notes:
+            print(f"{clean(r.picture.name)}: {clean(note)}")
 
 
 def _authenticate(options: argparse.Namespace) -> None:
     config = _config(options)
     for path in options.pictures:
         read_picture(path, 64)  # a wrong file is named before two models are loaded
-    controls = _control_files(options.controls) if options.controls else []
+    controls = picture_files(options.controls, "controls") if options.controls else []
+    bank = open_bank(options.bank) if options.bank else None
+    key = read_private_key(options.sign) if options.sign else None
+    if options.bundle and not options.bundle.parent.is_dir():
+        raise UserError(f"bundle {options.bundle}: there is no such folder; accepted: a file in a folder that exists")
 
     base = _open(options.base, "base model", options)
     finetuned = _open(options.finetuned, "fine-tuned model", options)
@@ -96,18 +128,34 @@ def _authenticate(options: argparse.Namespace) -> None:
     from .families import load_pair  # slow to import: only after the cheap checks
 
     pair = load_pair(base, finetuned, options.prompt, embeddings, encoding=config.encoding)
+    print(f"memory: {pair.memory}")
+    if bank is not None:
+        check_bank(bank, pair.fingerprints, config, options.prompt)
+    unrelated = None
+    models = {"base": base.name, "finetuned": finetuned.name, "prompt": options.prompt}
+    if options.unrelated:
+        other = _open(options.unrelated, "unrelated model", options)
+        models |= {"unrelated": other.name, "unrelated SHA-256": weights_sha256(other)}
+        unrelated = load_pair(base, other, options.prompt, encoding=config.encoding)
     embedders = load_embedders(pair.device, download=options.download)
     pictures = [read_picture(p, pair.side) for p in options.pictures]
-    result = authenticate(pair, pictures, [read_picture(p, pair.side) for p in controls], config, embedders)
-    models = {"base": base.name, "finetuned": finetuned.name, "prompt": options.prompt}
+    known = [read_picture(p, pair.side) for p in controls]
+    result = authenticate(pair, pictures, known, config, embedders, bank=bank, unrelated=unrelated)
+    models |= {f"embedding {i + 1}": e.name for i, e in enumerate(embeddings)}
     abouts = {"base": base.listing.about, "finetuned": finetuned.listing.about}
     models |= {f"{role} commit": about.sha for role, about in abouts.items() if about is not None}
     if careful is not None:
         print(f"careful: {clean(careful)}")
         models["careful"] = careful
     write_evidence(result, options.out, models)
+    signer = sign_folder(options.out, key) if key else None
     print_table(result)
-    print(f"evidence: {options.out}/report.html, result.json ({result.seconds:.1f} s)")
+    print(f"evidence: {options.out}/report.pdf, report.html, result.json ({result.seconds:.1f} s)")
+    if options.bundle:
+        print(f"bundle: {pack_evidence(options.out, options.bundle)}")
+    print(f"seal: {(options.out / SEAL).read_text().split()[0]} (SHA-256 of {MANIFEST}: write it down)")
+    if signer:
+        print(f"signed by the Ed25519 key {signer} (SHA-256)")
 
 
 def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
@@ -124,13 +172,6 @@ def _inspect(options: argparse.Namespace) -> None:
 def _config(options: argparse.Namespace) -> RunConfig:
     preset = find_preset(options.preset)
     given = {k: v for k in ("steps", "radius") if (v := getattr(options, k)) is not None}
-    return dataclasses.replace(preset, seed=options.seed, recovery=dataclasses.replace(preset.recovery, **given))
-
-
-def _control_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise UserError(f"controls {folder} is not a folder; accepted: a folder of picture files")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-    if not files:
-        raise UserError(f"controls {folder} holds no picture; accepted: {', '.join(sorted(PICTURE_SUFFIXES))} files")
-    return files
+    recovery = dataclasses.replace(preset.recovery, **given)
+    views = tuple(VIEWS) if options.search else preset.views
+    return dataclasses.replace(preset, seed=options.seed, recovery=recovery, views=views)

@@ -1,11 +1,13 @@
 """How a run is done: frozen, written into its record, with the paper's values as defaults."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from .errors import UserError
 from .partial import PartialKind, Start
 from .sampling import TimeSampling
+from .views import AS_GIVEN, check_views
 
 STEP_TO_RADIUS = 2 / 70  # Sec. 4: step length 2 within a ball of 70
 
@@ -52,9 +54,12 @@ class RunConfig:
     start: Start = "reencoded"  # what stands in the removed cells before the first step
     encoding: Literal["mode", "sample"] = "mode"  # of the autoencoder's posterior; "sample" draws unseeded
     loss_draws: int = 20  # stratified samples for `loss_contrast`
+    views: Sequence[str] = (AS_GIVEN,)  # of a picture, suspected or control; the largest `loss_contrast` counts
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "views", tuple(self.views))  # a list, where a record was read back
+        check_views(self.views)
         if self.loss_draws < 1:
             raise UserError(f"loss_draws = {self.loss_draws} was given; accepted: a whole number from 1")
 

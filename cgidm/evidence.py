@@ -1,15 +1,17 @@
-"""The record of a run on disk: `result.json`, three lossless PNGs a picture, an HTML report, and `manifest.json`.
+"""The record of a run on disk: a bundle that others can verify and run again.
 
-A folder of evidence can be packed into one zip. The manifest states the SHA-256 of every other file in it.
+`result.json` is the record; three lossless PNGs a picture show what the method saw, began with and found; `controls/`
+holds the control pictures as it saw them, so that the run can be repeated; `report.html` and `report.pdf` say the same
+to people. `seal` states what belongs to it. A folder of evidence can be packed into one zip.
 """
 
 import dataclasses
 import hashlib
 import json
-import platform
+import re
 import zipfile
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +19,72 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from .authenticate import PictureResult, Result
+from .authenticate import VERDICT_SCORE, PictureResult, Result
+from .images import Picture
+from .intake.layout import Checkpoint
+from .pdf import write_pdf
 from .report import report_html
+from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
 from .similarity import SOURCES
+from .statement import state
+from .surroundings import describe_code, package_versions
+from .verdict import LEVEL
 
-PACKAGES = ("torch", "diffusers", "transformers", "peft", "open_clip_torch", "timm", "numpy", "pillow")
 ROLES = ("original", "partial", "recovered")
+OURS = re.compile(rf"\d{{2,}}-({'|'.join(ROLES)})\.png|controls/\d{{3,}}\.png")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a zip, so that equal evidence gives equal bytes
 
 
-def write_evidence(result: Result, out: Path, models: dict[str, str]) -> dict[str, Any]:
-    """Write everything to the folder `out`, and return the record; `models` names base, suspect, prompt as given."""
+def write_evidence(
+    result: Result, out: Path, models: dict[str, str], controls: Sequence[Picture] = ()
+) -> dict[str, Any]:
+    """Write a sealed bundle to the folder `out`, and return the record.
+
+    `models` names base, suspect and prompt as given; `controls` are the control pictures, where the result does not
+    hold them. Without either the bundle says that they are not included; whoever repeats the run must bring them along.
+    """
+    controls = result.controls or controls
+    assert len(controls) in (0, len(result.control_scores))
     out.mkdir(parents=True, exist_ok=True)
-    record = as_record(result, models)
+    _clear(out)
+    record = as_record(result, models, controls)
     for number, picture in enumerate(result.pictures):
         for role, image in zip(ROLES, (picture.picture.image, picture.partial, picture.recovered), strict=True):
             Image.fromarray(pixels(image)).save(out / image_name(number, role))
-    write_report(record, out)
+    if controls:
+        (out / "controls").mkdir(exist_ok=True)
+    for number, control in enumerate(controls):
+        Image.fromarray(pixels(control.image)).save(out / control_name(number))
+    _write_reports(record, out)
+    images = [image_name(number, role) for number in range(len(result.pictures)) for role in ROLES]
+    names = [RECORD, "report.html", "report.pdf", *images, *map(control_name, range(len(controls)))]
+    seal_folder(out, record, names)
     return record
 
 
-def write_report(record: dict[str, Any], out: Path) -> None:
-    """Write `result.json`, `report.html` and `manifest.json` of a record whose pictures lie in `out` already."""
-    (out / "result.json").write_text(json.dumps(record, indent=2) + "\n")
-    (out / "report.html").write_text(report_html(record, out))
-    images = [image_name(number, role) for number in range(len(record["pictures"])) for role in ROLES]
-    digests = {name: file_sha256(out / name) for name in ("result.json", "report.html", *images)}
-    (out / "manifest.json").write_text(json.dumps({"sha256": digests}, indent=2) + "\n")
+def _write_reports(record: dict[str, Any], out: Path) -> None:
+    data = (json.dumps(record, indent=2) + "\n").encode()
+    (out / RECORD).write_bytes(data)
+    blocks = state(record, hashlib.sha256(data).hexdigest())
+    (out / "report.html").write_text(report_html(blocks, out), encoding="utf-8")
+    write_pdf(blocks, out, out / "report.pdf", datetime.fromisoformat(record["date"]))
+
+
+def _clear(out: Path) -> None:
+    """Take away what an earlier run wrote there: it would not belong to this one."""
+    for path in (*out.glob("*.png"), *out.glob("controls/*.png")):
+        if OURS.fullmatch(path.relative_to(out).as_posix()):
+            path.unlink()
+    for name in (SIGNATURE, SIGNER):
+        (out / name).unlink(missing_ok=True)
 
 
 def pack_evidence(folder: Path, path: Path) -> Path:
-    """One zip of a folder of evidence: what its manifest states, and the manifest. PNGs are stored as they are."""
-    names = [*json.loads((folder / "manifest.json").read_text())["sha256"], "manifest.json"]
+    """One zip of a folder of evidence: what its manifest states, manifest, seal, signature. Always the same bytes."""
+    stated = json.loads((folder / MANIFEST).read_text())["sha256"]
     whole = path.with_suffix(".tmp")
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as bundle:
-        for name in names:
+        for name in (*stated, *(n for n in ENVELOPE if (folder / n).is_file())):
             bundle.writestr(zipfile.ZipInfo(name, EPOCH), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
     return whole.replace(path)
 
@@ -61,16 +94,32 @@ def image_name(number: int, role: str) -> str:
     return f"{number:02d}-{role}.png"
 
 
-def as_record(result: Result, models: dict[str, str]) -> dict[str, Any]:
+def control_name(number: int) -> str:
+    """The file of a control picture."""
+    return f"controls/{number:03d}.png"
+
+
+def as_record(result: Result, models: dict[str, str], controls: Sequence[Picture] = ()) -> dict[str, Any]:
     """The run as plain data. A score that was not computed is null, with the reason beside it."""
     done, of = len(result.pictures[0].contrast), result.config.recovery.steps
     return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "pictures": [_picture_record(r, result) for r in result.pictures],
         "set": None if result.together is None else dataclasses.asdict(result.together),
+        "judged_by": VERDICT_SCORE,
+        "level": LEVEL,
         "control_scores": list(result.control_scores),
+        "bank": None if result.bank is None else result.bank.describe(),
+        "power": result.power,
+        "controls": [
+            {"name": c.name, "sha256": c.sha256, "image": control_name(i), "notes": list(c.notes)}
+            for i, c in enumerate(controls)
+        ],
         "config": dataclasses.asdict(result.config),
         "models": {**models, "sha256": result.fingerprints},
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "code": describe_code(),
+        "versions": package_versions(),
+        "machine": dict(result.machine),
         "seed": result.config.seed,
         "seconds": round(result.seconds, 2),
         "stopped": {"step": done, "of": of} if done < of else None,
@@ -89,8 +138,15 @@ def _picture_record(r: PictureResult, result: Result) -> dict[str, Any]:
         "outcome": r.verdict.outcome,
         "reason": r.verdict.reason,
         "flags": [{k: v for k, v in dataclasses.asdict(f).items() if k != "blocks_verdict"} for f in r.flags],
+        "view": r.view,
+        "shift": r.shift,
         "contrast": list(r.contrast),
     }
+
+
+def weights_sha256(checkpoint: Checkpoint) -> str:
+    """The SHA-256 of each of its weight files, in their order."""
+    return " ".join(checkpoint.listing.sha256(f) for f in checkpoint.weights)
 
 
 def reason_missing(result: Result, name: str) -> str:
@@ -107,16 +163,3 @@ def three_images(result: PictureResult) -> Image.Image:
 def pixels(image: Tensor) -> np.ndarray:
     """A picture in [0, 1], `3 H W`, as 8-bit values, `H W 3`."""
     return (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

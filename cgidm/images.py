@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from .credentials import credential_notes
 from .errors import UserError
 
 ACCEPTED = "accepted: a PNG, JPEG, WebP, GIF, BMP or TIFF picture from 32 to 16,384 pixels a side"
@@ -19,6 +20,7 @@ MIN_SIDE, MAX_SIDE = 32, 16_384
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 100_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,20 @@ class Picture:
     sha256: str  # of the file's bytes, unaltered
     image: Float[Tensor, "3 H W"]  # the centre square in [0, 1]
     notes: tuple[str, ...] = ()  # what was done to it, in words
+
+
+def picture_files(folder: Path, role: str) -> list[Path]:
+    """The picture files of a folder, in the order of their names.
+
+    Raises:
+        UserError: if it is no folder, or holds none.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{role} {folder} is not a folder; accepted: a folder of picture files")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not files:
+        raise UserError(f"{role} {folder} holds no picture; accepted: {', '.join(sorted(SUFFIXES))} files")
+    return files
 
 
 def read_picture(path: Path, side: int) -> Picture:
@@ -82,8 +98,13 @@ def decode_picture(data: bytes, name: str, side: int) -> Picture:
         notes.append(f"centre square of {flat.width}x{flat.height} used")
     square = flat.crop((left, top, left + short, top + short))
     square = square.resize((side, side), Image.Resampling.LANCZOS)
-    image = torch.from_numpy(np.array(square)).movedim(-1, 0).float() / 255
-    return Picture(name, hashlib.sha256(data).hexdigest(), image, tuple(notes))
+    notes += credential_notes(data, picture.format or "")
+    return Picture(name, hashlib.sha256(data).hexdigest(), as_tensor(square), tuple(notes))
+
+
+def as_tensor(square: Image.Image) -> Float[Tensor, "3 H W"]:
+    """An RGB picture of 8 bits as the method sees it, in [0, 1]."""
+    return torch.from_numpy(np.array(square)).movedim(-1, 0).float() / 255
 
 
 def _check_size(picture: Image.Image, name: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .memory import MOST_ROWS, MemoryPlan
 from .schedule import Schedule
 
 Prediction = Literal["eps", "v", "flow"]
@@ -76,3 +77,8 @@ class ModelPair:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     networks: tuple[torch.nn.Module, ...] = ()  # distinct modules behind base and finetuned
+    memory: MemoryPlan | None = None  # None: held as it came
+
+    def rows_per_call(self, wanted: int = MOST_ROWS) -> int:
+        """The largest batch given to a network: as wanted, unless memory allows less. No influence on the result."""
+        return wanted if self.memory is None else min(wanted, self.memory.rows_per_call)

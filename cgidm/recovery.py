@@ -59,6 +59,7 @@ def recover(
     radius = recovery_radius(z, partial, config)
     step_size = radius * STEP_TO_RADIUS if config.step_size is None else torch.full_like(radius, config.step_size)
     delta = torch.zeros_like(z) if delta is None else delta
+    rows = pair.rows_per_call(config.rows_per_call)
 
     weights = [w for network in pair.networks for w in network.parameters()] if config.weight_gradients else []
     frozen = [w for w in weights if not w.requires_grad]
@@ -72,10 +73,8 @@ def recover(
 
             z_now = partial.start + removed * delta
             args = (schedule, z_now, t)
-            loss_base, grad_base = _loss_and_gradient(pair.base, *args, eps, weights, config.rows_per_call)
-            loss_tuned, grad_tuned = _loss_and_gradient(
-                pair.finetuned, *args, eps_finetuned, weights, config.rows_per_call
-            )
+            loss_base, grad_base = _loss_and_gradient(pair.base, *args, eps, weights, rows)
+            loss_tuned, grad_tuned = _loss_and_gradient(pair.finetuned, *args, eps_finetuned, weights, rows)
             grad_base, grad_tuned = removed * grad_base, removed * grad_tuned
             gradient = grad_base - grad_tuned
             norm = l2_norms(gradient)

@@ -1,70 +1,93 @@
-"""A record and its pictures -> one HTML page that needs nothing else."""
+"""The blocks of a report -> one HTML page that needs nothing else."""
 
 import base64
 import html
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-CAVEAT = (
-    "This is statistical evidence with the stated error rate. “No evidence” does not mean that the picture was never "
-    "used. Whatever the outcome, look at the scores and the control pictures, not at the recovered picture alone."
-)
+from .statement import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
+
 STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#1b2430}"
-    "section{border-top:1px solid #ccd;padding:1em 0}img{width:30%;margin-right:2%;image-rendering:pixelated}"
-    "table{border-collapse:collapse}td,th{padding:.2em 1em .2em 0;text-align:left;vertical-align:top}"
-    "small{overflow-wrap:anywhere}"
+    ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;"
+    "color:#1b2430;background:#fff}h1{line-height:1.2}h2{border-top:1px solid #c9cfdb;padding-top:.7em;margin-top:1.3em"
+    "}h3{margin:1.2em 0 .3em}p.answer{font-size:1.25em;font-weight:700;border-left:5px solid #2b5fb4;padding-left:.6em}"
+    "figure{display:inline-block;width:31%;margin:0 2% 0 0}figure img{width:100%;image-rendering:pixelated}"
+    "figcaption,.said{color:#566072;font-size:.9em}table{border-collapse:collapse;margin:.6em 0;width:100%}"
+    "td,th{padding:.2em 1em .2em 0;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
+    "thead th{border-bottom:1px solid #c9cfdb}tbody tr{border-bottom:1px solid #eceff4}"
+    "code{font-size:.78em;overflow-wrap:anywhere}pre{background:#f1f3f7;padding:.6em .8em;white-space:pre-wrap}"
+    "svg{width:100%;height:auto}@media print{hr{break-after:page;border:0}}hr{visibility:hidden;margin:0}"
 )
+WIDTH, HEIGHT = 720, 74  # of a strip, in its own units
 
 
-def report_html(record: dict[str, Any], folder: Path) -> str:
-    """The report of a run whose PNGs lie in `folder`; every text that came from outside is escaped."""
-    config, models = record["config"], record["models"]
-    given = _rows({k: v for k, v in models.items() if k != "sha256"})
-    files = _rows(models["sha256"])
-    together = record["set"]
-    answer = "" if together is None else f"<section><h2>All together</h2>{_answer(together)}</section>"
-    pictures = "".join(_picture(number, p, folder) for number, p in enumerate(record["pictures"]))
+def report_html(blocks: Sequence[Block], folder: Path) -> str:
+    """The report whose PNGs lie in `folder`; every text is escaped."""
+    title = next(_text(b.text) for b in blocks if isinstance(b, Heading))
     return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width'><title>CGI-DM report</title>"
-        f"<style>{STYLE}</style><h1>Was this picture used to train that model?</h1><p>{CAVEAT}</p>{answer}{pictures}"
-        f"<section><h2>The run</h2><table>{given}</table>"
-        f"<p>{len(record['control_scores'])} control pictures; preset {_text(config['preset'])}, "
-        f"seed {_text(config['seed'])}, {_text(config['recovery']['steps'])} steps</p>"
-        f"<h3>Weights, SHA-256</h3><small><table>{files}</table></small></section></html>"
+        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        f"<title>{title}</title><style>{STYLE}</style>\n" + "\n".join(_block(b, folder) for b in blocks) + "\n</html>\n"
     )
 
 
-def _picture(number: int, picture: dict[str, Any], folder: Path) -> str:
-    images = "".join(
-        f"<img alt='{role}' title='{role}' src='data:image/png;base64,{_base64(folder / f'{number:02d}-{role}.png')}'>"
-        for role in ("original", "partial", "recovered")
-    )
-    scores = {
-        k: f"{v:.4f}" if v is not None else picture["not_computed"].get(k, "") for k, v in picture["scores"].items()
-    }
-    flags = "".join(f"<p>Flag {_text(f['name'])}: {_text(f['explanation'])}</p>" for f in picture["flags"])
-    notes = "".join(f"<li>{_text(note)}</li>" for note in picture["notes"])
+def _block(block: Block, folder: Path) -> str:
+    match block:
+        case Heading(text, level):
+            return f"<h{level}>{_text(text)}</h{level}>"
+        case Text(text, strong):
+            return f"<p class='answer'>{_text(text)}</p>" if strong else f"<p>{_text(text)}</p>"
+        case Command(text):
+            return f"<pre>{_text(text)}</pre>"
+        case Items(items):
+            return f"<ul>{''.join(f'<li>{_text(i)}</li>' for i in items)}</ul>"
+        case Table():
+            return _table(block)
+        case Pictures(files):
+            return "".join(_figure(caption, folder / name) for caption, name in files)
+        case Strip():
+            return f"{_strip(block)}<p class='said'>{_text(block.said)}</p>"
+        case NewPage():
+            return "<hr>"
+
+
+def _table(table: Table) -> str:
+    columns = "".join(f"<col style='width:{100 * w / sum(table.widths):.0f}%'>" for w in table.widths)
+    head = "".join(f"<th>{_text(c)}</th>" for c in table.rows[0]) if table.head else ""
+    body = "".join(_row(row, table) for row in table.rows[table.head :])
+    return f"<table><colgroup>{columns}</colgroup><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _row(row: tuple[str, ...], table: Table) -> str:
+    cells = [_text(c) for c in row]
+    if table.code:
+        cells[-1] = f"<code>{cells[-1]}</code>"
+    first = f"<td>{cells[0]}</td>" if table.head else f"<th>{cells[0]}</th>"
+    return f"<tr>{first}{''.join(f'<td>{c}</td>' for c in cells[1:])}</tr>"
+
+
+def _figure(caption: str, path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
     return (
-        f"<section><h2>{_text(picture['path'])}</h2><p>Original, partial, recovered:</p>{images}"
-        f"{_answer(picture)}{flags}<table>{_rows(scores)}</table><ul>{notes}</ul>"
-        f"<small>SHA-256 {_text(picture['sha256'])}</small></section>"
+        f"<figure><img alt='{caption}' src='data:image/png;base64,{data}'><figcaption>{caption}</figcaption></figure>"
     )
 
 
-def _answer(judged: dict[str, Any]) -> str:
-    p = "" if judged["p_value"] is None else f" (p = {judged['p_value']:.3f})"
-    return f"<p><b>{_text(judged['outcome'])}</b>{p}: {_text(judged['reason'])}</p>"
+def _strip(strip: Strip) -> str:
+    """A line with a stroke for each control picture and a marked one for the picture."""
+    low, high = strip.ends
+    ticks = "".join(f"<path d='M{WIDTH * strip.place(c):.1f} 26v20'/>" for c in strip.controls)
+    zero, here = WIDTH * strip.place(0.0), WIDTH * strip.place(strip.score)
+    anchor = "end" if here > 0.85 * WIDTH else "start" if here < 0.15 * WIDTH else "middle"
+    return (
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' font-size='12' fill='#566072'>"
+        f"<path d='M0 46H{WIDTH}' stroke='#8a93a5'/><path d='M{zero:.1f} 46v6' stroke='#8a93a5'/>"
+        f"<g stroke='#5b6578' stroke-opacity='.55' stroke-width='1.5'>{ticks}</g>"
+        f"<path d='M{here:.1f} 18v32' stroke='#b3261e' stroke-width='3'/>"
+        f"<text x='{here:.1f}' y='13' text-anchor='{anchor}' fill='#b3261e'>this picture: {strip.score:.3f}</text>"
+        f"<text x='0' y='66'>{low:.2f}</text><text x='{WIDTH}' y='66' text-anchor='end'>{high:.2f}</text>"
+        f"<text x='{zero:.1f}' y='66' text-anchor='middle'>0</text></svg>"
+    )
 
 
-def _rows(table: dict[str, Any]) -> str:
-    return "".join(f"<tr><th>{_text(k)}</th><td>{_text(v)}</td></tr>" for k, v in table.items())
-
-
-def _text(value: Any) -> str:
-    return html.escape(str(value))
-
-
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+def _text(value: str) -> str:
+    return html.escape(value)

@@ -5,16 +5,18 @@ is pasted from the original and lifts members and holdouts alike. `loss_contrast
 """
 
 from collections.abc import Sequence
+from math import ceil
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from .models import ModelPair
+from .models import EpsModel, ModelPair
 from .objective import denoising_loss
 from .partial import Partial
 from .sampling import sample_noise, sample_times
+from .schedule import Schedule
 
 
 def removed_cosine(
@@ -51,15 +53,38 @@ def loss_contrast(
 
     Mean over `draws` samples of t, stratified over the whole schedule, each with its own noise, the same in both
     models. The share makes pictures of different difficulty comparable.
+
+    A network is given at most `pair.rows_per_call()` rows at a time, of any picture and draw, and noise is drawn for so
+    many pictures at a time: memory does not grow with the pictures.
     """
-    t = sample_times(generators, draws, 1, len(pair.schedule) - 1, "stratified").to(z.device)
-    eps = sample_noise(generators, draws, z)
-    with torch.no_grad():
-        base, tuned = (
-            torch.stack([denoising_loss(m, pair.schedule, z, t[:, i], eps[:, i]) for i in range(draws)]).sum(0)
-            for m in (pair.base, pair.finetuned)
-        )
-    return (base - tuned) / base
+    rows, shares = pair.rows_per_call(), []
+    for first in range(0, len(z), rows):
+        group = slice(first, first + rows)
+        t = sample_times(generators[group], draws, 1, len(pair.schedule) - 1, "stratified").to(z.device)
+        eps = sample_noise(generators[group], draws, z[group])
+        base, tuned = (_losses(m, pair.schedule, z[group], t, eps, rows) for m in (pair.base, pair.finetuned))
+        shares.append((base - tuned) / base)
+    return torch.cat(shares)
+
+
+@torch.no_grad()
+def _losses(
+    model: EpsModel,
+    schedule: Schedule,
+    z: Float[Tensor, "b c h w"],
+    t: Int[Tensor, "b n"],
+    eps: Float[Tensor, "b n c h w"],
+    rows_per_call: int,
+) -> Float[Tensor, " b"]:
+    """Each picture's denoising losses, summed over its draws, in calls of about the same size."""
+    pictures, draws = t.shape
+    calls = ceil(pictures * draws / rows_per_call)
+    rows = torch.arange(pictures * draws, device=z.device)
+    losses = [
+        denoising_loss(model, schedule, z[part // draws], t.flatten()[part], eps.flatten(0, 1)[part])
+        for part in rows.tensor_split(calls)
+    ]
+    return torch.cat(losses).unflatten(0, (pictures, draws)).sum(1)
 
 
 def _cosine(a: Tensor, b: Tensor, partial: Partial) -> Float[Tensor, " b"]:

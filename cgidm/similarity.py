@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
+SHIPPED_NAME = "efficientnet_lite0"  # the embedder whose weights ship
 SHIPPED = Path(__file__).parents[1] / "assets" / "embedder" / "efficientnet_lite0.safetensors"
 DINO_BLOCKS = 4  # the CLS tokens of the last four blocks are joined, as in DINO's own linear evaluation
 
@@ -139,5 +140,5 @@ def _shipped(download: bool) -> Path:
 SOURCES: dict[str, tuple[Callable[[Path, torch.device], Embedder], Callable[[bool], Path]]] = {
     "clip": (clip_embedder, _on_hub("timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors")),
     "dino": (dino_embedder, _on_hub("timm/vit_small_patch16_224.dino", "model.safetensors")),
-    "efficientnet_lite0": (efficientnet_embedder, _shipped),
+    SHIPPED_NAME: (efficientnet_embedder, _shipped),
 }

@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from scipy.stats import permutation_test
 
 from .errors import UserError
 
 Outcome = Literal["consistent with training on this image", "no evidence", "cannot tell"]
-SetOutcome = Literal["consistent with training on some of these images", "no evidence", "cannot tell"]
 LEVEL = 0.05  # false-positive rate that a verdict is held to
+LEAST_POWER = 0.5  # share of used pictures that must be found for silence to be called "no evidence"
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,18 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     return (1 + sum(c >= score for c in controls)) / (len(controls) + 1)
 
 
-def judge(score: float | None, controls: Sequence[float], blocking: Sequence[str], level: float = LEVEL) -> Verdict:
+def judge(
+    score: float | None,
+    controls: Sequence[float],
+    blocking: Sequence[str],
+    level: float = LEVEL,
+    power: float | None = None,
+) -> Verdict:
     """One picture's verdict. `blocking` are the explanations of raised flags that forbid a judgement.
 
     `score` has a natural zero, "the suspect knows the picture as well as its base does". At or below it no picture is
-    called consistent, however low the controls lie: one that merely lost less than they did was not learnt.
+    called consistent, however low the controls lie: one that merely lost less than they did was not learnt. `power` is
+    the share of used pictures that would be found: where it is low, silence means nothing.
     """
     n = len(controls)
     if blocking:
@@ -60,60 +65,14 @@ def judge(score: float | None, controls: Sequence[float], blocking: Sequence[str
     if p <= level:
         reason = f"Of {n} control pictures, {round(p * (n + 1)) - 1} score as high."
         return Verdict("consistent with training on this image", p, reason, n)
+    if power is not None and power < LEAST_POWER:
+        return Verdict("cannot tell", p, weak_reason(power, level), n)
     return Verdict("no evidence", p, "Control pictures score as high. This does not mean that it was not used.", n)
 
 
-@dataclass(frozen=True)
-class SetVerdict:
-    """What may be said of several pictures together."""
-
-    outcome: SetOutcome
-    p_value: float | None
-    reason: str
-    pictures: int
-    controls: int
-
-
-def judge_set(
-    scores: Sequence[float | None], controls: Sequence[float], blocking: Sequence[str], level: float = LEVEL
-) -> SetVerdict:
-    """One answer for a set of pictures, by the permutation test of its mean score against the controls'.
-
-    It says that some were used, not which: a single picture has its own verdict. As for one picture, a set that the
-    suspect knows no better than its base does, on average, is not called consistent.
-    """
-    sizes = (len(scores), len(controls))
-    known = [s for s in scores if s is not None and np.isfinite(s)]
-    if blocking:
-        return SetVerdict("cannot tell", None, blocking[0], *sizes)
-    if len(known) < len(scores):
-        return SetVerdict("cannot tell", None, f"{len(scores) - len(known)} scores could not be computed.", *sizes)
-    if min(sizes) < 2 or 1 / comb(sum(sizes), len(scores)) > level:
-        reason = f"{sizes[0]} pictures against {sizes[1]} controls cannot show an error rate of {level:.0%}; give more."
-        return SetVerdict("cannot tell", None, reason, *sizes)
-    p = portfolio_p_value(known, controls)
-    if p > level:
-        reason = "Together they score no higher than the controls. This does not mean that none was used."
-        return SetVerdict("no evidence", p, reason, *sizes)
-    if np.mean(known) <= 0:
-        reason = "Together they score above the controls, but the suspect knows them no better than its base does."
-        return SetVerdict("no evidence", p, reason, *sizes)
-    reason = f"Together they score higher than {sizes[1]} controls; it does not say which of them were used."
-    return SetVerdict("consistent with training on some of these images", p, reason, *sizes)
-
-
-def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: int = 0) -> float:
-    """Permutation test: is the mean score of a set higher than that of the controls? One-sided.
-
-    Raises:
-        UserError: with fewer than two pictures on either side.
-    """
-    if len(scores) < 2 or len(controls) < 2:
-        raise UserError(f"{len(scores)} pictures, {len(controls)} controls were given; accepted: at least 2 of each")
-
-    def difference(x: np.ndarray, y: np.ndarray, axis: int) -> Any:
-        return x.mean(axis=axis) - y.mean(axis=axis)
-
-    rng = np.random.default_rng(seed)
-    samples = (np.asarray(scores), np.asarray(controls))
-    return float(permutation_test(samples, difference, alternative="greater", n_resamples=9999, rng=rng).pvalue)
+def weak_reason(power: float, level: float) -> str:
+    """Why nothing found means nothing here."""
+    return (
+        f"The suspect is so weakly trained that of pictures which were used only {power:.0%} would be found, at "
+        f"{level:.0%} false positives; that nothing was found says nothing."
+    )

@@ -9,14 +9,18 @@ from pathlib import Path
 
 from cgidm.errors import UserError
 from cgidm.similarity import SHIPPED, load_embedders
+from eval import nullbank, trust
 from eval.beforehand import write_beforehand
 from eval.benchmark import register
 from eval.blind import measure_blind
 from eval.embedder import convert_embedder
 from eval.examples import build_examples
+from eval.generated import measure_generated
 from eval.ledger import LedgerError
 from eval.mini import train_all
+from eval.precision import measure_precision, precision_table
 from eval.reconstruct import measure_reconstruction
+from eval.robustness import measure_robustness, robustness_table
 from eval.shipped import measure_shipped
 from eval.speed import options as speed
 
@@ -63,7 +67,27 @@ def main() -> None:
     beforehand = command("beforehand", _beforehand, "the answers that ship with the page")
     beforehand.add_argument("--assets", type=Path, default=ASSETS)
 
+    precision = command("precision", _precision, "how far verdicts in half precision agree with float32")
+    precision.add_argument("--assets", type=Path, default=ASSETS)
+    precision.add_argument("--out", type=Path, default=RESULTS)
+    precision.add_argument("--precisions", default="bfloat16,float16", help="to compare with float32")
+    precision.add_argument("--device", default="cpu")
+    precision.add_argument("--pictures", type=int, help="the first of each folder; default: all")
+
+    robustness = command("robustness", _robustness, "copies of pictures, with and without a search over views")
+    robustness.add_argument("--assets", type=Path, default=ASSETS)
+    robustness.add_argument("--out", type=Path, default=RESULTS)
+
     speed.add_options(command("bench", speed.run_options, speed.HELP))
+
+    bank = command("nullbank", nullbank.run_options, "train null models of a maker's pictures; resumes")
+    nullbank.add_options(bank)
+
+    trust.register(command)
+
+    generated = command("generated", _generated, "what is said of pictures that a suspect made; writes generated.json")
+    generated.add_argument("--assets", type=Path, default=ASSETS)
+    generated.add_argument("--out", type=Path, default=RESULTS)
 
     blind = command("blind", _blind, "how often the blind baseline trips, on two folders; writes blind.json")
     blind.add_argument("folders", type=Path, nargs=2, help="two kinds of pictures, such as photos and paintings")
@@ -102,8 +126,21 @@ def _beforehand(o: argparse.Namespace) -> None:
     print("\n".join(map(str, write_beforehand(o.assets))))
 
 
+def _precision(o: argparse.Namespace) -> None:
+    report = measure_precision(o.assets, o.out, o.precisions.split(","), o.device, o.pictures)
+    print(precision_table(report), end="")
+
+
+def _robustness(o: argparse.Namespace) -> None:
+    print(robustness_table(measure_robustness(o.assets, o.out)), end="")
+
+
 def _shipped(o: argparse.Namespace) -> None:
     measure_shipped(o.assets, o.out, o.preset)
+
+
+def _generated(o: argparse.Namespace) -> None:
+    print(json.dumps(measure_generated(o.assets, o.out), indent=1))
 
 
 def _blind(o: argparse.Namespace) -> None:

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import imagehash
 import numpy as np
 import torch
-from torchvision.transforms.v2.functional import to_pil_image
 
+from cgidm.duplicates import HASH_DISTANCE, alike, first_alike
 from cgidm.errors import UserError
 from cgidm.images import read_picture
 from cgidm.similarity import Embedder, load_embedders
 
 CLIP_COSINE = 0.90  # the paper's
-HASH_DISTANCE = 6  # of 64 bits
 CLIP_SIDE, HASH_SIDE = 224, 64  # pixels of the centre square that a rule looks at
 BATCH = 32  # pictures embedded at once
 
@@ -47,16 +45,8 @@ def near_duplicates(pictures: Sequence[Path], rule: Rule) -> dict[Path, Path]:
     """
     if not pictures:
         return {}
-    alike = rule.alike(pictures)
-    kept: list[int] = []
-    dropped: dict[Path, Path] = {}
-    for i, picture in enumerate(pictures):
-        twin = next((k for k in kept if alike[i, k]), None)
-        if twin is None:
-            kept.append(i)
-        else:
-            dropped[picture] = pictures[twin]
-    return dropped
+    first = first_alike(rule.alike(pictures))
+    return {picture: pictures[k] for i, (picture, k) in enumerate(zip(pictures, first, strict=True)) if k != i}
 
 
 def find_rule(name: Near) -> Rule:
@@ -81,21 +71,19 @@ def find_rule(name: Near) -> Rule:
 def clip_rule(embedder: Embedder, above: float = CLIP_COSINE) -> Rule:
     """Near-duplicates are pictures whose embeddings have a cosine above `above`."""
 
-    def alike(pictures: Sequence[Path]) -> np.ndarray:
+    def by_cosine(pictures: Sequence[Path]) -> np.ndarray:
         batches = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
         images = (torch.stack([read_picture(p, CLIP_SIDE).image for p in batch]) for batch in batches)
         vectors = torch.cat([embedder(batch).cpu() for batch in images])
         return (vectors @ vectors.T > above).numpy()
 
-    return Rule(f"CLIP cosine above {above:.2f}", alike)
+    return Rule(f"CLIP cosine above {above:.2f}", by_cosine)
 
 
 def hash_rule(within: int = HASH_DISTANCE) -> Rule:
     """Near-duplicates are pictures whose 64-bit perceptual hashes differ in at most `within` bits."""
 
-    def alike(pictures: Sequence[Path]) -> np.ndarray:
-        images = (to_pil_image(read_picture(p, HASH_SIDE).image) for p in pictures)
-        bits = np.stack([imagehash.phash(image).hash.ravel() for image in images])
-        return (bits[:, None] != bits[None]).sum(-1) <= within
+    def by_hash(pictures: Sequence[Path]) -> np.ndarray:
+        return alike([read_picture(p, HASH_SIDE).image for p in pictures], within=within)
 
-    return Rule(f"pHash of 64 bits within {within}", alike)
+    return Rule(f"pHash of 64 bits within {within}", by_hash)

@@ -37,6 +37,11 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def describe() -> str:
+    """The device by its name."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
+
+
 def on_gpu(duration: Callable[..., int]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Run the function where the GPU is; `duration` gets its arguments and returns whole seconds."""
     return (lambda task: task) if spaces is None else spaces.GPU(duration=duration)

@@ -21,6 +21,7 @@ from cgidm.intake.family import compare_bases, guess_base
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.source import parse_source
+from cgidm.memory import free_memory
 
 from . import hardware
 
@@ -38,7 +39,8 @@ BASES = (  # the ids of today; others can be typed
 )
 MAX_DOWNLOAD = int(float(os.environ.get("CGIDM_MAX_DOWNLOAD_GB", "15")) * 1e9)
 MAX_LOADED = int(float(os.environ.get("CGIDM_MAX_LOADED_GB", "12")) * 1e9)
-BFLOAT_FAMILIES = ("SDXL", "SD 3")  # their autoencoders leave the range of fp16
+ROOM = 3  # times a pair's weights that should be free before it is loaded: it computes, too
+BFLOAT_FAMILIES = ("SD 3",)  # its autoencoder leaves the range of fp16; SDXL's too, which runs in float32
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _key(base: Checkpoint, suspect: Checkpoint, prompt: str) -> str:
 
 
 class Pairs:
-    """Loaded pairs, the most recently used, up to a limit of bytes.
+    """Loaded pairs, the most recently used, up to a limit of bytes, and as long as the one in use has room to compute.
 
     No two share a network, so that no visitor's adapter leaks into another's pair.
     """
@@ -181,12 +183,20 @@ class Pairs:
         """
         with self._lock:
             if models.key not in self._pairs:
-                while self._pairs and self.loaded() + expected_size(models) > self.limit:
-                    self._pairs.popitem(last=False)
-                    _free()  # before the next one is loaded: both might not fit
+                size = expected_size(models)
+                # before the next one is loaded: both might not fit, and how it is held is chosen from what is free then
+                while self._pairs and (self.loaded() + size > self.limit or _short_of(ROOM * size)):
+                    self._drop_oldest()
                 self._pairs[models.key] = _load(models)
             self._pairs.move_to_end(models.key)
-            return self._pairs[models.key]
+            pair = self._pairs[models.key]
+            while len(self._pairs) > 1 and pair.memory is not None and _short_of(pair.memory.working):
+                self._drop_oldest()
+            return pair
+
+    def _drop_oldest(self) -> None:
+        self._pairs.popitem(last=False)
+        _free()
 
     def loaded(self) -> int:
         """Bytes of the weights that are held."""
@@ -214,7 +224,15 @@ def expected_size(models: Opened) -> int:
 def _load(models: Opened) -> ModelPair:
     from cgidm.families import load_pair  # slow to import: not before somebody runs something
 
-    return load_pair(models.base, models.suspect, models.prompt, device=hardware.device(), dtype=_dtype(models))
+    pair = load_pair(models.base, models.suspect, models.prompt, device=hardware.device(), dtype=_dtype(models))
+    print(f"loaded on {hardware.describe()}: {pair.memory}", flush=True)  # the operator's log; names are the visitor's
+    return pair
+
+
+def _short_of(size: int) -> bool:
+    """Has the device less than `size` bytes left? False where nobody counts them."""
+    free = free_memory(torch.device(hardware.device()))
+    return free is not None and free < size
 
 
 def _dtype(models: Opened) -> torch.dtype:

@@ -1,10 +1,11 @@
 """From what a form or a program hands over to a run: everything is looked at before anybody waits for a GPU."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cgidm import UserError
+from cgidm.duplicates import alike, copy_notes
 from cgidm.images import MAX_BYTES, decode_picture
 
 from .models import SHIPPED, check_name, open_suspect, shipped_controls
@@ -74,7 +75,8 @@ class Request:
             "seed": self.seed,
             "steps": self.steps,
         }
-        return visit.begin(asked, pictures, controls or default_controls(asked["suspect"]), self.upload)
+        pictures, controls = _set_aside_copies(pictures, controls or default_controls(asked["suspect"]))
+        return visit.begin(asked, pictures, controls, self.upload)
 
 
 def default_controls(suspect: str) -> list[Sent]:
@@ -82,6 +84,15 @@ def default_controls(suspect: str) -> list[Sent]:
     if not suspect.startswith(SHIPPED):
         return []
     return [Sent(p.name, p.read_bytes()) for p in shipped_controls(suspect.removeprefix(SHIPPED))]
+
+
+def _set_aside_copies(pictures: Sequence[Sent], controls: Sequence[Sent]) -> tuple[list[Sent], list[Sent]]:
+    """Controls that are no near-duplicate of a picture, and the pictures, with a note about the others."""
+    images = [[decode_picture(s.data, s.name, LOOKED_AT).image for s in part] for part in (pictures, controls)]
+    table = alike(images[0], images[1])
+    notes = copy_notes([c.name for c in controls], table)
+    noted = [replace(p, notes=n) for p, n in zip(pictures, notes, strict=True)]
+    return noted, [c for c, copied in zip(controls, table.T, strict=True) if not copied.any()]
 
 
 def read_sent(path: str | Path) -> Sent:

@@ -14,6 +14,7 @@ from cgidm.authenticate import Result
 from cgidm.config import RunConfig
 from cgidm.errors import UserError
 from cgidm.evidence import as_record, pack_evidence, pixels, write_evidence
+from cgidm.images import decode_picture
 from cgidm.state import RunState
 
 from . import hardware
@@ -168,7 +169,9 @@ class _Diary:
     def _write_evidence(self) -> None:
         assert self._result is not None
         folder = self.run.shown
-        write_evidence(self._result, folder, self.models.described())
+        side = self._result.pictures[0].picture.image.shape[-1]
+        controls = [decode_picture(sent.data, sent.name, side) for sent in self.run.controls()]
+        write_evidence(self._result, folder, self.models.described(), controls)
         pack_evidence(folder, folder / "evidence.zip")
 
     def _remaining(self, done: int, of: int) -> float | None:

@@ -36,6 +36,7 @@ class Sent:
 
     name: str
     data: bytes
+    notes: tuple[str, ...] = ()  # what its record has to say beside what is seen when it is decoded
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Run:
             (self.private / "suspect").mkdir()
             shutil.copyfile(upload, self.private / "suspect" / "upload.safetensors")
         names = {"pictures": [p.name for p in pictures], "controls": [c.name for c in controls]}
-        (self.private / "asked.json").write_text(json.dumps(asked | {"names": names}))
+        noted = {"pictures": [p.notes for p in pictures], "controls": [c.notes for c in controls]}
+        (self.private / "asked.json").write_text(json.dumps(asked | {"names": names, "notes": noted}))
         self.shown.mkdir(parents=True)
 
     def record(self) -> dict[str, Any] | None:
@@ -147,8 +149,12 @@ class Run:
         whole.replace(self.shown / "result.json")
 
     def _read(self, part: str) -> list[Sent]:
-        names = self.asked["names"][part]
-        return [Sent(n, (self.private / part / f"{i:03d}").read_bytes()) for i, n in enumerate(names)]
+        asked = self.asked
+        of = zip(asked["names"][part], asked["notes"][part], strict=True)
+        return [
+            Sent(name, (self.private / part / f"{i:03d}").read_bytes(), tuple(notes))
+            for i, (name, notes) in enumerate(of)
+        ]
 
 
 class Visit:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 from typing import Literal
@@ -135,4 +135,5 @@ def embedders() -> Embedders:
 
 
 def _decode(sent: Sent, side: int) -> Picture:
-    return decode_picture(sent.data, sent.name, side)
+    picture = decode_picture(sent.data, sent.name, side)
+    return replace(picture, notes=(*picture.notes, *sent.notes))

@@ -27,9 +27,9 @@ def new_run(steps: float = STEPS, pictures: int = 1) -> Run:
 
 
 def found(run: Run) -> dict:
-    """All that a finished run has found, to the last bit; only how long it took may differ."""
+    """All that a finished run has found, to the last bit; only when it ended and how long it took may differ."""
     assert run.finished and not run.busy and not run.state_path.exists()
     record = json.loads((run.shown / "result.json").read_text())
     images = {p.name: p.read_bytes() for p in run.shown.glob("*.png")}
     assert len(images) == 3 * len(record["pictures"]) and (run.shown / "evidence.zip").is_file()
-    return {"record": record | {"seconds": None}, "images": images}
+    return {"record": record | {"seconds": None, "date": None}, "images": images}

@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
+from cgidm.families.adapters import Switch, apply_adapter
+from cgidm.intake.layout import open_checkpoint
 
 from . import tiny
 
@@ -216,3 +218,37 @@ def test_what_kohya_s_file_holds_is_what_is_loaded(base, tmp_path):
     loaded = dict(pair.networks[0].named_parameters())
     given = load_file(path)["lora_unet_conv_out.lora_up.weight"].float()
     assert torch.equal(loaded["conv_out.lora_B.suspect.weight"], given)
+
+
+def test_the_switch_is_peft_s_and_touches_nothing_else(base, tmp_path):
+    """Its flag, its answers; weights stay as they were, trainable or not; in the wanted state nothing is set."""
+    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
+    x, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5)), torch.tensor([500])
+    text = torch.randn(1, 7, 8, generator=torch.Generator().manual_seed(6))
+
+    @torch.no_grad()
+    def answer():
+        return pipeline.unet(x, t, encoder_hidden_states=text).sample
+
+    alone = answer()
+    switch = apply_adapter(pipeline, open_checkpoint(str(written(tmp_path, kohya(weights(base)[0])))))
+    another = Switch([pipeline.unet])
+    for on in (False, True):
+        for layer in switch.layers:
+            layer.enable_adapters(on)
+        theirs = answer()
+        switch(not on)
+        assert not torch.equal(answer(), theirs)
+        for trainable in (False, True):
+            pipeline.unet.requires_grad_(trainable)
+            another(not on)
+            switch(on)
+            another(on)
+            assert torch.equal(answer(), theirs) and torch.equal(theirs, alone) == (not on)
+            assert {layer.disable_adapters for layer in switch.layers} == {not on}
+            assert {p.requires_grad for p in pipeline.unet.parameters()} == {trainable}
+    before = [dict(vars(layer)) for layer in switch.layers]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.Module, "__setattr__", lambda *_: pytest.fail("something was set"))
+        switch(True)
+    assert before == [dict(vars(layer)) for layer in switch.layers]

@@ -7,6 +7,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cgidm.cli import build_parser, main
+from cgidm.views import VIEWS
 
 from . import tiny
 from .test_adapters import kohya, weights
@@ -56,6 +57,13 @@ def test_an_innocent_suspect_gives_cannot_tell(folder, tmp_path):
     assert main(run) == 0
     (picture,) = json.loads((tmp_path / "result.json").read_text())["pictures"]
     assert picture["outcome"] == "cannot tell" and [f["name"] for f in picture["flags"]] == ["indistinguishable"]
+
+
+def test_a_search_is_recorded_with_the_view_that_scored_highest(folder, tmp_path):
+    run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path), "--search")
+    assert main(run) == 0
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["config"]["views"] == list(VIEWS) and record["pictures"][0]["view"] in VIEWS
 
 
 def test_a_blank_prompt_is_answered_with_what_the_suspect_s_notes_suggest(folder, tmp_path, capsys):

@@ -1,8 +1,10 @@
 """Evidence on disk: lossless, hashed, self-contained, and nothing in it that a stranger wrote is markup."""
 
+import dataclasses
 import json
 import zipfile
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +15,15 @@ from cgidm.authenticate import PictureResult, Result, make_result
 from cgidm.checks import stopped
 from cgidm.config import PRESETS
 from cgidm.evidence import pack_evidence, pixels, write_evidence
-from cgidm.images import Picture
+from cgidm.images import Picture, as_tensor, read_picture
+from cgidm.portfolio import judge_set
 from cgidm.similarity import Embedders
-from cgidm.verdict import judge, judge_set
+from cgidm.verdict import judge
 
 from .worlds import world
 
 HOSTILE = "<script>alert(1)</script>\"'&.png"
+MEMBERS = Path(__file__).parent.parent / "assets" / "examples" / "rollandin-lora" / "member"
 CONTROLS = tuple(i / 40 for i in range(40))
 
 
@@ -33,7 +37,8 @@ def result_of(scores, steps=1000):
         verdict = judge(score, CONTROLS, [f.explanation for f in flags])
         table = {"loss_contrast": score} if steps == 1000 else {}
         pictures.append(PictureResult(picture, table, flags, images[1], images[2], verdict, (0.5,) * steps))
-    return make_result(world(0)[0], tuple(pictures), CONTROLS, PRESETS["paper"], Embedders(), 1.0)
+    controls = tuple(Picture(f"{i}.png", f"{i:064x}", torch.rand(3, 16, 16, generator=g)) for i in range(len(CONTROLS)))
+    return make_result(world(0)[0], tuple(pictures), CONTROLS, PRESETS["paper"], Embedders(), 1.0, controls)
 
 
 @pytest.fixture
@@ -50,6 +55,36 @@ def test_pictures_are_written_without_loss(evidence, tmp_path):
                 np.testing.assert_array_equal(np.asarray(written), pixels(image))
 
 
+def test_what_the_method_saw_is_read_back_exactly(tmp_path):
+    every = torch.arange(256).float().reshape(1, 16, 16).expand(3, 16, 16) / 255  # each value of 8 bits
+    seen = [every, *(read_picture(p, 128).image for p in sorted(MEMBERS.iterdir())[:3])]
+    for image in seen:
+        Image.fromarray(pixels(image)).save(tmp_path / "original.png")
+        with Image.open(tmp_path / "original.png") as written:
+            assert torch.equal(as_tensor(written), image)
+
+
+def test_control_pictures_are_in_the_bundle_with_the_digest_of_the_given_file(evidence, tmp_path):
+    result, record = evidence
+    for control, stated in zip(result.controls, record["controls"], strict=True):
+        assert (stated["name"], stated["sha256"]) == (control.name, control.sha256)
+        with Image.open(tmp_path / "out" / stated["image"]) as written:
+            np.testing.assert_array_equal(np.asarray(written), pixels(control.image))
+
+
+@pytest.mark.usefixtures("evidence")
+def test_a_second_run_leaves_nothing_of_the_first_behind(tmp_path):
+    (tmp_path / "out" / "manifest.sig").write_bytes(b"of the first run")
+    (tmp_path / "out" / "mine.png").write_bytes(b"not ours")
+    fewer = dataclasses.replace(result_of([2.0]), controls=(), control_scores=())
+    write_evidence(fewer, tmp_path / "out", {})
+    left = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert left - {"mine.png"} == {
+        *("result.json", "report.html", "report.pdf", "manifest.json", "seal.txt"),
+        *("00-original.png", "00-partial.png", "00-recovered.png"),
+    }
+
+
 def test_a_zip_holds_what_its_manifest_states_and_is_the_same_twice(evidence, tmp_path):
     (tmp_path / "out" / "left-over.png").write_bytes(b"of an earlier run")
     first = pack_evidence(tmp_path / "out", tmp_path / "a.zip")
@@ -57,7 +92,7 @@ def test_a_zip_holds_what_its_manifest_states_and_is_the_same_twice(evidence, tm
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as bundle:
         stated = json.loads(bundle.read("manifest.json"))["sha256"]
-        assert set(bundle.namelist()) == {*stated, "manifest.json"} and len(stated) == 2 + 6
+        assert set(bundle.namelist()) == {*stated, "manifest.json", "seal.txt"} and len(stated) == 3 + 6 + 40
         assert all(sha256(bundle.read(name)).hexdigest() == digest for name, digest in stated.items())
 
 

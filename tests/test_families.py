@@ -40,7 +40,7 @@ def sdxl(pipeline_with_pooled_text=True):
         vae=tiny.vae(),
         vae_scale_factor=8,
         scheduler=tiny.stable_diffusion().scheduler,
-        encode_prompt=lambda prompt, do_classifier_free_guidance: (text, None, pooled, None),
+        encode_prompt=lambda prompt, device, do_classifier_free_guidance: (text, None, pooled, None),
     )
 
 
@@ -65,7 +65,7 @@ def sd3():
         vae=tiny.vae(),
         vae_scale_factor=8,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        encode_prompt=lambda *prompts, do_classifier_free_guidance: (text, None, pooled, None),
+        encode_prompt=lambda *prompts, device, do_classifier_free_guidance: (text, None, pooled, None),
     )
 
 

@@ -128,7 +128,7 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):  
     download.value.save_as(tmp_path / "evidence.zip")
     with zipfile.ZipFile(tmp_path / "evidence.zip") as bundle:
         stated = json.loads(bundle.read("manifest.json"))["sha256"]
-        assert set(bundle.namelist()) == {*stated, "manifest.json"}
+        assert set(bundle.namelist()) == {*stated, "manifest.json", "seal.txt"}
         assert all(sha256(bundle.read(name)).hexdigest() == digest for name, digest in stated.items())
         record = json.loads(bundle.read("result.json"))
     [picture] = record["pictures"]

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from PIL import Image
 
 from cgidm.authenticate import authenticate
 from cgidm.config import RunConfig
-from cgidm.evidence import ROLES, file_sha256, pixels
+from cgidm.evidence import ROLES, pixels
 from cgidm.families import load_pair
 from cgidm.images import read_picture
 from cgidm.intake.layout import open_checkpoint
@@ -72,7 +73,7 @@ def test_twenty_visitors_are_answered_in_their_order(answers, wishes):
 def test_each_visitor_gets_the_own_picture_and_suspect(answers, wishes):
     for (record, images, _), (suspect, path) in zip(answers[1], wishes, strict=True):
         (judged,) = record["pictures"]
-        assert judged["sha256"] == file_sha256(path) and judged["name"] == path.name
+        assert judged["sha256"] == sha256(path.read_bytes()).hexdigest() and judged["name"] == path.name
         assert record["models"]["finetuned"].split("/")[0] == suspect and len(record["control_scores"]) == 40
         with Image.open(images[0]["path"]) as original:
             np.testing.assert_array_equal(np.asarray(original), pixels(read_picture(path, 128).image))

@@ -1,5 +1,6 @@
 """Pairs that the page keeps loaded: the same one for the same models, up to a limit, and never a shared network."""
 
+import page.models
 from page.models import SHIPPED, SHIPPED_BASE, Pairs, Wanted, expected_size, open_models, size_of
 
 FIRST, SECOND = (
@@ -28,3 +29,21 @@ def test_the_pair_used_longest_ago_goes_before_the_next_is_loaded():
     pairs.get(SECOND)
     assert len(pairs) == 1 and pairs.get(SECOND) is pairs.get(SECOND)
     assert pairs.get(FIRST) is not first and len(pairs) == 1
+
+
+def test_a_pair_that_is_in_use_has_room_to_compute(monkeypatch, capsys):
+    """The others go when the device has less left than its plan wants; the log says the plan and no name."""
+    left = [10**12]
+    monkeypatch.setattr(page.models, "free_memory", lambda device: left[0])
+    pairs = Pairs()
+    first = pairs.get(FIRST)
+    pairs.get(SECOND)
+    assert len(pairs) == 2
+    left[0] = first.memory.working
+    assert pairs.get(FIRST) is first and len(pairs) == 2
+    left[0] -= 1
+    assert pairs.get(FIRST) is first and len(pairs) == 1
+    left[0] = 0
+    assert len(pairs) == 1 and pairs.get(SECOND) is not first and len(pairs) == 1
+    said = capsys.readouterr().out
+    assert said.count("16 rows at once") == 3 and "two networks" in said and "rollandin" not in said

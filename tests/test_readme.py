@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from eval.robustness import copies_table
 from eval.speed.tables import read_reports, readme_section
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "eval" / "results" / "mini" / "table1" / "summary.json"
 SPEED = ROOT / "eval" / "results" / "bench"
+COPIES = ROOT / "eval" / "results" / "robustness.json"
 PLACES = [(d, t) for d in ("wikiart", "dreambooth") for t in ("dreambooth-prior", "dreambooth", "lora")]
 ROWS = {
     "**CGI-DM**, alignment on the removed cells": ("cgidm", "removed_alignment"),
@@ -42,14 +44,18 @@ def table(summary):
 
 def sections():
     """What stands between the marks of each name."""
-    return {"table1": table(json.loads(RESULTS.read_text())), "speed": readme_section(read_reports(SPEED))}
+    return {
+        "table1": table(json.loads(RESULTS.read_text())),
+        "speed": readme_section(read_reports(SPEED)),
+        "copies": copies_table(json.loads(COPIES.read_text())),
+    }
 
 
 def marks(name):
     return f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
 
 
-@pytest.mark.parametrize("name", ["table1", "speed"])
+@pytest.mark.parametrize("name", ["table1", "speed", "copies"])
 def test_the_table_is_that_of_the_committed_results(name):
     begin, end = marks(name)
     assert (ROOT / "README.md").read_text().split(begin)[1].split(end)[0] == sections()[name]

@@ -4,7 +4,7 @@ To add a family: write its function and enter the pipeline's class name in `FAMI
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ class Bound:
     prediction: Prediction
     codec: Codec
     side: int  # pixels
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # where it computes
 
 
 def bind(pipeline: Any, prompt: str) -> Bound:
@@ -43,7 +44,7 @@ def bind(pipeline: Any, prompt: str) -> Bound:
 
 def _stable_diffusion(pipeline: Any, prompt: str) -> Bound:
     """SD 1.x (eps), SD 2.x (eps or v: the scheduler's configuration says which) and AltDiffusion."""
-    text, _ = pipeline.encode_prompt(prompt, pipeline.device, 1, False)
+    text, _ = pipeline.encode_prompt(prompt, _reader(pipeline), 1, False)
     unet = pipeline.unet
 
     def call(x: Tensor, t: Tensor) -> Tensor:
@@ -54,7 +55,7 @@ def _stable_diffusion(pipeline: Any, prompt: str) -> Bound:
 
 def _stable_diffusion_xl(pipeline: Any, prompt: str) -> Bound:
     """SDXL: two text encoders, and the picture's size and crop as conditions (its own full size, no crop)."""
-    text, _, pooled, _ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False)
+    text, _, pooled, _ = pipeline.encode_prompt(prompt, device=_reader(pipeline), do_classifier_free_guidance=False)
     unet, side = pipeline.unet, _latent_side(pipeline)
     ids = torch.tensor([[side, side, 0, 0, side, side]], device=text.device, dtype=text.dtype)
 
@@ -63,6 +64,8 @@ def _stable_diffusion_xl(pipeline: Any, prompt: str) -> Bound:
         added = {"text_embeds": pooled.expand(n, -1), "time_ids": ids.expand(n, -1)}
         return unet(x, t, encoder_hidden_states=text.expand(n, -1, -1), added_cond_kwargs=added).sample
 
+    if pipeline.vae.config.force_upcast:
+        pipeline.vae.float()  # SDXL's own leaves the range of fp16; in bf16 it would round pictures to 8 bits
     return Bound(unet, call, *_ddpm(pipeline), VaeCodec(pipeline.vae), side)
 
 
@@ -74,7 +77,9 @@ def _pixel_ddpm(pipeline: Any, prompt: str) -> Bound:
 
 def _stable_diffusion_3(pipeline: Any, prompt: str) -> Bound:
     """SD3: rectified flow on a transformer (Esser et al. 2024)."""
-    text, _, pooled, _ = pipeline.encode_prompt(prompt, prompt, prompt, do_classifier_free_guidance=False)
+    text, _, pooled, _ = pipeline.encode_prompt(
+        prompt, prompt, prompt, device=_reader(pipeline), do_classifier_free_guidance=False
+    )
     transformer, sigmas = pipeline.transformer, pipeline.scheduler.sigmas
 
     def call(x: Tensor, t: Tensor) -> Tensor:
@@ -102,6 +107,17 @@ def _ddpm(pipeline: Any) -> tuple[Schedule, Prediction]:
     if kind not in ("epsilon", "v_prediction"):
         raise UserError(f"prediction type {kind!r} was given; accepted: epsilon, v_prediction")
     return Schedule.ddpm(scheduler.alphas_cumprod), "eps" if kind == "epsilon" else "v"
+
+
+def text_encoders(pipeline: Any) -> list[nn.Module]:
+    """The networks that read the prompt; nothing needs them once it is bound."""
+    parts = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
+    return [part for part in parts if isinstance(part, nn.Module)]
+
+
+def _reader(pipeline: Any) -> torch.device:
+    """Where the prompt is read: the other parts of the pipeline may lie elsewhere."""
+    return next((w.device for part in text_encoders(pipeline) for w in part.parameters()), torch.device("cpu"))
 
 
 def _latent_side(pipeline: Any) -> int:

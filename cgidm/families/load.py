@@ -11,12 +11,15 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
+from ..memory import MemoryPlan, free_memory
 from ..models import ModelPair, NetworkEpsModel
 from .adapters import Switch, apply_adapter
-from .bind import Bound, bind
+from .bind import Bound, bind, text_encoders
 from .embeddings import apply_embedding
+from .memory import fit_pair
 from .pipelines import load_pipeline, load_suspect
 from .prediction import check_prediction, check_reading
+from .turns import Turns
 
 
 def load_pair(
@@ -28,6 +31,7 @@ def load_pair(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     encoding: str = "mode",
+    free: int | None = None,
 ) -> ModelPair:
     """Load a base pipeline and a suspect made from it, with `prompt` bound to both (it may be blank).
 
@@ -35,6 +39,9 @@ def load_pair(
     An adapter's suspect is the base's own network, seen with the adapter on; that of a textual inversion is the base's
     own too, with other text features. `embeddings` are textual inversions that came with the suspect; the prompt must
     say their word, or be blank. Weights are frozen. Only safetensors are opened.
+
+    The pair is fitted into `free` bytes, or what is free on the device: `ModelPair.memory` says how. On the way there,
+    unless there is plenty, only what computes is on the device. The text encoders are let go.
 
     Raises:
         UserError: if one of them is missing, in another layout, or does not fit the other.
@@ -45,12 +52,16 @@ def load_pair(
     if root.kind != "pipeline":
         raise UserError(f"base model {root.name} is a {root.kind}; accepted: a model in the diffusers layout")
     words = _open_embeddings(suspect, embeddings)
-    pipeline = load_pipeline(root, "base", dtype).to(device)
-    first, second = _bind_pair(pipeline, root, suspect, words, prompt, dtype)
+    here = torch.device(device)
+    free = free_memory(here) if free is None else free
+    numbers = sum(t.numel for c in (root, suspect) for t in c.tensors.values())
+    turns = Turns(here, keep=free is None or free > 2 * numbers * dtype.itemsize)
+    first, second = _bind_pair(turns, root, suspect, words, prompt, dtype)
+    memory = fit_pair(first, second, turns, dtype, free)
     if hasattr(first.codec, "encoding"):
         first.codec.encoding = encoding  # type: ignore[attr-defined]
     fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights}
-    return make_pair(first, second, torch.device(device), dtype, fingerprints)
+    return make_pair(first, second, here, dtype, fingerprints, memory)
 
 
 def silence() -> None:
@@ -61,9 +72,14 @@ def silence() -> None:
 
 
 def make_pair(
-    first: Bound, second: Bound, device: torch.device, dtype: torch.dtype, fingerprints: dict[str, str]
+    first: Bound,
+    second: Bound,
+    device: torch.device,
+    dtype: torch.dtype,
+    fingerprints: dict[str, str],
+    memory: MemoryPlan | None = None,
 ) -> ModelPair:
-    """Base and suspect, which lie on `device`, as the pair that the method works on; they compute in `dtype`."""
+    """Base and suspect, which compute on `device` in `dtype`, as the pair that the method works on."""
     base, finetuned = (NetworkEpsModel(b.call, b.schedule.to(device), b.prediction, dtype) for b in (first, second))
     return ModelPair(
         base,
@@ -74,6 +90,7 @@ def make_pair(
         device=device,
         fingerprints=fingerprints,
         networks=(first.network,) if first.network is second.network else (first.network, second.network),
+        memory=memory,
     )
 
 
@@ -87,7 +104,7 @@ def _open_embeddings(suspect: Checkpoint, given: Sequence[str | Checkpoint]) -> 
 
 
 def _bind_pair(
-    pipeline: Any,
+    turns: Turns,
     root: Checkpoint,
     suspect: Checkpoint,
     embeddings: Sequence[Checkpoint],
@@ -95,20 +112,28 @@ def _bind_pair(
     dtype: torch.dtype,
 ) -> tuple[Bound, Bound]:
     """The base's network and the suspect's: one prompt, read by each with its own text encoder and vocabulary."""
-    first = bind(_frozen(pipeline), prompt)
+    pipeline = load_pipeline(root, "base", dtype)
+    first = _bind(pipeline, prompt, turns)
     check_reading(first, f"base model {root.name}")
     if suspect.kind == "adapter":
-        return _switched_pair(pipeline, first, suspect, embeddings, prompt)
+        return _switched_pair(pipeline, turns, first, suspect, embeddings, prompt)
     if suspect.kind == "textual inversion":
         before = _probe(first, first.call)
-        second = bind(_frozen(pipeline), _teach(pipeline, embeddings, prompt))
+        second = _bind(pipeline, _teach(pipeline, embeddings, prompt), turns)
         _check_changed(before, _probe(second, second.call), suspect)
         return first, second
-    tuned = load_suspect(suspect, root, pipeline, dtype).to(pipeline.device)
-    second = bind(_frozen(tuned), _teach(tuned, embeddings, prompt))
+    tuned = load_suspect(suspect, root, pipeline, dtype)
+    second = _bind(tuned, _teach(tuned, embeddings, prompt), turns)
     _check_shapes(first, second, suspect.name)
     check_prediction(first, second, f"fine-tuned model {suspect.name}")
     return first, second
+
+
+def _bind(pipeline: Any, prompt: str, turns: Turns) -> Bound:
+    """The prompt read where the pair will compute, by text encoders that leave the device before a network comes."""
+    _frozen(pipeline)
+    turns(*text_encoders(pipeline))
+    return turns.seat(bind(pipeline, prompt))
 
 
 def _teach(pipeline: Any, embeddings: Sequence[Checkpoint], prompt: str) -> str:
@@ -118,7 +143,7 @@ def _teach(pipeline: Any, embeddings: Sequence[Checkpoint], prompt: str) -> str:
 
 
 def _switched_pair(
-    pipeline: Any, alone: Bound, suspect: Checkpoint, embeddings: Sequence[Checkpoint], prompt: str
+    pipeline: Any, turns: Turns, alone: Bound, suspect: Checkpoint, embeddings: Sequence[Checkpoint], prompt: str
 ) -> tuple[Bound, Bound]:
     """The pipeline's one network with the adapter off and on; the prompt is encoded under both.
 
@@ -127,17 +152,17 @@ def _switched_pair(
     """
     before = _probe(alone, alone.call)
     switch = apply_adapter(pipeline, suspect)
-    _frozen(pipeline)
     switch(False)
-    first = bind(pipeline, prompt)
+    first = _bind(pipeline, prompt, turns)
     switch(True)
-    second = bind(pipeline, prompt)
-    off, on = see_both(switch, first, second)
+    second = _bind(pipeline, prompt, turns)
+    own = Switch([first.network])  # without the text encoders, which nobody needs any more
+    off, on = see_both(own, first, second)
     _check_changed(before, _probe(on, on.call), suspect)
     assert torch.equal(before, _probe(off, off.call)), "the adapter off, the base must be the base"
     if embeddings:
         switch(True)
-        off, on = see_both(switch, first, bind(pipeline, _teach(pipeline, embeddings, prompt)))
+        off, on = see_both(own, first, _bind(pipeline, _teach(pipeline, embeddings, prompt), turns))
     return off, on
 
 
@@ -165,9 +190,9 @@ def _probe(bound: Bound, call: Any) -> Tensor:
     """What a network answers to one fixed input."""
     weight = next(bound.network.parameters())
     config: Any = bound.network.config
-    x = torch.randn(1, config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0)).to(weight)
+    x = torch.randn(1, config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
     row = len(bound.schedule) // 2
-    return call(x, bound.schedule.timesteps[row : row + 1].to(weight.device))
+    return call(x.to(bound.device, weight.dtype), bound.schedule.timesteps[row : row + 1].to(bound.device))
 
 
 def _check_shapes(base: Bound, finetuned: Bound, suspect: str) -> None:

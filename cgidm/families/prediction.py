@@ -5,7 +5,8 @@ names and shapes. Read as the other kind, a network's answer is no estimate of t
 says nothing about what they were trained on.
 """
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -37,7 +38,7 @@ def measure_prediction(bound: Bound, images: Float[Tensor, "b 3 H W"]) -> dict[P
     generator = torch.Generator().manual_seed(0)
     wrong: dict[Prediction, float] = {"eps": 0.0, "v": 0.0}
     whole: dict[Prediction, float] = {"eps": 0.0, "v": 0.0}
-    for z in _latents(bound, images.to(weight.device, torch.float32)):
+    for z in _latents(bound, images.to(bound.device, torch.float32)):
         for ratio in NOISE:
             row = (schedule.sigma - ratio * schedule.alpha).abs().argmin()[None]
             alpha, sigma = schedule.alpha[row].to(z), schedule.sigma[row].to(z)
@@ -118,8 +119,9 @@ def simple_pictures(side: int) -> Float[Tensor, "b 3 H W"]:
     return torch.stack(pictures).clamp(0, 1)
 
 
-def _latents(bound: Bound, images: Tensor) -> Iterator[Float[Tensor, "1 c h w"]]:
-    """One by one, which is enough memory for any model, and without drawing from the posterior."""
-    codec = VaeCodec(bound.codec.vae) if isinstance(bound.codec, VaeCodec) else bound.codec
-    for image in images:
-        yield codec.encode(image[None])
+def _latents(bound: Bound, images: Tensor) -> Sequence[Float[Tensor, "1 c h w"]]:
+    """For one by one, which is enough memory for any model, and without drawing from the posterior."""
+    codec = copy.copy(bound.codec)
+    if isinstance(codec, VaeCodec):
+        codec.encoding = "mode"
+    return codec.encode(images).split(1)

@@ -51,11 +51,11 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
     return TrainingNotes(fields, tuple(counts.most_common(TAGS_SHOWN)), _prompt(folders, counts))
 
 
-def clean(text: str) -> str:
-    """Printable characters only, on one line, at most `LONGEST`: a note may hold terminal commands."""
+def clean(text: str, longest: int = LONGEST) -> str:
+    """Printable characters only, on one line, at most `longest`: a note may hold terminal commands."""
     flat = re.sub(r"\s+", " ", text)
     kept = "".join(c for c in flat if c.isprintable()).strip()
-    return kept if len(kept) <= LONGEST else kept[: LONGEST - 1] + "…"
+    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
 
 
 def _prompt(folders: Mapping[str, Any], counts: Counter[str]) -> str | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cgidm.config import RunConfig
+from cgidm.memory import free_memory
 from cgidm.models import ModelPair
 from cgidm.partial import make_partial
 from cgidm.scores import loss_contrast
@@ -17,13 +18,13 @@ from cgidm.state import continue_recovery
 from eval.speed.arms import Arm, begin, draw_latents, preset_of, stepping, stepping_reference, timed_config
 from eval.speed.clock import Budget, Plan, Timing, time_call
 from eval.speed.fit import fit_line
-from eval.speed.memory import OUT_OF_MEMORY, free_memory, read_peak, reset_peak, resident_memory
+from eval.speed.memory import OUT_OF_MEMORY, read_peak, reset_peak, resident_memory
 from eval.speed.subjects import PairKind, Subject
 from eval.speed.work import count_flops
 
 NO_MEMORY, NO_TIME, OVERFLOW = "out of memory", "out of time", "not finite"
 LARGEST_CALL = 32  # rows of a batch; above, a step is more calls of the same size
-ENDS_DRAWS = 1  # of `loss_contrast`, timed and multiplied
+ENDS_DRAWS = 10  # of `loss_contrast`, timed and multiplied: a picture's 20 draws are two calls of 10
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,6 @@ def resident_memory(device: torch.device) -> int | None:
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else _kilobytes(STATUS, "VmRSS")
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that could still be had."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return _kilobytes(MEMORY, "MemAvailable")
-
-
 def total_memory(device: torch.device) -> int | None:
     """Bytes that the device has."""
     if device.type == "cuda":

@@ -1,7 +1,7 @@
 """What is timed: a base and its suspect, as the library holds them and as two whole networks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -95,7 +95,8 @@ def _mini(assets: Path) -> Subject:
         return str(assets / "examples" / EXAMPLES[kind] / "checkpoint")
 
     def open_pair(kind: PairKind, device: torch.device, dtype: torch.dtype) -> ModelPair:
-        return load_pair(base, suspect(kind), PROMPT, device=str(device), dtype=dtype)
+        pair = load_pair(base, suspect(kind), PROMPT, device=str(device), dtype=dtype)
+        return replace(pair, memory=None)  # batches are as large as is asked for, here
 
     def open_two(kind: PairKind, device: torch.device, dtype: torch.dtype) -> TwoNetworks:
         silence()

@@ -1,0 +1,132 @@
+"""Content credentials of a picture, really signed: what they say is said, whoever wrote it, and nothing is fetched."""
+
+import datetime
+import io
+import sys
+
+import c2pa
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from PIL import Image
+
+from cgidm.credentials import credential_notes
+from cgidm.images import decode_picture
+
+HOSTILE = "<b>Ann</b>\x1b[31m\u202e"
+GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+CLAIM = {
+    "claim_generator_info": [{"name": HOSTILE, "version": "1"}],
+    "title": "a",
+    "assertions": [
+        {"label": "c2pa.actions", "data": {"actions": [{"action": "c2pa.created", "digitalSourceType": GENERATED}]}},
+        {
+            "label": "cawg.training-mining",
+            "data": {
+                "entries": {
+                    "cawg.ai_generative_training": {"use": "notAllowed"},
+                    "cawg.data_mining": {"use": "constrained", "constraint_info": "ask"},
+                }
+            },
+        },
+    ],
+}
+
+
+def certificate(name, key, issuer, issuer_key, authority):
+    def named(text):
+        return x509.Name(
+            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Studio"), x509.NameAttribute(NameOID.COMMON_NAME, text)]
+        )
+
+    begin = datetime.datetime(2024, 1, 1)
+    usage = x509.KeyUsage(not authority, False, False, False, False, authority, False, False, False)
+    builder = x509.CertificateBuilder(named(issuer), named(name), key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(begin).not_valid_after(begin + datetime.timedelta(days=36500))
+    builder = builder.add_extension(x509.BasicConstraints(authority, None), True).add_extension(usage, True)
+    of = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+    builder = builder.add_extension(of, False)
+    if not authority:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def picture(kind="PNG"):
+    data = io.BytesIO()
+    Image.effect_noise((96, 64), 80).convert("RGB").save(data, kind)
+    return data.getvalue()
+
+
+@pytest.fixture(scope="module")
+def signed():
+    """A PNG and a JPEG with the same claim."""
+    authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    chain = certificate("Painter", own, "Authority", authority, False)
+    chain += certificate("Authority", authority, "Authority", authority, True)
+    form = serialization.PrivateFormat.PKCS8
+    key = own.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    made = {}
+    for kind, mime in (("PNG", "image/png"), ("JPEG", "image/jpeg")):
+        out = io.BytesIO()
+        info = c2pa.C2paSignerInfo(alg=b"es256", sign_cert=chain, private_key=key, ta_url=None)
+        with c2pa.Builder(CLAIM) as builder:
+            builder.sign(c2pa.Signer.from_info(info), mime, io.BytesIO(picture(kind)), out)
+        made[kind] = out.getvalue()
+    return made
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_what_the_credentials_say_is_said(signed, kind):
+    notes = decode_picture(signed[kind], "a", 64).notes
+    said = " ".join(notes)
+    assert "Content credentials (C2PA) of Painter / Studio: the signature is valid" in said
+    assert "whether its certificate can be trusted was not checked" in said
+    assert "created (made by a trained model)" in said
+    assert "ai generative training not allowed" in said and "data mining allowed under conditions" in said
+    assert "<b>Ann</b>[31m 1" in said and said.isprintable() and all(len(n) <= 200 for n in notes)
+
+
+def test_a_picture_that_was_altered_is_called_so(signed):
+    data = bytearray(signed["JPEG"])
+    data[-40] ^= 1  # within the picture
+    said = " ".join(credential_notes(bytes(data), "JPEG"))
+    assert "is not valid: the picture or its credentials were altered" in said
+
+
+def test_credentials_that_were_altered_or_damaged_are_called_so(signed):
+    notes = credential_notes(signed["PNG"].replace(b"notAllowed", b"isAllowed!"), "PNG")
+    assert "is not valid" in notes[0] and "ai generative training isAllowed!" in " ".join(notes)
+    (note,) = credential_notes(signed["JPEG"][:9000], "JPEG")
+    assert "cannot be read" in note and note.isprintable()
+
+
+def test_a_picture_without_them_has_no_note(monkeypatch):
+    monkeypatch.setitem(sys.modules, "c2pa", None)  # it is not even imported
+    assert credential_notes(picture(), "PNG") == [] and decode_picture(picture("WEBP"), "a", 64).notes[:-1] == ()
+
+
+def test_without_the_package_it_is_said_that_they_were_not_read(signed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    (note,) = credential_notes(signed["PNG"], "PNG")
+    assert "were not read" in note and "c2pa-python" in note
+
+
+def test_credentials_that_are_kept_elsewhere_are_not_fetched(monkeypatch):
+    import socket
+
+    def refuse(*_, **__):
+        raise AssertionError("something was fetched")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    xmp = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" '
+        'dcterms:provenance="http://127.0.0.1:9/c2pa"/></rdf:RDF></x:xmpmeta>'
+    )
+    data = io.BytesIO()
+    Image.effect_noise((96, 64), 80).convert("RGB").save(data, "JPEG", xmp=xmp.encode())
+    notes = credential_notes(data.getvalue(), "JPEG")
+    assert len(notes) <= 1 and all("cannot be read" in note for note in notes)

@@ -1,0 +1,76 @@
+"""How many of a set were used: the bounds cover, the corrections hold."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cgidm import UserError
+from cgidm.portfolio import Used, count_used, holm, judge_set, portfolio_p_value
+
+RNG = np.random.default_rng(0)
+NULLS = RNG.normal(-0.01, 0.01, 40).tolist()
+
+
+def portfolio(rng, used, of=10):
+    return [*rng.normal(0.04, 0.015, used), *rng.normal(-0.01, 0.01, of - used)]
+
+
+def test_portfolio_is_stronger_than_its_pictures_and_holds_its_rate():
+    rng = np.random.default_rng(1)
+    assert portfolio_p_value(rng.normal(1.0, 1, 10).tolist(), rng.normal(0, 1, 30).tolist()) < 0.05
+    null = [portfolio_p_value(rng.normal(size=8).tolist(), rng.normal(size=20).tolist(), seed) for seed in range(60)]
+    assert sum(p <= 0.05 for p in null) <= 8
+    with pytest.raises(UserError, match="at least 2"):
+        portfolio_p_value([1.0], NULLS)
+
+
+def test_the_p_value_of_a_small_set_is_the_exact_one():
+    # 3 of 6 numbers can be chosen in 20 ways; the observed one is the highest
+    assert portfolio_p_value([4.0, 5.0, 6.0], [1.0, 2.0, 3.0]) == pytest.approx(1 / 20, abs=0.01)
+    assert portfolio_p_value([1.0, 1.0], [1.0, 1.0, 1.0]) == 1  # all ties
+
+
+@pytest.mark.parametrize("used", [0, 2, 5, 8, 10])
+def test_the_bounds_cover_the_number_that_was_used(used):
+    rng = np.random.default_rng(used)
+    found = [count_used(portfolio(rng, used), portfolio(rng, 0, 20), portfolio(rng, 20, 20)) for _ in range(40)]
+    assert sum(u.low <= used <= u.high for u in found) >= 34  # 38 are meant
+    assert np.mean([u.high - u.low for u in found]) <= 5  # and are not everything from 0 to 10
+
+
+def test_without_known_members_there_is_no_upper_bound():
+    assert count_used(portfolio(np.random.default_rng(0), 5), NULLS) == Used(4, 10, False)
+    assert judge_set(portfolio(np.random.default_rng(0), 5), NULLS, []).used == Used(4, 10, False)
+
+
+def test_what_the_suspect_knows_no_better_than_its_base_does_not_count():
+    scores, nulls = np.linspace(-0.02, -0.01, 10).tolist(), np.linspace(-0.9, -0.8, 40).tolist()
+    assert portfolio_p_value(scores, nulls) <= 0.001 and count_used(scores, nulls).low == 0
+
+
+def test_bounds_agree_with_the_set_s_own_verdict():
+    rng = np.random.default_rng(3)
+    for used in (0, 0, 0, 1, 1, 2, 3):
+        verdict = judge_set(portfolio(rng, used), NULLS, [])
+        assert verdict.used is not None and (verdict.p_value <= 0.05) == (verdict.used.low >= 1)
+
+
+def test_holm_as_in_his_paper():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+    assert holm([None, 0.5, 0.7]) == (None, 1.0, 1.0)
+    assert holm([]) == ()
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=12))
+def test_holm_never_lowers_and_keeps_the_order(p_values):
+    adjusted = holm(p_values)
+    assert all(a is not None and p <= a <= 1 for p, a in zip(p_values, adjusted, strict=True))
+    order = np.argsort(p_values, kind="stable")
+    assert list(np.array(adjusted)[order]) == sorted(a for a in adjusted if a is not None)
+
+
+def test_holm_holds_the_rate_of_any_wrong_call():
+    rng = np.random.default_rng(5)
+    wrong = sum(min(a for a in holm(rng.uniform(size=10).tolist()) if a is not None) <= 0.05 for _ in range(2000))
+    assert 0.03 < wrong / 2000 < 0.065
