@@ -213,6 +213,18 @@ def _error_rate(record: Mapping[str, Any]) -> Iterator[str]:
             f"Each of the {len(pictures)} pictures is held to that rate by itself. If none of them was used, about "
             f"{level * len(pictures):.1f} would still be called consistent; the answer for all together is one."
         )
+        yield from _how_many(record["set"], level)
+
+
+def _how_many(together: Mapping[str, Any] | None, level: float) -> Iterator[str]:
+    """The bounds on how many were used, and what Holm's correction leaves."""
+    if together is None or together["used"] is None:
+        return
+    used, n = together["used"], together["pictures"]
+    many = f"between {used['low']} and {used['high']}" if used["bounded_above"] else f"at least {used['low']}"
+    yield f"Of {n} pictures {many} were used; such a statement is right for at least {1 - level:.0%} of sets."
+    left = sum(p is not None and p <= level for p in together["adjusted"])
+    yield f"Corrected for their number (Holm), {left} pictures by themselves stay at a p-value of at most {level:g}."
 
 
 def _picture(number: int, picture: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Block]:

@@ -65,6 +65,17 @@ def test_the_first_page_answers(made):
     assert "How to check this" in titles
 
 
+def test_a_set_is_told_how_many_and_what_correction_leaves(made):
+    said = " ".join(w for b in blocks_of(made) for w in words(b))
+    together = json.loads((made / "result.json").read_text())["set"]
+    if together is None:
+        assert "Holm" not in said
+        return
+    assert f"at least {together['used']['low']} were used" in said and not together["used"]["bounded_above"]
+    left = sum(p <= 0.05 for p in together["adjusted"])
+    assert f"(Holm), {left} pictures" in said
+
+
 def test_each_picture_has_its_images_its_scores_and_its_place_among_the_controls(made):
     blocks, record = blocks_of(made), json.loads((made / "result.json").read_text())
     strips = [b for b in blocks if isinstance(b, Strip)]
