@@ -161,8 +161,8 @@ def check_bank(bank: Bank, fingerprints: Mapping[str, str], config: RunConfig, p
 OTHER_HANDS = Flag(
     "other_hands",
     "the bank's models were trained on pictures of other hands",
-    "If the suspect was trained on other works of the same maker, its style alone can raise the score: with the "
-    "embedded model, a quarter of such pictures was called used. Let the bank be made of the maker's own works.",
+    "If the suspect was trained on other works of the same maker, its style alone can raise the score, "
+    "and the p-value is then too small. Let the bank be made of the maker's own works.",
     False,
 )
 OTHER_RECIPE = Flag(
