@@ -19,8 +19,8 @@ def round_trip_ratio(codec: Codec, images: Float[Tensor, "b 3 H W"]) -> Float[Te
     """The squared error of a second encoding and decoding as a share of that of the first; 0 for pixel models.
 
     Pictures that the shipped suspects generated have 0.45 to 0.66 as PNG and 0.35 to 0.46 as JPEG of quality 90
-    (`python -m eval generated`). Pictures of the world lie lower, paintings and photographs far lower; a clean drawing in
-    flat colours can come near. The pictures of another autoencoder are not found.
+    (`python -m eval generated`). Pictures of the world lie lower, paintings and photographs far lower; a clean drawing
+    in flat colours can come near. The pictures of another autoencoder are not found.
     """
     if isinstance(codec, IdentityCodec):
         return torch.zeros(len(images))
