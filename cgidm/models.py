@@ -66,6 +66,15 @@ class NetworkEpsModel:
 
 
 @dataclass(frozen=True, eq=False)
+class Shared:
+    """One network seen as base, as suspect, and as both; a pair in which one of them was replaced is not this pair."""
+
+    base: EpsModel
+    finetuned: EpsModel
+    joint: EpsModel
+
+
+@dataclass(frozen=True, eq=False)
 class ModelPair:
     """The public model and the suspect that was fine-tuned from it, in one latent space."""
 
@@ -76,9 +85,17 @@ class ModelPair:
     side: int = 512  # pixels: the square that the codec is made for
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
-    networks: tuple[torch.nn.Module, ...] = ()  # distinct modules behind base and finetuned
+    networks: tuple[torch.nn.Module, ...] = ()  # behind base and finetuned: one if their weights are the same
     memory: MemoryPlan | None = None  # None: held as it came
+    shared: Shared | None = None  # where one network can answer as both
+
+    @property
+    def joint(self) -> EpsModel | None:
+        """Answers the first half of its rows as the base, the second as the suspect. Not those of another pair."""
+        if self.shared is None or self.shared.base is not self.base or self.shared.finetuned is not self.finetuned:
+            return None
+        return self.shared.joint
 
     def rows_per_call(self, wanted: int = MOST_ROWS) -> int:
-        """The largest batch given to a network: as wanted, unless memory allows less. No influence on the result."""
+        """The most rows in work at a moment: as wanted, unless memory allows less. No influence on the result."""
         return wanted if self.memory is None else min(wanted, self.memory.rows_per_call)

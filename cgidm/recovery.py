@@ -8,11 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .config import STEP_TO_RADIUS, RecoveryConfig
-from .models import EpsModel, ModelPair
-from .objective import denoising_loss
+from .models import ModelPair
 from .partial import Partial
 from .sampling import sample_noise, sample_times, send
-from .schedule import Schedule
+from .terms import Samples, Term, both_terms
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +46,8 @@ def recover(
     There is one generator per picture, so a picture's randomness does not depend on its batch. Works under
     `torch.no_grad()`, not under `torch.inference_mode()`.
 
-    The two terms are back-propagated one after the other, so that only one graph is alive at a time. Where the
-    gradient of the contrast is below `min_gradient_ratio` of its terms, nothing moves: unit-length steps would turn
-    rounding noise into a walk to the edge of the ball.
+    Where the gradient of the contrast is below `min_gradient_ratio` of its terms, nothing moves: unit-length steps
+    would turn rounding noise into a walk to the edge of the ball.
     """
     assert len(generators) == len(z), "one generator per picture"
     schedule = pair.schedule.to(z.device)
@@ -72,10 +70,8 @@ def recover(
             eps_finetuned = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
 
             z_now = partial.start + removed * delta
-            args = (schedule, z_now, t)
-            loss_base, grad_base = _loss_and_gradient(pair.base, *args, eps, weights, rows)
-            loss_tuned, grad_tuned = _loss_and_gradient(pair.finetuned, *args, eps_finetuned, weights, rows)
-            grad_base, grad_tuned = removed * grad_base, removed * grad_tuned
+            base, tuned = _both_terms(pair, z_now, t, eps, eps_finetuned, weights, rows)
+            grad_base, grad_tuned = removed * base.gradient, removed * tuned.gradient
             gradient = grad_base - grad_tuned
             norm = l2_norms(gradient)
             ratio = norm / (l2_norms(grad_base) + l2_norms(grad_tuned)).clamp(min=1e-30)
@@ -86,7 +82,7 @@ def recover(
                 index,
                 partial.start + removed * delta,
                 delta,
-                (loss_base - loss_tuned) / z[0].numel(),
+                (base.loss - tuned.loss) / z[0].numel(),
                 norm.flatten(),
                 ratio.flatten(),
                 2 * config.draws * (index + 1),
@@ -103,32 +99,23 @@ def recovery_radius(z: Float[Tensor, "b c h w"], partial: Partial, config: Recov
     return torch.full_like(l2_norms(z), config.radius)
 
 
-def _loss_and_gradient(
-    model: EpsModel,
-    schedule: Schedule,
+def _both_terms(
+    pair: ModelPair,
     z: Float[Tensor, "b c h w"],
     t: Int[Tensor, "b n"],
     eps: Float[Tensor, "b n c h w"],
+    eps_finetuned: Float[Tensor, "b n c h w"],
     weights: Sequence[Tensor],
     rows_per_call: int,
-) -> tuple[Float[Tensor, " b"], Float[Tensor, "b c h w"]]:
-    """One model's denoising loss and its gradient with respect to `z`, each the mean over the draws.
-
-    The gradients of `weights` are computed and thrown away, as the paper's public code does.
-    """
-    pictures, draws = t.shape
-    rows = z.repeat_interleave(draws, dim=0)
-    losses, gradients = [], []
-    for part in torch.arange(pictures * draws, device=z.device).split(rows_per_call):
-        with torch.enable_grad():
-            z_rows = rows[part].detach().requires_grad_()
-            loss = denoising_loss(model, schedule, z_rows, t.flatten()[part], eps.flatten(0, 1)[part])
-            gradient, *_ = torch.autograd.grad(loss.sum(), [z_rows, *weights], allow_unused=True)
-        losses.append(loss.detach())
-        gradients.append(gradient)
-    loss = torch.cat(losses).unflatten(0, (pictures, draws)).mean(1)
-    gradient = torch.cat(gradients).unflatten(0, (pictures, draws)).mean(1)
-    return loss, gradient
+) -> tuple[Term, Term]:
+    """Loss and gradient of the base, and of the suspect, of each picture: the mean over its draws."""
+    draws = t.shape[1]
+    samples = Samples(z.repeat_interleave(draws, dim=0), t.flatten(), eps.flatten(0, 1), eps_finetuned.flatten(0, 1))
+    base, tuned = (
+        Term(*(value.unflatten(0, t.shape).mean(1) for value in (term.loss, term.gradient)))
+        for term in both_terms(pair, samples, rows_per_call, weights=weights)
+    )
+    return base, tuned
 
 
 def unit_l2(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

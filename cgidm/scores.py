@@ -5,18 +5,16 @@ is pasted from the original and lifts members and holdouts alike. `loss_contrast
 """
 
 from collections.abc import Sequence
-from math import ceil
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from .models import EpsModel, ModelPair
-from .objective import denoising_loss
+from .models import ModelPair
 from .partial import Partial
 from .sampling import sample_noise, sample_times
-from .schedule import Schedule
+from .terms import Samples, both_terms
 
 
 def removed_cosine(
@@ -54,7 +52,7 @@ def loss_contrast(
     Mean over `draws` samples of t, stratified over the whole schedule, each with its own noise, the same in both
     models. The share makes pictures of different difficulty comparable.
 
-    A network is given at most `pair.rows_per_call()` rows at a time, of any picture and draw, and noise is drawn for so
+    At most `pair.rows_per_call()` rows, of any picture and draw, are in work at a moment, and noise is drawn for so
     many pictures at a time: memory does not grow with the pictures.
     """
     rows, shares = pair.rows_per_call(), []
@@ -62,29 +60,11 @@ def loss_contrast(
         group = slice(first, first + rows)
         t = sample_times(generators[group], draws, 1, len(pair.schedule) - 1, "stratified").to(z.device)
         eps = sample_noise(generators[group], draws, z[group])
-        base, tuned = (_losses(m, pair.schedule, z[group], t, eps, rows) for m in (pair.base, pair.finetuned))
+        z_rows, eps_rows = z[group].repeat_interleave(draws, dim=0), eps.flatten(0, 1)
+        terms = both_terms(pair, Samples(z_rows, t.flatten(), eps_rows, eps_rows), rows, gradient=False)
+        base, tuned = (term.loss.unflatten(0, t.shape).sum(1) for term in terms)
         shares.append((base - tuned) / base)
     return torch.cat(shares)
-
-
-@torch.no_grad()
-def _losses(
-    model: EpsModel,
-    schedule: Schedule,
-    z: Float[Tensor, "b c h w"],
-    t: Int[Tensor, "b n"],
-    eps: Float[Tensor, "b n c h w"],
-    rows_per_call: int,
-) -> Float[Tensor, " b"]:
-    """Each picture's denoising losses, summed over its draws, in calls of about the same size."""
-    pictures, draws = t.shape
-    calls = ceil(pictures * draws / rows_per_call)
-    rows = torch.arange(pictures * draws, device=z.device)
-    losses = [
-        denoising_loss(model, schedule, z[part // draws], t.flatten()[part], eps.flatten(0, 1)[part])
-        for part in rows.tensor_split(calls)
-    ]
-    return torch.cat(losses).unflatten(0, (pictures, draws)).sum(1)
 
 
 def _cosine(a: Tensor, b: Tensor, partial: Partial) -> Float[Tensor, " b"]:

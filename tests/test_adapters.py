@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
-from cgidm.families.adapters import Switch, apply_adapter
+from cgidm.families.adapters import adapted_layers, apply_adapter, twin_of
 from cgidm.intake.layout import open_checkpoint
+from cgidm.terms import Samples, both_terms
 
 from . import tiny
 
@@ -220,35 +222,32 @@ def test_what_kohya_s_file_holds_is_what_is_loaded(base, tmp_path):
     assert torch.equal(loaded["conv_out.lora_B.suspect.weight"], given)
 
 
-def test_the_switch_is_peft_s_and_touches_nothing_else(base, tmp_path):
-    """Its flag, its answers; weights stay as they were, trainable or not; in the wanted state nothing is set."""
+def test_a_twin_has_the_very_weights_and_takes_the_adapter_alone(base, tmp_path):
     pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
-    x, t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5)), torch.tensor([500])
-    text = torch.randn(1, 7, 8, generator=torch.Generator().manual_seed(6))
+    network = pipeline.unet
+    own = dict(network.named_parameters())
+    pipeline.unet = twin_of(network)
+    assert {name: id(weight) for name, weight in pipeline.unet.named_parameters()} == {n: id(w) for n, w in own.items()}
+    apply_adapter(pipeline, open_checkpoint(str(written(tmp_path, kohya(weights(base)[0])))))
+    assert adapted_layers(pipeline.unet) and not adapted_layers(network)
+    assert dict(network.named_parameters()).keys() == own.keys()
+    held = {id(weight) for weight in pipeline.unet.parameters()}
+    assert held.issuperset(id(weight) for weight in own.values()) and len(held) > len(own)
 
-    @torch.no_grad()
-    def answer():
-        return pipeline.unet(x, t, encoder_hidden_states=text).sample
 
-    alone = answer()
-    switch = apply_adapter(pipeline, open_checkpoint(str(written(tmp_path, kohya(weights(base)[0])))))
-    another = Switch([pipeline.unet])
-    for on in (False, True):
-        for layer in switch.layers:
-            layer.enable_adapters(on)
-        theirs = answer()
-        switch(not on)
-        assert not torch.equal(answer(), theirs)
-        for trainable in (False, True):
-            pipeline.unet.requires_grad_(trainable)
-            another(not on)
-            switch(on)
-            another(on)
-            assert torch.equal(answer(), theirs) and torch.equal(theirs, alone) == (not on)
-            assert {layer.disable_adapters for layer in switch.layers} == {not on}
-            assert {p.requires_grad for p in pipeline.unet.parameters()} == {trainable}
-    before = [dict(vars(layer)) for layer in switch.layers]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.Module, "__setattr__", lambda *_: pytest.fail("something was set"))
-        switch(True)
-    assert before == [dict(vars(layer)) for layer in switch.layers]
+def test_a_pair_of_an_adapter_is_both_models_in_one_call_too(base, tmp_path):
+    """The first half of the rows by the base, the second by the suspect, gradients included; other pairs have none."""
+    pair = load_pair(str(base), str(written(tmp_path, kohya(weights(base)[0]))), "a b")
+    g = torch.Generator().manual_seed(5)
+    draws = (torch.randn(3, 4, 8, 8, generator=g), torch.randint(1, 900, (3,), generator=g))
+    samples = Samples(*draws, *torch.randn(2, 3, 4, 8, 8, generator=g))
+    assert pair.joint is not None and torch.get_num_threads() == 1
+    at_once, in_turn = both_terms(pair, samples, 6), both_terms(pair, samples, 5)
+    alone = both_terms(replace(pair, shared=None), samples, 6)
+    for a, b, c in zip(at_once, in_turn, alone, strict=True):
+        torch.testing.assert_close(a.loss, b.loss, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(a.gradient, b.gradient, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(c.gradient, b.gradient, rtol=1e-4, atol=1e-5)
+    assert (at_once[0].gradient - at_once[1].gradient).abs().max() > 1e-3
+    for other in (replace(pair, finetuned=pair.base), replace(pair, base=pair.finetuned, finetuned=pair.base)):
+        assert other.joint is None  # it would answer as another pair

@@ -201,7 +201,7 @@ def test_a_picture_s_count_is_what_the_autoencoder_makes(tiling):
 
 def test_a_network_that_cannot_be_counted_is_held_as_if_there_were_plenty():
     first = bind(tiny.stable_diffusion(width=8), "a b")  # of a size that is counted nowhere else
-    stubborn = replace(first, call=lambda x, t: x * float(x.sum()))
+    stubborn = replace(first, answer=lambda x, t, text: x * float(x.sum()))
     plan = counting.fit_pair(stubborn, stubborn, Turns(CPU), torch.float32, 10**9)
     assert plan.free is None and plan.rows_per_call == 16
 

@@ -55,11 +55,11 @@ def trained():
 def as_v(bound):
     """The same knowledge in a network that answers v: eps = alpha v + sigma x_t, so v = (eps - sigma x_t) / alpha."""
 
-    def call(x, t):
+    def answer(x, t, *conditions):
         alpha, sigma = (table[t.long()][:, None, None, None] for table in (bound.schedule.alpha, bound.schedule.sigma))
-        return (bound.call(x, t) - sigma * x) / alpha
+        return (bound.answer(x, t, *conditions) - sigma * x) / alpha
 
-    return replace(bound, call=call, prediction="v")
+    return replace(bound, answer=answer, prediction="v")
 
 
 def test_the_network_made_to_answer_v_knows_the_same(trained):
@@ -99,18 +99,18 @@ def test_networks_that_know_nothing_cannot_be_told(make):
 
 def test_an_answer_of_zeros_loses_one_and_a_broken_one_tells_nothing():
     bound = bind(tiny.stable_diffusion(), "")
-    zeros = replace(bound, call=lambda x, t: torch.zeros_like(x))
+    zeros = replace(bound, answer=lambda x, t, text: torch.zeros_like(x))
     assert measure_prediction(zeros, simple_pictures(64)) == pytest.approx({"eps": 1, "v": 1})
-    broken = replace(bound, call=lambda x, t: torch.full_like(x, math.nan))
+    broken = replace(bound, answer=lambda x, t, text: torch.full_like(x, math.nan))
     assert settle_prediction(zeros) is None and settle_prediction(broken) is None
 
 
 def test_pixels_and_flow_are_not_asked():
-    def unasked(x, t):
+    def unasked(*given):
         raise AssertionError("no forward is needed")
 
     for pipeline in (tiny.pixel_ddpm(), tiny_families.stable_diffusion_3()):
-        bound = replace(bind(pipeline, ""), call=unasked)
+        bound = replace(bind(pipeline, ""), answer=unasked)
         assert settle_prediction(bound) is None
         check_prediction(bound, bound, "itself")
 

@@ -1,8 +1,10 @@
 """A parsed adapter put onto a pipeline's networks exactly: every tensor in its module, or nothing at all."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -21,25 +23,33 @@ RESNET_PARTS = {
 }
 
 
-class Switch:
-    """The adapter of some networks, on or off. Off, the networks compute what they did without it, bit for bit.
+class Halved:
+    """A layer of peft that can also leave the first half of its rows to the layer below: both models in one call."""
 
-    The state is that of the layers, so that several switches may share a network.
-    """
+    halved = False
 
-    def __init__(self, networks: list[nn.Module]):
-        self.layers = [m for n in networks for m in n.modules() if isinstance(m, BaseTunerLayer)]
-
-    def __call__(self, on: bool) -> None:
-        # peft's own `enable_adapters` sets this flag too, but goes through all weights of all layers to make them
-        # trainable, which they shall not be, and which costs as much as a tenth of a small network's evaluation
-        for layer in self.layers:
-            if layer.disable_adapters is on:
-                layer._disable_adapters = not on
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        layer: Any = super()
+        if not self.halved:
+            return layer.forward(x, *args, **kwargs)
+        base, finetuned = x.chunk(2)
+        alone = self.get_base_layer()(base, *args, **kwargs)  # type: ignore[attr-defined]
+        return torch.cat([alone, layer.forward(finetuned, *args, **kwargs)])
 
 
-def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> Switch:
-    """Put the adapter of `checkpoint` onto `pipeline`; returns its switch, which is on.
+def twin_of(network: nn.Module) -> nn.Module:
+    """Another network with the very same weights, not copies: an adapter put onto it leaves `network` as it is."""
+    weights = [*network.parameters(), *network.buffers()]
+    return copy.deepcopy(network, memo={id(weight): weight for weight in weights})
+
+
+def adapted_layers(network: nn.Module) -> list[Any]:
+    """Those that an adapter was put over."""
+    return [m for m in network.modules() if isinstance(m, BaseTunerLayer)]
+
+
+def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> None:
+    """Put the adapter of `checkpoint` onto `pipeline`.
 
     Raises:
         UserError: if it cannot be loaded exactly, or one of its modules has no place in the base.
@@ -73,7 +83,6 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> Switch:
         _refuse(checkpoint, len(adapter.modules), lost, unfit)
     for component, placed in changes.items():
         inject(getattr(pipeline, component), adapter.method, placed)
-    return Switch([getattr(pipeline, component) for component in changes])
 
 
 def sgm_names(unet: Any) -> dict[str, str]:

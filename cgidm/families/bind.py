@@ -4,7 +4,7 @@ To add a family: write its function and enter the pipeline's class name in `FAMI
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,12 +21,31 @@ class Bound:
     """What a family's function returns."""
 
     network: nn.Module
-    call: Callable[[Tensor, Tensor], Tensor]  # (x_t, timestep) -> raw prediction
+    answer: Callable[..., Tensor]  # (x_t, timestep, *conditions of each row) -> raw prediction
     schedule: Schedule
     prediction: Prediction
     codec: Codec
     side: int  # pixels
+    conditions: tuple[Tensor, ...] = ()  # what the prompt says: of one row for all, or of two for a half each
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # where it computes
+    held_by: nn.Module | None = None  # another network that has all of its weights, and is moved instead
+
+    @property
+    def holder(self) -> nn.Module:
+        """The network whose weights are counted and moved."""
+        return self.network if self.held_by is None else self.held_by
+
+    def call(self, x: Tensor, t: Tensor) -> Tensor:
+        """(x_t, timestep) -> raw prediction."""
+        return self.answer(x, t, *(_spread(c, len(x)) for c in self.conditions))
+
+
+def join(first: Bound, second: Bound) -> Bound | None:
+    """The second's network, under the first's conditions in the first half of its rows. None if they do not fit."""
+    pairs = list(zip(first.conditions, second.conditions, strict=True))
+    if any(a.shape != b.shape for a, b in pairs):
+        return None
+    return replace(second, conditions=tuple(torch.cat([a, b]) for a, b in pairs))
 
 
 def bind(pipeline: Any, prompt: str) -> Bound:
@@ -47,10 +66,10 @@ def _stable_diffusion(pipeline: Any, prompt: str) -> Bound:
     text, _ = pipeline.encode_prompt(prompt, _reader(pipeline), 1, False)
     unet = pipeline.unet
 
-    def call(x: Tensor, t: Tensor) -> Tensor:
-        return unet(x, t, encoder_hidden_states=text.expand(len(x), -1, -1)).sample
+    def answer(x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        return unet(x, t, encoder_hidden_states=text).sample
 
-    return Bound(unet, call, *_ddpm(pipeline), VaeCodec(pipeline.vae), _latent_side(pipeline))
+    return Bound(unet, answer, *_ddpm(pipeline), VaeCodec(pipeline.vae), _latent_side(pipeline), (text,))
 
 
 def _stable_diffusion_xl(pipeline: Any, prompt: str) -> Bound:
@@ -59,14 +78,13 @@ def _stable_diffusion_xl(pipeline: Any, prompt: str) -> Bound:
     unet, side = pipeline.unet, _latent_side(pipeline)
     ids = torch.tensor([[side, side, 0, 0, side, side]], device=text.device, dtype=text.dtype)
 
-    def call(x: Tensor, t: Tensor) -> Tensor:
-        n = len(x)
-        added = {"text_embeds": pooled.expand(n, -1), "time_ids": ids.expand(n, -1)}
-        return unet(x, t, encoder_hidden_states=text.expand(n, -1, -1), added_cond_kwargs=added).sample
+    def answer(x: Tensor, t: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
+        added = {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)}
+        return unet(x, t, encoder_hidden_states=text, added_cond_kwargs=added).sample
 
     if pipeline.vae.config.force_upcast:
         pipeline.vae.float()  # SDXL's own leaves the range of fp16; in bf16 it would round pictures to 8 bits
-    return Bound(unet, call, *_ddpm(pipeline), VaeCodec(pipeline.vae), side)
+    return Bound(unet, answer, *_ddpm(pipeline), VaeCodec(pipeline.vae), side, (text, pooled))
 
 
 def _pixel_ddpm(pipeline: Any, prompt: str) -> Bound:
@@ -82,14 +100,12 @@ def _stable_diffusion_3(pipeline: Any, prompt: str) -> Bound:
     )
     transformer, sigmas = pipeline.transformer, pipeline.scheduler.sigmas
 
-    def call(x: Tensor, t: Tensor) -> Tensor:
-        n = len(x)
-        texts, pools = text.expand(n, -1, -1), pooled.expand(n, -1)
-        return transformer(x, encoder_hidden_states=texts, pooled_projections=pools, timestep=t).sample
+    def answer(x: Tensor, t: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
+        return transformer(x, encoder_hidden_states=text, pooled_projections=pooled, timestep=t).sample
 
     schedule = Schedule.flow(sigmas[sigmas > 0].flip(0), pipeline.scheduler.config.num_train_timesteps)
     side = transformer.config.sample_size * pipeline.vae_scale_factor
-    return Bound(transformer, call, schedule, "flow", VaeCodec(pipeline.vae), side)
+    return Bound(transformer, answer, schedule, "flow", VaeCodec(pipeline.vae), side, (text, pooled))
 
 
 FAMILIES: dict[str, Callable[[Any, str], Bound]] = {
@@ -113,6 +129,13 @@ def text_encoders(pipeline: Any) -> list[nn.Module]:
     """The networks that read the prompt; nothing needs them once it is bound."""
     parts = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
     return [part for part in parts if isinstance(part, nn.Module)]
+
+
+def _spread(condition: Tensor, rows: int) -> Tensor:
+    """To so many rows: one for all without a copy, two for a half each."""
+    if len(condition) == 1:
+        return condition.expand(rows, *condition.shape[1:])
+    return condition.repeat_interleave(rows // len(condition), dim=0)
 
 
 def _reader(pipeline: Any) -> torch.device:

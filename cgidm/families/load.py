@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..memory import MemoryPlan, free_memory
-from ..models import ModelPair, NetworkEpsModel
-from .adapters import Switch, apply_adapter
-from .bind import Bound, bind, text_encoders
+from ..models import ModelPair, NetworkEpsModel, Shared
+from .adapters import Halved, adapted_layers, apply_adapter, twin_of
+from .bind import Bound, bind, join, text_encoders
 from .embeddings import apply_embedding
 from .memory import fit_pair
 from .pipelines import load_pipeline, load_suspect
@@ -36,7 +36,7 @@ def load_pair(
     """Load a base pipeline and a suspect made from it, with `prompt` bound to both (it may be blank).
 
     Each is a path, a place on the Hub (without a token), or a `Checkpoint` opened by `intake.layout.open_checkpoint`.
-    An adapter's suspect is the base's own network, seen with the adapter on; that of a textual inversion is the base's
+    An adapter's suspect is the base's own weights, seen through the adapter; that of a textual inversion is the base's
     own too, with other text features. `embeddings` are textual inversions that came with the suspect; the prompt must
     say their word, or be blank. Weights are frozen. Only safetensors are opened.
 
@@ -56,12 +56,12 @@ def load_pair(
     free = free_memory(here) if free is None else free
     numbers = sum(t.numel for c in (root, suspect) for t in c.tensors.values())
     turns = Turns(here, keep=free is None or free > 2 * numbers * dtype.itemsize)
-    first, second = _bind_pair(turns, root, suspect, words, prompt, dtype)
+    first, second, joint = _bind_pair(turns, root, suspect, words, prompt, dtype)
     memory = fit_pair(first, second, turns, dtype, free)
     if hasattr(first.codec, "encoding"):
         first.codec.encoding = encoding  # type: ignore[attr-defined]
     fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights}
-    return make_pair(first, second, here, dtype, fingerprints, memory)
+    return make_pair(first, second, here, dtype, fingerprints, memory, joint)
 
 
 def silence() -> None:
@@ -78,9 +78,17 @@ def make_pair(
     dtype: torch.dtype,
     fingerprints: dict[str, str],
     memory: MemoryPlan | None = None,
+    joint: Bound | None = None,
 ) -> ModelPair:
-    """Base and suspect, which compute on `device` in `dtype`, as the pair that the method works on."""
-    base, finetuned = (NetworkEpsModel(b.call, b.schedule.to(device), b.prediction, dtype) for b in (first, second))
+    """Base and suspect, which compute on `device` in `dtype`, as the pair that the method works on.
+
+    `joint` is the network of both, where they share one, asked as both in one call.
+    """
+
+    def model(bound: Bound) -> NetworkEpsModel:
+        return NetworkEpsModel(bound.call, bound.schedule.to(device), bound.prediction, dtype)
+
+    base, finetuned = model(first), model(second)
     return ModelPair(
         base,
         finetuned,
@@ -89,8 +97,9 @@ def make_pair(
         side=first.side,
         device=device,
         fingerprints=fingerprints,
-        networks=(first.network,) if first.network is second.network else (first.network, second.network),
+        networks=(first.holder,) if first.holder is second.holder else (first.holder, second.holder),
         memory=memory,
+        shared=None if joint is None else Shared(base, finetuned, model(joint)),
     )
 
 
@@ -110,30 +119,33 @@ def _bind_pair(
     embeddings: Sequence[Checkpoint],
     prompt: str,
     dtype: torch.dtype,
-) -> tuple[Bound, Bound]:
-    """The base's network and the suspect's: one prompt, read by each with its own text encoder and vocabulary."""
+) -> tuple[Bound, Bound, Bound | None]:
+    """The base's network, the suspect's, and, if they are one, that network as both.
+
+    One prompt, read by each with its own text encoder and vocabulary.
+    """
     pipeline = load_pipeline(root, "base", dtype)
     first = _bind(pipeline, prompt, turns)
     check_reading(first, f"base model {root.name}")
     if suspect.kind == "adapter":
-        return _switched_pair(pipeline, turns, first, suspect, embeddings, prompt)
+        return _adapted_pair(pipeline, turns, first.network, suspect, embeddings, prompt)
     if suspect.kind == "textual inversion":
-        before = _probe(first, first.call)
+        before = _probe(first)
         second = _bind(pipeline, _teach(pipeline, embeddings, prompt), turns)
-        _check_changed(before, _probe(second, second.call), suspect)
-        return first, second
+        _check_changed(before, _probe(second), suspect)
+        return first, second, join(first, second)
     tuned = load_suspect(suspect, root, pipeline, dtype)
     second = _bind(tuned, _teach(tuned, embeddings, prompt), turns)
     _check_shapes(first, second, suspect.name)
     check_prediction(first, second, f"fine-tuned model {suspect.name}")
-    return first, second
+    return first, second, None
 
 
-def _bind(pipeline: Any, prompt: str, turns: Turns) -> Bound:
+def _bind(pipeline: Any, prompt: str, turns: Turns, held_by: nn.Module | None = None) -> Bound:
     """The prompt read where the pair will compute, by text encoders that leave the device before a network comes."""
     _frozen(pipeline)
     turns(*text_encoders(pipeline))
-    return turns.seat(bind(pipeline, prompt))
+    return turns.seat(replace(bind(pipeline, prompt), held_by=held_by))
 
 
 def _teach(pipeline: Any, embeddings: Sequence[Checkpoint], prompt: str) -> str:
@@ -142,42 +154,47 @@ def _teach(pipeline: Any, embeddings: Sequence[Checkpoint], prompt: str) -> str:
     return prompt
 
 
-def _switched_pair(
-    pipeline: Any, turns: Turns, alone: Bound, suspect: Checkpoint, embeddings: Sequence[Checkpoint], prompt: str
-) -> tuple[Bound, Bound]:
-    """The pipeline's one network with the adapter off and on; the prompt is encoded under both.
+def _adapted_pair(
+    pipeline: Any, turns: Turns, network: nn.Module, suspect: Checkpoint, embeddings: Sequence[Checkpoint], prompt: str
+) -> tuple[Bound, Bound, Bound | None]:
+    """The pipeline's `network`, and its twin with the adapter: the prompt is encoded without it and with it.
 
     Raises:
         UserError: if the adapter changes nothing in what the network answers to a fixed input.
     """
-    before = _probe(alone, alone.call)
-    switch = apply_adapter(pipeline, suspect)
-    switch(False)
-    first = _bind(pipeline, prompt, turns)
-    switch(True)
+    twin = twin_of(network)
+    turns.hand_over(network, twin)
+    first = _bind(pipeline, prompt, turns, held_by=twin)
+    before = _probe(first)
+    setattr(pipeline, next(name for name, part in pipeline.components.items() if part is network), twin)
+    apply_adapter(pipeline, suspect)
     second = _bind(pipeline, prompt, turns)
-    own = Switch([first.network])  # without the text encoders, which nobody needs any more
-    off, on = see_both(own, first, second)
-    _check_changed(before, _probe(on, on.call), suspect)
-    assert torch.equal(before, _probe(off, off.call)), "the adapter off, the base must be the base"
+    _check_changed(before, _probe(second), suspect)
+    assert torch.equal(before, _probe(first)), "the base must stay the base"
     if embeddings:
-        switch(True)
-        off, on = see_both(own, first, _bind(pipeline, _teach(pipeline, embeddings, prompt), turns))
-    return off, on
+        second = _bind(pipeline, _teach(pipeline, embeddings, prompt), turns)
+    return first, *halve(first, second)
 
 
-def see_both(switch: Switch, first: Bound, second: Bound) -> tuple[Bound, Bound]:
-    """One network as base and as suspect: its adapter goes off, or on, before each call."""
+def halve(first: Bound, second: Bound) -> tuple[Bound, Bound | None]:
+    """The network of `second`, an adapter on that of `first`: as the suspect, and as both models in one call.
 
-    def off(x: Tensor, t: Tensor) -> Tensor:
-        switch(False)
-        return first.call(x, t)
+    It stays as it was asked last, since activations may be computed a second time on the way back.
+    """
+    layers = adapted_layers(second.network)
+    for layer in layers:
+        layer.__class__ = type(f"Halved{type(layer).__name__}", (Halved, type(layer)), {})
 
-    def on(x: Tensor, t: Tensor) -> Tensor:
-        switch(True)
-        return second.call(x, t)
+    def seen(bound: Bound, halved: bool) -> Bound:
+        def answer(*given: Tensor) -> Tensor:
+            for layer in layers:
+                layer.halved = halved
+            return bound.answer(*given)
 
-    return replace(first, call=off), replace(second, call=on)
+        return replace(bound, answer=answer)
+
+    joint = join(first, second)
+    return seen(second, False), None if joint is None else seen(joint, True)
 
 
 def _check_changed(before: Tensor, after: Tensor, suspect: Checkpoint) -> None:
@@ -186,13 +203,13 @@ def _check_changed(before: Tensor, after: Tensor, suspect: Checkpoint) -> None:
 
 
 @torch.no_grad()
-def _probe(bound: Bound, call: Any) -> Tensor:
+def _probe(bound: Bound) -> Tensor:
     """What a network answers to one fixed input."""
     weight = next(bound.network.parameters())
     config: Any = bound.network.config
     x = torch.randn(1, config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
     row = len(bound.schedule) // 2
-    return call(x.to(bound.device, weight.dtype), bound.schedule.timesteps[row : row + 1].to(bound.device))
+    return bound.call(x.to(bound.device, weight.dtype), bound.schedule.timesteps[row : row + 1].to(bound.device))
 
 
 def _check_shapes(base: Bound, finetuned: Bound, suspect: str) -> None:

@@ -35,11 +35,11 @@ def fit_pair(first: Bound, second: Bound, turns: Turns, dtype: torch.dtype, free
 
     Where the work cannot be counted, the pair is held as if there were enough for everything.
     """
-    networks = list(dict.fromkeys((first.network, second.network)))
+    networks = list(dict.fromkeys((first.holder, second.holder)))
     vae = first.codec.vae if isinstance(first.codec, VaeCodec) else None
 
     def row(checkpointing: bool) -> int:
-        turns(second.network)
+        turns(second.holder)
         return row_bytes(second, dtype, checkpointing)
 
     def picture(tiling: bool) -> int:
@@ -55,13 +55,13 @@ def fit_pair(first: Bound, second: Bound, turns: Turns, dtype: torch.dtype, free
         plan = plan_memory(free, sizes, codec, row, picture, host=host)
     except UNCOUNTABLE:
         plan = plan_memory(None, sizes, codec, row, picture, host=host)
-    for network in networks:
-        checkpoint(network, plan.checkpointing)
+    for bound in (first, second):
+        checkpoint(bound.network, plan.checkpointing)
     if vae is not None:
         tile(vae, first.side, plan.tiling)
     if plan.turns:
         turns.keep, turns.pin = False, not host
-        turns(second.network)
+        turns(second.holder)
     else:
         turns.stay([*networks, *([] if vae is None else [vae])])
     return plan

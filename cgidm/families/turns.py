@@ -41,6 +41,11 @@ class Turns:
                     homes[weight] = home = self._home(weight)
                     weight.data = self._carry(home)
 
+    def hand_over(self, module: nn.Module, heir: nn.Module) -> None:
+        """From now on `heir`, which has the weights of `module`, is moved instead of it."""
+        if module in self._present:
+            self._present[heir] = self._present.pop(module)
+
     def stay(self, modules: Collection[nn.Module]) -> None:
         """From now on all of them are on the device, no other is, and nothing moves."""
         self._put_away(modules)
@@ -50,16 +55,16 @@ class Turns:
         self.staying = True
 
     def seat(self, bound: Bound) -> Bound:
-        """The same, but its network and its autoencoder come when they are called."""
+        """The same, but its weights and its autoencoder come when they are called."""
 
-        def call(x: Tensor, t: Tensor) -> Tensor:
-            self(bound.network)
-            return bound.call(x, t)
+        def answer(*given: Tensor) -> Tensor:
+            self(bound.holder)
+            return bound.answer(*given)
 
         if isinstance(bound.codec, VaeCodec):
             vae = bound.codec.vae
             bound.codec.before = lambda: self(vae)
-        return replace(bound, call=call, device=self.device)
+        return replace(bound, answer=answer, device=self.device)
 
     def _put_away(self, others: Collection[nn.Module]) -> None:
         """All that are here, without those."""

@@ -42,7 +42,7 @@ def preset_of(arm: Arm) -> RecoveryConfig:
 
 
 def timed_config(arm: Arm, pictures: int) -> RecoveryConfig:
-    """The preset, in as large calls as there are pictures, so that every batch is one call of the network."""
+    """The preset, in as large calls as there are pictures, so that every batch is one call of each network."""
     preset = preset_of(arm)
     return replace(preset, steps=ENDLESS, rows_per_call=max(preset.rows_per_call, pictures))
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from cgidm.errors import UserError
 from cgidm.families import load_pair
-from cgidm.families.adapters import Switch, apply_adapter
+from cgidm.families.adapters import adapted_layers, apply_adapter, twin_of
 from cgidm.families.bind import bind
-from cgidm.families.load import make_pair, see_both, silence
+from cgidm.families.load import halve, make_pair, silence
 from cgidm.families.methods import Change, inject
 from cgidm.families.pipelines import load_pipeline, load_suspect
 from cgidm.intake.layout import open_checkpoint
@@ -61,14 +61,19 @@ def published(name: str, architecture: Architecture) -> Subject:
         pipeline = build_pipeline(architecture, device, dtype)
         first = bind(pipeline, PROMPT)
         if kind == "lora":
-            return make_pair(*see_both(add_lora(pipeline.unet), first, bind(pipeline, PROMPT)), device, dtype, {})
+            pipeline.unet = twin_of(pipeline.unet)
+            add_lora(pipeline.unet)
+            first = replace(first, held_by=pipeline.unet)
+            second, joint = halve(first, bind(pipeline, PROMPT))
+            return make_pair(first, second, device, dtype, {}, joint=joint)
         pipeline.unet = _another_unet(architecture, device, dtype)
         return make_pair(first, bind(pipeline, PROMPT), device, dtype, {})
 
     def open_two(kind: PairKind, device: torch.device, dtype: torch.dtype) -> TwoNetworks:
         base, tuned = (build_pipeline(architecture, device, dtype) for _ in range(2))
         if kind == "lora":
-            merge(add_lora(tuned.unet))
+            add_lora(tuned.unet)
+            merge(tuned)
         else:
             tuned.unet = _another_unet(architecture, device, dtype)
         return TwoNetworks(base, tuned, PROMPT, dtype)
@@ -104,7 +109,8 @@ def _mini(assets: Path) -> Subject:
         first = load_pipeline(root, "base", dtype).to(device)
         if kind == "lora":
             second = load_pipeline(root, "base", dtype).to(device)
-            merge(apply_adapter(second, tuned))
+            apply_adapter(second, tuned)
+            merge(second)
         else:
             second = load_suspect(tuned, root, first, dtype).to(device)
         return TwoNetworks(first, second, PROMPT, dtype)
@@ -112,7 +118,7 @@ def _mini(assets: Path) -> Subject:
     return Subject(MINI, "the embedded model", 128, (16, 16, 16), open_pair, open_two)
 
 
-def add_lora(unet: Any) -> Switch:
+def add_lora(unet: Any) -> None:
     """A random LoRA over `unet`'s attention, put there as the library puts one that it has read from a file."""
     generator, changes = torch.Generator().manual_seed(2), {}
     for name, module in unet.named_modules():
@@ -127,10 +133,10 @@ def add_lora(unet: Any) -> Switch:
             changes[name] = Change({"lora_A": down, "lora_B": up}, 1.0, RANK)
     inject(unet, "LoRA", changes)
     unet.eval().requires_grad_(False)
-    return Switch([unet])
 
 
-def merge(switch: Switch) -> None:
-    """The adapter's change added to the weights, so that the network costs what a whole one costs."""
-    for layer in switch.layers:
-        layer.merge()
+def merge(pipeline: Any) -> None:
+    """The adapter's change added to the weights, so that the networks cost what whole ones cost."""
+    for part in pipeline.components.values():
+        for layer in adapted_layers(part) if isinstance(part, nn.Module) else ():
+            layer.merge()
