@@ -1,7 +1,7 @@
 """Contrasting gradient inversion: recover what was removed (Alg. 1)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -50,8 +50,8 @@ def recover(
     would turn rounding noise into a walk to the edge of the ball.
     """
     assert len(generators) == len(z), "one generator per picture"
-    schedule = pair.schedule.to(z.device)
-    last_row = len(schedule) - 1
+    pair = replace(pair, schedule=pair.schedule.to(z.device))
+    last_row = len(pair.schedule) - 1
     t_max = last_row if config.t_max is None else min(config.t_max, last_row)
     removed = 1 - partial.mask
     radius = recovery_radius(z, partial, config)

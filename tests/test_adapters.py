@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
-from cgidm.families.adapters import adapted_layers, apply_adapter, twin_of
+from cgidm.families.adapters import adapted_layers, apply_adapter, merge, twin_of
+from cgidm.families.load import worth_merging
 from cgidm.intake.layout import open_checkpoint
 from cgidm.terms import Samples, both_terms
 
@@ -235,8 +236,23 @@ def test_a_twin_has_the_very_weights_and_takes_the_adapter_alone(base, tmp_path)
     assert held.issuperset(id(weight) for weight in own.values()) and len(held) > len(own)
 
 
-def test_a_pair_of_an_adapter_is_both_models_in_one_call_too(base, tmp_path):
+def test_a_merged_adapter_leaves_the_base_alone_and_is_not_merged_in_half_precision(base, tmp_path):
+    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
+    network, before = pipeline.unet, {name: w.clone() for name, w in pipeline.unet.named_parameters()}
+    pipeline.unet = twin_of(network)
+    apply_adapter(pipeline, open_checkpoint(str(written(tmp_path, kohya(weights(base)[0])))))
+    merge(pipeline.unet)
+    assert all(layer.merged for layer in adapted_layers(pipeline.unet))
+    assert all(torch.equal(w, before[name]) for name, w in network.named_parameters())
+    assert worth_merging(torch.device("cpu"), torch.float32)
+    assert not worth_merging(torch.device("cpu"), torch.bfloat16) and not worth_merging(
+        torch.device("cuda"), torch.float32
+    )
+
+
+def test_a_pair_of_an_adapter_is_both_models_in_one_call_too(base, tmp_path, monkeypatch):
     """The first half of the rows by the base, the second by the suspect, gradients included; other pairs have none."""
+    monkeypatch.setattr("cgidm.families.load.worth_merging", lambda *_: False)  # as on a GPU
     pair = load_pair(str(base), str(written(tmp_path, kohya(weights(base)[0]))), "a b")
     g = torch.Generator().manual_seed(5)
     draws = (torch.randn(3, 4, 8, 8, generator=g), torch.randint(1, 900, (3,), generator=g))

@@ -48,6 +48,17 @@ def adapted_layers(network: nn.Module) -> list[Any]:
     return [m for m in network.modules() if isinstance(m, BaseTunerLayer)]
 
 
+def merge(network: nn.Module) -> None:
+    """Every adapter's change added to a copy of the weight that it changes: the network costs what a whole one costs.
+
+    The weights themselves, which a twin may have too, stay as they are.
+    """
+    for layer in adapted_layers(network):
+        below = layer.get_base_layer()
+        below.weight = nn.Parameter(below.weight.detach().clone(), requires_grad=False)
+        layer.merge()
+
+
 def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> None:
     """Put the adapter of `checkpoint` onto `pipeline`.
 

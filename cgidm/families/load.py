@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..memory import MemoryPlan, free_memory
 from ..models import ModelPair, NetworkEpsModel, Shared
-from .adapters import Halved, adapted_layers, apply_adapter, twin_of
+from .adapters import Halved, adapted_layers, apply_adapter, merge, twin_of
 from .bind import Bound, bind, join, text_encoders
 from .embeddings import apply_embedding
 from .memory import fit_pair
@@ -128,7 +128,7 @@ def _bind_pair(
     first = _bind(pipeline, prompt, turns)
     check_reading(first, f"base model {root.name}")
     if suspect.kind == "adapter":
-        return _adapted_pair(pipeline, turns, first.network, suspect, embeddings, prompt)
+        return _adapted_pair(pipeline, turns, first.network, suspect, embeddings, prompt, dtype)
     if suspect.kind == "textual inversion":
         before = _probe(first)
         second = _bind(pipeline, _teach(pipeline, embeddings, prompt), turns)
@@ -155,7 +155,13 @@ def _teach(pipeline: Any, embeddings: Sequence[Checkpoint], prompt: str) -> str:
 
 
 def _adapted_pair(
-    pipeline: Any, turns: Turns, network: nn.Module, suspect: Checkpoint, embeddings: Sequence[Checkpoint], prompt: str
+    pipeline: Any,
+    turns: Turns,
+    network: nn.Module,
+    suspect: Checkpoint,
+    embeddings: Sequence[Checkpoint],
+    prompt: str,
+    dtype: torch.dtype,
 ) -> tuple[Bound, Bound, Bound | None]:
     """The pipeline's `network`, and its twin with the adapter: the prompt is encoded without it and with it.
 
@@ -168,12 +174,22 @@ def _adapted_pair(
     before = _probe(first)
     setattr(pipeline, next(name for name, part in pipeline.components.items() if part is network), twin)
     apply_adapter(pipeline, suspect)
+    if merging := worth_merging(turns.device, dtype):
+        merge(twin)
     second = _bind(pipeline, prompt, turns)
     _check_changed(before, _probe(second), suspect)
     assert torch.equal(before, _probe(first)), "the base must stay the base"
     if embeddings:
         second = _bind(pipeline, _teach(pipeline, embeddings, prompt), turns)
-    return first, *halve(first, second)
+    return (first, second, None) if merging else (first, *halve(first, second))
+
+
+def worth_merging(device: torch.device, dtype: torch.dtype) -> bool:
+    """Is an adapter better added to copies of the weights? Not in half precision, which would round its change away.
+
+    On a CPU small factors take long, and terms come side by side; on a GPU memory is what is short.
+    """
+    return device.type == "cpu" and dtype == torch.float32
 
 
 def halve(first: Bound, second: Bound) -> tuple[Bound, Bound | None]:

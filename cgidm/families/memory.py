@@ -49,7 +49,8 @@ def fit_pair(first: Bound, second: Bound, turns: Turns, dtype: torch.dtype, free
         return picture_bytes(vae, first.side, tiling)
 
     host = turns.device.type == "cpu"
-    sizes = tuple(weight_bytes(n) for n in networks)
+    both = (first.network, second.network)
+    sizes = (weight_bytes(*both),) if len(networks) == 1 else tuple(weight_bytes(n) for n in networks)
     codec = 0 if vae is None else weight_bytes(vae)
     try:
         plan = plan_memory(free, sizes, codec, row, picture, host=host)
@@ -116,8 +117,10 @@ def tile(vae: Any, side: int, on: bool) -> None:
         vae.disable_tiling()
 
 
-def weight_bytes(module: nn.Module) -> int:
-    return sum(w.numel() * w.element_size() for w in (*module.parameters(), *module.buffers()))
+def weight_bytes(*modules: nn.Module) -> int:
+    """Of all of them together: what they have in common counts once."""
+    weights = {id(w): w for module in modules for w in (*module.parameters(), *module.buffers())}
+    return sum(w.numel() * w.element_size() for w in weights.values())
 
 
 def count_peak(task: Callable[[], object]) -> int:

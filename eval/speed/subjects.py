@@ -10,9 +10,9 @@ from torch import nn
 
 from cgidm.errors import UserError
 from cgidm.families import load_pair
-from cgidm.families.adapters import adapted_layers, apply_adapter, twin_of
+from cgidm.families.adapters import apply_adapter, merge, twin_of
 from cgidm.families.bind import bind
-from cgidm.families.load import halve, make_pair, silence
+from cgidm.families.load import halve, make_pair, silence, worth_merging
 from cgidm.families.methods import Change, inject
 from cgidm.families.pipelines import load_pipeline, load_suspect
 from cgidm.intake.layout import open_checkpoint
@@ -63,8 +63,11 @@ def published(name: str, architecture: Architecture) -> Subject:
         if kind == "lora":
             pipeline.unet = twin_of(pipeline.unet)
             add_lora(pipeline.unet)
-            first = replace(first, held_by=pipeline.unet)
-            second, joint = halve(first, bind(pipeline, PROMPT))
+            first, second, joint = replace(first, held_by=pipeline.unet), bind(pipeline, PROMPT), None
+            if worth_merging(device, dtype):
+                merge(pipeline.unet)
+            else:
+                second, joint = halve(first, second)
             return make_pair(first, second, device, dtype, {}, joint=joint)
         pipeline.unet = _another_unet(architecture, device, dtype)
         return make_pair(first, bind(pipeline, PROMPT), device, dtype, {})
@@ -73,7 +76,7 @@ def published(name: str, architecture: Architecture) -> Subject:
         base, tuned = (build_pipeline(architecture, device, dtype) for _ in range(2))
         if kind == "lora":
             add_lora(tuned.unet)
-            merge(tuned)
+            merge_all(tuned)
         else:
             tuned.unet = _another_unet(architecture, device, dtype)
         return TwoNetworks(base, tuned, PROMPT, dtype)
@@ -110,7 +113,7 @@ def _mini(assets: Path) -> Subject:
         if kind == "lora":
             second = load_pipeline(root, "base", dtype).to(device)
             apply_adapter(second, tuned)
-            merge(second)
+            merge_all(second)
         else:
             second = load_suspect(tuned, root, first, dtype).to(device)
         return TwoNetworks(first, second, PROMPT, dtype)
@@ -135,8 +138,8 @@ def add_lora(unet: Any) -> None:
     unet.eval().requires_grad_(False)
 
 
-def merge(pipeline: Any) -> None:
+def merge_all(pipeline: Any) -> None:
     """The adapter's change added to the weights, so that the networks cost what whole ones cost."""
     for part in pipeline.components.values():
-        for layer in adapted_layers(part) if isinstance(part, nn.Module) else ():
-            layer.merge()
+        if isinstance(part, nn.Module):
+            merge(part)
