@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ARM_NAMES = {"reference": "`reference`: as the public code", "paper": "`paper`", "fast": "`fast`"}
-PAIR_NAMES = {"full": "DreamBooth (two networks)", "lora": "LoRA (one network)"}
+PAIR_NAMES = {"full": "DreamBooth", "lora": "LoRA"}
 EVALUATION = (
     "An evaluation is one network's forward pass and its gradient with respect to the latent, for one picture at one "
     "time step. A picture's seconds are its preset's evaluations and its ends (encoded, decoded, `loss_contrast`)."
