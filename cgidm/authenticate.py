@@ -24,7 +24,7 @@ from .portfolio import SetVerdict, holm, judge_set
 from .recovery import RecoveryStep
 from .sampling import picture_generator
 from .scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
-from .shift import prediction_shift
+from .shift import prediction_shift, weight_shift
 from .similarity import SHIPPED_NAME, Embedders, similarity
 from .state import RunState, continue_recovery, new_state
 from .surroundings import describe_machine
@@ -178,8 +178,11 @@ def _power(pair: ModelPair, pictures: Sequence[PictureResult], bank: Bank | None
     """
     shifts = [r.shift for r in pictures if r.shift is not None]
     table = find_table(list(pair.fingerprints.values()))
-    kind = "lora" if len(pair.networks) == 1 else "dreambooth"
-    looked_up = table.power(sum(shifts) / len(shifts), kind) if table is not None and shifts else None
+    looked_up = None
+    if table is not None and shifts:
+        weights = weight_shift(pair)
+        mean = sum(shifts) / len(shifts)
+        looked_up = table.power(mean, "lora") if weights is None else table.power(weights, "dreambooth")
     known = (looked_up, None if bank is None else bank.content.power())
     return min((p for p in known if p is not None), default=None)
 

@@ -2,7 +2,8 @@
 
 Measured beforehand, for a base: suspects were trained with more and fewer steps, ranks and pictures; of each training
 the table has how far its suspects moved from the base, and the share of used pictures that was found at 5 % false
-positives. A suspect is looked up by how far it has moved, since how it was trained is seldom known.
+positives. A suspect is looked up by how far it has moved, since how it was trained is seldom known: an adapter by its
+answers, a whole network by its weights (`shift`).
 """
 
 import json
@@ -30,9 +31,15 @@ class Trained(BaseModel):
     steps_per_picture: int
     rank: int | None
     shift: float  # mean over its suspects and all pictures of `prediction_shift`
+    weight_shift: float | None = None  # mean over its suspects, which are whole networks
     power: float  # share of used pictures found at `level`
     false_positives: float  # share of pictures not used that were found too
     members: int  # decisions behind `power`
+
+    @property
+    def moved(self) -> float:
+        """How far its suspects have moved, by the measure that tells them from others of their kind."""
+        return self.shift if self.weight_shift is None else self.weight_shift
 
 
 class Detectability(BaseModel):
@@ -44,17 +51,18 @@ class Detectability(BaseModel):
     level: float
     rows: tuple[Trained, ...]
 
-    def power(self, shift: float, kind: Kind) -> float | None:
-        """The expected share at this shift: a non-decreasing function of its logarithm, by the rows of this kind.
+    def power(self, moved: float, kind: Kind) -> float | None:
+        """The expected share for a suspect that has moved so far: a non-decreasing function of the logarithm.
 
-        Between rows interpolated, beyond them constant; None without rows. Kinds are kept apart: a whole network is
-        moved far by its first steps, long before it knows a picture.
+        By the rows of its kind, between them interpolated, beyond them constant; None without rows. `moved` is the mean
+        of `prediction_shift` for an adapter and `weight_shift` for a whole network, whose answers are moved far by its
+        first steps, long before it knows a picture.
         """
-        rows = sorted((r for r in self.rows if r.kind == kind), key=lambda r: r.shift)
+        rows = sorted((r for r in self.rows if r.kind == kind), key=lambda r: r.moved)
         if not rows:
             return None
-        x, y = np.log([r.shift for r in rows]), _non_decreasing([r.power for r in rows], [r.members for r in rows])
-        return float(np.interp(np.log(max(shift, 1e-30)), x, y))
+        x, y = np.log([r.moved for r in rows]), _non_decreasing([r.power for r in rows], [r.members for r in rows])
+        return float(np.interp(np.log(max(moved, 1e-30)), x, y))
 
 
 def find_table(weights: Sequence[str], folder: Path = ASSETS) -> Detectability | None:

@@ -1,4 +1,4 @@
-"""How far a suspect has moved from its base, whether or not it has learnt any picture that we hold."""
+"""How far a suspect has moved from its base, in answers and in weights, whatever it has learnt."""
 
 from collections.abc import Sequence
 
@@ -38,3 +38,20 @@ def prediction_shift(
             loss.append((base - eps_rows).square().flatten(1).sum(1))
     by_picture = (len(z), draws)
     return torch.cat(moved).unflatten(0, by_picture).sum(1) / torch.cat(loss).unflatten(0, by_picture).sum(1)
+
+
+@torch.no_grad()
+def weight_shift(pair: ModelPair) -> float | None:
+    """||W_finetuned - W_base|| as a share of ||W_base||, over all weights; None unless the suspect has its own.
+
+    The answers of a whole network are moved far by the first steps of a training, and little by the rest; its weights
+    go on moving.
+    """
+    if len(pair.networks) != 2:
+        return None
+    moved = size = 0.0
+    for base, finetuned in zip(*(network.parameters() for network in pair.networks), strict=True):
+        weight = base.float()
+        moved += (finetuned.to(base.device).float() - weight).square().sum().item()
+        size += weight.square().sum().item()
+    return (moved / size) ** 0.5

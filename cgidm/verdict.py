@@ -59,14 +59,14 @@ def judge(
         reason = f"{n} control pictures cannot show an error rate of {level:.0%}; give at least {need}."
         return Verdict("cannot tell", None, reason, n)
     p = conformal_p_value(score, controls)
-    if p <= level and score <= 0:
-        reason = "It scores above the controls, but the suspect knows it no better than its base does."
-        return Verdict("no evidence", p, reason, n)
-    if p <= level:
+    if p <= level and score > 0:
         reason = f"Of {n} control pictures, {round(p * (n + 1)) - 1} score as high."
         return Verdict("consistent with training on this image", p, reason, n)
     if power is not None and power < LEAST_POWER:
         return Verdict("cannot tell", p, weak_reason(power, level), n)
+    if p <= level:
+        reason = "It scores above the controls, but the suspect knows it no better than its base does."
+        return Verdict("no evidence", p, reason, n)
     return Verdict("no evidence", p, "Control pictures score as high. This does not mean that it was not used.", n)
 
 

@@ -35,6 +35,7 @@ class Asked:
     shift: tuple[float, ...]
     stranger_files: tuple[str, ...] = ()  # of other makers: what a user would take for controls
     stranger_scores: tuple[float, ...] = ()
+    weight_shift: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class AskJob:
             answers.shift[:n],
             tuple(p.file for p in self.strangers),
             answers.scores[n:],
+            answers.weight_shift,
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")

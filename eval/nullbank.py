@@ -25,7 +25,7 @@ from cgidm.intake.layout import open_checkpoint
 from cgidm.nullbank import FILE, FORMAT, BankPicture, NullBank, NullModel
 from cgidm.sampling import picture_generator
 from cgidm.scores import loss_contrast
-from cgidm.shift import prediction_shift
+from cgidm.shift import prediction_shift, weight_shift
 from eval import datasets
 from eval.experiment import Dataset, Training
 from eval.finetune import FinetuneConfig
@@ -45,6 +45,7 @@ class Answers:
 
     scores: tuple[float, ...]
     shift: tuple[float, ...]
+    weight_shift: float | None  # None of an adapter
 
 
 def ask(base: str, suspect: str, prompt: str, pictures: Sequence[Path], config: RunConfig) -> Answers:
@@ -60,7 +61,7 @@ def ask(base: str, suspect: str, prompt: str, pictures: Sequence[Path], config: 
 
     scores = loss_contrast(pair, z, config.loss_draws, generators(VERDICT_SCORE))
     shift = prediction_shift(pair, z, generators("shift"))
-    return Answers(tuple(scores.tolist()), tuple(shift.tolist()))
+    return Answers(tuple(scores.tolist()), tuple(shift.tolist()), weight_shift(pair))
 
 
 @dataclass(frozen=True)

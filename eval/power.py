@@ -27,11 +27,12 @@ def measure_power(experiment: Experiment, asked: Sequence[Asked]) -> list[Traine
 def count_outcomes(experiment: Experiment, asked: Sequence[Asked], table: Detectability) -> list[dict[str, Any]]:
     """What suspects of makers that the table does not know are told, by training: shares of the three outcomes.
 
-    Judged as in `measure_power`; a suspect's power is looked up by its own shift.
+    Judged as in `measure_power`; a suspect's power is looked up by how far it has itself moved.
     """
     found: dict[str, Counter[str]] = {}
     for a in asked:
-        power = table.power(float(np.mean(a.shift)), _kind(experiment, a.training))
+        moved = float(np.mean(a.shift)) if a.weight_shift is None else a.weight_shift
+        power = table.power(moved, _kind(experiment, a.training))
         nulls = _nulls(a, [b for b in asked if b.training == a.training])
         outcomes = [judge(s, nulls, [], power=power).outcome for s in a.scores]
         found.setdefault(a.training, Counter()).update(outcomes)
@@ -65,7 +66,12 @@ def _row(experiment: Experiment, training: str, images: int, asked: Sequence[Ask
         steps_per_picture=how.steps_per_picture,
         rank=how.rank if how.mode == "lora" else None,
         shift=float(np.mean([x for a in asked for x in a.shift])),
+        weight_shift=_mean([a.weight_shift for a in asked if a.weight_shift is not None]),
         power=float(np.mean(found[1])),
         false_positives=float(np.mean(found[0])),
         members=len(found[1]),
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

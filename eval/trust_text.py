@@ -46,11 +46,13 @@ def power_text(
     more = f" --held-out {held_out}" if held_out else ""
     lines = ["# Power", "", f"`python -m eval power {' '.join(experiments)}{more} --data DIR`", ""]
     lines += [f"Share of used pictures found at {table.level:.0%} false positives, by how the suspect was trained.", ""]
-    heads = ["training", "pictures", "presentations of each", "rank", "shift", "found", "false positives", "of"]
+    heads = ["training", "pictures", "presentations of each", "rank", "shift", "of the weights"]
+    heads += ["found", "false positives", "of"]
     lines += [_row(heads), _row(["---"] * len(heads))]
     for r in table.rows:
         counts = [str(r.images), str(r.steps_per_picture), str(r.rank or "")]
-        found = [f"{r.shift:.4f}", f"{r.power:.0%}", f"{r.false_positives:.1%}", str(r.members)]
+        weights = "" if r.weight_shift is None else f"{r.weight_shift:.4f}"
+        found = [f"{r.shift:.4f}", weights, f"{r.power:.0%}", f"{r.false_positives:.1%}", str(r.members)]
         lines.append(_row([r.kind, *counts, *found]))
     if outcomes:
         names = ["consistent with training on this image", "no evidence", "cannot tell"]

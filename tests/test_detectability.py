@@ -1,14 +1,19 @@
 """What a negative answer is worth: the table, and how it is looked up."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
 from cgidm import UserError
 from cgidm.detectability import TABLE, Detectability, Trained, find_table
+from cgidm.shift import weight_shift
 from eval.asked import Asked
 from eval.experiment import load_experiment
 from eval.power import measure_power
+
+from .worlds import world
 
 
 def row(shift, power, members=80, **changes):
@@ -61,3 +66,24 @@ def test_power_is_counted_against_the_other_makers_left_out_pictures():
     assert found.kind == "lora" and found.steps_per_picture == 5 and found.rank == 16 and found.images == 10
     assert found.shift == pytest.approx(0.02) and found.members == 30
     assert found.false_positives == pytest.approx(1 / 30) and found.power == pytest.approx(5 / 30)
+
+
+def test_whole_networks_are_looked_up_by_their_weights():
+    """By their answers the weak one has moved as far as the strong one."""
+    rows = (
+        row(0.041, 0.4, kind="dreambooth", weight_shift=0.005),
+        row(0.049, 0.9, kind="dreambooth", weight_shift=0.014),
+    )
+    table = Detectability(base=("a",), level=0.05, rows=rows)
+    assert [table.power(moved, "dreambooth") for moved in (0.001, 0.005, 0.014, 0.04)] == [0.4, 0.4, 0.9, 0.9]
+
+
+def test_the_shift_of_weights_is_a_share_and_an_adapter_has_none():
+    pair, _, _ = world(0)
+    base, tuned = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    with torch.no_grad():
+        for a, b in zip(base.parameters(), tuned.parameters(), strict=True):
+            b.copy_(1.25 * a)
+    assert weight_shift(replace(pair, networks=(base, tuned))) == pytest.approx(0.25)
+    assert weight_shift(replace(pair, networks=(base, base))) == 0
+    assert weight_shift(replace(pair, networks=(base,))) is None and weight_shift(pair) is None

@@ -45,3 +45,12 @@ def test_silence_means_nothing_where_little_can_be_found():
     assert weak.outcome == "cannot tell" and "only 20% would be found" in weak.reason and weak.p_value == 21 / 41
     assert judge(0.5, CONTROLS, [], power=0.9).outcome == "no evidence"
     assert judge(2.0, CONTROLS, [], power=0.2).outcome == "consistent with training on this image"
+
+
+def test_no_silence_of_a_weak_suspect_means_anything():
+    """Neither that of a picture below its controls, nor that of one above controls that are all below zero."""
+    low = [-1 - 0.01 * i for i in range(40)]
+    for score, controls in ((-0.5, low), (0.1, [0.2] * 40)):
+        assert judge(score, controls, [], power=0.4).outcome == "cannot tell"
+        assert judge(score, controls, [], power=0.6).outcome == judge(score, controls, []).outcome == "no evidence"
+    assert judge(0.5, low, [], power=0.1).outcome == "consistent with training on this image"
