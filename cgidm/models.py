@@ -86,6 +86,7 @@ class ModelPair:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     networks: tuple[torch.nn.Module, ...] = ()  # behind base and finetuned: one if their weights are the same
+    views: tuple[torch.nn.Module, ...] = ()  # the modules that compute: an adapter's two have their weights in common
     memory: MemoryPlan | None = None  # None: held as it came
     shared: Shared | None = None  # where one network can answer as both
 

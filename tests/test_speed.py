@@ -119,7 +119,7 @@ def test_checkpointing_changes_no_gradient_and_keeps_less(name, kind):
 
     plain, kept = run()
     assert not any(m.training for n in pair.networks for m in n.modules())
-    for network in pair.networks:
+    for network in pair.views:
         network.enable_gradient_checkpointing()
     checkpointed, kept_less = run()
     torch.testing.assert_close(checkpointed.z, plain.z, atol=1e-12, rtol=1e-12)
@@ -146,7 +146,7 @@ def test_the_command_runs_on_the_embedded_model(tmp_path, capsys):
     report, text = json.loads((tmp_path / "cpu.json").read_text()), (tmp_path / "cpu.md").read_text()
     assert report["machine"]["threads"] == torch.get_num_threads() and report["versions"]["torch"] and report["date"]
     assert {r["model"] for r in report["rows"]} == {"mini"} and all(r["step"] for r in report["rows"])
-    assert "not to be quoted" in text and "DreamBooth (two networks)" in text and "LoRA (one network)" in text
+    assert "not to be quoted" in text and "| DreamBooth |" in text and "| LoRA |" in text
     assert "paper" in capsys.readouterr().out and markdown(report) == text
 
 

@@ -98,6 +98,7 @@ def make_pair(
         device=device,
         fingerprints=fingerprints,
         networks=(first.holder,) if first.holder is second.holder else (first.holder, second.holder),
+        views=tuple(dict.fromkeys((first.network, second.network))),
         memory=memory,
         shared=None if joint is None else Shared(base, finetuned, model(joint)),
     )
