@@ -85,6 +85,14 @@ def plan_memory(
     return MemoryPlan(len(networks), weights, working, free, 1, True, not host, True, fits=False)
 
 
+def worth_merging(device: torch.device, dtype: torch.dtype) -> bool:
+    """Is an adapter better added to copies of the weights? Not in half precision, which would round its change away.
+
+    On a CPU small factors take long, and terms come side by side; on a GPU memory is what is short.
+    """
+    return device.type == "cpu" and dtype == torch.float32
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that could still be had on `device`, within the limit of a container; None where nobody counts them."""
     if device.type == "cuda":

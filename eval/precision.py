@@ -152,7 +152,7 @@ def emulated_convolutions(pair: ModelPair) -> Iterator[None]:
 
     Few CPUs have kernels for them, and torch's stand-in takes forty times as long.
     """
-    networks = [*pair.networks, getattr(pair.codec, "vae", nn.Identity())]
+    networks = [*pair.views, getattr(pair.codec, "vae", nn.Identity())]
     convolutions = {m for n in networks for m in n.modules() if type(m) is nn.Conv2d and m.weight.dtype == torch.half}
     patched = convolutions if pair.device.type == "cpu" else set()
     for module in patched:

@@ -21,7 +21,7 @@ from cgidm.intake.family import compare_bases, guess_base
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.source import parse_source
-from cgidm.memory import free_memory
+from cgidm.memory import free_memory, worth_merging
 
 from . import hardware
 
@@ -211,14 +211,17 @@ PAIRS = Pairs()
 
 def size_of(pair: ModelPair) -> int:
     """Bytes of a pair's networks and autoencoder."""
-    parts = [*pair.networks, getattr(pair.codec, "vae", None)]
-    return sum(w.numel() * w.element_size() for p in parts if isinstance(p, torch.nn.Module) for w in p.parameters())
+    parts = [*pair.views, getattr(pair.codec, "vae", None)]
+    weights = {id(w): w for p in parts if isinstance(p, torch.nn.Module) for w in p.parameters()}  # some are in two
+    return sum(w.numel() * w.element_size() for w in weights.values())
 
 
 def expected_size(models: Opened) -> int:
-    """Bytes that a pair will take, as the headers of its weights show: its text encoders too, which it lets go."""
-    numbers = sum(t.numel for c in (models.base, models.suspect) for t in c.tensors.values())
-    return numbers * _dtype(models).itemsize
+    """Bytes that a pair takes at most, as the headers of its weights show: its text encoders too, which it lets go."""
+    parts, dtype = [models.base, models.suspect], _dtype(models)
+    if models.suspect.kind == "adapter" and worth_merging(torch.device(hardware.device()), dtype):
+        parts.append(models.base)  # of the weights that the adapter changes, copies are made
+    return sum(t.numel for c in parts for t in c.tensors.values()) * dtype.itemsize
 
 
 def _load(models: Opened) -> ModelPair:

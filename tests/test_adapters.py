@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from cgidm import UserError
 from cgidm.families import load_pair
 from cgidm.families.adapters import adapted_layers, apply_adapter, merge, twin_of
-from cgidm.families.load import worth_merging
 from cgidm.intake.layout import open_checkpoint
+from cgidm.memory import worth_merging
 from cgidm.terms import Samples, both_terms
 
 from . import tiny

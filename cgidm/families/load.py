@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
-from ..memory import MemoryPlan, free_memory
+from ..memory import MemoryPlan, free_memory, worth_merging
 from ..models import ModelPair, NetworkEpsModel, Shared
 from .adapters import Halved, adapted_layers, apply_adapter, merge, twin_of
 from .bind import Bound, bind, join, text_encoders
@@ -183,14 +183,6 @@ def _adapted_pair(
     if embeddings:
         second = _bind(pipeline, _teach(pipeline, embeddings, prompt), turns)
     return (first, second, None) if merging else (first, *halve(first, second))
-
-
-def worth_merging(device: torch.device, dtype: torch.dtype) -> bool:
-    """Is an adapter better added to copies of the weights? Not in half precision, which would round its change away.
-
-    On a CPU small factors take long, and terms come side by side; on a GPU memory is what is short.
-    """
-    return device.type == "cpu" and dtype == torch.float32
 
 
 def halve(first: Bound, second: Bound) -> tuple[Bound, Bound | None]:
