@@ -23,6 +23,7 @@ from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.notes import clean
 from .nullbank import check_bank, open_bank
+from .place import DEVICES, PRECISIONS, choose_place
 from .seal import MANIFEST, SEAL
 from .signature import read_private_key, sign_folder
 from .similarity import load_embedders
@@ -67,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
     run.add_argument("--radius", type=float, help="L2 radius of the recovery, instead of the automatic one")
     run.add_argument("--search", action="store_true", help="also judge mirrored, cropped, ... views of each picture")
+    run.add_argument("--device", default="auto", choices=DEVICES, help="auto: the GPU if there is one")
+    run.add_argument("--precision", default="auto", choices=PRECISIONS, help="auto: half on a GPU, float32 on a CPU")
     run.add_argument("--max-download", type=float, default=MAX_DOWNLOAD / 1e9, metavar="GB", help="of one model")
     run.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
     run.add_argument("--bundle", type=Path, metavar="FILE.zip", help="pack the evidence into one zip, too")
@@ -119,6 +122,8 @@ def _authenticate(options: argparse.Namespace) -> None:
 
     base = _open(options.base, "base model", options)
     finetuned = _open(options.finetuned, "fine-tuned model", options)
+    where = choose_place(base, options.device, options.precision)
+    place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
 
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
     if not options.prompt and (prompt := suggest_prompt(finetuned)):
@@ -127,7 +132,7 @@ def _authenticate(options: argparse.Namespace) -> None:
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
-    pair = load_pair(base, finetuned, options.prompt, embeddings, encoding=config.encoding)
+    pair = load_pair(base, finetuned, options.prompt, embeddings, **place)
     print(f"memory: {pair.memory}")
     if bank is not None:
         check_bank(bank, pair.fingerprints, config, options.prompt)
@@ -136,7 +141,7 @@ def _authenticate(options: argparse.Namespace) -> None:
     if options.unrelated:
         other = _open(options.unrelated, "unrelated model", options)
         models |= {"unrelated": other.name, "unrelated SHA-256": weights_sha256(other)}
-        unrelated = load_pair(base, other, options.prompt, encoding=config.encoding)
+        unrelated = load_pair(base, other, options.prompt, **place)
     embedders = load_embedders(pair.device, download=options.download)
     pictures = [read_picture(p, pair.side) for p in options.pictures]
     known = [read_picture(p, pair.side) for p in controls]

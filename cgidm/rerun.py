@@ -19,6 +19,7 @@ from .images import Picture, picture_files, read_picture
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.notes import clean
 from .nullbank import Bank, open_bank
+from .place import recorded_place
 from .seal import read_record
 from .similarity import load_embedders
 
@@ -61,21 +62,17 @@ def _repeat(bundle: Bundle, record: dict[str, Any], options: argparse.Namespace)
 
     machine = record["machine"]
     with _threads(machine["threads"] if options.threads is None else options.threads):
-        device = "cuda" if machine["device"] == "cuda" and torch.cuda.is_available() else "cpu"
-        dtype = torch.float16 if machine["precision"] == "float16" else torch.bfloat16
-        dtype = torch.float32 if device == "cpu" or machine["precision"] == "float32" else dtype
-        pair = load_pair(
-            base, finetuned, models["prompt"], embeddings, device=device, dtype=dtype, encoding=config.encoding
-        )
+        where = recorded_place(base, machine["device"], machine["precision"])
+        place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
+        pair = load_pair(base, finetuned, models["prompt"], embeddings, **place)
         pictures = [
             _recorded_picture(bundle, p["path"], p["sha256"], image_name(i, "original"), pair.side)
             for i, p in enumerate(record["pictures"])
         ]
         controls = [] if bank else _controls(bundle, record, options.controls, pair.side)
-        embedders = load_embedders(device, download=options.download)
+        embedders = load_embedders(where.device, download=options.download)
         other = None
         if unrelated is not None:
-            place = {"device": device, "dtype": dtype, "encoding": config.encoding}
             other = load_pair(base, unrelated, models["prompt"], **place)
         result = authenticate(pair, pictures, controls, config, embedders, bank=bank, unrelated=other)
     return compare(bundle, record, result)

@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 
 from cgidm import ModelPair, UserError
-from cgidm.intake.family import compare_bases, guess_base
+from cgidm.intake.family import compare_bases
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.source import parse_source
 from cgidm.memory import free_memory, worth_merging
+from cgidm.place import choose_place
 
 from . import hardware
 
@@ -40,7 +41,6 @@ BASES = (  # the ids of today; others can be typed
 MAX_DOWNLOAD = int(float(os.environ.get("CGIDM_MAX_DOWNLOAD_GB", "15")) * 1e9)
 MAX_LOADED = int(float(os.environ.get("CGIDM_MAX_LOADED_GB", "12")) * 1e9)
 ROOM = 3  # times a pair's weights that should be free before it is loaded: it computes, too
-BFLOAT_FAMILIES = ("SD 3",)  # its autoencoder leaves the range of fp16; SDXL's too, which runs in float32
 
 
 @dataclass(frozen=True)
@@ -239,11 +239,8 @@ def _short_of(size: int) -> bool:
 
 
 def _dtype(models: Opened) -> torch.dtype:
-    """What the networks compute in: half of the memory on a GPU, in the range that the family needs."""
-    if hardware.device() == "cpu":
-        return torch.float32
-    wide = (guess_base(models.base).family or "").startswith(BFLOAT_FAMILIES)
-    return torch.bfloat16 if wide and torch.cuda.is_bf16_supported() else torch.float16
+    """What the networks compute in."""
+    return choose_place(models.base, hardware.device()).dtype
 
 
 def _free() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cgidm import UserError
 from cgidm.config import RecoveryConfig
 from cgidm.partial import Partial
 from cgidm.recovery import recover
@@ -17,8 +18,9 @@ from eval.speed.clock import Budget, Plan, summarise, time_call
 from eval.speed.fit import fit_line
 from eval.speed.measure import NO_MEMORY, NO_TIME, Settings
 from eval.speed.reference import contrast_gradient
+from eval.speed.repeats import repeat_bench, runs_markdown, runs_sentence, summarise_runs
 from eval.speed.subjects import KINDS, published
-from eval.speed.tables import markdown, readme_section
+from eval.speed.tables import file_stem, markdown, readme_section
 from eval.speed.work import count_flops, measure_matrix_peak
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -225,3 +227,82 @@ def test_arithmetic_is_counted_whichever_kernel_does_it(backend):
     one_product, attention_product = 2 * (2 * 4 * 64) * 16 * 32, 2 * (2 * 4) * 64 * 64 * 16
     assert count_flops(forward_and_input_gradient) == 2 * one_product + (2 + 4) * attention_product
     assert measure_matrix_peak(CPU, torch.float32, quick=True) > 0
+
+
+def test_arithmetic_of_all_threads_is_counted(monkeypatch):
+    """Base and suspect work in two threads where there are two; the counter sees one."""
+    from eval.speed.arms import draw_latents, stepping
+
+    subject = SUBJECTS["sd14"]
+    pair, latents = subject.open_pair("full", CPU, torch.float32), draw_latents(subject.latent, 1, CPU)
+    counts, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with stepping(pair, "paper", latents) as step:
+                counts.append(count_flops(step))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert counts[0] == counts[1] > 0
+
+
+def run_of(times, arm="paper", **more):
+    """A report as a run writes it, with these seconds of an evaluation: the reference's, then ours."""
+    common = {"model": "mini", "pair": "full", "checkpointing": False, "not_measured": None}
+    rows = [
+        common | {"arm": a, "pictures": n, "seconds_per_evaluation": s, "times_reference": times[0] / s}
+        for a, n, s in (("reference", 1, times[0]), (arm, 8, times[1]))
+    ]
+    machine = {"device": "cpu", "processor": "P", "instructions": "I", "threads": 2, "cores": 2}
+    kept = {"versions": {"torch": "2"}, "commit": "c" * 40, "files_changed_since": False, "date": "2026-01-01"}
+    return {
+        "rows": rows,
+        "machine": machine,
+        **kept,
+        "dtype": "float32",
+        "quick": False,
+        "matrix_peak_flops": 1e12,
+    } | more
+
+
+def test_several_runs_are_summed_up_by_their_spread():
+    runs = [run_of((0.04, 0.008)), run_of((0.06, 0.0075)), run_of((0.04, 0.01))]
+    summary = summarise_runs(runs, ["--pictures", "8"])
+    (row,) = summary["rows"]
+    assert row["times_reference"] == pytest.approx([5, 8, 4]) and row["paper_seconds"] == [0.008, 0.0075, 0.01]
+    assert "4.0 to 8.0 times (median 5.0) with a DreamBooth suspect and 8 pictures" in runs_sentence(summary)
+    text = runs_markdown(summary)
+    assert "| 40, 60, 40 ms | 8, 7.5, 10 ms | 4.0, 5.0, 8.0; median 5.0 |" in text
+    assert "`python -m eval bench --pictures 8 --runs 3`" in text
+    late = run_of((0.04, 0.008))
+    late["rows"][1] |= {"not_measured": NO_TIME, "times_reference": None}
+    assert summarise_runs([*runs, late], [])["rows"] == [], "a figure that one of them lacks is none of all"
+
+
+def test_runs_are_processes_of_their_own_and_one_that_fails_is_named(tmp_path):
+    told = []
+    stem = repeat_bench(["--quick", "--pairs", "full", "--pictures", "1"], 2, tmp_path, told.append)
+    summary = json.loads(stem.with_suffix(".json").read_text())
+    assert (
+        stem == tmp_path / "runs" / "cpu"
+        and len(told) == 2
+        and runs_markdown(summary) == stem.with_suffix(".md").read_text()
+    )
+    assert [len(r["times_reference"]) for r in summary["rows"]] == [2] and summary["quick"]
+    with pytest.raises(UserError, match=r"run 1 of 2 failed: .*accepted: mini"):
+        repeat_bench(["--models", "sd9"], 2, tmp_path, told.append)
+
+
+def test_results_in_another_precision_have_a_name_of_their_own():
+    cpu, gpu = run_of((1, 1)), run_of((1, 1))
+    gpu["machine"] = cpu["machine"] | {"gpu": "NVIDIA H100 80GB"}
+    names = [file_stem(r | {"dtype": d}) for r in (cpu, gpu) for d in ("float32", "bfloat16", "float16")]
+    assert names == [
+        "cpu",
+        "cpu-bfloat16",
+        "cpu-float16",
+        "nvidia-h100-80gb-float32",
+        "nvidia-h100-80gb-bfloat16",
+        "nvidia-h100-80gb",
+    ]

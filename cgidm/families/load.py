@@ -16,6 +16,7 @@ from ..models import ModelPair, NetworkEpsModel, Shared
 from .adapters import Halved, adapted_layers, apply_adapter, merge, twin_of
 from .bind import Bound, bind, join, text_encoders
 from .embeddings import apply_embedding
+from .kernels import choose_kernels
 from .memory import fit_pair
 from .pipelines import load_pipeline, load_suspect
 from .prediction import check_prediction, check_reading
@@ -88,6 +89,8 @@ def make_pair(
     def model(bound: Bound) -> NetworkEpsModel:
         return NetworkEpsModel(bound.call, bound.schedule.to(device), bound.prediction, dtype)
 
+    for network in (first.network, second.network):
+        choose_kernels(network, device, dtype)
     base, finetuned = model(first), model(second)
     return ModelPair(
         base,

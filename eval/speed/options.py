@@ -17,12 +17,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cuda or cpu (default: the GPU if there is one)")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"))
     parser.add_argument("--budget", type=float, default=480, help="seconds after which nothing more is begun (480)")
+    parser.add_argument("--runs", type=int, default=1, help="so many processes, reference and paper alone (1)")
     parser.add_argument("--quick", action="store_true", help="seconds: does it work? not to be quoted")
     parser.add_argument("--assets", type=Path, default=Path("assets"))
     parser.add_argument("--out", type=Path, default=Path("eval/results/bench"))
 
 
 def run_options(options: argparse.Namespace) -> None:
+    if options.runs > 1:
+        from eval.speed.repeats import repeat_bench
+
+        stem = repeat_bench(_repeated(options), options.runs, options.out, lambda line: print(line, flush=True))
+        print(f"written: {stem}.json and .md")
+        return
     from eval.speed.arms import ARMS
     from eval.speed.bench import Job, choose_device, choose_dtype, quicken, run_bench
     from eval.speed.measure import Settings
@@ -45,6 +52,18 @@ def run_options(options: argparse.Namespace) -> None:
     subjects = [find_subject(name, options.assets) for name in options.models.split(",")]
     report = run_bench(subjects, job, lambda line: print(line, flush=True))
     print(f"written: {options.out / file_stem(report)}.json and .md")
+
+
+def _repeated(options: argparse.Namespace) -> list[str]:
+    """What each of several processes is told: all that was not left as it is, but for how many and where to."""
+    usual = argparse.ArgumentParser()
+    add_options(usual)
+    told = []
+    for name, value in vars(options).items():
+        if name in ("runs", "out", "arms", "run") or value == usual.get_default(name):
+            continue
+        told += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return told
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -16,8 +16,10 @@ GPU_COMMAND = "python -m eval bench --models sd14,sdxl"
 
 
 def file_stem(report: dict[str, Any]) -> str:
-    """`cpu`, or the GPU's name."""
-    name = report["machine"].get("gpu") or "cpu"
+    """`cpu`, or the GPU's name; with the precision, unless it is the one that users get there."""
+    gpu = report["machine"].get("gpu")
+    name, usual = (gpu, "float16") if gpu else ("cpu", "float32")
+    name = name if report["dtype"] == usual else f"{name} {report['dtype']}"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -84,7 +86,7 @@ def speed_table(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
         )
     memory = "peak memory" if gpu else "peak memory of the process"
     heads = ["model", "suspect", "arm", "pictures at once", "an evaluation", "a picture", "pictures an hour"]
-    return _table([*heads, "times `reference`", "of the matrix peak", memory], lines)
+    return make_table([*heads, "times `reference`", "of the matrix peak", memory], lines)
 
 
 def memory_table(report: dict[str, Any]) -> str:
@@ -108,7 +110,7 @@ def memory_table(report: dict[str, Any]) -> str:
                 ]
             )
     heads = ["model", "suspect", "arm", "activations", "peak of the recovery", "peak at the ends", "an evaluation"]
-    return _table(heads, lines)
+    return make_table(heads, lines)
 
 
 def linear_table(report: dict[str, Any]) -> str:
@@ -125,11 +127,11 @@ def linear_table(report: dict[str, Any]) -> str:
         name = [pair["model"], PAIR_NAMES[pair["pair"]]]
         lines.append([*name, "a step", _cells(taken, counts, "pictures"), _line(pair.get("pictures_line"))])
         lines.append([*name, "a run", _cells(ran, lengths, "steps"), _line(pair.get("steps_line"))])
-    return _table(["model", "suspect", "seconds of", "measured", "line (worst distance, R²)"], lines)
+    return make_table(["model", "suspect", "seconds of", "measured", "line (worst distance, R²)"], lines)
 
 
-def readme_section(reports: Sequence[dict[str, Any]]) -> str:
-    """The tables of all machines at hand, each at one picture, at eight, and at its best."""
+def readme_section(reports: Sequence[dict[str, Any]], more: Sequence[str] = ()) -> str:
+    """The tables of all machines at hand, each at one picture, at eight, and at its best; then paragraphs of `more`."""
     parts = []
     for report in reports:
         parts.append(" ".join(filter(None, (describe(report), *_sentences(report)))))
@@ -138,6 +140,7 @@ def readme_section(reports: Sequence[dict[str, Any]]) -> str:
             parts.append(memory_table(report))
     if all(r["machine"]["device"] != "cuda" for r in reports):
         parts.append(f"On a GPU: not run yet (`{GPU_COMMAND}`).")
+    parts += more
     return "\n\n".join(parts) + "\n"
 
 
@@ -188,7 +191,7 @@ def _gigabytes(count: int | None) -> str:
     return "" if count is None else f"{count / 1e9:.2f} GB"
 
 
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def make_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     if not lines:
         return ""
     return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *lines))

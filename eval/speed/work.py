@@ -14,9 +14,17 @@ KERNELS = ("flash_attention", "flash_attention_for_cpu", "efficient_attention", 
 
 
 def count_flops(call: Callable[[], object]) -> int:
-    """Additions and multiplications in the matrix products and convolutions of `call`."""
-    with FlopCounterMode(display=False, custom_mapping=_attention_formulas()) as counter:
-        call()
+    """Additions and multiplications in the matrix products and convolutions of `call`.
+
+    The counter sees the thread that started it and no other, so `call` gets one thread: models come in turn then.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with FlopCounterMode(display=False, custom_mapping=_attention_formulas()) as counter:
+            call()
+    finally:
+        torch.set_num_threads(threads)
     return counter.get_total_flops()
 
 
