@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from .statement import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
+from .blocks import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
 
 MARGIN = 18  # mm
 LARGEST = 512  # pixels a side of a picture on paper; the files beside the report have all of them

@@ -5,7 +5,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from .statement import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
+from .blocks import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
 
 STYLE = (
     ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cgidm.blocks import Heading, NewPage, Pictures, Strip, Table
 from cgidm.evidence import write_evidence
 from cgidm.pdf import write_pdf
-from cgidm.statement import Heading, NewPage, Pictures, Strip, Table, state
+from cgidm.statement import state
 from cgidm.verdict import Verdict
 
 from .test_evidence import HOSTILE, result_of
