@@ -39,6 +39,13 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Panels:
+    """The pictures of a line-up's round, each with its images beside each other, small."""
+
+    panels: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]  # letter; caption and file of each image
+
+
+@dataclass(frozen=True)
 class Strip:
     """The score of a picture among those of the control pictures, to be drawn on a line."""
 
@@ -74,4 +81,4 @@ class NewPage:
     """What follows begins on a page of its own."""
 
 
-Block = Heading | Text | Command | Items | Table | Pictures | Strip | NewPage
+Block = Heading | Text | Command | Items | Table | Pictures | Panels | Strip | NewPage
