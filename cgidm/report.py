@@ -49,7 +49,7 @@ def _block(block: Block, folder: Path) -> str:
         case Table():
             return _table(block)
         case Pictures(files):
-            return "".join(_figure(caption, (folder / name).read_bytes()) for caption, name in files)
+            return "".join(_figure(caption, caption, (folder / name).read_bytes()) for caption, name in files)
         case Panels(panels):
             return f"<div class='panels'>{''.join(_panel(letter, files, folder) for letter, files in panels)}</div>"
         case Strip():
@@ -81,15 +81,13 @@ def _panel(letter: str, files: Sequence[tuple[str, str]], folder: Path) -> str:
             image.thumbnail((SMALL, SMALL))
             small = io.BytesIO()
             image.save(small, "PNG")
-        images.append(_figure(f"{letter}: {caption}", small.getvalue()))
+        images.append(_figure(f"{letter}: {caption}", caption, small.getvalue()))
     return f"<section><b>{_text(letter)}</b>{''.join(images)}</section>"
 
 
-def _figure(caption: str, png: bytes) -> str:
+def _figure(alt: str, caption: str, png: bytes) -> str:
     data = base64.b64encode(png).decode()
-    return (
-        f"<figure><img alt='{caption}' src='data:image/png;base64,{data}'><figcaption>{caption}</figcaption></figure>"
-    )
+    return f"<figure><img alt='{alt}' src='data:image/png;base64,{data}'><figcaption>{caption}</figcaption></figure>"
 
 
 def _strip(strip: Strip) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from .blocks import Block, Heading, Items, Panels, Text
 from .lineup import LETTERS, UNKNOWN
 
-ROLES = ("original", "partial", "recovered")  # of a picture's three images, in the order in which they are shown
+# role of a picture's three images, in the order in which they are shown -> caption
+ROLES = {"original": "Original", "partial": "Half removed", "recovered": "Recovered"}
 TITLE = "Line-up: which picture came back best?"
 INSTRUCTIONS = (
     "Of each picture you see the original, the half of it that was kept, and what a program put into the gaps. The "
@@ -28,7 +29,11 @@ def sheet(sizes: Sequence[int]) -> Iterator[Block]:
     for number, size in enumerate(sizes, 1):
         yield Heading(f"Round {number} of {len(sizes)}")
         letters = LETTERS[:size]
-        yield Panels(tuple((a, tuple((role, panel_name(number, a, role)) for role in ROLES)) for a in letters))
+        yield Panels(
+            tuple(
+                (a, tuple((caption, panel_name(number, a, role)) for role, caption in ROLES.items())) for a in letters
+            )
+        )
         yield Text(f"Round {number}: I choose (A to {letters[-1]}, or {UNKNOWN}) ________")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from .blocks import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
 from .intake.notes import clean
 from .lineup import Lineup, lineup_p_value, read_lineup, within_reach
-from .sheet import TITLE, sheet
+from .sheet import ROLES, TITLE, sheet
 
 LONGEST = 600  # characters shown of a text from outside
 FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
@@ -168,8 +168,7 @@ def _picture(number: int, picture: Mapping[str, Any], record: Mapping[str, Any])
     several = len(record["pictures"]) > 1
     yield NewPage()
     yield Heading(f"{f'Picture {number + 1}: ' if several else ''}{file_name(picture['path'])}")
-    roles = {"original": "Original", "partial": "Half removed", "recovered": "Recovered"}
-    yield Pictures(tuple((caption, f"{number:02d}-{role}.png") for role, caption in roles.items()))
+    yield Pictures(tuple((caption, f"{number:02d}-{role}.png") for role, caption in ROLES.items()))
     yield from _answer(picture)
     score = picture["scores"].get(record["judged_by"])
     if score is not None and abs(score) < float("inf"):
