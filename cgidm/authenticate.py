@@ -16,6 +16,7 @@ from .detectability import find_table
 from .duplicates import alike, copy_notes, first_alike, tie_notes
 from .errors import UserError
 from .images import Picture
+from .lineup import Lineup, Panel, plan_lineup
 from .models import ModelPair
 from .negatives import blind_flags, generated_flags, innocent_flags, stands_out_flags
 from .nullbank import Bank, bank_flags, check_bank
@@ -48,6 +49,11 @@ class PictureResult:
     shift: float | None = None  # `prediction_shift`: how far the suspect has moved from its base on this picture
     view: str = AS_GIVEN  # the one of `config.views` that the verdict's score is that of
 
+    @property
+    def panel(self) -> Panel:
+        """What is shown of it."""
+        return Panel(self.picture.image, self.partial, self.recovered)
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -64,6 +70,13 @@ class Result:
     controls: tuple[Picture, ...] = ()  # whose scores they are; empty where the caller scored them
     bank: Bank | None = None
     power: float | None = None  # share of used pictures that would be found in such a suspect, where it is known
+    lineup: Lineup | None = None  # where `config` asks for one
+    decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`
+
+    @property
+    def shown(self) -> list[tuple[Panel, ...]]:
+        """The panels of each round of the line-up, as they stand."""
+        return [] if self.lineup is None else self.lineup.in_order([r.panel for r in self.pictures], self.decoys)
 
 
 def authenticate(
@@ -84,7 +97,8 @@ def authenticate(
 
     Controls are scored without a recovery: the verdict's score does not need one. A control that is nearly the same
     as a picture is not used: it cannot be known not to be in the set and be asked about at once. Similarities as
-    networks see them are measured with `embedders` (`similarity.load_embedders`), if given.
+    networks see them are measured with `embedders` (`similarity.load_embedders`), if given. `on_step` sees the steps of
+    the pictures, not those of a line-up's decoys.
     """
     config, embedders, start = config or RunConfig(), embedders or Embedders(), time.monotonic()
     if bank is not None:
@@ -92,6 +106,7 @@ def authenticate(
             raise UserError("a bank and controls were given; accepted: one of them, a bank has its own null scores")
         check_bank(bank, pair.fingerprints, config)
     pictures, controls = set_aside_copies(pictures, controls)
+    lineup = None if config.lineup is None else plan_lineup(pictures, controls, config.lineup, config.seed)
     control_scores = score_controls(pair, controls, config) if bank is None else bank.content.nulls
     run = run_pictures(pair, pictures, control_scores, config, embedders)
     while True:
@@ -104,8 +119,10 @@ def authenticate(
             on_step(step)
     strange = [()] * len(pictures) if unrelated is None else _strange(unrelated, pictures, controls, config)
     results = [replace(r, flags=(*r.flags, *more)) for r, more in zip(results, strange, strict=True)]
+    decoys = () if lineup is None else recover_decoys(pair, [controls[i] for i in lineup.decoys], config)
     seconds = time.monotonic() - start
-    return make_result(pair, results, control_scores, config, embedders, seconds, tuple(controls), bank)
+    result = make_result(pair, results, control_scores, config, embedders, seconds, tuple(controls), bank)
+    return replace(result, lineup=lineup, decoys=decoys)
 
 
 def _strange(
@@ -233,6 +250,19 @@ def start_run(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -
     z = pair.codec.encode(images)
     partial = make_partial(config.partial, pair.codec, images, z, config.start)
     return new_state(z, partial, _generators(pictures, config, "recovery"))
+
+
+def recover_decoys(pair: ModelPair, decoys: Sequence[Picture], config: RunConfig) -> tuple[Panel, ...]:
+    """What a line-up shows of control pictures: recovered as the pictures are, neither scored nor judged."""
+    state = start_run(pair, decoys, config)
+    for _ in continue_recovery(pair, state, config.recovery):
+        pass
+    return make_panels(pair, decoys, state)
+
+
+def make_panels(pair: ModelPair, pictures: Sequence[Picture], state: RunState) -> tuple[Panel, ...]:
+    """What is shown of the pictures of a run, wherever it stands."""
+    return tuple(map(Panel, [p.image for p in pictures], *decode_run(pair, state)))
 
 
 def finish_run(

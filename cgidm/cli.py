@@ -1,4 +1,6 @@
-"""The command line: `authenticate` judges, `verify` checks evidence, `inspect` reads models, `doctor` this machine."""
+"""The command line: `authenticate` judges, `lineup` counts what an observer chose, `verify` checks evidence, `inspect`
+reads models, `doctor` this machine.
+"""
 
 import argparse
 import dataclasses
@@ -11,32 +13,35 @@ from pathlib import Path
 from huggingface_hub import get_token
 
 from .authenticate import Result, authenticate
+from .bundle import open_bundle
 from .config import PRESETS, RunConfig, find_preset
 from .doctor import add_options as add_doctor_options
 from .doctor import diagnose
 from .errors import UserError
-from .evidence import pack_evidence, weights_sha256, write_evidence
+from .evidence import LINEUP, pack_evidence, weights_sha256, write_evidence
 from .images import picture_files, read_picture
 from .intake.family import compare_bases
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.notes import clean
+from .lineup import check_lineup, judge_lineup, read_lineup, within_reach
 from .nullbank import check_bank, open_bank
 from .place import DEVICES, PRECISIONS, choose_place
-from .seal import MANIFEST, SEAL
+from .seal import MANIFEST, SEAL, read_record
 from .signature import read_private_key, sign_folder
 from .similarity import load_embedders
 from .verdict import LEVEL
 from .verify import add_options as add_verify_options
-from .verify import verify
+from .verify import report_whole, verify
 from .views import AS_GIVEN, VIEWS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    0 if it answered, 1 if `doctor` found something broken or `verify` something altered, 2 if what was given is wrong.
+    0 if it answered, 1 if `doctor` found something broken or `verify` or `lineup` something altered, 2 if what was
+    given is wrong.
     """
     options = build_parser().parse_args(arguments)
     try:
@@ -68,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
     run.add_argument("--radius", type=float, help="L2 radius of the recovery, instead of the automatic one")
     run.add_argument("--search", action="store_true", help="also judge mirrored, cropped, ... views of each picture")
+    run.add_argument("--lineup", type=int, metavar="M", help="show each picture among M - 1 recovered controls, too")
     run.add_argument("--device", default="auto", choices=DEVICES, help="auto: the GPU if there is one")
     run.add_argument("--precision", default="auto", choices=PRECISIONS, help="auto: half on a GPU, float32 on a CPU")
     run.add_argument("--max-download", type=float, default=MAX_DOWNLOAD / 1e9, metavar="GB", help="of one model")
@@ -77,6 +83,12 @@ def build_parser() -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="say whether a bundle of evidence is as it was sealed; run it again")
     check.set_defaults(run=verify)
     add_verify_options(check)
+    choices = commands.add_parser("lineup", help="count what an observer of a line-up chose, and say what it means")
+    choices.set_defaults(run=_lineup)
+    choices.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder or zip that `authenticate` wrote")
+    choices.add_argument(
+        "--picks", required=True, metavar="B,D,-", help="a letter a round; -: I cannot tell (first: --picks=-,B)"
+    )
     look = commands.add_parser("inspect", help="say what a model file or folder is, reading headers only")
     look.set_defaults(run=_inspect)
     look.add_argument("source", metavar="SOURCE", help="a folder, a .safetensors file, or a place on the Hub")
@@ -101,6 +113,9 @@ def print_table(result: Result) -> None:
         if (used := together.used) is not None:
             many = f"{used.low} to {used.high}" if used.bounded_above else f"at least {used.low}"
             print(f"used: {many} of {together.pictures}, with an error rate of {LEVEL:.0%}")
+    if result.lineup is not None:
+        said = within_reach(result.lineup.sizes)
+        print(f"line-up: {LINEUP}, to be shown to somebody who has not seen the pictures. {said}")
     if result.power is not None:
         print(f"in such a suspect {result.power:.0%} of used pictures are found at {LEVEL:.0%} false positives")
     for name, reason in result.not_computed.items():
@@ -116,6 +131,8 @@ def _authenticate(options: argparse.Namespace) -> None:
         read_picture(path, 64)  # a wrong file is named before two models are loaded
     controls = picture_files(options.controls, "controls") if options.controls else []
     bank = open_bank(options.bank) if options.bank else None
+    if config.lineup is not None:
+        check_lineup(config.lineup, len(controls))
     key = read_private_key(options.sign) if options.sign else None
     if options.bundle and not options.bundle.parent.is_dir():
         raise UserError(f"bundle {options.bundle}: there is no such folder; accepted: a file in a folder that exists")
@@ -169,6 +186,22 @@ def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
     return open_checkpoint(given, role, token=get_token(), max_download=cap, progress=True)
 
 
+def _lineup(options: argparse.Namespace) -> int:
+    with open_bundle(options.bundle) as bundle:
+        if not report_whole(bundle):
+            return 1
+        lineup = read_lineup(read_record(bundle))
+    if lineup is None:
+        raise UserError(f"bundle {options.bundle} holds no line-up; accepted: one that `authenticate --lineup M` wrote")
+    picks = options.picks.split(",")
+    found = judge_lineup(lineup, picks)
+    for number, (r, pick, right) in enumerate(zip(lineup.rounds, picks, found.right, strict=True), 1):
+        print(f"round {number}: {pick.strip()}, {'right' if right else f'wrong: it was {r.letter}'}")
+    print(f"{found.hits} of {len(found.right)} right, p = {found.p_value:.2g}")
+    print(found.reason)
+    return 0
+
+
 def _inspect(options: argparse.Namespace) -> None:
     found = inspect_checkpoint(open_checkpoint(options.source, token=get_token()))
     print(json.dumps(found, indent=2) if options.json else "\n".join(report_lines(found)))
@@ -179,4 +212,4 @@ def _config(options: argparse.Namespace) -> RunConfig:
     given = {k: v for k in ("steps", "radius") if (v := getattr(options, k)) is not None}
     recovery = dataclasses.replace(preset.recovery, **given)
     views = tuple(VIEWS) if options.search else preset.views
-    return dataclasses.replace(preset, seed=options.seed, recovery=recovery, views=views)
+    return dataclasses.replace(preset, seed=options.seed, recovery=recovery, views=views, lineup=options.lineup)

@@ -17,6 +17,8 @@ from .errors import UserError
 from .evidence import as_record, image_name, pixels
 from .images import MAX_BYTES, as_tensor
 from .intake.notes import clean
+from .lineup import LETTERS, Lineup, read_lineup
+from .sheet import ROLES, panel_name
 from .statement import file_name
 
 # Largest differences of a score on the shipped model (two suspects, members and holdouts, 12 controls; a CPU, float32).
@@ -100,9 +102,35 @@ def compare(bundle: Bundle, record: Mapping[str, Any], result: Result) -> Compar
     names = [file_name(c["name"]) for c in record["controls"]] or [f"control {i}" for i in numbers]
     pairs = zip(names, record["control_scores"], now["control_scores"], strict=True)
     rows += [Row(name, clean(record["judged_by"]), old, new, tolerance) for name, old, new in pairs]
+    lineup, shown = _lineup(bundle, record, result, tolerance)
+    rows, outcomes = [*rows, *shown], [*outcomes, *lineup]
     if record["set"] is not None:
         outcomes.append(("all together", record["set"]["outcome"], now["set"]["outcome"]))
     return Comparison(tuple(rows), tuple(outcomes), differing, tolerance)
+
+
+def _lineup(
+    bundle: Bundle, record: Mapping[str, Any], result: Result, tolerance: float
+) -> tuple[list[tuple[str, str, str]], list[Row]]:
+    """The key of a line-up as it was recorded and as it is now; and how far each picture shown is from the one now."""
+    recorded = read_lineup(record)
+    if recorded is None and result.lineup is None:
+        return [], []
+    rows = []
+    for number, panels in enumerate(result.shown if recorded == result.lineup else [], 1):
+        for letter, panel in zip(LETTERS, panels, strict=False):
+            files = [panel_name(number, letter, role) for role in ROLES]
+            away = max(_away(bundle, file, image) for file, image in zip(files, panel.images, strict=True))
+            rows.append(Row(f"line-up, round {number}, {letter}", "its pictures", 0.0, away, tolerance))
+    return [("key of the line-up", _key(recorded), _key(result.lineup))], rows
+
+
+def _key(lineup: Lineup | None) -> str:
+    """All of it in a line."""
+    if lineup is None:
+        return "none"
+    rounds = (f"{r.letter} = picture {r.picture + 1}, decoys {' '.join(map(str, r.decoys))}" for r in lineup.rounds)
+    return "; ".join([*rounds, *(f"without {left.picture + 1}: {clean(left.reason)}" for left in lineup.left_out)])
 
 
 def _differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from .sampling import TimeSampling
 from .views import AS_GIVEN, check_views
 
 STEP_TO_RADIUS = 2 / 70  # Sec. 4: step length 2 within a ball of 70
+LINEUP_SIZES = range(2, 21)  # with 20 panels a single round can reach p = 0.05
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,16 @@ class RunConfig:
     loss_draws: int = 20  # stratified samples for `loss_contrast`
     views: Sequence[str] = (AS_GIVEN,)  # of a picture, suspected or control; the largest `loss_contrast` counts
     seed: int = 0
+    lineup: int | None = None  # panels of each round of a line-up, all but one of them decoys; None: no line-up
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "views", tuple(self.views))  # a list, where a record was read back
         check_views(self.views)
         if self.loss_draws < 1:
             raise UserError(f"loss_draws = {self.loss_draws} was given; accepted: a whole number from 1")
+        if self.lineup is not None and self.lineup not in LINEUP_SIZES:
+            accepted = f"accepted: from {LINEUP_SIZES[0]} to {LINEUP_SIZES[-1]} panels a round, or none"
+            raise UserError(f"lineup = {self.lineup} was given; {accepted}")
 
 
 PRESETS: dict[str, RunConfig] = {

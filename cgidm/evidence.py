@@ -2,7 +2,8 @@
 
 `result.json` is the record; three lossless PNGs a picture show what the method saw, began with and found; `controls/`
 holds the control pictures as it saw them, so that the run can be repeated; `report.html` and `report.pdf` say the same
-to people. `seal` states what belongs to it. A folder of evidence can be packed into one zip.
+to people; `lineup.html` is what an observer of a line-up sees, with its images in `lineup/`. `seal` states what belongs
+to it. A folder of evidence can be packed into one zip.
 """
 
 import dataclasses
@@ -20,18 +21,21 @@ from PIL import Image
 from torch import Tensor
 
 from .authenticate import VERDICT_SCORE, PictureResult, Result
+from .blocks import Heading
 from .images import Picture
 from .intake.layout import Checkpoint
+from .lineup import LETTERS
 from .pdf import write_pdf
 from .report import report_html
 from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
+from .sheet import ROLES, TITLE, panel_name, sheet
 from .similarity import SOURCES
 from .statement import state
 from .surroundings import describe_code, package_versions
 from .verdict import LEVEL
 
-ROLES = ("original", "partial", "recovered")
-OURS = re.compile(rf"\d{{2,}}-({'|'.join(ROLES)})\.png|controls/\d{{3,}}\.png")
+LINEUP = "lineup.html"
+OURS = re.compile(rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)})\.png|controls/\d{{3,}}\.png")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a zip, so that equal evidence gives equal bytes
 
 
@@ -49,17 +53,36 @@ def write_evidence(
     _clear(out)
     record = as_record(result, models, controls)
     for number, picture in enumerate(result.pictures):
-        for role, image in zip(ROLES, (picture.picture.image, picture.partial, picture.recovered), strict=True):
+        for role, image in zip(ROLES, picture.panel.images, strict=True):
             Image.fromarray(pixels(image)).save(out / image_name(number, role))
     if controls:
         (out / "controls").mkdir(exist_ok=True)
     for number, control in enumerate(controls):
         Image.fromarray(pixels(control.image)).save(out / control_name(number))
+    shown = _write_lineup(result, out)
     _write_reports(record, out)
     images = [image_name(number, role) for number in range(len(result.pictures)) for role in ROLES]
-    names = [RECORD, "report.html", "report.pdf", *images, *map(control_name, range(len(controls)))]
+    names = [RECORD, "report.html", "report.pdf", *images, *map(control_name, range(len(controls))), *shown]
     seal_folder(out, record, names)
     return record
+
+
+def _write_lineup(result: Result, out: Path) -> list[str]:
+    """The blind sheet and its images; returns their names, which are alike for picture and decoys."""
+    if result.lineup is None:
+        return []
+    (out / "lineup").mkdir(exist_ok=True)
+    images = {
+        panel_name(number, letter, role): image
+        for number, panels in enumerate(result.shown, 1)
+        for letter, panel in zip(LETTERS, panels, strict=False)
+        for role, image in zip(ROLES, panel.images, strict=True)
+    }
+    for name, image in images.items():
+        Image.fromarray(pixels(image)).save(out / name)
+    blocks = [Heading(TITLE, 1), *sheet(result.lineup.sizes)]
+    (out / LINEUP).write_text(report_html(blocks, out), encoding="utf-8")
+    return [LINEUP, *images]
 
 
 def _write_reports(record: dict[str, Any], out: Path) -> None:
@@ -72,10 +95,10 @@ def _write_reports(record: dict[str, Any], out: Path) -> None:
 
 def _clear(out: Path) -> None:
     """Take away what an earlier run wrote there: it would not belong to this one."""
-    for path in (*out.glob("*.png"), *out.glob("controls/*.png")):
+    for path in (*out.glob("*.png"), *out.glob("controls/*.png"), *out.glob("lineup/*.png")):
         if OURS.fullmatch(path.relative_to(out).as_posix()):
             path.unlink()
-    for name in (SIGNATURE, SIGNER):
+    for name in (SIGNATURE, SIGNER, LINEUP):
         (out / name).unlink(missing_ok=True)
 
 
@@ -111,6 +134,7 @@ def as_record(result: Result, models: dict[str, str], controls: Sequence[Picture
         "control_scores": list(result.control_scores),
         "bank": None if result.bank is None else result.bank.describe(),
         "power": result.power,
+        "lineup": None if result.lineup is None else result.lineup.describe(),
         "controls": [
             {"name": c.name, "sha256": c.sha256, "image": control_name(i), "notes": list(c.notes)}
             for i, c in enumerate(controls)
@@ -156,8 +180,7 @@ def reason_missing(result: Result, name: str) -> str:
 
 def three_images(result: PictureResult) -> Image.Image:
     """Original, partial and recovered, side by side."""
-    images: Sequence[Tensor] = (result.picture.image, result.partial, result.recovered)
-    return Image.fromarray(np.concatenate([pixels(i) for i in images], axis=1))
+    return Image.fromarray(np.concatenate([pixels(i) for i in result.panel.images], axis=1))
 
 
 def pixels(image: Tensor) -> np.ndarray:

@@ -8,10 +8,11 @@ from typing import Any
 
 from PIL import Image
 
-from .statement import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
+from .blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, Strip, Table, Text
 
 MARGIN = 18  # mm
 LARGEST = 512  # pixels a side of a picture on paper; the files beside the report have all of them
+SMALL = 320  # the same, in a line-up, where there are many
 SIZES = {1: 17, 2: 12.5, 3: 10}  # points, of headings
 INK, GREY, LINE, RED, BLUE = (27, 36, 48), (86, 96, 114), (160, 168, 182), (179, 38, 30), (43, 95, 180)
 
@@ -82,6 +83,9 @@ class _Paper:
                 self._table(block)
             case Pictures(files):
                 self._pictures(files)
+            case Panels(panels):
+                for first in range(0, len(panels), 2):
+                    self._panels(panels[first : first + 2])
             case Strip():
                 self._strip(block)
             case NewPage():
@@ -130,6 +134,27 @@ class _Paper:
             pdf.set_x(pdf.l_margin + place * (side + gap))
             pdf.cell(side, 4.5, caption)
         pdf.ln(7)
+
+    def _panels(self, pair: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> None:
+        """Two pictures of a line-up beside each other."""
+        pdf, gap, between = self.pdf, 1.5, 8
+        width = (pdf.epw - between) / 2
+        side = (width - 2 * gap) / 3
+        if pdf.will_page_break(side + 8):
+            pdf.add_page()
+        top = pdf.get_y()
+        self._font("sans", 10, "B")
+        for place, (letter, files) in enumerate(pair):
+            left = pdf.l_margin + place * (width + between)
+            pdf.set_xy(left, top)
+            pdf.cell(width, 5, letter)
+            for number, (caption, name) in enumerate(files):
+                with Image.open(self.folder / name) as picture:
+                    picture.thumbnail((SMALL, SMALL))
+                    pdf.image(
+                        picture, left + number * (side + gap), top + 5, side, side, alt_text=f"{letter}: {caption}"
+                    )
+        pdf.set_y(top + side + 8)
 
     def _strip(self, strip: Strip) -> None:
         pdf = self.pdf

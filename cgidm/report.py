@@ -2,10 +2,13 @@
 
 import base64
 import html
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from .statement import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
+from PIL import Image
+
+from .blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, Strip, Table, Text
 
 STYLE = (
     ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;"
@@ -16,8 +19,11 @@ STYLE = (
     "td,th{padding:.2em 1em .2em 0;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
     "thead th{border-bottom:1px solid #c9cfdb}tbody tr{border-bottom:1px solid #eceff4}"
     "code{font-size:.78em;overflow-wrap:anywhere}pre{background:#f1f3f7;padding:.6em .8em;white-space:pre-wrap}"
+    ".panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(20em,1fr));gap:1em}"
+    "section{break-inside:avoid}section b{display:block;font-size:1.2em}"
     "svg{width:100%;height:auto}@media print{hr{break-after:page;border:0}}hr{visibility:hidden;margin:0}"
 )
+SMALL = 320  # pixels a side of a picture in a line-up; the files beside the report have all of them
 WIDTH, HEIGHT = 720, 74  # of a strip, in its own units
 
 
@@ -43,7 +49,9 @@ def _block(block: Block, folder: Path) -> str:
         case Table():
             return _table(block)
         case Pictures(files):
-            return "".join(_figure(caption, folder / name) for caption, name in files)
+            return "".join(_figure(caption, caption, (folder / name).read_bytes()) for caption, name in files)
+        case Panels(panels):
+            return f"<div class='panels'>{''.join(_panel(letter, files, folder) for letter, files in panels)}</div>"
         case Strip():
             return f"{_strip(block)}<p class='said'>{_text(block.said)}</p>"
         case NewPage():
@@ -65,11 +73,21 @@ def _row(row: tuple[str, ...], table: Table) -> str:
     return f"<tr>{first}{''.join(f'<td>{c}</td>' for c in cells[1:])}</tr>"
 
 
-def _figure(caption: str, path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return (
-        f"<figure><img alt='{caption}' src='data:image/png;base64,{data}'><figcaption>{caption}</figcaption></figure>"
-    )
+def _panel(letter: str, files: Sequence[tuple[str, str]], folder: Path) -> str:
+    """One picture of a line-up; a long row of them, in all their pixels, would be too much for a page."""
+    images = []
+    for caption, name in files:
+        with Image.open(folder / name) as image:
+            image.thumbnail((SMALL, SMALL))
+            small = io.BytesIO()
+            image.save(small, "PNG")
+        images.append(_figure(f"{letter}: {caption}", caption, small.getvalue()))
+    return f"<section><b>{_text(letter)}</b>{''.join(images)}</section>"
+
+
+def _figure(alt: str, caption: str, png: bytes) -> str:
+    data = base64.b64encode(png).decode()
+    return f"<figure><img alt='{alt}' src='data:image/png;base64,{data}'><figcaption>{caption}</figcaption></figure>"
 
 
 def _strip(strip: Strip) -> str:

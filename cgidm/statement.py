@@ -7,10 +7,12 @@ compared. Then each picture with its scores, the method, the run, and how anybod
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from .blocks import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
 from .intake.notes import clean
+from .lineup import Lineup, lineup_p_value, read_lineup, within_reach
+from .sheet import ROLES, TITLE, sheet
 
 LONGEST = 600  # characters shown of a text from outside
 FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
@@ -53,80 +55,14 @@ METHOD = (
     "Every random number is drawn from a recorded seed and the picture's own bytes, so that the run can be repeated.",
     "The method is CGI-DM (Wu et al., CVPR 2024); the control pictures and the p-value are this tool's.",
 )
-
-
-@dataclass(frozen=True)
-class Heading:
-    text: str
-    level: int = 2  # 1: the report's, 2: a part's, 3: within a part
-
-
-@dataclass(frozen=True)
-class Text:
-    text: str
-    strong: bool = False
-
-
-@dataclass(frozen=True)
-class Items:
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    rows: tuple[tuple[str, ...], ...]
-    widths: tuple[int, ...]  # of the columns, relative
-    head: bool = False  # the first row names the columns
-    code: bool = False  # the last column holds digests
-
-
-@dataclass(frozen=True)
-class Command:
-    text: str
-
-
-@dataclass(frozen=True)
-class Pictures:
-    files: tuple[tuple[str, str], ...]  # caption, file in the folder of evidence
-
-
-@dataclass(frozen=True)
-class Strip:
-    """The score of a picture among those of the control pictures, to be drawn on a line."""
-
-    score: float
-    controls: tuple[float, ...]
-    called: str = "control pictures"  # what has these scores
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The scores at the ends of the line; zero lies on it."""
-        every = (self.score, *self.controls, 0.0)
-        low, high = min(every), max(every)
-        margin = 0.04 * (high - low) or 0.5
-        return low - margin, high + margin
-
-    def place(self, score: float) -> float:
-        """Where on the line, 0 to 1."""
-        low, high = self.ends
-        return (score - low) / (high - low)
-
-    @property
-    def said(self) -> str:
-        """In words."""
-        if not self.controls:
-            return f"Score {self.score:.3f}; there are no {self.called}."
-        above = sum(c >= self.score for c in self.controls)
-        among = f"{len(self.controls)} {self.called} from {min(self.controls):.3f} to {max(self.controls):.3f}"
-        return f"Score {self.score:.3f} among {among}; {above} of them score as high."
-
-
-@dataclass(frozen=True)
-class NewPage:
-    """What follows begins on a page of its own."""
-
-
-Block = Heading | Text | Command | Items | Table | Pictures | Strip | NewPage
+LINEUP_RULES = (
+    "Whoever handed a picture over, or has seen one of them, cannot be the observer. Nobody observes twice.",
+    "The choices of several persons are not added up: they looked at the same panels, and what stands out by accident "
+    "stands out to all of them. Settle beforehand whose choices count.",
+    "It holds as far as the control pictures are like the others in every way except that they were not used. A "
+    "picture of another style or subject than its decoys can be found by that alone.",
+    "It says that a recovery stands out to a person, not by how much; the scores say that.",
+)
 
 
 def state(record: Mapping[str, Any], record_sha256: str) -> list[Block]:
@@ -137,6 +73,7 @@ def state(record: Mapping[str, Any], record_sha256: str) -> list[Block]:
         *_method(),
         *_checking(record, record_sha256),
         *_run(record),
+        *_lineup(record),
     ]
 
 
@@ -231,8 +168,7 @@ def _picture(number: int, picture: Mapping[str, Any], record: Mapping[str, Any])
     several = len(record["pictures"]) > 1
     yield NewPage()
     yield Heading(f"{f'Picture {number + 1}: ' if several else ''}{file_name(picture['path'])}")
-    roles = {"original": "Original", "partial": "Half removed", "recovered": "Recovered"}
-    yield Pictures(tuple((caption, f"{number:02d}-{role}.png") for role, caption in roles.items()))
+    yield Pictures(tuple((caption, f"{number:02d}-{role}.png") for role, caption in ROLES.items()))
     yield from _answer(picture)
     score = picture["scores"].get(record["judged_by"])
     if score is not None and abs(score) < float("inf"):
@@ -311,6 +247,48 @@ def _checking(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
         "The models count as the same only if their weights have the SHA-256 that is stated here. Scores may differ in "
         "their last digits on another machine; the command states how much it allows."
     )
+
+
+def _lineup(record: Mapping[str, Any]) -> Iterator[Block]:
+    """The blind sheet, and on the pages after it its key."""
+    lineup = read_lineup(record)
+    if lineup is None:
+        return
+    yield NewPage()
+    yield Heading(TITLE)
+    yield Text(
+        "Show this part to somebody who has not seen the pictures: the file lineup.html, or these pages without those "
+        "before and after them, which betray the answer. The answer of this report does not rest on it."
+    )
+    yield from sheet(lineup.sizes)
+    yield NewPage()
+    yield Heading("Key of the line-up: read after choosing")
+    yield _key(lineup, record)
+    for left in lineup.left_out:
+        yield Text(f"Picture {left.picture + 1} has no round: {_say(left.reason)}.")
+    yield Heading("What the choices come to", 3)
+    yield Text(
+        "If the pictures asked about could change places with the control pictures, whoever chooses is right with a "
+        "chance of one in as many as a round shows, whatever they look at. So by chance alone:"
+    )
+    n = len(lineup.sizes)
+    rows = ((f"{hits} or more of {n}", _p_value(lineup_p_value(lineup.sizes, hits))) for hits in range(1, n + 1))
+    yield Table((("Right choices", "p"), *rows), (3, 1), head=True)
+    yield Items((within_reach(lineup.sizes), *LINEUP_RULES))
+    yield Text("The choices of one person, “-” for “I cannot tell”, are counted by")
+    yield Command("python -m cgidm lineup BUNDLE --picks=LETTER,LETTER,...")
+
+
+def _key(lineup: Lineup, record: Mapping[str, Any]) -> Table:
+    """What stands where: of the controls their names, or their numbers where the bundle does not hold them."""
+    names = [file_name(c["name"]) for c in record["controls"]]
+    names = names or [f"control {i + 1}" for i in range(len(record["control_scores"]))]
+    rows = (
+        (str(n), r.letter, file_name(record["pictures"][r.picture]["path"]), ", ".join(names[d] for d in r.decoys))
+        for n, r in enumerate(lineup.rounds, 1)
+    )
+    head = ("Round", "Answer", "Picture asked about", "Control pictures around it, in their order")
+    return Table((head, *rows), (2, 2, 5, 11), head=True)
 
 
 def _negatives(record: Mapping[str, Any]) -> str:

@@ -51,7 +51,7 @@ def verify(options: argparse.Namespace) -> int:
         UserError: if there is no bundle, or something that the check needs.
     """
     with open_bundle(options.bundle) as bundle:
-        if not _check(bundle, options.key):
+        if not report_whole(bundle, options.key):
             return 1
         if not options.rerun:
             return 0
@@ -62,7 +62,8 @@ def verify(options: argparse.Namespace) -> int:
     return 0 if comparison.whole else 1
 
 
-def _check(bundle: Bundle, key: Path | None) -> bool:
+def report_whole(bundle: Bundle, key: Path | None = None) -> bool:
+    """Print what is wrong with a bundle, or that nothing is, and by whom it was signed. Is it whole?"""
     faults = check_seal(bundle)
     signer, more = check_signature(bundle, key)
     faults += [f for f in more if f.name not in {known.name for known in faults}]

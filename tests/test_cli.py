@@ -52,6 +52,17 @@ def test_a_run_writes_the_whole_record(folder, tmp_path, capsys):
     assert picture["outcome"] in capsys.readouterr().out and "data:image/png" in (out / "report.html").read_text()
 
 
+def test_a_line_up_is_shown_and_what_was_chosen_is_counted(folder, tmp_path, capsys):
+    run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path / "out"), "--lineup", "4")
+    assert main([*run, "--bundle", str(tmp_path / "out.zip")]) == 0
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    (shown,) = record["lineup"]["rounds"]
+    assert record["config"]["lineup"] == 4 and len(set(shown["decoys"])) == 3 and shown["letter"] in "ABCD"
+    assert "One round of 4 cannot go below p = 1/4" in capsys.readouterr().out
+    assert main(["lineup", str(tmp_path / "out.zip"), f"--picks={shown['letter']}"]) == 0
+    assert "1 of 1 right, p = 0.25" in capsys.readouterr().out
+
+
 def test_an_innocent_suspect_gives_cannot_tell(folder, tmp_path):
     run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path), tuned="base")
     assert main(run) == 0
@@ -85,6 +96,8 @@ def test_a_blank_prompt_is_answered_with_what_the_suspect_s_notes_suggest(folder
         (["--steps", "0"], "steps = 0"),
         (["--radius", "-1"], "radius = -1"),
         (["--controls", "nowhere"], "controls nowhere"),
+        (["--lineup", "1"], "lineup = 1"),
+        (["--lineup", "6"], "a line-up of 6 was asked for, with 0 different control pictures"),
     ],
 )
 def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(folder, tmp_path, capsys, wrong, said):

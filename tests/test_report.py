@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cgidm.blocks import Heading, NewPage, Pictures, Strip, Table
 from cgidm.evidence import write_evidence
 from cgidm.pdf import write_pdf
-from cgidm.statement import Heading, NewPage, Pictures, Strip, Table, state
+from cgidm.statement import state
 from cgidm.verdict import Verdict
 
 from .test_evidence import HOSTILE, result_of
@@ -128,7 +129,8 @@ def test_no_report_page_or_readme_says_more_than_it_may(made):
     }
     sources = [*(ROOT / "page").rglob("*.py"), *(ROOT / "page" / "languages").glob("*.json"), ROOT / "app.py"]
     sources += [
-        ROOT / "cgidm" / f"{name}.py" for name in ("statement", "report", "pdf", "verdict", "portfolio", "checks")
+        ROOT / "cgidm" / f"{name}.py"
+        for name in ("statement", "sheet", "lineup", "report", "pdf", "verdict", "portfolio", "checks")
     ]
     texts |= {path.name: path.read_text(encoding="utf-8") for path in sources}
     assert len(texts) > 30

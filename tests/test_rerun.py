@@ -28,6 +28,7 @@ def made(tmp_path_factory):
         shutil.copy(path, place / "controls" / path.name)
     pictures = [str(sorted((LORA / part).iterdir())[0]) for part in ("member", "holdout")]
     run = ["authenticate", *pictures, *BASE, *SUSPECT, "--prompt", "sks style", "--preset", "fast", "--steps", "3"]
+    run += ["--lineup", "3"]
     files = ["--controls", str(place / "controls"), "--out", str(place / "out"), "--bundle", str(place / "out.zip")]
     assert main([*run, *files]) == 0
     return place
@@ -98,7 +99,9 @@ def test_the_same_machine_gives_every_score_to_1e_6(made, once):
     scores = [v for p in record["pictures"] for v in p["scores"].values() if v is not None]
     assert len(rows) == len(scores) + 2 * len(record["pictures"]) + len(record["control_scores"]) == 10 + 4 + 19
     assert max(float(row[4]) for row in rows) <= 1e-6
-    assert out.count("answer: ") == 3 and "the same: largest difference" in out
+    shown = re.findall(r"^line-up, round [12], [ABC] +its pictures +0.0000000 +(\S+) .*ok$", out, re.MULTILINE)
+    assert len(shown) == 6 and max(map(float, shown)) <= 1e-6
+    assert out.count("answer: ") == 4 and "the same: largest difference" in out
 
 
 @pytest.mark.usefixtures("quick")
@@ -144,12 +147,28 @@ def change_answer(record):
     record["pictures"][1]["outcome"] = "consistent with training on this image"
 
 
+def change_key(record):
+    (first, _) = record["lineup"]["rounds"]
+    first["letter"] = "A" if first["letter"] == "B" else "B"
+
+
+def change_decoy(record):
+    first, second = record["lineup"]["rounds"]
+    first["decoys"][0], second["decoys"][0] = second["decoys"][0], first["decoys"][0]
+
+
+def drop_lineup(record):
+    record["lineup"] = None
+
+
 def add_score(record):
     record["pictures"][0]["scores"]["dino"] = 0.9
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("change", [change_score, change_control, change_answer, add_score])
+@pytest.mark.parametrize(
+    "change", [change_score, change_control, change_answer, add_score, change_key, change_decoy, drop_lineup]
+)
 def test_a_record_that_says_something_else_does_not_come_out_again(out, capsys, change):
     reseal(out, change)
     assert main(["verify", str(out)]) == 0  # its seal is whole
@@ -163,6 +182,16 @@ def test_a_recovered_picture_that_was_exchanged_does_not_come_out_again(out, cap
     reseal(out, lambda record: None)
     code, text, _ = again(capsys, out)
     assert code == 1 and [line for line in text.splitlines() if "DIFFERS" in line and "recovered picture" in line]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("role", ["original", "partial", "recovered"])
+def test_a_picture_of_the_line_up_that_was_exchanged_does_not_come_out_again(out, capsys, role):
+    shutil.copy(out / f"lineup/1-A-{role}.png", out / f"lineup/2-B-{role}.png")
+    reseal(out, lambda record: None)
+    code, text, _ = again(capsys, out)
+    (wrong,) = [line for line in text.splitlines() if "DIFFERS" in line]
+    assert code == 1 and wrong.startswith("line-up, round 2, B")
 
 
 def test_other_weights_are_refused_before_anything_is_computed(out, made, capsys, monkeypatch):
@@ -187,6 +216,8 @@ def test_other_weights_are_refused_before_anything_is_computed(out, made, capsys
         (lambda r: r["config"]["recovery"].update(steps=0), "steps = 0"),
         (lambda r: r["controls"][0].update(image="../../etc/passwd"), "missing in the bundle"),
         (lambda r: r["controls"][0].update(image="report.html"), "no picture that can be read"),
+        (lambda r: r["config"].update(lineup=40), "accepted: from 2 to 20"),
+        (lambda r: r["lineup"]["rounds"][0].update(letter="Z"), "the line-up of the record cannot be read"),
         (lambda r: r["controls"].pop(), "19 control scores are recorded, and 18 controls"),
     ],
 )
