@@ -19,13 +19,17 @@ from .images import MAX_BYTES, as_tensor
 from .intake.notes import clean
 from .lineup import LETTERS, Lineup, read_lineup
 from .sheet import ROLES, panel_name
+from .similarity import SOURCES
 from .statement import file_name
 
 # Largest differences of a score on the shipped model (two suspects, members and holdouts, 12 controls; a CPU, float32).
 # The same threads: 0. Other threads: 3e-7 with `fast`, 3e-7 with the 1000 steps of `paper`. The instructions of AVX2 or
 # SSE instead of AVX512 (`fast`): 3e-7. An embedder, which sees pictures rounded to 8 bits: 1e-4, in all of these.
 SAME = 1e-6  # with the recorded processor, threads, versions and code
-ELSEWHERE = 1e-3  # with any other; a GPU and half precision were not measured
+ELSEWHERE = 1e-3  # with any other
+# In bfloat16 (`fast`, four pictures of each suspect; one thread instead of two, a processor without its instructions):
+# scores and pictures 1.6e-3, an embedder 1.4e-2. float16 and GPUs were not measured.
+HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE = 5e-3, 3e-2
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Comparison:
     outcomes: tuple[tuple[str, str, str], ...]  # picture, recorded, now
     differing: tuple[str, ...]  # which of the surroundings are not the recorded ones
     tolerance: float
+    seen_tolerance: float  # of what embedders say
 
     @property
     def whole(self) -> bool:
@@ -79,7 +84,8 @@ class Comparison:
             yield f"{name[-32:]:32s}  answer: {recorded}  {word}"
         yield from self.differing
         where = "another machine, versions or code" if self.differing else "the recorded machine, versions and code"
-        yield f"tolerance {self.tolerance:g}: {where}"
+        seen = "" if self.seen_tolerance == self.tolerance else f" ({self.seen_tolerance:g} of an embedder)"
+        yield f"tolerance {self.tolerance:g}{seen}: {where}"
         largest = max((d for row in self.rows if (d := row.difference) is not None), default=0.0)
         yield f"{'the same' if self.whole else 'NOT the same'}: largest difference {largest:.1e}"
 
@@ -88,12 +94,15 @@ def compare(bundle: Bundle, record: Mapping[str, Any], result: Result) -> Compar
     """Every number of a record beside that of a run of the same pictures."""
     now = as_record(result, {})
     differing = tuple(_differences(record, now))
-    tolerance = SAME if not differing and now["machine"]["device"] == "cpu" else ELSEWHERE
+    same = not differing and now["machine"]["device"] == "cpu"
+    half = now["machine"]["precision"] in ("bfloat16", "float16")
+    tolerance = SAME if same else HALF_ELSEWHERE if half else ELSEWHERE
+    seen = HALF_SEEN_ELSEWHERE if half and not same else tolerance  # of what an embedder says, which sees 8 bits
     rows, outcomes = [], []
     for number, (old, new, run) in enumerate(zip(record["pictures"], now["pictures"], result.pictures, strict=True)):
         name = file_name(old["path"])
         scores = {s: (v, new["scores"].get(s)) for s, v in old["scores"].items() if v is not None}
-        rows += [Row(name, clean(s), *values, tolerance) for s, values in scores.items()]
+        rows += [Row(name, clean(s), *values, seen if s in SOURCES else tolerance) for s, values in scores.items()]
         for role, image in (("partial", run.partial), ("recovered", run.recovered)):
             away = _away(bundle, image_name(number, role), image)
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
@@ -106,7 +115,7 @@ def compare(bundle: Bundle, record: Mapping[str, Any], result: Result) -> Compar
     rows, outcomes = [*rows, *shown], [*outcomes, *lineup]
     if record["set"] is not None:
         outcomes.append(("all together", record["set"]["outcome"], now["set"]["outcome"]))
-    return Comparison(tuple(rows), tuple(outcomes), differing, tolerance)
+    return Comparison(tuple(rows), tuple(outcomes), differing, tolerance, seen)
 
 
 def _lineup(

@@ -1,5 +1,6 @@
 """A bundle of the shipped model run again: the same scores on this machine, and words where it cannot be."""
 
+import dataclasses
 import io
 import json
 import re
@@ -232,3 +233,47 @@ def test_an_altered_bundle_is_not_run(out, capsys, monkeypatch):
     (out / "00-original.png").write_bytes((out / "00-partial.png").read_bytes())
     code, text, _ = again(capsys, out)
     assert code == 1 and "00-original.png: was changed" in text
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("score", "by", "precision", "code"),
+    [
+        ("removed_gain", 4e-3, "bfloat16", 0),
+        ("removed_gain", 6e-3, "bfloat16", 1),
+        ("efficientnet_lite0", 2e-2, "bfloat16", 0),
+        ("efficientnet_lite0", 4e-2, "bfloat16", 1),
+        ("removed_gain", 4e-3, "float32", 1),
+        ("efficientnet_lite0", 2e-2, "float32", 1),
+    ],
+)
+def test_half_precision_has_a_tolerance_of_its_own_elsewhere(
+    score, by, precision, code, out, once, monkeypatch, capsys
+):
+    machine = once["result"].machine | {"precision": precision}
+    monkeypatch.setattr(
+        rerun, "authenticate", lambda *given, **more: dataclasses.replace(once["result"], machine=machine)
+    )
+
+    def elsewhere(record):
+        record["machine"] |= {"precision": precision, "device_name": "another processor"}
+        record["pictures"][0]["scores"][score] += by
+
+    reseal(out, elsewhere)
+    found, text, _ = again(capsys, out)
+    assert found == code and ("(0.03 of an embedder)" in text) == (precision == "bfloat16")
+
+
+def test_a_run_is_repeated_in_its_own_precision(out, once, monkeypatch):
+    asked = []
+
+    def load(*given, **more):
+        asked.append((more["device"], more["dtype"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(families, "load_pair", load)
+    for precision in ("float32", "bfloat16"):
+        reseal(out, lambda record, now=precision: record["machine"].update(precision=now))
+        with pytest.raises(KeyboardInterrupt):
+            main(["verify", str(out), "--rerun", *BASE, *SUSPECT])
+    assert asked == [("cpu", torch.float32), ("cpu", torch.bfloat16)]
