@@ -110,6 +110,8 @@ def theme() -> gr.themes.Base:
         button_secondary_text_color="*neutral_800",
         button_secondary_text_color_dark="*neutral_100",
         button_border_width="1px",
+        checkbox_border_color="#8593a8",
+        checkbox_border_color_dark="*neutral_500",
         slider_color="*primary_600",
         slider_color_dark="*primary_400",
     )

@@ -78,9 +78,9 @@ def set_rate_sentences(record: Mapping[str, Any], language: str) -> list[str]:
 
 def used_sentence(used: Mapping[str, Any], pictures: int, language: str) -> str:
     """The bounds on how many of a set were used, with their error rate."""
-    low, high = used["low"], used["high"]
-    if not used["bounded_above"]:
-        key = "used.least" if low else "used.unknown"
+    low, high = used["low"], used["high"] if used["bounded_above"] else pictures
+    if high == pictures and low < high:
+        key = "used.least" if low else "used.unknown"  # what is certain anyway is not said
     elif low == high:
         key = "used.exactly"
     else:

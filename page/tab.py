@@ -76,7 +76,7 @@ def _lay_out(say: Say, several: bool) -> Tab:
                 controls = _files(say("controls.label"), f"{kind}-controls")
                 gr.Markdown(say("controls.shipped"), elem_classes="info")
                 bank = gr.File(
-                    label=say("bank.label"), file_types=[".json"], type="filepath", height=110, elem_id=f"{kind}-bank"
+                    label=say("bank.label"), file_types=[".json"], type="filepath", height=150, elem_id=f"{kind}-bank"
                 )
                 gr.Markdown(say("bank.info"), elem_classes="info")
             with gr.Accordion(say("settings"), open=False):
