@@ -16,15 +16,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from .checks import Flag
 from .config import RunConfig
 from .errors import UserError
+from .intake.notes import clean
 from .verdict import LEVEL, conformal_p_value
 
 FILE = "bank.json"
 FORMAT = 1
+ACCEPTED = f"accepted: a folder with {FILE}, as `python -m eval nullbank` writes it"
 SHIFT_RANGE = 2.0
 
 
@@ -45,8 +47,8 @@ class NullModel(_Strict):
     folder: str  # below the bank's; its weights may have been left out to save room
     sha256: Mapping[str, str]  # weight file -> SHA-256
     trained_on: tuple[int, ...]  # indices of pictures
-    scores: tuple[float, ...]  # the verdict's score of every picture
-    shift: tuple[float, ...]  # `prediction_shift` of every picture
+    scores: tuple[FiniteFloat, ...]  # the verdict's score of every picture
+    shift: tuple[FiniteFloat, ...]  # `prediction_shift` of every picture
 
 
 class NullBank(_Strict):
@@ -70,6 +72,12 @@ class NullBank(_Strict):
                 raise ValueError(f"{model.folder} has not one score for each picture")
             if not all(0 <= i < len(self.pictures) for i in model.trained_on):
                 raise ValueError(f"{model.folder} was trained on a picture that the bank does not list")
+        return self
+
+    @model_validator(mode="after")
+    def _tells_something(self) -> "NullBank":
+        if not self.nulls or not self.members:
+            raise ValueError("no picture was left out by any model, or none was trained on")
         return self
 
     @cached_property
@@ -126,17 +134,25 @@ def open_bank(folder: Path) -> Bank:
         UserError: if there is none, or it is damaged.
     """
     path = folder / FILE if folder.is_dir() else folder
-    accepted = f"accepted: a folder with {FILE}, as `python -m eval nullbank` writes it"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"bank {folder} cannot be read ({error.strerror}); {accepted}") from None
+        raise UserError(f"bank {folder} cannot be read ({error.strerror}); {ACCEPTED}") from None
+    return read_bank(data, path.resolve().parent.name)
+
+
+def read_bank(data: bytes, name: str) -> Bank:
+    """The bank that the bytes of a `bank.json` hold, wherever they come from.
+
+    Raises:
+        UserError: if they hold none.
+    """
     try:
-        return Bank(NullBank.model_validate_json(data), path.resolve().parent.name, data)
+        return Bank(NullBank.model_validate_json(data), name, data)
     except ValidationError as error:
-        said = error.errors()[0]
+        said = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in said["loc"]) or "the whole"
-        raise UserError(f"bank {folder} is not one ({where}: {said['msg']}); {accepted}") from None
+        raise UserError(f"bank {name} is not one ({clean(where)}: {clean(said['msg'])}); {ACCEPTED}") from None
 
 
 def check_bank(bank: Bank, fingerprints: Mapping[str, str], config: RunConfig, prompt: str | None = None) -> None:
@@ -149,7 +165,8 @@ def check_bank(bank: Bank, fingerprints: Mapping[str, str], config: RunConfig, p
     if not set(made.base) <= set(fingerprints.values()):
         raise UserError(f"bank {bank.name} was made for another base model; {fits}")
     if prompt is not None and prompt != made.prompt:
-        raise UserError(f"bank {bank.name} was made with the prompt {made.prompt!r}, {prompt!r} was given; {fits}")
+        theirs = clean(made.prompt)
+        raise UserError(f"bank {bank.name} was made with the prompt {theirs!r}, {prompt!r} was given; {fits}")
     if len(config.views) > 1:
         raise UserError(f"bank {bank.name} has scores of pictures as they are, a search was asked for; {fits}")
     for name in ("loss_draws", "seed"):

@@ -48,7 +48,9 @@ def authenticate(
     preset: str,
     seed: float,
     steps: float,
-    oauth_token: gr.OAuthToken | None,
+    search: bool = False,
+    bank: str | None = None,
+    oauth_token: gr.OAuthToken | None = None,
 ) -> Iterator[Answer]:
     """Judge whether a picture was used to train a fine-tuned diffusion model (LoRA, DreamBooth, textual inversion).
 
@@ -66,12 +68,14 @@ def authenticate(
         preset: fast or paper.
         seed: of every random draw.
         steps: recovery steps, instead of the preset's; 0 for the preset's.
+        search: also look for mirrored, cropped, compressed ... copies: seven views of every picture and control.
+        bank: a bank.json of null models, as `python -m eval nullbank` writes it, instead of controls.
 
     Returns:
         The record (outcome, reason, p-value, scores, flags, configuration, hashes), the original, partial and recovered
         picture as lossless PNGs, and a zip with all evidence.
     """
-    request = request_of(suspect, upload, base, prompt, picture, controls, preset, seed, steps)
+    request = request_of(suspect, upload, base, prompt, picture, controls, preset, seed, search, bank, steps)
     yield from _answers(request, 1, oauth_token)
 
 
@@ -85,7 +89,9 @@ def portfolio(
     preset: str,
     seed: float,
     steps: float,
-    oauth_token: gr.OAuthToken | None,
+    search: bool = False,
+    bank: str | None = None,
+    oauth_token: gr.OAuthToken | None = None,
 ) -> Iterator[Answer]:
     """Judge 2 to 30 pictures together: one answer for the set by a permutation test, and one for each picture.
 
@@ -99,11 +105,13 @@ def portfolio(
         preset: fast or paper.
         seed: of every random draw.
         steps: recovery steps, instead of the preset's; 0 for the preset's.
+        search: also look for mirrored, cropped, compressed ... copies: seven views of every picture and control.
+        bank: a bank.json of null models, as `python -m eval nullbank` writes it, instead of controls.
 
     Returns:
         The record with the set's answer and each picture's, every picture's PNGs in order, and a zip with all evidence.
     """
-    request = request_of(suspect, upload, base, prompt, pictures, controls, preset, seed, steps)
+    request = request_of(suspect, upload, base, prompt, pictures, controls, preset, seed, search, bank, steps)
     yield from _answers(request, 2, oauth_token)
 
 
@@ -144,10 +152,12 @@ def build_api() -> None:
         controls = gr.File(label="controls", file_count="multiple", type="filepath")
         preset = gr.Radio(list(PRESET_NAMES), value="fast", label="preset")
         seed, steps = gr.Number(0, label="seed"), gr.Number(0, label="steps")
+        search = gr.Checkbox(False, label="search")
+        bank = gr.File(label="bank", type="filepath", file_types=[".json"])
         record = gr.JSON(label="record")
         images = gr.File(label="pictures, lossless PNGs", file_count="multiple", type="filepath")
         evidence = gr.File(label="evidence", type="filepath")
-        rest = [suspect, upload, base, prompt, controls, preset, seed, steps]
+        rest = [suspect, upload, base, prompt, controls, preset, seed, steps, search, bank]
         answers = [record, images, evidence]
         button = gr.Button()
     button.click(inspect, [suspect, upload], record, api_name="inspect", concurrency_limit=4)

@@ -47,8 +47,10 @@ def show_example(name: str, language: str) -> View:
             "prompt": shipped_prompt(suspect),
             "picture": str(picture_of(name)),
             "controls": None,
+            "bank": None,
             "preset": record["config"]["preset"],
             "seed": record["seed"],
+            "search": len(record["config"]["views"]) > 1,
             "current": "",
         }
     )

@@ -11,13 +11,13 @@ from gradio.utils import get_upload_folder
 
 from cgidm import UserError
 
-from .answer import status_html
 from .disk import bytes_needed, fetch_models
 from .models import open_models
 from .panel import token_of
+from .progress import status_html
 from .refusal import refusal
 from .request import Request
-from .running import carry_out
+from .running import carry_out, check_fits
 from .show import View, empty_view, history_view, moment_view, record_view, stopped_view
 from .texts import say
 from .visit import Run, Visit
@@ -54,6 +54,7 @@ def fetch(token: str, current: str, language: str, oauth_token: gr.OAuthToken | 
                 yield {"progress": status_html(language, "status.fetching", gb=gigabytes)}
                 wait([download], timeout=1)
             download.result()
+        check_fits(run, models)
     except UserError as error:
         yield {"progress": ""}
         raise refusal(error, language) from error

@@ -38,7 +38,8 @@ INTO_VIEW = """() => {
     };
     setTimeout(look, 200, 150, 0);
 }"""
-SHARED = ("suspect", "base", "prompt", "preset", "seed")  # what a link to the settings holds
+SHARED = ("suspect", "base", "prompt", "preset", "seed", "search")  # what a link to the settings holds
+SEARCH = "views"  # how it says that the search is on
 
 
 def build_page() -> tuple[gr.Blocks, gr.I18n]:
@@ -127,8 +128,8 @@ def _wire_link(page: gr.Blocks, panel: Panel, tab: Tab) -> None:
     form = _form(panel, tab)
     fields = [form[name] for name in SHARED]
 
-    def write(suspect: str, base: str, prompt: str, preset: str, seed: float, request: gr.Request) -> str:
-        values = (suspect, base, prompt, preset, seed)
+    def write(suspect: str, base: str, prompt: str, preset: str, seed: float, search: bool, request: gr.Request) -> str:
+        values = (suspect, base, prompt, preset, seed, SEARCH if search else "")
         given = {n: str(v) for n, v in zip(SHARED, values, strict=True) if v not in (None, "")}
         host = os.environ.get("SPACE_HOST")
         root = f"https://{host}/" if host else str(request.request.base_url) if request.request else "/"
@@ -138,7 +139,7 @@ def _wire_link(page: gr.Blocks, panel: Panel, tab: Tab) -> None:
 
 
 def _wire_forget(forget: gr.Button, token: gr.BrowserState, panel: Panel, tabs: tuple[Tab, ...]) -> None:
-    pictures = [panel.upload, *[widget for tab in tabs for widget in (tab.picture, tab.controls)]]
+    pictures = [panel.upload, *[widget for tab in tabs for widget in (tab.picture, tab.controls, tab.bank)]]
 
     def clear(token: str, request: gr.Request) -> list[Any]:
         view = judging.forget(token, language_of_request(request))
@@ -159,6 +160,8 @@ def _form(panel: Panel, tab: Tab) -> dict[str, Any]:
         "controls": tab.controls,
         "preset": tab.preset,
         "seed": tab.seed,
+        "search": tab.search,
+        "bank": tab.bank,
     }
 
 
@@ -169,4 +172,6 @@ def _settings_of(query: dict[str, str]) -> dict[str, Any]:
         found["preset"] = query["preset"]
     if query.get("seed", "").isdecimal():
         found["seed"] = int(query["seed"])
+    if query.get("search") == SEARCH:
+        found["search"] = True
     return found

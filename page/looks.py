@@ -110,6 +110,8 @@ def theme() -> gr.themes.Base:
         button_secondary_text_color="*neutral_800",
         button_secondary_text_color_dark="*neutral_100",
         button_border_width="1px",
+        checkbox_border_color="#8593a8",
+        checkbox_border_color_dark="*neutral_500",
         slider_color="*primary_600",
         slider_color_dark="*primary_400",
     )
@@ -176,6 +178,7 @@ CSS = (
 .cg.cg dt{color:var(--cg-quiet);font-size:.925em}
 .cg.cg dd{margin:0;overflow-wrap:anywhere;font-size:.925em}
 .cg.cg .cg-status{font-variant-numeric:tabular-nums;font-weight:600}
+.cg.cg .cg-foreseen{border-inline-start:4px solid var(--cg-consistent);padding-inline-start:.75em}
 .cg.cg .cg-cost{color:var(--cg-quiet);font-size:.925rem;margin:0}
 .cg.cg progress{appearance:none;width:100%;height:10px;border:0;border-radius:5px;overflow:hidden;
  background:var(--cg-line);color:var(--cg-consistent)}
@@ -215,7 +218,7 @@ CSS = (
  .cg.cg .cg-scores td:last-child{grid-column:1/-1;padding-top:0;color:var(--cg-quiet)}
  .cg.cg .cg-set tr{grid-template-columns:72px minmax(0,1fr);column-gap:.6rem;padding:.5rem}
  .cg.cg .cg-set td{grid-column:2;padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
- .cg.cg .cg-set td:first-child{grid-column:1;grid-row:1/span 4}
+ .cg.cg .cg-set td:first-child{grid-column:1;grid-row:1/span 5}
  .cg.cg .cg-number[data-head]::before{content:attr(data-head) ": ";color:var(--cg-quiet)}
  .cg.cg .cg-scores .cg-number::before{content:none}
 }

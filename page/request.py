@@ -7,6 +7,7 @@ from pathlib import Path
 from cgidm import UserError
 from cgidm.duplicates import alike, copy_notes
 from cgidm.images import MAX_BYTES, decode_picture
+from cgidm.nullbank import Bank, read_bank
 
 from .models import SHIPPED, check_name, open_suspect, shipped_controls
 from .settings import make_config
@@ -16,6 +17,8 @@ MAX_PICTURES = 30  # in one portfolio
 MAX_CONTROLS = 100
 MAX_TOGETHER = 500_000_000  # bytes of all pictures of a request, which are held at once
 MAX_PROMPT = 500
+MAX_BANK = 5_000_000  # bytes; a hundred pictures under a hundred models have a tenth of it
+MAX_NULLS = 2_000  # a set's permutation test holds 10,000 orders of them
 LOOKED_AT = 64  # pixels: enough to see that a file is a picture
 
 
@@ -32,6 +35,8 @@ class Request:
     preset: str
     seed: float | None
     steps: float | None = None  # instead of the preset's; for programs
+    search: bool = False  # also for changed copies of the pictures
+    bank: str | None = None  # a file, instead of controls
 
     def check(self, fewest: int = 1) -> None:
         """See that it can be done, as far as that shows without opening a model on the Hub.
@@ -39,7 +44,7 @@ class Request:
         Raises:
             UserError: with one sentence that says what was given and what is accepted.
         """
-        make_config(self.preset, self.seed, self.steps)
+        make_config(self.preset, self.seed, self.steps, self.search)
         if not fewest <= len(self.pictures) <= MAX_PICTURES:
             given = "No picture was" if not self.pictures else f"{len(self.pictures)} pictures were"
             accepted = "one picture file" if fewest == 1 else f"{fewest} to {MAX_PICTURES} picture files"
@@ -63,6 +68,17 @@ class Request:
         for path in (*self.pictures, *self.controls):
             sent = read_sent(path)
             decode_picture(sent.data, sent.name, LOOKED_AT)
+        self._check_bank()
+
+    def _check_bank(self) -> None:
+        """Whether it fits base, prompt and seed shows when the models are opened (`nullbank.check_bank`)."""
+        if self.bank is None:
+            return
+        if self.controls:
+            raise UserError("Control pictures and a bank were given; accepted: one of them, a bank has its own scores")
+        if self.search:
+            raise UserError("A bank and the search were given; accepted: one of them, its scores are of one view alone")
+        read_sent_bank(self.bank)
 
     def begin(self, visit: Visit) -> Run:
         """A run of `visit` that does it."""
@@ -74,9 +90,12 @@ class Request:
             "preset": self.preset,
             "seed": self.seed,
             "steps": self.steps,
+            "search": self.search,
         }
-        pictures, controls = _set_aside_copies(pictures, controls or default_controls(asked["suspect"]))
-        return visit.begin(asked, pictures, controls, self.upload)
+        bank = None if self.bank is None else read_sent_bank(self.bank)
+        if bank is None:
+            pictures, controls = _set_aside_copies(pictures, controls or default_controls(asked["suspect"]))
+        return visit.begin(asked, pictures, controls, self.upload, bank)
 
 
 def default_controls(suspect: str) -> list[Sent]:
@@ -105,3 +124,19 @@ def read_sent(path: str | Path) -> Sent:
     if file.stat().st_size > MAX_BYTES:
         raise UserError(f"{file.name} has {file.stat().st_size:,} bytes; accepted: at most {MAX_BYTES:,}")
     return Sent(file.name, file.read_bytes())
+
+
+def read_sent_bank(path: str | Path) -> Bank:
+    """A bank of null models that gradio has taken in, by the name of its file.
+
+    Raises:
+        UserError: if it is none, or larger than this page can judge with.
+    """
+    file = Path(path)
+    if file.stat().st_size > MAX_BANK:
+        raise UserError(f"{file.name} has {file.stat().st_size:,} bytes; accepted: a bank of at most {MAX_BANK:,}")
+    bank = read_bank(file.read_bytes(), file.name)
+    held = len(bank.content.nulls) + len(bank.content.members)
+    if held > MAX_NULLS:
+        raise UserError(f"{file.name} holds {held:,} scores; accepted here: a bank of at most {MAX_NULLS:,}")
+    return bank

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -15,6 +15,7 @@ from cgidm.config import RunConfig
 from cgidm.errors import UserError
 from cgidm.evidence import as_record, pack_evidence, pixels, write_evidence
 from cgidm.images import decode_picture
+from cgidm.nullbank import check_bank
 from cgidm.state import RunState
 
 from . import hardware
@@ -22,11 +23,11 @@ from .disk import fetch_models
 from .models import SHIPPED, Opened, open_models
 from .request import default_controls
 from .settings import make_config
-from .visit import Run, Sent
+from .visit import Progress, Run, Sent
 from .work import PACE, Job, Update, work
 
 KEPT_EVERY = 5.0  # seconds between two states on disk: what a pulled plug costs
-Phase = Literal["loading", "controls", "step", "paused", "finished"]
+Phase = Literal["loading", "foreseen", "controls", "step", "paused", "finished"]
 Trouble = Literal["quota", "busy", "memory", "aborted"]
 
 
@@ -40,6 +41,7 @@ class Moment:
     remaining: float | None = None  # seconds
     contrast: tuple[float, ...] = ()  # mean over the pictures, of the steps of this sitting
     changed: bool = False  # there are new pictures in the run's folder
+    foreseen: dict[str, Any] | None = None  # what of the record is known before the first step
     trouble: Trouble | None = None  # why it paused, if nobody asked it to
 
 
@@ -57,16 +59,16 @@ def carry_out(run: Run, token: str | None = None) -> Generator[Moment]:
 
 
 def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
-    asked = run.asked
     yield Moment("loading")
     models = open_models(run.wanted(), token)
     fetch_models(models)
-    config = make_config(asked["preset"], asked["seed"], asked["steps"])
-    state, scores, spent = run.progress()
-    controls = tuple(run.controls())
-    scores = scores or KNOWN.get(models, controls, config)
-    job = Job(models, tuple(run.pictures()), controls, config, scores, state, spent=spent)
-    diary = _Diary(run, models)
+    check_fits(run, models)
+    config, bank = config_of(run), run.bank()
+    kept, controls = run.progress(), tuple(run.controls())
+    scores = kept.control_scores or KNOWN.get(models, controls, config)
+    pictures = tuple(run.pictures())
+    job = Job(models, pictures, controls, config, bank, scores, kept.foreseen, kept.state, spent=kept.spent)
+    diary = _Diary(run, models, kept.foreseen)
     try:
         while not diary.finished and run.kept:
             with closing(work(dataclasses.replace(job, steps=_steps_in_a_chunk(job)))) as updates:
@@ -74,7 +76,9 @@ def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
                     if not run.kept:
                         return
                     yield diary.note(update)
-            job = dataclasses.replace(job, state=diary.state, control_scores=diary.scores, spent=diary.spent)
+            job = dataclasses.replace(
+                job, state=diary.state, control_scores=diary.scores, foreseen=diary.foreseen, spent=diary.spent
+            )
     except Exception as error:
         trouble = explain(error)
         if trouble is None:
@@ -87,11 +91,28 @@ def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
         diary.put_down()
 
 
+def config_of(run: Run) -> RunConfig:
+    """The settings that were asked for."""
+    asked = run.asked
+    return make_config(asked["preset"], asked["seed"], asked["steps"], asked["search"])
+
+
+def check_fits(run: Run, models: Opened) -> None:
+    """See that a bank which was handed over is of these models; they have been downloaded.
+
+    Raises:
+        UserError: if it was made for others, or for other settings.
+    """
+    if (bank := run.bank()) is not None:
+        listing = models.base.listing
+        check_bank(bank, {f: listing.sha256(f) for f in models.base.weights}, config_of(run), models.prompt)
+
+
 class _ShippedScores:
     """Scores of the control pictures that ship, by all that they depend on. Nothing of a visitor's is kept here."""
 
     def __init__(self) -> None:
-        self._scores: dict[tuple[str, int, int], tuple[float, ...]] = {}
+        self._scores: dict[tuple[Any, ...], tuple[float, ...]] = {}
 
     def get(self, models: Opened, controls: Sequence[Sent], config: RunConfig) -> tuple[float, ...]:
         key = self._key(models, controls, config)
@@ -102,10 +123,10 @@ class _ShippedScores:
         if key is not None and len(self._scores) < 100:
             self._scores[key] = scores
 
-    def _key(self, models: Opened, controls: Sequence[Sent], config: RunConfig) -> tuple[str, int, int] | None:
+    def _key(self, models: Opened, controls: Sequence[Sent], config: RunConfig) -> tuple[Any, ...] | None:
         if models.example is None or list(controls) != default_controls(SHIPPED + models.example):
             return None
-        return models.key, config.loss_draws, config.seed
+        return models.key, config.loss_draws, config.views, config.seed
 
 
 KNOWN = _ShippedScores()
@@ -114,8 +135,8 @@ KNOWN = _ShippedScores()
 class _Diary:
     """Keeps what comes of a run: on disk, and for the person who watches."""
 
-    def __init__(self, run: Run, models: Opened) -> None:
-        self.run, self.models = run, models
+    def __init__(self, run: Run, models: Opened, foreseen: dict[str, Any] | None) -> None:
+        self.run, self.models, self.foreseen = run, models, foreseen
         self.state: RunState | None = None
         self.scores: tuple[float, ...] = ()
         self.spent = 0.0
@@ -131,16 +152,19 @@ class _Diary:
             raise UserError(update.refused)
         self.scores = update.control_scores or self.scores
         if update.phase == "loaded":
-            return Moment("loading")
+            return Moment("loading", foreseen=self.foreseen)
+        if update.phase == "foreseen":
+            self.foreseen = update.foreseen
+            return Moment("foreseen", foreseen=self.foreseen)
         if update.phase == "controls":
             self._first = None  # what takes its time now is no step
-            return Moment("controls", update.done, update.of)
+            return Moment("controls", update.done, update.of, foreseen=self.foreseen)
         self.place = (update.done, update.of)
         if update.contrast:
             self._contrast.append(sum(update.contrast) / len(update.contrast))
         remaining = self._remaining(update.done, update.of)
         if update.result is None:
-            return Moment("step", *self.place, remaining, tuple(self._contrast))
+            return Moment("step", *self.place, remaining, tuple(self._contrast), foreseen=self.foreseen)
         assert update.state is not None
         self.state, self._result, self.spent = update.state, update.result, update.result.seconds
         if update.phase == "done":
@@ -153,7 +177,7 @@ class _Diary:
         write_live(self.run.shown, self._result, self.place[0])
         if time.monotonic() - self._written > KEPT_EVERY:
             self.put_down()
-        return Moment("step", *self.place, remaining, tuple(self._contrast), True)
+        return Moment("step", *self.place, remaining, tuple(self._contrast), True, self.foreseen)
 
     def put_down(self) -> None:
         """Write the state that the run can be taken up from, and its record so far.
@@ -162,7 +186,7 @@ class _Diary:
         """
         if self.finished or self.state is None or self._result is None or not self.run.kept:
             return
-        self.run.keep(self.state, self.scores, self.spent)
+        self.run.keep(Progress(self.state, self.scores, self.spent, self.foreseen))
         self.run.write_record(as_record(self._result, self.models.described()))
         self._written = time.monotonic()
 

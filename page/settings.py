@@ -5,14 +5,15 @@ from typing import TypeGuard
 
 from cgidm import UserError
 from cgidm.config import RunConfig, find_preset
+from cgidm.views import VIEWS
 
 PRESET_NAMES = ("fast", "paper")
 MAX_SEED = 2**31 - 1
 MAX_STEPS = 2000
 
 
-def make_config(preset: str, seed: float | None, steps: float | None = None) -> RunConfig:
-    """A run's settings from what a form holds.
+def make_config(preset: str, seed: float | None, steps: float | None = None, search: bool = False) -> RunConfig:
+    """A run's settings from what a form holds; `search`: every view of a picture is looked at, not the given one alone.
 
     Raises:
         UserError: if one is out of range.
@@ -21,7 +22,8 @@ def make_config(preset: str, seed: float | None, steps: float | None = None) -> 
         raise UserError(f"preset {preset!r:.40} was given; accepted: {', '.join(PRESET_NAMES)}")
     if not _is_whole(seed) or not 0 <= seed <= MAX_SEED:
         raise UserError(f"seed {seed!r:.40} was given; accepted: a whole number from 0 to {MAX_SEED:,}")
-    config = dataclasses.replace(find_preset(preset), seed=int(seed))
+    config = find_preset(preset)
+    config = dataclasses.replace(config, seed=int(seed), views=tuple(VIEWS) if search else config.views)
     if not steps:
         return config
     if not _is_whole(steps) or not 1 <= steps <= MAX_STEPS:

@@ -7,7 +7,10 @@ import gradio as gr
 
 from cgidm.evidence import ROLES, image_name
 
-from .answer import answer_html, duration, portfolio_html, progress_html, status_html, stopped_html
+from .answer import answer_html, stopped_html
+from .markup import outcome_of
+from .portfolio import portfolio_html
+from .progress import duration, progress_html, status_html
 from .running import Moment, Trouble, live_images
 from .texts import say
 from .visit import Run, Visit
@@ -23,11 +26,19 @@ def moment_view(run: Run, moment: Moment, language: str) -> View:
     if moment.phase == "paused":
         return stopped_view(run, language, moment.trouble)
     if moment.phase == "loading":
-        return {"progress": status_html(language, "status.loading")}
+        return {"progress": status_html(language, "status.loading", foreseen=moment.foreseen)}
+    if moment.phase == "foreseen":
+        return {"progress": status_html(language, "status.beginning", foreseen=moment.foreseen)}
     if moment.phase == "controls":
-        return {"progress": status_html(language, "status.controls", done=moment.done, n=moment.of)}
+        counts = {"done": moment.done, "n": moment.of}
+        return {"progress": status_html(language, "status.controls", foreseen=moment.foreseen, **counts)}
     html = progress_html(
-        language, step=moment.done, steps=moment.of, remaining=moment.remaining, contrast=list(moment.contrast)
+        language,
+        step=moment.done,
+        steps=moment.of,
+        remaining=moment.remaining,
+        contrast=list(moment.contrast),
+        foreseen=moment.foreseen,
     )
     return {"progress": html} | (dict(live_images(run.shown)) if moment.changed else {})
 
@@ -96,14 +107,6 @@ def history_choices(visit: Visit, language: str, several: bool) -> list[tuple[st
             continue
         judged = record["set"] or record["pictures"][0]
         name = f"{len(record['pictures'])} \N{MULTIPLICATION SIGN}" if several else record["pictures"][0]["path"]
-        words = say(language, OUTCOMES[judged["outcome"]])
+        words = say(language, outcome_of(judged)[0])
         choices.append((f"{name:.40} · {record['models']['finetuned']:.40} · {words}", run.name))
     return choices
-
-
-OUTCOMES = {
-    "consistent with training on this image": "outcome.consistent",
-    "consistent with training on some of these images": "outcome.set",
-    "no evidence": "outcome.none",
-    "cannot tell": "outcome.unclear",
-}

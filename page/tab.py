@@ -10,9 +10,9 @@ import gradio as gr
 from gradio.data_classes import ImageData
 
 from . import judging
-from .answer import cost_html
 from .cost import cost_of
 from .panel import Panel, Say, language_of_request
+from .progress import cost_html
 from .request import Request, default_controls
 from .settings import MAX_SEED, PRESET_NAMES, make_config
 from .show import IMAGES, View
@@ -27,8 +27,10 @@ class Tab:
     several: bool
     picture: gr.Image | gr.File
     controls: gr.File
+    bank: gr.File
     preset: gr.Radio
     seed: gr.Number
+    search: gr.Checkbox
     link: gr.Textbox | None  # to the settings, of one picture
     run: gr.Button
     stop: gr.Button
@@ -37,7 +39,8 @@ class Tab:
 
     @property
     def inputs(self) -> list[gr.components.Component]:
-        return [self.picture, self.controls, self.preset, self.seed]
+        """In the order in which `request_of` takes them."""
+        return [self.picture, self.controls, self.preset, self.seed, self.search, self.bank]
 
 
 def build_tab(say: Say, panel: Panel, token: gr.BrowserState, several: bool) -> Tab:
@@ -68,16 +71,21 @@ def _lay_out(say: Say, several: bool) -> Tab:
                 )
                 leave_unopened(picture)
                 gr.Markdown(say("picture.info"), elem_classes="info")
-            with gr.Accordion(say("controls.label"), open=several, elem_id=f"{kind}-more"):
+            with gr.Accordion(say("compared"), open=several, elem_id=f"{kind}-more"):
                 gr.Markdown(say("controls.info"), elem_classes="info")
                 controls = _files(say("controls.label"), f"{kind}-controls")
                 gr.Markdown(say("controls.shipped"), elem_classes="info")
+                bank = gr.File(
+                    label=say("bank.label"), file_types=[".json"], type="filepath", height=150, elem_id=f"{kind}-bank"
+                )
+                gr.Markdown(say("bank.info"), elem_classes="info")
             with gr.Accordion(say("settings"), open=False):
                 choices = [(say(f"preset.{name}"), name) for name in PRESET_NAMES]
                 preset = gr.Radio(choices, value="fast", label=say("preset.label"), elem_id=f"{kind}-preset")  # type: ignore[arg-type]
                 seed = gr.Number(
                     0, label=say("seed.label"), info=say("seed.info"), precision=0, minimum=0, maximum=MAX_SEED
                 )
+                search = gr.Checkbox(label=say("search.label"), info=say("search.info"), elem_id=f"{kind}-search")
                 link = None
                 if not several:
                     link = gr.Textbox(
@@ -122,7 +130,7 @@ def _lay_out(say: Say, several: bool) -> Tab:
             shown["evidence"] = gr.DownloadButton(say("evidence"), visible=False, elem_id=f"{kind}-evidence")
             shown["answer"] = gr.HTML(elem_id=f"{kind}-answer", padding=False)
             shown["history"] = gr.Dropdown([], label=say("history"), visible=False, elem_id=f"{kind}-history")
-    return Tab(several, picture, controls, preset, seed, link, run, stop, shown)
+    return Tab(several, picture, controls, bank, preset, seed, search, link, run, stop, shown)
 
 
 def _files(label: Any, name: str) -> gr.File:
@@ -181,14 +189,15 @@ def _wire(tab: Tab, panel: Panel, token: gr.BrowserState) -> Sequence[Any]:
     tab.stop.click(None, cancels=runs, api_visibility="private")
     tab.stop.click(stop, [token, current], outputs, **quick)
     shown["history"].input(show, [token, shown["history"]], outputs, **quick)  # type: ignore[attr-defined]
+    priced = [panel.suspect, tab.picture, tab.controls, tab.preset, tab.search, tab.bank]
     gr.on(
-        [panel.suspect.change, tab.picture.change, tab.controls.change, tab.preset.change],
+        [widget.change for widget in priced],  # type: ignore[attr-defined]
         cost,
-        [panel.suspect, tab.picture, tab.controls, tab.preset],
+        priced,
         outputs,
         **quick,
     )
-    given = [panel.upload, tab.picture, tab.controls]
+    given = [panel.upload, tab.picture, tab.controls, tab.bank]
     gr.on([widget.change for widget in given], remember, [token, *given], None, **quick)  # type: ignore[attr-defined]
     return runs
 
@@ -202,11 +211,13 @@ def request_of(
     controls: list[str] | None,
     preset: str,
     seed: float | None,
+    search: bool,
+    bank: str | None,
     steps: float | None = None,
 ) -> Request:
     """What the form holds."""
-    pictures, others = files_of(picture), files_of(controls)
-    return Request(pictures, others, suspect or "", upload, base or "", prompt or "", preset, seed, steps)
+    pictures, others, named = files_of(picture), files_of(controls), (suspect or "", upload, base or "", prompt or "")
+    return Request(pictures, others, *named, preset, seed, steps, bool(search), bank)
 
 
 def leave_unopened(picture: gr.Image) -> None:
@@ -229,13 +240,15 @@ def cost_of_form(
     picture: str | list[str] | None,
     controls: list[str] | None,
     preset: str,
+    search: bool = False,
+    bank: str | None = None,
     *,
     language: str,
 ) -> str:
-    """What the run would ask for."""
+    """What the run would ask for. A bank's scores are known already."""
     pictures = max(1, len(files_of(picture)))
-    others = len(files_of(controls)) or len(default_controls(suspect or ""))
-    cost = cost_of(pictures, others, make_config(preset, 0))
+    others = 0 if bank else len(files_of(controls)) or len(default_controls(suspect or ""))
+    cost = cost_of(pictures, others, make_config(preset, 0, search=bool(search)))
     return cost_html(language, evaluations=cost.evaluations, seconds=cost.seconds, kind=cost.kind, asked=cost.asked)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cgidm.nullbank import Bank, read_bank
 from cgidm.state import RunState
 
 from .models import Wanted
@@ -37,6 +38,16 @@ class Sent:
     name: str
     data: bytes
     notes: tuple[str, ...] = ()  # what its record has to say beside what is seen when it is decoded
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """Where a run was put down."""
+
+    state: RunState | None = None  # None: before its first step
+    control_scores: tuple[float, ...] = ()  # of the first controls
+    spent: float = 0.0  # seconds
+    foreseen: dict[str, Any] | None = None  # what of the record is known beforehand: its power
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,10 @@ class Run:
     def controls(self) -> list[Sent]:
         return self._read("controls")
 
+    def bank(self) -> Bank | None:
+        """The bank of null models that was handed over instead of controls."""
+        return next((read_bank(p.read_bytes(), p.name) for p in (self.private / "bank").glob("*")), None)
+
     def suspect_file(self) -> str | None:
         """The suspect that was handed over as a file."""
         return next((str(p) for p in (self.private / "suspect").glob("*")), None)
@@ -75,7 +90,12 @@ class Run:
         return Wanted(asked["base"], asked["suspect"], self.suspect_file(), asked["prompt"])
 
     def write(
-        self, asked: dict[str, Any], pictures: Sequence[Sent], controls: Sequence[Sent], upload: str | None
+        self,
+        asked: dict[str, Any],
+        pictures: Sequence[Sent],
+        controls: Sequence[Sent],
+        upload: str | None,
+        bank: Bank | None,
     ) -> None:
         """Keep all that the run needs, so that it can be taken up after the visitor's page is gone."""
         for part, sent in (("pictures", pictures), ("controls", controls)):
@@ -85,6 +105,9 @@ class Run:
         if upload is not None:
             (self.private / "suspect").mkdir()
             shutil.copyfile(upload, self.private / "suspect" / "upload.safetensors")
+        if bank is not None:
+            (self.private / "bank").mkdir()
+            (self.private / "bank" / bank.name).write_bytes(bank.data)
         names = {"pictures": [p.name for p in pictures], "controls": [c.name for c in controls]}
         noted = {"pictures": [p.notes for p in pictures], "controls": [c.notes for c in controls]}
         (self.private / "asked.json").write_text(json.dumps(asked | {"names": names, "notes": noted}))
@@ -127,17 +150,21 @@ class Run:
         finally:
             (self.private / "busy").unlink(missing_ok=True)
 
-    def progress(self) -> tuple[RunState | None, tuple[float, ...], float]:
-        """Where it was put down: its state, the controls' scores so far, the seconds spent."""
+    def progress(self) -> Progress:
+        """Where it was put down."""
         if not self.state_path.is_file():
-            return None, (), 0.0
+            return Progress()
         beside = json.loads((self.private / "beside.json").read_text())
-        return RunState.load(self.state_path), tuple(beside["control_scores"]), beside["spent"]
+        scores = tuple(beside["control_scores"])
+        return Progress(RunState.load(self.state_path), scores, beside["spent"], beside["foreseen"])
 
-    def keep(self, state: RunState, control_scores: Sequence[float], spent: float) -> None:
+    def keep(self, progress: Progress) -> None:
         """Put the run down here; the state is written last, so that the rest is there when it is."""
+        state = progress.state
+        assert state is not None
+        beside = {"control_scores": progress.control_scores, "spent": progress.spent, "foreseen": progress.foreseen}
         whole = self.private / "beside.tmp"
-        whole.write_text(json.dumps({"control_scores": control_scores, "spent": spent}))
+        whole.write_text(json.dumps(beside))
         whole.replace(self.private / "beside.json")
         state.save(self.state_path)
         (self.private.parent / "used").write_text(str(time.time()))  # a run may take longer than a visit is kept
@@ -171,12 +198,17 @@ class Visit:
         return ROOT / "private" / self._name
 
     def begin(
-        self, asked: dict[str, Any], pictures: Sequence[Sent], controls: Sequence[Sent] = (), upload: str | None = None
+        self,
+        asked: dict[str, Any],
+        pictures: Sequence[Sent],
+        controls: Sequence[Sent] = (),
+        upload: str | None = None,
+        bank: Bank | None = None,
     ) -> Run:
         """A new run with all that it needs."""
         sweep()
         run = self._run(secrets.token_hex(16))
-        run.write({**asked, "when": time.time()}, pictures, controls, upload)
+        run.write({**asked, "when": time.time()}, pictures, controls, upload, bank)
         self.touch()
         return run
 

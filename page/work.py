@@ -5,14 +5,24 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from cgidm.authenticate import Result, finish_run, make_result, score_controls, start_run
+from cgidm import ModelPair
+from cgidm.authenticate import (
+    Result,
+    expect_power,
+    finish_run,
+    make_result,
+    measure_shift,
+    score_controls,
+    start_run,
+)
 from cgidm.config import RunConfig
 from cgidm.errors import UserError
 from cgidm.images import Picture, decode_picture
+from cgidm.nullbank import Bank
 from cgidm.similarity import Embedders, load_embedders
 from cgidm.state import RunState, continue_recovery
 
@@ -22,7 +32,7 @@ from .visit import Sent
 
 GROUP = 2  # control pictures scored between two looks at whether the visitor is still there
 SHOWN_EVERY = 1.0  # seconds between two previews, or ten times what one costs
-Phase = Literal["loaded", "controls", "step", "shown", "done", "refused"]
+Phase = Literal["loaded", "foreseen", "controls", "step", "shown", "done", "refused"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +43,9 @@ class Job:
     pictures: tuple[Sent, ...]
     controls: tuple[Sent, ...]
     config: RunConfig
+    bank: Bank | None = None  # instead of controls
     control_scores: tuple[float, ...] = ()  # of the first controls, known already
+    foreseen: dict[str, Any] | None = None  # what of the record is known beforehand; None: not yet
     state: RunState | None = None  # None: not begun
     steps: int | None = None  # to take in this chunk; None: all
     spent: float = 0.0  # seconds, in earlier chunks
@@ -55,6 +67,7 @@ class Update:
     of: int = 0
     contrast: tuple[float, ...] = ()  # of this step, each picture's
     control_scores: tuple[float, ...] = ()
+    foreseen: dict[str, Any] | None = None  # with "foreseen"
     state: RunState | None = None  # on the CPU; with "shown", and at the end of the chunk
     result: Result | None = None  # "shown": as if it had been stopped here
     refused: str | None = None  # what a UserError said: ZeroGPU would hand over no more than its name
@@ -63,9 +76,9 @@ class Update:
 def count_evaluations(pictures: int, steps: int, scored: int, config: RunConfig) -> int:
     """Evaluations (forward and input gradient) of so many steps and scorings, both models.
 
-    A scoring is forward only, which costs about a third.
+    A scoring is forward only, which costs about a third; it takes each of `config.views`.
     """
-    return round(2 * (pictures * steps * config.recovery.draws + scored * config.loss_draws / 3))
+    return round(2 * (pictures * steps * config.recovery.draws + scored * len(config.views) * config.loss_draws / 3))
 
 
 def seconds_asked(job: Job, *_: object, **__: object) -> int:
@@ -93,6 +106,9 @@ def _work(job: Job) -> Generator[Update]:
 
     scores, steps = list(job.control_scores), job.config.recovery.steps
     state = job.state or start_run(pair, pictures, job.config)
+    if job.foreseen is None:
+        job = replace(job, foreseen=foresee(pair, pictures, state, job))
+        yield Update("foreseen", foreseen=job.foreseen)
     yield _update("shown", state, steps, scores, _result(job, pictures, state, scores, begun))
 
     for first in range(len(scores), len(job.controls), GROUP):
@@ -118,14 +134,26 @@ def _work(job: Job) -> Generator[Update]:
 def _update(phase: Phase, state: RunState, of: int, scores: list[float], result: Result) -> Update:
     kept = state.on_cpu()
     contrast = tuple(kept.contrast[-1].tolist()) if kept.steps else ()
-    return Update(phase, kept.steps, of, contrast, tuple(scores), kept, result)
+    return Update(phase, kept.steps, of, contrast, tuple(scores), state=kept, result=result)
 
 
 def _result(job: Job, pictures: list[Picture], state: RunState, scores: list[float], begun: float) -> Result:
-    """The result where the run stands: judged if it is complete, otherwise as if it had been stopped."""
+    """The result where the run stands: judged if it is complete, otherwise as if it had been stopped.
+
+    One that was stopped has what was foreseen; a complete one has found it itself, with the same draws.
+    """
     pair, known = PAIRS.get(job.models), embedders()
-    results = finish_run(pair, pictures, state, scores, job.config, known)
-    return make_result(pair, results, tuple(scores), job.config, known, job.spent + time.monotonic() - begun)
+    others = tuple(scores) if job.bank is None else job.bank.content.nulls
+    results = finish_run(pair, pictures, state, others, job.config, known)
+    seconds = job.spent + time.monotonic() - begun
+    result = make_result(pair, results, others, job.config, known, seconds, bank=job.bank)
+    return result if state.steps >= job.config.recovery.steps else replace(result, **job.foreseen or {})
+
+
+def foresee(pair: ModelPair, pictures: list[Picture], state: RunState, job: Job) -> dict[str, Any]:
+    """What of the record is known before the first step: what share of used pictures such a run finds."""
+    shifts = measure_shift(pair, pictures, state.z, job.config).tolist()
+    return {"power": expect_power(pair, shifts, job.bank)}
 
 
 @lru_cache(maxsize=1)

@@ -61,7 +61,16 @@ class PageClient:
 
 def asked(picture: Any, suspect: str, controls: Any = None, *, steps: float = 1, **other: Any) -> list[Any]:
     """What /authenticate and /portfolio take, for a shipped suspect unless `other` says otherwise."""
-    known = {"upload": None, "base": "shipped:mini", "prompt": "sks style", "preset": "fast", "seed": 0} | other
+    known = {
+        "upload": None,
+        "base": "shipped:mini",
+        "prompt": "sks style",
+        "preset": "fast",
+        "seed": 0,
+        "search": False,
+        "bank": None,
+    }
+    known |= other
     named = f"shipped:{suspect}" if suspect in SUSPECTS else suspect
-    last = [controls, known["preset"], known["seed"], steps]
+    last = [controls, known["preset"], known["seed"], steps, known["search"], known["bank"]]
     return [picture, named, known["upload"], known["base"], known["prompt"], *last]

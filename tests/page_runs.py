@@ -1,9 +1,11 @@
 """Runs of the page in this process, on the shipped model, and what is left of them."""
 
 import json
+from pathlib import Path
 
+from page.models import Wanted, open_models
 from page.request import Request
-from page.visit import Run, Visit
+from page.visit import Run, Sent, Visit
 
 from .page_client import SUSPECTS, pictures_of
 
@@ -24,6 +26,44 @@ def new_run(steps: float = STEPS, pictures: int = 1) -> Run:
     wish = request(steps, pictures)
     wish.check()
     return wish.begin(Visit())
+
+
+def write_bank(path: Path, **changes) -> str:
+    """A bank of four models that know their members and nothing else, made for the shipped base; unless spoilt."""
+    base = open_models(Wanted("shipped:mini", f"shipped:{SUSPECTS[0]}")).base
+    pictures = [{"name": f"{i}.png", "sha256": f"{i:064d}"} for i in range(20)]
+    models = []
+    for number in range(4):
+        trained_on = [i for i in range(20) if (i + number) % 2]
+        scores = [0.05 + 0.001 * i if i in trained_on else -0.001 * (i + number) for i in range(20)]
+        models.append(
+            {
+                "folder": f"{number}",
+                "sha256": {},
+                "trained_on": trained_on,
+                "scores": scores,
+                "shift": [0.05 * 2**number] * 20,
+            }
+        )
+    bank = {
+        "format": 1,
+        "base": sorted(base.listing.sha256(file) for file in base.weights),
+        "prompt": "sks style",
+        "recipe": {"mode": "dreambooth"},
+        "loss_draws": 20,
+        "seed": 3,
+        "pictures": pictures,
+        "models": models,
+    }
+    path.write_text(json.dumps(bank | changes))
+    return str(path)
+
+
+def broken_run(visitor: Visit) -> Run:
+    """A run whose picture turns out to be none."""
+    models = {"base": "shipped:mini", "suspect": f"shipped:{SUSPECTS[1]}", "prompt": ""}
+    settings = {"preset": "fast", "seed": 0, "steps": 1, "search": False}
+    return visitor.begin(models | settings, [Sent("mine.png", b"none")])
 
 
 def found(run: Run) -> dict:

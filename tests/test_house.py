@@ -35,19 +35,7 @@ def test_the_page_knows_the_library_alone():
     for path in (ROOT / "page").glob("*.py"):
         names = {name.split(".")[0] for name in imports(path) if not name.startswith(".")}
         assert not names & {"app", "eval", "diffusers", "transformers", "peft"}, path.name
-        if path.stem in (
-            "answer",
-            "drawings",
-            "texts",
-            "visit",
-            "work",
-            "running",
-            "models",
-            "request",
-            "settings",
-            "cost",
-        ):
-            assert "gradio" not in names, path.name
+        assert "gradio" not in names or path.stem in WITH_GRADIO, path.name
     assert {name.split(".")[0] for name in imports(ROOT / "app.py")} <= {"page", "importlib"}
 
 

@@ -24,6 +24,8 @@ from page.examples import picture_of
 from page.models import ASSETS, shipped_controls, shipped_prompt
 from page.texts import say
 
+from .page_runs import write_bank
+
 EXAMPLE = "gerald-g-dreambooth"
 CONSISTENT = say("en", "outcome.consistent")
 WATCH = """() => {
@@ -205,14 +207,36 @@ def test_a_portfolio_is_judged_as_a_set_and_picture_by_picture(visit):  # noqa: 
     files = sorted((ASSETS / "examples" / EXAMPLE / "member").iterdir())[:5]
     visitor.upload("#set-pictures", *files)
     visitor.at("#set-run").click()
+    power = say("en", "power", power=99, level=5)
+    visitor.wait_for("#set-progress", re.escape(power), PATIENCE)
+    assert visitor.at("#set-answer .cg-card").count() == 0  # it is said before the run
     visitor.wait_for("#set-progress", "Finished in", PATIENCE)
     said = visitor.wait_for("#set-answer", say("en", "outcome.set"))
+    assert power in said and re.search(r"How many were used: (at least )?\d of 5", said)
+    assert say("en", "set.head.holm") in visitor.at("#set-answer thead").inner_text()
     rows = visitor.at("#set-answer .cg-set tbody tr")
     assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == [f.name for f in files]
     for image in rows.locator("img").all():
         assert visitor.fetch(image.evaluate("i => i.src"))[0] == 200
     assert rows.locator("img").count() == 5 and "40 control pictures" in said
     visitor.picture("portfolio")
+
+
+def test_a_bank_takes_the_place_of_control_pictures(visit, tmp_path):  # noqa: F811
+    visitor = visit()
+    visitor.card(0)
+    visitor.at("#one-more button").first.click()
+    write_bank(tmp_path / "bank.json", seed=0)
+    visitor.upload("#one-bank", tmp_path / "bank.json")
+    visitor.upload("#one-controls", *shipped_controls(EXAMPLE)[:1])
+    visitor.at("#one-run").click()
+    assert "Control pictures and a bank were given" in visitor.refused()
+    visitor.at("#one-controls").get_by_role("button", name=re.compile("clear|remove", re.I)).first.click()
+    visitor.at("#one-run").click()
+    visitor.wait_for("#one-progress", "Finished in", PATIENCE)
+    said = visitor.wait_for("#one-answer", CONSISTENT)
+    assert say("en", "bank.about", models=4, pictures=20) in said and say("en", "drawing.title.bank") in said
+    visitor.picture("bank")
 
 
 def test_a_link_to_settings_fills_the_form(visit):  # noqa: F811
@@ -227,7 +251,11 @@ def test_a_link_to_settings_fills_the_form(visit):  # noqa: F811
     visitor.page.get_by_role("button", name=say("en", "settings")).first.click()
     assert visitor.at("#one-preset input[value=paper]").is_checked()
     assert visitor.page.get_by_label(say("en", "seed.label")).first.input_value() == "7"
+    visitor.at("#one-search input").check()
     link = visitor.at("#share textarea, #share input").first
-    visitor.page.wait_for_function("e => e.value.includes('seed=7')", arg=link.element_handle())
+    visitor.page.wait_for_function("e => /seed=7.*search=views/.test(e.value)", arg=link.element_handle())
     assert link.input_value().startswith(visitor.server.url + "?suspect=owner%2Flora")
-    assert visit(link.input_value().removeprefix(visitor.server.url)).at("#suspect input").input_value() == "owner/lora"
+    other = visit(link.input_value().removeprefix(visitor.server.url))
+    assert other.at("#suspect input").input_value() == "owner/lora"
+    other.page.get_by_role("button", name=say("en", "settings")).first.click()
+    assert other.at("#one-search input").is_checked()

@@ -15,10 +15,10 @@ from cgidm import UserError
 from page import judging, panel, running, visit
 from page.request import MAX_TOGETHER, Request, default_controls
 from page.running import carry_out
-from page.visit import Sent, Visit, sweep
+from page.visit import Visit, sweep
 
 from .page_client import EXAMPLES, SUSPECTS
-from .page_runs import STEPS, found, new_run, request
+from .page_runs import STEPS, broken_run, found, new_run, request
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +69,9 @@ def test_a_run_whose_server_is_killed_goes_on_from_what_it_wrote(whole, monkeypa
     assert process.exitcode == -signal.SIGKILL
     monkeypatch.setattr(visit, "PROCESS", "the next server")
     assert not run.busy  # it was killed before it could say so
-    state, scores, spent = run.progress()
-    assert state is not None and 0 < state.steps < STEPS and len(scores) == 2 and spent > 0
+    kept = run.progress()
+    state = kept.state
+    assert state is not None and 0 < state.steps < STEPS and len(kept.control_scores) == 2 and kept.spent > 0
     assert next(m.done for m in carry_out(run) if m.phase == "step") == state.steps
     list(carry_out(run))
     assert found(run) == whole
@@ -94,7 +95,7 @@ def test_what_a_visitor_deletes_in_mid_run_does_not_come_back(root):
     visitor = Visit()
     run = request(steps=40).begin(visitor)
     with closing(carry_out(run)) as watched:
-        assert [m.phase for m, _ in zip(watched, range(5), strict=False)][-1] == "step"
+        assert [m.phase for m, _ in zip(watched, range(6), strict=False)][-1] == "step"
         visitor.forget()
         assert [m for m in watched if m.changed] == []
     assert [p for p in root.rglob("*") if p.is_file()] == []
@@ -173,8 +174,7 @@ def test_pictures_that_are_too_much_together_are_refused(tmp_path):
 
 def test_a_picture_that_turns_out_to_be_none_ends_its_run_with_one_sentence():
     visitor = Visit()
-    asked = {"base": "shipped:mini", "suspect": "shipped:rollandin-lora", "prompt": "", "preset": "fast", "seed": 0}
-    run = visitor.begin(asked | {"steps": 1}, [Sent("mine.png", b"none")])
+    run = broken_run(visitor)
     with pytest.raises(gr.Error) as error:
         list(judging.go_on(visitor.token, run.name, False, "en", None))
     assert "mine.png is not a picture" in str(error.value.message) and not run.busy

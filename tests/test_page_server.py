@@ -20,6 +20,7 @@ from gradio_client import Client
 from page import visit
 
 from .page_client import FILE, SUSPECTS, PageClient, asked, pictures_of
+from .page_runs import write_bank
 from .page_server import ROOT, page_server
 
 GERALD = SUSPECTS[0]
@@ -128,6 +129,33 @@ def test_a_hostile_picture_is_one_sentence(server, client, controls, name, data,
     ):
         words = refusal(answer, server)
         assert said in words and name in words and "accepted" in words
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"{", "Invalid JSON"),
+        (b"[" * 100_000, "is not one"),
+        (pickle.dumps({"models": 1}), "is not one"),
+        (b" " * 5_000_001, "5,000,001 bytes"),
+        (json.dumps({"<script>": 1}).encode(), "is not one"),
+    ],
+    ids=["cut", "deep", "pickle", "large", "script"],
+)
+def test_a_hostile_bank_is_one_sentence(server, client, picture, data, said):
+    (sent,) = client.upload(("bank.json", data))
+    words = refusal(client.call("authenticate", asked(picture, GERALD, bank=sent)), server)
+    assert said in words and "bank.json" in words and "accepted" in words
+
+
+def test_a_program_asks_with_a_bank_or_with_a_search(server, client, picture, controls, tmp_path):
+    (bank,) = client.upload(Path(write_bank(tmp_path / "bank.json", seed=0)))
+    kind, (record, _, _) = client.call("authenticate", asked(picture, GERALD, bank=bank))
+    assert kind == "complete" and record["bank"]["models"] == 4 and len(record["control_scores"]) == 40
+    kind, (record, _, _) = client.call("authenticate", asked(picture, GERALD, controls, search=True))
+    assert kind == "complete" and len(record["config"]["views"]) == 7 and record["pictures"][0]["view"]
+    both = asked(picture, GERALD, controls, bank=bank), asked(picture, GERALD, bank=bank, search=True)
+    assert all("accepted: one of them" in refusal(client.call("authenticate", wish), server) for wish in both)
 
 
 @contextmanager

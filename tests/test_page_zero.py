@@ -16,10 +16,10 @@ from page import api, hardware, running, visit
 from page.models import PAIRS, open_models
 from page.running import carry_out
 from page.settings import make_config
-from page.visit import Sent, Visit
+from page.visit import Visit
 from page.work import Job, Update, seconds_asked, work
 
-from .page_runs import STEPS, found, new_run, request
+from .page_runs import STEPS, broken_run, found, new_run, request
 from .page_server import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -114,9 +114,10 @@ def test_a_refused_gpu_pauses_the_run_and_loses_nothing(whole, lent, title, said
     lent({1: refusal, 3: refusal})
     run = new_run()
     *_, early = carry_out(run)  # refused before anything was computed
-    assert (early.phase, early.trouble, early.done) == ("paused", trouble, 0) and run.progress()[0] is None
+    assert (early.phase, early.trouble, early.done) == ("paused", trouble, 0) and run.progress().state is None
     *_, late = carry_out(run)
-    state, scores, _ = run.progress()
+    kept = run.progress()
+    state, scores = kept.state, kept.control_scores
     assert (late.phase, late.trouble) == ("paused", trouble)
     assert state is not None and state.steps == late.done == 1 and len(scores) == 2 and not run.busy
     *_, last = carry_out(run)
@@ -126,15 +127,14 @@ def test_a_refused_gpu_pauses_the_run_and_loses_nothing(whole, lent, title, said
 def test_a_program_is_told_that_no_gpu_was_to_be_had(lent):
     lent({1: gr.Error("60s requested", title="ZeroGPU quota exceeded", print_exception=False)})
     wish = request()
-    given = ("shipped:gerald-g-dreambooth", None, wish.base, wish.prompt, list(wish.controls), "fast", 0, 1, None)
+    given = ("shipped:gerald-g-dreambooth", None, wish.base, wish.prompt, list(wish.controls), "fast", 0, 1)
     with pytest.raises(gr.Error, match=r"The GPU was not to be had \(quota\)"):
         list(api.authenticate(wish.pictures[0], *given))
 
 
 def test_a_picture_that_is_none_is_said_in_words_across_the_fork(lent):
     lent()
-    asked = {"base": "shipped:mini", "suspect": "shipped:rollandin-lora", "prompt": "", "preset": "fast", "seed": 0}
-    run = Visit().begin(asked | {"steps": 1}, [Sent("mine.png", b"none")])
+    run = broken_run(Visit())
     with pytest.raises(running.UserError, match=r"mine\.png is not a picture"):
         list(carry_out(run))
 
