@@ -64,6 +64,7 @@ class Result:
     controls: tuple[Picture, ...] = ()  # whose scores they are; empty where the caller scored them
     bank: Bank | None = None
     power: float | None = None  # share of used pictures that would be found in such a suspect, where it is known
+    weight_shift: float | None = None  # how far the weights of a whole network have moved from its base's
 
 
 def authenticate(
@@ -90,7 +91,7 @@ def authenticate(
     if bank is not None:
         if controls or unrelated is not None:
             raise UserError("a bank and controls were given; accepted: one of them, a bank has its own null scores")
-        check_bank(bank, pair.fingerprints, config)
+        check_bank(bank, pair, config)
     pictures, controls = set_aside_copies(pictures, controls)
     control_scores = score_controls(pair, controls, config) if bank is None else bank.content.nulls
     run = run_pictures(pair, pictures, control_scores, config, embedders)
@@ -141,7 +142,8 @@ def make_result(
     """
     first = first_alike(alike([r.picture.image for r in pictures]))
     notes = tie_notes([PurePath(r.picture.name).name for r in pictures], first)
-    power, common = _power(pair, pictures, bank), _common_flags(pictures, controls, embedders, bank)
+    weights = weight_shift(pair)
+    power, common = _power(pair, pictures, weights, bank), _common_flags(pictures, controls, embedders, weights, bank)
     judged = []
     for r, n in zip(pictures, notes, strict=True):
         flags = (*r.flags, *common)
@@ -158,20 +160,26 @@ def make_result(
         together = judge_set(scores, control_scores, blocking, members, power=power)
         together = replace(together, adjusted=holm([r.verdict.p_value for r in judged]))
     shared = (embedders.missing, config, pair.fingerprints, seconds, together)
-    return Result(tuple(judged), control_scores, *shared, describe_machine(pair), controls, bank, power)
+    return Result(tuple(judged), control_scores, *shared, describe_machine(pair), controls, bank, power, weights)
 
 
 def _common_flags(
-    pictures: Sequence[PictureResult], controls: Sequence[Picture], embedders: Embedders, bank: Bank | None
+    pictures: Sequence[PictureResult],
+    controls: Sequence[Picture],
+    embedders: Embedders,
+    weights: float | None,
+    bank: Bank | None,
 ) -> tuple[Flag, ...]:
     """What speaks against the whole run: controls of another kind; null models made otherwise than the suspect."""
     if bank is not None:
-        return bank_flags(bank.content, [r.shift for r in pictures if r.shift is not None])
+        return bank_flags(bank.content, {r.picture.sha256: r.shift for r in pictures if r.shift is not None}, weights)
     embedder = embedders.ready.get(SHIPPED_NAME)
     return blind_flags([r.picture.image for r in pictures], [c.image for c in controls], embedder)
 
 
-def _power(pair: ModelPair, pictures: Sequence[PictureResult], bank: Bank | None) -> float | None:
+def _power(
+    pair: ModelPair, pictures: Sequence[PictureResult], weights: float | None, bank: Bank | None
+) -> float | None:
     """The share of used pictures that would be found in a suspect so strongly trained; None if it was never measured.
 
     By the table of the base, or by what the bank's own models betray of their members; the less hopeful of the two.
@@ -180,7 +188,6 @@ def _power(pair: ModelPair, pictures: Sequence[PictureResult], bank: Bank | None
     table = find_table(list(pair.fingerprints.values()))
     looked_up = None
     if table is not None and shifts:
-        weights = weight_shift(pair)
         mean = sum(shifts) / len(shifts)
         looked_up = table.power(mean, "lora") if weights is None else table.power(weights, "dreambooth")
     known = (looked_up, None if bank is None else bank.content.power())

@@ -14,22 +14,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .checks import Flag
 from .config import RunConfig
 from .errors import UserError
+from .models import ModelPair
 from .verdict import LEVEL, conformal_p_value
 
 FILE = "bank.json"
-FORMAT = 1
-SHIFT_RANGE = 2.0
+FORMAT = 2  # 1 lacks `weight_shift`
+ANSWERS_RANGE = 1.4
+WEIGHTS_RANGE = 1.2
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BankPicture(_Strict):
@@ -47,12 +50,13 @@ class NullModel(_Strict):
     trained_on: tuple[int, ...]  # indices of pictures
     scores: tuple[float, ...]  # the verdict's score of every picture
     shift: tuple[float, ...]  # `prediction_shift` of every picture
+    weight_shift: float | None = None  # None of an adapter
 
 
 class NullBank(_Strict):
     """What `bank.json` says."""
 
-    format: Literal[1]
+    format: Literal[1, 2]
     base: tuple[str, ...]  # SHA-256 of the base's weight files, sorted
     prompt: str
     recipe: Mapping[str, Any]  # how the models were trained; in words of the trainer
@@ -60,7 +64,7 @@ class NullBank(_Strict):
     loss_draws: int
     seed: int
     pictures: tuple[BankPicture, ...]
-    models: tuple[NullModel, ...]
+    models: tuple[NullModel, ...] = Field(min_length=1)
     versions: Mapping[str, str] = {}
 
     @model_validator(mode="after")
@@ -70,6 +74,10 @@ class NullBank(_Strict):
                 raise ValueError(f"{model.folder} has not one score for each picture")
             if not all(0 <= i < len(self.pictures) for i in model.trained_on):
                 raise ValueError(f"{model.folder} was trained on a picture that the bank does not list")
+        if len({model.weight_shift is None for model in self.models}) > 1:
+            raise ValueError("some models are adapters and some are whole networks")
+        if not self.members:
+            raise ValueError("no model was trained on any of the pictures")
         return self
 
     @cached_property
@@ -87,9 +95,9 @@ class NullBank(_Strict):
         return sum(conformal_p_value(s, self.nulls) <= level and s > 0 for s in self.members) / len(self.members)
 
     @property
-    def shifts(self) -> tuple[float, ...]:
-        """How far each model has moved: the mean over all pictures."""
-        return tuple(sum(m.shift) / len(m.shift) for m in self.models)
+    def whole(self) -> bool:
+        """Are its models networks of their own, not adapters?"""
+        return self.models[0].weight_shift is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,24 +140,35 @@ def open_bank(folder: Path) -> Bank:
     except OSError as error:
         raise UserError(f"bank {folder} cannot be read ({error.strerror}); {accepted}") from None
     try:
-        return Bank(NullBank.model_validate_json(data), path.resolve().parent.name, data)
+        bank = Bank(NullBank.model_validate_json(data), path.resolve().parent.name, data)
     except ValidationError as error:
         said = error.errors()[0]
         where = ".".join(str(part) for part in said["loc"]) or "the whole"
         raise UserError(f"bank {folder} is not one ({where}: {said['msg']}); {accepted}") from None
+    if bank.content.format == 1 and bank.content.recipe.get("mode") != "lora":
+        raise UserError(
+            f"bank {folder} has format 1, which does not say how far the weights of its whole networks have moved, so "
+            f"no suspect can be compared with them; accepted: format {FORMAT}, which the same `python -m eval "
+            "nullbank` writes when it is run again (models that are still there are asked anew, not trained)"
+        )
+    return bank
 
 
-def check_bank(bank: Bank, fingerprints: Mapping[str, str], config: RunConfig, prompt: str | None = None) -> None:
+def check_bank(bank: Bank, pair: ModelPair, config: RunConfig, prompt: str | None = None) -> None:
     """Refuse a bank whose scores are not comparable with the run's; a `prompt` of None is not compared.
 
     Raises:
-        UserError: if it was made for another base, prompt, or way of scoring.
+        UserError: if it was made for another base, prompt, kind of suspect, or way of scoring.
     """
     made, fits = bank.content, "accepted: a bank made for the same"
-    if not set(made.base) <= set(fingerprints.values()):
+    if not set(made.base) <= set(pair.fingerprints.values()):
         raise UserError(f"bank {bank.name} was made for another base model; {fits}")
     if prompt is not None and prompt != made.prompt:
         raise UserError(f"bank {bank.name} was made with the prompt {made.prompt!r}, {prompt!r} was given; {fits}")
+    if made.whole != pair.whole:
+        kinds = {True: "a whole network", False: "an adapter"}
+        theirs, ours = kinds[made.whole], kinds[pair.whole]
+        raise UserError(f"each model of bank {bank.name} is {theirs}, the suspect is {ours}; {fits}")
     if len(config.views) > 1:
         raise UserError(f"bank {bank.name} has scores of pictures as they are, a search was asked for; {fits}")
     for name in ("loss_draws", "seed"):
@@ -167,19 +186,37 @@ OTHER_HANDS = Flag(
 )
 OTHER_RECIPE = Flag(
     "other_recipe",
-    f"the suspect has moved from its base less than 1/{SHIFT_RANGE:g} of any null model's way, or more than "
-    f"{SHIFT_RANGE:g} times it",
+    "the suspect has moved from its base less than any null model, or more, by a factor of more than "
+    f"{ANSWERS_RANGE:g} in an adapter's answers, of {WEIGHTS_RANGE:g} in a whole network's weights",
     "The suspect was trained more or less strongly than the bank's models, so their scores say nothing of its. Let the "
     "bank be made with the suspect's own steps.",
     True,
 )
 
 
-def bank_flags(bank: NullBank, shifts: Sequence[float]) -> tuple[Flag, ...]:
-    """What speaks against comparing a suspect, of these shifts on the pictures in question, with the bank's models."""
+def bank_flags(bank: NullBank, shifts: Mapping[str, float], weight_shift: float | None) -> tuple[Flag, ...]:
+    """What speaks against comparing a suspect with the bank's models.
+
+    `shifts` are its `prediction_shift` by the SHA-256 of the pictures in question, compared on the pictures that the
+    bank has, too, if there are any: how far answers move depends on the picture.
+    """
     flags = [OTHER_HANDS] if bank.decoys else []
-    if shifts:
-        mean = sum(shifts) / len(shifts)
-        if not min(bank.shifts) / SHIFT_RANGE <= mean <= max(bank.shifts) * SHIFT_RANGE:
-            flags.append(OTHER_RECIPE)
-    return tuple(flags)
+    if bank.whole:
+        assert weight_shift is not None, "`check_bank` refuses a suspect of another kind"
+        models = [m.weight_shift for m in bank.models if m.weight_shift is not None]
+        alike = _within(weight_shift, models, WEIGHTS_RANGE)
+    else:
+        alike = not shifts or _within(*_answers(bank, shifts), ANSWERS_RANGE)
+    return tuple(flags) if alike else (*flags, OTHER_RECIPE)
+
+
+def _answers(bank: NullBank, shifts: Mapping[str, float]) -> tuple[float, list[float]]:
+    """How far the suspect has moved, and each model: the mean over the pictures that both know, else over all."""
+    known = [i for i, p in enumerate(bank.pictures) if p.sha256 in shifts]
+    suspect = [shifts[bank.pictures[i].sha256] for i in known] or list(shifts.values())
+    models = [[m.shift[i] for i in known] or m.shift for m in bank.models]
+    return fmean(suspect), [fmean(m) for m in models]
+
+
+def _within(moved: float, models: Sequence[float], factor: float) -> bool:
+    return min(models) / factor <= moved <= max(models) * factor
