@@ -27,8 +27,8 @@ from .verdict import LEVEL, conformal_p_value
 
 FILE = "bank.json"
 FORMAT = 2  # 1 lacks `weight_shift`
-ANSWERS_RANGE = 1.4
-WEIGHTS_RANGE = 1.2
+RANGE = 1.2  # see `_within`
+STRANGE_RANGE = 2.0  # of answers about pictures that the bank has not: these differ so much from picture to picture
 
 
 class _Strict(BaseModel):
@@ -187,7 +187,8 @@ OTHER_HANDS = Flag(
 OTHER_RECIPE = Flag(
     "other_recipe",
     "the suspect has moved from its base less than any null model, or more, by a factor of more than "
-    f"{ANSWERS_RANGE:g} in an adapter's answers, of {WEIGHTS_RANGE:g} in a whole network's weights",
+    f"{RANGE:g}: in a whole network's weights, or in an adapter's answers about the same pictures; of more than "
+    f"{STRANGE_RANGE:g} in answers about pictures that the bank does not have",
     "The suspect was trained more or less strongly than the bank's models, so their scores say nothing of its. Let the "
     "bank be made with the suspect's own steps.",
     True,
@@ -197,26 +198,27 @@ OTHER_RECIPE = Flag(
 def bank_flags(bank: NullBank, shifts: Mapping[str, float], weight_shift: float | None) -> tuple[Flag, ...]:
     """What speaks against comparing a suspect with the bank's models.
 
-    `shifts` are its `prediction_shift` by the SHA-256 of the pictures in question, compared on the pictures that the
-    bank has, too, if there are any: how far answers move depends on the picture.
+    `shifts` are its `prediction_shift` by the SHA-256 of the pictures in question; of these count those that the bank
+    has, too, if there are any, since how far answers move depends on the picture.
     """
-    flags = [OTHER_HANDS] if bank.decoys else []
+    flags = (OTHER_HANDS,) if bank.decoys else ()
+    known = [i for i, p in enumerate(bank.pictures) if p.sha256 in shifts]
     if bank.whole:
         assert weight_shift is not None, "`check_bank` refuses a suspect of another kind"
-        models = [m.weight_shift for m in bank.models if m.weight_shift is not None]
-        alike = _within(weight_shift, models, WEIGHTS_RANGE)
-    else:
-        alike = not shifts or _within(*_answers(bank, shifts), ANSWERS_RANGE)
-    return tuple(flags) if alike else (*flags, OTHER_RECIPE)
-
-
-def _answers(bank: NullBank, shifts: Mapping[str, float]) -> tuple[float, list[float]]:
-    """How far the suspect has moved, and each model: the mean over the pictures that both know, else over all."""
-    known = [i for i, p in enumerate(bank.pictures) if p.sha256 in shifts]
-    suspect = [shifts[bank.pictures[i].sha256] for i in known] or list(shifts.values())
-    models = [[m.shift[i] for i in known] or m.shift for m in bank.models]
-    return fmean(suspect), [fmean(m) for m in models]
+        alike = _within(weight_shift, [m.weight_shift for m in bank.models if m.weight_shift is not None], RANGE)
+    elif known:
+        mean = fmean(shifts[bank.pictures[i].sha256] for i in known)
+        alike = _within(mean, [fmean(m.shift[i] for i in known) for m in bank.models], RANGE)
+    else:  # none at all where a run was stopped
+        alike = not shifts or _within(fmean(shifts.values()), [fmean(m.shift) for m in bank.models], STRANGE_RANGE)
+    return flags if alike else (*flags, OTHER_RECIPE)
 
 
 def _within(moved: float, models: Sequence[float], factor: float) -> bool:
+    """Has the suspect moved as far as the models, whose own spread is the first allowance?
+
+    With half of the presentations a whole network's weights have moved by up to 0.70 of the way, an adapter's answers
+    by up to 0.55 (`assets/detectability.json`): `RANGE` must be narrower than that, and wider than models of one recipe
+    differ. `python -m eval banks` counts both.
+    """
     return min(models) / factor <= moved <= max(models) * factor

@@ -13,7 +13,7 @@ from cgidm import UserError, rerun
 from cgidm.cli import main
 from cgidm.config import RunConfig
 from cgidm.intake.layout import open_checkpoint
-from cgidm.nullbank import WEIGHTS_RANGE, open_bank
+from cgidm.nullbank import RANGE, open_bank
 from cgidm.seal import seal_folder
 from eval import nullbank
 from eval.experiment import Training
@@ -93,12 +93,12 @@ def test_a_bank_keeps_what_each_model_was_trained_on_and_how_far_it_moved(place)
 def test_weights_tell_the_steps_of_whole_networks(place):
     """Twice the presentations move the weights further than any bank model's."""
     weights = [m.weight_shift for m in open_bank(place / "bank-dreambooth").content.models]
-    assert max(weights) / min(weights) < WEIGHTS_RANGE
+    assert max(weights) / min(weights) < RANGE
     config = FinetuneConfig(mode="dreambooth", prompt=PROMPT, steps=10, batch=2, learning_rate=1e-2)
     finetune(place / "base", sorted((place / "works").iterdir()), place / "twice", config)
     pictures = [place / "works" / "00.png"]
     asked = nullbank.ask(str(place / "base"), str(place / "twice"), PROMPT, pictures, RunConfig())
-    assert asked.moved == asked.weight_shift > WEIGHTS_RANGE * max(weights)
+    assert asked.moved == asked.weight_shift > RANGE * max(weights)
 
 
 def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, capsys):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.banks import banks_table
 from eval.robustness import copies_table
 from eval.speed.tables import read_reports, readme_section
 
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "eval" / "results" / "mini" / "table1" / "summary.json"
 SPEED = ROOT / "eval" / "results" / "bench"
 COPIES = ROOT / "eval" / "results" / "robustness.json"
+BANKS = ROOT / "eval" / "results" / "banks.json"
 PLACES = [(d, t) for d in ("wikiart", "dreambooth") for t in ("dreambooth-prior", "dreambooth", "lora")]
 ROWS = {
     "**CGI-DM**, alignment on the removed cells": ("cgidm", "removed_alignment"),
@@ -48,6 +50,7 @@ def sections():
         "table1": table(json.loads(RESULTS.read_text())),
         "speed": readme_section(read_reports(SPEED)),
         "copies": copies_table(json.loads(COPIES.read_text())),
+        "banks": banks_table(json.loads(BANKS.read_text())),
     }
 
 
@@ -55,7 +58,7 @@ def marks(name):
     return f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
 
 
-@pytest.mark.parametrize("name", ["table1", "speed", "copies"])
+@pytest.mark.parametrize("name", ["table1", "speed", "copies", "banks"])
 def test_the_table_is_that_of_the_committed_results(name):
     begin, end = marks(name)
     assert (ROOT / "README.md").read_text().split(begin)[1].split(end)[0] == sections()[name]
