@@ -142,8 +142,9 @@ def make_result(
     """
     first = first_alike(alike([r.picture.image for r in pictures]))
     notes = tie_notes([PurePath(r.picture.name).name for r in pictures], first)
+    power = expect_power(pair, [r.shift for r in pictures if r.shift is not None], bank)
     weights = weight_shift(pair)
-    power, common = _power(pair, pictures, weights, bank), _common_flags(pictures, controls, embedders, weights, bank)
+    common = _common_flags(pictures, controls, embedders, weights, bank)
     judged = []
     for r, n in zip(pictures, notes, strict=True):
         flags = (*r.flags, *common)
@@ -177,21 +178,27 @@ def _common_flags(
     return blind_flags([r.picture.image for r in pictures], [c.image for c in controls], embedder)
 
 
-def _power(
-    pair: ModelPair, pictures: Sequence[PictureResult], weights: float | None, bank: Bank | None
-) -> float | None:
+def expect_power(pair: ModelPair, shifts: Sequence[float], bank: Bank | None = None) -> float | None:
     """The share of used pictures that would be found in a suspect so strongly trained; None if it was never measured.
 
     By the table of the base, or by what the bank's own models betray of their members; the less hopeful of the two.
+    `shifts` are those of the pictures (`measure_shift`), by which an adapter is looked up; without any, no suspect is.
     """
-    shifts = [r.shift for r in pictures if r.shift is not None]
     table = find_table(list(pair.fingerprints.values()))
     looked_up = None
     if table is not None and shifts:
+        weights = weight_shift(pair)
         mean = sum(shifts) / len(shifts)
         looked_up = table.power(mean, "lora") if weights is None else table.power(weights, "dreambooth")
     known = (looked_up, None if bank is None else bank.content.power())
     return min((p for p in known if p is not None), default=None)
+
+
+def measure_shift(
+    pair: ModelPair, pictures: Sequence[Picture], z: Float[Tensor, "b c h w"], config: RunConfig
+) -> Float[Tensor, " b"]:
+    """How far the suspect has moved from its base on each picture, of latents `z`: the same before a run and after."""
+    return prediction_shift(pair, z.to(pair.device), _generators(pictures, config, "shift"))
 
 
 def score_controls(pair: ModelPair, controls: Sequence[Picture], config: RunConfig) -> tuple[float, ...]:
@@ -276,10 +283,8 @@ def _look_further(
     pair: ModelPair, pictures: Sequence[Picture], state: RunState, images: Float[Tensor, "b 3 H W"], config: RunConfig
 ) -> tuple[Float[Tensor, " b"], list[tuple[Flag, ...]]]:
     """How far the suspect has moved on each picture, and what the negative controls say of each."""
-    z = state.z.to(pair.device)
-    shift = prediction_shift(pair, z, _generators(pictures, config, "shift"))
-    common = innocent_flags(pair, z, config.seed)
-    return shift, [(*common, *own) for own in generated_flags(pair, images)]
+    common = innocent_flags(pair, state.z.to(pair.device), config.seed)
+    return measure_shift(pair, pictures, state.z, config), [(*common, *own) for own in generated_flags(pair, images)]
 
 
 def decode_run(pair: ModelPair, state: RunState) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 3 H W"]]:

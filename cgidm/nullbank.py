@@ -17,22 +17,24 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from .checks import Flag
 from .config import RunConfig
 from .errors import UserError
+from .intake.notes import clean
 from .models import ModelPair
 from .verdict import LEVEL, conformal_p_value
 
 FILE = "bank.json"
 FORMAT = 2  # 1 lacks `weight_shift`
+ACCEPTED = f"accepted: a folder with {FILE}, as `python -m eval nullbank` writes it"
 RANGE = 1.2  # see `_within`
 STRANGE_RANGE = 2.0  # of answers about pictures that the bank has not: these differ so much from picture to picture
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class BankPicture(_Strict):
@@ -48,9 +50,9 @@ class NullModel(_Strict):
     folder: str  # below the bank's; its weights may have been left out to save room
     sha256: Mapping[str, str]  # weight file -> SHA-256
     trained_on: tuple[int, ...]  # indices of pictures
-    scores: tuple[float, ...]  # the verdict's score of every picture
-    shift: tuple[float, ...]  # `prediction_shift` of every picture
-    weight_shift: float | None = None  # None of an adapter
+    scores: tuple[FiniteFloat, ...]  # the verdict's score of every picture
+    shift: tuple[FiniteFloat, ...]  # `prediction_shift` of every picture
+    weight_shift: FiniteFloat | None = None  # None of an adapter
 
 
 class NullBank(_Strict):
@@ -64,7 +66,7 @@ class NullBank(_Strict):
     loss_draws: int
     seed: int
     pictures: tuple[BankPicture, ...]
-    models: tuple[NullModel, ...] = Field(min_length=1)
+    models: tuple[NullModel, ...]
     versions: Mapping[str, str] = {}
 
     @model_validator(mode="after")
@@ -76,8 +78,12 @@ class NullBank(_Strict):
                 raise ValueError(f"{model.folder} was trained on a picture that the bank does not list")
         if len({model.weight_shift is None for model in self.models}) > 1:
             raise ValueError("some models are adapters and some are whole networks")
-        if not self.members:
-            raise ValueError("no model was trained on any of the pictures")
+        return self
+
+    @model_validator(mode="after")
+    def _tells_something(self) -> "NullBank":
+        if not self.nulls or not self.members:
+            raise ValueError("no picture was left out by any model, or none was trained on")
         return self
 
     @cached_property
@@ -134,20 +140,28 @@ def open_bank(folder: Path) -> Bank:
         UserError: if there is none, or it is damaged.
     """
     path = folder / FILE if folder.is_dir() else folder
-    accepted = f"accepted: a folder with {FILE}, as `python -m eval nullbank` writes it"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"bank {folder} cannot be read ({error.strerror}); {accepted}") from None
+        raise UserError(f"bank {folder} cannot be read ({error.strerror}); {ACCEPTED}") from None
+    return read_bank(data, path.resolve().parent.name)
+
+
+def read_bank(data: bytes, name: str) -> Bank:
+    """The bank that the bytes of a `bank.json` hold, wherever they come from.
+
+    Raises:
+        UserError: if they hold none.
+    """
     try:
-        bank = Bank(NullBank.model_validate_json(data), path.resolve().parent.name, data)
+        bank = Bank(NullBank.model_validate_json(data), name, data)
     except ValidationError as error:
-        said = error.errors()[0]
+        said = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in said["loc"]) or "the whole"
-        raise UserError(f"bank {folder} is not one ({where}: {said['msg']}); {accepted}") from None
+        raise UserError(f"bank {name} is not one ({clean(where)}: {clean(said['msg'])}); {ACCEPTED}") from None
     if bank.content.format == 1 and bank.content.recipe.get("mode") != "lora":
         raise UserError(
-            f"bank {folder} has format 1, which does not say how far the weights of its whole networks have moved, so "
+            f"bank {name} has format 1, which does not say how far the weights of its whole networks have moved, so "
             f"no suspect can be compared with them; accepted: format {FORMAT}, which the same `python -m eval "
             "nullbank` writes when it is run again (models that are still there are asked anew, not trained)"
         )
@@ -164,7 +178,8 @@ def check_bank(bank: Bank, pair: ModelPair, config: RunConfig, prompt: str | Non
     if not set(made.base) <= set(pair.fingerprints.values()):
         raise UserError(f"bank {bank.name} was made for another base model; {fits}")
     if prompt is not None and prompt != made.prompt:
-        raise UserError(f"bank {bank.name} was made with the prompt {made.prompt!r}, {prompt!r} was given; {fits}")
+        theirs = clean(made.prompt)
+        raise UserError(f"bank {bank.name} was made with the prompt {theirs!r}, {prompt!r} was given; {fits}")
     if made.whole != pair.whole:
         kinds = {True: "a whole network", False: "an adapter"}
         theirs, ours = kinds[made.whole], kinds[pair.whole]

@@ -86,16 +86,17 @@ class Job:
     config: RunConfig = dataclasses.field(default_factory=RunConfig)
 
     def files(self) -> list[datasets.Picture]:
-        """The pictures by name, the decoys after the maker's; `file` is absolute.
+        """The pictures by name, in whichever folder they are, the decoys after the maker's; `file` is absolute.
 
         Raises:
             UserError: if a folder is missing or has too few pictures.
         """
         found = []
-        for folder in filter(None, (*self.pictures, self.decoys)):
-            if not folder.is_dir():
-                raise UserError(f"{folder} is not a folder; accepted: a folder of picture files")
-            paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in datasets.SUFFIXES)
+        for folders in (self.pictures, () if self.decoys is None else (self.decoys,)):
+            if missing := [f for f in folders if not f.is_dir()]:
+                raise UserError(f"{missing[0]} is not a folder; accepted: a folder of picture files")
+            files = (p for folder in folders for p in folder.iterdir() if p.suffix.lower() in datasets.SUFFIXES)
+            paths = sorted(files, key=lambda p: (p.name, p))
             found += [datasets.Picture(str(p.resolve()), read_picture(p, datasets.CHECK_SIDE).sha256) for p in paths]
         unique = list({p.sha256: p for p in reversed(found)}.values())[::-1]
         trained = len(self._trainable(unique))

@@ -8,7 +8,7 @@ import torch
 
 from cgidm import UserError
 from cgidm.config import RunConfig
-from cgidm.nullbank import FILE, RANGE, STRANGE_RANGE, bank_flags, check_bank, open_bank
+from cgidm.nullbank import FILE, RANGE, STRANGE_RANGE, bank_flags, check_bank, open_bank, read_bank
 
 from .worlds import world
 
@@ -55,16 +55,18 @@ def test_a_damaged_bank_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"cannot be read.*accepted: a folder with bank.json"):
         open_bank(tmp_path)
     first = BANK["models"][0]
-    damaged = [{"scores": [0.3]}, {"trained_on": [7]}, {"trained_on": []}, {"scores": [0.3, 0.2, float("nan")]}]
-    for wrong in (
-        {"format": 3},
-        {"x": 1},
-        {"models": []},
-        whole(0.1, None),
-        *({"models": [first | d]} for d in damaged),
-    ):
+    damaged = [{"scores": [0.3]}, {"trained_on": [7]}, {"weight_shift": float("nan")}]
+    for wrong in ({"format": 3}, {"x": 1}, whole(0.1, None), *({"models": [first | d]} for d in damaged)):
         with pytest.raises(UserError, match="is not one"):
             open_bank(written(tmp_path, **wrong))
+    apart = [{**m, "trained_on": []} for m in BANK["models"]]
+    every = [{**m, "trained_on": [0, 1, 2]} for m in BANK["models"]]
+    for models in ([], apart, every):
+        with pytest.raises(UserError, match="no picture was left out by any model, or none was trained on"):
+            open_bank(written(tmp_path, models=models))
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(UserError, match=r"scores\.0: Input should be a finite number"):
+            open_bank(written(tmp_path, models=[{**BANK["models"][0], "scores": [number, 0.0, 0.0]}]))
     (tmp_path / FILE).write_text("{")
     with pytest.raises(UserError, match="is not one"):
         open_bank(tmp_path)
@@ -75,6 +77,17 @@ def test_an_older_bank_of_adapters_is_read_and_one_of_whole_networks_refused(tmp
     for recipe in ({"mode": "dreambooth"}, {"mode": "dreambooth-prior"}, {}):
         with pytest.raises(UserError, match=r"has format 1, which does not say .* accepted: format 2"):
             open_bank(written(tmp_path, format=1, recipe=recipe))
+
+
+def test_what_a_hostile_bank_is_refused_with_is_one_short_line():
+    data = json.dumps(BANK | {"x\n\x1b[31m" * 1000: 1, "prompt": "y\n" * 10_000}).encode()
+    with pytest.raises(UserError) as error:
+        read_bank(data, "bank.json")
+    assert str(error.value).startswith("bank bank.json is not one") and len(str(error.value)) < 500
+    bank = read_bank(json.dumps(BANK | {"prompt": "y\n" * 10_000}).encode(), "bank.json")
+    with pytest.raises(UserError) as error:
+        check_bank(bank, pair_of(1, a="aa", b="bb"), RunConfig(), "sks style")
+    assert len(str(error.value)) < 500 and "\n" not in str(error.value)
 
 
 def test_a_bank_for_another_run_is_refused(tmp_path):
