@@ -70,6 +70,7 @@ class Result:
     controls: tuple[Picture, ...] = ()  # whose scores they are; empty where the caller scored them
     bank: Bank | None = None
     power: float | None = None  # share of used pictures that would be found in such a suspect, where it is known
+    weight_shift: float | None = None  # how far the weights of a whole network have moved from its base's
     lineup: Lineup | None = None  # where `config` asks for one
     decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`
 
@@ -104,7 +105,7 @@ def authenticate(
     if bank is not None:
         if controls or unrelated is not None:
             raise UserError("a bank and controls were given; accepted: one of them, a bank has its own null scores")
-        check_bank(bank, pair.fingerprints, config)
+        check_bank(bank, pair.fingerprints, pair.whole, config)
     pictures, controls = set_aside_copies(pictures, controls)
     lineup = None if config.lineup is None else plan_lineup(pictures, controls, config.lineup, config.seed)
     control_scores = score_controls(pair, controls, config) if bank is None else bank.content.nulls
@@ -159,7 +160,8 @@ def make_result(
     first = first_alike(alike([r.picture.image for r in pictures]))
     notes = tie_notes([PurePath(r.picture.name).name for r in pictures], first)
     power = expect_power(pair, [r.shift for r in pictures if r.shift is not None], bank)
-    common = _common_flags(pictures, controls, embedders, bank)
+    weights = weight_shift(pair)
+    common = _common_flags(pictures, controls, embedders, weights, bank)
     judged = []
     for r, n in zip(pictures, notes, strict=True):
         flags = (*r.flags, *common)
@@ -176,15 +178,19 @@ def make_result(
         together = judge_set(scores, control_scores, blocking, members, power=power)
         together = replace(together, adjusted=holm([r.verdict.p_value for r in judged]))
     shared = (embedders.missing, config, pair.fingerprints, seconds, together)
-    return Result(tuple(judged), control_scores, *shared, describe_machine(pair), controls, bank, power)
+    return Result(tuple(judged), control_scores, *shared, describe_machine(pair), controls, bank, power, weights)
 
 
 def _common_flags(
-    pictures: Sequence[PictureResult], controls: Sequence[Picture], embedders: Embedders, bank: Bank | None
+    pictures: Sequence[PictureResult],
+    controls: Sequence[Picture],
+    embedders: Embedders,
+    weights: float | None,
+    bank: Bank | None,
 ) -> tuple[Flag, ...]:
     """What speaks against the whole run: controls of another kind; null models made otherwise than the suspect."""
     if bank is not None:
-        return bank_flags(bank.content, [r.shift for r in pictures if r.shift is not None])
+        return bank_flags(bank.content, {r.picture.sha256: r.shift for r in pictures if r.shift is not None}, weights)
     embedder = embedders.ready.get(SHIPPED_NAME)
     return blind_flags([r.picture.image for r in pictures], [c.image for c in controls], embedder)
 

@@ -152,7 +152,7 @@ def _authenticate(options: argparse.Namespace) -> None:
     pair = load_pair(base, finetuned, options.prompt, embeddings, **place)
     print(f"memory: {pair.memory}")
     if bank is not None:
-        check_bank(bank, pair.fingerprints, config, options.prompt)
+        check_bank(bank, pair.fingerprints, pair.whole, config, options.prompt)
     unrelated = None
     models = {"base": base.name, "finetuned": finetuned.name, "prompt": options.prompt}
     if options.unrelated:

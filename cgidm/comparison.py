@@ -108,11 +108,14 @@ def compare(bundle: Bundle, record: Mapping[str, Any], result: Result) -> Compar
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
         outcomes.append((name, old["outcome"], new["outcome"]))
     numbers = range(1, len(now["control_scores"]) + 1)
-    names = [file_name(c["name"]) for c in record["controls"]] or [f"control {i}" for i in numbers]
+    kind = "control" if record["bank"] is None else "null score"
+    names = [file_name(c["name"]) for c in record["controls"]] or [f"{kind} {i}" for i in numbers]
     pairs = zip(names, record["control_scores"], now["control_scores"], strict=True)
     rows += [Row(name, clean(record["judged_by"]), old, new, tolerance) for name, old, new in pairs]
     lineup, shown = _lineup(bundle, record, result, tolerance)
     rows, outcomes = [*rows, *shown], [*outcomes, *lineup]
+    if (moved := record.get("weight_shift")) is not None:  # an older record does not state it
+        rows.append(Row("the suspect", "weight_shift", moved, now["weight_shift"], tolerance))
     if record["set"] is not None:
         outcomes.append(("all together", record["set"]["outcome"], now["set"]["outcome"]))
     return Comparison(tuple(rows), tuple(outcomes), differing, tolerance, seen)

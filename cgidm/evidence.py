@@ -135,6 +135,7 @@ def as_record(result: Result, models: dict[str, str], controls: Sequence[Picture
         "bank": None if result.bank is None else result.bank.describe(),
         "power": result.power,
         "lineup": None if result.lineup is None else result.lineup.describe(),
+        "weight_shift": result.weight_shift,
         "controls": [
             {"name": c.name, "sha256": c.sha256, "image": control_name(i), "notes": list(c.notes)}
             for i, c in enumerate(controls)

@@ -91,6 +91,11 @@ class ModelPair:
     shared: Shared | None = None  # where one network can answer as both
 
     @property
+    def whole(self) -> bool:
+        """Has the suspect a network of its own, not the base's with an adapter or an embedding?"""
+        return len(self.networks) == 2
+
+    @property
     def joint(self) -> EpsModel | None:
         """Answers the first half of its rows as the base, the second as the suspect. Not those of another pair."""
         if self.shared is None or self.shared.base is not self.base or self.shared.finetuned is not self.finetuned:

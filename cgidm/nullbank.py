@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
@@ -25,9 +26,10 @@ from .intake.notes import clean
 from .verdict import LEVEL, conformal_p_value
 
 FILE = "bank.json"
-FORMAT = 1
+FORMAT = 2  # 1 lacks `weight_shift`
 ACCEPTED = f"accepted: a folder with {FILE}, as `python -m eval nullbank` writes it"
-SHIFT_RANGE = 2.0
+RANGE = 1.2  # see `_within`
+STRANGE_RANGE = 2.0  # of answers about pictures that the bank has not: these differ so much from picture to picture
 
 
 class _Strict(BaseModel):
@@ -49,12 +51,13 @@ class NullModel(_Strict):
     trained_on: tuple[int, ...]  # indices of pictures
     scores: tuple[FiniteFloat, ...]  # the verdict's score of every picture
     shift: tuple[FiniteFloat, ...]  # `prediction_shift` of every picture
+    weight_shift: FiniteFloat | None = None  # None of an adapter
 
 
 class NullBank(_Strict):
     """What `bank.json` says."""
 
-    format: Literal[1]
+    format: Literal[1, 2]
     base: tuple[str, ...]  # SHA-256 of the base's weight files, sorted
     prompt: str
     recipe: Mapping[str, Any]  # how the models were trained; in words of the trainer
@@ -72,6 +75,8 @@ class NullBank(_Strict):
                 raise ValueError(f"{model.folder} has not one score for each picture")
             if not all(0 <= i < len(self.pictures) for i in model.trained_on):
                 raise ValueError(f"{model.folder} was trained on a picture that the bank does not list")
+        if len({model.weight_shift is None for model in self.models}) > 1:
+            raise ValueError("some models are adapters and some are whole networks")
         return self
 
     @model_validator(mode="after")
@@ -95,9 +100,9 @@ class NullBank(_Strict):
         return sum(conformal_p_value(s, self.nulls) <= level and s > 0 for s in self.members) / len(self.members)
 
     @property
-    def shifts(self) -> tuple[float, ...]:
-        """How far each model has moved: the mean over all pictures."""
-        return tuple(sum(m.shift) / len(m.shift) for m in self.models)
+    def whole(self) -> bool:
+        """Are its models networks of their own, not adapters?"""
+        return self.models[0].weight_shift is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,18 +153,30 @@ def read_bank(data: bytes, name: str) -> Bank:
         UserError: if they hold none.
     """
     try:
-        return Bank(NullBank.model_validate_json(data), name, data)
+        bank = Bank(NullBank.model_validate_json(data), name, data)
     except ValidationError as error:
         said = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in said["loc"]) or "the whole"
         raise UserError(f"bank {name} is not one ({clean(where)}: {clean(said['msg'])}); {ACCEPTED}") from None
+    if bank.content.format == 1 and bank.content.recipe.get("mode") != "lora":
+        raise UserError(
+            f"bank {name} has format 1, which does not say how far the weights of its whole networks have moved, so "
+            f"no suspect can be compared with them; accepted: format {FORMAT}, which the same `python -m eval "
+            "nullbank` writes when it is run again (models that are still there are asked anew, not trained)"
+        )
+    return bank
 
 
-def check_bank(bank: Bank, fingerprints: Mapping[str, str], config: RunConfig, prompt: str | None = None) -> None:
-    """Refuse a bank whose scores are not comparable with the run's; a `prompt` of None is not compared.
+def check_bank(
+    bank: Bank, fingerprints: Mapping[str, str], whole: bool, config: RunConfig, prompt: str | None = None
+) -> None:
+    """Refuse a bank whose scores are not comparable with those of a run.
+
+    The run's weights have these `fingerprints` (file -> SHA-256); its suspect is a `whole` network or an adapter. A
+    `prompt` of None is not compared.
 
     Raises:
-        UserError: if it was made for another base, prompt, or way of scoring.
+        UserError: if it was made for another base, prompt, kind of suspect, or way of scoring.
     """
     made, fits = bank.content, "accepted: a bank made for the same"
     if not set(made.base) <= set(fingerprints.values()):
@@ -167,6 +184,10 @@ def check_bank(bank: Bank, fingerprints: Mapping[str, str], config: RunConfig, p
     if prompt is not None and prompt != made.prompt:
         theirs = clean(made.prompt)
         raise UserError(f"bank {bank.name} was made with the prompt {theirs!r}, {prompt!r} was given; {fits}")
+    if made.whole != whole:
+        kinds = {True: "a whole network", False: "an adapter"}
+        theirs, ours = kinds[made.whole], kinds[whole]
+        raise UserError(f"each model of bank {bank.name} is {theirs}, the suspect is {ours}; {fits}")
     if len(config.views) > 1:
         raise UserError(f"bank {bank.name} has scores of pictures as they are, a search was asked for; {fits}")
     for name in ("loss_draws", "seed"):
@@ -184,19 +205,39 @@ OTHER_HANDS = Flag(
 )
 OTHER_RECIPE = Flag(
     "other_recipe",
-    f"the suspect has moved from its base less than 1/{SHIFT_RANGE:g} of any null model's way, or more than "
-    f"{SHIFT_RANGE:g} times it",
+    "the suspect has moved from its base less than any null model, or more, by a factor of more than "
+    f"{RANGE:g}: in a whole network's weights, or in an adapter's answers about the same pictures; of more than "
+    f"{STRANGE_RANGE:g} in answers about pictures that the bank does not have",
     "The suspect was trained more or less strongly than the bank's models, so their scores say nothing of its. Let the "
     "bank be made with the suspect's own steps.",
     True,
 )
 
 
-def bank_flags(bank: NullBank, shifts: Sequence[float]) -> tuple[Flag, ...]:
-    """What speaks against comparing a suspect, of these shifts on the pictures in question, with the bank's models."""
-    flags = [OTHER_HANDS] if bank.decoys else []
-    if shifts:
-        mean = sum(shifts) / len(shifts)
-        if not min(bank.shifts) / SHIFT_RANGE <= mean <= max(bank.shifts) * SHIFT_RANGE:
-            flags.append(OTHER_RECIPE)
-    return tuple(flags)
+def bank_flags(bank: NullBank, shifts: Mapping[str, float], weight_shift: float | None) -> tuple[Flag, ...]:
+    """What speaks against comparing a suspect with the bank's models.
+
+    `shifts` are its `prediction_shift` by the SHA-256 of the pictures in question; of these count those that the bank
+    has, too, if there are any, since how far answers move depends on the picture.
+    """
+    flags = (OTHER_HANDS,) if bank.decoys else ()
+    known = [i for i, p in enumerate(bank.pictures) if p.sha256 in shifts]
+    if bank.whole:
+        assert weight_shift is not None, "`check_bank` refuses a suspect of another kind"
+        alike = _within(weight_shift, [m.weight_shift for m in bank.models if m.weight_shift is not None], RANGE)
+    elif known:
+        mean = fmean(shifts[bank.pictures[i].sha256] for i in known)
+        alike = _within(mean, [fmean(m.shift[i] for i in known) for m in bank.models], RANGE)
+    else:  # none at all where a run was stopped
+        alike = not shifts or _within(fmean(shifts.values()), [fmean(m.shift) for m in bank.models], STRANGE_RANGE)
+    return flags if alike else (*flags, OTHER_RECIPE)
+
+
+def _within(moved: float, models: Sequence[float], factor: float) -> bool:
+    """Has the suspect moved as far as the models, whose own spread is the first allowance?
+
+    With half of the presentations a whole network's weights have moved by up to 0.70 of the way, an adapter's answers
+    by up to 0.55 (`assets/detectability.json`): `RANGE` must be narrower than that, and wider than models of one recipe
+    differ. `python -m eval banks` counts both.
+    """
+    return min(models) / factor <= moved <= max(models) * factor

@@ -47,7 +47,7 @@ def weight_shift(pair: ModelPair) -> float | None:
     The answers of a whole network are moved far by the first steps of a training, and little by the rest; its weights
     go on moving.
     """
-    if len(pair.networks) != 2:
+    if not pair.whole:
         return None
     moved = size = 0.0
     for base, finetuned in zip(*(network.parameters() for network in pair.networks), strict=True):

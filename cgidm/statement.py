@@ -204,6 +204,7 @@ def _run(record: Mapping[str, Any]) -> Iterator[Block]:
     rows = {
         "Settings": f"preset {config['preset']}, {recovery['steps']} steps of {recovery['draws']} draws",
         "Seed": record["seed"],
+        "Moved": _moved(record),
         "Time": f"{record['seconds']} s",
         "Machine": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in machine.items() if v != ""),
         "Versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items() if v),
@@ -224,6 +225,14 @@ def _run(record: Mapping[str, Any]) -> Iterator[Block]:
         order = sorted(range(len(scores)), key=lambda i: -scores[i])
         rows = tuple((names[i], _number(scores[i])) for i in order)
         yield Table((("Control picture", "Score"), *rows), (4, 1), head=True)
+
+
+def _moved(record: Mapping[str, Any]) -> str:
+    """How far the suspect has moved from its base: by which the strength of its training is told."""
+    shifts, weights = [p["shift"] for p in record["pictures"] if p["shift"] is not None], record["weight_shift"]
+    said = [f"its answers by {sum(shifts) / len(shifts):.4f} of the base's loss"] if shifts else []
+    said += [] if weights is None else [f"its weights by {weights:.2%} of their length"]
+    return f"the suspect from its base: {', '.join(said)}" if said else "not measured"
 
 
 def _checking(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cgidm.errors import UserError
 from cgidm.similarity import SHIPPED, load_embedders
 from eval import nullbank, trust
+from eval.banks import banks_table, measure_banks
 from eval.beforehand import write_beforehand
 from eval.benchmark import register
 from eval.blind import measure_blind
@@ -63,6 +64,10 @@ def main() -> None:
     shipped.add_argument("--assets", type=Path, default=ASSETS)
     shipped.add_argument("--out", type=Path, default=RESULTS)
     shipped.add_argument("--preset", default="fast")
+
+    banks = command("banks", _banks, "judge the shipped examples with the shipped banks; writes banks.json")
+    banks.add_argument("--assets", type=Path, default=ASSETS)
+    banks.add_argument("--out", type=Path, default=RESULTS)
 
     beforehand = command("beforehand", _beforehand, "the answers that ship with the page")
     beforehand.add_argument("--assets", type=Path, default=ASSETS)
@@ -137,6 +142,10 @@ def _robustness(o: argparse.Namespace) -> None:
 
 def _shipped(o: argparse.Namespace) -> None:
     measure_shipped(o.assets, o.out, o.preset)
+
+
+def _banks(o: argparse.Namespace) -> None:
+    print(banks_table(measure_banks(o.assets, o.out)), end="")
 
 
 def _generated(o: argparse.Namespace) -> None:

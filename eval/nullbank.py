@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -35,7 +37,7 @@ from eval.suspects import checkpoint_of, train_suspect
 
 LEAST_NULLS = 19  # below, no picture could be called at 5 %
 LEAST_PICTURES = 4  # so that a half is more than one
-STEPS_GRID = (15, 30, 60, 120)  # presentations of each picture, tried where the suspect's are not known
+FIRST_STEPS, MOST_STEPS = 5, 640  # presentations of each picture, tried where the suspect's are not known
 ENCODED_AT_ONCE = 16
 
 
@@ -46,6 +48,11 @@ class Answers:
     scores: tuple[float, ...]
     shift: tuple[float, ...]
     weight_shift: float | None  # None of an adapter
+
+    @property
+    def moved(self) -> float:
+        """How far the model has moved from its base, by the measure that tells it from others of its kind."""
+        return fmean(self.shift) if self.weight_shift is None else self.weight_shift
 
 
 def ask(base: str, suspect: str, prompt: str, pictures: Sequence[Path], config: RunConfig) -> Answers:
@@ -69,7 +76,7 @@ class Job:
     """A bank to be built."""
 
     base: str
-    pictures: Path  # folder of the maker's works, those in question among them
+    pictures: tuple[Path, ...]  # folders of the maker's works, those in question among them
     decoys: Path | None
     prompt: str
     class_prompt: str
@@ -79,16 +86,17 @@ class Job:
     config: RunConfig = dataclasses.field(default_factory=RunConfig)
 
     def files(self) -> list[datasets.Picture]:
-        """The pictures by name, the decoys after the maker's; `file` is absolute.
+        """The pictures by name, in whichever folder they are, the decoys after the maker's; `file` is absolute.
 
         Raises:
             UserError: if a folder is missing or has too few pictures.
         """
         found = []
-        for folder in filter(None, (self.pictures, self.decoys)):
-            if not folder.is_dir():
-                raise UserError(f"{folder} is not a folder; accepted: a folder of picture files")
-            paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in datasets.SUFFIXES)
+        for folders in (self.pictures, () if self.decoys is None else (self.decoys,)):
+            if missing := [f for f in folders if not f.is_dir()]:
+                raise UserError(f"{missing[0]} is not a folder; accepted: a folder of picture files")
+            files = (p for folder in folders for p in folder.iterdir() if p.suffix.lower() in datasets.SUFFIXES)
+            paths = sorted(files, key=lambda p: (p.name, p))
             found += [datasets.Picture(str(p.resolve()), read_picture(p, datasets.CHECK_SIDE).sha256) for p in paths]
         unique = list({p.sha256: p for p in reversed(found)}.values())[::-1]
         trained = len(self._trainable(unique))
@@ -123,7 +131,7 @@ def build_bank(job: Job, recipe: Recipe, suspect: str | None, tell: Callable[[st
     """Train what is missing below `job.out`, ask every model about every picture, and write the bank.
 
     To resume, run the same command again. Where neither the user nor the suspect's file says how long to train, the
-    steps are those of a grid whose model has moved as far from the base as the suspect has.
+    steps are those after which a model has moved as far from the base as the suspect has.
     """
     pictures = job.files()
     training = recipe.training
@@ -174,34 +182,53 @@ def _asked(job: Job, null: Suspect, pictures: Sequence[datasets.Picture], digest
         trained_on=tuple(i for i, p in enumerate(pictures) if p.sha256 in trained),
         scores=answers.scores,
         shift=answers.shift,
+        weight_shift=answers.weight_shift,
     )
 
 
 def _match_steps(
     job: Job, recipe: Recipe, suspect: str, pictures: Sequence[datasets.Picture], tell: Callable[[str], None]
 ) -> Training:
-    """The grid's training after which a model has moved as far as the suspect, on a logarithmic scale."""
+    """The training after which a model has moved as far as the suspect.
+
+    The presentations of each picture are doubled until it has moved further, at most to `MOST_STEPS`; between the last
+    two they are interpolated, on logarithmic scales.
+    """
     paths, digests = [Path(p.file) for p in pictures], weight_digests(job.base)
-    wanted = _mean(ask(job.base, suspect, job.prompt, paths, job.config).shift)
-    tell(f"the suspect's steps are not known; it has moved by {wanted:.4f} of the base's loss")
-    found: list[tuple[float, Training]] = []
-    for steps in STEPS_GRID:
-        training = recipe.training.model_copy(update={"steps_per_picture": steps})
-        null = next(_nulls(job, training, pictures))
+    asked = ask(job.base, suspect, job.prompt, paths, job.config)
+    measure = "answers, of the base's loss" if asked.weight_shift is None else "weights, of their length"
+    tell(f"the suspect's steps are not known; it has moved by {asked.moved:.4f} ({measure})")
+    steps, tried = FIRST_STEPS, []
+    while True:
+        null = next(_nulls(job, recipe.training.model_copy(update={"steps_per_picture": steps}), pictures))
         train_suspect(null, job.base, digests, Path("/"), job.out)
-        answers = ask(job.base, str(checkpoint_of(null, digests, job.out)), job.prompt, paths, job.config)
-        shift = _mean(answers.shift)
-        tell(f"  {steps} presentations of each picture: {shift:.4f}")
-        found.append((abs(torch.tensor(shift / wanted).log().item()), training))
-    return min(found, key=lambda pair: pair[0])[1]
+        moved = ask(job.base, str(checkpoint_of(null, digests, job.out)), job.prompt, paths, job.config).moved
+        tell(f"  {steps} presentations of each picture: {moved:.4f}")
+        tried.append((steps, moved))
+        if moved >= asked.moved or 2 * steps > MOST_STEPS:
+            break
+        steps *= 2
+    chosen = interpolate_steps(tried, asked.moved)
+    tell(f"taken: {chosen} presentations of each picture")
+    return recipe.training.model_copy(update={"steps_per_picture": chosen})
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def interpolate_steps(tried: Sequence[tuple[int, float]], moved: float) -> int:
+    """The steps after which a model has moved so far, from the last two (steps, moved) that were tried, or the nearer.
+
+    By a power law: weights move with about the root of the steps, answers of an adapter in proportion.
+    """
+    most, furthest = tried[-1]
+    if moved >= furthest:
+        return most
+    steps, shifts = np.log(tried[-2:]).T
+    return round(float(np.exp(np.interp(np.log(max(moved, 1e-30)), shifts, steps))))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pictures", type=Path, help="folder of the maker's pictures, those in question among them")
+    parser.add_argument(
+        "pictures", type=Path, nargs="+", help="folders of the maker's pictures, those in question among them"
+    )
     parser.add_argument("--base", required=True, help="the public base model, as for `cgidm authenticate`")
     parser.add_argument("--finetuned", help="the suspect: what its file says of its training is followed")
     parser.add_argument("--decoys", type=Path, help="train on these pictures of other hands instead")
@@ -219,7 +246,7 @@ def run_options(o: argparse.Namespace) -> None:
     names = ("mode", "images", "rank", "steps_per_picture", "batch", "learning_rate")
     given = {n: v for n in names if (v := getattr(o, n)) is not None}
     recipe = read_recipe(open_checkpoint(o.finetuned) if o.finetuned else None, given)
-    job = Job(o.base, o.pictures, o.decoys, o.prompt, o.class_prompt, o.models, o.out, recipe.images)
+    job = Job(o.base, tuple(o.pictures), o.decoys, o.prompt, o.class_prompt, o.models, o.out, recipe.images)
     said = ", ".join(f"{k} {v}" for k, v in recipe.training.model_dump(exclude_none=True).items())
     print(f"recipe: {said}; from " + ("; ".join(f"{k}: {v}" for k, v in recipe.sources.items()) or "the defaults"))
     bank = build_bank(job, recipe, o.finetuned, print)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from cgidm.errors import UserError
 from cgidm.intake.layout import Checkpoint
 from cgidm.intake.notes import read_notes
 from eval.experiment import Training
@@ -19,10 +20,14 @@ class Recipe:
 
 
 def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> Recipe:
-    """What is `given`, else what the suspect's file says or shows, else the trainer's defaults."""
+    """What is `given`, else what the suspect's file says or shows, else the trainer's defaults.
+
+    Raises:
+        UserError: if models made so could not be compared with the suspect.
+    """
     found: dict[str, Any] = {}
     if suspect is not None:
-        found["mode"] = "lora" if suspect.kind == "adapter" else "dreambooth"
+        found["mode"] = _mode(suspect, given.get("mode"))
         if suspect.adapter is not None and len(suspect.adapter.ranks) == 1:
             found["rank"] = suspect.adapter.ranks[0]
         notes = read_notes(suspect.metadata).fields
@@ -37,6 +42,17 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> Recipe:
     settings = found | given
     images = settings.pop("images", None)
     return Recipe(Training(**{"mode": "lora", **settings}), images, sources)
+
+
+def _mode(suspect: Checkpoint, given: str | None) -> str:
+    """The mode whose models are of the suspect's kind."""
+    if suspect.kind == "textual inversion":
+        raise UserError(f"{suspect.name} is a textual inversion; accepted: an adapter or a whole network")
+    own, kind = ("lora", "an adapter") if suspect.kind == "adapter" else ("dreambooth", "a whole network")
+    if given is not None and (given == "lora") != (own == "lora"):
+        fitting = own if own == "lora" else "dreambooth or dreambooth-prior"
+        raise UserError(f"mode {given} was given, the suspect {suspect.name} is {kind}; accepted: {fitting}")
+    return own
 
 
 def _number(text: str | None) -> float | None:

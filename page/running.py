@@ -104,8 +104,8 @@ def check_fits(run: Run, models: Opened) -> None:
         UserError: if it was made for others, or for other settings.
     """
     if (bank := run.bank()) is not None:
-        listing = models.base.listing
-        check_bank(bank, {f: listing.sha256(f) for f in models.base.weights}, config_of(run), models.prompt)
+        fingerprints = {f: models.base.listing.sha256(f) for f in models.base.weights}
+        check_bank(bank, fingerprints, models.suspect.whole, config_of(run), models.prompt)
 
 
 class _ShippedScores:

@@ -11,15 +11,18 @@ import pytest
 import torch
 from PIL import Image
 
+from cgidm import authenticate
 from cgidm.authenticate import PictureResult, Result, make_result
 from cgidm.checks import stopped
 from cgidm.config import PRESETS
+from cgidm.detectability import Detectability
 from cgidm.evidence import pack_evidence, pixels, write_evidence
 from cgidm.images import Picture, as_tensor, read_picture
 from cgidm.portfolio import judge_set
 from cgidm.similarity import Embedders
 from cgidm.verdict import judge
 
+from .test_detectability import row
 from .worlds import world
 
 HOSTILE = "<script>alert(1)</script>\"'&.png"
@@ -27,7 +30,7 @@ MEMBERS = Path(__file__).parent.parent / "assets" / "examples" / "rollandin-lora
 CONTROLS = tuple(i / 40 for i in range(40))
 
 
-def result_of(scores, steps=1000):
+def result_of(scores, steps=1000, shift=None):
     g = torch.Generator().manual_seed(0)
     flags = () if steps == 1000 else (stopped(steps, 1000),)
     pictures = []
@@ -36,9 +39,20 @@ def result_of(scores, steps=1000):
         picture = Picture(HOSTILE, "a" * 64, images[0], (HOSTILE,))
         verdict = judge(score, CONTROLS, [f.explanation for f in flags])
         table = {"loss_contrast": score} if steps == 1000 else {}
-        pictures.append(PictureResult(picture, table, flags, images[1], images[2], verdict, (0.5,) * steps))
+        contrast = (0.5,) * steps
+        pictures.append(PictureResult(picture, table, flags, *images[1:], verdict, contrast, shift))
     controls = tuple(Picture(f"{i}.png", f"{i:064x}", torch.rand(3, 16, 16, generator=g)) for i in range(len(CONTROLS)))
     return make_result(world(0)[0], tuple(pictures), CONTROLS, PRESETS["paper"], Embedders(), 1.0, controls)
+
+
+@pytest.mark.parametrize(("power", "said"), [(0.3, "cannot tell"), (0.9, "no evidence")])
+def test_a_set_under_a_weak_suspect_cannot_be_told_like_its_pictures(monkeypatch, power, said):
+    rows = (row(0.01, power),)
+    monkeypatch.setattr(authenticate, "find_table", lambda _: Detectability(base=(), level=0.05, rows=rows))
+    result = result_of([0.2, 0.3, 0.4], shift=0.01)
+    assert result.power == power and result.together is not None
+    assert {result.together.outcome, *(r.verdict.outcome for r in result.pictures)} == {said}
+    assert result_of([2.0, 3.0, 4.0], shift=0.01).together.outcome.startswith("consistent")
 
 
 @pytest.fixture

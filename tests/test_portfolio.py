@@ -49,6 +49,17 @@ def test_what_the_suspect_knows_no_better_than_its_base_does_not_count():
     assert portfolio_p_value(scores, nulls) <= 0.001 and count_used(scores, nulls).low == 0
 
 
+def test_no_silence_of_a_weak_suspect_is_evidence():
+    """Neither that of a set like the controls nor that of one above them which the suspect knows no better."""
+    low = [c - 1 for c in NULLS]
+    for scores, controls in ((NULLS[:10], NULLS), ([-0.1] * 10, low)):
+        verdict = judge_set(scores, controls, [], power=0.4)
+        assert verdict.outcome == "cannot tell" and "only 40% would be found" in verdict.reason and verdict.p_value
+        for power in (0.6, None):
+            assert judge_set(scores, controls, [], power=power).outcome == "no evidence"
+    assert judge_set([0.1] * 10, NULLS, [], power=0.1).outcome.startswith("consistent")
+
+
 def test_bounds_agree_with_the_set_s_own_verdict():
     rng = np.random.default_rng(3)
     for used in (0, 0, 0, 1, 1, 2, 3):

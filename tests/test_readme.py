@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.banks import banks_table
 from eval.robustness import copies_table
 from eval.speed.repeats import FOLDER, runs_sentence
 from eval.speed.tables import read_reports, readme_section
@@ -13,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "eval" / "results" / "mini" / "table1" / "summary.json"
 SPEED = ROOT / "eval" / "results" / "bench"
 COPIES = ROOT / "eval" / "results" / "robustness.json"
+BANKS = ROOT / "eval" / "results" / "banks.json"
 PLACES = [(d, t) for d in ("wikiart", "dreambooth") for t in ("dreambooth-prior", "dreambooth", "lora")]
 ROWS = {
     "**CGI-DM**, alignment on the removed cells": ("cgidm", "removed_alignment"),
@@ -49,6 +51,7 @@ def sections():
         "table1": table(json.loads(RESULTS.read_text())),
         "speed": readme_section(read_reports(SPEED), [runs_sentence(r) for r in read_reports(SPEED / FOLDER)]),
         "copies": copies_table(json.loads(COPIES.read_text())),
+        "banks": banks_table(json.loads(BANKS.read_text())),
     }
 
 
@@ -56,7 +59,7 @@ def marks(name):
     return f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
 
 
-@pytest.mark.parametrize("name", ["table1", "speed", "copies"])
+@pytest.mark.parametrize("name", ["table1", "speed", "copies", "banks"])
 def test_the_table_is_that_of_the_committed_results(name):
     begin, end = marks(name)
     assert (ROOT / "README.md").read_text().split(begin)[1].split(end)[0] == sections()[name]

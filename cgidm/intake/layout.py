@@ -53,6 +53,11 @@ class Checkpoint:
         return tuple(self.headers)
 
     @property
+    def whole(self) -> bool:
+        """Does a suspect like this have a network of its own, not the base's with something beside it?"""
+        return self.kind not in ("adapter", "textual inversion")
+
+    @property
     def tensors(self) -> dict[str, TensorInfo]:
         """Every tensor; in a folder behind the name of its component, as two components may use one name."""
         if not self.components:
