@@ -46,10 +46,11 @@ def judge_set(
 ) -> SetVerdict:
     """One answer for a set of pictures, by the permutation test of its mean score against the controls'.
 
-    It says that some were used, not which: a single picture has its own verdict. As for one picture, a set that the
-    suspect knows no better than its base does, on average, is not called consistent, and where `power` is low silence
-    means nothing. `members` are scores of pictures under models that are known to have been trained on them, in the
-    suspect's way; they bound the number from above.
+    It says that some were used, not which: a single picture has its own verdict. As for one picture, a set of which the
+    suspect knows nothing better than its base does is not called consistent, and where `power` is low silence means
+    nothing. (Not by the mean: a strongly trained suspect knows what it was not trained on worse than its base does.)
+    `members` are scores of pictures under models that are known to have been trained on them, in the suspect's way;
+    they bound the number from above.
     """
     sizes = (len(scores), len(controls))
     known = [s for s in scores if s is not None and np.isfinite(s)]
@@ -61,13 +62,13 @@ def judge_set(
         reason = f"{sizes[0]} pictures against {sizes[1]} controls cannot show an error rate of {level:.0%}; give more."
         return SetVerdict("cannot tell", None, reason, *sizes)
     p, used = portfolio_p_value(known, controls), count_used(known, controls, members, level)
-    if p <= level and np.mean(known) > 0:
+    if p <= level and used.low > 0:
         reason = f"Together they score higher than {sizes[1]} controls; it does not say which of them were used."
         return SetVerdict("consistent with training on some of these images", p, reason, *sizes, used)
     if power is not None and power < LEAST_POWER:
         return SetVerdict("cannot tell", p, weak_reason(power, level), *sizes, used)
     if p <= level:
-        reason = "Together they score above the controls, but the suspect knows them no better than its base does."
+        reason = "Together they score above the controls, but the suspect knows none of them better than its base does."
         return SetVerdict("no evidence", p, reason, *sizes, used)
     reason = "Together they score no higher than the controls. This does not mean that none was used."
     return SetVerdict("no evidence", p, reason, *sizes, used)

@@ -106,6 +106,8 @@ def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, capsys)
     record, bank = record_of(out), place / f"bank-{mode}"
     assert record["bank"]["sha256"] == open_bank(bank).sha256 and record["controls"] == []
     assert (record["weight_shift"] is None) == (mode == "lora")
+    report = (out / "report.html").read_text()
+    assert "its answers by 0." in report and ("its weights by " in report) == (mode == "dreambooth")
     assert "other_recipe" not in {f["name"] for p in record["pictures"] for f in p["flags"]}
     code, text, _ = again(capsys, out, "--bank", bank)
     assert code == 0 and "null score 20" in text and "DIFFERS" not in text and "the same: largest difference 0" in text

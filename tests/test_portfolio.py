@@ -65,6 +65,16 @@ def test_bounds_agree_with_the_set_s_own_verdict():
     for used in (0, 0, 0, 1, 1, 2, 3):
         verdict = judge_set(portfolio(rng, used), NULLS, [])
         assert verdict.used is not None and (verdict.p_value <= 0.05) == (verdict.used.low >= 1)
+        assert verdict.outcome.startswith("consistent") == (verdict.used.low >= 1)
+
+
+def test_a_suspect_that_has_lost_more_on_the_others_than_it_knows_of_some_is_no_contradiction():
+    """As strongly trained ones do: the mean of such a set lies below zero, and half of it was used."""
+    nulls, half = np.linspace(-1.5, -0.5, 40).tolist(), [0.3] * 5 + [-1.0] * 5
+    verdict = judge_set(half, nulls, [], [0.2] * 20)
+    assert np.mean(half) < 0 and verdict.outcome.startswith("consistent")
+    assert verdict.used is not None and 3 <= verdict.used.low <= 5 <= verdict.used.high
+    assert judge_set([-0.4] * 10, nulls, []).outcome == "no evidence"  # above all of them, and nothing was learnt
 
 
 def test_holm_as_in_his_paper():
