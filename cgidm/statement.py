@@ -229,7 +229,7 @@ def _run(record: Mapping[str, Any]) -> Iterator[Block]:
 
 def _moved(record: Mapping[str, Any]) -> str:
     """How far the suspect has moved from its base: by which the strength of its training is told."""
-    shifts, weights = [p["shift"] for p in record["pictures"] if p["shift"] is not None], record["weight_shift"]
+    shifts, weights = [p["shift"] for p in record["pictures"] if p["shift"] is not None], record.get("weight_shift")
     said = [f"its answers by {sum(shifts) / len(shifts):.4f} of the base's loss"] if shifts else []
     said += [] if weights is None else [f"its weights by {weights:.2%} of their length"]
     return f"the suspect from its base: {', '.join(said)}" if said else "not measured"

@@ -25,6 +25,7 @@ from cgidm.families import load_pair
 from cgidm.images import read_picture
 from cgidm.intake.layout import open_checkpoint
 from cgidm.nullbank import FILE, FORMAT, BankPicture, NullBank, NullModel
+from cgidm.place import choose_place
 from cgidm.sampling import picture_generator
 from cgidm.scores import loss_contrast
 from cgidm.shift import prediction_shift, weight_shift
@@ -56,8 +57,9 @@ class Answers:
 
 
 def ask(base: str, suspect: str, prompt: str, pictures: Sequence[Path], config: RunConfig) -> Answers:
-    """The verdict's score and the shift of every picture, with the draws that a verdict takes."""
-    pair = load_pair(base, suspect, prompt, device="cuda" if torch.cuda.is_available() else "cpu")
+    """The verdict's score and the shift of every picture, with the draws and in the precision that a verdict takes."""
+    place = choose_place(root := open_checkpoint(base, "base model"))
+    pair = load_pair(root, suspect, prompt, device=place.device, dtype=place.dtype)
     read = [read_picture(p, pair.side) for p in pictures]
     parts = [read[i : i + ENCODED_AT_ONCE] for i in range(0, len(read), ENCODED_AT_ONCE)]
     with torch.no_grad():
