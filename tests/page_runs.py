@@ -43,10 +43,11 @@ def write_bank(path: Path, **changes) -> str:
                 "trained_on": trained_on,
                 "scores": scores,
                 "shift": [0.05 * 2**number] * 20,
+                "weight_shift": 0.05 * 2**number,
             }
         )
     bank = {
-        "format": 1,
+        "format": 2,
         "base": sorted(base.listing.sha256(file) for file in base.weights),
         "prompt": "sks style",
         "recipe": {"mode": "dreambooth"},
