@@ -63,7 +63,7 @@ def write_bank(path: Path, **changes) -> str:
 def broken_run(visitor: Visit) -> Run:
     """A run whose picture turns out to be none."""
     models = {"base": "shipped:mini", "suspect": f"shipped:{SUSPECTS[1]}", "prompt": ""}
-    settings = {"preset": "fast", "seed": 0, "steps": 1, "search": False}
+    settings = {"preset": "fast", "seed": 0, "steps": 1, "search": False, "lineup": None}
     return visitor.begin(models | settings, [Sent("mine.png", b"none")])
 
 
