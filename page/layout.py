@@ -15,7 +15,7 @@ from .examples import example_names, icon_of, show_example
 from .models import ASSETS
 from .observer import build_observer, wire_observer
 from .panel import EXAMPLE_NAMES, Panel, Say, build_panel, language_of_request
-from .settings import PRESET_NAMES
+from .settings import LINEUPS, PRESET_NAMES
 from .tab import Tab, build_tab, cost_of_form, in_order, in_places
 from .texts import tables
 from .visit import ROOT, Visit, keep_sweeping
@@ -39,7 +39,7 @@ INTO_VIEW = """() => {
     };
     setTimeout(look, 200, 150, 0);
 }"""
-SHARED = ("suspect", "base", "prompt", "preset", "seed", "search")  # what a link to the settings holds
+SHARED = ("suspect", "base", "prompt", "preset", "seed", "search", "lineup")  # what a link to the settings holds
 SEARCH = "views"  # how it says that the search is on
 
 
@@ -138,9 +138,10 @@ def _wire_link(page: gr.Blocks, panel: Panel, tab: Tab) -> None:
     form = _form(panel, tab)
     fields = [form[name] for name in SHARED]
 
-    def write(suspect: str, base: str, prompt: str, preset: str, seed: float, search: bool, request: gr.Request) -> str:
-        values = (suspect, base, prompt, preset, seed, SEARCH if search else "")
-        given = {n: str(v) for n, v in zip(SHARED, values, strict=True) if v not in (None, "")}
+    def write(request: gr.Request, *values: Any) -> str:
+        given = dict(zip(SHARED, values, strict=True))
+        given |= {"search": SEARCH if given["search"] else "", "lineup": given["lineup"] or ""}
+        given = {name: str(value) for name, value in given.items() if value not in (None, "")}
         host = os.environ.get("SPACE_HOST")
         root = f"https://{host}/" if host else str(request.request.base_url) if request.request else "/"
         return f"{root}?{urlencode(given)}"
@@ -185,4 +186,6 @@ def _settings_of(query: dict[str, str]) -> dict[str, Any]:
         found["seed"] = int(query["seed"])
     if query.get("search") == SEARCH:
         found["search"] = True
+    if query.get("lineup") in map(str, LINEUPS):
+        found["lineup"] = int(query["lineup"])
     return found

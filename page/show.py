@@ -69,7 +69,7 @@ def lineup_view(run: Run, record: dict[str, Any], language: str) -> View:
     there, choices = run.blind.is_dir(), run.choices()
     again = say(language, "lineup.observe.again" if choices else "lineup.observe")
     return {
-        "lineup": offer_html(record, choices, language),
+        "about_lineup": offer_html(record, choices, language),
         "observe": gr.update(value=again, visible=there),
         "sheet": gr.update(value=str(run.blind / LINEUP) if there else None, visible=there),
     }
@@ -126,7 +126,7 @@ def empty_view(progress: str = "") -> View:
         "progress": progress,
         "evidence": gr.update(value=None, visible=False),
         "resume": gr.update(visible=False),
-        "lineup": "",
+        "about_lineup": "",
         "observe": gr.update(visible=False),
         "sheet": gr.update(value=None, visible=False),
     }

@@ -138,7 +138,7 @@ def _lay_out(say: Say, several: bool) -> Tab:
                 )
             shown["evidence"] = gr.DownloadButton(say("evidence"), visible=False, elem_id=f"{kind}-evidence")
             shown["answer"] = gr.HTML(elem_id=f"{kind}-answer", padding=False)
-            shown["lineup"] = gr.HTML(elem_id=f"{kind}-about-lineup", padding=False)
+            shown["about_lineup"] = gr.HTML(elem_id=f"{kind}-about-lineup", padding=False)
             with gr.Row(elem_classes="buttons"):
                 shown["observe"] = gr.Button(
                     say("lineup.observe"), visible=False, elem_id=f"{kind}-observe", min_width=200

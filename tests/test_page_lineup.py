@@ -125,7 +125,7 @@ def test_the_answer_is_shown_while_the_decoys_are_recovered():
     back = judging.arrive(visitor.token, False, "en")
     assert back["current"] == name and back["resume"]["visible"] and back["answer"] == stopped["answer"]
     *_, answer, _ = judging.go_on(visitor.token, name, False, "en", None)
-    assert answer["observe"]["visible"] and "cannot be the observer" in answer["lineup"]
+    assert answer["observe"]["visible"] and "cannot be the observer" in answer["about_lineup"]
     assert answer["sheet"]["value"].endswith(LINEUP) and os.path.isfile(answer["sheet"]["value"])
 
 
@@ -179,7 +179,7 @@ def test_a_choice_is_judged_once_kept_and_shown_again(finished):
     state, view = choosing.finish(visitor.token, state, wrong, "en")
     judged = judge_lineup(read_lineup(run.record()), picks)
     told = Reader(view["round"]).text
-    assert judged.hits == 1 and f"p\xa0=\xa0{judged.p_value:.3g}" in told.replace("p = ", "p\xa0=\xa0")
+    assert judged.hits == 1 and f"p\xa0=\xa0{judged.p_value:.3g}" in told
     assert "Right choices: 1 of 2" in told and run.choices() == [picks]
     assert not view["pick"]["visible"] and not view["done"]["visible"]
     for again in (
@@ -190,12 +190,12 @@ def test_a_choice_is_judged_once_kept_and_shown_again(finished):
             again()
     shown = judging.show(visitor.token, run.name, True, "de")
     assert (
-        "Richtige Wahlen: 1 von 2" in shown["lineup"]
+        "Richtige Wahlen: 1 von 2" in shown["about_lineup"]
         and shown["observe"]["value"] == "Eine andere Person wählen lassen"
     )
     state, _ = everything_shown(run, visitor, key)
     choosing.finish(visitor.token, state, key[1], "en")
-    both = Reader(judging.show(visitor.token, run.name, True, "en")["lineup"]).text
+    both = Reader(judging.show(visitor.token, run.name, True, "en")["about_lineup"]).text
     assert run.choices() == [picks, key] and "not added up" in both
     assert "Right choices: 1 of 2" in both and "Right choices: 2 of 2" in both
 
