@@ -186,6 +186,6 @@ def _settings_of(query: dict[str, str]) -> dict[str, Any]:
         found["seed"] = int(query["seed"])
     if query.get("search") == SEARCH:
         found["search"] = True
-    if query.get("lineup") in map(str, LINEUPS):
+    if query.get("lineup", "") in map(str, LINEUPS):
         found["lineup"] = int(query["lineup"])
     return found
