@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from cgidm.authenticate import authenticate
+from cgidm.cli import main
 from cgidm.evidence import LINEUP, pixels, write_evidence
 from cgidm.images import decode_picture
 from cgidm.lineup import judge_lineup, read_lineup
@@ -198,6 +199,15 @@ def test_a_choice_is_judged_once_kept_and_shown_again(finished):
     both = Reader(judging.show(visitor.token, run.name, True, "en")["about_lineup"]).text
     assert run.choices() == [picks, key] and "not added up" in both
     assert "Right choices: 1 of 2" in both and "Right choices: 2 of 2" in both
+
+
+def test_whoever_has_the_zip_counts_the_same(finished, capsys):
+    _, run = finished
+    key = key_of(run)
+    assert main(["lineup", str(run.shown / "evidence.zip"), f"--picks={key[0]},-"]) == 0
+    p = judge_lineup(read_lineup(run.record()), [key[0], "-"]).p_value
+    said = capsys.readouterr().out
+    assert "1 of 2" in said and f"{p:.2g}" in said
 
 
 def test_a_round_without_a_choice_is_not_passed(finished):
