@@ -50,6 +50,7 @@ def authenticate(
     steps: float,
     search: bool = False,
     bank: str | None = None,
+    lineup: float = 0,
     oauth_token: gr.OAuthToken | None = None,
 ) -> Iterator[Answer]:
     """Judge whether a picture was used to train a fine-tuned diffusion model (LoRA, DreamBooth, textual inversion).
@@ -70,12 +71,14 @@ def authenticate(
         steps: recovery steps, instead of the preset's; 0 for the preset's.
         search: also look for mirrored, cropped, compressed ... copies: seven views of every picture and control.
         bank: a bank.json of null models, as `python -m eval nullbank` writes it, instead of controls.
+        lineup: panels of a line-up for a blind observer, 2 to 20: the evidence then also shows each picture among
+            control pictures that were recovered too, which costs as many more recoveries. 0 for none. Not with a bank.
 
     Returns:
         The record (outcome, reason, p-value, scores, flags, configuration, hashes), the original, partial and recovered
         picture as lossless PNGs, and a zip with all evidence.
     """
-    request = request_of(suspect, upload, base, prompt, picture, controls, preset, seed, search, bank, steps)
+    request = request_of(suspect, upload, base, prompt, picture, controls, preset, seed, search, bank, lineup, steps)
     yield from _answers(request, 1, oauth_token)
 
 
@@ -91,6 +94,7 @@ def portfolio(
     steps: float,
     search: bool = False,
     bank: str | None = None,
+    lineup: float = 0,
     oauth_token: gr.OAuthToken | None = None,
 ) -> Iterator[Answer]:
     """Judge 2 to 30 pictures together: one answer for the set by a permutation test, and one for each picture.
@@ -107,11 +111,13 @@ def portfolio(
         steps: recovery steps, instead of the preset's; 0 for the preset's.
         search: also look for mirrored, cropped, compressed ... copies: seven views of every picture and control.
         bank: a bank.json of null models, as `python -m eval nullbank` writes it, instead of controls.
+        lineup: panels of a line-up for a blind observer, 2 to 20: the evidence then also shows each picture among
+            control pictures that were recovered too, which costs as many more recoveries. 0 for none. Not with a bank.
 
     Returns:
         The record with the set's answer and each picture's, every picture's PNGs in order, and a zip with all evidence.
     """
-    request = request_of(suspect, upload, base, prompt, pictures, controls, preset, seed, search, bank, steps)
+    request = request_of(suspect, upload, base, prompt, pictures, controls, preset, seed, search, bank, lineup, steps)
     yield from _answers(request, 2, oauth_token)
 
 
@@ -154,10 +160,11 @@ def build_api() -> None:
         seed, steps = gr.Number(0, label="seed"), gr.Number(0, label="steps")
         search = gr.Checkbox(False, label="search")
         bank = gr.File(label="bank", type="filepath", file_types=[".json"])
+        lineup = gr.Number(0, label="lineup")
         record = gr.JSON(label="record")
         images = gr.File(label="pictures, lossless PNGs", file_count="multiple", type="filepath")
         evidence = gr.File(label="evidence", type="filepath")
-        rest = [suspect, upload, base, prompt, controls, preset, seed, steps, search, bank]
+        rest = [suspect, upload, base, prompt, controls, preset, seed, steps, search, bank, lineup]
         answers = [record, images, evidence]
         button = gr.Button()
     button.click(inspect, [suspect, upload], record, api_name="inspect", concurrency_limit=4)

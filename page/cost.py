@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cgidm.config import RunConfig
 
 from . import hardware
-from .work import PACE, count_evaluations
+from .work import PACE, count_evaluations, most_decoys
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class Cost:
 
 def cost_of(pictures: int, controls: int, config: RunConfig, model: str = "") -> Cost:
     """What such a run would ask for; `model` is the key of an opened pair, if it is known."""
-    evaluations, kind = count_evaluations(pictures, config.recovery.steps, controls + pictures, config), hardware.kind()
+    recovered = pictures + most_decoys(pictures, controls, config)
+    evaluations = count_evaluations(recovered, config.recovery.steps, controls + pictures, config)
+    kind = hardware.kind()
     seconds = evaluations * PACE.seconds(model)
     asked = hardware.LOADING + 1.4 * min(seconds, hardware.ASKED_AT_ONCE) if kind == "zero" else None
     return Cost(evaluations, seconds, PACE.measured(model), kind, asked)

@@ -51,6 +51,7 @@ def show_example(name: str, language: str) -> View:
             "preset": record["config"]["preset"],
             "seed": record["seed"],
             "search": len(record["config"]["views"]) > 1,
+            "lineup": 0,
             "current": "",
         }
     )

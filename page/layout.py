@@ -13,8 +13,9 @@ from . import judging
 from .api import build_api
 from .examples import example_names, icon_of, show_example
 from .models import ASSETS
+from .observer import build_observer, wire_observer
 from .panel import EXAMPLE_NAMES, Panel, Say, build_panel, language_of_request
-from .settings import PRESET_NAMES
+from .settings import LINEUPS, PRESET_NAMES
 from .tab import Tab, build_tab, cost_of_form, in_order, in_places
 from .texts import tables
 from .visit import ROOT, Visit, keep_sweeping
@@ -38,7 +39,7 @@ INTO_VIEW = """() => {
     };
     setTimeout(look, 200, 150, 0);
 }"""
-SHARED = ("suspect", "base", "prompt", "preset", "seed", "search")  # what a link to the settings holds
+SHARED = ("suspect", "base", "prompt", "preset", "seed", "search", "lineup")  # what a link to the settings holds
 SEARCH = "views"  # how it says that the search is on
 
 
@@ -50,31 +51,40 @@ def build_page() -> tuple[gr.Blocks, gr.I18n]:
     title = "Was this picture used to train that model?"
     with gr.Blocks(title=title, delete_cache=UPLOADS, analytics_enabled=False) as page:
         token = gr.BrowserState("", storage_key="cgidm-visit")
-        gr.Markdown("# " + say("title"))
-        gr.Markdown(say("intro"), elem_id="intro")
-        cards = _cards(say)
-        if os.environ.get("OAUTH_CLIENT_ID") and importlib.util.find_spec("authlib"):
-            gr.LoginButton(size="sm")
-        panel = build_panel(say)
-        with gr.Tabs():
-            with gr.Tab(say("tab_one"), id="one", elem_id="tab-one"):
-                one = build_tab(say, panel, token, several=False)
-            with gr.Tab(say("tab_set"), id="set", elem_id="tab-set"):
-                several = build_tab(say, panel, token, several=True)
-            with gr.Tab(say("tab_read"), id="read"):
-                gr.Markdown(say("read.text"), elem_classes="read")
-            with gr.Tab(say("tab_about"), id="about"):
-                for part in ("privacy", "limits"):
-                    gr.Markdown("## " + say(f"{part}.title"))
-                    gr.Markdown(say(part), elem_classes="read")
-                forget = gr.Button(say("forget"), variant="stop", size="sm", elem_id="forget")
+        observer = build_observer(say)
+        with gr.Column() as everything:
+            panel, cards, (one, several), forget = _lay_out(say, token)
         for card, name in cards:
             _wire_card(card, name, panel, one)
         _wire_arrival(page, token, panel, (one, several))
         _wire_link(page, panel, one)
         _wire_forget(forget, token, panel, (one, several))
+        wire_observer(observer, everything, token, (one, several))
         build_api()
     return page, say
+
+
+def _lay_out(say: Say, token: gr.BrowserState) -> tuple[Panel, list[tuple[gr.Button, str]], tuple[Tab, Tab], gr.Button]:
+    """All that a visitor sees: the panel, the examples, the two ways of judging, and the button that deletes."""
+    gr.Markdown("# " + say("title"))
+    gr.Markdown(say("intro"), elem_id="intro")
+    cards = _cards(say)
+    if os.environ.get("OAUTH_CLIENT_ID") and importlib.util.find_spec("authlib"):
+        gr.LoginButton(size="sm")
+    panel = build_panel(say)
+    with gr.Tabs():
+        with gr.Tab(say("tab_one"), id="one", elem_id="tab-one"):
+            one = build_tab(say, panel, token, several=False)
+        with gr.Tab(say("tab_set"), id="set", elem_id="tab-set"):
+            several = build_tab(say, panel, token, several=True)
+        with gr.Tab(say("tab_read"), id="read"):
+            gr.Markdown(say("read.text"), elem_classes="read")
+        with gr.Tab(say("tab_about"), id="about"):
+            for part in ("privacy", "limits"):
+                gr.Markdown("## " + say(f"{part}.title"))
+                gr.Markdown(say(part), elem_classes="read")
+            forget = gr.Button(say("forget"), variant="stop", size="sm", elem_id="forget")
+    return panel, cards, (one, several), forget
 
 
 def keep_tidy() -> None:
@@ -128,9 +138,10 @@ def _wire_link(page: gr.Blocks, panel: Panel, tab: Tab) -> None:
     form = _form(panel, tab)
     fields = [form[name] for name in SHARED]
 
-    def write(suspect: str, base: str, prompt: str, preset: str, seed: float, search: bool, request: gr.Request) -> str:
-        values = (suspect, base, prompt, preset, seed, SEARCH if search else "")
-        given = {n: str(v) for n, v in zip(SHARED, values, strict=True) if v not in (None, "")}
+    def write(request: gr.Request, *values: Any) -> str:
+        given = dict(zip(SHARED, values, strict=True))
+        given |= {"search": SEARCH if given["search"] else "", "lineup": given["lineup"] or ""}
+        given = {name: str(value) for name, value in given.items() if value not in (None, "")}
         host = os.environ.get("SPACE_HOST")
         root = f"https://{host}/" if host else str(request.request.base_url) if request.request else "/"
         return f"{root}?{urlencode(given)}"
@@ -161,6 +172,7 @@ def _form(panel: Panel, tab: Tab) -> dict[str, Any]:
         "preset": tab.preset,
         "seed": tab.seed,
         "search": tab.search,
+        "lineup": tab.lineup,
         "bank": tab.bank,
     }
 
@@ -174,4 +186,6 @@ def _settings_of(query: dict[str, str]) -> dict[str, Any]:
         found["seed"] = int(query["seed"])
     if query.get("search") == SEARCH:
         found["search"] = True
+    if query.get("lineup", "") in map(str, LINEUPS):
+        found["lineup"] = int(query["lineup"])
     return found

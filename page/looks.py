@@ -172,6 +172,12 @@ CSS = (
 .cg.cg td small{overflow-wrap:anywhere}
 .cg.cg .cg-number{text-align:end;font-variant-numeric:tabular-nums;white-space:nowrap}
 .cg.cg .cg-thumbnail{width:72px;height:72px;object-fit:cover;border-radius:6px;margin:0;max-width:none}
+.cg.cg .cg-panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1rem}
+.cg.cg .cg-panel{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.25rem .5rem;margin:0;padding:.75rem;
+ border:1px solid var(--cg-line);border-radius:8px}
+.cg.cg .cg-panel h3{grid-column:1/-1;margin:0}
+.cg.cg .cg-panel figure{margin:0}
+.cg.cg .cg-panel img{width:100%;height:auto;margin:0;border-radius:4px}
 .cg.cg .cg-details{border-top:1px solid var(--cg-line);margin-top:1.25em;padding-top:.75em}
 .cg.cg summary{cursor:pointer;font-weight:600}
 .cg.cg dl{display:grid;grid-template-columns:minmax(9em,max-content) minmax(0,1fr);gap:.35em 1em;margin:.75em 0}

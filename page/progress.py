@@ -23,12 +23,13 @@ def progress_html(
     foreseen: Mapping[str, Any] | None = None,
 ) -> str:
     """How far a run is: words, a bar, and the contrast so far. `remaining` in seconds; None: not known yet."""
-    key = "status.step.first" if remaining is None else "status.step"
-    left = "" if remaining is None else duration(language, remaining)
-    said = escape(say(language, key, step=step, steps=steps, remaining=left))
-    bar = f'<progress max="{steps}" value="{step}" aria-label="{said}">{step}/{steps}</progress>'
-    parts = [_foreseen(foreseen, language), f'<p class="cg-status">{said}</p>{bar}']
-    return whole([*parts, contrast_figure(contrast, language, steps)], language)
+    bar = _bar("status.step", language, step, steps, remaining)
+    return whole([_foreseen(foreseen, language), bar, contrast_figure(contrast, language, steps)], language)
+
+
+def decoys_html(language: str, *, step: int, steps: int, remaining: float | None) -> str:
+    """How far a run is whose pictures are judged, and whose line-up is still being made."""
+    return whole([_bar("status.decoys", language, step, steps, remaining)], language)
 
 
 def status_html(language: str, key: str, *, foreseen: Mapping[str, Any] | None = None, **values: Any) -> str:
@@ -63,6 +64,13 @@ def duration(language: str, seconds: float) -> str:
     if seconds < 120:
         return say(language, "time.seconds", n=max(1, round(seconds)))
     return say(language, "time.minutes", n=round(seconds / 60))
+
+
+def _bar(key: str, language: str, step: int, steps: int, remaining: float | None) -> str:
+    left = {} if remaining is None else {"remaining": duration(language, remaining)}
+    said = escape(say(language, key if left else f"{key}.first", step=step, steps=steps, **left))
+    bar = f'<progress max="{steps}" value="{step}" aria-label="{said}">{step}/{steps}</progress>'
+    return f'<p class="cg-status">{said}</p>{bar}'
 
 
 def _foreseen(foreseen: Mapping[str, Any] | None, language: str) -> str:

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jaxtyping import Float
+from torch import Tensor
+
 from cgidm import UserError
-from cgidm.duplicates import alike, copy_notes
+from cgidm.duplicates import alike, copy_notes, first_alike
 from cgidm.images import MAX_BYTES, decode_picture
+from cgidm.lineup import check_lineup
 from cgidm.nullbank import Bank, read_bank
 
 from .models import SHIPPED, check_name, open_suspect, shipped_controls
@@ -37,6 +41,7 @@ class Request:
     steps: float | None = None  # instead of the preset's; for programs
     search: bool = False  # also for changed copies of the pictures
     bank: str | None = None  # a file, instead of controls
+    lineup: float | None = None  # panels of each round; 0 or None: no line-up
 
     def check(self, fewest: int = 1) -> None:
         """See that it can be done, as far as that shows without opening a model on the Hub.
@@ -44,7 +49,7 @@ class Request:
         Raises:
             UserError: with one sentence that says what was given and what is accepted.
         """
-        make_config(self.preset, self.seed, self.steps, self.search)
+        config = make_config(self.preset, self.seed, self.steps, self.search, self.lineup)
         if not fewest <= len(self.pictures) <= MAX_PICTURES:
             given = "No picture was" if not self.pictures else f"{len(self.pictures)} pictures were"
             accepted = "one picture file" if fewest == 1 else f"{fewest} to {MAX_PICTURES} picture files"
@@ -69,6 +74,10 @@ class Request:
             sent = read_sent(path)
             decode_picture(sent.data, sent.name, LOOKED_AT)
         self._check_bank()
+        if config.lineup is not None:
+            _, controls = self._compared()
+            usable = set(first_alike(alike([_look(sent) for sent in controls])))
+            check_lineup(config.lineup, len(usable))
 
     def _check_bank(self) -> None:
         """Whether it fits base, prompt and seed shows when the models are opened (`nullbank.check_bank`)."""
@@ -78,11 +87,13 @@ class Request:
             raise UserError("Control pictures and a bank were given; accepted: one of them, a bank has its own scores")
         if self.search:
             raise UserError("A bank and the search were given; accepted: one of them, its scores are of one view alone")
+        if self.lineup:
+            raise UserError("A bank and a line-up were given; accepted: one of them, a bank holds no pictures to show")
         read_sent_bank(self.bank)
 
     def begin(self, visit: Visit) -> Run:
         """A run of `visit` that does it."""
-        pictures, controls = [[read_sent(p) for p in part] for part in (self.pictures, self.controls)]
+        pictures, controls = self._compared()
         asked = {
             "base": self.base.strip(),
             "suspect": "" if self.upload else self.suspect.strip(),
@@ -91,11 +102,18 @@ class Request:
             "seed": self.seed,
             "steps": self.steps,
             "search": self.search,
+            "lineup": self.lineup,
         }
         bank = None if self.bank is None else read_sent_bank(self.bank)
-        if bank is None:
-            pictures, controls = _set_aside_copies(pictures, controls or default_controls(asked["suspect"]))
         return visit.begin(asked, pictures, controls, self.upload, bank)
+
+    def _compared(self) -> tuple[list[Sent], list[Sent]]:
+        """The pictures, and the controls that are used."""
+        pictures, controls = [[read_sent(p) for p in part] for part in (self.pictures, self.controls)]
+        if self.bank is not None:
+            return pictures, []
+        suspect = "" if self.upload else self.suspect.strip()
+        return _set_aside_copies(pictures, controls or default_controls(suspect))
 
 
 def default_controls(suspect: str) -> list[Sent]:
@@ -107,11 +125,15 @@ def default_controls(suspect: str) -> list[Sent]:
 
 def _set_aside_copies(pictures: Sequence[Sent], controls: Sequence[Sent]) -> tuple[list[Sent], list[Sent]]:
     """Controls that are no near-duplicate of a picture, and the pictures, with a note about the others."""
-    images = [[decode_picture(s.data, s.name, LOOKED_AT).image for s in part] for part in (pictures, controls)]
+    images = [[_look(s) for s in part] for part in (pictures, controls)]
     table = alike(images[0], images[1])
     notes = copy_notes([c.name for c in controls], table)
     noted = [replace(p, notes=n) for p, n in zip(pictures, notes, strict=True)]
     return noted, [c for c, copied in zip(controls, table.T, strict=True) if not copied.any()]
+
+
+def _look(sent: Sent) -> Float[Tensor, "3 h w"]:
+    return decode_picture(sent.data, sent.name, LOOKED_AT).image
 
 
 def read_sent(path: str | Path) -> Sent:

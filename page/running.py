@@ -15,6 +15,7 @@ from cgidm.config import RunConfig
 from cgidm.errors import UserError
 from cgidm.evidence import as_record, pack_evidence, pixels, write_evidence
 from cgidm.images import decode_picture
+from cgidm.lineup import Lineup
 from cgidm.nullbank import check_bank
 from cgidm.state import RunState
 
@@ -27,7 +28,7 @@ from .visit import Progress, Run, Sent
 from .work import PACE, Job, Update, work
 
 KEPT_EVERY = 5.0  # seconds between two states on disk: what a pulled plug costs
-Phase = Literal["loading", "foreseen", "controls", "step", "paused", "finished"]
+Phase = Literal["loading", "foreseen", "controls", "step", "judged", "decoys", "paused", "finished"]
 Trouble = Literal["quota", "busy", "memory", "aborted"]
 
 
@@ -67,8 +68,9 @@ def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
     kept, controls = run.progress(), tuple(run.controls())
     scores = kept.control_scores or KNOWN.get(models, controls, config)
     pictures = tuple(run.pictures())
-    job = Job(models, pictures, controls, config, bank, scores, kept.foreseen, kept.state, spent=kept.spent)
-    diary = _Diary(run, models, kept.foreseen)
+    job = Job(models, pictures, controls, config, bank, scores, kept.foreseen, kept.lineup, kept.state, kept.decoys)
+    job = dataclasses.replace(job, spent=kept.spent)
+    diary = _Diary(run, models, kept)
     try:
         while not diary.finished and run.kept:
             with closing(work(dataclasses.replace(job, steps=_steps_in_a_chunk(job)))) as updates:
@@ -76,9 +78,7 @@ def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
                     if not run.kept:
                         return
                     yield diary.note(update)
-            job = dataclasses.replace(
-                job, state=diary.state, control_scores=diary.scores, foreseen=diary.foreseen, spent=diary.spent
-            )
+            job = diary.next(job)
     except Exception as error:
         trouble = explain(error)
         if trouble is None:
@@ -94,7 +94,7 @@ def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
 def config_of(run: Run) -> RunConfig:
     """The settings that were asked for."""
     asked = run.asked
-    return make_config(asked["preset"], asked["seed"], asked["steps"], asked["search"])
+    return make_config(asked["preset"], asked["seed"], asked["steps"], asked["search"], asked["lineup"])
 
 
 def check_fits(run: Run, models: Opened) -> None:
@@ -135,8 +135,12 @@ KNOWN = _ShippedScores()
 class _Diary:
     """Keeps what comes of a run: on disk, and for the person who watches."""
 
-    def __init__(self, run: Run, models: Opened, foreseen: dict[str, Any] | None) -> None:
-        self.run, self.models, self.foreseen = run, models, foreseen
+    def __init__(self, run: Run, models: Opened, kept: Progress) -> None:
+        self.run, self.models = run, models
+        self.foreseen: dict[str, Any] | None = kept.foreseen
+        self.lineup: Lineup | None = kept.lineup
+        self.decoys: RunState | None = kept.decoys
+        self.judged: Result | None = None
         self.state: RunState | None = None
         self.scores: tuple[float, ...] = ()
         self.spent = 0.0
@@ -154,30 +158,41 @@ class _Diary:
         if update.phase == "loaded":
             return Moment("loading", foreseen=self.foreseen)
         if update.phase == "foreseen":
-            self.foreseen = update.foreseen
+            self.foreseen, self.lineup = update.foreseen, update.lineup
             return Moment("foreseen", foreseen=self.foreseen)
         if update.phase == "controls":
             self._first = None  # what takes its time now is no step
             return Moment("controls", update.done, update.of, foreseen=self.foreseen)
         self.place = (update.done, update.of)
+        if update.phase == "decoys":
+            return self._note_decoys(update)
         if update.contrast:
             self._contrast.append(sum(update.contrast) / len(update.contrast))
-        remaining = self._remaining(update.done, update.of)
+        pictures = max(1, len(update.contrast))
+        remaining = self._remaining(*self.place, pictures, self._decoy_count * update.of / pictures)
         if update.result is None:
             return Moment("step", *self.place, remaining, tuple(self._contrast), foreseen=self.foreseen)
         assert update.state is not None
-        self.state, self._result, self.spent = update.state, update.result, update.result.seconds
+        self.state, self._result, self.spent = update.state, update.result, update.spent
         if update.phase == "done":
             self._write_evidence()
             self.finished = True
-            self.run.state_path.unlink(missing_ok=True)
-            for path in self.run.shown.glob("live-*.png"):
-                path.unlink()
             return Moment("finished", *self.place, 0.0, tuple(self._contrast), True)
         write_live(self.run.shown, self._result, self.place[0])
+        if update.phase == "judged":
+            self.judged, self._first = update.result, None
+            self.place = (self._decoy_steps, update.of)
+            self.put_down()
+            return Moment("judged", *self.place, changed=True)
         if time.monotonic() - self._written > KEPT_EVERY:
             self.put_down()
         return Moment("step", *self.place, remaining, tuple(self._contrast), True, self.foreseen)
+
+    def next(self, job: Job) -> Job:
+        """The chunk after the one that was noted."""
+        known = {"control_scores": self.scores, "foreseen": self.foreseen, "lineup": self.lineup}
+        stands = {"state": self.state, "decoys": self.decoys, "judged": self.judged, "spent": self.spent}
+        return dataclasses.replace(job, **known, **stands)
 
     def put_down(self) -> None:
         """Write the state that the run can be taken up from, and its record so far.
@@ -186,9 +201,27 @@ class _Diary:
         """
         if self.finished or self.state is None or self._result is None or not self.run.kept:
             return
-        self.run.keep(Progress(self.state, self.scores, self.spent, self.foreseen))
-        self.run.write_record(as_record(self._result, self.models.described()))
+        self.run.keep(Progress(self.state, self.scores, self.spent, self.foreseen, self.lineup, self.decoys))
+        record = as_record(self._result, self.models.described())
+        if self.judged is not None:  # the answer is there, and its evidence is not
+            record["stopped"] = {"step": self._decoy_steps, "of": self.place[1], "decoys": True}
+        self.run.write_record(record)
         self._written = time.monotonic()
+
+    @property
+    def _decoy_count(self) -> int:
+        return 0 if self.lineup is None else len(self.lineup.decoys)
+
+    @property
+    def _decoy_steps(self) -> int:
+        return 0 if self.decoys is None else self.decoys.steps
+
+    def _note_decoys(self, update: Update) -> Moment:
+        if update.decoys is not None:
+            self.decoys, self.spent = update.decoys, update.spent
+            if time.monotonic() - self._written > KEPT_EVERY:
+                self.put_down()
+        return Moment("decoys", *self.place, self._remaining(*self.place, self._decoy_count))
 
     def _write_evidence(self) -> None:
         assert self._result is not None
@@ -197,8 +230,10 @@ class _Diary:
         controls = [decode_picture(sent.data, sent.name, side) for sent in self.run.controls()]
         write_evidence(self._result, folder, self.models.described(), controls)
         pack_evidence(folder, folder / "evidence.zip")
+        self.run.settle()
 
-    def _remaining(self, done: int, of: int) -> float | None:
+    def _remaining(self, done: int, of: int, rows: int, later: float = 0) -> float | None:
+        """Seconds until the end, by the steps of these `rows` so far; `later` is as much work as so many more steps."""
         now = time.monotonic()
         if self._first is None:
             self._first = (now, done)
@@ -207,9 +242,8 @@ class _Diary:
             return None
         each = (now - begun) / (done - first)
         if self._result is not None:
-            evaluations = 2 * self._result.config.recovery.draws * len(self._result.pictures)
-            PACE.learn(self.models.key, each / evaluations)
-        return each * (of - done)
+            PACE.learn(self.models.key, each / (2 * self._result.config.recovery.draws * rows))
+        return each * (of - done + later)
 
 
 def write_live(folder: Path, result: Result, step: int) -> None:
@@ -242,7 +276,7 @@ def live_images(folder: Path) -> dict[str, str]:
 def _steps_in_a_chunk(job: Job) -> int | None:
     if hardware.kind() != "zero":
         return None
-    each = len(job.pictures) * 2 * job.config.recovery.draws * PACE.seconds(job.models.key)
+    each = job.rows * 2 * job.config.recovery.draws * PACE.seconds(job.models.key)
     return max(1, int(hardware.ASKED_AT_ONCE / each))
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import gradio as gr
 
-from cgidm.evidence import ROLES, image_name
+from cgidm.evidence import LINEUP, ROLES, image_name
 
 from .answer import answer_html, stopped_html
+from .lineup import offer_html
 from .markup import outcome_of
 from .portfolio import portfolio_html
-from .progress import duration, progress_html, status_html
+from .progress import decoys_html, duration, progress_html, status_html
 from .running import Moment, Trouble, live_images
 from .texts import say
 from .visit import Run, Visit
@@ -29,6 +30,11 @@ def moment_view(run: Run, moment: Moment, language: str) -> View:
         return {"progress": status_html(language, "status.loading", foreseen=moment.foreseen)}
     if moment.phase == "foreseen":
         return {"progress": status_html(language, "status.beginning", foreseen=moment.foreseen)}
+    if moment.phase == "judged":
+        return judged_view(run, language)
+    if moment.phase == "decoys":
+        place = {"step": moment.done, "steps": moment.of, "remaining": moment.remaining}
+        return {"progress": decoys_html(language, **place)}
     if moment.phase == "controls":
         counts = {"done": moment.done, "n": moment.of}
         return {"progress": status_html(language, "status.controls", foreseen=moment.foreseen, **counts)}
@@ -47,11 +53,38 @@ def record_view(run: Run, language: str) -> View:
     """A run that has come to its end."""
     record = run.record()
     assert record is not None
-    return evidence_view(run.shown, record, language) | {
-        "progress": status_html(language, "status.finished", time=duration(language, record["seconds"])),
-        "evidence": gr.update(value=str(run.shown / "evidence.zip"), visible=True),
-        "resume": gr.update(visible=False),
+    return (
+        evidence_view(run.shown, record, language)
+        | lineup_view(run, record, language)
+        | {
+            "progress": status_html(language, "status.finished", time=duration(language, record["seconds"])),
+            "evidence": gr.update(value=str(run.shown / "evidence.zip"), visible=True),
+            "resume": gr.update(visible=False),
+        }
+    )
+
+
+def lineup_view(run: Run, record: dict[str, Any], language: str) -> View:
+    """Its line-up, if it has one: how to show it to somebody, and what was chosen."""
+    there, choices = run.blind.is_dir(), run.choices()
+    again = say(language, "lineup.observe.again" if choices else "lineup.observe")
+    return {
+        "about_lineup": offer_html(record, choices, language),
+        "observe": gr.update(value=again, visible=there),
+        "sheet": gr.update(value=str(run.blind / LINEUP) if there else None, visible=there),
     }
+
+
+def judged_view(run: Run, language: str) -> View:
+    """A run whose pictures are judged while the decoys of its line-up are not yet recovered."""
+    record = run.record()
+    if record is None:
+        return {}
+    stopped, judged = record["stopped"], record | {"stopped": None}
+    view: View = {"progress": decoys_html(language, step=stopped["step"], steps=stopped["of"], remaining=None)}
+    if len(record["pictures"]) > 1:
+        return view | {"answer": portfolio_html(judged, language, [])}
+    return view | live_images(run.shown) | {"answer": answer_html(judged, language)}
 
 
 def evidence_view(folder: Path, record: dict[str, Any], language: str, beforehand: bool = False) -> View:
@@ -72,6 +105,10 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
             "progress": status_html(language, f"trouble.{trouble}" if trouble else "status.stopped.early"),
             "resume": gr.update(visible=True),
         }
+    if record["stopped"].get("decoys"):
+        place = {"step": record["stopped"]["step"], "steps": record["stopped"]["of"]}
+        said = status_html(language, f"trouble.{trouble}" if trouble else "lineup.stopped", **place)
+        return judged_view(run, language) | {"progress": said, "resume": gr.update(visible=True)}
     view: View = dict(live_images(run.shown)) if len(record["pictures"]) == 1 else {}
     return view | {
         "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
@@ -89,6 +126,9 @@ def empty_view(progress: str = "") -> View:
         "progress": progress,
         "evidence": gr.update(value=None, visible=False),
         "resume": gr.update(visible=False),
+        "about_lineup": "",
+        "observe": gr.update(visible=False),
+        "sheet": gr.update(value=None, visible=False),
     }
 
 

@@ -14,7 +14,7 @@ from .cost import cost_of
 from .panel import Panel, Say, language_of_request
 from .progress import cost_html
 from .request import Request, default_controls
-from .settings import MAX_SEED, PRESET_NAMES, make_config
+from .settings import LINEUPS, MAX_SEED, PRESET_NAMES, make_config
 from .show import IMAGES, View
 
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
@@ -31,6 +31,7 @@ class Tab:
     preset: gr.Radio
     seed: gr.Number
     search: gr.Checkbox
+    lineup: gr.Radio
     link: gr.Textbox | None  # to the settings, of one picture
     run: gr.Button
     stop: gr.Button
@@ -40,7 +41,7 @@ class Tab:
     @property
     def inputs(self) -> list[gr.components.Component]:
         """In the order in which `request_of` takes them."""
-        return [self.picture, self.controls, self.preset, self.seed, self.search, self.bank]
+        return [self.picture, self.controls, self.preset, self.seed, self.search, self.bank, self.lineup]
 
 
 def build_tab(say: Say, panel: Panel, token: gr.BrowserState, several: bool) -> Tab:
@@ -86,6 +87,14 @@ def _lay_out(say: Say, several: bool) -> Tab:
                     0, label=say("seed.label"), info=say("seed.info"), precision=0, minimum=0, maximum=MAX_SEED
                 )
                 search = gr.Checkbox(label=say("search.label"), info=say("search.info"), elem_id=f"{kind}-search")
+                lineups = [(say("lineup.none") if n == 0 else str(n), n) for n in LINEUPS]
+                lineup = gr.Radio(
+                    lineups,  # type: ignore[arg-type]
+                    value=0,
+                    label=say("lineup.label"),
+                    info=say("lineup.info"),
+                    elem_id=f"{kind}-lineup",
+                )
                 link = None
                 if not several:
                     link = gr.Textbox(
@@ -129,8 +138,16 @@ def _lay_out(say: Say, several: bool) -> Tab:
                 )
             shown["evidence"] = gr.DownloadButton(say("evidence"), visible=False, elem_id=f"{kind}-evidence")
             shown["answer"] = gr.HTML(elem_id=f"{kind}-answer", padding=False)
+            shown["about_lineup"] = gr.HTML(elem_id=f"{kind}-about-lineup", padding=False)
+            with gr.Row(elem_classes="buttons"):
+                shown["observe"] = gr.Button(
+                    say("lineup.observe"), visible=False, elem_id=f"{kind}-observe", min_width=200
+                )
+                shown["sheet"] = gr.DownloadButton(
+                    say("lineup.sheet"), visible=False, elem_id=f"{kind}-sheet", min_width=200
+                )
             shown["history"] = gr.Dropdown([], label=say("history"), visible=False, elem_id=f"{kind}-history")
-    return Tab(several, picture, controls, bank, preset, seed, search, link, run, stop, shown)
+    return Tab(several, picture, controls, bank, preset, seed, search, lineup, link, run, stop, shown)
 
 
 def _files(label: Any, name: str) -> gr.File:
@@ -189,7 +206,7 @@ def _wire(tab: Tab, panel: Panel, token: gr.BrowserState) -> Sequence[Any]:
     tab.stop.click(None, cancels=runs, api_visibility="private")
     tab.stop.click(stop, [token, current], outputs, **quick)
     shown["history"].input(show, [token, shown["history"]], outputs, **quick)  # type: ignore[attr-defined]
-    priced = [panel.suspect, tab.picture, tab.controls, tab.preset, tab.search, tab.bank]
+    priced = [panel.suspect, tab.picture, tab.controls, tab.preset, tab.search, tab.bank, tab.lineup]
     gr.on(
         [widget.change for widget in priced],  # type: ignore[attr-defined]
         cost,
@@ -213,11 +230,12 @@ def request_of(
     seed: float | None,
     search: bool,
     bank: str | None,
+    lineup: float | None = None,
     steps: float | None = None,
 ) -> Request:
     """What the form holds."""
     pictures, others, named = files_of(picture), files_of(controls), (suspect or "", upload, base or "", prompt or "")
-    return Request(pictures, others, *named, preset, seed, steps, bool(search), bank)
+    return Request(pictures, others, *named, preset, seed, steps, bool(search), bank, lineup)
 
 
 def leave_unopened(picture: gr.Image) -> None:
@@ -242,13 +260,14 @@ def cost_of_form(
     preset: str,
     search: bool = False,
     bank: str | None = None,
+    lineup: float | None = None,
     *,
     language: str,
 ) -> str:
     """What the run would ask for. A bank's scores are known already."""
     pictures = max(1, len(files_of(picture)))
     others = 0 if bank else len(files_of(controls)) or len(default_controls(suspect or ""))
-    cost = cost_of(pictures, others, make_config(preset, 0, search=bool(search)))
+    cost = cost_of(pictures, others, make_config(preset, 0, search=bool(search), lineup=lineup))
     return cost_html(language, evaluations=cost.evaluations, seconds=cost.seconds, kind=cost.kind, asked=cost.asked)
 
 

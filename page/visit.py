@@ -1,8 +1,9 @@
 """What a visitor leaves here, and when it goes: one folder a visit, nothing outside it.
 
 Under `private/` lie the pictures as they were sent and the state of runs; nothing there is ever served. Under `shown/`
-lie the results, each run in a folder with a name that cannot be guessed, served as files. Both go `KEPT` seconds after
-their last use, or at once when the visitor asks for it.
+lie the results, each run in a folder with a name that cannot be guessed, served as files; what an observer of its
+line-up sees lies in another, from whose name the first cannot be found. All go `KEPT` seconds after their last use, or
+at once when the visitor asks for it.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cgidm.evidence import LINEUP
+from cgidm.lineup import Lineup, read_lineup
 from cgidm.nullbank import Bank, read_bank
 from cgidm.state import RunState
 
@@ -48,6 +51,8 @@ class Progress:
     control_scores: tuple[float, ...] = ()  # of the first controls
     spent: float = 0.0  # seconds
     foreseen: dict[str, Any] | None = None  # what of the record is known beforehand: its power
+    lineup: Lineup | None = None  # where one was asked for, once it is drawn
+    decoys: RunState | None = None  # of the line-up; begun when the pictures are done
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,15 @@ class Run:
     @property
     def state_path(self) -> Path:
         return self.private / "state.safetensors"
+
+    @property
+    def decoys_path(self) -> Path:
+        return self.private / "decoys.safetensors"
+
+    @property
+    def blind(self) -> Path:
+        """What an observer of the line-up sees, beside nothing else: its address does not lead to the results."""
+        return self.shown.with_name(_blind_name(self.name))
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -155,17 +169,21 @@ class Run:
         if not self.state_path.is_file():
             return Progress()
         beside = json.loads((self.private / "beside.json").read_text())
-        scores = tuple(beside["control_scores"])
-        return Progress(RunState.load(self.state_path), scores, beside["spent"], beside["foreseen"])
+        scores, lineup = tuple(beside["control_scores"]), read_lineup(beside)
+        decoys = RunState.load(self.decoys_path) if self.decoys_path.is_file() else None
+        return Progress(RunState.load(self.state_path), scores, beside["spent"], beside["foreseen"], lineup, decoys)
 
     def keep(self, progress: Progress) -> None:
         """Put the run down here; the state is written last, so that the rest is there when it is."""
         state = progress.state
         assert state is not None
         beside = {"control_scores": progress.control_scores, "spent": progress.spent, "foreseen": progress.foreseen}
+        beside["lineup"] = None if progress.lineup is None else progress.lineup.describe()
         whole = self.private / "beside.tmp"
         whole.write_text(json.dumps(beside))
         whole.replace(self.private / "beside.json")
+        if progress.decoys is not None:
+            progress.decoys.save(self.decoys_path)
         state.save(self.state_path)
         (self.private.parent / "used").write_text(str(time.time()))  # a run may take longer than a visit is kept
 
@@ -174,6 +192,28 @@ class Run:
         whole = self.private / "result.tmp"
         whole.write_text(json.dumps(record))
         whole.replace(self.shown / "result.json")
+
+    def settle(self) -> None:
+        """Its evidence is packed: let nothing remain to be taken up, and put the line-up where observers look."""
+        shutil.rmtree(self.blind, ignore_errors=True)
+        if (self.shown / LINEUP).is_file():
+            self.blind.mkdir()
+            for part in (self.shown / LINEUP, self.shown / "lineup"):
+                part.rename(self.blind / part.name)
+        for path in self.shown.glob("live-*.png"):
+            path.unlink()
+        self.state_path.unlink(missing_ok=True)
+        self.decoys_path.unlink(missing_ok=True)
+
+    def choices(self) -> list[list[str]]:
+        """What every observer of the line-up chose, one after the other."""
+        path = self.private / "choices"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def keep_choice(self, picks: Sequence[str]) -> None:
+        """Note what one observer has chosen, for as long as the run is kept; it is never altered."""
+        with (self.private / "choices").open("a") as file:
+            file.write(f"{json.dumps(list(picks))}\n")
 
     def _read(self, part: str) -> list[Sent]:
         asked = self.asked
@@ -257,8 +297,9 @@ def sweep(now: float | None = None, uploads: Path | None = None) -> None:
         used = folder / "used"
         if _older(used if used.is_file() else folder, limit):
             _remove(folder)
+    kept = {name for run in (ROOT / "private").glob("*/*/") for name in (run.name, _blind_name(run.name))}
     for folder in (ROOT / "shown").glob("*"):  # written by a run whose visit was deleted meanwhile
-        if _older(folder, limit) and not any((ROOT / "private").glob(f"*/{folder.name}")):
+        if _older(folder, limit) and folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)
     for file in uploads.glob("tmp*") if uploads else ():  # gradio deletes what has arrived, and not these
         if _older(file, limit):
@@ -286,5 +327,10 @@ def _older(path: Path, limit: float) -> bool:
 
 def _remove(folder: Path) -> None:
     for run in folder.glob("*/"):
-        shutil.rmtree(ROOT / "shown" / run.name, ignore_errors=True)
+        for name in (run.name, _blind_name(run.name)):
+            shutil.rmtree(ROOT / "shown" / name, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _blind_name(run: str) -> str:
+    return hashlib.sha256(f"line-up of {run}".encode()).hexdigest()[:32]

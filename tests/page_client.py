@@ -69,8 +69,9 @@ def asked(picture: Any, suspect: str, controls: Any = None, *, steps: float = 1,
         "seed": 0,
         "search": False,
         "bank": None,
+        "lineup": 0,
     }
     known |= other
     named = f"shipped:{suspect}" if suspect in SUSPECTS else suspect
-    last = [controls, known["preset"], known["seed"], steps, known["search"], known["bank"]]
+    last = [controls, known["preset"], known["seed"], steps, known["search"], known["bank"], known["lineup"]]
     return [picture, named, known["upload"], known["base"], known["prompt"], *last]

@@ -43,10 +43,11 @@ def write_bank(path: Path, **changes) -> str:
                 "trained_on": trained_on,
                 "scores": scores,
                 "shift": [0.05 * 2**number] * 20,
+                "weight_shift": 0.05 * 2**number,
             }
         )
     bank = {
-        "format": 1,
+        "format": 2,
         "base": sorted(base.listing.sha256(file) for file in base.weights),
         "prompt": "sks style",
         "recipe": {"mode": "dreambooth"},
@@ -62,7 +63,7 @@ def write_bank(path: Path, **changes) -> str:
 def broken_run(visitor: Visit) -> Run:
     """A run whose picture turns out to be none."""
     models = {"base": "shipped:mini", "suspect": f"shipped:{SUSPECTS[1]}", "prompt": ""}
-    settings = {"preset": "fast", "seed": 0, "steps": 1, "search": False}
+    settings = {"preset": "fast", "seed": 0, "steps": 1, "search": False, "lineup": None}
     return visitor.begin(models | settings, [Sent("mine.png", b"none")])
 
 

@@ -11,7 +11,8 @@ from .test_cli import option_names
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN = {"app", "page", "eval", "gradio"}  # the library knows neither its page nor its benchmark
-WITH_GRADIO = {"api", "judging", "layout", "looks", "panel", "refusal", "show", "tab"}  # of the page's modules
+# of the page's modules
+WITH_GRADIO = {"api", "choosing", "judging", "layout", "looks", "observer", "panel", "refusal", "show", "tab"}
 HEAVY = ("diffusers", "transformers", "peft", "gradio")
 
 

@@ -252,10 +252,11 @@ def test_a_link_to_settings_fills_the_form(visit):  # noqa: F811
     assert visitor.at("#one-preset input[value=paper]").is_checked()
     assert visitor.page.get_by_label(say("en", "seed.label")).first.input_value() == "7"
     visitor.at("#one-search input").check()
+    visitor.at("#one-lineup input[value='10']").check()
     link = visitor.at("#share textarea, #share input").first
-    visitor.page.wait_for_function("e => /seed=7.*search=views/.test(e.value)", arg=link.element_handle())
+    visitor.page.wait_for_function("e => /seed=7.*search=views&lineup=10/.test(e.value)", arg=link.element_handle())
     assert link.input_value().startswith(visitor.server.url + "?suspect=owner%2Flora")
     other = visit(link.input_value().removeprefix(visitor.server.url))
     assert other.at("#suspect input").input_value() == "owner/lora"
     other.page.get_by_role("button", name=say("en", "settings")).first.click()
-    assert other.at("#one-search input").is_checked()
+    assert other.at("#one-search input").is_checked() and other.at("#one-lineup input[value='10']").is_checked()

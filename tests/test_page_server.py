@@ -1,5 +1,6 @@
 """The page among strangers: hostile files, names and numbers get one sentence, and nothing of the server's is shown."""
 
+import io
 import json
 import os
 import pickle
@@ -8,6 +9,7 @@ import select
 import socket
 import struct
 import time
+import zipfile
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,8 +156,27 @@ def test_a_program_asks_with_a_bank_or_with_a_search(server, client, picture, co
     assert kind == "complete" and record["bank"]["models"] == 4 and len(record["control_scores"]) == 40
     kind, (record, _, _) = client.call("authenticate", asked(picture, GERALD, controls, search=True))
     assert kind == "complete" and len(record["config"]["views"]) == 7 and record["pictures"][0]["view"]
-    both = asked(picture, GERALD, controls, bank=bank), asked(picture, GERALD, bank=bank, search=True)
+    both = [
+        asked(picture, GERALD, controls, bank=bank),
+        asked(picture, GERALD, bank=bank, search=True),
+        asked(picture, GERALD, bank=bank, lineup=6),
+    ]
     assert all("accepted: one of them" in refusal(client.call("authenticate", wish), server) for wish in both)
+
+
+def test_a_program_asks_for_a_line_up(server, client, picture):
+    controls = client.upload(*pictures_of(GERALD, "control")[:3])
+    events = list(
+        client.events("authenticate", client.submit("authenticate", asked(picture, GERALD, controls, lineup=3)))
+    )
+    phases = [data[0]["phase"] for _, data in events if "phase" in data[0]]
+    assert "judged" in phases and phases[-1] == "decoys"
+    kind, (record, images, evidence) = events[-1]
+    assert kind == "complete" and [len(r["decoys"]) for r in record["lineup"]["rounds"]] == [2] and len(images) == 3
+    with zipfile.ZipFile(io.BytesIO(client.file(evidence["path"]).content)) as bundle:
+        assert len([n for n in bundle.namelist() if n.startswith("lineup/")]) == 9
+    said = refusal(client.call("authenticate", asked(picture, GERALD, controls, lineup=6)), server)
+    assert "with 3 different control pictures; accepted: at least 5" in said
 
 
 @contextmanager
@@ -256,6 +277,8 @@ def test_a_name_that_is_no_model_is_one_sentence(server, client, picture, contro
         ({"preset": "nonsense"}, "nonsense"),
         ({"prompt": "x" * 10**6}, "1,000,000 characters"),
         ({"base": " "}, "No base model"),
+        ({"lineup": 1}, "a line-up of 1 panels"),
+        ({"lineup": float("nan")}, "a line-up of nan panels"),
     ],
     ids=str,
 )

@@ -14,6 +14,7 @@ from cgidm.images import decode_picture
 from page import looks
 from page.answer import answer_html, stopped_html
 from page.drawings import Labels, contrast_svg, distribution_svg, number, ticks
+from page.lineup import offer_html, round_html
 from page.markup import picture_source
 from page.portfolio import portfolio_html
 from page.progress import cost_html, progress_html, status_html
@@ -127,6 +128,43 @@ def test_a_set_is_answered_first(record):
     assert "With so few" in Reader(portfolio_html(record, "en", [])).text
     record["set"] = None
     assert "Picture by picture" in Reader(portfolio_html(record, "en", [])).text
+
+
+def lineup_of(*letters, size=6, left_out=()):
+    rounds, decoys = [], iter(range(1000))
+    for picture, letter in enumerate(letters):
+        around = [next(decoys) for _ in range(size - 1)]
+        rounds.append({"picture": picture, "letter": letter, "decoys": around})
+    return {"rounds": rounds, "left_out": [{"picture": n, "reason": "A reason."} for n in left_out]}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_line_up_says_what_its_choices_come_to(record, language):
+    def told(letters, picks, **other):
+        return Reader(offer_html(record | {"lineup": lineup_of(*letters, **other)}, picks, language)).text
+
+    assert offer_html(record, [], language) == "" == offer_html(record | {"lineup": None}, [], language)
+    right, unlucky = told("AB", ["AB"]), told("AB", ["A-"], left_out=(1,))
+    for said in (right, unlucky):
+        assert say(language, "lineup.observer") in said and say(language, "lineup.after") in said
+    assert say(language, "lineup.chance", p="0.0278") in right and say(language, "lineup.stands_out") in right
+    assert say(language, "lineup.chance", p="0.306") in unlucky and say(language, "lineup.may_be_chance") in unlucky
+    assert say(language, "lineup.left_out", n=1, of=2) in unlucky
+    short = say(language, "lineup.reach.short", n=1, size=6, lowest="0.167", level=5)
+    assert told("C", ["C"]).count(short) == 2 and say(language, "lineup.separate") not in right
+    assert say(language, "lineup.separate") in told("AB", ["AB", "CD"])
+    twenty = told("T", ["T"], size=20)
+    assert say(language, "lineup.stands_out") in twenty and say(language, "lineup.chance", p="0.05") in twenty
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_round_is_shown_by_letters_alone(language):
+    page = round_html([6, 20], 2, '/gradio_api/file=/tmp/a" onerror="b', language)
+    reader = Reader(page)
+    assert say(language, "lineup.round", n=2, of=2) in reader.text
+    images = [attributes for tag, attributes in reader.elements if tag == "img"]
+    assert len(images) == 60 and images[-1]["src"].endswith("/lineup/2-T-recovered.png")
+    assert images[-1]["alt"] == f"T: {say(language, 'recovered')}"
 
 
 def test_a_stopped_run_is_not_judged(record):

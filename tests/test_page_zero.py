@@ -19,6 +19,7 @@ from page.settings import make_config
 from page.visit import Visit
 from page.work import Job, Update, seconds_asked, work
 
+from .page_client import SUSPECTS, pictures_of
 from .page_runs import STEPS, broken_run, found, new_run, request
 from .page_server import ROOT
 
@@ -98,6 +99,24 @@ def test_chunks_in_forked_processes_end_as_one_run_in_one_process(whole, lent):
     assert [job.steps for job in lender.jobs] == [1] * STEPS
     assert [job.state.steps if job.state else 0 for job in lender.jobs] == list(range(STEPS))
     assert all(len(job.control_scores) == 2 for job in lender.jobs[1:])
+
+
+def test_a_line_up_s_decoys_are_recovered_in_chunks_too(lent):
+    controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:4]]
+    wish = request(steps=3, controls=controls, lineup=3)
+    plain = wish.begin(Visit())
+    list(carry_out(plain))
+    gone = gr.Error("GPU task aborted", title="ZeroGPU worker error", print_exception=False)
+    lender, run = lent({3: gone, 6: gone}), wish.begin(Visit())
+    for phase in ("paused", "paused", "finished"):
+        *_, last = carry_out(run)
+        assert last.phase == phase
+    assert found(run) == found(plain)
+    shown = [{p.name: p.read_bytes() for p in r.blind.rglob("*.*")} for r in (plain, run)]
+    assert shown[0] == shown[1] and len(shown[0]) == 1 + 3 * 3
+    stood = [(job.state.steps if job.state else 0, job.decoys.steps if job.decoys else 0) for job in lender.jobs]
+    assert stood == [(0, 0), (1, 0), (2, 0), (2, 0), (3, 0), (3, 1), (3, 1), (3, 2)]
+    assert [job.judged is not None for job in lender.jobs] == [False] * 4 + [True, True, False, True]
 
 
 @pytest.mark.parametrize(
