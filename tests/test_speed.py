@@ -16,11 +16,12 @@ from eval.speed.bench import Job, quicken, run_bench
 from eval.speed.build import architecture_names, build_pipeline, build_unet, read_architecture
 from eval.speed.clock import Budget, Plan, summarise, time_call
 from eval.speed.fit import fit_line
+from eval.speed.machine import describe_machine
 from eval.speed.measure import NO_MEMORY, NO_TIME, Settings
 from eval.speed.reference import contrast_gradient
 from eval.speed.repeats import repeat_bench, runs_markdown, runs_sentence, summarise_runs
 from eval.speed.subjects import KINDS, published
-from eval.speed.tables import file_stem, markdown, readme_section
+from eval.speed.tables import describe, file_stem, markdown, readme_section
 from eval.speed.work import count_flops, measure_matrix_peak
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -292,6 +293,15 @@ def test_runs_are_processes_of_their_own_and_one_that_fails_is_named(tmp_path):
     assert [len(r["times_reference"]) for r in summary["rows"]] == [2] and summary["quick"]
     with pytest.raises(UserError, match=r"run 1 of 2 failed: .*accepted: mini"):
         repeat_bench(["--models", "sd9"], 2, tmp_path, told.append)
+
+
+def test_how_threads_wait_is_said_where_it_was_set(monkeypatch):
+    """Batches of one take twice as long with sleeping threads: a figure without it would mislead."""
+    report, said = run_of((1, 1)), []
+    for policy in ("PASSIVE", ""):
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+        said.append(describe(report | {"machine": describe_machine(CPU)}))
+    assert ", waiting passive;" in said[0] and "waiting" not in said[1]
 
 
 def test_results_in_another_precision_have_a_name_of_their_own():

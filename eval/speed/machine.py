@@ -23,6 +23,9 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "waiting": os.environ.get(
+            "OMP_WAIT_POLICY", ""
+        ),  # PASSIVE doubles the time of small batches on an idle machine
         "memory_bytes": total_memory(torch.device("cpu")),
     }
     if device.type == "cuda":

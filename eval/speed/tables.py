@@ -49,6 +49,7 @@ def describe(report: dict[str, Any]) -> str:
     """Machine, versions, commit, date: one paragraph."""
     m, v = report["machine"], report["versions"]
     where = f"{m['processor']} ({m['instructions']}), {m['threads']} of {m['cores']} cores"
+    where += f", waiting {m['waiting'].lower()}" if m.get("waiting") else ""
     if m["device"] == "cuda":
         gpu = f"{m['gpu']}, {_gigabytes(m['gpu_memory_bytes'])}, driver {m['driver']}, CUDA {m['cuda']}"
         where = f"{gpu}; {where}"
