@@ -25,7 +25,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "waiting": os.environ.get(
             "OMP_WAIT_POLICY", ""
-        ),  # PASSIVE doubles the time of small batches on an idle machine
+        ),  # PASSIVE: small batches take twice as long
         "memory_bytes": total_memory(torch.device("cpu")),
     }
     if device.type == "cuda":
