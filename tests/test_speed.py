@@ -286,7 +286,7 @@ def test_runs_are_processes_of_their_own_and_one_that_fails_is_named(tmp_path):
     stem = repeat_bench(["--quick", "--pairs", "full", "--pictures", "1"], 2, tmp_path, told.append)
     summary = json.loads(stem.with_suffix(".json").read_text())
     assert (
-        stem == tmp_path / "runs" / "cpu"
+        stem == tmp_path / "repeats" / "cpu"
         and len(told) == 2
         and runs_markdown(summary) == stem.with_suffix(".md").read_text()
     )

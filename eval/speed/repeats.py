@@ -13,7 +13,7 @@ from cgidm.errors import UserError
 from eval.speed.tables import PAIR_NAMES, describe, file_stem, make_table
 
 ARMS = ("reference", "paper")  # what is compared
-FOLDER = "runs"  # below that of the other results
+FOLDER = "repeats"  # below that of the other results
 
 
 def repeat_bench(arguments: Sequence[str], runs: int, out: Path, tell: Callable[[str], None]) -> Path:
