@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pickle
 import re
 import select
@@ -16,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 from gradio_client import Client
 
@@ -34,9 +34,10 @@ def server(tmp_path_factory):
     begun = time.monotonic()
     with page_server(tmp_path_factory.mktemp("page")) as server:
         answer = httpx.get(server.url, timeout=60, trust_env=False)
-        seconds, quiet = time.monotonic() - begun, os.getloadavg()[0] < 1.5
-        print(f"\n{seconds:.1f} s from the start to the first page, load {os.getloadavg()[0]:.1f}")
-        assert answer.status_code == 200 and seconds < (10 if quiet else 40)
+        seconds, spent = time.monotonic() - begun, sum(psutil.Process(server.pid).cpu_times()[:2])
+        print(f"\n{seconds:.1f} s from the start to the first page, {spent:.1f} s of a processor")
+        # the processor's seconds are what a quiet machine takes; those of the clock depend on who else is at work
+        assert answer.status_code == 200 and spent < 10 and seconds < 60
         yield server
 
 
