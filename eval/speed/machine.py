@@ -23,9 +23,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "waiting": os.environ.get(
-            "OMP_WAIT_POLICY", ""
-        ),  # PASSIVE: small batches take twice as long
+        "waiting": os.environ.get("OMP_WAIT_POLICY", ""),  # PASSIVE: small batches take twice as long
         "memory_bytes": total_memory(torch.device("cpu")),
     }
     if device.type == "cuda":

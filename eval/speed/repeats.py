@@ -98,15 +98,14 @@ def runs_markdown(summary: dict[str, Any]) -> str:
 
 def runs_sentence(summary: dict[str, Any]) -> str:
     """The same in a sentence of the README."""
-    said = []
+    said, runs = [], max((len(r["times_reference"]) for r in summary["rows"]), default=0)
     for r in summary["rows"]:
-        times = r["times_reference"]
-        spread = f"{min(times):.1f} to {max(times):.1f} times (median {statistics.median(times):.1f})"
-        said.append(f"{spread} with a {PAIR_NAMES[r['pair']]} suspect and {r['pictures']} pictures at once")
-    runs = max((len(r["times_reference"]) for r in summary["rows"]), default=0)
-    return f"In {runs} runs in {summary['dtype']}, `paper` judges as many pictures an hour as `reference` " + (
-        f"{', '.join(said)}."
-    )
+        times, who = r["times_reference"], f"a {PAIR_NAMES[r['pair']]} suspect and {r['pictures']} pictures at once"
+        spread = f"{min(times):.1f} to {max(times):.1f} times"
+        said.append(
+            f"{spread} as many pictures an hour as `reference` with {who} (median {statistics.median(times):.1f})"
+        )
+    return f"In {runs} runs in {summary['dtype']} `paper` judged {'; '.join(said)}."
 
 
 def _milliseconds(seconds: Sequence[float]) -> str:
