@@ -273,8 +273,8 @@ def test_several_runs_are_summed_up_by_their_spread():
     (row,) = summary["rows"]
     assert row["times_reference"] == pytest.approx([5, 8, 4]) and row["paper_seconds"] == [0.008, 0.0075, 0.01]
     assert runs_sentence(summary) == (
-        "In 3 runs in float32 `paper` judged 4.0 to 8.0 times as many pictures an hour as `reference` with a DreamBooth "
-        "suspect and 8 pictures at once (median 5.0)."
+        "In 3 runs in float32 `paper` judged 4.0 to 8.0 times as many pictures an hour as `reference` with a "
+        "DreamBooth suspect and 8 pictures at once (median 5.0)."
     )
     text = runs_markdown(summary)
     assert "| 40, 60, 40 ms | 8, 7.5, 10 ms | 4.0, 5.0, 8.0; median 5.0 |" in text
