@@ -98,8 +98,8 @@ def authenticate(
 
     Controls are scored without a recovery: the verdict's score does not need one. A control that is nearly the same
     as a picture is not used: it cannot be known not to be in the set and be asked about at once. Similarities as
-    networks see them are measured with `embedders` (`similarity.load_embedders`), if given. `on_step` sees the steps of
-    the pictures, not those of a line-up's decoys.
+    networks see them are measured with `embedders` (`similarity.load_embedders`), if given. `on_step` sees every step:
+    those of the pictures, then those of a line-up's decoys.
     """
     config, embedders, start = config or RunConfig(), embedders or Embedders(), time.monotonic()
     if bank is not None:
@@ -120,7 +120,7 @@ def authenticate(
             on_step(step)
     strange = [()] * len(pictures) if unrelated is None else _strange(unrelated, pictures, controls, config)
     results = [replace(r, flags=(*r.flags, *more)) for r, more in zip(results, strange, strict=True)]
-    decoys = () if lineup is None else recover_decoys(pair, [controls[i] for i in lineup.decoys], config)
+    decoys = () if lineup is None else recover_decoys(pair, [controls[i] for i in lineup.decoys], config, on_step)
     seconds = time.monotonic() - start
     result = make_result(pair, results, control_scores, config, embedders, seconds, tuple(controls), bank)
     return replace(result, lineup=lineup, decoys=decoys)
@@ -266,11 +266,17 @@ def start_run(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -
     return new_state(z, partial, _generators(pictures, config, "recovery"))
 
 
-def recover_decoys(pair: ModelPair, decoys: Sequence[Picture], config: RunConfig) -> tuple[Panel, ...]:
+def recover_decoys(
+    pair: ModelPair,
+    decoys: Sequence[Picture],
+    config: RunConfig,
+    on_step: Callable[[RecoveryStep], None] | None = None,
+) -> tuple[Panel, ...]:
     """What a line-up shows of control pictures: recovered as the pictures are, neither scored nor judged."""
     state = start_run(pair, decoys, config)
-    for _ in continue_recovery(pair, state, config.recovery):
-        pass
+    for step in continue_recovery(pair, state, config.recovery):
+        if on_step is not None:
+            on_step(step)
     return make_panels(pair, decoys, state)
 
 

@@ -7,10 +7,12 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import get_token
+from tqdm import tqdm
 
 from .authenticate import Result, authenticate
 from .bundle import open_bundle
@@ -28,6 +30,7 @@ from .intake.notes import clean
 from .lineup import check_lineup, judge_lineup, read_lineup, within_reach
 from .nullbank import check_bank, open_bank
 from .place import DEVICES, PRECISIONS, choose_place
+from .recovery import RecoveryStep
 from .seal import MANIFEST, SEAL, read_record
 from .signature import read_private_key, sign_folder
 from .similarity import load_embedders
@@ -162,7 +165,8 @@ def _authenticate(options: argparse.Namespace) -> None:
     embedders = load_embedders(pair.device, download=options.download)
     pictures = [read_picture(p, pair.side) for p in options.pictures]
     known = [read_picture(p, pair.side) for p in controls]
-    result = authenticate(pair, pictures, known, config, embedders, bank=bank, unrelated=unrelated)
+    with _progress(config) as on_step:
+        result = authenticate(pair, pictures, known, config, embedders, on_step, bank=bank, unrelated=unrelated)
     models |= {f"embedding {i + 1}": e.name for i, e in enumerate(embeddings)}
     abouts = {"base": base.listing.about, "finetuned": finetuned.listing.about}
     models |= {f"{role} commit": about.sha for role, about in abouts.items() if about is not None}
@@ -178,6 +182,18 @@ def _authenticate(options: argparse.Namespace) -> None:
     print(f"seal: {(options.out / SEAL).read_text().split()[0]} (SHA-256 of {MANIFEST}: write it down)")
     if signer:
         print(f"signed by the Ed25519 key {signer} (SHA-256)")
+
+
+@contextmanager
+def _progress(config: RunConfig) -> Iterator[Callable[[RecoveryStep], None]]:
+    """A bar of steps, of the pictures and then of a line-up's decoys, where somebody looks at a terminal."""
+    steps = config.recovery.steps * (1 if config.lineup is None else 2)
+    with tqdm(total=steps, desc="recovering", unit="step", disable=None, leave=False) as bar:
+
+        def advance(step: RecoveryStep) -> None:
+            bar.update()
+
+        yield advance
 
 
 def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:

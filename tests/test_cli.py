@@ -1,11 +1,14 @@
 """The command line: a verdict on tiny models, and every wrong input answered in one line with exit code 2."""
 
 import json
+import sys
+from functools import partial
 
 import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
+from cgidm import cli
 from cgidm.cli import build_parser, main
 from cgidm.views import VIEWS
 
@@ -61,6 +64,16 @@ def test_a_line_up_is_shown_and_what_was_chosen_is_counted(folder, tmp_path, cap
     assert "One round of 4 cannot go below p = 1/4" in capsys.readouterr().out
     assert main(["lineup", str(tmp_path / "out.zip"), f"--picks={shown['letter']}"]) == 0
     assert "1 of 1 right, p = 0.25" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("more", "steps"), [([], 2), (["--lineup", "3"], 4)])
+def test_a_terminal_sees_every_step_and_a_file_none(folder, tmp_path, capsys, monkeypatch, more, steps):
+    run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path / "out"), *more)
+    assert main(run) == 0 and capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(cli, "tqdm", partial(cli.tqdm, mininterval=0))  # else it draws ten times a second
+    assert main(run) == 0
+    assert f" {steps}/{steps} " in capsys.readouterr().err
 
 
 def test_an_innocent_suspect_gives_cannot_tell(folder, tmp_path):
