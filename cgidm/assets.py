@@ -1,5 +1,7 @@
-"""What ships in assets/: is every model whole, as far as names and headers tell, and no file left with Git LFS?"""
+"""What ships in assets/: is every model whole, as far as names and headers tell, every bank legible, no file left
+with Git LFS?"""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +9,7 @@ from .intake.header import read_header
 from .intake.layout import Checkpoint, read_layout
 from .intake.listing import LocalListing
 
-EMBEDDER = "efficientnet_lite0.safetensors"
+EMBEDDER, BANK = "efficientnet_lite0.safetensors", "bank.json"
 POINTER = b"version https://git-lfs.github.com/spec/v1"  # how what Git LFS leaves instead of a file begins
 FETCH = "git lfs install && git lfs pull"
 
@@ -15,7 +17,8 @@ FETCH = "git lfs install && git lfs pull"
 def find_faults(root: Path) -> dict[str, tuple[str, str]]:
     """Each folder of `root`/assets with what is wrong with it and what mends it; both blank where nothing is."""
     examples = sorted(p.name for p in (root / "assets" / "examples").glob("*/"))
-    names = ["controls", "embedder", *(f"examples/{name}" for name in examples), "mini"]
+    names = [*(f"banks/{name}" for name in examples), "controls", "embedder"]
+    names += [*(f"examples/{name}" for name in examples), "mini"]
     return {f"assets/{name}": _fault(LocalListing(root / "assets" / name, label=f"assets/{name}")) for name in names}
 
 
@@ -39,9 +42,22 @@ def _lack(listing: LocalListing) -> str:
             return ""
         case "assets/mini":
             return _lack_of_pipeline(read_layout(listing))
+        case name if name.startswith("assets/banks/"):
+            return _lack_of_bank(listing)
         case _:
             read_layout(listing, "checkpoint")
             return ""
+
+
+def _lack_of_bank(listing: LocalListing) -> str:
+    """Its own reader wants more than what a doctor may take for granted; whether it is JSON tells one that was cut."""
+    if BANK not in listing.sizes:
+        return f"{listing.name}/{BANK} does not exist"
+    try:
+        json.loads(listing.read(BANK, 0, listing.sizes[BANK]))
+    except ValueError:
+        return f"{listing.name}/{BANK} is damaged"
+    return ""
 
 
 def _lack_of_pipeline(model: Checkpoint) -> str:

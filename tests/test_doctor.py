@@ -150,6 +150,9 @@ def test_a_space_s_token_and_login(monkeypatch):
     assert "hf_secret" not in "\n".join(report_lines([token, login]))
 
 
+EXAMPLES = ("gerald-g-dreambooth", "rollandin-lora")
+
+
 @pytest.fixture
 def copy(tmp_path):
     """The repository's assets, to be damaged."""
@@ -160,7 +163,8 @@ def copy(tmp_path):
 def test_what_ships_is_whole(copy):
     for root in (ROOT, copy):
         found = doctor.check_assets(root)
-        names = ["controls", "embedder", "examples/gerald-g-dreambooth", "examples/rollandin-lora", "mini"]
+        banks, examples = ([f"{n}/{e}" for e in EXAMPLES] for n in ("banks", "examples"))
+        names = [*banks, "controls", "embedder", *examples, "mini"]
         assert [f.name for f in found] == [f"assets/{n}" for n in names] and {f.status for f in found} == {"ok"}
 
 
@@ -172,13 +176,14 @@ def test_what_ships_is_whole(copy):
         "mini/text_encoder/model.safetensors",
         "mini/model_index.json",
         "embedder/efficientnet_lite0.safetensors",
+        "banks/rollandin-lora/bank.json",
         "examples/rollandin-lora/checkpoint/pytorch_lora_weights.safetensors",
         "examples/gerald-g-dreambooth/checkpoint/unet/diffusion_pytorch_model-00001-of-00002.safetensors",
     ],
 )
 def test_a_file_that_is_missing_cut_off_or_a_pointer_is_broken(copy, file):
     path = copy / "assets" / file
-    name = "assets/" + "/".join(file.split("/")[: 2 if file.startswith("examples") else 1])
+    name = "assets/" + "/".join(file.split("/")[: 2 if file.startswith(("banks", "examples")) else 1])
     data = path.read_bytes()
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
     assert broken(doctor.check_assets(copy)) == {
@@ -275,7 +280,8 @@ def test_nothing_is_broken_here_and_nothing_heavy_is_imported(tmp_path):
     assert last == "[] 0"
     findings = [Finding(**f) for f in json.loads("\n".join(printed))]
     assert not [f for f in findings if "not looked at" in f.said]
-    shipped = {f"assets/{n}" for n in ("mini", "embedder", "controls", "examples/rollandin-lora")}
+    shipped = {f"assets/{n}/{e}" for n in ("banks", "examples") for e in EXAMPLES}
+    shipped |= {f"assets/{n}" for n in ("mini", "embedder", "controls")}
     looked_at = {
         "Python",
         "packages",
@@ -287,7 +293,7 @@ def test_nothing_is_broken_here_and_nothing_heavy_is_imported(tmp_path):
         "temporary files",
     }
     looked_at |= {"the Hub's cache", "Hub", "clip", "dino", "computing"} | shipped
-    assert looked_at == {f.name for f in findings} - {"assets/examples/gerald-g-dreambooth"}
+    assert looked_at == {f.name for f in findings}
     assert str(tmp_path) not in done.stdout and not list(tmp_path.iterdir())
 
 
