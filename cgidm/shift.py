@@ -23,8 +23,9 @@ def prediction_shift(
     """||eps_finetuned - eps_base||^2 as a share of the base's denoising loss ||eps - eps_base||^2.
 
     Summed over `draws` samples of (t, eps), the same in both models. 0 for a suspect that is its base; it grows with
-    the steps of a training, and with how alike a picture is to what was trained on, but hardly with membership: a
-    measure of how strongly a model was trained, not of what it was trained on.
+    the steps of a training, and with how alike a picture is to what was trained on. With membership it has little to do
+    (the mean over members is 0.7 to 1.6 times that over like holdouts in the 160 suspects of `eval rates`, 1.07 in
+    their median): it says how strongly a model was trained, not on what.
     """
     t = sample_times(generators, draws, 1, len(pair.schedule) - 1, "stratified").to(z.device)
     eps = sample_noise(generators, draws, z)
