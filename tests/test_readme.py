@@ -7,7 +7,7 @@ import pytest
 
 from eval.banks import banks_table
 from eval.robustness import copies_table
-from eval.speed.repeats import FOLDER, runs_sentence
+from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +49,7 @@ def sections():
     """What stands between the marks of each name."""
     return {
         "table1": table(json.loads(RESULTS.read_text())),
-        "speed": readme_section(read_reports(SPEED), [runs_sentence(r) for r in read_reports(SPEED / FOLDER)]),
+        "speed": readme_section(read_reports(SPEED), [runs_section(r) for r in read_reports(SPEED / FOLDER)]),
         "copies": copies_table(json.loads(COPIES.read_text())),
         "banks": banks_table(json.loads(BANKS.read_text())),
     }

@@ -1,7 +1,9 @@
 """The benchmark of speed and memory: identical work in all arms, full-size architectures, a report that says all."""
 
 import json
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,19 +13,22 @@ from cgidm.config import RecoveryConfig
 from cgidm.partial import Partial
 from cgidm.recovery import recover
 from cgidm.sampling import sample_noise, sample_times
+from eval.speed import repeats
 from eval.speed.__main__ import main
 from eval.speed.bench import Job, quicken, run_bench
 from eval.speed.build import architecture_names, build_pipeline, build_unet, read_architecture
 from eval.speed.clock import Budget, Plan, summarise, time_call
 from eval.speed.fit import fit_line
 from eval.speed.machine import describe_machine
-from eval.speed.measure import NO_MEMORY, NO_TIME, Settings
-from eval.speed.reference import contrast_gradient
-from eval.speed.repeats import repeat_bench, runs_markdown, runs_sentence, summarise_runs
+from eval.speed.measure import NO_MEMORY, NO_TIME, Measurer, Settings
+from eval.speed.paired import LEAST, usual_dtypes
+from eval.speed.reference import contrast_gradient, reference_dtype
+from eval.speed.repeats import Run, repeat_runs, runs_markdown, summarise_runs
 from eval.speed.subjects import KINDS, published
 from eval.speed.tables import describe, file_stem, markdown, readme_section
 from eval.speed.work import count_flops, measure_matrix_peak
 
+ASSETS = Path(__file__).parent.parent / "assets"
 CPU, META = torch.device("cpu"), torch.device("meta")
 SETTINGS = quicken(Settings(CPU, torch.float32, ("reference", "paper", "fast")))
 
@@ -267,35 +272,72 @@ def run_of(times, arm="paper", **more):
     } | more
 
 
+def test_the_reference_computes_in_what_the_public_code_could():
+    """It knows half precision on a GPU alone."""
+    assert [reference_dtype(CPU, d) for d in (torch.float32, torch.bfloat16)] == [torch.float32] * 2
+    assert reference_dtype(torch.device("cuda"), torch.float16) == torch.float16
+    asked = []
+    settings = replace(SETTINGS, dtype=torch.bfloat16, arms=("reference",))
+    subject = SUBJECTS["sd14"]
+
+    def open_two(kind, device, dtype):
+        asked.append(dtype)
+        return subject.open_two(kind, device, dtype)
+
+    Measurer(replace(subject, open_two=open_two), "full", settings, Budget.of(60), lambda line: None).run()
+    assert asked == [torch.float32]
+
+
+def paired_row(times, **more):
+    """What one process measured, as `measure_paired` writes it."""
+    row = {"model": "mini", "pair": "full", "dtype": "float32", "pictures": 8, "rounds": 9}
+    return row | {"reference_seconds": times[0], "paper_seconds": times[1], "times_reference": times[2]} | more
+
+
 def test_several_runs_are_summed_up_by_their_spread():
-    runs = [run_of((0.04, 0.008)), run_of((0.06, 0.0075)), run_of((0.04, 0.01))]
-    summary = summarise_runs(runs, ["--pictures", "8"])
-    (row,) = summary["rows"]
-    assert row["times_reference"] == pytest.approx([5, 8, 4]) and row["paper_seconds"] == [0.008, 0.0075, 0.01]
-    assert runs_sentence(summary) == (
-        "In 3 runs in float32 `paper` judged 4.0 to 8.0 times as many pictures an hour as `reference` with a "
-        "DreamBooth suspect and 8 pictures at once (median 5.0)."
-    )
-    text = runs_markdown(summary)
-    assert "| 40, 60, 40 ms | 8, 7.5, 10 ms | 4.0, 5.0, 8.0; median 5.0 |" in text
-    assert "`python -m eval bench --pictures 8 --runs 3`" in text
-    late = run_of((0.04, 0.008))
-    late["rows"][1] |= {"not_measured": NO_TIME, "times_reference": None}
-    assert summarise_runs([*runs, late], [])["rows"] == [], "a figure that one of them lacks is none of all"
+    half = {"pair": "lora", "dtype": "bfloat16"}
+    runs = [
+        [paired_row((0.04, 0.008, 5.0)), paired_row((0.04, 0.004, 9.9), **half)],
+        [paired_row((0.06, 0.0075, 7.9)), paired_row((0.06, 0.006, 9.8), **half)],
+        [paired_row((0.04, 0.01, 4.0)), paired_row((0.05, 0.005, 9.7), **half)],
+    ]
+    full, lora = summarise_runs(runs)
+    assert full["times_reference"] == [5, 7.9, 4] and full["paper_seconds"] == [0.008, 0.0075, 0.01]
+    assert (lora["pair"], lora["dtype"], lora["rounds"]) == ("lora", "bfloat16", [9, 9, 9])
+    text = runs_markdown(run_of((1, 1)) | {"rows": [full, lora], "seconds": 40.0})
+    assert "| mini, DreamBooth | 8 | float32 | 40, 60, 40 ms | 8, 7.5, 10 ms | 4.0, 5.0, 7.9 | 5.0 |" in text
+    assert "3 times (`python -m eval bench --runs 3 --budget 40`)" in text
 
 
-def test_runs_are_processes_of_their_own_and_one_that_fails_is_named(tmp_path):
+def test_the_arms_take_turns_in_processes_of_their_own(tmp_path, monkeypatch):
+    """A real run of the embedded model: three rounds, in the two precisions of a CPU."""
+    run = Run(("mini",), ("full",), CPU, usual_dtypes(CPU), (2,), 0.0, ASSETS)
     told = []
-    stem = repeat_bench(["--quick", "--pairs", "full", "--pictures", "1"], 2, tmp_path, told.append)
+    stem = repeat_runs(run, 1, tmp_path, told.append)
     summary = json.loads(stem.with_suffix(".json").read_text())
-    assert (
-        stem == tmp_path / "repeats" / "cpu"
-        and len(told) == 2
-        and runs_markdown(summary) == stem.with_suffix(".md").read_text()
-    )
-    assert [len(r["times_reference"]) for r in summary["rows"]] == [2] and summary["quick"]
-    with pytest.raises(UserError, match=r"run 1 of 2 failed: .*accepted: mini"):
-        repeat_bench(["--models", "sd9"], 2, tmp_path, told.append)
+    assert stem == tmp_path / "repeats" / "cpu" and len(told) == 1
+    assert runs_markdown(summary) == stem.with_suffix(".md").read_text()
+    assert [r["dtype"] for r in summary["rows"]] == ["float32", "bfloat16"]
+    for row in summary["rows"]:
+        (reference,), (paper,), (times,) = (row[k] for k in ("reference_seconds", "paper_seconds", "times_reference"))
+        assert row["rounds"] == [LEAST] and reference > 0 and paper > 0
+        assert 0.2 < times / (reference / paper) < 2, "pictures an hour are evaluations, but for the ends"
+
+
+def test_a_run_that_fails_is_said(tmp_path, monkeypatch):
+    run = Run(("sd9",), ("full",), CPU, usual_dtypes(CPU), (2,), 0.0, ASSETS)
+    with pytest.raises(UserError, match=r"'sd9' is not known; accepted: mini"):
+        repeat_runs(run, 1, tmp_path, print)
+    with pytest.raises(UserError, match=str(tmp_path)):
+        repeat_runs(replace(run, models=("mini",), assets=tmp_path), 1, tmp_path, print)
+
+    def killed(*args):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(repeats, "measure_paired", killed)
+    with pytest.raises(UserError, match="run 1 of 2 ended early"):
+        repeat_runs(replace(run, models=("mini",)), 2, tmp_path, print)
+    assert not (tmp_path / "repeats").exists()
 
 
 def test_how_threads_wait_is_said_where_it_was_set(monkeypatch):

@@ -9,22 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cgidm.config import RunConfig
 from cgidm.memory import free_memory
 from cgidm.models import ModelPair
-from cgidm.partial import make_partial
-from cgidm.scores import loss_contrast
 from cgidm.state import continue_recovery
 from eval.speed.arms import Arm, begin, draw_latents, preset_of, stepping, stepping_reference, timed_config
 from eval.speed.clock import Budget, Plan, Timing, time_call
+from eval.speed.ends import time_ends
 from eval.speed.fit import fit_line
 from eval.speed.memory import OUT_OF_MEMORY, read_peak, reset_peak, resident_memory
+from eval.speed.reference import reference_dtype
 from eval.speed.subjects import PairKind, Subject
 from eval.speed.work import count_flops
 
 NO_MEMORY, NO_TIME, OVERFLOW = "out of memory", "out of time", "not finite"
 LARGEST_CALL = 32  # rows of a batch; above, a step is more calls of the same size
-ENDS_DRAWS = 10  # of `loss_contrast`, timed and multiplied: a picture's 20 draws are two calls of 10
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Settings:
     """What is asked for."""
 
     device: torch.device
-    dtype: torch.dtype  # that the networks compute in
+    dtype: torch.dtype  # that the networks compute in; on a CPU those of the reference in float32
     arms: tuple[Arm, ...]
     pictures: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     steps: tuple[int, ...] = (5, 10, 20)  # of the linearity table
@@ -89,7 +87,7 @@ class Measurer:
         s, latents = self.settings, draw_latents(self.subject.latent, 1, self.settings.device)
         reset_peak(s.device)
         try:
-            two = self.subject.open_two(self.kind, s.device, s.dtype)
+            two = self.subject.open_two(self.kind, s.device, reference_dtype(s.device, s.dtype))
         except OUT_OF_MEMORY:
             self._keep("reference", 1, None, NO_MEMORY)
             return
@@ -103,33 +101,13 @@ class Measurer:
         facts["parameters"] = sum(w.numel() for network in pair.networks for w in network.parameters())
         try:
             reset_peak(s.device)
-            ends = self._time_ends(pair)
+            ends = time_ends(pair, self.subject.latent, self._plan())
             facts |= {"ends": asdict(ends), "ends_seconds": ends.median, "ends_peak_bytes": read_peak(s.device)}
             with stepping(pair, "paper", latents) as step:
                 self.flops = count_flops(step) // 2
             facts["flops_per_evaluation"] = self.flops
         except OUT_OF_MEMORY:
             self.tell(f"{self.subject.name} {self.kind}: {NO_MEMORY} at the ends")
-
-    def _time_ends(self, pair: ModelPair) -> Timing:
-        """What a picture costs beside its recovery: encoded twice, decoded three times, `loss_contrast` once."""
-        s, config = self.settings, RunConfig()
-        images = torch.rand(1, 3, pair.side, pair.side, generator=torch.Generator().manual_seed(0)).to(s.device)
-
-        def autoencoder() -> None:
-            z = pair.codec.encode(images)
-            partial = make_partial(config.partial, pair.codec, images, z, config.start)
-            for latent in (partial.start, z):
-                pair.codec.decode(latent)
-
-        z = draw_latents(self.subject.latent, 1, s.device).z
-        codec = time_call(autoencoder, s.device, self._plan())
-        loss = time_call(
-            lambda: loss_contrast(pair, z, ENDS_DRAWS, [torch.Generator().manual_seed(0)]), s.device, self._plan()
-        )
-        times = config.loss_draws // ENDS_DRAWS
-        low, median, high = (getattr(codec, n) + times * getattr(loss, n) for n in ("low", "median", "high"))
-        return Timing(median, low, high, loss.repeats)
 
     def _measure_arm(self, pair: ModelPair, arm: Arm) -> None:
         self._before = None

@@ -17,6 +17,11 @@ from cgidm.families.bind import FAMILIES
 STEP, RADIUS = 2.0, 70.0  # Sec. 4
 
 
+def reference_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """What the public code computes in where ours computes in `dtype`: its half precision is for GPUs."""
+    return dtype if device.type == "cuda" else torch.float32
+
+
 @dataclass(frozen=True, eq=False)
 class TwoNetworks:
     """Base and suspect as two whole pipelines."""

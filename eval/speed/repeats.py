@@ -1,111 +1,116 @@
-"""The same measurement in several processes: batches of one take one of two times, from process to process."""
+"""`paper` beside `reference` in several processes: batches of one take one of two times, from process to process."""
 
 import json
 import statistics
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from cgidm.errors import UserError
-from eval.speed.tables import PAIR_NAMES, describe, file_stem, make_table
+import torch
 
-ARMS = ("reference", "paper")  # what is compared
+from cgidm.errors import UserError
+from eval.speed.machine import describe_machine, describe_software
+from eval.speed.paired import Contender, measure_paired
+from eval.speed.subjects import PairKind, find_subject
+from eval.speed.tables import PAIR_NAMES, device_stem, make_table, place_and_versions
+
 FOLDER = "repeats"  # below that of the other results
 
 
-def repeat_bench(arguments: Sequence[str], runs: int, out: Path, tell: Callable[[str], None]) -> Path:
-    """Run `python -m eval.speed` so many times, with `arguments`, and write what came out of all of them.
+@dataclass(frozen=True)
+class Run:
+    """What is measured once."""
+
+    models: tuple[str, ...]
+    kinds: tuple[PairKind, ...]
+    device: torch.device
+    dtypes: tuple[torch.dtype, ...]
+    pictures: tuple[int, ...]
+    seconds: float  # of all together, once everything is loaded
+    assets: Path
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        places: list[tuple[str, PairKind, int]] = list(product(self.models, self.kinds, self.pictures))
+        for model, kind, pictures in places:
+            arm = Contender(model, kind, self.device, self.dtypes[0], self.assets)
+            yield from measure_paired(arm, self.dtypes, pictures, self.seconds / len(places))
+
+
+def repeat_runs(run: Run, runs: int, out: Path, tell: Callable[[str], None]) -> Path:
+    """Measure so many times, each time in new processes, and write what came out of all of them.
 
     Raises:
-        UserError: if a run fails, with the last line that it printed.
+        UserError: for a model that is not known, and if a process ends early.
     """
-    reports = []
-    for run in range(runs):
-        with TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "eval.speed", *arguments, "--arms", ",".join(ARMS), "--out", folder]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-                raise UserError(f"run {run + 1} of {runs} failed: {' '.join(said)}")
-            (path,) = Path(folder).glob("*.json")
-            reports.append(json.loads(path.read_text()))
-        tell(f"run {run + 1} of {runs}: {', '.join(f'{t:.2f}' for t in _column(reports[-1:], 'times_reference'))}")
-    summary = summarise_runs(reports, arguments)
-    folder = out / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / file_stem(reports[0])
+    for name in run.models:
+        find_subject(name, run.assets)
+    found: list[list[dict[str, Any]]] = []
+    for i in range(runs):
+        try:
+            found.append(list(run.rows()))
+        except BrokenProcessPool as error:
+            raise UserError(f"run {i + 1} of {runs} ended early: was it killed for its memory?") from error
+        times = (row["times_reference"] for row in found[-1])
+        tell(f"run {i + 1} of {runs}: {', '.join(f'{t:.2f}' for t in times)}")
+    summary = {
+        "machine": describe_machine(run.device),
+        **describe_software(),
+        "seconds": run.seconds,
+        "rows": summarise_runs(found),
+    }
+    stem = out / FOLDER / device_stem(summary["machine"])
+    stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n")
     stem.with_suffix(".md").write_text(runs_markdown(summary))
     return stem
 
 
-def summarise_runs(reports: Sequence[dict[str, Any]], arguments: Sequence[str]) -> dict[str, Any]:
-    """Of every model, pair and number of pictures: each run's times, and how often the reference's rate ours is."""
-    first, rows = reports[0], []
-    for row in (r for r in first["rows"] if r["arm"] == "paper" and not r["checkpointing"]):
-        same = [_find(report, row, "paper", row["pictures"]) for report in reports]
-        reference = [_find(report, row, "reference", 1) for report in reports]
-        if any(r is None or r.get("times_reference") is None for r in (*same, *reference)):
-            continue  # out of time or memory in one of the runs
-        rows.append(
-            {
-                "model": row["model"],
-                "pair": row["pair"],
-                "pictures": row["pictures"],
-                "reference_seconds": [r["seconds_per_evaluation"] for r in reference],
-                "paper_seconds": [r["seconds_per_evaluation"] for r in same],
-                "times_reference": [r["times_reference"] for r in same],
-            }
-        )
-    kept = ("machine", "versions", "commit", "files_changed_since", "date", "dtype", "quick", "matrix_peak_flops")
-    return {"arguments": list(arguments), **{k: first[k] for k in kept}, "rows": rows}
-
-
-def _find(report: dict[str, Any], like: dict[str, Any], arm: str, pictures: int) -> Any:
-    for r in report["rows"]:
-        if (r["model"], r["pair"], r["arm"], r["pictures"]) == (like["model"], like["pair"], arm, pictures):
-            if not r["checkpointing"]:
-                return r
-    return None
-
-
-def _column(reports: Sequence[dict[str, Any]], name: str) -> list[float]:
-    return [t for row in summarise_runs(reports, ())["rows"] for t in row[name]]
+def summarise_runs(runs: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of every model, pair, precision and number of pictures: what each run measured."""
+    rows = []
+    for same in zip(*runs, strict=True):
+        measured = ("rounds", "reference_seconds", "paper_seconds", "times_reference")
+        common = {k: v for k, v in same[0].items() if k not in measured}
+        rows.append(common | {k: [row[k] for row in same] for k in measured})
+    return rows
 
 
 def runs_markdown(summary: dict[str, Any]) -> str:
     """What was run, where, and every figure."""
-    runs = max((len(r["times_reference"]) for r in summary["rows"]), default=0)
-    command = " ".join(("python -m eval bench", *summary["arguments"], "--runs", str(runs)))
+    title = "# `paper` beside `reference`, in turns"
+    return "\n\n".join((title, f"{place_and_versions(summary)}.", runs_section(summary))) + "\n"
+
+
+def runs_section(summary: dict[str, Any]) -> str:
+    """The table, and what it says; for the README too."""
     lines = [
         [
             f"{r['model']}, {PAIR_NAMES[r['pair']]}",
             str(r["pictures"]),
+            r["dtype"],
             _milliseconds(r["reference_seconds"]),
             _milliseconds(r["paper_seconds"]),
-            f"{', '.join(f'{t:.1f}' for t in sorted(r['times_reference']))}; "
-            f"median {statistics.median(r['times_reference']):.1f}",
+            ", ".join(f"{t:.1f}" for t in sorted(r["times_reference"])),
+            f"{statistics.median(r['times_reference']):.1f}",
         ]
         for r in summary["rows"]
     ]
-    heads = ["suspect", "pictures at once", "`reference`, an evaluation", "`paper`, an evaluation", "times `reference`"]
-    title = f"# {runs} runs of the same measurement, each in a process of its own"
-    return "\n\n".join((title, f"`{command}`", describe(summary), make_table(heads, lines))) + "\n"
+    heads = ["suspect", "pictures at once", "`paper` in", "`reference`, an evaluation", "`paper`, an evaluation"]
+    table = make_table([*heads, "times `reference`", "median"], lines)
+    runs = _runs(summary)
+    said = (
+        f"{runs} times (`python -m eval bench --runs {runs} --budget {summary['seconds']:g}`) `reference` and `paper` "
+        "took turns, each in a new process: medians of each time, and how many times as many pictures an hour `paper` "
+        "judged."
+    )
+    return f"{said}\n\n{table}"
 
 
-def runs_sentence(summary: dict[str, Any]) -> str:
-    """The same in a sentence of the README."""
-    said, runs = [], max((len(r["times_reference"]) for r in summary["rows"]), default=0)
-    for r in summary["rows"]:
-        times, who = r["times_reference"], f"a {PAIR_NAMES[r['pair']]} suspect and {r['pictures']} pictures at once"
-        spread = f"{min(times):.1f} to {max(times):.1f} times"
-        said.append(
-            f"{spread} as many pictures an hour as `reference` with {who} (median {statistics.median(times):.1f})"
-        )
-    return f"In {runs} runs in {summary['dtype']} `paper` judged {'; '.join(said)}."
+def _runs(summary: dict[str, Any]) -> int:
+    return max((len(r["times_reference"]) for r in summary["rows"]), default=0)
 
 
 def _milliseconds(seconds: Sequence[float]) -> str:

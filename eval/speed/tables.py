@@ -17,10 +17,14 @@ GPU_COMMAND = "python -m eval bench --models sd14,sdxl"
 
 def file_stem(report: dict[str, Any]) -> str:
     """`cpu`, or the GPU's name; with the precision, unless it is the one that users get there."""
-    gpu = report["machine"].get("gpu")
-    name, usual = (gpu, "float16") if gpu else ("cpu", "float32")
-    name = name if report["dtype"] == usual else f"{name} {report['dtype']}"
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    usual = "float16" if report["machine"].get("gpu") else "float32"
+    name = device_stem(report["machine"])
+    return name if report["dtype"] == usual else f"{name}-{report['dtype']}"
+
+
+def device_stem(machine: dict[str, Any]) -> str:
+    """`cpu`, or the GPU's name."""
+    return re.sub(r"[^a-z0-9]+", "-", (machine.get("gpu") or "cpu").lower()).strip("-")
 
 
 def read_reports(folder: Path) -> list[dict[str, Any]]:
@@ -46,7 +50,14 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def describe(report: dict[str, Any]) -> str:
-    """Machine, versions, commit, date: one paragraph."""
+    """Machine, versions, precision, commit, date: one paragraph."""
+    peak = f"matrix products and convolutions reach {report['matrix_peak_flops'] / 1e12:.3g} TFLOP/s"
+    quick = " A quick run: not to be quoted." if report["quick"] else ""
+    return f"{place_and_versions(report)}; {report['dtype']}; {peak}.{quick}"
+
+
+def place_and_versions(report: dict[str, Any]) -> str:
+    """Where, with what, when."""
     m, v = report["machine"], report["versions"]
     where = f"{m['processor']} ({m['instructions']}), {m['threads']} of {m['cores']} cores"
     where += f", waiting {m['waiting'].lower()}" if m.get("waiting") else ""
@@ -55,9 +66,7 @@ def describe(report: dict[str, Any]) -> str:
         where = f"{gpu}; {where}"
     commit = (report["commit"] or "unknown")[:12] + (" and changes" if report["files_changed_since"] else "")
     packages = ", ".join(f"{name} {number}" for name, number in v.items() if number)
-    peak = f"matrix products and convolutions reach {report['matrix_peak_flops'] / 1e12:.3g} TFLOP/s"
-    quick = " A quick run: not to be quoted." if report["quick"] else ""
-    return f"{where}; {packages}; {report['dtype']}; {peak}; commit {commit}; {report['date']}.{quick}"
+    return f"{where}; {packages}; commit {commit}; {report['date']}"
 
 
 def speed_table(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:

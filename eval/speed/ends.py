@@ -1,0 +1,35 @@
+"""What a picture costs beside its recovery."""
+
+import torch
+
+from cgidm.config import RunConfig
+from cgidm.models import ModelPair
+from cgidm.partial import make_partial
+from cgidm.scores import loss_contrast
+from eval.speed.clock import Plan, Timing, time_call
+
+DRAWS = 10  # of `loss_contrast`, timed and multiplied: a picture's 20 draws are two calls of 10
+
+
+def time_ends(pair: ModelPair, latent: tuple[int, int, int], plan: Plan) -> Timing:
+    """A picture is encoded twice, decoded three times, and asked for its `loss_contrast` once."""
+    device, config = pair.device, RunConfig()
+    images = torch.rand(1, 3, pair.side, pair.side, generator=torch.Generator().manual_seed(0)).to(device)
+    z = torch.randn(1, *latent, generator=torch.Generator().manual_seed(0)).to(device)
+
+    def autoencoder() -> None:
+        encoded = pair.codec.encode(images)
+        partial = make_partial(config.partial, pair.codec, images, encoded, config.start)
+        for decoded in (partial.start, encoded):
+            pair.codec.decode(decoded)
+
+    def loss() -> None:
+        loss_contrast(pair, z, DRAWS, [torch.Generator().manual_seed(0)])
+
+    codec, asked, times = (
+        time_call(autoencoder, device, plan),
+        time_call(loss, device, plan),
+        config.loss_draws // DRAWS,
+    )
+    low, median, high = (getattr(codec, n) + times * getattr(asked, n) for n in ("low", "median", "high"))
+    return Timing(median, low, high, asked.repeats)
