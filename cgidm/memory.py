@@ -86,11 +86,12 @@ def plan_memory(
 
 
 def worth_merging(device: torch.device, dtype: torch.dtype) -> bool:
-    """Is an adapter better added to copies of the weights? Not in half precision, which would round its change away.
+    """Is an adapter better added to copies of the weights?
 
-    On a CPU small factors take long, and terms come side by side; on a GPU memory is what is short.
+    On a CPU small factors take long, and terms come side by side; on a GPU memory is what is short. (float16 is for
+    GPUs: whoever computes in it on a CPU wants to know what one would answer.)
     """
-    return device.type == "cpu" and dtype == torch.float32
+    return device.type == "cpu" and dtype != torch.float16
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from cgidm import UserError
 from cgidm.families import load_pair
 from cgidm.families.adapters import adapted_layers, apply_adapter, merge, twin_of
+from cgidm.families.methods import Change, inject
 from cgidm.intake.layout import open_checkpoint
 from cgidm.memory import worth_merging
 from cgidm.terms import Samples, both_terms
@@ -236,18 +237,44 @@ def test_a_twin_has_the_very_weights_and_takes_the_adapter_alone(base, tmp_path)
     assert held.issuperset(id(weight) for weight in own.values()) and len(held) > len(own)
 
 
-def test_a_merged_adapter_leaves_the_base_alone_and_is_not_merged_in_half_precision(base, tmp_path):
-    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_merged_adapter_leaves_the_base_alone(base, tmp_path, dtype):
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        base, safety_checker=None, requires_safety_checker=False, dtype=dtype
+    )
     network, before = pipeline.unet, {name: w.clone() for name, w in pipeline.unet.named_parameters()}
     pipeline.unet = twin_of(network)
     apply_adapter(pipeline, open_checkpoint(str(written(tmp_path, kohya(weights(base)[0])))))
     merge(pipeline.unet)
-    assert all(layer.merged for layer in adapted_layers(pipeline.unet))
+    layers = adapted_layers(pipeline.unet)
+    assert layers and all(layer.merged for layer in layers)
+    assert {layer.get_base_layer().weight.dtype for layer in layers} == {dtype}
     assert all(torch.equal(w, before[name]) for name, w in network.named_parameters())
-    assert worth_merging(torch.device("cpu"), torch.float32)
-    assert not worth_merging(torch.device("cpu"), torch.bfloat16) and not worth_merging(
-        torch.device("cuda"), torch.float32
-    )
+    assert worth_merging(torch.device("cpu"), dtype) and not worth_merging(torch.device("cuda"), dtype)
+
+
+@pytest.mark.parametrize("method", ["LoRA", "DoRA"])
+def test_a_change_that_half_precision_would_round_away_stays_in_its_factors(method):
+    """bfloat16 keeps 8 bits: of a change a thousandth as large as its weights little would be left."""
+    g = torch.Generator().manual_seed(3)
+    linear = torch.nn.Linear(32, 32, bias=False).to(torch.bfloat16).requires_grad_(False)
+    network = torch.nn.ModuleDict({"weak": linear, "strong": twin_of(linear)})
+    down, up = torch.randn(2, 32, 4, generator=g) / 4
+    size = linear.weight.float().norm() / (up @ down.T).norm()
+    changes = {}
+    for place, share in (("weak", 0.001), ("strong", 0.3)):
+        factors = {"lora_A": down.T, "lora_B": share * size * up}
+        if method == "DoRA":
+            factors["lora_magnitude_vector"] = linear.weight.float().norm(dim=1)
+        changes[place] = Change(factors, 1.0, 4)
+    inject(network, method, changes)
+    x = torch.randn(8, 32, generator=g).to(torch.bfloat16)
+    before = {place: network[place](x).float() for place in changes}
+    merge(network)
+    assert [network[place].merged for place in ("weak", "strong")] == [False, True]
+    assert torch.equal(network["weak"].get_base_layer().weight, linear.weight)
+    assert torch.equal(network["weak"](x).float(), before["weak"])
+    torch.testing.assert_close(network["strong"](x).float(), before["strong"], rtol=0.02, atol=0.02)
 
 
 def test_a_pair_of_an_adapter_is_both_models_in_one_call_too(base, tmp_path, monkeypatch):

@@ -22,6 +22,10 @@ RESNET_PARTS = {
     "skip_connection": "conv_shortcut",
 }
 
+# share of a change, as a norm. LoRAs of five presentations lose up to 0.21 of one in bfloat16, and their scores differ
+# from those in float32 no more than with their factors kept (rank correlations of 0.998, differences of 0.0003)
+MOST_LOST = 0.25
+
 
 class Halved:
     """A layer of peft that can also leave the first half of its rows to the layer below: both models in one call."""
@@ -51,12 +55,21 @@ def adapted_layers(network: nn.Module) -> list[Any]:
 def merge(network: nn.Module) -> None:
     """Every adapter's change added to a copy of the weight that it changes: the network costs what a whole one costs.
 
-    The weights themselves, which a twin may have too, stay as they are.
+    Where half precision would round away more than `MOST_LOST` of a change, the layer keeps its factors. The weights
+    themselves, which a twin may have too, stay as they are.
     """
     for layer in adapted_layers(network):
         below = layer.get_base_layer()
-        below.weight = nn.Parameter(below.weight.detach().clone(), requires_grad=False)
+        own = below.weight.detach()
+        below.weight = nn.Parameter(own.float().clone(), requires_grad=False)
         layer.merge()
+        exact = below.weight.detach()
+        rounded = exact.to(own.dtype)
+        if (rounded.float() - exact).norm() <= MOST_LOST * (exact - own.float()).norm():
+            below.weight = nn.Parameter(rounded, requires_grad=False)
+        else:
+            layer.unmerge()
+            below.weight = nn.Parameter(own, requires_grad=False)
 
 
 def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> None:
