@@ -24,8 +24,8 @@ class Place:
 def choose_place(base: Checkpoint, device: str = "auto", precision: str = "auto") -> Place:
     """The GPU if there is one, in half precision, which halves memory and more; else the CPU in float32.
 
-    On a CPU bfloat16 is for whoever asks for it: quicker for whole suspects where the processor has instructions for
-    it, but its last digits differ more from machine to machine.
+    On a CPU bfloat16 is for whoever asks for it: quicker where the processor has instructions for it, but its last
+    digits differ more from machine to machine.
 
     Raises:
         UserError: for a GPU where none is, and float16 on a CPU, which has no convolutions in it.
