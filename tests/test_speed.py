@@ -165,6 +165,8 @@ def test_the_command_runs_on_the_embedded_model(tmp_path, capsys):
         (["--arms", "slow"], "accepted: reference, paper"),
         (["--pictures", "0"], "accepted: whole numbers from 1"),
         (["--device", "tpu"], "accepted here: auto, cpu"),
+        (["--runs", "2", "--quick"], "accepted: without"),
+        (["--runs", "2", "--arms", "paper"], "accepted: without"),
     ],
 )
 def test_wrong_options_are_answered_in_a_line(wrong, said, tmp_path):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from cgidm.errors import UserError
 
+ALL_ARMS = "reference,paper,fast"
 HELP = "seconds and memory beside the public code's way; writes eval/results/bench/"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", default="mini", help="of mini, sd14, sd21, sdxl, with commas (default: mini)")
-    parser.add_argument("--arms", default="reference,paper,fast", help="with commas (default: all three)")
+    parser.add_argument("--arms", default=ALL_ARMS, help="with commas (default: all three)")
     parser.add_argument("--pairs", default="full,lora", help="with commas (default: both)")
     parser.add_argument("--pictures", help="so many at once (1,2,4,8,16,32; --quick: 1,2; --runs: 8)")
     parser.add_argument("--device", default="auto", help="cuda or cpu (default: the GPU if there is one)")
@@ -46,6 +47,8 @@ def run_options(options: argparse.Namespace) -> None:
 
     device, models = choose_device(options.device), tuple(options.models.split(","))
     if options.runs > 1:
+        if options.quick or options.arms != ALL_ARMS:
+            raise UserError("--runs was given with --arms or --quick; accepted: without (reference beside paper)")
         auto = options.dtype == "auto"
         dtypes = tuple(usual_dtypes(device)) if auto else (choose_dtype(options.dtype, device),)
         pictures = _counts(options.pictures or "8")
