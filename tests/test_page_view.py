@@ -122,7 +122,7 @@ def test_a_set_is_answered_first(record):
     images = [attributes for tag, attributes in reader.elements if tag == "img"]
     assert [i["src"] for i in images] == ["/gradio_api/file=/tmp/a%20b.png"] and images[0]["alt"] == "mine.png"
     record["set"].update(outcome="no evidence")
-    assert "no better than its base" in Reader(portfolio_html(record, "en", [])).text
+    assert "knows none of them better than its base" in Reader(portfolio_html(record, "en", [])).text
     record["set"].update(outcome="cannot tell", p_value=None)
     record["control_scores"] = [0.1]
     assert "With so few" in Reader(portfolio_html(record, "en", [])).text
