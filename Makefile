@@ -1,6 +1,5 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: demo test install
 
@@ -18,7 +17,7 @@ test: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -q -n 2 --dist loadfile
 
 install: $(VENV)/.installed
 
