@@ -26,10 +26,7 @@ def time_ends(pair: ModelPair, latent: tuple[int, int, int], plan: Plan) -> Timi
     def loss() -> None:
         loss_contrast(pair, z, DRAWS, [torch.Generator().manual_seed(0)])
 
-    codec, asked, times = (
-        time_call(autoencoder, device, plan),
-        time_call(loss, device, plan),
-        config.loss_draws // DRAWS,
-    )
+    codec, asked = time_call(autoencoder, device, plan), time_call(loss, device, plan)
+    times = config.loss_draws // DRAWS
     low, median, high = (getattr(codec, n) + times * getattr(asked, n) for n in ("low", "median", "high"))
     return Timing(median, low, high, asked.repeats)
