@@ -35,6 +35,7 @@ BLACKWELL_CUDA = (12, 8)  # wheels for an older one hold no code for it
 ENOUGH_DISK = 20 * GB  # a base model and a fine-tuned one, or two
 ENOUGH_MEMORY = 12 * GB
 CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+QUICKER = 1.2  # times as fast: what counts as more than noise
 TIMEOUT = 5  # seconds to wait for the Hub
 ASKED = "timm/vit_small_patch16_224.dino"  # what the Hub is asked for
 
@@ -312,6 +313,20 @@ def check_itself(root: Path) -> list[Finding]:
     return [Finding("computing", "ok", f"a small gradient comes out right on {device}")]
 
 
+def check_bfloat16(root: Path) -> list[Finding]:
+    """Where a processor computes: is `--precision bfloat16` the quicker one? It depends on its instructions alone."""
+    if _on_zerogpu() or _cuda()[0]:
+        return []
+    from .self_test import bfloat16_speed
+
+    times = bfloat16_speed()
+    if times > QUICKER:
+        said = f"a convolution is {times:.1f} times as fast as in float32, so --precision bfloat16 saves time"
+    else:
+        said = f"a convolution takes {1 / times:.1f} times as long as in float32: leave --precision as it is"
+    return [Finding("bfloat16", "ok", said)]
+
+
 CHECKS: dict[str, Callable[[Path], list[Finding]]] = {
     "Python": check_python,
     "packages": check_packages,
@@ -326,6 +341,7 @@ CHECKS: dict[str, Callable[[Path], list[Finding]]] = {
     "what ships": check_assets,
     "CLIP and DINO": check_embedders,
     "computing": check_itself,
+    "bfloat16": check_bfloat16,
 }
 
 

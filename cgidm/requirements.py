@@ -1,7 +1,7 @@
 """requirements.txt, and whether what it names is installed: by names and versions alone, nothing is imported."""
 
 import re
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 
@@ -25,11 +25,12 @@ def find_lack(requirement: str) -> tuple[str, str] | None:
     if needed.marker is not None and not needed.marker.evaluate():
         return None
     try:
-        has = version(needed.name)
+        told = metadata(needed.name)
+        has = told["Version"] if "Version" in told else ""  # Python 3.12 and later warn where it is missing
         if needed.specifier.contains(Version(has), prereleases=True):
             return None
     except PackageNotFoundError:
         return needed.name, "not installed"
-    except (InvalidVersion, TypeError, KeyError):  # of a package that was removed in part
+    except InvalidVersion:  # of a package that was removed in part
         return needed.name, "installed in part"
     return needed.name, f"{has} is there, {needed.specifier} is needed"

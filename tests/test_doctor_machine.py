@@ -4,6 +4,7 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 import warnings
 from types import SimpleNamespace
 
@@ -231,6 +232,24 @@ def test_a_device_that_computes_wrongly_is_broken(monkeypatch, wrong):
     monkeypatch.setattr(self_test, "conv2d", conv2d)
     found = only(doctor.check_itself(ROOT))
     assert found.status == "broken" and "comes out wrong on cpu" in found.said
+
+
+@pytest.mark.parametrize(
+    ("slower", "said"), [(torch.float32, "times as fast as in float32"), (torch.bfloat16, "times as long as in")]
+)
+def test_whether_bfloat16_saves_time_is_measured(monkeypatch, slower, said):
+    def conv2d(x, kernel, padding):
+        time.sleep(0.02 if x.dtype == slower else 0.001)
+
+    monkeypatch.setattr(self_test, "conv2d", conv2d)
+    found = only(doctor.check_bfloat16(ROOT))
+    times = re.search(rf"([\d.]+) {said}", found.said)
+    assert found.status == "ok" and times and 5 < float(times[1]) < 25
+
+
+def test_where_a_gpu_computes_bfloat16_is_said_of_it_alone(monkeypatch):
+    monkeypatch.setattr(doctor, "_cuda", lambda: (True, ""))
+    assert doctor.check_bfloat16(ROOT) == []
 
 
 def test_a_device_that_cannot_compute_is_broken(monkeypatch):
