@@ -26,7 +26,7 @@ def describe_machine(pair: ModelPair) -> dict[str, Any]:
     held = {} if plan is None else {"rows_at_once": plan.rows_per_call, "tiles": plan.tiling}
     return {
         "device": pair.device.type,
-        "device_name": _processor() if pair.device.type == "cpu" else torch.cuda.get_device_name(pair.device),
+        "device_name": name_processor() if pair.device.type == "cpu" else torch.cuda.get_device_name(pair.device),
         "precision": "" if dtype is None else str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -51,14 +51,20 @@ def package_versions() -> dict[str, str | None]:
 
 
 @lru_cache(maxsize=1)
-def _processor() -> str:
-    """The processor's name and what torch uses of it."""
+def name_processor(told: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, what torch uses of it, and its instructions for bfloat16.
+
+    Processors of one name, as machines that are rented out have it, may differ in these, and then in the third digit.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = [line.partition(":") for line in told.read_text().splitlines()]
     except OSError:
         lines = []
-    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{named or platform.processor() or platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
+    facts = {name.strip(): value.strip() for name, _, value in lines}
+    instructions = (facts.get("flags") or facts.get("Features") or "").split()  # as x86 and ARM call them
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    used = [torch.backends.cpu.get_cpu_capability(), *sorted(i for i in instructions if i.endswith("bf16"))]
+    return f"{name} ({', '.join(used)})"
 
 
 def _version(package: str) -> str | None:

@@ -21,6 +21,7 @@ from eval.ledger import LedgerError
 from eval.mini import train_all
 from eval.precision import measure_precision, precision_table
 from eval.reconstruct import measure_reconstruction
+from eval.reruns import measure_reruns, reruns_table
 from eval.robustness import measure_robustness, robustness_table
 from eval.shipped import measure_shipped
 from eval.speed import options as speed
@@ -79,6 +80,10 @@ def main() -> None:
     precision.add_argument("--device", default="cpu")
     precision.add_argument("--pictures", type=int, help="the first of each folder; default: all")
 
+    reruns = command("reruns", _reruns, "how far a repeated run is from the recorded one, elsewhere")
+    reruns.add_argument("--assets", type=Path, default=ASSETS)
+    reruns.add_argument("--out", type=Path, default=RESULTS)
+
     robustness = command("robustness", _robustness, "copies of pictures, with and without a search over views")
     robustness.add_argument("--assets", type=Path, default=ASSETS)
     robustness.add_argument("--out", type=Path, default=RESULTS)
@@ -134,6 +139,10 @@ def _beforehand(o: argparse.Namespace) -> None:
 def _precision(o: argparse.Namespace) -> None:
     report = measure_precision(o.assets, o.out, o.precisions.split(","), o.device, o.pictures)
     print(precision_table(report), end="")
+
+
+def _reruns(o: argparse.Namespace) -> None:
+    print(reruns_table(measure_reruns(o.assets, o.out)), end="")
 
 
 def _robustness(o: argparse.Namespace) -> None:

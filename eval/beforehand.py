@@ -8,6 +8,8 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
+
 from cgidm.authenticate import authenticate, score_controls
 from cgidm.config import find_preset
 from cgidm.evidence import write_evidence
@@ -22,6 +24,7 @@ PARTS = ("member", "holdout")
 
 def write_beforehand(assets: Path, preset: str = "fast") -> list[Path]:
     """Judge them and write `assets/beforehand/<suspect>/<member or holdout>/`; returns the folders."""
+    torch.set_num_threads(1)  # so that the answers change with the code, not with who makes them
     config, embedders, written = find_preset(preset), load_embedders(), []
     base = read_layout(LocalListing(assets / "mini", label="mini"))
     for folder in sorted(p.parent for p in (assets / "examples").glob("*/example.json")):

@@ -1,0 +1,174 @@
+"""`python -m eval reruns`: how far a repeated run is from the recorded one, on other threads and other instructions.
+
+Pictures of the shipped suspects are judged and sealed by the command line, as a user does it, and their bundles are
+rerun as `verify --rerun` does: each in a process of its own, because a process chooses its instructions at its start.
+The tolerances of `cgidm.comparison` rest on what comes out.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from cgidm.bundle import open_bundle
+from cgidm.cli import build_parser
+from cgidm.comparison import Comparison
+from cgidm.errors import UserError
+from cgidm.images import picture_files
+from cgidm.rerun import repeat
+from cgidm.seal import read_record
+from cgidm.similarity import SOURCES
+
+Run = tuple[str, str]  # preset and precision
+FAST, HALF, PAPER = RUNS = (("fast", "float32"), ("fast", "bfloat16"), ("paper", "float32"))
+THREADS = 2  # of the recorded runs
+OF_EACH = 2  # members, and holdouts, of a suspect
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What is not as it was when a run was recorded."""
+
+    name: str
+    threads: int = THREADS
+    torch: str | None = None  # the widest instructions that each library may use; None: all that there are
+    convolutions: str | None = None
+    products: str | None = None
+    of: tuple[Run, ...] = RUNS  # the recorded runs that are repeated so: the others would take long
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which torch, oneDNN and MKL are told."""
+        told = {
+            "ATEN_CPU_CAPABILITY": self.torch,
+            "ONEDNN_MAX_CPU_ISA": self.convolutions,
+            "MKL_ENABLE_INSTRUCTIONS": self.products,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+
+PLACES = (
+    Elsewhere("the same again"),
+    Elsewhere("one thread instead of two", threads=1),
+    Elsewhere("no more than AVX2", torch="avx2", convolutions="AVX2", products="AVX2", of=(FAST,)),
+    Elsewhere("no more than SSE4", torch="default", convolutions="SSE41", products="SSE4_2", of=(FAST,)),
+    Elsewhere("no instructions for bfloat16", torch="avx2", convolutions="AVX512_CORE", of=(HALF,)),
+)
+
+
+def measure_reruns(assets: Path, out: Path) -> dict[str, Any]:
+    """Record, rerun, write `reruns.json` and `reruns.md`.
+
+    Raises:
+        UserError: if a run is refused.
+    """
+    suspects = sorted(p.parent for p in (assets / "examples").glob("*/example.json"))
+    rows, machine = [], {}
+    with TemporaryDirectory() as folder:
+        for preset, precision in RUNS:
+            places = [p for p in PLACES if (preset, precision) in p.of]
+            found: dict[str, list[dict[str, Any]]] = {p.name: [] for p in places}
+            for suspect in suspects:
+                bundle = Path(folder) / f"{suspect.name}-{preset}-{precision}"
+                with _process({}) as process:
+                    machine = process.submit(_record, assets, suspect, preset, precision, bundle).result()
+                for place in places:
+                    with _process(place.environment()) as process:
+                        found[place.name].append(process.submit(_rerun, bundle, place.threads).result())
+            rows += [
+                {"preset": preset, "precision": precision, "elsewhere": name, **_largest(each)}
+                for name, each in found.items()
+            ]
+    report = {"machine": machine, "places": [{"name": p.name, **p.environment()} for p in PLACES], "rows": rows}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "reruns.json").write_text(json.dumps(report, indent=1) + "\n")
+    (out / "reruns.md").write_text(reruns_table(report))
+    return report
+
+
+def reruns_table(report: Mapping[str, Any]) -> str:
+    """The report as Markdown."""
+    machine = report["machine"]
+    lines = [
+        f"Largest differences between recorded runs and the same done again, `python -m eval reruns`; "
+        f"{machine['device_name']}, recorded on {machine['threads']} threads; both shipped suspects, {OF_EACH} members "
+        f"and {OF_EACH} holdouts of each, and their controls. Pictures: mean absolute difference, of [0, 1].",
+        "",
+        "| preset | precision | rerun on | scores | pictures | an embedder | answers that differ | accepted |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{r['preset']}` | {r['precision']} | {r['elsewhere']} | {r['scores']:.1e} | {r['pictures']:.1e} "
+        f"| {r['embedder']:.1e} | {r['answers_that_differ']} of {r['answers']} | {'yes' if r['accepted'] else 'NO'} |"
+        for r in report["rows"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def summarise(comparison: Comparison) -> dict[str, Any]:
+    """The largest difference of each kind.
+
+    Raises:
+        UserError: if a number could not be computed again.
+    """
+    largest = {"scores": 0.0, "pictures": 0.0, "embedder": 0.0}
+    for row in comparison.rows:
+        kind = "embedder" if row.score in SOURCES else "pictures" if row.score.endswith(" picture") else "scores"
+        if row.difference is None:
+            raise UserError(f"{row.score} of {row.of} could not be computed again; accepted: all that was recorded")
+        largest[kind] = max(largest[kind], row.difference)
+    differ = sum(recorded != now for _, recorded, now in comparison.outcomes)
+    answers = {"answers": len(comparison.outcomes), "answers_that_differ": differ}
+    return largest | answers | {"accepted": comparison.whole}
+
+
+def _largest(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of all suspects together."""
+    most = {kind: max(e[kind] for e in each) for kind in ("scores", "pictures", "embedder")}
+    counts = {name: sum(e[name] for e in each) for name in ("answers", "answers_that_differ")}
+    return most | counts | {"accepted": all(e["accepted"] for e in each)}
+
+
+@contextmanager
+def _process(environment: Mapping[str, str]) -> Iterator[ProcessPoolExecutor]:
+    """A new process that starts with these variables, too."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            process.submit(os.getpid).result()  # started: it has them
+            yield process
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _record(assets: Path, suspect: Path, preset: str, precision: str, bundle: Path) -> dict[str, Any]:
+    """Judge and seal; returns the machine as the record names it."""
+    torch.set_num_threads(THREADS)
+    pictures = [str(p) for part in ("member", "holdout") for p in picture_files(suspect / part, part)[:OF_EACH]]
+    prompt = json.loads((suspect / "example.json").read_text())["prompt"]
+    models = ["--base", str(assets / "mini"), "--finetuned", str(suspect / "checkpoint"), "--prompt", prompt]
+    how = ["--preset", preset, "--device", "cpu", "--precision", precision, "--out", str(bundle)]
+    controls = ["--controls", str(assets / "controls" / suspect.name)]
+    options = build_parser().parse_args(["authenticate", *pictures, *models, *controls, *how])
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        options.run(options)
+    with open_bundle(bundle) as sealed:
+        return read_record(sealed)["machine"]
+
+
+def _rerun(bundle: Path, threads: int) -> dict[str, Any]:
+    options: argparse.Namespace = build_parser().parse_args(
+        ["verify", str(bundle), "--rerun", "--threads", str(threads)]
+    )
+    with open_bundle(bundle) as sealed:
+        return summarise(repeat(sealed, options))
