@@ -18,6 +18,7 @@ from eval.embedder import convert_embedder
 from eval.examples import build_examples
 from eval.generated import measure_generated
 from eval.ledger import LedgerError
+from eval.merging import measure_merging, merging_table
 from eval.mini import train_all
 from eval.precision import measure_precision, precision_table
 from eval.reconstruct import measure_reconstruction
@@ -80,6 +81,10 @@ def main() -> None:
     precision.add_argument("--device", default="cpu")
     precision.add_argument("--pictures", type=int, help="the first of each folder; default: all")
 
+    merging = command("merging", _merging, "whether a LoRA may be added to weights that bfloat16 rounds")
+    merging.add_argument("--assets", type=Path, default=ASSETS)
+    merging.add_argument("--out", type=Path, default=RESULTS)
+
     reruns = command("reruns", _reruns, "how far a repeated run is from the recorded one, elsewhere")
     reruns.add_argument("--assets", type=Path, default=ASSETS)
     reruns.add_argument("--out", type=Path, default=RESULTS)
@@ -139,6 +144,10 @@ def _beforehand(o: argparse.Namespace) -> None:
 def _precision(o: argparse.Namespace) -> None:
     report = measure_precision(o.assets, o.out, o.precisions.split(","), o.device, o.pictures)
     print(precision_table(report), end="")
+
+
+def _merging(o: argparse.Namespace) -> None:
+    print(merging_table(measure_merging(o.assets, o.out)), end="")
 
 
 def _reruns(o: argparse.Namespace) -> None:

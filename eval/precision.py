@@ -90,8 +90,8 @@ def compare(full: Table, half: Table) -> dict:
     """How far one precision is from the other: each suspect, and all pooled."""
     measures = {}
     for measure in (m for m in full if m not in ("p", "outcome")):
-        suspects = {name: _agreement(full[measure][name], half[measure][name]) for name in full[measure]}
-        measures[measure] = {**suspects, "pooled": _agreement(_pool(full[measure]), _pool(half[measure]))}
+        suspects = {name: agreement(full[measure][name], half[measure][name]) for name in full[measure]}
+        measures[measure] = {**suspects, "pooled": agreement(_pool(full[measure]), _pool(half[measure]))}
     p = [(a, b) for a, b in zip(_pool(full["p"]), _pool(half["p"]), strict=True) if a is not None and b is not None]
     outcomes = zip(_pool(full["outcome"]), _pool(half["outcome"]), strict=True)
     return {
@@ -107,7 +107,7 @@ def _pool(suspects: Mapping[str, list[Any]]) -> list[Any]:
     return list(chain.from_iterable(suspects.values()))
 
 
-def _agreement(full: Sequence[float], half: Sequence[float]) -> dict[str, float]:
+def agreement(full: Sequence[float], half: Sequence[float]) -> dict[str, float]:
     """NaN, where a score is, is no agreement and stays NaN."""
     a, b = np.array(full), np.array(half)
     ranks: Any = spearmanr(a, b)
