@@ -1,4 +1,4 @@
-"""`paper` beside `reference` in several processes: batches of one take one of two times, from process to process."""
+"""`paper` beside `reference` in several processes: batches of one take longer in some than in others."""
 
 import json
 import statistics
