@@ -3,9 +3,9 @@ import sys
 # by themselves, without the rest of the command line: `doctor` looks for the packages that the rest needs, and `verify`
 # checks hashes where none is installed
 if sys.argv[1:2] == ["doctor"]:
-    from .doctor import main
+    from .doctor.environment import main
 elif sys.argv[1:2] == ["verify"]:
-    from .verify import main
+    from .evidence.verify import main
 else:
     from .cli import main
 

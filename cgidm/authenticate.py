@@ -10,27 +10,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .checks import Flag, check_run, stopped
-from .config import RunConfig
-from .detectability import find_table
-from .duplicates import alike, copy_notes, first_alike, tie_notes
 from .errors import UserError
-from .images import Picture
-from .lineup import Lineup, Panel, plan_lineup
-from .models import ModelPair
-from .negatives import blind_flags, generated_flags, innocent_flags, stands_out_flags
-from .nullbank import Bank, bank_flags, check_bank
-from .partial import make_partial
-from .portfolio import SetVerdict, holm, judge_set
-from .recovery import RecoveryStep
-from .sampling import picture_generator
-from .scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
-from .shift import prediction_shift, weight_shift
-from .similarity import SHIPPED_NAME, Embedders, similarity
-from .state import RunState, continue_recovery, new_state
-from .surroundings import describe_machine
-from .verdict import Verdict, judge
-from .views import AS_GIVEN, VIEWS
+from .judging.distance import prediction_shift, weight_shift
+from .judging.flags import Flag, check_run, stopped
+from .judging.lineup import Lineup, Panel, plan_lineup
+from .judging.negative_controls import blind_flags, generated_flags, innocent_flags, stands_out_flags
+from .judging.null_bank import Bank, bank_flags, check_bank
+from .judging.portfolio import SetVerdict, holm, judge_set
+from .judging.power import find_table
+from .judging.verdict import Verdict, judge
+from .method.config import RunConfig
+from .method.models import ModelPair
+from .method.partial import make_partial
+from .method.recovery import RecoveryStep
+from .method.run_state import RunState, continue_recovery, new_state
+from .method.sampling import picture_generator
+from .method.scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
+from .method.views import AS_GIVEN, VIEWS
+from .pictures.duplicates import alike, copy_notes, first_alike, tie_notes
+from .pictures.embedders import SHIPPED_NAME, Embedders, similarity
+from .pictures.images import Picture
+from .provenance import describe_machine
 
 VERDICT_SCORE = "loss_contrast"
 

@@ -15,29 +15,29 @@ from huggingface_hub import get_token
 from tqdm import tqdm
 
 from .authenticate import Result, authenticate
-from .bundle import open_bundle
-from .config import PRESETS, RunConfig, find_preset
-from .doctor import add_options as add_doctor_options
-from .doctor import diagnose
+from .device import DEVICES, PRECISIONS, choose_place
+from .doctor.environment import add_options as add_doctor_options
+from .doctor.environment import diagnose
 from .errors import UserError
-from .evidence import LINEUP, pack_evidence, weights_sha256, write_evidence
-from .images import picture_files, read_picture
+from .evidence.bundle_reader import open_bundle
+from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
+from .evidence.seal import MANIFEST, SEAL, read_record
+from .evidence.signature import read_private_key, sign_folder
+from .evidence.verify import add_options as add_verify_options
+from .evidence.verify import report_whole, verify
 from .intake.family import compare_bases
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.notes import clean
-from .lineup import check_lineup, judge_lineup, read_lineup, within_reach
-from .nullbank import check_bank, open_bank
-from .place import DEVICES, PRECISIONS, choose_place
-from .recovery import RecoveryStep
-from .seal import MANIFEST, SEAL, read_record
-from .signature import read_private_key, sign_folder
-from .similarity import load_embedders
-from .verdict import LEVEL
-from .verify import add_options as add_verify_options
-from .verify import report_whole, verify
-from .views import AS_GIVEN, VIEWS
+from .judging.lineup import check_lineup, judge_lineup, read_lineup, within_reach
+from .judging.null_bank import check_bank, open_bank
+from .judging.verdict import LEVEL
+from .method.config import PRESETS, RunConfig, find_preset
+from .method.recovery import RecoveryStep
+from .method.views import AS_GIVEN, VIEWS
+from .pictures.embedders import load_embedders
+from .pictures.images import picture_files, read_picture
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cgidm.errors import UserError
-from cgidm.similarity import SHIPPED, load_embedders
+from cgidm.pictures.embedders import SHIPPED, load_embedders
 from eval import nullbank, trust
 from eval.banks import banks_table, measure_banks
 from eval.beforehand import write_beforehand

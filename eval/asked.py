@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from cgidm.config import RunConfig
+from cgidm.method.config import RunConfig
 from eval.datasets import Manifest, Picture, ranked_by_seed, read_checked
 from eval.ledger import Row, make_key
 from eval.nullbank import ask

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from cgidm.authenticate import Result, authenticate
-from cgidm.config import find_preset
-from cgidm.detectability import Detectability, Kind, find_table
 from cgidm.families import load_pair
-from cgidm.images import read_picture
-from cgidm.nullbank import OTHER_RECIPE, NullBank, bank_flags, open_bank
+from cgidm.judging.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_bank
+from cgidm.judging.power import Detectability, Kind, find_table
+from cgidm.method.config import find_preset
+from cgidm.pictures.images import read_picture
 
 FEW = (1, 3, 10)  # pictures in question
 DRAWS = 200  # of so many pictures

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from cgidm.authenticate import authenticate, score_controls
-from cgidm.config import find_preset
-from cgidm.evidence import write_evidence
+from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.families import load_pair
-from cgidm.images import Picture, decode_picture
 from cgidm.intake.layout import read_layout
 from cgidm.intake.listing import LocalListing
-from cgidm.similarity import load_embedders
+from cgidm.method.config import find_preset
+from cgidm.pictures.embedders import load_embedders
+from cgidm.pictures.images import Picture, decode_picture
 
 PARTS = ("member", "holdout")
 

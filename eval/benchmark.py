@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from cgidm.errors import UserError
-from cgidm.similarity import load_embedders
+from cgidm.pictures.embedders import load_embedders
 from eval.blind import blind_dataset
 from eval.datasets import Manifest, load_manifest, prepare
 from eval.engine import run_local, run_ray

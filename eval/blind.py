@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cgidm.blind import Blind, blind_test, picture_features
-from cgidm.similarity import Embedder
+from cgidm.judging.blind_baseline import Blind, blind_test, picture_features
+from cgidm.pictures.embedders import Embedder
 from eval.datasets import DatasetManifest
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from cgidm.errors import UserError
-from cgidm.images import read_picture
+from cgidm.pictures.images import read_picture
 from eval.duplicates import Rule, find_rule, near_duplicates
 from eval.experiment import Dataset, Experiment
 

@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from cgidm.duplicates import HASH_DISTANCE, alike, first_alike
 from cgidm.errors import UserError
-from cgidm.images import read_picture
-from cgidm.similarity import Embedder, load_embedders
+from cgidm.pictures.duplicates import HASH_DISTANCE, alike, first_alike
+from cgidm.pictures.embedders import Embedder, load_embedders
+from cgidm.pictures.images import read_picture
 
 CLIP_COSINE = 0.90  # the paper's
 CLIP_SIDE, HASH_SIDE = 224, 64  # pixels of the centre square that a rule looks at

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm import create_model
 
-from cgidm.similarity import timm_preprocess
+from cgidm.pictures.embedders import timm_preprocess
 
 ARCHITECTURE = "tf_efficientnet_lite0"
 KNOWN = {"chelsea": 285, "coffee": 967}  # scikit-image's pictures: Egyptian cat, espresso

@@ -19,7 +19,7 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from cgidm.images import read_picture
+from cgidm.pictures.images import read_picture
 from eval.defences import Defence, defend
 
 Mode = Literal["dreambooth-prior", "dreambooth", "lora"]

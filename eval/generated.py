@@ -13,15 +13,15 @@ from diffusers import DDIMScheduler
 from PIL import Image
 
 from cgidm.authenticate import VERDICT_SCORE, authenticate
-from cgidm.config import find_preset
-from cgidm.evidence import pixels
+from cgidm.evidence.bundle_writer import pixels
 from cgidm.families import load_pair
 from cgidm.families.adapters import apply_adapter
 from cgidm.families.pipelines import load_pipeline, load_suspect
-from cgidm.generated import round_trip_ratio
-from cgidm.images import Picture, decode_picture, read_picture
 from cgidm.intake.layout import open_checkpoint
-from cgidm.similarity import load_embedders
+from cgidm.judging.generated import round_trip_ratio
+from cgidm.method.config import find_preset
+from cgidm.pictures.embedders import load_embedders
+from cgidm.pictures.images import Picture, decode_picture, read_picture
 
 COUNT, STEPS, GUIDANCE = 10, 30, 3.0
 FORMATS: dict[str, dict[str, Any]] = {"PNG": {}, "JPEG": {"quality": 90}}

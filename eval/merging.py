@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cgidm.authenticate import Result, authenticate
-from cgidm.config import PRESETS
 from cgidm.families import adapters, load_pair
-from cgidm.images import Picture, picture_files, read_picture
-from cgidm.models import ModelPair
-from cgidm.surroundings import describe_machine
+from cgidm.method.config import PRESETS
+from cgidm.method.models import ModelPair
+from cgidm.pictures.images import Picture, picture_files, read_picture
+from cgidm.provenance import describe_machine
 from eval.precision import agreement, emulated_convolutions
 
 SUSPECT = "rollandin-lora"

@@ -19,16 +19,16 @@ import torch
 from tqdm import tqdm
 
 from cgidm.authenticate import VERDICT_SCORE
-from cgidm.config import RunConfig
+from cgidm.device import choose_place
 from cgidm.errors import UserError
 from cgidm.families import load_pair
-from cgidm.images import read_picture
 from cgidm.intake.layout import open_checkpoint
-from cgidm.nullbank import FILE, FORMAT, BankPicture, NullBank, NullModel
-from cgidm.place import choose_place
-from cgidm.sampling import picture_generator
-from cgidm.scores import loss_contrast
-from cgidm.shift import prediction_shift, weight_shift
+from cgidm.judging.distance import prediction_shift, weight_shift
+from cgidm.judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
+from cgidm.method.config import RunConfig
+from cgidm.method.sampling import picture_generator
+from cgidm.method.scores import loss_contrast
+from cgidm.pictures.images import read_picture
 from eval import datasets
 from eval.experiment import Dataset, Training
 from eval.finetune import FinetuneConfig

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cgidm.detectability import Detectability, Kind, Trained
-from cgidm.verdict import LEVEL, conformal_p_value, judge
+from cgidm.judging.power import Detectability, Kind, Trained
+from cgidm.judging.verdict import LEVEL, conformal_p_value, judge
 from eval.asked import Asked
 from eval.experiment import Experiment
 

@@ -19,12 +19,12 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from cgidm.authenticate import VERDICT_SCORE, Result, authenticate
-from cgidm.config import PRESETS, RunConfig
 from cgidm.errors import UserError
 from cgidm.families import load_pair
-from cgidm.images import Picture, picture_files, read_picture
-from cgidm.models import ModelPair
-from cgidm.surroundings import describe_machine
+from cgidm.method.config import PRESETS, RunConfig
+from cgidm.method.models import ModelPair
+from cgidm.pictures.images import Picture, picture_files, read_picture
+from cgidm.provenance import describe_machine
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NEEDED = 0.98  # rank correlation with float32

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, kstest
 
-from cgidm.portfolio import count_used, judge_set
-from cgidm.verdict import LEVEL, conformal_p_value, judge
+from cgidm.judging.portfolio import count_used, judge_set
+from cgidm.judging.verdict import LEVEL, conformal_p_value, judge
 from eval.asked import Asked
 from eval.experiment import Experiment
 

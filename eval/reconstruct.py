@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 
-from cgidm.images import read_picture
+from cgidm.pictures.images import read_picture
 from eval.autoencoder import reconstruction_psnr
 
 

@@ -2,7 +2,7 @@
 
 Pictures of the shipped suspects are judged and sealed by the command line, as a user does it, and their bundles are
 rerun as `verify --rerun` does: each in a process of its own, because a process chooses its instructions at its start.
-The tolerances of `cgidm.comparison` rest on what comes out.
+The tolerances of `cgidm.evidence.bundle_writer.rerun_diff` rest on what comes out.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from typing import Any
 
 import torch
 
-from cgidm.bundle import open_bundle
 from cgidm.cli import build_parser
-from cgidm.comparison import Comparison
 from cgidm.errors import UserError
-from cgidm.images import picture_files
-from cgidm.rerun import repeat
-from cgidm.seal import read_record
-from cgidm.similarity import SOURCES
+from cgidm.evidence.bundle_reader import open_bundle
+from cgidm.evidence.rerun import repeat
+from cgidm.evidence.rerun_diff import Comparison
+from cgidm.evidence.seal import read_record
+from cgidm.pictures.embedders import SOURCES
+from cgidm.pictures.images import picture_files
 
 Run = tuple[str, str]  # preset and precision
 FAST, HALF, PAPER = RUNS = (("fast", "float32"), ("fast", "bfloat16"), ("paper", "float32"))

@@ -19,13 +19,13 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from cgidm.authenticate import score_views
-from cgidm.config import RunConfig, find_preset
-from cgidm.evidence import pixels
+from cgidm.evidence.bundle_writer import pixels
 from cgidm.families import load_pair
-from cgidm.images import Picture, as_tensor, picture_files, read_picture
-from cgidm.models import ModelPair
-from cgidm.verdict import LEVEL, judge
-from cgidm.views import CROP, JPEG_QUALITY, VIEWS, Square, crop
+from cgidm.judging.verdict import LEVEL, judge
+from cgidm.method.config import RunConfig, find_preset
+from cgidm.method.models import ModelPair
+from cgidm.method.views import CROP, JPEG_QUALITY, VIEWS, Square, crop
+from cgidm.pictures.images import Picture, as_tensor, picture_files, read_picture
 
 OTHER_CROP = 0.8  # of the side
 NOISE = 8 / 255  # the largest change of a value: as strong as protections that are hardly seen

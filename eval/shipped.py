@@ -13,11 +13,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from cgidm.authenticate import Result, authenticate
-from cgidm.config import find_preset
-from cgidm.evidence import three_images
+from cgidm.evidence.bundle_writer import three_images
 from cgidm.families import load_pair
-from cgidm.images import Picture, read_picture
-from cgidm.similarity import load_embedders
+from cgidm.method.config import find_preset
+from cgidm.pictures.embedders import load_embedders
+from cgidm.pictures.images import Picture, read_picture
 
 SPLITS = 200
 

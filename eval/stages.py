@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from cgidm.families import load_pair
-from cgidm.images import read_picture
-from cgidm.models import ModelPair
-from cgidm.similarity import Embedder, load_embedders
+from cgidm.method.models import ModelPair
+from cgidm.pictures.embedders import Embedder, load_embedders
+from cgidm.pictures.images import read_picture
 from eval.datasets import Manifest, read_checked
 from eval.experiment import Experiment
 from eval.ledger import Ledger, Row

@@ -12,9 +12,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from cgidm.detectability import ASSETS, TABLE, Detectability
 from cgidm.errors import UserError
-from cgidm.verdict import LEVEL
+from cgidm.judging.power import ASSETS, TABLE, Detectability
+from cgidm.judging.verdict import LEVEL
 from eval.asked import Asked, AskJob, ask_jobs, read_asked
 from eval.datasets import prepare
 from eval.engine import run_local

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cgidm.detectability import Detectability
+from cgidm.judging.power import Detectability
 
 
 def rates_text(report: Mapping[str, Any]) -> str:

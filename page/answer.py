@@ -6,9 +6,9 @@ from html import escape
 from math import isfinite
 from typing import Any
 
-from .drawings import finite
-from .figures import contrast_figure, distribution_figure
-from .markup import (
+from page.drawings import finite
+from page.figures import contrast_figure, distribution_figure
+from page.markup import (
     as_number,
     bullets,
     card,
@@ -22,8 +22,8 @@ from .markup import (
     words,
     words_if_known,
 )
-from .progress import duration
-from .sentences import (
+from page.progress import duration
+from page.sentences import (
     VERDICT_SCORE,
     against,
     bank_sentences,
@@ -36,7 +36,7 @@ from .sentences import (
 )
 
 SCORES = (VERDICT_SCORE, "removed_alignment", "removed_gain", "removed_cosine", "clip", "dino", "efficientnet_lite0")
-NOTES = tuple(  # what `cgidm.images` says of a picture -> the key of its words
+NOTES = tuple(  # what `cgidm.pictures.images` says of a picture -> the key of its words
     (re.compile(pattern), key)
     for pattern, key in (
         (r"(?P<n>\d+) frames: only the first is used", "note.frames"),
@@ -45,7 +45,7 @@ NOTES = tuple(  # what `cgidm.images` says of a picture -> the key of its words
         (r"16-bit values scaled to 8 bits", "note.bits"),
         (r"transparency laid on white", "note.transparency"),
         (r"CMYK converted to RGB without a colour profile", "note.cmyk"),
-        # and `cgidm.duplicates`
+        # and `cgidm.pictures.duplicates`
         (r"nearly the same picture as control (?P<name>.+), which is not used: .+", "note.copy"),
         (r"nearly the same picture as (?P<names>.+): in the answer for all together .+", "note.tie"),
     )

@@ -10,14 +10,13 @@ from typing import Any
 import gradio as gr
 
 from cgidm import UserError
-from cgidm.evidence import ROLES, image_name
-
-from .panel import inspect_suspect, token_of
-from .request import Request
-from .running import carry_out
-from .settings import PRESET_NAMES
-from .tab import GPU, leave_unopened, request_of
-from .visit import Visit
+from cgidm.evidence.bundle_writer import ROLES, image_name
+from page.panel import inspect_suspect, token_of
+from page.request import Request
+from page.running import carry_out
+from page.settings import PRESET_NAMES
+from page.tab import GPU, leave_unopened, request_of
+from page.visit import Visit
 
 Answer = tuple[dict[str, Any], list[str] | None, str | None]
 

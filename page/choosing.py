@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 
 import gradio as gr
 
-from cgidm.lineup import LETTERS, UNKNOWN, Lineup, read_lineup
-
-from .lineup import round_html, told_html
-from .refusal import refusal
-from .show import View
-from .texts import say
-from .visit import Run, Visit
+from cgidm.judging.lineup import LETTERS, UNKNOWN, Lineup, read_lineup
+from page.lineup import round_html, told_html
+from page.refusal import refusal
+from page.show import View
+from page.texts import say
+from page.visit import Run, Visit
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from cgidm.config import RunConfig
-
-from . import hardware
-from .work import PACE, count_evaluations, most_decoys
+from cgidm.method.config import RunConfig
+from page import hardware
+from page.work import PACE, count_evaluations, most_decoys
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cgidm.evidence import image_name
-
-from .models import ASSETS, EXAMPLES, SHIPPED, SHIPPED_BASE, shipped_prompt
-from .show import View, empty_view, evidence_view
+from cgidm.evidence.bundle_writer import image_name
+from page.models import ASSETS, EXAMPLES, SHIPPED, SHIPPED_BASE, shipped_prompt
+from page.show import View, empty_view, evidence_view
 
 BEFOREHAND = ASSETS / "beforehand"  # written by `python -m eval beforehand`
 

@@ -10,17 +10,16 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from cgidm import UserError
-
-from .disk import bytes_needed, fetch_models
-from .models import open_models
-from .panel import token_of
-from .progress import status_html
-from .refusal import refusal
-from .request import Request
-from .running import carry_out, check_fits
-from .show import View, empty_view, history_view, moment_view, record_view, stopped_view
-from .texts import say
-from .visit import Run, Visit
+from page.disk import bytes_needed, fetch_models
+from page.models import open_models
+from page.panel import token_of
+from page.progress import status_html
+from page.refusal import refusal
+from page.request import Request
+from page.running import carry_out, check_fits
+from page.show import View, empty_view, history_view, moment_view, record_view, stopped_view
+from page.texts import say
+from page.visit import Run, Visit
 
 PATIENCE = 3.0  # seconds that Stop waits for a run to be put down
 

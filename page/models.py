@@ -17,14 +17,13 @@ from pathlib import Path
 import torch
 
 from cgidm import ModelPair, UserError
+from cgidm.device import choose_place
 from cgidm.intake.family import compare_bases
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.source import parse_source
-from cgidm.memory import free_memory, worth_merging
-from cgidm.place import choose_place
-
-from . import hardware
+from cgidm.method.memory_plan import free_memory, worth_merging
+from page import hardware
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SHIPPED = "shipped:"

@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from . import choosing, judging
-from .choosing import Choosing
-from .panel import Say, language_of_request
-from .show import View
-from .tab import Tab, in_places
+from page import choosing, judging
+from page.choosing import Choosing
+from page.panel import Say, language_of_request
+from page.show import View
+from page.tab import Tab, in_places
 
 TO_THE_TOP = "() => scrollTo(0, 0)"
 

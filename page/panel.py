@@ -8,10 +8,9 @@ import gradio as gr
 
 from cgidm import UserError
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
-
-from .models import BASES, EXAMPLES, SHIPPED, SHIPPED_BASE, open_suspect, shipped_prompt
-from .refusal import refusal
-from .texts import language_of
+from page.models import BASES, EXAMPLES, SHIPPED, SHIPPED_BASE, open_suspect, shipped_prompt
+from page.refusal import refusal
+from page.texts import language_of
 
 Say = Callable[[str], Any]  # the key of a text -> what the browser puts in the visitor's language
 EXAMPLE_NAMES = {"gerald-g-dreambooth": "DreamBooth, Gerald G.", "rollandin-lora": "LoRA, Architetto Rollandin"}

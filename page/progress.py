@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
-from .figures import contrast_figure
-from .markup import whole, words
-from .sentences import power_sentences
-from .texts import say
+from page.figures import contrast_figure
+from page.markup import whole, words
+from page.sentences import power_sentences
+from page.texts import say
 
 
 def progress_html(

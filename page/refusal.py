@@ -5,8 +5,7 @@ from html import escape
 import gradio as gr
 
 from cgidm import UserError
-
-from .texts import say
+from page.texts import say
 
 
 def refusal(error: UserError | str, language: str) -> gr.Error:

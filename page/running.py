@@ -11,21 +11,20 @@ from typing import Any, Literal
 from PIL import Image
 
 from cgidm.authenticate import Result
-from cgidm.config import RunConfig
 from cgidm.errors import UserError
-from cgidm.evidence import as_record, pack_evidence, pixels, write_evidence
-from cgidm.images import decode_picture
-from cgidm.lineup import Lineup
-from cgidm.nullbank import check_bank
-from cgidm.state import RunState
-
-from . import hardware
-from .disk import fetch_models
-from .models import SHIPPED, Opened, open_models
-from .request import default_controls
-from .settings import make_config
-from .visit import Progress, Run, Sent
-from .work import PACE, Job, Update, work
+from cgidm.evidence.bundle_writer import as_record, pack_evidence, pixels, write_evidence
+from cgidm.judging.lineup import Lineup
+from cgidm.judging.null_bank import check_bank
+from cgidm.method.config import RunConfig
+from cgidm.method.run_state import RunState
+from cgidm.pictures.images import decode_picture
+from page import hardware
+from page.disk import fetch_models
+from page.models import SHIPPED, Opened, open_models
+from page.request import default_controls
+from page.settings import make_config
+from page.visit import Progress, Run, Sent
+from page.work import PACE, Job, Update, work
 
 KEPT_EVERY = 5.0  # seconds between two states on disk: what a pulled plug costs
 Phase = Literal["loading", "foreseen", "controls", "step", "judged", "decoys", "paused", "finished"]

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from math import comb
 from typing import Any
 
-from cgidm.verdict import LEAST_POWER, LEVEL
-
-from .drawings import finite
-from .markup import as_number, english, outcome_of, plain_p, words, words_if_known
-from .texts import say_if_known
+from cgidm.judging.verdict import LEAST_POWER, LEVEL
+from page.drawings import finite
+from page.markup import as_number, english, outcome_of, plain_p, words, words_if_known
+from page.texts import say_if_known
 
 VERDICT_SCORE = "loss_contrast"
 PERCENT = round(100 * LEVEL)

@@ -4,8 +4,8 @@ import dataclasses
 from typing import TypeGuard
 
 from cgidm import UserError
-from cgidm.config import LINEUP_SIZES, RunConfig, find_preset
-from cgidm.views import VIEWS
+from cgidm.method.config import LINEUP_SIZES, RunConfig, find_preset
+from cgidm.method.views import VIEWS
 
 PRESET_NAMES = ("fast", "paper")
 LINEUPS = (0, 6, 10, 20)  # panels of a round that the form offers; 0: no line-up

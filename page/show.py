@@ -5,16 +5,15 @@ from typing import Any
 
 import gradio as gr
 
-from cgidm.evidence import LINEUP, ROLES, image_name
-
-from .answer import answer_html, stopped_html
-from .lineup import offer_html
-from .markup import outcome_of
-from .portfolio import portfolio_html
-from .progress import decoys_html, duration, progress_html, status_html
-from .running import Moment, Trouble, live_images
-from .texts import say
-from .visit import Run, Visit
+from cgidm.evidence.bundle_writer import LINEUP, ROLES, image_name
+from page.answer import answer_html, stopped_html
+from page.lineup import offer_html
+from page.markup import outcome_of
+from page.portfolio import portfolio_html
+from page.progress import decoys_html, duration, progress_html, status_html
+from page.running import Moment, Trouble, live_images
+from page.texts import say
+from page.visit import Run, Visit
 
 View = dict[str, Any]
 IMAGES = ROLES

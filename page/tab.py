@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ImageData
 
-from . import judging
-from .cost import cost_of
-from .panel import Panel, Say, language_of_request
-from .progress import cost_html
-from .request import Request, default_controls
-from .settings import LINEUPS, MAX_SEED, PRESET_NAMES, make_config
-from .show import IMAGES, View
+from page import judging
+from page.cost import cost_of
+from page.panel import Panel, Say, language_of_request
+from page.progress import cost_html
+from page.request import Request, default_controls
+from page.settings import LINEUPS, MAX_SEED, PRESET_NAMES, make_config
+from page.show import IMAGES, View
 
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
 

@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cgidm.evidence import LINEUP
-from cgidm.lineup import Lineup, read_lineup
-from cgidm.nullbank import Bank, read_bank
-from cgidm.state import RunState
-
-from .models import Wanted
+from cgidm.evidence.bundle_writer import LINEUP
+from cgidm.judging.lineup import Lineup, read_lineup
+from cgidm.judging.null_bank import Bank, read_bank
+from cgidm.method.run_state import RunState
+from page.models import Wanted
 
 ROOT = Path(tempfile.gettempdir()) / "cgidm-visits"
 PROCESS = secrets.token_hex(8)  # of a server that was killed nothing is busy any more

@@ -24,17 +24,16 @@ from cgidm.authenticate import (
     score_controls,
     start_run,
 )
-from cgidm.config import RunConfig
 from cgidm.errors import UserError
-from cgidm.images import Picture, decode_picture
-from cgidm.lineup import Lineup, plan_lineup
-from cgidm.nullbank import Bank
-from cgidm.similarity import Embedders, load_embedders
-from cgidm.state import RunState, continue_recovery
-
-from . import hardware
-from .models import PAIRS, Opened
-from .visit import Sent
+from cgidm.judging.lineup import Lineup, plan_lineup
+from cgidm.judging.null_bank import Bank
+from cgidm.method.config import RunConfig
+from cgidm.method.run_state import RunState, continue_recovery
+from cgidm.pictures.embedders import Embedders, load_embedders
+from cgidm.pictures.images import Picture, decode_picture
+from page import hardware
+from page.models import PAIRS, Opened
+from page.visit import Sent
 
 GROUP = 2  # control pictures scored between two looks at whether the visitor is still there
 SHOWN_EVERY = 1.0  # seconds between two previews, or ten times what one costs

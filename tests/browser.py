@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .page_server import PageServer, page_server
+from tests.page_server import PageServer, page_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the page is driven with playwright, which is missing")
 CHROMIUM = shutil.which("chromium")

@@ -16,9 +16,8 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 from safetensors.torch import save_file
 
 from cgidm.families.adapters import sgm_names
-
-from . import tiny, tiny_families
-from .test_single_file import single_file
+from tests import tiny, tiny_families
+from tests.test_single_file import single_file
 
 RANK, ALPHA = 2, 3.0
 WORD = "<sks>"

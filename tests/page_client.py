@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from .page_server import ROOT
+from tests.page_server import ROOT
 
 EXAMPLES, CONTROLS = ROOT / "assets" / "examples", ROOT / "assets" / "controls"
 SUSPECTS = ("gerald-g-dreambooth", "rollandin-lora")

@@ -6,8 +6,7 @@ from pathlib import Path
 from page.models import Wanted, open_models
 from page.request import Request
 from page.visit import Run, Sent, Visit
-
-from .page_client import SUSPECTS, pictures_of
+from tests.page_client import SUSPECTS, pictures_of
 
 STEPS = 5
 

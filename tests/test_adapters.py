@@ -15,10 +15,9 @@ from cgidm.families import load_pair
 from cgidm.families.adapters import adapted_layers, apply_adapter, merge, twin_of
 from cgidm.families.methods import Change, inject
 from cgidm.intake.layout import open_checkpoint
-from cgidm.memory import worth_merging
-from cgidm.terms import Samples, both_terms
-
-from . import tiny
+from cgidm.method.loss_pair import Samples, both_terms
+from cgidm.method.memory_plan import worth_merging
+from tests import tiny
 
 RANK, ALPHA = 2, 3.0
 ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cgidm import UserError, rerun
+from cgidm import UserError
 from cgidm.cli import main
-from cgidm.config import RunConfig
+from cgidm.evidence import rerun
+from cgidm.evidence.seal import seal_folder
 from cgidm.intake.layout import open_checkpoint
-from cgidm.nullbank import RANGE, open_bank
-from cgidm.seal import seal_folder
+from cgidm.judging.null_bank import RANGE, open_bank
+from cgidm.method.config import RunConfig
 from eval import nullbank
 from eval.experiment import Training
 from eval.finetune import FinetuneConfig, finetune
 from eval.nullbank import Answers, Job, interpolate_steps
 from eval.recipe import Recipe, read_recipe
-
-from . import tiny
+from tests import tiny
 
 PROMPT, MODES = "abc", ("dreambooth", "lora")
 STEP = {"steps_per_picture": 2, "batch": 2, "learning_rate": 1e-2, "rank": 2}

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from cgidm.config import RunConfig
-from cgidm.detectability import Detectability, find_table
 from cgidm.families import load_pair
-from cgidm.nullbank import FILE, OTHER_RECIPE, bank_flags, check_bank, open_bank
-from cgidm.verdict import judge
+from cgidm.judging.null_bank import FILE, OTHER_RECIPE, bank_flags, check_bank, open_bank
+from cgidm.judging.power import Detectability, find_table
+from cgidm.judging.verdict import judge
+from cgidm.method.config import RunConfig
 from eval.banks import FEW, count_taken, moved_by_half
 from eval.nullbank import ask
-
-from .test_detectability import row
+from tests.test_detectability import row
 
 ROOT = Path(__file__).parent.parent
 ASSETS = ROOT / "assets"

@@ -13,8 +13,7 @@ from cgidm.families.alt_diffusion import load_alt_diffusion
 from cgidm.families.bind import bind
 from cgidm.families.pipelines import load_pipeline
 from cgidm.intake.layout import open_checkpoint
-
-from . import tiny, tiny_families
+from tests import tiny, tiny_families
 
 BASES = {
     "sd2": lambda: tiny_families.stable_diffusion_2("epsilon"),

@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from cgidm.errors import UserError
-from cgidm.similarity import load_embedders
+from cgidm.pictures.embedders import load_embedders
 from eval.datasets import load_manifest
 from eval.engine import run_local
 from eval.experiment import PRESETS, load_experiment
@@ -25,8 +25,7 @@ from eval.ledger import Ledger
 from eval.plan import answer_keys, plan_suspects, plan_units, weight_digests
 from eval.stages import Setting, collect, score_jobs, train_jobs
 from eval.suspects import RECORD, checkpoint_of, find_damage
-
-from .tiny_benchmark import EXPERIMENT, write_experiment
+from tests.tiny_benchmark import EXPERIMENT, write_experiment
 
 ROOT = Path(__file__).parent.parent
 EMBEDDERS = sorted(load_embedders().ready)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cgidm.blind import _hat_matrix, _kernel, _leave_one_out_aucs, blind_test, picture_features
-from cgidm.similarity import load_embedders
+from cgidm.judging.blind_baseline import _hat_matrix, _kernel, _leave_one_out_aucs, blind_test, picture_features
+from cgidm.pictures.embedders import load_embedders
 from eval.metrics import pooled_auc
 
 CONTROLS = Path(__file__).parent.parent / "assets" / "controls"

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cgidm import bundle, signature
-from cgidm.bundle import is_plain, open_bundle
 from cgidm.cli import main
 from cgidm.errors import UserError
-from cgidm.evidence import pack_evidence, write_evidence
-from cgidm.seal import build_manifest, check_seal, seal_folder, seal_text
-
-from .test_evidence import result_of
+from cgidm.evidence import bundle_reader as bundle
+from cgidm.evidence import signature
+from cgidm.evidence.bundle_reader import is_plain, open_bundle
+from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
+from cgidm.evidence.seal import build_manifest, check_seal, seal_folder, seal_text
+from tests.test_evidence import result_of
 
 ROOT = Path(__file__).parent.parent
 MODELS = {"base": "a", "base commit": "c0ffee", "finetuned": "b", "prompt": "p"}

@@ -5,15 +5,14 @@ from pathlib import Path
 import torch
 
 from cgidm.authenticate import authenticate
-from cgidm.config import find_preset
 from cgidm.families import load_pair
-from cgidm.images import read_picture
-from cgidm.models import ModelPair
-from cgidm.similarity import Embedders, load_embedders
+from cgidm.method.config import find_preset
+from cgidm.method.models import ModelPair
+from cgidm.pictures.embedders import Embedders, load_embedders
+from cgidm.pictures.images import read_picture
 from eval.methods import CGIDM, Case
 from eval.methods.recovery import curve_steps, group_max
-
-from .worlds import world
+from tests.worlds import world
 
 EXAMPLE = "assets/examples/gerald-g-dreambooth"
 

@@ -10,10 +10,9 @@ from safetensors.torch import save_file
 
 from cgidm import cli
 from cgidm.cli import build_parser, main
-from cgidm.views import VIEWS
-
-from . import tiny
-from .test_adapters import kohya, weights
+from cgidm.method.views import VIEWS
+from tests import tiny
+from tests.test_adapters import kohya, weights
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import torch
 from cgidm import ModelPair
 from eval.methods.base import Case
 from eval.methods.clid import CLiD
-
-from .worlds import stable_diffusion_schedule, world
+from tests.worlds import stable_diffusion_schedule, world
 
 
 def case(pair, blank, z, seed=0):

@@ -7,8 +7,7 @@ from scipy.stats import bootstrap, kstest, norm
 from sklearn.metrics import roc_auc_score
 
 from eval.comparison import compare, delong
-
-from .test_metrics import crossed, score_sets
+from tests.test_metrics import crossed, score_sets
 
 
 def methods(rng, concepts=20, traces=(1.0, 1.0)):

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
-from cgidm.credentials import credential_notes
-from cgidm.images import decode_picture
+from cgidm.pictures.credentials import credential_notes
+from cgidm.pictures.images import decode_picture
 
 HOSTILE = "<b>Ann</b>\x1b[31m\u202e"
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from cgidm.errors import UserError
-from cgidm.similarity import Embedders
+from cgidm.pictures.embedders import Embedders
 from eval import duplicates
 from eval.datasets import load_manifest, prepare, read_checked
 from eval.duplicates import Rule, clip_rule, find_rule, near_duplicates

@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 
 from eval.defences import GREY, Defence, defend
 from eval.finetune import FinetuneConfig, finetune
-
-from . import tiny
+from tests import tiny
 
 DEFENCES = get_args(Defence)
 every_defence = pytest.mark.parametrize("defence", DEFENCES)

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from cgidm import UserError
-from cgidm.detectability import TABLE, Detectability, Trained, find_table
-from cgidm.shift import weight_shift
+from cgidm.judging.distance import weight_shift
+from cgidm.judging.power import TABLE, Detectability, Trained, find_table
 from eval.asked import Asked
 from eval.experiment import load_experiment
 from eval.power import measure_power
-
-from .worlds import world
+from tests.worlds import world
 
 
 def row(shift, power, members=80, **changes):

@@ -12,11 +12,13 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from cgidm import assets, cli, doctor, similarity
-from cgidm.doctor import ROOT, Finding, examine, report_lines
-
-from .hub_server import SHA
-from .test_front_matter import only
+from cgidm import cli
+from cgidm.doctor import assets
+from cgidm.doctor import environment as doctor
+from cgidm.doctor.environment import ROOT, Finding, examine, report_lines
+from cgidm.pictures import embedders as similarity
+from tests.hub_server import SHA
+from tests.test_front_matter import only
 
 NOWHERE = "http://127.0.0.1:9"  # a port that nobody listens on
 VARIABLES = ("SPACE_ID", "SPACES_ZERO_GPU", "HF_TOKEN", "OAUTH_CLIENT_ID")

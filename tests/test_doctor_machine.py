@@ -13,12 +13,12 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
-from cgidm import doctor, self_test
-from cgidm.doctor import ROOT, Finding
-
-from .hub_server import Repository, serve
-from .test_doctor import NOWHERE, plain
-from .test_front_matter import only
+from cgidm.doctor import environment as doctor
+from cgidm.doctor import self_test
+from cgidm.doctor.environment import ROOT, Finding
+from tests.hub_server import Repository, serve
+from tests.test_doctor import NOWHERE, plain
+from tests.test_front_matter import only
 
 
 @pytest.fixture(autouse=True)

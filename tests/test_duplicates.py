@@ -9,17 +9,16 @@ import torch
 from torchvision.transforms.v2.functional import to_pil_image
 
 from cgidm.authenticate import authenticate
-from cgidm.config import RecoveryConfig, RunConfig
-from cgidm.duplicates import alike, copy_notes, first_alike, perceptual_hash, tie_notes
-from cgidm.images import Picture
-from cgidm.portfolio import judge_set
-from cgidm.views import VIEWS
+from cgidm.judging.portfolio import judge_set
+from cgidm.method.config import RecoveryConfig, RunConfig
+from cgidm.method.views import VIEWS
+from cgidm.pictures.duplicates import alike, copy_notes, first_alike, perceptual_hash, tie_notes
+from cgidm.pictures.images import Picture
 from eval.duplicates import hash_rule, near_duplicates
 from page import visit, work
 from page.models import shipped_controls
 from page.request import Request
-
-from .test_views import pair_that_learnt, picture, square
+from tests.test_views import pair_that_learnt, picture, square
 
 CONFIG = RunConfig(recovery=RecoveryConfig(steps=2))
 

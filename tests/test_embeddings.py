@@ -6,9 +6,8 @@ from safetensors.torch import save_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
-
-from . import tiny
-from .test_adapters import answers, kohya, weights
+from tests import tiny
+from tests.test_adapters import answers, kohya, weights
 
 WIDTH = 8
 WORD = "<sks>"

@@ -10,11 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cgidm.families.bind import bind
 from cgidm.families.load import make_pair
-from cgidm.models import IdentityCodec, ModelPair
-from cgidm.state import continue_recovery
+from cgidm.method.models import IdentityCodec, ModelPair
+from cgidm.method.run_state import continue_recovery
 from eval.speed.arms import begin, draw_latents, timed_config
-
-from . import tiny
+from tests import tiny
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 LATENT = (4, 8, 8)

@@ -13,17 +13,16 @@ from PIL import Image
 
 from cgidm import authenticate
 from cgidm.authenticate import PictureResult, Result, make_result
-from cgidm.checks import stopped
-from cgidm.config import PRESETS
-from cgidm.detectability import Detectability
-from cgidm.evidence import pack_evidence, pixels, write_evidence
-from cgidm.images import Picture, as_tensor, read_picture
-from cgidm.portfolio import judge_set
-from cgidm.similarity import Embedders
-from cgidm.verdict import judge
-
-from .test_detectability import row
-from .worlds import world
+from cgidm.evidence.bundle_writer import pack_evidence, pixels, write_evidence
+from cgidm.judging.flags import stopped
+from cgidm.judging.portfolio import judge_set
+from cgidm.judging.power import Detectability
+from cgidm.judging.verdict import judge
+from cgidm.method.config import PRESETS
+from cgidm.pictures.embedders import Embedders
+from cgidm.pictures.images import Picture, as_tensor, read_picture
+from tests.test_detectability import row
+from tests.worlds import world
 
 HOSTILE = "<script>alert(1)</script>\"'&.png"
 MEMBERS = Path(__file__).parent.parent / "assets" / "examples" / "rollandin-lora" / "member"

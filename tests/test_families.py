@@ -20,9 +20,8 @@ from cgidm.families import load_pair
 from cgidm.families.bind import _stable_diffusion_3, _stable_diffusion_xl, bind
 from cgidm.families.pipelines import _shared
 from cgidm.intake.layout import open_checkpoint
-
-from . import tiny
-from .worlds import generators
+from tests import tiny
+from tests.worlds import generators
 
 
 def sdxl(pipeline_with_pooled_text=True):

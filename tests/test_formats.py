@@ -18,8 +18,7 @@ from cgidm.families import load_pair
 from cgidm.families.bind import bind
 from cgidm.families.pipelines import load_pipeline
 from cgidm.intake.layout import open_checkpoint
-
-from .formats import BASES, FORMATS, OTHER, Format
+from tests.formats import BASES, FORMATS, OTHER, Format
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- formats: begin -->\n", "<!-- formats: end -->\n"

@@ -5,9 +5,9 @@ import re
 import pytest
 from huggingface_hub import SpaceHardware
 
-from cgidm import doctor
-from cgidm.doctor import ROOT
-from cgidm.front_matter import LONGEST, read_front_matter
+from cgidm.doctor import environment as doctor
+from cgidm.doctor.environment import ROOT
+from cgidm.doctor.front_matter import LONGEST, read_front_matter
 
 GOOD = {
     "sdk": "gradio",

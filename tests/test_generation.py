@@ -9,13 +9,12 @@ from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
 from cgidm import ModelPair, NetworkEpsModel, Schedule, UserError, block_mask
 from cgidm.families.bind import bind
-from cgidm.partial import right_half_mask
+from cgidm.method.partial import right_half_mask
 from eval.methods import generation
 from eval.methods.base import Case, row_of
 from eval.methods.generation import DDNM, Img2Img, Text2Img, ddim, leading_rows
-
-from . import tiny
-from .worlds import stable_diffusion_schedule, world
+from tests import tiny
+from tests.worlds import stable_diffusion_schedule, world
 
 STEPS = 20  # of the comparison with diffusers
 SMALL = {"images": 3, "inference_steps": 10}

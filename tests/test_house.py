@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .test_cli import option_names
+from tests.test_cli import option_names
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN = {"app", "page", "eval", "gradio"}  # the library knows neither its page nor its benchmark

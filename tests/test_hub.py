@@ -19,10 +19,9 @@ from cgidm.families import load_pair
 from cgidm.intake import hub
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
-
-from . import tiny
-from .hub_server import SHA, Repository, serve
-from .test_adapters import answers, kohya, weights
+from tests import tiny
+from tests.hub_server import SHA, Repository, serve
+from tests.test_adapters import answers, kohya, weights
 
 CARD = {
     "license": "openrail++",

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from cgidm import UserError
-from cgidm.images import decode_picture, read_picture
+from cgidm.pictures.images import decode_picture, read_picture
 
 
 def encoded(picture, kind="PNG", **options):

@@ -15,8 +15,7 @@ from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.listing import About
 from cgidm.intake.notes import LONGEST, read_notes
-
-from . import tiny
+from tests import tiny
 
 RANK, WIDTH, CONTEXT = 4, 8, 768
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"

@@ -17,12 +17,13 @@ from scipy.stats import binom, chisquare
 
 from cgidm import UserError
 from cgidm.authenticate import authenticate
-from cgidm.blocks import Heading, Panels
 from cgidm.cli import main
-from cgidm.config import RecoveryConfig, RunConfig
-from cgidm.evidence import as_record, pixels, write_evidence
-from cgidm.images import Picture
-from cgidm.lineup import (
+from cgidm.evidence.bundle_writer import as_record, pixels, write_evidence
+from cgidm.evidence.lineup_sheet import ROLES, sheet
+from cgidm.evidence.report import state
+from cgidm.evidence.report_blocks import Heading, Panels
+from cgidm.evidence.seal import seal_folder
+from cgidm.judging.lineup import (
     LETTERS,
     LeftOut,
     Lineup,
@@ -35,13 +36,11 @@ from cgidm.lineup import (
     read_lineup,
     within_reach,
 )
-from cgidm.seal import seal_folder
-from cgidm.sheet import ROLES, sheet
-from cgidm.statement import state
-
-from .test_evidence import HOSTILE, result_of
-from .test_report import words
-from .test_views import pair_that_learnt, picture
+from cgidm.method.config import RecoveryConfig, RunConfig
+from cgidm.pictures.images import Picture
+from tests.test_evidence import HOSTILE, result_of
+from tests.test_report import words
+from tests.test_views import pair_that_learnt, picture
 
 ASSETS = Path(__file__).parent.parent / "assets"
 KEY = Lineup((Round(0, "C", (7, 3, 11)), Round(1, "A", (0, 39, 20))))

@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from cgidm import IdentityCodec, ModelPair, Schedule
-from cgidm.scores import loss_contrast
+from cgidm.method.scores import loss_contrast
 from eval.methods import METHODS, PFAMI, PIA, Loss, LossContrast, MembershipTest, SecMI, SimA
 from eval.methods.base import Case, row_of
 from eval.methods.clid import CLiD
 from eval.methods.pfami import central_crop
-
-from .worlds import generators, stable_diffusion_schedule, world
+from tests.worlds import generators, stable_diffusion_schedule, world
 
 WORLDS = 4
 TESTS = {n: m for n, m in METHODS.items() if isinstance(m, MembershipTest | LossContrast)} | {"clid": CLiD()}

@@ -9,19 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from cgidm import memory
 from cgidm.families import memory as counting
 from cgidm.families.bind import bind
 from cgidm.families.codec import VaeCodec
-from cgidm.families.turns import Turns
-from cgidm.memory import RESERVE, MemoryPlan, free_memory, plan_memory
-from cgidm.objective import denoising_loss
-from cgidm.sampling import sample_noise, sample_times
-from cgidm.scores import loss_contrast
-
-from . import tiny, tiny_families
-from .worlds import generators, world
-from .worlds import run as run_world
+from cgidm.families.offloading import Turns
+from cgidm.method import memory_plan as memory
+from cgidm.method.memory_plan import RESERVE, MemoryPlan, free_memory, plan_memory
+from cgidm.method.objective import denoising_loss
+from cgidm.method.sampling import sample_noise, sample_times
+from cgidm.method.scores import loss_contrast
+from tests import tiny, tiny_families
+from tests.worlds import generators, world
+from tests.worlds import run as run_world
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parent.parent

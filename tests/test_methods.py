@@ -12,10 +12,9 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 from cgidm import UserError
 from cgidm.families import load_pair
 from cgidm.intake.adapters import parse_adapter
-
-from . import tiny
-from .test_adapters import TEXT, UNET, assert_exact, kohya, weights, written
-from .test_intake import infos
+from tests import tiny
+from tests.test_adapters import TEXT, UNET, assert_exact, kohya, weights, written
+from tests.test_intake import infos
 
 OBLONG = "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.2"  # 8 outputs, 32 inputs
 RANK, ALPHA = 3, 2.0

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from cgidm import IdentityCodec
-from cgidm.generated import round_trip_ratio
-from cgidm.images import read_picture
-from cgidm.negatives import blind_flags, generated_flags, innocent_flags, stands_out_flags
-from cgidm.similarity import load_embedders
+from cgidm.judging.generated import round_trip_ratio
+from cgidm.judging.negative_controls import blind_flags, generated_flags, innocent_flags, stands_out_flags
+from cgidm.pictures.embedders import load_embedders
+from cgidm.pictures.images import read_picture
 from tests.worlds import world
 
 ASSETS = Path(__file__).parents[1] / "assets"

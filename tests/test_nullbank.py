@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from cgidm import UserError
-from cgidm.config import RunConfig
-from cgidm.nullbank import FILE, RANGE, STRANGE_RANGE, bank_flags, check_bank, open_bank, read_bank
-
-from .worlds import world
+from cgidm.judging.null_bank import FILE, RANGE, STRANGE_RANGE, bank_flags, check_bank, open_bank, read_bank
+from cgidm.method.config import RunConfig
+from tests.worlds import world
 
 BANK = {
     "format": 2,

@@ -6,17 +6,18 @@ import re
 import numpy as np
 import pytest
 
-from cgidm import checks, negatives, nullbank
-from cgidm.checks import Flag
-from cgidm.duplicates import copy_notes, tie_notes
-from cgidm.portfolio import Used
-from cgidm.views import VIEWS
+from cgidm.judging import flags as checks
+from cgidm.judging import negative_controls as negatives
+from cgidm.judging import null_bank as nullbank
+from cgidm.judging.flags import Flag
+from cgidm.judging.portfolio import Used
+from cgidm.method.views import VIEWS
+from cgidm.pictures.duplicates import copy_notes, tie_notes
 from page.answer import answer_html, stopped_html
 from page.portfolio import portfolio_html
 from page.progress import progress_html, status_html
 from page.texts import LANGUAGES, say, tables
-
-from .page_records import BANK, HOSTILE, Reader, make_full_record, make_record, poison
+from tests.page_records import BANK, HOSTILE, Reader, make_full_record, make_record, poison
 
 ONE = np.array([[True]])
 

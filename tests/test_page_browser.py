@@ -13,18 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from .browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
+from tests.browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
 
 from cgidm.authenticate import authenticate
-from cgidm.config import find_preset
-from cgidm.evidence import ROLES, pixels
+from cgidm.evidence.bundle_writer import ROLES, pixels
 from cgidm.families import load_pair
-from cgidm.images import decode_picture
+from cgidm.method.config import find_preset
+from cgidm.pictures.images import decode_picture
 from page.examples import picture_of
 from page.models import ASSETS, shipped_controls, shipped_prompt
 from page.texts import say
-
-from .page_runs import write_bank
+from tests.page_runs import write_bank
 
 EXAMPLE = "gerald-g-dreambooth"
 CONSISTENT = say("en", "outcome.consistent")

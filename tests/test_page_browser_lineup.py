@@ -5,13 +5,12 @@ import re
 
 import pytest
 
-from .browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
+from tests.browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
 
-from cgidm.lineup import judge_lineup, read_lineup
+from cgidm.judging.lineup import judge_lineup, read_lineup
 from page.models import ASSETS, shipped_controls
 from page.texts import say
-
-from .test_page_browser_looks import CONTRAST
+from tests.test_page_browser_looks import CONTRAST
 
 EXAMPLE = "gerald-g-dreambooth"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

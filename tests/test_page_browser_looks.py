@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from .browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
+from tests.browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
 
 from safetensors.torch import load_file, save_file
 

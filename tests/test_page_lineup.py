@@ -16,10 +16,10 @@ from PIL import Image, ImageOps
 
 from cgidm.authenticate import authenticate
 from cgidm.cli import main
-from cgidm.evidence import LINEUP, pixels, write_evidence
-from cgidm.images import decode_picture
-from cgidm.lineup import judge_lineup, read_lineup
-from cgidm.sheet import ROLES, panel_name
+from cgidm.evidence.bundle_writer import LINEUP, pixels, write_evidence
+from cgidm.evidence.lineup_sheet import ROLES, panel_name
+from cgidm.judging.lineup import judge_lineup, read_lineup
+from cgidm.pictures.images import decode_picture
 from page import choosing, judging, request, running, visit, work
 from page.cost import cost_of
 from page.models import PAIRS, open_models
@@ -27,11 +27,10 @@ from page.running import carry_out, config_of
 from page.settings import make_config
 from page.tab import cost_of_form
 from page.visit import Visit, sweep
-
-from . import page_runs
-from .page_client import SUSPECTS, pictures_of
-from .page_records import Reader
-from .page_runs import found, write_bank
+from tests import page_runs
+from tests.page_client import SUSPECTS, pictures_of
+from tests.page_records import Reader
+from tests.page_runs import found, write_bank
 
 CONTROLS = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:6]]
 STEPS = 4

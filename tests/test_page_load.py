@@ -20,15 +20,14 @@ from gradio_client.utils import Status
 from PIL import Image
 
 from cgidm.authenticate import authenticate
-from cgidm.config import RunConfig
-from cgidm.evidence import ROLES, pixels
+from cgidm.evidence.bundle_writer import ROLES, pixels
 from cgidm.families import load_pair
-from cgidm.images import read_picture
 from cgidm.intake.layout import open_checkpoint
+from cgidm.method.config import RunConfig
+from cgidm.pictures.images import read_picture
 from page.settings import make_config
-
-from .page_client import EXAMPLES, SUSPECTS, PageClient, asked, pictures_of
-from .page_server import ROOT, page_server
+from tests.page_client import EXAMPLES, SUSPECTS, PageClient, asked, pictures_of
+from tests.page_server import ROOT, page_server
 
 FREED = 2.0  # seconds until the next visitor's run begins, beyond the step that is being computed
 TAKEN_IN = (Status.IN_QUEUE, Status.PROCESSING, Status.ITERATING, Status.FINISHED)

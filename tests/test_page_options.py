@@ -10,9 +10,9 @@ import pytest
 
 from cgidm import authenticate as library
 from cgidm.authenticate import score_views
-from cgidm.images import decode_picture
-from cgidm.nullbank import open_bank
-from cgidm.views import VIEWS
+from cgidm.judging.null_bank import open_bank
+from cgidm.method.views import VIEWS
+from cgidm.pictures.images import decode_picture
 from page import judging, request, running, visit, work
 from page.cost import cost_of
 from page.models import PAIRS, open_models
@@ -21,10 +21,9 @@ from page.settings import make_config
 from page.tab import cost_of_form
 from page.texts import say
 from page.visit import Visit
-
-from . import page_runs
-from .page_client import SUSPECTS, pictures_of
-from .page_runs import found, write_bank
+from tests import page_runs
+from tests.page_client import SUSPECTS, pictures_of
+from tests.page_runs import found, write_bank
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,8 @@ from page import judging, panel, running, visit
 from page.request import MAX_TOGETHER, Request, default_controls
 from page.running import carry_out
 from page.visit import Visit, sweep
-
-from .page_client import EXAMPLES, SUSPECTS
-from .page_runs import STEPS, broken_run, found, new_run, request
+from tests.page_client import EXAMPLES, SUSPECTS
+from tests.page_runs import STEPS, broken_run, found, new_run, request
 
 
 @pytest.fixture(autouse=True)

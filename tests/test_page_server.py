@@ -20,10 +20,9 @@ import pytest
 from gradio_client import Client
 
 from page import visit
-
-from .page_client import FILE, SUSPECTS, PageClient, asked, pictures_of
-from .page_runs import write_bank
-from .page_server import ROOT, page_server
+from tests.page_client import FILE, SUSPECTS, PageClient, asked, pictures_of
+from tests.page_runs import write_bank
+from tests.page_server import ROOT, page_server
 
 GERALD = SUSPECTS[0]
 LEAKS = re.compile(rf"Traceback|File \"|{ROOT}|/tmp|/home|/root|site-packages|hf_[A-Za-z]{{8}}")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cgidm.images import decode_picture
+from cgidm.pictures.images import decode_picture
 from page import looks
 from page.answer import answer_html, stopped_html
 from page.drawings import Labels, contrast_svg, distribution_svg, number, ticks
@@ -19,8 +19,7 @@ from page.markup import picture_source
 from page.portfolio import portfolio_html
 from page.progress import cost_html, progress_html, status_html
 from page.texts import LANGUAGES, language_of, say, tables
-
-from .page_records import HOSTILE, THUMBNAIL, Reader, make_record, poison, raise_flag
+from tests.page_records import HOSTILE, THUMBNAIL, Reader, make_record, poison, raise_flag
 
 LABELS = Labels("title", "description", "Your picture", "0: known as well as by the base")
 REFUSED = "proof guilty infring beweis schuldig preuve coupable prueba culpable 証拠"  # more than a p-value can claim
@@ -207,7 +206,7 @@ def test_progress_and_cost_are_said_in_words(language):
 
 
 def test_what_was_done_to_a_picture_is_translated(record):
-    """Every note that `cgidm.images` writes has words of its own; a new one would stand there in English."""
+    """Every note that `cgidm.pictures.images` writes has words of its own; a new one would stand there in English."""
     frames = [Image.new("RGBA", (64, 40), (i, 0, 0, 9)) for i in range(3)]
     exif = Image.Exif()
     exif[0x0112] = 6

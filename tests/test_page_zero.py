@@ -11,17 +11,16 @@ import gradio as gr
 import pytest
 
 from cgidm.authenticate import start_run
-from cgidm.images import decode_picture
+from cgidm.pictures.images import decode_picture
 from page import api, hardware, running, visit
 from page.models import PAIRS, open_models
 from page.running import carry_out
 from page.settings import make_config
 from page.visit import Visit
 from page.work import Job, Update, seconds_asked, work
-
-from .page_client import SUSPECTS, pictures_of
-from .page_runs import STEPS, broken_run, found, new_run, request
-from .page_server import ROOT
+from tests.page_client import SUSPECTS, pictures_of
+from tests.page_runs import STEPS, broken_run, found, new_run, request
+from tests.page_server import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cgidm import IdentityCodec, UserError, block_mask, make_partial
-from cgidm.partial import gaussian_blur, interpolate, right_half_mask
+from cgidm.method.partial import gaussian_blur, interpolate, right_half_mask
 
 
 @pytest.mark.parametrize("block", [2, 4, 8])

@@ -15,9 +15,8 @@ from cgidm.families import load_pair
 from page.models import ASSETS
 from page.panel import check_model
 from page.request import Request
-
-from . import tiny
-from .hub_server import Repository, serve
+from tests import tiny
+from tests.hub_server import Repository, serve
 
 
 class Trap:

@@ -7,14 +7,14 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from cgidm import UserError, place
+from cgidm import UserError
+from cgidm import device as place
+from cgidm.device import Place, choose_place, recorded_place
 from cgidm.families.bind import bind
 from cgidm.families.kernels import choose_kernels
 from cgidm.families.load import make_pair
 from cgidm.intake.layout import open_checkpoint
-from cgidm.place import Place, choose_place, recorded_place
-
-from . import tiny, tiny_families
+from tests import tiny, tiny_families
 
 CPU = torch.device("cpu")
 BASE = open_checkpoint(str(Path(__file__).parent.parent / "assets" / "mini"))

@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from eval.plots import plot_evaluations, plot_roc, plot_scores, roc_steps
-
-from .test_tables import coin, crossed, perfect
+from tests.test_tables import coin, crossed, perfect
 
 PAIRS = [("cgidm", "removed_alignment"), ("loss_contrast", "contrast")]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cgidm import UserError
-from cgidm.portfolio import Used, count_used, holm, judge_set, portfolio_p_value
+from cgidm.judging.portfolio import Used, count_used, holm, judge_set, portfolio_p_value
 
 RNG = np.random.default_rng(0)
 NULLS = RNG.normal(-0.01, 0.01, 40).tolist()

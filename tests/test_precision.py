@@ -9,15 +9,14 @@ from torch.nn.functional import cosine_similarity
 
 from cgidm import NetworkEpsModel
 from cgidm.authenticate import score_controls, start_run
-from cgidm.config import RecoveryConfig, RunConfig
 from cgidm.families import load_pair
-from cgidm.images import read_picture
-from cgidm.objective import denoising_loss
-from cgidm.scores import removed_alignment
-from cgidm.state import continue_recovery
+from cgidm.method.config import RecoveryConfig, RunConfig
+from cgidm.method.objective import denoising_loss
+from cgidm.method.run_state import continue_recovery
+from cgidm.method.scores import removed_alignment
+from cgidm.pictures.images import read_picture
 from eval.precision import compare, emulated_convolutions, precision_table
-
-from .worlds import generators, stable_diffusion_schedule
+from tests.worlds import generators, stable_diffusion_schedule
 
 ASSETS = Path(__file__).parent.parent / "assets"
 RESULTS = Path(__file__).parent.parent / "eval" / "results"

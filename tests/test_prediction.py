@@ -20,8 +20,7 @@ from cgidm.families.prediction import (
     simple_pictures,
 )
 from cgidm.intake.layout import open_checkpoint
-
-from . import tiny, tiny_families
+from tests import tiny, tiny_families
 
 ASSETS = Path(__file__).parent.parent / "assets"
 OPTIONS = {"dtype": torch.float32, "local_files_only": True}

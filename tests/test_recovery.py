@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from cgidm import ModelPair, Partial, RecoveryConfig, block_mask, recover
-from cgidm.checks import check_run
-from cgidm.scores import loss_contrast, removed_alignment
-
-from .worlds import SIDE, generators, masked, run, stable_diffusion_schedule, world, world_auc
+from cgidm.judging.flags import check_run
+from cgidm.method.scores import loss_contrast, removed_alignment
+from tests.worlds import SIDE, generators, masked, run, stable_diffusion_schedule, world, world_auc
 
 
 def test_members_come_back_and_holdouts_do_not_in_five_worlds():

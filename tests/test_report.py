@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cgidm.blocks import Heading, NewPage, Pictures, Strip, Table
-from cgidm.evidence import write_evidence
-from cgidm.pdf import write_pdf
-from cgidm.statement import state
-from cgidm.verdict import Verdict
-
-from .test_evidence import HOSTILE, result_of
+from cgidm.evidence.bundle_writer import write_evidence
+from cgidm.evidence.report import state
+from cgidm.evidence.report_blocks import Heading, NewPage, Pictures, Strip, Table
+from cgidm.evidence.report_pdf import write_pdf
+from cgidm.judging.verdict import Verdict
+from tests.test_evidence import HOSTILE, result_of
 
 ROOT = Path(__file__).parent.parent
 NEVER = re.compile(r"\b(proof|guilty|infringes)\b", re.IGNORECASE)

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cgidm import comparison, families, rerun
+from cgidm import families
 from cgidm.cli import main
-from cgidm.seal import seal_folder
+from cgidm.evidence import rerun
+from cgidm.evidence import rerun_diff as comparison
+from cgidm.evidence.seal import seal_folder
 
 ASSETS = Path(__file__).parent.parent / "assets"
 LORA, OTHER = (ASSETS / "examples" / name for name in ("rollandin-lora", "gerald-g-dreambooth"))

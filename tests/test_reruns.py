@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cgidm.comparison import ELSEWHERE, HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE, Comparison, Row
 from cgidm.errors import UserError
+from cgidm.evidence.rerun_diff import ELSEWHERE, HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE, Comparison, Row
 from eval import reruns
 
 ROOT = Path(__file__).parent.parent

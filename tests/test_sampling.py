@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from cgidm import PRESETS, NetworkEpsModel, RecoveryConfig, Schedule, UserError
-from cgidm.config import find_preset
-from cgidm.sampling import picture_generator, sample_noise, sample_times
-
-from .worlds import generators
+from cgidm.method.config import find_preset
+from cgidm.method.sampling import picture_generator, sample_noise, sample_times
+from tests.worlds import generators
 
 
 def test_stratified_times_hit_every_stratum_once():

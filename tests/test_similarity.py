@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
-import cgidm.similarity as similarity_module
-from cgidm.similarity import (
+import cgidm.pictures.embedders as similarity_module
+from cgidm.pictures.embedders import (
     SHIPPED,
     Embedder,
     clip_embedder,

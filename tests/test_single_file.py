@@ -11,8 +11,7 @@ from cgidm.families.adapters import sgm_names
 from cgidm.families.alt_diffusion import load_alt_diffusion
 from cgidm.families.single_file import load_single_file
 from cgidm.intake.layout import open_checkpoint
-
-from . import tiny, tiny_families
+from tests import tiny, tiny_families
 
 NORMS = {"norm1": "in_layers.0", "norm2": "out_layers.0"}
 FILE = "tuned.safetensors"

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from cgidm import UserError
-from cgidm.config import RecoveryConfig
-from cgidm.partial import Partial
-from cgidm.recovery import recover
-from cgidm.sampling import sample_noise, sample_times
+from cgidm.method.config import RecoveryConfig
+from cgidm.method.partial import Partial
+from cgidm.method.recovery import recover
+from cgidm.method.sampling import sample_noise, sample_times
 from eval.speed import repeats
 from eval.speed.__main__ import main
 from eval.speed.bench import Job, quicken, run_bench
@@ -187,7 +187,7 @@ def test_memory_that_runs_out_is_recorded_and_the_rest_goes_on(tmp_path, monkeyp
     def never(*args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("cgidm.state.recover", refuse)
+    monkeypatch.setattr("cgidm.method.run_state.recover", refuse)
     subject = replace(SUBJECTS["sd14"], open_two=never)
     report = run_bench([subject], Job(SETTINGS, quick=True, out=tmp_path), lambda line: None)
     why = {(r["arm"], r["pair"], r["pictures"], r["checkpointing"]): r["not_measured"] for r in report["rows"]}

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from cgidm import RecoveryConfig, UserError
-from cgidm.state import RunState, continue_recovery, new_state
-
-from .worlds import generators, masked, world
+from cgidm.method.run_state import RunState, continue_recovery, new_state
+from tests.worlds import generators, masked, world
 
 CONFIG = RecoveryConfig(steps=12, draws=2, step_size=0.5, radius=2.0)
 

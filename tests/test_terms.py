@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cgidm.terms import Samples, both_terms
-
-from .worlds import world
+from cgidm.method.loss_pair import Samples, both_terms
+from tests.worlds import world
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import numpy as np
 from PIL import Image
 
 from eval.training_figures import LOGS, PROMPTS, document_training
-
-from . import tiny
+from tests import tiny
 
 
 def test_a_training_leaves_its_whole_record(tmp_path):

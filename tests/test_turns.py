@@ -15,13 +15,12 @@ from cgidm.families import load_pair
 from cgidm.families import memory as counting
 from cgidm.families.bind import bind
 from cgidm.families.codec import VaeCodec
-from cgidm.families.turns import Turns
-from cgidm.memory import MemoryPlan
-from cgidm.partial import make_partial
-from cgidm.scores import loss_contrast
-
-from . import tiny, tiny_families
-from .worlds import generators
+from cgidm.families.offloading import Turns
+from cgidm.method.memory_plan import MemoryPlan
+from cgidm.method.partial import make_partial
+from cgidm.method.scores import loss_contrast
+from tests import tiny, tiny_families
+from tests.worlds import generators
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cgidm import UserError
-from cgidm.verdict import conformal_p_value, judge
+from cgidm.judging.verdict import conformal_p_value, judge
 
 CONTROLS = [i / 40 for i in range(40)]
 

@@ -8,13 +8,12 @@ import torch
 
 from cgidm import IdentityCodec, ModelPair, UserError
 from cgidm.authenticate import authenticate, score_controls, score_views
-from cgidm.config import RecoveryConfig, RunConfig
-from cgidm.images import Picture
-from cgidm.verdict import conformal_p_value
-from cgidm.views import AS_GIVEN, VIEWS
+from cgidm.judging.verdict import conformal_p_value
+from cgidm.method.config import RecoveryConfig, RunConfig
+from cgidm.method.views import AS_GIVEN, VIEWS
+from cgidm.pictures.images import Picture
 from eval.robustness import TRANSFORMATIONS, copy_of, judge_copies, perturb, robustness_table
-
-from .worlds import SIDE, IdealEpsModel, stable_diffusion_schedule
+from tests.worlds import SIDE, IdealEpsModel, stable_diffusion_schedule
 
 SHORT = RecoveryConfig(steps=2)
 EVERY = tuple(VIEWS)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from . import tiny
+from tests import tiny
 
 STEP = {"steps_per_picture": 1, "batch": 2, "learning_rate": 1e-2}
 EXPERIMENT = {

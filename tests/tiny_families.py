@@ -15,7 +15,7 @@ from diffusers.pipelines.deprecated.alt_diffusion import AltDiffusionPipeline, R
 from diffusers.pipelines.deprecated.alt_diffusion.modeling_roberta_series import RobertaSeriesConfig
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, XLMRobertaTokenizer
 
-from . import tiny
+from tests import tiny
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 

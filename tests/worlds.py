@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from cgidm import IdentityCodec, ModelPair, Partial, RecoveryConfig, Schedule, block_mask, recover
-from cgidm.scores import removed_cosine
+from cgidm.method.scores import removed_cosine
 
 SIDE = 8
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..models import Codec, IdentityCodec, Prediction
-from ..schedule import Schedule
+from ..method.models import Codec, IdentityCodec, Prediction
+from ..method.schedule import Schedule
 from .codec import VaeCodec
 
 

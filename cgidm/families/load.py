@@ -11,16 +11,16 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
-from ..memory import MemoryPlan, free_memory, worth_merging
-from ..models import ModelPair, NetworkEpsModel, Shared
+from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
+from ..method.models import ModelPair, NetworkEpsModel, Shared
 from .adapters import Halved, adapted_layers, apply_adapter, merge, twin_of
 from .bind import Bound, bind, join, text_encoders
 from .embeddings import apply_embedding
 from .kernels import choose_kernels
 from .memory import fit_pair
+from .offloading import Turns
 from .pipelines import load_pipeline, load_suspect
 from .prediction import check_prediction, check_reading
-from .turns import Turns
 
 
 def load_pair(

@@ -17,10 +17,10 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..memory import MemoryPlan, plan_memory
+from ..method.memory_plan import MemoryPlan, plan_memory
 from .bind import Bound
 from .codec import VaeCodec
-from .turns import Turns
+from .offloading import Turns
 
 # a network whose way depends on its numbers, or that has operations of its own
 UNCOUNTABLE = (

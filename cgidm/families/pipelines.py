@@ -10,10 +10,10 @@ from torch import nn
 from ..errors import UserError
 from ..intake.components import UNUSED
 from ..intake.layout import ACCEPTED, Checkpoint
-from .account import check_whole, explain_error
 from .alt_diffusion import load_alt_diffusion, without_use
 from .bind import FAMILIES
 from .single_file import load_single_file
+from .weight_coverage import check_whole, explain_error
 
 
 def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **components: Any) -> Any:

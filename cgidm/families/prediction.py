@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from ..models import Prediction
+from ..method.models import Prediction
 from .bind import Bound
 from .codec import VaeCodec
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint
-from .account import explain_error
+from .weight_coverage import explain_error
 
 UNET = "model.diffusion_model."
 TEXT = {  # whose weights lie behind which prefixes: SD 1 and 2 have one text encoder, SDXL has two

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cgidm.models import EpsModel, ModelPair
-from cgidm.sampling import picture_generator
-from cgidm.schedule import Schedule
-from cgidm.similarity import Embedder
+from cgidm.method.models import EpsModel, ModelPair
+from cgidm.method.sampling import picture_generator
+from cgidm.method.schedule import Schedule
+from cgidm.pictures.embedders import Embedder
 
 PAPER_ROWS = 1000  # every paper here counts its time steps on a schedule of that length
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgidm.models import EpsModel
-from cgidm.objective import denoising_loss
-from cgidm.sampling import sample_noise
+from cgidm.method.models import EpsModel
+from cgidm.method.objective import denoising_loss
+from cgidm.method.sampling import sample_noise
 from eval.methods.base import Answer, Case, row_of, rows_like
 
 

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgidm.errors import UserError
-from cgidm.partial import block_mask, right_half_mask
-from cgidm.sampling import sample_noise
-from cgidm.schedule import Schedule
+from cgidm.method.partial import block_mask, right_half_mask
+from cgidm.method.sampling import sample_noise
+from cgidm.method.schedule import Schedule
 from eval.methods.base import Answer, Case, predict_at, rows_like
 
 BATCH = 64  # samples in one call of the network

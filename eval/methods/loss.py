@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgidm.models import EpsModel
-from cgidm.objective import denoising_loss
-from cgidm.sampling import sample_noise
-from cgidm.schedule import Schedule
-from cgidm.scores import loss_contrast
+from cgidm.method.models import EpsModel
+from cgidm.method.objective import denoising_loss
+from cgidm.method.sampling import sample_noise
+from cgidm.method.schedule import Schedule
+from cgidm.method.scores import loss_contrast
 from eval.methods.base import Answer, Case, MembershipTest, row_of, rows_like
 
 
@@ -49,7 +49,7 @@ class Loss(MembershipTest):
 
 @dataclass(frozen=True)
 class LossContrast:
-    """`cgidm.scores.loss_contrast`: the gap of the losses over the whole schedule, as a share of the base's.
+    """`cgidm.method.scores.loss_contrast`: the gap of the losses over the whole schedule, as a share of the base's.
 
     Differs from the contrast of `Loss` in both: that one looks at one time step and takes the plain difference.
     """

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from cgidm.models import EpsModel
-from cgidm.objective import denoising_loss
-from cgidm.sampling import sample_noise
-from cgidm.schedule import Schedule
+from cgidm.method.models import EpsModel
+from cgidm.method.objective import denoising_loss
+from cgidm.method.sampling import sample_noise
+from cgidm.method.schedule import Schedule
 from eval.methods.base import MembershipTest, row_of, rows_like
 
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cgidm.config import RunConfig, find_preset
-from cgidm.partial import Partial, PartialKind, Start, make_partial
-from cgidm.recovery import RecoveryStep, recover
-from cgidm.scores import removed_alignment, removed_cosine, removed_gain
+from cgidm.method.config import RunConfig, find_preset
+from cgidm.method.partial import Partial, PartialKind, Start, make_partial
+from cgidm.method.recovery import RecoveryStep, recover
+from cgidm.method.scores import removed_alignment, removed_cosine, removed_gain
 from eval.methods.base import Answer, Case
 
 

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgidm.models import EpsModel
-from cgidm.schedule import Schedule
+from cgidm.method.models import EpsModel
+from cgidm.method.schedule import Schedule
 from eval.methods.base import MembershipTest, predict_at, row_of
 
 

@@ -8,11 +8,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from cgidm.config import RecoveryConfig, find_preset
-from cgidm.models import ModelPair
-from cgidm.partial import Partial, block_mask
-from cgidm.recovery import RecoveryStep
-from cgidm.state import RunState, continue_recovery, new_state
+from cgidm.method.config import RecoveryConfig, find_preset
+from cgidm.method.models import ModelPair
+from cgidm.method.partial import Partial, block_mask
+from cgidm.method.recovery import RecoveryStep
+from cgidm.method.run_state import RunState, continue_recovery, new_state
 from eval.speed.reference import TwoNetworks, recover_one
 
 Arm = Literal["reference", "paper", "fast"]

@@ -2,10 +2,10 @@
 
 import torch
 
-from cgidm.config import RunConfig
-from cgidm.models import ModelPair
-from cgidm.partial import make_partial
-from cgidm.scores import loss_contrast
+from cgidm.method.config import RunConfig
+from cgidm.method.models import ModelPair
+from cgidm.method.partial import make_partial
+from cgidm.method.scores import loss_contrast
 from eval.speed.clock import Plan, Timing, time_call
 
 DRAWS = 10  # of `loss_contrast`, timed and multiplied: a picture's 20 draws are two calls of 10

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cgidm.memory import free_memory
-from cgidm.models import ModelPair
-from cgidm.state import continue_recovery
+from cgidm.method.memory_plan import free_memory
+from cgidm.method.models import ModelPair
+from cgidm.method.run_state import continue_recovery
 from eval.speed.arms import Arm, begin, draw_latents, preset_of, stepping, stepping_reference, timed_config
 from eval.speed.clock import Budget, Plan, Timing, time_call
 from eval.speed.ends import time_ends

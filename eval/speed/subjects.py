@@ -16,8 +16,8 @@ from cgidm.families.load import halve, make_pair, silence
 from cgidm.families.methods import Change, inject
 from cgidm.families.pipelines import load_pipeline, load_suspect
 from cgidm.intake.layout import open_checkpoint
-from cgidm.memory import worth_merging
-from cgidm.models import ModelPair
+from cgidm.method.memory_plan import worth_merging
+from cgidm.method.models import ModelPair
 from eval.speed.build import Architecture, architecture_names, build_pipeline, build_unet, read_architecture
 from eval.speed.reference import TwoNetworks
 

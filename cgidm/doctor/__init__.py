@@ -1,0 +1,1 @@
+"""What this machine, or Space, still needs."""

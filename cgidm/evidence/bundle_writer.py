@@ -1,0 +1,189 @@
+"""The record of a run on disk: a bundle that others can verify and run again.
+
+`result.json` is the record; three lossless PNGs a picture show what the method saw, began with and found; `controls/`
+holds the control pictures as it saw them, so that the run can be repeated; `report.html` and `report.pdf` say the same
+to people; `lineup.html` is what an observer of a line-up sees, with its images in `lineup/`. `seal` states what belongs
+to it. A folder of evidence can be packed into one zip.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..authenticate import VERDICT_SCORE, PictureResult, Result
+from ..intake.layout import Checkpoint
+from ..judging.lineup import LETTERS
+from ..judging.verdict import LEVEL
+from ..pictures.embedders import SOURCES
+from ..pictures.images import Picture
+from ..provenance import describe_code, package_versions
+from .lineup_sheet import ROLES, TITLE, panel_name, sheet
+from .report import state
+from .report_blocks import Heading
+from .report_html import report_html
+from .report_pdf import write_pdf
+from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
+
+LINEUP = "lineup.html"
+OURS = re.compile(rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)})\.png|controls/\d{{3,}}\.png")
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a zip, so that equal evidence gives equal bytes
+
+
+def write_evidence(
+    result: Result, out: Path, models: dict[str, str], controls: Sequence[Picture] = ()
+) -> dict[str, Any]:
+    """Write a sealed bundle to the folder `out`, and return the record.
+
+    `models` names base, suspect and prompt as given; `controls` are the control pictures, where the result does not
+    hold them. Without either the bundle says that they are not included; whoever repeats the run must bring them along.
+    """
+    controls = result.controls or controls
+    assert len(controls) in (0, len(result.control_scores))
+    out.mkdir(parents=True, exist_ok=True)
+    _clear(out)
+    record = as_record(result, models, controls)
+    for number, picture in enumerate(result.pictures):
+        for role, image in zip(ROLES, picture.panel.images, strict=True):
+            Image.fromarray(pixels(image)).save(out / image_name(number, role))
+    if controls:
+        (out / "controls").mkdir(exist_ok=True)
+    for number, control in enumerate(controls):
+        Image.fromarray(pixels(control.image)).save(out / control_name(number))
+    shown = _write_lineup(result, out)
+    _write_reports(record, out)
+    images = [image_name(number, role) for number in range(len(result.pictures)) for role in ROLES]
+    names = [RECORD, "report.html", "report.pdf", *images, *map(control_name, range(len(controls))), *shown]
+    seal_folder(out, record, names)
+    return record
+
+
+def _write_lineup(result: Result, out: Path) -> list[str]:
+    """The blind sheet and its images; returns their names, which are alike for picture and decoys."""
+    if result.lineup is None:
+        return []
+    (out / "lineup").mkdir(exist_ok=True)
+    images = {
+        panel_name(number, letter, role): image
+        for number, panels in enumerate(result.shown, 1)
+        for letter, panel in zip(LETTERS, panels, strict=False)
+        for role, image in zip(ROLES, panel.images, strict=True)
+    }
+    for name, image in images.items():
+        Image.fromarray(pixels(image)).save(out / name)
+    blocks = [Heading(TITLE, 1), *sheet(result.lineup.sizes)]
+    (out / LINEUP).write_text(report_html(blocks, out), encoding="utf-8")
+    return [LINEUP, *images]
+
+
+def _write_reports(record: dict[str, Any], out: Path) -> None:
+    data = (json.dumps(record, indent=2) + "\n").encode()
+    (out / RECORD).write_bytes(data)
+    blocks = state(record, hashlib.sha256(data).hexdigest())
+    (out / "report.html").write_text(report_html(blocks, out), encoding="utf-8")
+    write_pdf(blocks, out, out / "report.pdf", datetime.fromisoformat(record["date"]))
+
+
+def _clear(out: Path) -> None:
+    """Take away what an earlier run wrote there: it would not belong to this one."""
+    for path in (*out.glob("*.png"), *out.glob("controls/*.png"), *out.glob("lineup/*.png")):
+        if OURS.fullmatch(path.relative_to(out).as_posix()):
+            path.unlink()
+    for name in (SIGNATURE, SIGNER, LINEUP):
+        (out / name).unlink(missing_ok=True)
+
+
+def pack_evidence(folder: Path, path: Path) -> Path:
+    """One zip of a folder of evidence: what its manifest states, manifest, seal, signature. Always the same bytes."""
+    stated = json.loads((folder / MANIFEST).read_text())["sha256"]
+    whole = path.with_suffix(".tmp")
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name in (*stated, *(n for n in ENVELOPE if (folder / n).is_file())):
+            bundle.writestr(zipfile.ZipInfo(name, EPOCH), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
+    return whole.replace(path)
+
+
+def image_name(number: int, role: str) -> str:
+    """The file of a picture's `role` (original, partial, recovered) in a folder of evidence."""
+    return f"{number:02d}-{role}.png"
+
+
+def control_name(number: int) -> str:
+    """The file of a control picture."""
+    return f"controls/{number:03d}.png"
+
+
+def as_record(result: Result, models: dict[str, str], controls: Sequence[Picture] = ()) -> dict[str, Any]:
+    """The run as plain data. A score that was not computed is null, with the reason beside it."""
+    done, of = len(result.pictures[0].contrast), result.config.recovery.steps
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "pictures": [_picture_record(r, result) for r in result.pictures],
+        "set": None if result.together is None else dataclasses.asdict(result.together),
+        "judged_by": VERDICT_SCORE,
+        "level": LEVEL,
+        "control_scores": list(result.control_scores),
+        "bank": None if result.bank is None else result.bank.describe(),
+        "power": result.power,
+        "lineup": None if result.lineup is None else result.lineup.describe(),
+        "weight_shift": result.weight_shift,
+        "controls": [
+            {"name": c.name, "sha256": c.sha256, "image": control_name(i), "notes": list(c.notes)}
+            for i, c in enumerate(controls)
+        ],
+        "config": dataclasses.asdict(result.config),
+        "models": {**models, "sha256": result.fingerprints},
+        "code": describe_code(),
+        "versions": package_versions(),
+        "machine": dict(result.machine),
+        "seed": result.config.seed,
+        "seconds": round(result.seconds, 2),
+        "stopped": {"step": done, "of": of} if done < of else None,
+    }
+
+
+def _picture_record(r: PictureResult, result: Result) -> dict[str, Any]:
+    missing = {name: reason_missing(result, name) for name in SOURCES if name not in r.scores}
+    return {
+        "path": r.picture.name,
+        "sha256": r.picture.sha256,
+        "notes": list(r.picture.notes),
+        "scores": {**r.scores, **dict.fromkeys(missing)},
+        "not_computed": missing,
+        "p_value": r.verdict.p_value,
+        "outcome": r.verdict.outcome,
+        "reason": r.verdict.reason,
+        "flags": [{k: v for k, v in dataclasses.asdict(f).items() if k != "blocks_verdict"} for f in r.flags],
+        "view": r.view,
+        "shift": r.shift,
+        "contrast": list(r.contrast),
+    }
+
+
+def weights_sha256(checkpoint: Checkpoint) -> str:
+    """The SHA-256 of each of its weight files, in their order."""
+    return " ".join(checkpoint.listing.sha256(f) for f in checkpoint.weights)
+
+
+def reason_missing(result: Result, name: str) -> str:
+    """Why a similarity is not among the scores."""
+    return result.not_computed.get(name, "was not asked for")
+
+
+def three_images(result: PictureResult) -> Image.Image:
+    """Original, partial and recovered, side by side."""
+    return Image.fromarray(np.concatenate([pixels(i) for i in result.panel.images], axis=1))
+
+
+def pixels(image: Tensor) -> np.ndarray:
+    """A picture in [0, 1], `3 H W`, as 8-bit values, `H W 3`."""
+    return (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()

@@ -1,0 +1,345 @@
+"""A record -> what its report says, in order: blocks that `report` sets as a web page and `pdf` on paper.
+
+The first page answers: the question, the answer, how often such an answer is wrong, what it does not say, what was
+compared. Then each picture with its scores, the method, the run, and how anybody checks all this.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..intake.notes import clean
+from ..judging.lineup import Lineup, lineup_p_value, read_lineup, within_reach
+from .lineup_sheet import ROLES, TITLE, sheet
+from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
+
+LONGEST = 600  # characters shown of a text from outside
+FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
+PICTURES_IN_FRONT = 6  # pictures whose answers it holds
+MEANINGS = {
+    "loss_contrast": "how much better the suspect knows the picture than its base does; 0: no better",
+    "removed_cosine": "likeness of the recovery to the original where it was removed; lifted by easy pictures",
+    "removed_gain": "the same, minus the likeness of the start; above 0: the suspect brought the picture closer",
+    "removed_alignment": "did the recovery move towards the original? 1: straight to it, 0: no more than by chance",
+    "clip": "likeness of the whole pictures as CLIP sees them",
+    "dino": "likeness of the whole pictures as DINO sees them",
+    "efficientnet_lite0": "likeness of the whole pictures as EfficientNet-Lite0 sees them",
+}
+LIMITS = (
+    "“No evidence” does not mean that the picture was never used. A picture that was seen only a few times, or that "
+    "was changed a lot before the training, may leave nothing to be found.",
+    "This is statistical evidence. Any single answer can be wrong, at the rate stated above.",
+    "The error rate holds if the control pictures are like the picture in every way except that they were certainly "
+    "not used: other works of the same artist, not works of somebody else.",
+    "A picture always seems to come back. Do not go by the recovered picture alone; compare the score with those of "
+    "the control pictures.",
+    "Whether such a use was allowed is another question.",
+)
+BANK_LIMIT = (
+    "The error rate holds if the models of the bank were made as the suspect was: from the same base, in as many "
+    "steps, on other pictures of the same kind."
+)
+METHOD = (
+    "The suspect was fine-tuned from a public model, its base; both are diffusion models, which estimate the noise in "
+    "a noisy picture.",
+    "A model does so with a smaller error for pictures that it was trained on, so the base's error minus the "
+    "suspect's, on the same noise, shows how much better the suspect knows a picture: its contrast.",
+    "The answer rests on it: the contrast is compared with that of control pictures, which were certainly not used, "
+    "and how many of them score as high gives the p-value.",
+    "To show what the suspect knows, half of the picture is removed in small blocks, and the gaps are changed step by "
+    "step in the direction that raises the contrast.",
+    "If the suspect was trained on the picture, the gaps tend to fill with what was there.",
+    "The recovery is compared with the original on the removed half alone; these scores are shown beside the answer, "
+    "which does not rest on them.",
+    "Every random number is drawn from a recorded seed and the picture's own bytes, so that the run can be repeated.",
+    "The method is CGI-DM (Wu et al., CVPR 2024); the control pictures and the p-value are this tool's.",
+)
+LINEUP_RULES = (
+    "Whoever handed a picture over, or has seen one of them, cannot be the observer. Nobody observes twice.",
+    "The choices of several persons are not added up: they looked at the same panels, and what stands out by accident "
+    "stands out to all of them. Settle beforehand whose choices count.",
+    "It holds as far as the control pictures are like the others in every way except that they were not used. A "
+    "picture of another style or subject than its decoys can be found by that alone.",
+    "It says that a recovery stands out to a person, not by how much; the scores say that.",
+)
+
+
+def state(record: Mapping[str, Any], record_sha256: str) -> list[Block]:
+    """All that the report of `record` says. Texts from outside are on one line and printable, not escaped."""
+    return [
+        *_front(record, record_sha256),
+        *(block for n, p in enumerate(record["pictures"]) for block in _picture(n, p, record)),
+        *_method(),
+        *_checking(record, record_sha256),
+        *_run(record),
+        *_lineup(record),
+    ]
+
+
+def _front(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
+    pictures, models = record["pictures"], record["models"]
+    several = len(pictures) > 1
+    asked = f"Were these {len(pictures)} pictures" if several else f"Was the picture “{file_name(pictures[0]['path'])}”"
+    yield Heading("Was this picture used to train that model?", 1)
+    yield Text(f"{asked} used to train the model “{_say(models.get('finetuned'))}”?")
+    yield Heading("Answer")
+    yield from _answers(record)
+    yield Heading("How often such an answer is wrong")
+    yield Items(tuple(_error_rate(record)))
+    yield Heading("What it does not say")
+    yield Items(LIMITS if record["bank"] is None else (*LIMITS[:2], BANK_LIMIT, *LIMITS[3:]))
+    yield Heading("What was compared")
+    named = {"finetuned": "Suspect", "base": "Public base", "prompt": "Prompt", "careful": "Careful"}
+    rows = [(named[k] if k in named else k.capitalize(), _say(v)) for k, v in models.items() if k != "sha256" and v]
+    rows += [("Picture", f"{file_name(p['path'])}") for p in pictures if not several]
+    rows += [("Control pictures", _controls_said(record))]
+    rows += [("Bank, SHA-256", _say(record["bank"]["sha256"]))] if record["bank"] is not None else []
+    yield Table(tuple(rows), (1, 4))
+    files = _digests(record)
+    if len(files) <= FILES_IN_FRONT:
+        yield Table((("File", "SHA-256"), *files), (2, 3), head=True, code=True)
+    else:
+        yield Text(f"The SHA-256 of {len(files)} files, which identify them, are stated under “The run”.")
+    date = _say(record["date"]).replace("T", " ").replace("+00:00", " UTC")
+    yield Text(f"Run finished {date}. SHA-256 of the record, result.json: {record_sha256}")
+
+
+def _answers(record: Mapping[str, Any]) -> Iterator[Block]:
+    pictures, together = record["pictures"], record["set"]
+    if together is None:
+        yield from _answer(pictures[0])
+        return
+    yield Text("Of the pictures together:")
+    yield from _answer(together)
+    yield Text("Of each by itself:")
+    if len(pictures) <= PICTURES_IN_FRONT:
+        yield _answer_table(pictures)
+        return
+    counts = Counter(p["outcome"] for p in pictures)
+    yield Items(tuple(f"{n} of {len(pictures)}: {_say(outcome)}" for outcome, n in counts.items()))
+
+
+def _answer(judged: Mapping[str, Any]) -> Iterator[Block]:
+    yield Text(_first_upper(_say(judged["outcome"])) + _p(judged), strong=True)
+    yield Text(_say(judged["reason"]))
+
+
+def _answer_table(pictures: Sequence[Mapping[str, Any]]) -> Table:
+    rows = ((file_name(p["path"]), _say(p["outcome"]), _p_value(p["p_value"])) for p in pictures)
+    return Table((("Picture", "Answer", "p"), *rows), (5, 5, 1), head=True)
+
+
+def _error_rate(record: Mapping[str, Any]) -> Iterator[str]:
+    pictures, n, level = record["pictures"], len(record["control_scores"]), record["level"]
+    yield (
+        f"“Consistent with training” is held to a false-positive rate of {level:.0%}: of 100 pictures that were not "
+        f"used, at most about {100 * level:.0f} are called so by mistake."
+    )
+    if record["power"] is not None:
+        yield f"Of the pictures that such a suspect was trained on, about {record['power']:.0%} are found so."
+    if n:
+        yield (
+            "The p-value says how often a picture that was not used would score as high. It was measured on "
+            f"{n} {_negatives(record)}, and with so many it cannot be lower than {1 / (n + 1):.3f}."
+        )
+    else:
+        yield "There are no control pictures, so there is no p-value and no answer."
+    if len(pictures) > 1:
+        yield (
+            f"Each of the {len(pictures)} pictures is held to that rate by itself. If none of them was used, about "
+            f"{level * len(pictures):.1f} would still be called consistent; the answer for all together is one."
+        )
+        yield from _how_many(record["set"], level)
+
+
+def _how_many(together: Mapping[str, Any] | None, level: float) -> Iterator[str]:
+    """The bounds on how many were used, and what Holm's correction leaves."""
+    if together is None or together["used"] is None:
+        return
+    used, n = together["used"], together["pictures"]
+    many = f"between {used['low']} and {used['high']}" if used["bounded_above"] else f"at least {used['low']}"
+    yield f"Of {n} pictures {many} were used; such a statement is right for at least {1 - level:.0%} of sets."
+    left = sum(p is not None and p <= level for p in together["adjusted"])
+    yield f"Corrected for their number (Holm), {left} pictures by themselves stay at a p-value of at most {level:g}."
+
+
+def _picture(number: int, picture: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Block]:
+    several = len(record["pictures"]) > 1
+    yield NewPage()
+    yield Heading(f"{f'Picture {number + 1}: ' if several else ''}{file_name(picture['path'])}")
+    yield Pictures(tuple((caption, f"{number:02d}-{role}.png") for role, caption in ROLES.items()))
+    yield from _answer(picture)
+    score = picture["scores"].get(record["judged_by"])
+    if score is not None and abs(score) < float("inf"):
+        yield Heading(f"Among the {_negatives(record)}", 3)
+        yield Strip(score, tuple(c for c in record["control_scores"] if abs(c) < float("inf")), _negatives(record))
+        if len(record["config"]["views"]) > 1:
+            views = ", ".join(record["config"]["views"])
+            yield Text(f"The largest over several views of each picture ({views}) counts; here: {picture['view']}.")
+    yield Heading("Scores", 3)
+    rows = [(_say(k), _number(v), MEANINGS.get(k, "")) for k, v in picture["scores"].items() if v is not None]
+    rows += [(_say(k), "none", _say(why)) for k, why in picture["not_computed"].items()]
+    yield Table((("Score", "Value", "Meaning; higher: more likely used"), *rows), (4, 2, 9), head=True)
+    yield Heading("What speaks against trusting it", 3)
+    flags = tuple(f"{_say(f['name'])}: {_say(f['explanation'])}" for f in picture["flags"])
+    yield Items(flags) if flags else Text("No flag was raised.")
+    yield Heading("The file", 3)
+    notes = tuple(_say(note) for note in picture["notes"])
+    yield Items(notes or ("Used as it is: nothing was cut, rotated or converted.",))
+    yield Table((("Name", _say(picture["path"])), ("SHA-256", _say(picture["sha256"]))), (1, 5), code=True)
+
+
+def _method() -> Iterator[Block]:
+    yield NewPage()
+    yield Heading("The method in plain words")
+    yield Text(" ".join(METHOD[:3]))
+    yield Text(" ".join(METHOD[3:]))
+
+
+def _run(record: Mapping[str, Any]) -> Iterator[Block]:
+    config, machine, code = record["config"], record["machine"], record["code"]
+    recovery, scores = config["recovery"], record["control_scores"]
+    yield Heading("The run")
+    rows = {
+        "Settings": f"preset {config['preset']}, {recovery['steps']} steps of {recovery['draws']} draws",
+        "Seed": record["seed"],
+        "Moved": _moved(record),
+        "Time": f"{record['seconds']} s",
+        "Machine": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in machine.items() if v != ""),
+        "Versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items() if v),
+        "Code": f"cgidm {code['version']}, SHA-256 of its sources {code['sha256']}",
+    }
+    yield Table(tuple((k, _say(v)) for k, v in rows.items()), (1, 5))
+    if len(record["pictures"]) > PICTURES_IN_FRONT:
+        yield Heading("The answer of each picture", 3)
+        yield _answer_table(record["pictures"])
+    files = _digests(record)
+    if len(files) > FILES_IN_FRONT:
+        yield Heading("Pictures and weights", 3)
+        yield Table((("File", "SHA-256"), *files), (2, 3), head=True, code=True)
+    if scores and record["bank"] is None:
+        yield Heading("Control pictures", 3)
+        yield Text(_controls_said(record))
+        names = [file_name(c["name"]) for c in record["controls"]] or [f"number {i + 1}" for i in range(len(scores))]
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])
+        rows = tuple((names[i], _number(scores[i])) for i in order)
+        yield Table((("Control picture", "Score"), *rows), (4, 1), head=True)
+
+
+def _moved(record: Mapping[str, Any]) -> str:
+    """How far the suspect has moved from its base: by which the strength of its training is told."""
+    shifts, weights = [p["shift"] for p in record["pictures"] if p["shift"] is not None], record.get("weight_shift")
+    said = [f"its answers by {sum(shifts) / len(shifts):.4f} of the base's loss"] if shifts else []
+    said += [] if weights is None else [f"its weights by {weights:.2%} of their length"]
+    return f"the suspect from its base: {', '.join(said)}" if said else "not measured"
+
+
+def _checking(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
+    yield Heading("How to check this")
+    yield Text(
+        "This report belongs to a bundle of evidence: the record of the run (result.json), every picture as the method "
+        "saw it, without loss, and a manifest with the SHA-256 of each file. Whoever has the bundle can see whether a "
+        "single byte was changed:"
+    )
+    yield Command("python -m cgidm verify BUNDLE")
+    yield Text(
+        "Without this tool: sha256sum -c seal.txt checks the manifest, which states the SHA-256 of all other files. A "
+        "seal shows a change only to those who know it from before, so it should be written down or signed when the "
+        "bundle is handed over. The record that this report was made of has the SHA-256 "
+        f"{record_sha256}."
+    )
+    bring = "" if record["controls"] else " --controls FOLDER" if record["bank"] is None else " --bank FOLDER"
+    yield Text("Whoever also has both models can run it again, and sees every score beside the recorded one:")
+    yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --finetuned SUSPECT{bring}")
+    yield Text(
+        "The models count as the same only if their weights have the SHA-256 that is stated here. Scores may differ in "
+        "their last digits on another machine; the command states how much it allows."
+    )
+
+
+def _lineup(record: Mapping[str, Any]) -> Iterator[Block]:
+    """The blind sheet, and on the pages after it its key."""
+    lineup = read_lineup(record)
+    if lineup is None:
+        return
+    yield NewPage()
+    yield Heading(TITLE)
+    yield Text(
+        "Show this part to somebody who has not seen the pictures: the file lineup.html, or these pages without those "
+        "before and after them, which betray the answer. The answer of this report does not rest on it."
+    )
+    yield from sheet(lineup.sizes)
+    yield NewPage()
+    yield Heading("Key of the line-up: read after choosing")
+    yield _key(lineup, record)
+    for left in lineup.left_out:
+        yield Text(f"Picture {left.picture + 1} has no round: {_say(left.reason)}.")
+    yield Heading("What the choices come to", 3)
+    yield Text(
+        "If the pictures asked about could change places with the control pictures, whoever chooses is right with a "
+        "chance of one in as many as a round shows, whatever they look at. So by chance alone:"
+    )
+    n = len(lineup.sizes)
+    rows = ((f"{hits} or more of {n}", _p_value(lineup_p_value(lineup.sizes, hits))) for hits in range(1, n + 1))
+    yield Table((("Right choices", "p"), *rows), (3, 1), head=True)
+    yield Items((within_reach(lineup.sizes), *LINEUP_RULES))
+    yield Text("The choices of one person, “-” for “I cannot tell”, are counted by")
+    yield Command("python -m cgidm lineup BUNDLE --picks=LETTER,LETTER,...")
+
+
+def _key(lineup: Lineup, record: Mapping[str, Any]) -> Table:
+    """What stands where: of the controls their names, or their numbers where the bundle does not hold them."""
+    names = [file_name(c["name"]) for c in record["controls"]]
+    names = names or [f"control {i + 1}" for i in range(len(record["control_scores"]))]
+    rows = (
+        (str(n), r.letter, file_name(record["pictures"][r.picture]["path"]), ", ".join(names[d] for d in r.decoys))
+        for n, r in enumerate(lineup.rounds, 1)
+    )
+    head = ("Round", "Answer", "Picture asked about", "Control pictures around it, in their order")
+    return Table((head, *rows), (2, 2, 5, 11), head=True)
+
+
+def _negatives(record: Mapping[str, Any]) -> str:
+    """What the score is compared with."""
+    return "control pictures" if record["bank"] is None else "scores of models that were not trained on the picture"
+
+
+def _controls_said(record: Mapping[str, Any]) -> str:
+    if record["bank"] is not None:
+        return f"none; {len(record['control_scores'])} scores of bank {_say(record['bank']['name'])} instead"
+    n, held = len(record["control_scores"]), len(record["controls"])
+    if not n:
+        return "none were given"
+    return f"{n}, which are included in the bundle" if held else f"{n}, which are not included in the bundle"
+
+
+def _digests(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pictures = [(file_name(p["path"]), _say(p["sha256"])) for p in record["pictures"]]
+    return pictures + [(_say(name), _say(digest)) for name, digest in record["models"]["sha256"].items()]
+
+
+def _p(judged: Mapping[str, Any]) -> str:
+    return "" if judged["p_value"] is None else f" (p = {_p_value(judged['p_value'])})"
+
+
+def _p_value(value: float | None) -> str:
+    """Never 0, which no p-value is."""
+    return _number(value) if value is None or value >= 0.001 else f"{value:.1g}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def file_name(path: str) -> str:
+    """A file's name without its folders."""
+    return _say(re.split(r"[\\/]", path.rstrip("\\/"))[-1])
+
+
+def _say(value: Any) -> str:
+    return clean(str(value), LONGEST)
+
+
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,221 @@
+"""The blocks of a report -> a PDF of A4 pages, from the same bytes to the same bytes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, Strip, Table, Text
+
+MARGIN = 18  # mm
+LARGEST = 512  # pixels a side of a picture on paper; the files beside the report have all of them
+SMALL = 320  # the same, in a line-up, where there are many
+SIZES = {1: 17, 2: 12.5, 3: 10}  # points, of headings
+INK, GREY, LINE, RED, BLUE = (27, 36, 48), (86, 96, 114), (160, 168, 182), (179, 38, 30), (43, 95, 180)
+
+
+def write_pdf(blocks: Sequence[Block], folder: Path, path: Path, date: datetime) -> None:
+    """Write the report whose PNGs lie in `folder`; `date` is the one that the file carries."""
+    paper = _Paper(folder)
+    paper.pdf.set_creation_date(date)
+    paper.pdf.set_title(next(b.text for b in blocks if isinstance(b, Heading)))
+    for block in blocks:
+        paper.put(block)
+    paper.pdf.output(str(path))
+
+
+class _Paper:
+    """Sets one block below the other; a page break falls between lines, never within a row or picture."""
+
+    def __init__(self, folder: Path) -> None:
+        from fpdf import FPDF  # late: nothing but a report needs it
+
+        class Numbered(FPDF):
+            def footer(self) -> None:
+                self.set_y(-13)
+                self.set_font("sans", size=8)
+                self.set_text_color(*GREY)
+                self.cell(0, 5, f"CGI-DM, page {self.page_no()} of {{nb}}", align="C")
+
+        self.folder = folder
+        self.pdf: Any = Numbered(format="A4")
+        self.pdf.set_margins(MARGIN, 15, MARGIN)
+        self.pdf.c_margin = 0  # text begins where pictures and lines do
+        self.pdf.set_auto_page_break(True, 17)
+        self.pdf.set_lang("en")
+        for family, style, name in (("sans", "", ""), ("sans", "B", "-Bold"), ("mono", "", "Mono")):
+            self.pdf.add_font(family, style, _fonts() / f"DejaVuSans{name}.ttf")
+        self.pdf.add_page()
+
+    def put(self, block: Block) -> None:
+        pdf = self.pdf
+        pdf.set_text_color(*INK)
+        match block:
+            case Heading(text, level):
+                if pdf.will_page_break(30):
+                    pdf.add_page()  # a heading stays with what it heads
+                pdf.ln({1: 0, 2: 3.5, 3: 2}[level])
+                self._font("sans", SIZES[level], "B")
+                self._write(text, SIZES[level] * 0.45)
+                pdf.ln(1.5 if level < 3 else 0.5)
+            case Text(text, strong):
+                self._font("sans", 12 if strong else 9.3, "B" if strong else "")
+                pdf.set_text_color(*(BLUE if strong else INK))
+                self._write(text, 6 if strong else 4.5)
+                pdf.ln(1)
+            case Command(text):
+                self._font("mono", 8)
+                pdf.set_fill_color(241, 243, 247)
+                self._write(text, 6, fill=True)
+                pdf.set_fill_color(255)
+                pdf.ln(2)
+            case Items(items):
+                for item in items:
+                    self._font("sans", 9.3)
+                    pdf.cell(4, 4.4, "•")
+                    self._write(item, 4.4, indent=4)
+                    pdf.ln(0.5)
+                pdf.ln(0.5)
+            case Table():
+                self._table(block)
+            case Pictures(files):
+                self._pictures(files)
+            case Panels(panels):
+                for first in range(0, len(panels), 2):
+                    self._panels(panels[first : first + 2])
+            case Strip():
+                self._strip(block)
+            case NewPage():
+                pdf.add_page()
+
+    def _table(self, table: Table) -> None:
+        pdf = self.pdf
+        self._font("sans", 8.5)
+        pdf.set_draw_color(*LINE)
+        borders = "SINGLE_TOP_LINE" if table.head else "NONE"
+        with pdf.table(
+            col_widths=table.widths,
+            borders_layout=borders,
+            text_align="LEFT",
+            v_align="TOP",
+            first_row_as_headings=table.head,
+            line_height=4.1,
+            padding=(0.5, 2, 0.5, 0),
+            align="LEFT",
+            wrapmode="CHAR" if table.code else "WORD",
+        ) as rows:
+            for number, row in enumerate(table.rows):
+                cells = rows.row()
+                for place, text in enumerate(row):
+                    heads = (table.head and number == 0) or (not table.head and place == 0)
+                    code = table.code and place == len(row) - 1 and not heads
+                    self._font("mono" if code else "sans", 7 if code else 8.5, "B" if heads else "")
+                    cells.cell(self._known(text), style=self._face())
+            self._font("sans", 8.5)  # the table is set when the block ends, its headings in this font
+        pdf.ln(1.5)
+
+    def _pictures(self, files: Sequence[tuple[str, str]]) -> None:
+        pdf, gap = self.pdf, 4
+        side = (pdf.epw - gap * (len(files) - 1)) / len(files)
+        if pdf.will_page_break(side + 6):
+            pdf.add_page()
+        top = pdf.get_y()
+        for place, (caption, name) in enumerate(files):
+            with Image.open(self.folder / name) as picture:
+                picture.thumbnail((LARGEST, LARGEST))
+                pdf.image(picture, pdf.l_margin + place * (side + gap), top, side, side, alt_text=caption)
+        pdf.set_y(top + side + 0.5)
+        self._font("sans", 8)
+        pdf.set_text_color(*GREY)
+        for place, (caption, _) in enumerate(files):
+            pdf.set_x(pdf.l_margin + place * (side + gap))
+            pdf.cell(side, 4.5, caption)
+        pdf.ln(7)
+
+    def _panels(self, pair: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> None:
+        """Two pictures of a line-up beside each other."""
+        pdf, gap, between = self.pdf, 1.5, 8
+        width = (pdf.epw - between) / 2
+        side = (width - 2 * gap) / 3
+        if pdf.will_page_break(side + 8):
+            pdf.add_page()
+        top = pdf.get_y()
+        self._font("sans", 10, "B")
+        for place, (letter, files) in enumerate(pair):
+            left = pdf.l_margin + place * (width + between)
+            pdf.set_xy(left, top)
+            pdf.cell(width, 5, letter)
+            for number, (caption, name) in enumerate(files):
+                with Image.open(self.folder / name) as picture:
+                    picture.thumbnail((SMALL, SMALL))
+                    pdf.image(
+                        picture, left + number * (side + gap), top + 5, side, side, alt_text=f"{letter}: {caption}"
+                    )
+        pdf.set_y(top + side + 8)
+
+    def _strip(self, strip: Strip) -> None:
+        pdf = self.pdf
+        if pdf.will_page_break(22):
+            pdf.add_page()
+        top, left, width = pdf.get_y() + 5.5, pdf.l_margin, pdf.epw
+        line = top + 7
+        pdf.set_draw_color(*GREY)
+        pdf.set_line_width(0.25)
+        for control in strip.controls:
+            x = left + width * strip.place(control)
+            pdf.line(x, top + 2, x, line)
+        pdf.line(left, line, left + width, line)
+        zero, here = (left + width * strip.place(score) for score in (0.0, strip.score))
+        pdf.line(zero, line, zero, line + 1.5)
+        pdf.set_draw_color(*RED)
+        pdf.set_line_width(0.8)
+        pdf.line(here, top, here, line + 1)
+        pdf.set_line_width(0.2)
+        low, high = strip.ends
+        self._font("sans", 8)
+        self._label(f"{low:.2f}", left, line + 1.5)
+        self._label(f"{high:.2f}", left + width, line + 1.5)
+        self._label("0", zero, line + 1.5)
+        pdf.set_text_color(*RED)
+        self._label(f"this picture: {strip.score:.3f}", here, top - 5)
+        pdf.set_text_color(*GREY)
+        pdf.set_xy(left, line + 6)
+        self._write(strip.said, 4.4)
+        pdf.ln(0.5)
+
+    def _label(self, text: str, x: int | float, y: int | float) -> None:
+        """Centred at x, but inside the margins."""
+        pdf = self.pdf
+        width = pdf.get_string_width(text) + 2
+        pdf.set_xy(min(max(x - width / 2, pdf.l_margin), pdf.l_margin + pdf.epw - width), y)
+        pdf.cell(width, 4, text, align="C")
+
+    def _write(self, text: str, height: int | float, indent: int | float = 0, fill: bool = False) -> None:
+        pdf = self.pdf
+        pdf.set_x(pdf.l_margin + indent)
+        pdf.multi_cell(pdf.epw - indent, height, self._known(text), align="L", fill=fill, new_x="LMARGIN", new_y="NEXT")
+
+    def _font(self, family: str, size: int | float, style: str = "") -> None:
+        self.pdf.set_font(family, style, size)
+
+    def _face(self) -> Any:
+        from fpdf.fonts import FontFace
+
+        pdf = self.pdf
+        return FontFace(family=pdf.font_family, emphasis=pdf.font_style, size_pt=pdf.font_size_pt)
+
+    def _known(self, text: str) -> str:
+        """A character that the font lacks is written as its code: so that none is lost, and none can hide."""
+        known = self.pdf.current_font.cmap
+        return "".join(c if ord(c) in known else f"[U+{ord(c):04X}]" for c in text)
+
+
+@lru_cache(maxsize=1)
+def _fonts() -> Path:
+    """The folder of the DejaVu fonts, which come with matplotlib."""
+    from matplotlib import get_data_path
+
+    return Path(get_data_path()) / "fonts" / "ttf"

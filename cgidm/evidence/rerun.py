@@ -1,0 +1,176 @@
+"""A bundle's run done again, from its own pictures, with the models that it names by their SHA-256."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import get_token
+
+from ..authenticate import authenticate
+from ..device import recorded_place
+from ..errors import UserError
+from ..intake.layout import Checkpoint, open_checkpoint
+from ..intake.notes import clean
+from ..judging.null_bank import Bank, open_bank
+from ..method.config import RecoveryConfig, RunConfig
+from ..pictures.embedders import load_embedders
+from ..pictures.images import Picture, picture_files, read_picture
+from .bundle_reader import Bundle
+from .bundle_writer import image_name, weights_sha256
+from .rerun_diff import Comparison, compare, read_png
+from .seal import read_record
+
+MOST_THREADS = 1024
+ACCEPTED = "accepted: a bundle that this version of `cgidm authenticate` wrote"
+
+
+def repeat(bundle: Bundle, options: argparse.Namespace) -> Comparison:
+    """Repeat the run of a bundle whose hashes were checked; `options` are those of `verify`.
+
+    Raises:
+        UserError: if it cannot be repeated: other weights, no control pictures, a run that was stopped or unseeded.
+    """
+    record = read_record(bundle)
+    try:
+        return _repeat(bundle, record, options)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        said = clean(f"{type(error).__name__}: {error}")
+        raise UserError(f"the record of {bundle.label} cannot be followed ({said}); {ACCEPTED}") from error
+
+
+def _repeat(bundle: Bundle, record: dict[str, Any], options: argparse.Namespace) -> Comparison:
+    given, models = record["config"], record["models"]
+    config = RunConfig(**{**given, "recovery": RecoveryConfig(**given["recovery"])})
+    if record["stopped"]:
+        raise UserError("the run of this bundle was stopped before its end; accepted: one that came to its end")
+    if config.encoding == "sample":
+        raise UserError(f"preset {config.preset} draws without a seed and cannot be repeated; accepted: another preset")
+    held, scored = len(record["controls"]), len(record["control_scores"])
+    if held not in (0, scored):
+        raise UserError(f"{scored} control scores are recorded, and {held} controls; {ACCEPTED}")
+    bank = _bank(record["bank"], options.bank)
+    if scored and not held and not bank and options.controls is None:
+        raise UserError("the bundle does not hold its control pictures; accepted: --controls with the folder of them")
+    base, finetuned, *embeddings = _open_models(models, options)
+    _check_weights(models["sha256"], (base, finetuned, *embeddings))
+    unrelated = _open_unrelated(models, options)
+
+    from ..families import load_pair  # slow to import: only after the cheap checks
+
+    machine = record["machine"]
+    with _threads(machine["threads"] if options.threads is None else options.threads):
+        where = recorded_place(base, machine["device"], machine["precision"])
+        place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
+        pair = load_pair(base, finetuned, models["prompt"], embeddings, **place)
+        pictures = [
+            _recorded_picture(bundle, p["path"], p["sha256"], image_name(i, "original"), pair.side)
+            for i, p in enumerate(record["pictures"])
+        ]
+        controls = [] if bank else _controls(bundle, record, options.controls, pair.side)
+        embedders = load_embedders(where.device, download=options.download)
+        other = None
+        if unrelated is not None:
+            other = load_pair(base, unrelated, models["prompt"], **place)
+        result = authenticate(pair, pictures, controls, config, embedders, bank=bank, unrelated=other)
+    return compare(bundle, record, result)
+
+
+def _open_models(models: Mapping[str, Any], options: argparse.Namespace) -> list[Checkpoint]:
+    """Base, suspect, embeddings: as given now, or where the bundle says that they were."""
+    words = [name for role, name in models.items() if role.startswith("embedding ")]
+    wanted = [
+        ("base model", options.base, models["base"], "--base"),
+        ("fine-tuned model", options.finetuned, models["finetuned"], "--finetuned"),
+        *(("embedding", given, given, "--embedding") for given in options.embedding or words),
+    ]
+    return [_open_model(*each, options) for each in wanted]
+
+
+def _open_model(role: str, given: str | None, recorded: str, option: str, options: argparse.Namespace) -> Checkpoint:
+    cap = int(options.max_download * 1e9)
+    try:
+        return open_checkpoint(given or recorded, role, token=get_token(), max_download=cap, progress=True)
+    except UserError as error:
+        if given:
+            raise
+        said = f"the {role} cannot be opened where the bundle says it was ({error})"
+        raise UserError(f"{said}; accepted: {option} with its place today") from error
+
+
+def _open_unrelated(models: Mapping[str, Any], options: argparse.Namespace) -> Checkpoint | None:
+    """The suspect that must find nothing, if the run had one."""
+    if "unrelated" not in models:
+        return None
+    other = _open_model("unrelated model", options.unrelated, models["unrelated"], "--unrelated", options)
+    if weights_sha256(other) != models["unrelated SHA-256"]:
+        recorded = clean(models["unrelated SHA-256"])
+        raise UserError(f"unrelated model {other.name} is not the recorded one; accepted: SHA-256 {recorded}")
+    return other
+
+
+def _check_weights(recorded: Mapping[str, str], opened: tuple[Checkpoint, ...]) -> None:
+    """Are they the recorded weights, whatever their names are today?"""
+    now = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in opened for f in c.weights}
+    old, new = (list(dict.fromkeys(table.values())) for table in (recorded, now))
+    if old == new:
+        return
+    if sorted(old) == sorted(new):
+        raise UserError("base and suspect are the recorded ones in another order; accepted: each in its own option")
+    gone = [f"{clean(name)} (SHA-256 {sha})" for name, sha in recorded.items() if sha not in new]
+    more = [f"{name} (SHA-256 {sha})" for name, sha in now.items() if sha not in old]
+    said = f"not among the given: {gone[0]}" if gone else f"not recorded: {more[0]}"
+    raise UserError(
+        f"the weights are not those of the bundle: of {len(old)} recorded files {len(gone)} are missing; {said}; "
+        "accepted: base and suspect whose weights have the recorded SHA-256"
+    )
+
+
+def _bank(recorded: Mapping[str, Any] | None, folder: Path | None) -> Bank | None:
+    """The bank that the run was judged against, by its digest."""
+    if recorded is None:
+        return None
+    known = f"bank {clean(recorded['name'])} (SHA-256 {clean(recorded['sha256'])})"
+    if folder is None:
+        raise UserError(f"the run was judged against {known}; accepted: --bank with its folder")
+    bank = open_bank(folder)
+    if bank.sha256 != recorded["sha256"]:
+        raise UserError(f"bank {folder} has the SHA-256 {bank.sha256}; accepted: {known}")
+    return bank
+
+
+def _controls(bundle: Bundle, record: Mapping[str, Any], folder: Path | None, side: int) -> list[Picture]:
+    recorded = record["controls"]
+    if folder is None:
+        return [_recorded_picture(bundle, c["name"], c["sha256"], c["image"], side) for c in recorded]
+    files = [read_picture(p, side) for p in picture_files(folder, "controls")]
+    if not recorded:  # then nothing is known of them but their number and their order
+        if len(files) != len(record["control_scores"]):
+            known = len(record["control_scores"])
+            raise UserError(f"controls {folder} holds {len(files)} pictures; accepted: the {known} that were recorded")
+        return files
+    by_digest = {f.sha256: f for f in files}
+    if missing := [c for c in recorded if c["sha256"] not in by_digest]:
+        first = f"{clean(missing[0]['name'])} (SHA-256 {clean(missing[0]['sha256'])})"
+        said = f"{len(missing)} of {len(recorded)} recorded control pictures are not in {folder}, first: {first}"
+        raise UserError(f"{said}; accepted: the files as they were given")
+    return [by_digest[c["sha256"]] for c in recorded]
+
+
+def _recorded_picture(bundle: Bundle, name: str, sha256: str, file: str, side: int) -> Picture:
+    return Picture(name, sha256, read_png(bundle, file, side))
+
+
+@contextmanager
+def _threads(number: Any) -> Iterator[None]:
+    """Compute on so many threads until the end of the block."""
+    if not isinstance(number, int) or not 1 <= number <= MOST_THREADS:
+        raise UserError(f"threads = {number} was given; accepted: a whole number from 1 to {MOST_THREADS}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

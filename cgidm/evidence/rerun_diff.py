@@ -1,0 +1,174 @@
+"""The numbers and pictures of a bundle beside those of the same run done again."""
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from ..authenticate import Result
+from ..errors import UserError
+from ..intake.notes import clean
+from ..judging.lineup import LETTERS, Lineup, read_lineup
+from ..pictures.embedders import SOURCES
+from ..pictures.images import MAX_BYTES, as_tensor
+from .bundle_reader import Bundle, read_small
+from .bundle_writer import as_record, image_name, pixels
+from .lineup_sheet import ROLES, panel_name
+from .report import file_name
+
+# What is accepted. Measured on the shipped suspects and a CPU (`python -m eval reruns`): with the same threads 0; with
+# other threads, or the instructions of AVX2 or SSE4 instead of AVX512, 5e-7 (the 1000 steps of `paper`, other threads:
+# 3e-7); of an embedder, which sees pictures rounded to 8 bits, 1.3e-4.
+SAME = 1e-6  # with the recorded processor, threads, versions and code
+ELSEWHERE = 1e-3  # with any other
+# In bfloat16, on a processor that lacks its instructions: 7e-4, of pictures 1.5e-3, of an embedder 7e-3.
+# float16 and GPUs were not measured.
+HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE = 5e-3, 3e-2
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number, as it was recorded and as it is now."""
+
+    of: str
+    score: str
+    recorded: float
+    now: float | None  # None: it could not be computed here
+    tolerance: float
+
+    @property
+    def difference(self) -> float | None:
+        """Absolute; two that are no numbers do not differ."""
+        if self.now is None or isnan(self.now) != isnan(self.recorded):
+            return None
+        return 0.0 if isnan(self.now) else abs(self.now - self.recorded)
+
+    @property
+    def ok(self) -> bool:
+        return self.difference is not None and self.difference <= self.tolerance
+
+    def line(self) -> str:
+        numbers = ["-" if v is None else f"{v:.7f}" for v in (self.recorded, self.now)]
+        difference = "-" if self.difference is None else f"{self.difference:.1e}"
+        word = "ok" if self.ok else "DIFFERS"
+        return f"{self.of[-32:]:32s}  {self.score:20s}{numbers[0]:>13s}{numbers[1]:>13s}{difference:>10s}  {word}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run beside the recorded one."""
+
+    rows: tuple[Row, ...]
+    outcomes: tuple[tuple[str, str, str], ...]  # picture, recorded, now
+    differing: tuple[str, ...]  # which of the surroundings are not the recorded ones
+    tolerance: float
+    seen_tolerance: float  # of what embedders say
+
+    @property
+    def whole(self) -> bool:
+        """Are all scores within the tolerance, and all outcomes equal?"""
+        return all(row.ok for row in self.rows) and all(a == b for _, a, b in self.outcomes)
+
+    def lines(self) -> Iterator[str]:
+        """The table, and what it comes to."""
+        yield f"{'picture':32s}  {'score':20s}{'recorded':>13s}{'now':>13s}{'differ.':>10s}"
+        yield from (row.line() for row in self.rows)
+        for name, recorded, now in self.outcomes:
+            word = "ok" if recorded == now else f"DIFFERS: now {now}"
+            yield f"{name[-32:]:32s}  answer: {recorded}  {word}"
+        yield from self.differing
+        where = "another machine, versions or code" if self.differing else "the recorded machine, versions and code"
+        seen = "" if self.seen_tolerance == self.tolerance else f" ({self.seen_tolerance:g} of an embedder)"
+        yield f"tolerance {self.tolerance:g}{seen}: {where}"
+        largest = max((d for row in self.rows if (d := row.difference) is not None), default=0.0)
+        yield f"{'the same' if self.whole else 'NOT the same'}: largest difference {largest:.1e}"
+
+
+def compare(bundle: Bundle, record: Mapping[str, Any], result: Result) -> Comparison:
+    """Every number of a record beside that of a run of the same pictures."""
+    now = as_record(result, {})
+    differing = tuple(_differences(record, now))
+    same = not differing and now["machine"]["device"] == "cpu"
+    half = now["machine"]["precision"] in ("bfloat16", "float16")
+    tolerance = SAME if same else HALF_ELSEWHERE if half else ELSEWHERE
+    seen = HALF_SEEN_ELSEWHERE if half and not same else tolerance  # of what an embedder says, which sees 8 bits
+    rows, outcomes = [], []
+    for number, (old, new, run) in enumerate(zip(record["pictures"], now["pictures"], result.pictures, strict=True)):
+        name = file_name(old["path"])
+        scores = {s: (v, new["scores"].get(s)) for s, v in old["scores"].items() if v is not None}
+        rows += [Row(name, clean(s), *values, seen if s in SOURCES else tolerance) for s, values in scores.items()]
+        for role, image in (("partial", run.partial), ("recovered", run.recovered)):
+            away = _away(bundle, image_name(number, role), image)
+            rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
+        outcomes.append((name, old["outcome"], new["outcome"]))
+    numbers = range(1, len(now["control_scores"]) + 1)
+    kind = "control" if record["bank"] is None else "null score"
+    names = [file_name(c["name"]) for c in record["controls"]] or [f"{kind} {i}" for i in numbers]
+    pairs = zip(names, record["control_scores"], now["control_scores"], strict=True)
+    rows += [Row(name, clean(record["judged_by"]), old, new, tolerance) for name, old, new in pairs]
+    lineup, shown = _lineup(bundle, record, result, tolerance)
+    rows, outcomes = [*rows, *shown], [*outcomes, *lineup]
+    if (moved := record.get("weight_shift")) is not None:  # an older record does not state it
+        rows.append(Row("the suspect", "weight_shift", moved, now["weight_shift"], tolerance))
+    if record["set"] is not None:
+        outcomes.append(("all together", record["set"]["outcome"], now["set"]["outcome"]))
+    return Comparison(tuple(rows), tuple(outcomes), differing, tolerance, seen)
+
+
+def _lineup(
+    bundle: Bundle, record: Mapping[str, Any], result: Result, tolerance: float
+) -> tuple[list[tuple[str, str, str]], list[Row]]:
+    """The key of a line-up as it was recorded and as it is now; and how far each picture shown is from the one now."""
+    recorded = read_lineup(record)
+    if recorded is None and result.lineup is None:
+        return [], []
+    rows = []
+    for number, panels in enumerate(result.shown if recorded == result.lineup else [], 1):
+        for letter, panel in zip(LETTERS, panels, strict=False):
+            files = [panel_name(number, letter, role) for role in ROLES]
+            away = max(_away(bundle, file, image) for file, image in zip(files, panel.images, strict=True))
+            rows.append(Row(f"line-up, round {number}, {letter}", "its pictures", 0.0, away, tolerance))
+    return [("key of the line-up", _key(recorded), _key(result.lineup))], rows
+
+
+def _key(lineup: Lineup | None) -> str:
+    """All of it in a line."""
+    if lineup is None:
+        return "none"
+    rounds = (f"{r.letter} = picture {r.picture + 1}, decoys {' '.join(map(str, r.decoys))}" for r in lineup.rounds)
+    return "; ".join([*rounds, *(f"without {left.picture + 1}: {clean(left.reason)}" for left in lineup.left_out)])
+
+
+def _differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What of the surroundings is not as it was recorded."""
+    for part in ("machine", "versions", "code"):
+        for key, value in now[part].items():
+            if record[part].get(key) != value:
+                yield clean(f"{part} {key}: {value} instead of {record[part].get(key)}")
+
+
+def _away(bundle: Bundle, name: str, image: Float[Tensor, "3 H W"]) -> float:
+    """Mean absolute difference between a picture of the bundle and the one that was made now; both in [0, 1]."""
+    old = read_png(bundle, name, image.shape[-1])
+    return (old - torch.from_numpy(pixels(image)).movedim(-1, 0) / 255).abs().mean().item()
+
+
+def read_png(bundle: Bundle, name: str, side: int) -> Float[Tensor, "3 H W"]:
+    """A picture of the bundle as the method saw it."""
+    accepted = f"accepted: an RGB PNG of {side}x{side} pixels"
+    data = read_small(bundle, name, MAX_BYTES)
+    if data is None:
+        raise UserError(f"{clean(name)} is missing in the bundle, or cannot be read; {accepted}")
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+            if picture.size != (side, side) or picture.mode != "RGB":
+                raise UserError(f"{clean(name)} is {picture.size} {picture.mode}; {accepted}")
+            return as_tensor(picture)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{clean(name)} is no picture that can be read; {accepted}") from error

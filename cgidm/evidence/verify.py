@@ -1,0 +1,78 @@
+"""`cgidm verify`: is a bundle of evidence as it was sealed, who signed it, and does its run come out the same again?
+
+The hashes are checked with nothing but Python itself; a signature needs `cryptography`, and only a run the rest.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from .bundle_reader import Bundle, open_bundle
+from .seal import SEAL, check_seal
+from .signature import check_signature
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command by itself, without the rest of the command line."""
+    parser = argparse.ArgumentParser(prog="cgidm verify", description="is a bundle of evidence as it was sealed?")
+    add_options(parser)
+    try:
+        return verify(parser.parse_args(sys.argv[2:] if arguments is None else arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder or zip that `authenticate` wrote")
+    parser.add_argument("--key", type=Path, metavar="PUBLIC.pem", help="the public key that it must be signed with")
+    parser.add_argument(
+        "--rerun", action="store_true", help="repeat the run, and compare every score with the recorded"
+    )
+    parser.add_argument("--base", help="the public base model, if not where the bundle says")
+    parser.add_argument("--finetuned", help="the suspect, if not where the bundle says")
+    parser.add_argument("--embedding", action="append", help="a textual inversion, if not where the bundle says")
+    parser.add_argument("--unrelated", help="the suspect that had to find nothing, if not where the bundle says")
+    parser.add_argument(
+        "--controls", type=Path, help="folder of the control pictures, if the bundle does not hold them"
+    )
+    parser.add_argument("--bank", type=Path, help="folder of the bank that the pictures were judged against")
+    parser.add_argument("--threads", type=int, help="of the processor; as many as were recorded if not given")
+    parser.add_argument("--max-download", type=float, default=30, metavar="GB", help="of one model")
+    parser.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Print what was found; 0 if the bundle is whole (and its run came out the same), 1 if not.
+
+    Raises:
+        UserError: if there is no bundle, or something that the check needs.
+    """
+    with open_bundle(options.bundle) as bundle:
+        if not report_whole(bundle, options.key):
+            return 1
+        if not options.rerun:
+            return 0
+        from .rerun import repeat  # late: everything that computes
+
+        comparison = repeat(bundle, options)
+    print("\n".join(comparison.lines()))
+    return 0 if comparison.whole else 1
+
+
+def report_whole(bundle: Bundle, key: Path | None = None) -> bool:
+    """Print what is wrong with a bundle, or that nothing is, and by whom it was signed. Is it whole?"""
+    faults = check_seal(bundle)
+    signer, more = check_signature(bundle, key)
+    faults += [f for f in more if f.name not in {known.name for known in faults}]
+    if faults:
+        print(f"{bundle.label}: altered")
+        print("\n".join(f"  {fault}" for fault in faults))
+        return False
+    print(f"{bundle.label}: whole; {len(bundle.sizes)} files are as they were sealed")
+    with bundle.open(SEAL) as file:
+        print(f"seal: {file.read(64).decode()} (SHA-256 of manifest.json; compare it with the one you were given)")
+    print(f"signed by the Ed25519 key {signer} (SHA-256)" if signer else "not signed")
+    return True

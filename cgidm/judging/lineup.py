@@ -1,0 +1,245 @@
+"""A line-up: does somebody who does not know which it is find the picture among control pictures, by its recovery?
+
+The protocol of visual inference (Buja et al. 2009; Wickham et al. 2010, "Graphical inference for infovis"). Each round
+shows one picture in question among decoys, control pictures that were recovered in the same way, in random order; an
+observer chooses the one whose removed half came back best. If picture and decoys could change places, the choice is
+right with a chance of one in as many as are shown, whatever the observer looks at.
+
+Rounds must not depend on each other for their hits to be counted together. So a picture has one round, near-duplicates
+have one in common, and no decoy is used twice; nor is a control that is nearly the same as another, since two alike
+would show that neither is the picture. An observer must know none of the pictures, and chooses once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import prod
+from string import ascii_uppercase
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from ..errors import UserError
+from ..method.sampling import picture_generator
+from ..pictures.duplicates import alike, first_alike
+from ..pictures.images import Picture
+from .verdict import LEVEL
+
+LETTERS = ascii_uppercase
+UNKNOWN = "-"  # a choice: "I cannot tell"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """What is shown of one picture, in [0, 1]."""
+
+    original: Float[Tensor, "3 H W"]
+    partial: Float[Tensor, "3 H W"]
+    recovered: Float[Tensor, "3 H W"]
+
+    @property
+    def images(self) -> tuple[Tensor, Tensor, Tensor]:
+        """In the order in which they are shown."""
+        return self.original, self.partial, self.recovered
+
+
+@dataclass(frozen=True)
+class Round:
+    """One choice: a picture among decoys."""
+
+    picture: int  # index among the pictures of the run
+    letter: str  # under which it stands
+    decoys: tuple[int, ...]  # indices of the controls around it, in the order in which they stand
+
+    def __post_init__(self) -> None:
+        if self.letter not in [*LETTERS[: self.size]]:
+            raise ValueError(f"letter {self.letter} in a round of {self.size}")
+
+    @property
+    def size(self) -> int:
+        """The panels that are shown."""
+        return len(self.decoys) + 1
+
+    def in_order(self, picture: T, decoys: Sequence[T]) -> tuple[T, ...]:
+        """What belongs to the picture and to its decoys, as they stand."""
+        place = LETTERS.index(self.letter)
+        return (*decoys[:place], picture, *decoys[place:])
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A picture that has no round."""
+
+    picture: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """The rounds of a run, with their key."""
+
+    rounds: tuple[Round, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many panels each round shows: all that an observer may know."""
+        return tuple(r.size for r in self.rounds)
+
+    @property
+    def decoys(self) -> tuple[int, ...]:
+        """Every control that is shown, round after round."""
+        return tuple(d for r in self.rounds for d in r.decoys)
+
+    def in_order(self, pictures: Sequence[T], decoys: Sequence[T]) -> list[tuple[T, ...]]:
+        """Each round's panels as they stand, from what belongs to all pictures of the run and to `self.decoys`."""
+        assert len(decoys) == len(self.decoys)
+        rounds, rest = [], list(decoys)
+        for r in self.rounds:
+            rounds.append(r.in_order(pictures[r.picture], rest[: len(r.decoys)]))
+            rest = rest[len(r.decoys) :]
+        return rounds
+
+    def describe(self) -> dict[str, Any]:
+        """What a record says of it; `read_lineup` reads it back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class LineupVerdict:
+    """What an observer's choices come to."""
+
+    right: tuple[bool, ...]  # of each round
+    p_value: float  # of as many right choices, or more, by somebody who cannot tell
+    reason: str
+
+    @property
+    def hits(self) -> int:
+        return sum(self.right)
+
+
+def check_lineup(size: int, controls: int) -> None:
+    """Are there decoys for one round?
+
+    Raises:
+        UserError: if there are too few.
+    """
+    if controls < size - 1:
+        raise UserError(
+            f"a line-up of {size} was asked for, with {controls} different control pictures; accepted: at least "
+            f"{size - 1} for each round (a bank of null models holds no pictures that could be shown)"
+        )
+
+
+def plan_lineup(pictures: Sequence[Picture], controls: Sequence[Picture], size: int, seed: int) -> Lineup:
+    """Draw the rounds of `size` panels: one for each picture, as far as the controls that are used in the run suffice.
+
+    Raises:
+        UserError: if they do not suffice for one.
+    """
+    twins = first_alike(alike([c.image for c in controls]))
+    usable = [i for i, twin in enumerate(twins) if twin == i]
+    check_lineup(size, len(usable))
+    return draw_lineup(
+        [p.sha256 for p in pictures], first_alike(alike([p.image for p in pictures])), usable, size, seed
+    )
+
+
+def draw_lineup(digests: Sequence[str], first: Sequence[int], usable: Sequence[int], size: int, seed: int) -> Lineup:
+    """The rounds of pictures with these `digests`; `first` is that of `duplicates.first_alike`.
+
+    Where a picture stands depends on the run's seed and the picture's bytes: it can be drawn again, and it is not the
+    same in every run, as it would be if the seed alone decided.
+    """
+    left, rounds, left_out = list(usable), [], []
+    for i, digest in enumerate(digests):
+        if first[i] != i:
+            left_out.append(LeftOut(i, f"nearly the same picture as picture {first[i] + 1}"))
+        elif len(left) < size - 1:
+            left_out.append(LeftOut(i, "no round has the decoys of another, and there are no more control pictures"))
+        else:
+            g = picture_generator(seed, digest, "line-up")
+            decoys = tuple(left[j] for j in torch.randperm(len(left), generator=g)[: size - 1].tolist())
+            place = int(torch.randint(size, (), generator=g))
+            rounds.append(Round(i, LETTERS[place], decoys))
+            left = [c for c in left if c not in decoys]
+    return Lineup(tuple(rounds), tuple(left_out))
+
+
+def lineup_p_value(sizes: Sequence[int], hits: int) -> float:
+    """The chance of at least `hits` right choices in rounds of these `sizes` for somebody who cannot tell.
+
+    The upper tail of the Poisson binomial distribution with a chance of 1 / size in each round, exact.
+    """
+    assert 0 <= hits <= len(sizes)
+    chances = np.ones(1)  # of 0, 1, ... right choices
+    for size in sizes:
+        chances = np.convolve(chances, (1 - 1 / size, 1 / size))
+    return min(1.0, float(chances[hits:].sum()))
+
+
+def judge_lineup(lineup: Lineup, picks: Sequence[str]) -> LineupVerdict:
+    """Count one observer's `picks`, a letter for each round. "-", *I cannot tell*, is a miss.
+
+    Such a miss can only make the p-value larger than that of an observer who guesses instead.
+
+    Raises:
+        UserError: if there is not one for each round, or a round has no such letter.
+    """
+    rounds, given = lineup.rounds, [p.strip().upper() for p in picks]
+    if len(given) != len(rounds):
+        raise UserError(f"{len(given)} picks were given; accepted: one for each of the {len(rounds)} rounds")
+    for number, (r, pick) in enumerate(zip(rounds, given, strict=True), 1):
+        if pick not in (*LETTERS[: r.size], UNKNOWN):
+            last = LETTERS[r.size - 1]
+            raise UserError(f"round {number}: {pick!r} was picked; accepted: a letter from A to {last}, or {UNKNOWN}")
+    right = tuple(pick == r.letter for r, pick in zip(rounds, given, strict=True))
+    p = lineup_p_value(lineup.sizes, sum(right))
+    return LineupVerdict(right, p, _reason(lineup.sizes, sum(right), p))
+
+
+def within_reach(sizes: Sequence[int]) -> str:
+    """How low a p-value these rounds allow, in words."""
+    n, all_right, size = len(sizes), prod(sizes), max(sizes)
+    these = f"One round of {size}" if n == 1 else f"{n} rounds of {size}"
+    if lineup_p_value(sizes, n) > LEVEL:
+        more = next(k for k in range(n + 1, 99) if lineup_p_value([*sizes, *[size] * (k - n)], k) <= LEVEL)
+        return (
+            f"{these} cannot go below p = 1/{all_right}, whatever is chosen: for p <= {LEVEL:g} it takes {more} rounds "
+            f"of {size} with other pictures, or one of {round(1 / LEVEL)}."
+        )
+    need = next(h for h in range(1, n + 1) if lineup_p_value(sizes, h) <= LEVEL)
+    return f"{these} can go down to p = 1/{all_right}; p <= {LEVEL:g} takes {need} of {n} right."
+
+
+def read_lineup(record: Mapping[str, Any]) -> Lineup | None:
+    """The line-up of a record, which may be hostile; None if it has none, as those of earlier versions.
+
+    Raises:
+        UserError: if it is none.
+    """
+    stated = record.get("lineup")
+    if stated is None:
+        return None
+    try:
+        return TypeAdapter(Lineup).validate_python(stated)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise UserError(f"the line-up of the record cannot be read ({said}); accepted: as it was written") from error
+
+
+def _reason(sizes: Sequence[int], hits: int, p: float) -> str:
+    counted = f"{hits} of {len(sizes)} choices {'is' if hits == 1 else 'are'} right"
+    chance = f"{counted}; somebody who cannot tell has as many, or more, with a chance of {p:.2g}."
+    if p <= LEVEL:
+        return (
+            f"{chance} So the recovery of what was asked about stands out to this person, as it would after training "
+            "on it, if the control pictures are like it in every other way and the person knew none of them."
+        )
+    if lineup_p_value(sizes, len(sizes)) > LEVEL:
+        return f"{chance} {within_reach(sizes)}"
+    return f"{chance} That can be chance. It does not mean that the picture was not used."

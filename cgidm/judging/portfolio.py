@@ -1,0 +1,138 @@
+"""Several pictures of one maker: were some of them used, how many at least and at most, and which stand out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import Literal
+
+import numpy as np
+
+from ..errors import UserError
+from .verdict import LEAST_POWER, LEVEL, weak_reason
+
+SetOutcome = Literal["consistent with training on some of these images", "no evidence", "cannot tell"]
+RESAMPLES = 9_999
+
+
+@dataclass(frozen=True)
+class Used:
+    """How many of a set were used; both bounds hold together with a probability of at least 1 - level."""
+
+    low: int
+    high: int
+    bounded_above: bool  # False: without scores of known members only `low` says anything
+
+
+@dataclass(frozen=True)
+class SetVerdict:
+    """What may be said of several pictures together."""
+
+    outcome: SetOutcome
+    p_value: float | None
+    reason: str
+    pictures: int
+    controls: int
+    used: Used | None = None
+    adjusted: tuple[float | None, ...] = ()  # each picture's p-value after Holm's correction for their number
+
+
+def judge_set(
+    scores: Sequence[float | None],
+    controls: Sequence[float],
+    blocking: Sequence[str],
+    members: Sequence[float] = (),
+    level: float = LEVEL,
+    power: float | None = None,
+) -> SetVerdict:
+    """One answer for a set of pictures, by the permutation test of its mean score against the controls'.
+
+    It says that some were used, not which: a single picture has its own verdict. As for one picture, a set of which the
+    suspect knows nothing better than its base does is not called consistent, and where `power` is low silence means
+    nothing. (Not by the mean: a strongly trained suspect knows what it was not trained on worse than its base does.)
+    `members` are scores of pictures under models that are known to have been trained on them, in the suspect's way;
+    they bound the number from above.
+    """
+    sizes = (len(scores), len(controls))
+    known = [s for s in scores if s is not None and np.isfinite(s)]
+    if blocking:
+        return SetVerdict("cannot tell", None, blocking[0], *sizes)
+    if len(known) < len(scores):
+        return SetVerdict("cannot tell", None, f"{len(scores) - len(known)} scores could not be computed.", *sizes)
+    if min(sizes) < 2 or 1 / comb(sum(sizes), len(scores)) > level:
+        reason = f"{sizes[0]} pictures against {sizes[1]} controls cannot show an error rate of {level:.0%}; give more."
+        return SetVerdict("cannot tell", None, reason, *sizes)
+    p, used = portfolio_p_value(known, controls), count_used(known, controls, members, level)
+    if p <= level and used.low > 0:
+        reason = f"Together they score higher than {sizes[1]} controls; it does not say which of them were used."
+        return SetVerdict("consistent with training on some of these images", p, reason, *sizes, used)
+    if power is not None and power < LEAST_POWER:
+        return SetVerdict("cannot tell", p, weak_reason(power, level), *sizes, used)
+    if p <= level:
+        reason = "Together they score above the controls, but the suspect knows none of them better than its base does."
+        return SetVerdict("no evidence", p, reason, *sizes, used)
+    reason = "Together they score no higher than the controls. This does not mean that none was used."
+    return SetVerdict("no evidence", p, reason, *sizes, used)
+
+
+def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: int = 0) -> float:
+    """Permutation test: is the mean score of a set higher than that of the controls? One-sided.
+
+    p = (1 + #{permuted mean >= observed}) / (permutations + 1), valid if under the null the set and the controls could
+    change places (Phipson and Smyth 2010).
+
+    Raises:
+        UserError: with fewer than two pictures on either side.
+    """
+    if len(scores) < 2 or len(controls) < 2:
+        raise UserError(f"{len(scores)} pictures, {len(controls)} controls were given; accepted: at least 2 of each")
+    return _mean_test(np.asarray(scores, float), np.asarray(controls, float), seed)
+
+
+def count_used(
+    scores: Sequence[float], controls: Sequence[float], members: Sequence[float] = (), level: float = LEVEL
+) -> Used:
+    """Bounds on how many of the pictures were used, by inverting the permutation test.
+
+    "At most k were used" means that n - k of them are like the controls. Whichever they are, their mean is no lower
+    than that of the n - k lowest scores, so the test of these is valid for it; `low` is the smallest k that it does
+    not reject. In the same way, with scores of known members, `high` is the largest number of pictures whose highest
+    scores could be members'. Each bound has half of `level`, but for "none was used", which is the set's own verdict
+    and is tested at `level`: the two cannot contradict each other, and where none was used `high` cannot err. No
+    picture that scores 0 or less counts for `low`: see `verdict.judge`.
+    """
+    s = np.sort(np.asarray(scores, float))
+    low = _unlike(s, np.asarray(controls, float), level, level / 2)
+    high = len(s) - (_unlike(np.sort(-s), -np.asarray(members, float), level / 2) if len(members) > 1 else 0)
+    low = min(low, int((s > 0).sum()))
+    return Used(low, max(low, high), len(members) > 1)
+
+
+def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Holm's step-down adjustment: the error rate of *any* wrong call among the pictures is held, whatever depends on
+    what (Holm 1979). A picture that has no p-value takes no part.
+    """
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, i) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        adjusted[i] = largest
+    return tuple(adjusted)
+
+
+def _unlike(ascending: np.ndarray, reference: np.ndarray, first: float, then: float | None = None) -> int:
+    """The smallest k for which all but the k largest could be drawn like `reference`; k = 0 is tested at `first`."""
+    for k in range(len(ascending)):
+        level = first if k == 0 or then is None else then
+        if _mean_test(ascending[: len(ascending) - k], reference) > level:
+            return k
+    return len(ascending)
+
+
+def _mean_test(x: np.ndarray, reference: np.ndarray, seed: int = 0) -> float:
+    """The one-sided permutation test of mean(x) > mean(reference)."""
+    pooled = np.concatenate([x, reference])
+    rng = np.random.default_rng(seed)
+    drawn = rng.permuted(np.tile(pooled, (RESAMPLES, 1)), axis=1)[:, : len(x)].mean(1)
+    tie = 1e-12 * np.abs(pooled).max()  # sums of the same numbers in another order differ by rounding
+    return (1 + int((drawn >= x.mean() - tie).sum())) / (RESAMPLES + 1)

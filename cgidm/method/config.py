@@ -1,0 +1,98 @@
+"""How a run is done: frozen, written into its record, with the paper's values as defaults."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..errors import UserError
+from .partial import PartialKind, Start
+from .sampling import TimeSampling
+from .views import AS_GIVEN, check_views
+
+STEP_TO_RADIUS = 2 / 70  # Sec. 4: step length 2 within a ball of 70
+LINEUP_SIZES = range(2, 21)  # with 20 panels a single round can reach p = 0.05
+
+
+@dataclass(frozen=True)
+class RecoveryConfig:
+    """The optimisation (Alg. 1)."""
+
+    steps: int = 1000  # Monte Carlo steps N
+    draws: int = 1  # samples of (t, eps) averaged in each step
+    step_size: float | None = None  # l2, in latent units; None: radius * 2 / 70
+    radius: float | None = None  # l2; None: the distance from the start to the picture, 70 on SD 1.4
+    t_min: int = 1  # first row of the schedule that is drawn
+    t_max: int | None = 999  # last row, inclusive; None or beyond the table: its last row
+    t_sampling: TimeSampling = "uniform"
+    noise: Literal["shared", "independent"] = "shared"  # of the two terms of Eq. 7
+    weight_gradients: bool = False  # True only to cost what the public code costs
+    min_gradient_ratio: float = 1e-5  # below: the two models are one, and nothing moves
+    rows_per_call: int = 16  # largest batch given to a network; no influence on the result
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "draws", "rows_per_call"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} = {getattr(self, name)} was given; accepted: a whole number from 1")
+        for name in ("step_size", "radius"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"{name} = {value} was given; accepted: a number above 0, or nothing for automatic")
+        if self.t_min < 0 or (self.t_max is not None and self.t_max < self.t_min):
+            raise UserError(f"t_min = {self.t_min}, t_max = {self.t_max} was given; accepted: 0 <= t_min <= t_max")
+
+    def evaluations(self) -> int:
+        """Network evaluations (forward and input gradient) for one picture: both models, every draw."""
+        return 2 * self.steps * self.draws
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a result depends on beside the picture and the two models."""
+
+    preset: str = "paper"
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
+    partial: PartialKind = "block4"
+    start: Start = "reencoded"  # what stands in the removed cells before the first step
+    encoding: Literal["mode", "sample"] = "mode"  # of the autoencoder's posterior; "sample" draws unseeded
+    loss_draws: int = 20  # stratified samples for `loss_contrast`
+    views: Sequence[str] = (AS_GIVEN,)  # of a picture, suspected or control; the largest `loss_contrast` counts
+    seed: int = 0
+    lineup: int | None = None  # panels of each round of a line-up, all but one of them decoys; None: no line-up
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "views", tuple(self.views))  # a list, where a record was read back
+        check_views(self.views)
+        if self.loss_draws < 1:
+            raise UserError(f"loss_draws = {self.loss_draws} was given; accepted: a whole number from 1")
+        if self.lineup is not None and self.lineup not in LINEUP_SIZES:
+            accepted = f"accepted: from {LINEUP_SIZES[0]} to {LINEUP_SIZES[-1]} panels a round, or none"
+            raise UserError(f"lineup = {self.lineup} was given; {accepted}")
+
+
+PRESETS: dict[str, RunConfig] = {
+    "paper": RunConfig(),
+    # how the paper's public code runs, for comparison only. Its two other deviations (a picture matched with every
+    # recovery of its group, a threshold chosen on the evaluated scores) belong to an evaluation, not to a run
+    "reference": RunConfig(
+        preset="reference",
+        recovery=RecoveryConfig(noise="independent", weight_gradients=True),
+        encoding="sample",
+    ),
+    # fewer, better-used samples: the middle of the schedule, stratified, averaged; a start without traces of the mask
+    "fast": RunConfig(
+        preset="fast",
+        recovery=RecoveryConfig(steps=40, draws=2, t_min=250, t_max=750, t_sampling="stratified"),
+        start="interpolated",
+    ),
+}
+
+
+def find_preset(name: str) -> RunConfig:
+    """The run configuration of that name.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if name not in PRESETS:
+        raise UserError(f"preset {name!r} is not known; accepted: {', '.join(PRESETS)}")
+    return PRESETS[name]
