@@ -1,11 +1,11 @@
 """The Space: a page where anybody asks whether a picture was used to train a model. Run it with `python app.py`."""
 
-import page.hardware  # noqa: F401  # isort: skip  # first: it imports `spaces`, which must come before torch
+import cgidm.page.runs.hardware  # noqa: F401  # isort: skip  # first: it imports `spaces`, which must come before torch
 
 import importlib.util
 
-from page.layout import build_page, keep_tidy
-from page.looks import CSS, theme
+from cgidm.page.ui.layout import build_page, keep_tidy
+from cgidm.page.ui.theme import CSS, theme
 
 MAX_UPLOAD = "400mb"  # a LoRA of SDXL; a picture has a limit of its own
 MAX_WAITING = 40  # visitors; ZeroGPU would let one wait

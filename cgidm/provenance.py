@@ -36,11 +36,13 @@ def describe_machine(pair: ModelPair) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def describe_code() -> dict[str, str]:
-    """The library's version, and one SHA-256 over its sources.
+    """The library's version, and one SHA-256 over its sources, without those of the page, which computes nothing.
 
-    It is that of `find cgidm -name '*.py' | LC_ALL=C sort | xargs sha256sum | sha256sum`, run beside the package.
+    It is that of `find cgidm -name '*.py' -not -path 'cgidm/page/*' | LC_ALL=C sort | xargs sha256sum | sha256sum`, run
+    beside the package.
     """
-    names = sorted(p.relative_to(SOURCE.parent).as_posix() for p in SOURCE.rglob("*.py"))
+    ours = [p for p in SOURCE.rglob("*.py") if p.relative_to(SOURCE).parts[0] != "page"]
+    names = sorted(p.relative_to(SOURCE.parent).as_posix() for p in ours)
     lines = (f"{hashlib.sha256((SOURCE.parent / n).read_bytes()).hexdigest()}  {n}\n" for n in names)
     return {"version": __version__, "sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}
 

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from page.models import Wanted, open_models
-from page.request import Request
-from page.visit import Run, Sent, Visit
+from cgidm.page.handlers.request import Request
+from cgidm.page.runs.model_cache import Wanted, open_models
+from cgidm.page.runs.store import Run, Sent, Visit
 from tests.page_client import SUSPECTS, pictures_of
 
 STEPS = 5

@@ -12,12 +12,13 @@ from cgidm.authenticate import authenticate
 from cgidm.judging.portfolio import judge_set
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.views import VIEWS
+from cgidm.page.handlers.request import Request
+from cgidm.page.runs import gpu_worker as work
+from cgidm.page.runs import store as visit
+from cgidm.page.runs.model_cache import shipped_controls
 from cgidm.pictures.duplicates import alike, copy_notes, first_alike, perceptual_hash, tie_notes
 from cgidm.pictures.images import Picture
 from eval.duplicates import hash_rule, near_duplicates
-from page import visit, work
-from page.models import shipped_controls
-from page.request import Request
 from tests.test_views import pair_that_learnt, picture, square
 
 CONFIG = RunConfig(recovery=RecoveryConfig(steps=2))

@@ -12,11 +12,11 @@ from cgidm.judging import null_bank as nullbank
 from cgidm.judging.flags import Flag
 from cgidm.judging.portfolio import Used
 from cgidm.method.views import VIEWS
+from cgidm.page.html.answer import answer_html, stopped_html
+from cgidm.page.html.i18n import LANGUAGES, say, tables
+from cgidm.page.html.portfolio import portfolio_html
+from cgidm.page.html.progress import progress_html, status_html
 from cgidm.pictures.duplicates import copy_notes, tie_notes
-from page.answer import answer_html, stopped_html
-from page.portfolio import portfolio_html
-from page.progress import progress_html, status_html
-from page.texts import LANGUAGES, say, tables
 from tests.page_records import BANK, HOSTILE, Reader, make_full_record, make_record, poison
 
 ONE = np.array([[True]])

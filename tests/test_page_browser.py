@@ -19,10 +19,10 @@ from cgidm.authenticate import authenticate
 from cgidm.evidence.bundle_writer import ROLES, pixels
 from cgidm.families import load_pair
 from cgidm.method.config import find_preset
+from cgidm.page.handlers.examples import picture_of
+from cgidm.page.html.i18n import say
+from cgidm.page.runs.model_cache import ASSETS, shipped_controls, shipped_prompt
 from cgidm.pictures.images import decode_picture
-from page.examples import picture_of
-from page.models import ASSETS, shipped_controls, shipped_prompt
-from page.texts import say
 from tests.page_runs import write_bank
 
 EXAMPLE = "gerald-g-dreambooth"

@@ -8,8 +8,8 @@ import pytest
 from tests.browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
 
 from cgidm.judging.lineup import judge_lineup, read_lineup
-from page.models import ASSETS, shipped_controls
-from page.texts import say
+from cgidm.page.html.i18n import say
+from cgidm.page.runs.model_cache import ASSETS, shipped_controls
 from tests.test_page_browser_looks import CONTRAST
 
 EXAMPLE = "gerald-g-dreambooth"

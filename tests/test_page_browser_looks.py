@@ -10,8 +10,8 @@ from tests.browser import PATIENCE, chromium, server, visit  # noqa: F401  # iso
 
 from safetensors.torch import load_file, save_file
 
-from page.models import ASSETS
-from page.texts import say
+from cgidm.page.html.i18n import say
+from cgidm.page.runs.model_cache import ASSETS
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (SCRIPT, '"><img src=x onerror=alert(1)>', "owner/<b>name</b>")

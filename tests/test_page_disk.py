@@ -7,7 +7,7 @@ from collections import namedtuple
 import pytest
 
 from cgidm import UserError
-from page import disk
+from cgidm.page.runs import download_cache as disk
 
 
 @pytest.fixture

@@ -19,14 +19,19 @@ from cgidm.cli import main
 from cgidm.evidence.bundle_writer import LINEUP, pixels, write_evidence
 from cgidm.evidence.lineup_sheet import ROLES, panel_name
 from cgidm.judging.lineup import judge_lineup, read_lineup
+from cgidm.page.handlers import lineup as choosing
+from cgidm.page.handlers import request
+from cgidm.page.handlers import runs as judging
+from cgidm.page.runs import gpu_worker as work
+from cgidm.page.runs import runner as running
+from cgidm.page.runs import store as visit
+from cgidm.page.runs.cost import cost_of
+from cgidm.page.runs.model_cache import PAIRS, open_models
+from cgidm.page.runs.runner import carry_out, config_of
+from cgidm.page.runs.settings import make_config
+from cgidm.page.runs.store import Visit, sweep
+from cgidm.page.ui.run_tab import cost_of_form
 from cgidm.pictures.images import decode_picture
-from page import choosing, judging, request, running, visit, work
-from page.cost import cost_of
-from page.models import PAIRS, open_models
-from page.running import carry_out, config_of
-from page.settings import make_config
-from page.tab import cost_of_form
-from page.visit import Visit, sweep
 from tests import page_runs
 from tests.page_client import SUSPECTS, pictures_of
 from tests.page_records import Reader

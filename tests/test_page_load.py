@@ -24,8 +24,8 @@ from cgidm.evidence.bundle_writer import ROLES, pixels
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
 from cgidm.method.config import RunConfig
+from cgidm.page.runs.settings import make_config
 from cgidm.pictures.images import read_picture
-from page.settings import make_config
 from tests.page_client import EXAMPLES, SUSPECTS, PageClient, asked, pictures_of
 from tests.page_server import ROOT, page_server
 

@@ -1,7 +1,7 @@
 """Pairs that the page keeps loaded: the same one for the same models, up to a limit, and never a shared network."""
 
-import page.models
-from page.models import SHIPPED, SHIPPED_BASE, Pairs, Wanted, expected_size, open_models, size_of
+from cgidm.page.runs import model_cache
+from cgidm.page.runs.model_cache import SHIPPED, SHIPPED_BASE, Pairs, Wanted, expected_size, open_models, size_of
 
 FIRST, SECOND = (
     open_models(Wanted(SHIPPED_BASE, SHIPPED + s, None, "sks style")) for s in ("gerald-g-dreambooth", "rollandin-lora")
@@ -34,7 +34,7 @@ def test_the_pair_used_longest_ago_goes_before_the_next_is_loaded():
 def test_a_pair_that_is_in_use_has_room_to_compute(monkeypatch, capsys):
     """The others go when the device has less left than its plan wants; the log says the plan and no name."""
     left = [10**12]
-    monkeypatch.setattr(page.models, "free_memory", lambda device: left[0])
+    monkeypatch.setattr(model_cache, "free_memory", lambda device: left[0])
     pairs = Pairs()
     first = pairs.get(FIRST)
     pairs.get(SECOND)

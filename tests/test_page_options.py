@@ -12,15 +12,19 @@ from cgidm import authenticate as library
 from cgidm.authenticate import score_views
 from cgidm.judging.null_bank import open_bank
 from cgidm.method.views import VIEWS
+from cgidm.page.handlers import request
+from cgidm.page.handlers import runs as judging
+from cgidm.page.html.i18n import say
+from cgidm.page.runs import gpu_worker as work
+from cgidm.page.runs import runner as running
+from cgidm.page.runs import store as visit
+from cgidm.page.runs.cost import cost_of
+from cgidm.page.runs.model_cache import PAIRS, open_models
+from cgidm.page.runs.runner import carry_out, config_of
+from cgidm.page.runs.settings import make_config
+from cgidm.page.runs.store import Visit
+from cgidm.page.ui.run_tab import cost_of_form
 from cgidm.pictures.images import decode_picture
-from page import judging, request, running, visit, work
-from page.cost import cost_of
-from page.models import PAIRS, open_models
-from page.running import carry_out, config_of
-from page.settings import make_config
-from page.tab import cost_of_form
-from page.texts import say
-from page.visit import Visit
 from tests import page_runs
 from tests.page_client import SUSPECTS, pictures_of
 from tests.page_runs import found, write_bank

@@ -12,10 +12,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
-from page import judging, panel, running, visit
-from page.request import MAX_TOGETHER, Request, default_controls
-from page.running import carry_out
-from page.visit import Visit, sweep
+from cgidm.page.handlers import runs as judging
+from cgidm.page.handlers.request import MAX_TOGETHER, Request, default_controls
+from cgidm.page.runs import runner as running
+from cgidm.page.runs import store as visit
+from cgidm.page.runs.runner import carry_out
+from cgidm.page.runs.store import Visit, sweep
+from cgidm.page.ui import model_panel as panel
 from tests.page_client import EXAMPLES, SUSPECTS
 from tests.page_runs import STEPS, broken_run, found, new_run, request
 

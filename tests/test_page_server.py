@@ -19,7 +19,7 @@ import psutil
 import pytest
 from gradio_client import Client
 
-from page import visit
+from cgidm.page.runs import store as visit
 from tests.page_client import FILE, SUSPECTS, PageClient, asked, pictures_of
 from tests.page_runs import write_bank
 from tests.page_server import ROOT, page_server

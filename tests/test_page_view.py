@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cgidm.page.html.answer import answer_html, stopped_html
+from cgidm.page.html.i18n import LANGUAGES, language_of, say, tables
+from cgidm.page.html.lineup import offer_html, round_html
+from cgidm.page.html.markup import picture_source
+from cgidm.page.html.portfolio import portfolio_html
+from cgidm.page.html.progress import cost_html, progress_html, status_html
+from cgidm.page.html.svg import Labels, contrast_svg, distribution_svg, number, ticks
+from cgidm.page.ui import theme as looks
 from cgidm.pictures.images import decode_picture
-from page import looks
-from page.answer import answer_html, stopped_html
-from page.drawings import Labels, contrast_svg, distribution_svg, number, ticks
-from page.lineup import offer_html, round_html
-from page.markup import picture_source
-from page.portfolio import portfolio_html
-from page.progress import cost_html, progress_html, status_html
-from page.texts import LANGUAGES, language_of, say, tables
 from tests.page_records import HOSTILE, THUMBNAIL, Reader, make_record, poison, raise_flag
 
 LABELS = Labels("title", "description", "Your picture", "0: known as well as by the base")

@@ -11,13 +11,16 @@ import gradio as gr
 import pytest
 
 from cgidm.authenticate import start_run
+from cgidm.page.runs import hardware
+from cgidm.page.runs import runner as running
+from cgidm.page.runs import store as visit
+from cgidm.page.runs.gpu_worker import Job, Update, seconds_asked, work
+from cgidm.page.runs.model_cache import PAIRS, open_models
+from cgidm.page.runs.runner import carry_out
+from cgidm.page.runs.settings import make_config
+from cgidm.page.runs.store import Visit
+from cgidm.page.ui import api
 from cgidm.pictures.images import decode_picture
-from page import api, hardware, running, visit
-from page.models import PAIRS, open_models
-from page.running import carry_out
-from page.settings import make_config
-from page.visit import Visit
-from page.work import Job, Update, seconds_asked, work
 from tests.page_client import SUSPECTS, pictures_of
 from tests.page_runs import STEPS, broken_run, found, new_run, request
 from tests.page_server import ROOT
@@ -195,8 +198,8 @@ print(json.dumps([torch.cuda.is_initialized(), heavy, names.index("spaces") < na
 
 def test_on_zerogpu_the_function_that_needs_the_gpu_is_wrapped_before_the_page_is_served():
     code = """
-import page.running, page.work, inspect
-print(json.dumps([hasattr(page.work.work, "zerogpu"), page.running.work is page.work.work, page.hardware.kind()]))
+from cgidm.page.runs import gpu_worker, hardware, runner
+print(json.dumps([hasattr(gpu_worker.work, "zerogpu"), runner.work is gpu_worker.work, hardware.kind()]))
 """
     zero = {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": "http://127.0.0.1:9"}
     assert ask_python(code, **zero) == [True, True, "zero"]

@@ -12,9 +12,9 @@ from huggingface_hub.utils import close_session
 from cgidm import UserError
 from cgidm.cli import main
 from cgidm.families import load_pair
-from page.models import ASSETS
-from page.panel import check_model
-from page.request import Request
+from cgidm.page.handlers.request import Request
+from cgidm.page.runs.model_cache import ASSETS
+from cgidm.page.ui.model_panel import check_model
 from tests import tiny
 from tests.hub_server import Repository, serve
 

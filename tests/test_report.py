@@ -126,7 +126,11 @@ def test_no_report_page_or_readme_says_more_than_it_may(made):
         "report.pdf": " ".join(w for b in blocks_of(made) for w in words(b)),
         "README.md": (ROOT / "README.md").read_text(),
     }
-    sources = [*(ROOT / "page").rglob("*.py"), *(ROOT / "page" / "languages").glob("*.json"), ROOT / "app.py"]
+    sources = [
+        *(ROOT / "cgidm" / "page").rglob("*.py"),
+        *(ROOT / "cgidm" / "page" / "html" / "languages").glob("*.json"),
+        ROOT / "app.py",
+    ]
     sources += [
         ROOT / "cgidm" / f"{name}.py"
         for name in ("statement", "sheet", "lineup", "report", "pdf", "verdict", "portfolio", "checks")

@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from cgidm.intake.notes import clean
-from page.drawings import finite, number
-from page.texts import say, say_if_known, table
+
+from .i18n import say, say_if_known, table
+from .svg import finite, number
 
 OUTCOMES = {  # of a record -> the key of its words and the name of its looks; any other is "unclear"
     "consistent with training on this image": ("outcome.consistent", "consistent"),

@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from page import choosing, judging
-from page.choosing import Choosing
-from page.panel import Say, language_of_request
-from page.show import View
-from page.tab import Tab, in_places
+from ..handlers import lineup as choosing
+from ..handlers import runs as judging
+from ..handlers.lineup import Choosing
+from ..html.views import View
+from .model_panel import Say, language_of_request
+from .run_tab import Tab, in_places
 
 TO_THE_TOP = "() => scrollTo(0, 0)"
 

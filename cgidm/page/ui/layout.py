@@ -9,16 +9,16 @@ from urllib.parse import urlencode
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from page import judging
-from page.api import build_api
-from page.examples import example_names, icon_of, show_example
-from page.models import ASSETS
-from page.observer import build_observer, wire_observer
-from page.panel import EXAMPLE_NAMES, Panel, Say, build_panel, language_of_request
-from page.settings import LINEUPS, PRESET_NAMES
-from page.tab import Tab, build_tab, cost_of_form, in_order, in_places
-from page.texts import tables
-from page.visit import ROOT, Visit, keep_sweeping
+from ..handlers import runs as judging
+from ..handlers.examples import example_names, icon_of, show_example
+from ..html.i18n import tables
+from ..runs.model_cache import ASSETS
+from ..runs.settings import LINEUPS, PRESET_NAMES
+from ..runs.store import ROOT, Visit, keep_sweeping
+from .api import build_api
+from .lineup_panel import build_observer, wire_observer
+from .model_panel import EXAMPLE_NAMES, Panel, Say, build_panel, language_of_request
+from .run_tab import Tab, build_tab, cost_of_form, in_order, in_places
 
 # gradio's own copies of uploads go when they are this old; seconds: how often it is looked, and their age
 UPLOADS = (600, 3600)

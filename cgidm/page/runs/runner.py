@@ -18,13 +18,13 @@ from cgidm.judging.null_bank import check_bank
 from cgidm.method.config import RunConfig
 from cgidm.method.run_state import RunState
 from cgidm.pictures.images import decode_picture
-from page import hardware
-from page.disk import fetch_models
-from page.models import SHIPPED, Opened, open_models
-from page.request import default_controls
-from page.settings import make_config
-from page.visit import Progress, Run, Sent
-from page.work import PACE, Job, Update, work
+from . import hardware
+from .download_cache import fetch_models
+from .model_cache import SHIPPED, Opened, open_models
+from ..handlers.request import default_controls
+from .settings import make_config
+from .store import Progress, Run, Sent
+from .gpu_worker import PACE, Job, Update, work
 
 KEPT_EVERY = 5.0  # seconds between two states on disk: what a pulled plug costs
 Phase = Literal["loading", "foreseen", "controls", "step", "judged", "decoys", "paused", "finished"]

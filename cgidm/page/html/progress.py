@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
-from page.figures import contrast_figure
-from page.markup import whole, words
-from page.sentences import power_sentences
-from page.texts import say
+from .figures import contrast_figure
+from .i18n import say
+from .markup import whole, words
+from .sentences import power_sentences
 
 
 def progress_html(

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import gradio as gr
 
 from cgidm.judging.lineup import LETTERS, UNKNOWN, Lineup, read_lineup
-from page.lineup import round_html, told_html
-from page.refusal import refusal
-from page.show import View
-from page.texts import say
-from page.visit import Run, Visit
+
+from ..html.i18n import say
+from ..html.lineup import round_html, told_html
+from ..html.views import View
+from ..runs.store import Run, Visit
+from .errors import refusal
 
 
 @dataclass(frozen=True)

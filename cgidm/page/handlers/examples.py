@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.evidence.bundle_writer import image_name
-from page.models import ASSETS, EXAMPLES, SHIPPED, SHIPPED_BASE, shipped_prompt
-from page.show import View, empty_view, evidence_view
+
+from ..html.views import View, empty_view, evidence_view
+from ..runs.model_cache import ASSETS, EXAMPLES, SHIPPED, SHIPPED_BASE, shipped_prompt
 
 BEFOREHAND = ASSETS / "beforehand"  # written by `python -m eval beforehand`
 

@@ -10,16 +10,17 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from cgidm import UserError
-from page.disk import bytes_needed, fetch_models
-from page.models import open_models
-from page.panel import token_of
-from page.progress import status_html
-from page.refusal import refusal
-from page.request import Request
-from page.running import carry_out, check_fits
-from page.show import View, empty_view, history_view, moment_view, record_view, stopped_view
-from page.texts import say
-from page.visit import Run, Visit
+
+from ..html.i18n import say
+from ..html.progress import status_html
+from ..html.views import View, empty_view, history_view, moment_view, record_view, stopped_view
+from ..runs.download_cache import bytes_needed, fetch_models
+from ..runs.model_cache import open_models
+from ..runs.runner import carry_out, check_fits
+from ..runs.store import Run, Visit
+from ..ui.model_panel import token_of
+from .errors import refusal
+from .request import Request
 
 PATIENCE = 3.0  # seconds that Stop waits for a run to be put down
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from page.drawings import Labels, contrast_svg, distribution_svg, finite, moving_average, number
-from page.markup import as_number, shown_number, words
-from page.sentences import VERDICT_SCORE, against
-from page.texts import say
+from .i18n import say
+from .markup import as_number, shown_number, words
+from .sentences import VERDICT_SCORE, against
+from .svg import Labels, contrast_svg, distribution_svg, finite, moving_average, number
 
 
 def distribution_figure(picture: Mapping[str, Any], record: Mapping[str, Any], language: str) -> str:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from cgidm.method.config import RunConfig
-from page import hardware
-from page.work import PACE, count_evaluations, most_decoys
+from . import hardware
+from .gpu_worker import PACE, count_evaluations, most_decoys
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 from cgidm.evidence.lineup_sheet import ROLES, panel_name
 from cgidm.judging.lineup import LETTERS, UNKNOWN, Lineup, LineupVerdict, judge_lineup, lineup_p_value, read_lineup
 from cgidm.judging.verdict import LEVEL
-from page.markup import bullets, card, headed_table, picture_source, plain_p, whole, words
+
+from .markup import bullets, card, headed_table, picture_source, plain_p, whole, words
 
 PERCENT = round(100 * LEVEL)
 

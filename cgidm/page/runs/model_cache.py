@@ -23,9 +23,9 @@ from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.source import parse_source
 from cgidm.method.memory_plan import free_memory, worth_merging
-from page import hardware
+from . import hardware
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parents[3] / "assets"
 SHIPPED = "shipped:"
 SHIPPED_BASE = "shipped:mini"
 EXAMPLES = sorted(p.parent.name for p in (ASSETS / "examples").glob("*/example.json"))

@@ -6,9 +6,8 @@ from html import escape
 from math import isfinite
 from typing import Any
 
-from page.drawings import finite
-from page.figures import contrast_figure, distribution_figure
-from page.markup import (
+from .figures import contrast_figure, distribution_figure
+from .markup import (
     as_number,
     bullets,
     card,
@@ -22,8 +21,8 @@ from page.markup import (
     words,
     words_if_known,
 )
-from page.progress import duration
-from page.sentences import (
+from .progress import duration
+from .sentences import (
     VERDICT_SCORE,
     against,
     bank_sentences,
@@ -34,6 +33,7 @@ from page.sentences import (
     view_name,
     view_sentences,
 )
+from .svg import finite
 
 SCORES = (VERDICT_SCORE, "removed_alignment", "removed_gain", "removed_cosine", "clip", "dino", "efficientnet_lite0")
 NOTES = tuple(  # what `cgidm.pictures.images` says of a picture -> the key of its words

@@ -14,16 +14,7 @@ from typing import Any, Literal
 import torch
 
 from cgidm import ModelPair
-from cgidm.authenticate import (
-    Result,
-    expect_power,
-    finish_run,
-    make_panels,
-    make_result,
-    measure_shift,
-    score_controls,
-    start_run,
-)
+from cgidm.authenticate import Result, expect_power, finish_run, make_panels, make_result, measure_shift, score_controls, start_run
 from cgidm.errors import UserError
 from cgidm.judging.lineup import Lineup, plan_lineup
 from cgidm.judging.null_bank import Bank
@@ -31,9 +22,9 @@ from cgidm.method.config import RunConfig
 from cgidm.method.run_state import RunState, continue_recovery
 from cgidm.pictures.embedders import Embedders, load_embedders
 from cgidm.pictures.images import Picture, decode_picture
-from page import hardware
-from page.models import PAIRS, Opened
-from page.visit import Sent
+from . import hardware
+from .model_cache import PAIRS, Opened
+from .store import Sent
 
 GROUP = 2  # control pictures scored between two looks at whether the visitor is still there
 SHOWN_EVERY = 1.0  # seconds between two previews, or ten times what one costs

@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ImageData
 
-from page import judging
-from page.cost import cost_of
-from page.panel import Panel, Say, language_of_request
-from page.progress import cost_html
-from page.request import Request, default_controls
-from page.settings import LINEUPS, MAX_SEED, PRESET_NAMES, make_config
-from page.show import IMAGES, View
+from ..handlers import runs as judging
+from ..handlers.request import Request, default_controls
+from ..html.progress import cost_html
+from ..html.views import IMAGES, View
+from ..runs.cost import cost_of
+from ..runs.settings import LINEUPS, MAX_SEED, PRESET_NAMES, make_config
+from .model_panel import Panel, Say, language_of_request
 
 GPU = {"concurrency_id": "gpu", "concurrency_limit": 1}
 

@@ -12,9 +12,10 @@ from cgidm.judging.lineup import check_lineup
 from cgidm.judging.null_bank import Bank, read_bank
 from cgidm.pictures.duplicates import alike, copy_notes, first_alike
 from cgidm.pictures.images import MAX_BYTES, decode_picture
-from page.models import SHIPPED, check_name, open_suspect, shipped_controls
-from page.settings import make_config
-from page.visit import Run, Sent, Visit
+
+from ..runs.model_cache import SHIPPED, check_name, open_suspect, shipped_controls
+from ..runs.settings import make_config
+from ..runs.store import Run, Sent, Visit
 
 MAX_PICTURES = 30  # in one portfolio
 MAX_CONTROLS = 100

@@ -5,7 +5,8 @@ from html import escape
 import gradio as gr
 
 from cgidm import UserError
-from page.texts import say
+
+from ..html.i18n import say
 
 
 def refusal(error: UserError | str, language: str) -> gr.Error:

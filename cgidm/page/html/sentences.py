@@ -8,9 +8,10 @@ from math import comb
 from typing import Any
 
 from cgidm.judging.verdict import LEAST_POWER, LEVEL
-from page.drawings import finite
-from page.markup import as_number, english, outcome_of, plain_p, words, words_if_known
-from page.texts import say_if_known
+
+from .i18n import say_if_known
+from .markup import as_number, english, outcome_of, plain_p, words, words_if_known
+from .svg import finite
 
 VERDICT_SCORE = "loss_contrast"
 PERCENT = round(100 * LEVEL)

@@ -11,12 +11,13 @@ import gradio as gr
 
 from cgidm import UserError
 from cgidm.evidence.bundle_writer import ROLES, image_name
-from page.panel import inspect_suspect, token_of
-from page.request import Request
-from page.running import carry_out
-from page.settings import PRESET_NAMES
-from page.tab import GPU, leave_unopened, request_of
-from page.visit import Visit
+
+from ..handlers.request import Request
+from ..runs.runner import carry_out
+from ..runs.settings import PRESET_NAMES
+from ..runs.store import Visit
+from .model_panel import inspect_suspect, token_of
+from .run_tab import GPU, leave_unopened, request_of
 
 Answer = tuple[dict[str, Any], list[str] | None, str | None]
 

@@ -6,14 +6,15 @@ from typing import Any
 import gradio as gr
 
 from cgidm.evidence.bundle_writer import LINEUP, ROLES, image_name
-from page.answer import answer_html, stopped_html
-from page.lineup import offer_html
-from page.markup import outcome_of
-from page.portfolio import portfolio_html
-from page.progress import decoys_html, duration, progress_html, status_html
-from page.running import Moment, Trouble, live_images
-from page.texts import say
-from page.visit import Run, Visit
+
+from ..runs.runner import Moment, Trouble, live_images
+from ..runs.store import Run, Visit
+from .answer import answer_html, stopped_html
+from .i18n import say
+from .lineup import offer_html
+from .markup import outcome_of
+from .portfolio import portfolio_html
+from .progress import decoys_html, duration, progress_html, status_html
 
 View = dict[str, Any]
 IMAGES = ROLES

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from page.answer import caveat, details, stopped_html
-from page.markup import (
+from .answer import caveat, details, stopped_html
+from .markup import (
     card,
     file_name,
     glyph,
@@ -17,7 +17,7 @@ from page.markup import (
     whole,
     words,
 )
-from page.sentences import (
+from .sentences import (
     VERDICT_SCORE,
     bank_sentences,
     picture_sentence,

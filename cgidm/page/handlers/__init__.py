@@ -1,0 +1,1 @@
+"""What each button does: plain values in, views out."""

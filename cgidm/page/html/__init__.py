@@ -1,0 +1,1 @@
+"""Records and progress as HTML, in five languages."""

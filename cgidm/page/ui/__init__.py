@@ -1,0 +1,1 @@
+"""Widgets and their wiring: the only modules that build gradio components."""
