@@ -9,23 +9,24 @@ from pathlib import Path
 
 from cgidm.errors import UserError
 from cgidm.pictures.embedders import SHIPPED, load_embedders
-from eval import nullbank, trust
-from eval.banks import banks_table, measure_banks
-from eval.beforehand import write_beforehand
-from eval.benchmark import register
-from eval.blind import measure_blind
-from eval.embedder import convert_embedder
-from eval.examples import build_examples
-from eval.generated import measure_generated
-from eval.ledger import LedgerError
-from eval.merging import measure_merging, merging_table
-from eval.mini import train_all
-from eval.precision import measure_precision, precision_table
-from eval.reconstruct import measure_reconstruction
-from eval.reruns import measure_reruns, reruns_table
-from eval.robustness import measure_robustness, robustness_table
-from eval.shipped import measure_shipped
+from eval.asset_recipes.embedder import convert_embedder
+from eval.asset_recipes.example_answers import write_beforehand
+from eval.asset_recipes.examples import build_examples
+from eval.asset_recipes.mini import train_all
+from eval.asset_recipes.reconstruct import measure_reconstruction
+from eval.benchmark.blind_split import measure_blind
+from eval.benchmark.cli import register
+from eval.benchmark.ledger import LedgerError
+from eval.error_rates import null_bank as nullbank
+from eval.error_rates import trust
 from eval.speed import options as speed
+from eval.studies.banks import banks_table, measure_banks
+from eval.studies.generated import measure_generated
+from eval.studies.merging import measure_merging, merging_table
+from eval.studies.precision import measure_precision, precision_table
+from eval.studies.reruns import measure_reruns, reruns_table
+from eval.studies.robustness import measure_robustness, robustness_table
+from eval.studies.shipped import measure_shipped
 
 ASSETS, MINI, RESULTS = Path("assets"), Path("assets/mini"), Path("eval/results")
 

@@ -16,11 +16,11 @@ from cgidm.evidence.seal import seal_folder
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.null_bank import RANGE, open_bank
 from cgidm.method.config import RunConfig
-from eval import nullbank
-from eval.experiment import Training
-from eval.finetune import FinetuneConfig, finetune
-from eval.nullbank import Answers, Job, interpolate_steps
-from eval.recipe import Recipe, read_recipe
+from eval.benchmark.experiment import Training
+from eval.benchmark.finetune import FinetuneConfig, finetune
+from eval.error_rates import null_bank as nullbank
+from eval.error_rates.null_bank import Answers, Job, interpolate_steps
+from eval.error_rates.training_recipe import Recipe, read_recipe
 from tests import tiny
 
 PROMPT, MODES = "abc", ("dreambooth", "lora")
@@ -211,7 +211,7 @@ def test_a_bank_of_another_kind_than_the_suspect_is_not_trained(place, capsys):
 
 def test_the_command_asks_models_that_are_there_anew(place, capsys, monkeypatch):
     """So a bank of an older format is mended without training."""
-    monkeypatch.setattr("eval.suspects.finetune", None)
+    monkeypatch.setattr("eval.benchmark.suspects.finetune", None)
     parser = argparse.ArgumentParser()
     nullbank.add_options(parser)
     path = place / "bank-dreambooth" / "bank.json"

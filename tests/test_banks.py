@@ -10,8 +10,8 @@ from cgidm.judging.null_bank import FILE, OTHER_RECIPE, bank_flags, check_bank, 
 from cgidm.judging.power import Detectability, find_table
 from cgidm.judging.verdict import judge
 from cgidm.method.config import RunConfig
-from eval.banks import FEW, count_taken, moved_by_half
-from eval.nullbank import ask
+from eval.error_rates.null_bank import ask
+from eval.studies.banks import FEW, count_taken, moved_by_half
 from tests.test_detectability import row
 
 ROOT = Path(__file__).parent.parent

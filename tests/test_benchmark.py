@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 
 from cgidm.errors import UserError
 from cgidm.pictures.embedders import load_embedders
-from eval.datasets import load_manifest
-from eval.engine import run_local
-from eval.experiment import PRESETS, load_experiment
-from eval.ledger import Ledger
-from eval.plan import answer_keys, plan_suspects, plan_units, weight_digests
-from eval.stages import Setting, collect, score_jobs, train_jobs
-from eval.suspects import RECORD, checkpoint_of, find_damage
+from eval.benchmark.datasets import load_manifest
+from eval.benchmark.engine import run_local
+from eval.benchmark.experiment import PRESETS, load_experiment
+from eval.benchmark.ledger import Ledger
+from eval.benchmark.plan import answer_keys, plan_suspects, plan_units, weight_digests
+from eval.benchmark.stages import Setting, collect, score_jobs, train_jobs
+from eval.benchmark.suspects import RECORD, checkpoint_of, find_damage
 from tests.tiny_benchmark import EXPERIMENT, write_experiment
 
 ROOT = Path(__file__).parent.parent
@@ -218,7 +218,7 @@ def test_a_disk_that_fills_up_is_said_and_leaves_nothing_half_written(setting, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("eval.suspects.finetune", full)
+        patch.setattr("eval.benchmark.suspects.finetune", full)
         with pytest.raises(UserError, match=r"could not be written .*No space left.*: make room"):
             list(train_jobs(run, manifest)[0].run())
     assert not list(folder.parent.glob(f"{folder.name}*"))

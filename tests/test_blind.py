@@ -10,7 +10,7 @@ from PIL import Image
 
 from cgidm.judging.blind_baseline import _hat_matrix, _kernel, _leave_one_out_aucs, blind_test, picture_features
 from cgidm.pictures.embedders import load_embedders
-from eval.metrics import pooled_auc
+from eval.analysis.metrics import pooled_auc
 
 CONTROLS = Path(__file__).parent.parent / "assets" / "controls"
 AUTHORS = ("gerald-g-dreambooth", "rollandin-lora")

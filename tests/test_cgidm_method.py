@@ -10,8 +10,8 @@ from cgidm.method.config import find_preset
 from cgidm.method.models import ModelPair
 from cgidm.pictures.embedders import Embedders, load_embedders
 from cgidm.pictures.images import read_picture
-from eval.methods import CGIDM, Case
-from eval.methods.recovery import curve_steps, group_max
+from eval.benchmark.methods import CGIDM, Case
+from eval.benchmark.methods.recovery import curve_steps, group_max
 from tests.worlds import world
 
 EXAMPLE = "assets/examples/gerald-g-dreambooth"

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cgidm import ModelPair
-from eval.methods.base import Case
-from eval.methods.clid import CLiD
+from eval.benchmark.methods.base import Case
+from eval.benchmark.methods.clid import CLiD
 from tests.worlds import stable_diffusion_schedule, world
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import bootstrap, kstest, norm
 from sklearn.metrics import roc_auc_score
 
-from eval.comparison import compare, delong
+from eval.analysis.comparison import compare, delong
 from tests.test_metrics import crossed, score_sets
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from cgidm.errors import UserError
 from cgidm.pictures.embedders import Embedders
-from eval import duplicates
-from eval.datasets import load_manifest, prepare, read_checked
-from eval.duplicates import Rule, clip_rule, find_rule, near_duplicates
-from eval.experiment import Dataset, Experiment
+from eval.benchmark import duplicates
+from eval.benchmark.datasets import load_manifest, prepare, read_checked
+from eval.benchmark.duplicates import Rule, clip_rule, find_rule, near_duplicates
+from eval.benchmark.experiment import Dataset, Experiment
 
 
 def draw(path, number, size=(96, 80), quality=90):

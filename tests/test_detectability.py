@@ -9,9 +9,9 @@ import torch
 from cgidm import UserError
 from cgidm.judging.distance import weight_shift
 from cgidm.judging.power import TABLE, Detectability, Trained, find_table
-from eval.asked import Asked
-from eval.experiment import load_experiment
-from eval.power import measure_power
+from eval.benchmark.experiment import load_experiment
+from eval.error_rates.power import measure_power
+from eval.error_rates.scoring import Asked
 from tests.worlds import world
 
 

@@ -18,8 +18,8 @@ from huggingface_hub import HfApi
 from PIL import Image
 
 from cgidm.errors import UserError
-from eval import fetch as fetching
-from eval.fetch import Shard, fetch
+from eval.benchmark import fetch as fetching
+from eval.benchmark.fetch import Shard, fetch
 
 SUBJECTS = {"dog": 5, "red_cartoon": 4}
 

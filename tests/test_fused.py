@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval.fused import COLUMNS, fuse
-from eval.metrics import pooled_auc
+from eval.analysis.fused import COLUMNS, fuse
+from eval.analysis.metrics import pooled_auc
 
 A, B = ("recovery", "alignment"), ("loss", "contrast")
 ROLES = (("trained", "lora"), ("unrelated", "lora"), ("innocent", "none"))

@@ -10,9 +10,9 @@ from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 from cgidm import ModelPair, NetworkEpsModel, Schedule, UserError, block_mask
 from cgidm.families.bind import bind
 from cgidm.method.partial import right_half_mask
-from eval.methods import generation
-from eval.methods.base import Case, row_of
-from eval.methods.generation import DDNM, Img2Img, Text2Img, ddim, leading_rows
+from eval.benchmark.methods import generation
+from eval.benchmark.methods.base import Case, row_of
+from eval.benchmark.methods.generation import DDNM, Img2Img, Text2Img, ddim, leading_rows
 from tests import tiny
 from tests.worlds import stable_diffusion_schedule, world
 

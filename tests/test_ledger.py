@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from eval.ledger import Ledger, LedgerError, Row, make_key
+from eval.benchmark.ledger import Ledger, LedgerError, Row, make_key
 
 ROW = Row("k", "pets", "trained", "dogs", "dogs-a", "lora", "1.jpg", 1, "loss", "contrast", 40, 0.25)
 
@@ -125,7 +125,7 @@ def test_a_file_that_is_none_or_has_other_columns_is_refused(tmp_path):
 
 
 def test_a_writer_waits_for_its_turn_and_says_when_it_is_too_long(tmp_path, monkeypatch):
-    monkeypatch.setattr("eval.ledger.WAIT", 0.2)
+    monkeypatch.setattr("eval.benchmark.ledger.WAIT", 0.2)
     ledger = Ledger(tmp_path / "scores.db")
     holder = sqlite3.connect(ledger.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

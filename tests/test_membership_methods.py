@@ -5,10 +5,10 @@ import torch
 
 from cgidm import IdentityCodec, ModelPair, Schedule
 from cgidm.method.scores import loss_contrast
-from eval.methods import METHODS, PFAMI, PIA, Loss, LossContrast, MembershipTest, SecMI, SimA
-from eval.methods.base import Case, row_of
-from eval.methods.clid import CLiD
-from eval.methods.pfami import central_crop
+from eval.benchmark.methods import METHODS, PFAMI, PIA, Loss, LossContrast, MembershipTest, SecMI, SimA
+from eval.benchmark.methods.base import Case, row_of
+from eval.benchmark.methods.clid import CLiD
+from eval.benchmark.methods.pfami import central_crop
 from tests.worlds import generators, stable_diffusion_schedule, world
 
 WORLDS = 4

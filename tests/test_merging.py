@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from cgidm.families import adapters, load_pair
-from eval import merging
-from eval.precision import NEEDED
+from eval.studies import merging
+from eval.studies.precision import NEEDED
 
 ROOT = Path(__file__).parent.parent
 ASSETS, RESULTS = ROOT / "assets", ROOT / "eval" / "results"

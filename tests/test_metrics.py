@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from eval.metrics import (
+from eval.analysis.metrics import (
     accuracy,
     auc_interval,
     auc_per_suspect,

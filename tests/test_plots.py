@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from eval.plots import plot_evaluations, plot_roc, plot_scores, roc_steps
+from eval.analysis.plots import plot_evaluations, plot_roc, plot_scores, roc_steps
 from tests.test_tables import coin, crossed, perfect
 
 PAIRS = [("cgidm", "removed_alignment"), ("loss_contrast", "contrast")]

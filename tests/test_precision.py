@@ -15,7 +15,7 @@ from cgidm.method.objective import denoising_loss
 from cgidm.method.run_state import continue_recovery
 from cgidm.method.scores import removed_alignment
 from cgidm.pictures.images import read_picture
-from eval.precision import compare, emulated_convolutions, precision_table
+from eval.studies.precision import compare, emulated_convolutions, precision_table
 from tests.worlds import generators, stable_diffusion_schedule
 
 ASSETS = Path(__file__).parent.parent / "assets"

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from eval.asked import Asked
-from eval.experiment import load_experiment
-from eval.rates import decide, portfolios, reference_of, share, summarise, summarise_portfolios
-from eval.trust_text import rates_text
+from eval.benchmark.experiment import load_experiment
+from eval.error_rates.rates import decide, portfolios, reference_of, share, summarise, summarise_portfolios
+from eval.error_rates.scoring import Asked
+from eval.error_rates.trust_text import rates_text
 
 EXPERIMENT = load_experiment("mini-rates")
 FILES = tuple(f"{i}.jpg" for i in range(20))

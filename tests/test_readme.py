@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from eval.banks import banks_table
-from eval.robustness import copies_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
+from eval.studies.banks import banks_table
+from eval.studies.robustness import copies_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "eval" / "results" / "mini" / "table1" / "summary.json"

@@ -10,7 +10,7 @@ import torch
 
 from cgidm.errors import UserError
 from cgidm.evidence.rerun_diff import ELSEWHERE, HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE, Comparison, Row
-from eval import reruns
+from eval.studies import reruns
 
 ROOT = Path(__file__).parent.parent
 ASSETS, RESULTS = ROOT / "assets", ROOT / "eval" / "results"

@@ -10,9 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval import metrics
-from eval.table_text import Cell, Table, comma_separated, contest_sentences, latex, markdown, natural, write_tables
-from eval.tables import OWN, factor_table, last, load_paper, summarise, table1, wide
+from eval.analysis import metrics
+from eval.analysis.table_rendering import (
+    Cell,
+    Table,
+    comma_separated,
+    contest_sentences,
+    latex,
+    markdown,
+    natural,
+    write_tables,
+)
+from eval.analysis.tables import OWN, factor_table, last, load_paper, summarise, table1, wide
 
 CGIDM = ("cgidm", "removed_alignment")
 ORDER = ["dreambooth-prior", "dreambooth", "lora"]

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from eval.training_figures import LOGS, PROMPTS, document_training
+from eval.asset_recipes.training_figures import LOGS, PROMPTS, document_training
 from tests import tiny
 
 

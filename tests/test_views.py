@@ -12,7 +12,7 @@ from cgidm.judging.verdict import conformal_p_value
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.views import AS_GIVEN, VIEWS
 from cgidm.pictures.images import Picture
-from eval.robustness import TRANSFORMATIONS, copy_of, judge_copies, perturb, robustness_table
+from eval.studies.robustness import TRANSFORMATIONS, copy_of, judge_copies, perturb, robustness_table
 from tests.worlds import SIDE, IdealEpsModel, stable_diffusion_schedule
 
 SHORT = RecoveryConfig(steps=2)

@@ -1,0 +1,1 @@
+"""Tables of numbers: metrics, comparisons, tables and plots. No tensor, no model."""

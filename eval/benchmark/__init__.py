@@ -1,0 +1,1 @@
+"""An experiment from one file: pictures, suspects, scores, a ledger, a report."""

@@ -1,0 +1,140 @@
+"""Few-shot fine-tuning in the paper's three modes: the suspects that a benchmark needs.
+
+The options and defaults follow diffusers' DreamBooth and LoRA example scripts; the code is our own. Learning rates are
+those of the paper's recipes for Stable Diffusion unless given: a small model wants larger ones.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor
+from transformers.utils import logging as transformers_logging
+
+from cgidm.pictures.images import read_picture
+from eval.benchmark.defences import Defence, defend
+
+Mode = Literal["dreambooth-prior", "dreambooth", "lora"]
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "proj_out")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """One fine-tuning. `steps` are optimiser steps of `batch` pictures."""
+
+    mode: Mode = "dreambooth"
+    prompt: str = "sks style"
+    class_prompt: str = "art style"  # prior loss only
+    steps: int = 300
+    batch: int = 4
+    learning_rate: float = 2e-6
+    prior_weight: float = 1.0
+    prior_pictures: int = 20
+    rank: int = 16  # LoRA only; alpha equals the rank
+    defence: Defence | None = None  # an augmentation of every training picture, Sec. 4.5
+    seed: int = 0
+
+
+def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneConfig) -> None:
+    """Fine-tune the pipeline folder `base` on `pictures` and write what such a training publishes to `out`.
+
+    "lora" writes `pytorch_lora_weights.safetensors`; the DreamBooth modes write `unet/` and `text_encoder/`, the
+    layout of a training run's checkpoint. Latents are computed once, unless there is a defence: then the pictures of
+    every step are augmented anew. Pictures of the prior loss never are. The caller's global generators stay as they
+    were.
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(config.seed)  # adapter weights are initialised from the global generator
+        _save(_train(base, pictures, config), out, config)
+
+
+def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
+    """The fine-tuned pipeline."""
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    generator = torch.Generator().manual_seed(config.seed)
+    diffusers_logging.disable_progress_bar()  # a benchmark trains many and draws one bar for them all
+    transformers_logging.disable_progress_bar()
+    pipe: Any = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+    pipe.to(accelerator.device)
+    for part in (pipe.vae, pipe.unet, pipe.text_encoder):
+        part.requires_grad_(False)
+    side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    images = torch.stack([read_picture(p, side).image for p in pictures]).to(accelerator.device)
+    latents = _latents(pipe, images, config)
+    prior = _prior_latents(pipe, config) if config.mode == "dreambooth-prior" else None
+
+    if config.mode == "lora":
+        targets: list[str] = list(LORA_TARGETS)
+        pipe.unet.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=targets))
+        trained = [pipe.unet]
+    else:
+        trained = [pipe.unet.requires_grad_(True), pipe.text_encoder.requires_grad_(True)]
+    weights = [p for module in trained for p in module.parameters() if p.requires_grad]
+    optimizer = accelerator.prepare(torch.optim.AdamW(weights, config.learning_rate, weight_decay=1e-2))
+    for module in trained:
+        module.train()
+    for _ in range(config.steps):
+        chosen = torch.randint(len(images), (config.batch,), generator=generator)
+        loss = _denoising_loss(pipe, latents(chosen), config.prompt, generator)
+        if prior is not None:
+            chosen = torch.randint(len(prior), (config.batch,), generator=generator)
+            prior_loss = _denoising_loss(pipe, prior[chosen.to(prior.device)], config.class_prompt, generator)
+            loss = loss + config.prior_weight * prior_loss
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+    return pipe
+
+
+def _latents(pipe: Any, images: Tensor, config: FinetuneConfig) -> Callable[[Tensor], Tensor]:
+    """Chosen pictures -> their latents, computed once, or augmented and encoded anew at every call."""
+    if config.defence is None:
+        z = _encode(pipe, images)
+        return lambda chosen: z[chosen.to(z.device)]
+    defence = config.defence
+    # not the training's own generator: with and without a defence it sees the same pictures, times and noises
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    return lambda chosen: _encode(pipe, defend(images[chosen.to(images.device)], defence, generator))
+
+
+@torch.no_grad()
+def _encode(pipe: Any, images: Tensor) -> Tensor:
+    return pipe.vae.encode(2 * images - 1).latent_dist.mode() * pipe.vae.config.scaling_factor
+
+
+def _prior_latents(pipe: Any, config: FinetuneConfig) -> Tensor:
+    """Latents of pictures that the base itself makes of the class prompt (DreamBooth's prior preservation)."""
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(config.seed)
+    prompts = [config.class_prompt] * config.prior_pictures
+    return pipe(prompts, num_inference_steps=50, generator=generator, output_type="latent").images
+
+
+def _denoising_loss(pipe: Any, z: Tensor, prompt: str, generator: torch.Generator) -> Tensor:
+    batch = len(z)
+    t = torch.randint(pipe.scheduler.config.num_train_timesteps, (batch,), generator=generator).to(z.device)
+    eps = torch.randn(z.shape, generator=generator).to(z.device)
+    text = pipe.encode_prompt(prompt, z.device, 1, False)[0].expand(batch, -1, -1)
+    z_t = pipe.scheduler.add_noise(z, eps, t)
+    target = eps if pipe.scheduler.config.prediction_type == "epsilon" else pipe.scheduler.get_velocity(z, eps, t)
+    return F.mse_loss(pipe.unet(z_t, t, encoder_hidden_states=text).sample, target)
+
+
+def _save(pipe: Any, out: Path, config: FinetuneConfig) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    if config.mode == "lora":
+        state: dict[str, Any] = {k: v.half() for k, v in get_peft_model_state_dict(pipe.unet).items()}
+        StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=state)
+        return
+    pipe.unet.half().save_pretrained(out / "unet", max_shard_size="9MB")
+    pipe.text_encoder.half().save_pretrained(out / "text_encoder", max_shard_size="9MB")

@@ -1,0 +1,51 @@
+"""Every method of the benchmark under one interface: CGI-DM, the pipelines of the paper, tests of the literature.
+
+Time steps and norms are fixed beforehand, never chosen on the pictures that are judged. A step is given on 1000 rows
+and taken at the same share of any other schedule. SecMI_NNs and PFAMI_NNs are left out: their networks are trained on
+labelled members, which a user does not have.
+"""
+
+from eval.benchmark.methods.base import Answer, Case, MembershipTest, Method, Statistic
+from eval.benchmark.methods.clid import CLiD
+from eval.benchmark.methods.generation import DDNM, Img2Img, Text2Img
+from eval.benchmark.methods.loss import Loss, LossContrast
+from eval.benchmark.methods.pfami import PFAMI
+from eval.benchmark.methods.pia import PIA
+from eval.benchmark.methods.recovery import CGIDM
+from eval.benchmark.methods.secmi import SecMI
+from eval.benchmark.methods.sima import SimA
+
+__all__ = [
+    "CGIDM",
+    "DDNM",
+    "METHODS",
+    "PFAMI",
+    "PIA",
+    "Answer",
+    "CLiD",
+    "Case",
+    "Img2Img",
+    "Loss",
+    "LossContrast",
+    "MembershipTest",
+    "Method",
+    "SecMI",
+    "SimA",
+    "Statistic",
+    "Text2Img",
+]
+
+_ALL: tuple[Method, ...] = (
+    CGIDM(),
+    Text2Img(),
+    Img2Img(),
+    DDNM(),
+    Loss(),
+    LossContrast(),
+    SecMI(),
+    PIA(),
+    PFAMI(),
+    SimA(),
+    CLiD(),
+)
+METHODS: dict[str, Method] = {m.name: m for m in _ALL}

@@ -1,0 +1,149 @@
+"""Who is trained on what, and who is asked about what: an experiment and its manifest laid out. No tensor here."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from cgidm.intake.layout import open_checkpoint
+from eval.benchmark.datasets import Concept, Manifest, Picture
+from eval.benchmark.experiment import Experiment
+from eval.benchmark.finetune import FinetuneConfig
+from eval.benchmark.ledger import make_key
+from eval.benchmark.methods import Method
+
+Role = Literal["trained", "unrelated", "innocent"]
+HALVES = "ab"
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A model that is fine-tuned on one half of a concept in one way."""
+
+    dataset: str
+    concept: str
+    half: int  # 0 or 1
+    training: str
+    config: FinetuneConfig
+    pictures: tuple[Picture, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}/{self.concept}-{HALVES[self.half]}-{self.training}"
+
+    def key(self, base_weights: Sequence[str]) -> str:
+        """A digest of all that its weights follow from."""
+        split = [p.sha256 for p in self.pictures]
+        return make_key(base=list(base_weights), split=split, training=asdict(self.config))
+
+    def folder(self, work: Path, base_weights: Sequence[str]) -> Path:
+        """Where it is kept; experiments that train the same suspect share it."""
+        return work / "suspects" / f"{self.name}-{self.key(base_weights)[:10]}"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One suspect asked about the pictures of one concept by some methods."""
+
+    dataset: str
+    role: Role
+    suspect: Suspect | None  # None: the base itself
+    concept: Concept
+    half: int  # that is taken for the training set
+    prompt: str
+    methods: tuple[str, ...]  # by their labels in the experiment
+
+    @property
+    def pictures(self) -> list[tuple[Picture, int, int]]:
+        """Each picture, its half, and 1 if that half is taken for the training set, else 0."""
+        return [(p, half, int(half == self.half)) for half in (0, 1) for p in self.concept.halves[half]]
+
+    @property
+    def suspect_name(self) -> str:
+        """The suspect's; an innocent one is a suspect of its own for every concept."""
+        return f"{self.dataset}/{self.concept.name}-base" if self.suspect is None else self.suspect.name
+
+    @property
+    def training(self) -> str:
+        return "none" if self.suspect is None else self.suspect.training
+
+
+def plan_suspects(experiment: Experiment, manifest: Manifest) -> list[Suspect]:
+    """Every model to be trained."""
+    return [s for name in experiment.datasets for s in _suspects(experiment, manifest, name)]
+
+
+def plan_units(experiment: Experiment, manifest: Manifest) -> list[Unit]:
+    """Every suspect on its own pictures, then the suspects that know nothing of the pictures they are asked about."""
+    every = tuple(experiment.resolved())
+    trained, chance = [], []
+    for name in experiment.datasets:
+        concepts = {c.name: c for c in manifest.datasets[name].concepts}
+        for s in _suspects(experiment, manifest, name):
+            trained.append(Unit(name, "trained", s, concepts[s.concept], s.half, s.config.prompt, every))
+        chance += _chance_units(experiment, manifest, name)
+    return [*trained, *chance]
+
+
+def _suspects(experiment: Experiment, manifest: Manifest, name: str) -> Iterator[Suspect]:
+    dataset = experiment.datasets[name]
+    for training, how in experiment.trainings.items():
+        for concept in manifest.datasets[name].concepts:
+            for half in (0, 1) if dataset.split == "crossed" else (0,):
+                pictures = concept.halves[half]
+                config = how.config(dataset, concept.name, len(pictures), experiment.seed)
+                yield Suspect(name, concept.name, half, training, config, pictures)
+
+
+def _chance_units(experiment: Experiment, manifest: Manifest, name: str) -> Iterator[Unit]:
+    """Each concept judged under the suspects of the next one, and under the base as its own suspect."""
+    if experiment.chance is None:
+        return
+    concepts, methods = manifest.datasets[name].concepts, experiment.chance.methods
+    suspects = [s for s in _suspects(experiment, manifest, name) if s.training == experiment.chance.training]
+    followers = {c.name: n.name for c, n in zip(concepts, [*concepts[1:], *concepts[:1]], strict=True)}
+    for concept in concepts:
+        own = next(s for s in suspects if s.concept == concept.name)
+        if len(concepts) > 1:
+            for s in suspects:
+                if s.concept == followers[concept.name]:
+                    yield Unit(name, "unrelated", s, concept, s.half, s.config.prompt, methods)
+        yield Unit(name, "innocent", None, concept, 0, own.config.prompt, methods)
+
+
+def answer_keys(
+    unit: Unit,
+    label: str,
+    method: Method,
+    experiment: Experiment,
+    base_weights: Sequence[str],
+    suspect_weights: Sequence[str],
+    embedders: Sequence[str],
+) -> list[str]:
+    """The key of each picture's answer: whatever changes it changes the key.
+
+    The embedders at hand count only for methods that use them, so that fetching one does not undo the others.
+    """
+    common: dict[str, Any] = {
+        "role": unit.role,
+        "label": label,
+        "method": repr(method),  # a frozen dataclass shows all its settings
+        "embedders": sorted(embedders) if method.visual else [],
+        "weights": [list(base_weights), list(suspect_weights)],
+        "split": [p.sha256 for p in unit.suspect.pictures] if unit.suspect else [],
+        # some measures look at the other pictures of a half, and rounding can depend on the batch
+        "batch": [p.sha256 for p, _, _ in unit.pictures],
+        "prompt": unit.prompt,
+        "dtype": experiment.dtype,
+        "seed": experiment.seed,
+        "unit": [unit.dataset, unit.concept.name, unit.suspect_name],
+    }
+    return [make_key(picture=p.sha256, member=member, **common) for p, _, member in unit.pictures]
+
+
+@lru_cache(maxsize=10_000)
+def weight_digests(given: str) -> tuple[str, ...]:
+    """The SHA-256 of a model's weight files, and of nothing else in its folder."""
+    checkpoint = open_checkpoint(given)
+    return tuple(checkpoint.listing.sha256(file) for file in checkpoint.weights)

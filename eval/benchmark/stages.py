@@ -1,0 +1,184 @@
+"""The two stages that compute: fine-tune every suspect, ask every question. Both go on where they stopped.
+
+A stage is a list of jobs that do not depend on each other; an engine runs them. A job looks for what is missing when
+it starts, so it can be run again, by anybody, at any time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from cgidm.families import load_pair
+from cgidm.method.models import ModelPair
+from cgidm.pictures.embedders import Embedder, load_embedders
+from cgidm.pictures.images import read_picture
+from eval.benchmark.datasets import Manifest, read_checked
+from eval.benchmark.experiment import Experiment
+from eval.benchmark.ledger import Ledger, Row
+from eval.benchmark.methods import Case, Method
+from eval.benchmark.plan import Suspect, Unit, answer_keys, plan_suspects, plan_units, weight_digests
+from eval.benchmark.suspects import checkpoint_of, find_damage, train_suspect
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every job of a run shares."""
+
+    experiment: Experiment
+    data: Path  # the folder that the datasets' folders are in
+    work: Path  # suspects
+
+    @property
+    def base_weights(self) -> tuple[str, ...]:
+        return weight_digests(self.experiment.base)
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Train one suspect."""
+
+    setting: Setting
+    suspect: Suspect
+
+    @property
+    def name(self) -> str:
+        return self.suspect.name
+
+    @property
+    def cost(self) -> int:
+        """Pictures shown in training."""
+        return self.suspect.config.steps * self.suspect.config.batch
+
+    def run(self) -> Iterator[list[Row]]:
+        train_suspect(
+            self.suspect,
+            self.setting.experiment.base,
+            self.setting.base_weights,
+            self.setting.data,
+            self.setting.work,
+        )
+        yield []
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Ask one unit's suspect by those of its methods whose answers are missing."""
+
+    setting: Setting
+    unit: Unit
+    keys: Mapping[str, tuple[str, ...]]  # method -> keys of the unit's pictures
+
+    @property
+    def name(self) -> str:
+        return f"{self.unit.suspect_name} on {self.unit.concept.name}"
+
+    @property
+    def cost(self) -> int:
+        """Network evaluations."""
+        methods = self.setting.experiment.resolved()
+        return sum(methods[label].evaluations for label in self.keys) * len(self.unit.pictures)
+
+    def run(self) -> Iterator[list[Row]]:
+        """Each method's rows as soon as they are there."""
+        case, methods = load_case(self.setting, self.unit), self.setting.experiment.resolved()
+        for label, keys in self.keys.items():
+            yield self._rows(label, keys, case, methods[label])
+
+    def _rows(self, label: str, keys: Sequence[str], case: Case, method: Method) -> list[Row]:
+        unit, rows = self.unit, []
+        for answer in method(case):
+            for key, (picture, _, member), score in zip(keys, unit.pictures, answer.scores.tolist(), strict=True):
+                whose = (unit.dataset, unit.role, unit.concept.name, unit.suspect_name, unit.training)
+                what = (label, answer.measure, answer.evaluations)
+                rows.append(Row(key, *whose, picture.file, member, *what, score))
+        return rows
+
+
+def train_jobs(setting: Setting, manifest: Manifest) -> list[TrainJob]:
+    """One for each suspect that is not trained yet, or damaged."""
+    suspects = plan_suspects(setting.experiment, manifest)
+    missing = [s for s in suspects if find_damage(s.folder(setting.work, setting.base_weights)) is not None]
+    return [TrainJob(setting, s) for s in missing]
+
+
+def score_jobs(setting: Setting, manifest: Manifest, ledger: Ledger) -> list[ScoreJob]:
+    """One for each unit that lacks an answer.
+
+    Raises:
+        UserError: if a suspect is not trained, or damaged.
+    """
+    jobs = []
+    for unit, keys in _all_keys(setting, manifest):
+        missing = {label: k for label, k in keys.items() if ledger.missing(k)}
+        if missing:
+            jobs.append(ScoreJob(setting, unit, missing))
+    return jobs
+
+
+def collect(setting: Setting, manifest: Manifest, ledger: Ledger) -> tuple[list[Row], int]:
+    """The ledger's rows of exactly this experiment, in its order, and how many answers are missing yet."""
+    held: dict[str, list[Row]] = {}
+    for row in ledger.rows():
+        held.setdefault(row.key, []).append(row)
+    wanted = [k for _, keys in _all_keys(setting, manifest) for of_method in keys.values() for k in of_method]
+    return [row for key in wanted for row in held.get(key, ())], sum(key not in held for key in wanted)
+
+
+def describe_cost(experiment: Experiment, manifest: Manifest) -> str:
+    """What a run from nothing takes, in network evaluations."""
+    suspects, units = plan_suspects(experiment, manifest), plan_units(experiment, manifest)
+    shown = sum(s.config.steps * s.config.batch for s in suspects)
+    pictures = sum(len(unit.pictures) for unit in units)
+    lines = [f"{len(suspects)} suspects to train ({shown:,} pictures shown), {len(units)} units, {pictures} decisions"]
+    total = 0
+    for label, method in experiment.resolved().items():
+        asked = sum(len(unit.pictures) for unit in units if label in unit.methods)
+        total += (cost := asked * method.evaluations)
+        lines.append(f"{label:28s}{asked:>7,} decisions x {method.evaluations:>6,} = {cost:>13,} network evaluations")
+    return "\n".join([*lines, f"{'all':28s}{total:>43,}"])
+
+
+def load_case(setting: Setting, unit: Unit) -> Case:
+    """Both models, the pictures, and what else a method may look at."""
+    experiment, device = setting.experiment, "cuda" if torch.cuda.is_available() else "cpu"
+    suspect = experiment.base
+    if unit.suspect is not None:
+        suspect = str(checkpoint_of(unit.suspect, setting.base_weights, setting.work))
+    dtype = getattr(torch, experiment.dtype)
+
+    def load(prompt: str) -> ModelPair:
+        return load_pair(experiment.base, suspect, prompt, device=device, dtype=dtype)
+
+    pair = load(unit.prompt)
+    pictures = [read_picture(read_checked(setting.data, p), pair.side) for p, _, _ in unit.pictures]
+    images = torch.stack([p.image for p in pictures]).to(pair.device)
+    return Case(
+        pair=pair,
+        blank=lru_cache(maxsize=1)(lambda: load("")),
+        images=images,
+        z=pair.codec.encode(images),
+        sha256=tuple(p.sha256 for p in pictures),
+        groups=torch.tensor([half for _, half, _ in unit.pictures]),
+        embedders=_embedders(device),
+        seed=experiment.seed,
+    )
+
+
+def _all_keys(setting: Setting, manifest: Manifest) -> Iterator[tuple[Unit, dict[str, tuple[str, ...]]]]:
+    """Every unit with the keys of its answers, by method."""
+    methods, base = setting.experiment.resolved(), setting.base_weights
+    embedders = sorted(_embedders("cpu"))
+    for unit in plan_units(setting.experiment, manifest):
+        weights = base
+        if unit.suspect is not None:
+            weights = weight_digests(str(checkpoint_of(unit.suspect, base, setting.work)))
+        common = (setting.experiment, base, weights, embedders)
+        yield unit, {name: tuple(answer_keys(unit, name, methods[name], *common)) for name in unit.methods}
+
+
+@lru_cache(maxsize=2)
+def _embedders(device: str) -> Mapping[str, Embedder]:
+    return load_embedders(device).ready
