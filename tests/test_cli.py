@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from cgidm import cli
 from cgidm.cli import build_parser, main
 from cgidm.method.views import VIEWS
-from tests import tiny
-from tests.test_adapters import kohya, weights
+from tests.families.test_adapters import kohya, weights
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")

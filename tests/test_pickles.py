@@ -15,8 +15,8 @@ from cgidm.families import load_pair
 from cgidm.page.handlers.request import Request
 from cgidm.page.runs.model_cache import ASSETS
 from cgidm.page.ui.model_panel import check_model
-from tests import tiny
-from tests.hub_server import Repository, serve
+from tests.support import tiny
+from tests.support.hub_server import Repository, serve
 
 
 class Trap:

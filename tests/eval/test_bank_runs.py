@@ -1,0 +1,232 @@
+"""A bank from its training to a verdict that is repeated: tiny networks, the commands that a user types."""
+
+import argparse
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cgidm import UserError
+from cgidm.cli import main
+from cgidm.evidence import rerun
+from cgidm.evidence.seal import seal_folder
+from cgidm.intake.layout import open_checkpoint
+from cgidm.judging.null_bank import RANGE, open_bank
+from cgidm.method.config import RunConfig
+from eval.benchmark.experiment import Training
+from eval.benchmark.finetune import FinetuneConfig, finetune
+from eval.error_rates import null_bank as nullbank
+from eval.error_rates.null_bank import Answers, Job, interpolate_steps
+from eval.error_rates.training_recipe import Recipe, read_recipe
+from tests.support import tiny
+
+PROMPT, MODES = "abc", ("dreambooth", "lora")
+STEP = {"steps_per_picture": 2, "batch": 2, "learning_rate": 1e-2, "rank": 2}
+
+
+def noise(folder, count, seed):
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"{i:02d}.png")
+    return sorted(folder.iterdir())
+
+
+def job_of(place, mode, out=None):
+    works = (place / "works", place / "more")
+    return Job(str(place / "base"), works, None, PROMPT, "ab", 4, out or place / f"bank-{mode}")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A base, ten works of a maker in two folders, controls; of each mode a suspect of half the works, and a bank."""
+    place = tmp_path_factory.mktemp("bank")
+    tiny.stable_diffusion().save_pretrained(place / "base")
+    works = noise(place / "works", 6, 0) + noise(place / "more", 4, 1)
+    noise(place / "controls", 19, 2)
+    for mode in MODES:
+        config = FinetuneConfig(mode=mode, prompt=PROMPT, steps=5, batch=2, learning_rate=1e-2, rank=2, seed=9)
+        finetune(place / "base", works[::2], place / f"suspect-{mode}", config)
+        nullbank.build_bank(job_of(place, mode), Recipe(Training(mode=mode, **STEP), None, STEP), None, print)
+    return place
+
+
+def authenticate(place, mode, out, *more, first=None):
+    pictures = [str(first or place / "works" / "00.png"), str(place / "works" / "01.png")]
+    models = ["--base", str(place / "base"), "--finetuned", str(place / f"suspect-{mode}"), "--prompt", PROMPT]
+    return main(["authenticate", *pictures, *models, "--preset", "fast", "--steps", "2", "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module", params=MODES)
+def judged(request, place):
+    """A run that was judged against the bank of its suspect's kind."""
+    out = place / f"out-{request.param}"
+    assert authenticate(place, request.param, out, "--bank", str(place / f"bank-{request.param}")) == 0
+    return request.param, out
+
+
+def record_of(out):
+    return json.loads((out / "result.json").read_text())
+
+
+def again(capsys, out, *more):
+    capsys.readouterr()
+    code = main(["verify", str(out), "--rerun", *map(str, more)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_a_bank_keeps_what_each_model_was_trained_on_and_how_far_it_moved(place):
+    for mode in MODES:
+        bank = open_bank(place / f"bank-{mode}").content
+        assert bank.format == 2 and bank.whole == (mode == "dreambooth") and bank.recipe["mode"] == mode
+        assert [p.name for p in bank.pictures] == sorted(f"0{i}.png" for i in (*range(6), *range(4)))
+        for a, b in zip(bank.models[::2], bank.models[1::2], strict=True):
+            assert sorted(a.trained_on + b.trained_on) == list(range(10))
+        assert len(bank.nulls) == len(bank.members) == 20
+        assert all((m.weight_shift or 0) > 0 for m in bank.models) == bank.whole
+
+
+def test_weights_tell_the_steps_of_whole_networks(place):
+    """Twice the presentations move the weights further than any bank model's."""
+    weights = [m.weight_shift for m in open_bank(place / "bank-dreambooth").content.models]
+    assert max(weights) / min(weights) < RANGE
+    config = FinetuneConfig(mode="dreambooth", prompt=PROMPT, steps=10, batch=2, learning_rate=1e-2)
+    finetune(place / "base", sorted((place / "works").iterdir()), place / "twice", config)
+    pictures = [place / "works" / "00.png"]
+    asked = nullbank.ask(str(place / "base"), str(place / "twice"), PROMPT, pictures, RunConfig())
+    assert asked.moved == asked.weight_shift > RANGE * max(weights)
+
+
+def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, capsys):
+    mode, out = judged
+    record, bank = record_of(out), place / f"bank-{mode}"
+    assert record["bank"]["sha256"] == open_bank(bank).sha256 and record["controls"] == []
+    assert (record["weight_shift"] is None) == (mode == "lora")
+    report = (out / "report.html").read_text()
+    assert "its answers by 0." in report and ("its weights by " in report) == (mode == "dreambooth")
+    assert "other_recipe" not in {f["name"] for p in record["pictures"] for f in p["flags"]}
+    code, text, _ = again(capsys, out, "--bank", bank)
+    assert code == 0 and "null score 20" in text and "DIFFERS" not in text and "the same: largest difference 0" in text
+    assert text.count("weight_shift") == (mode == "dreambooth")
+    assert again(capsys, out, "--bank", bank / "bank.json")[0] == 0
+
+
+def test_the_bank_must_be_the_recorded_one(place, judged, tmp_path, capsys, monkeypatch):
+    mode, out = judged
+    monkeypatch.setattr(rerun, "authenticate", None)
+    code, _, err = again(capsys, out)
+    assert code == 2 and f"judged against bank bank-{mode} (SHA-256" in err and "accepted: --bank" in err
+    data = json.loads((place / f"bank-{mode}" / "bank.json").read_text())
+    (tmp_path / "bank.json").write_text(json.dumps(data | {"versions": {}}))
+    code, _, err = again(capsys, out, "--bank", tmp_path)
+    assert code == 2 and "has the SHA-256" in err and f"accepted: bank bank-{mode}" in err
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bank_of_the_other_kind_is_refused(place, mode, tmp_path, capsys):
+    (other,) = set(MODES) - {mode}
+    assert authenticate(place, mode, tmp_path / "out", "--bank", str(place / f"bank-{other}")) == 2
+    assert "each model of bank" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_weights_that_moved_otherwise_do_not_come_out_again(place, tmp_path, capsys):
+    bank = place / "bank-dreambooth"
+    out = tmp_path / "out"
+    assert authenticate(place, "dreambooth", out, "--bank", str(bank)) == 0
+    record = record_of(out)
+    record["weight_shift"] += 1e-4
+    (out / "result.json").write_text(json.dumps(record, indent=2) + "\n")
+    stated = json.loads((out / "manifest.json").read_text())["sha256"]
+    seal_folder(out, record, list(stated))
+    code, text, _ = again(capsys, out, "--bank", bank)
+    (line,) = [line for line in text.splitlines() if "DIFFERS" in line]
+    assert code == 1 and line.startswith("the suspect ") and "weight_shift" in line
+
+
+def test_an_unrelated_suspect_is_asked_again_and_must_be_the_recorded_one(place, tmp_path, capsys):
+    """The picture that it knows best of twenty is judged: it stands in the way of the verdict, and does so again."""
+    known = [place / "works" / "00.png", *sorted((place / "controls").iterdir())]
+    asked = nullbank.ask(str(place / "base"), str(place / "suspect-dreambooth"), PROMPT, known, RunConfig())
+    first = known.pop(int(np.argmax(asked.scores)))
+    assert max(asked.scores) > 0
+    (tmp_path / "controls").mkdir()
+    for n, path in enumerate(known):
+        shutil.copy(path, tmp_path / "controls" / f"{n:02d}.png")
+    unrelated = shutil.copytree(place / "suspect-dreambooth", tmp_path / "unrelated")
+    out, more = tmp_path / "out", ("--controls", str(tmp_path / "controls"), "--unrelated", str(unrelated))
+    assert authenticate(place, "lora", out, *more, first=first) == 0
+    judged = record_of(out)["pictures"][0]
+    assert judged["outcome"] == "cannot tell" and [f["name"] for f in judged["flags"]] == ["stands_out"]
+    code, text, _ = again(capsys, out)
+    assert code == 0 and "answer: cannot tell  ok" in text and "DIFFERS" not in text
+    shutil.move(unrelated, tmp_path / "moved")
+    code, _, err = again(capsys, out)
+    assert code == 2 and "accepted: --unrelated with its place today" in err
+    assert again(capsys, out, "--unrelated", tmp_path / "moved")[0] == 0
+    code, _, err = again(capsys, out, "--unrelated", place / "suspect-lora")
+    assert code == 2 and "is not the recorded one; accepted: SHA-256" in err
+
+
+def test_steps_are_interpolated_by_a_power_law():
+    tried = [(s, 0.01 * s**0.5) for s in (5, 10, 20, 40)]
+    assert [interpolate_steps(tried, 0.01 * s**0.5) for s in (20, 25, 30, 40)] == [20, 25, 30, 40]
+    assert interpolate_steps(tried, 1.0) == 40 and interpolate_steps(tried[:1], 0.0) == 5
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("dreambooth", 30), ("lora", 30), ("dreambooth", 2), ("lora", 5000)])
+def test_where_steps_are_not_known_a_model_moves_as_far_as_the_suspect(place, tmp_path, monkeypatch, mode, steps):
+    """Whole networks whose answers all moved as far are told apart by their weights."""
+
+    def answers(steps):
+        if mode == "lora":
+            return Answers((0.0,), (1e-3 * steps,), None)
+        return Answers((0.0,), (0.05,), 0.01 * steps**0.5)
+
+    trained = []
+    monkeypatch.setattr(nullbank, "train_suspect", lambda null, *_: trained.append(null.config.steps // 5))
+    monkeypatch.setattr(nullbank, "checkpoint_of", lambda *_: "null")
+    monkeypatch.setattr(nullbank, "ask", lambda base, model, *_: answers(steps if model == "suspect" else trained[-1]))
+    job = job_of(place, mode, tmp_path)
+    recipe = Recipe(Training(mode=mode), None, {})
+    found = nullbank._match_steps(job, recipe, "suspect", job.files(), lambda text: None)
+    assert found.steps_per_picture == min(max(steps, 5), 640)
+    assert trained[:3] == [5, 10, 20][: len(trained)] and trained[-1] < 2 * max(steps, 5)
+
+
+def test_a_bank_of_another_kind_than_the_suspect_is_not_trained(place, capsys):
+    lora, whole = (open_checkpoint(str(place / f"suspect-{mode}")) for mode in ("lora", "dreambooth"))
+    assert read_recipe(lora, {}).training.mode == "lora" and read_recipe(lora, {}).training.rank == 2
+    assert read_recipe(whole, {"mode": "dreambooth-prior"}).training.mode == "dreambooth-prior"
+    with pytest.raises(UserError, match="is an adapter; accepted: lora"):
+        read_recipe(lora, {"mode": "dreambooth"})
+    with pytest.raises(UserError, match="is a whole network; accepted: dreambooth or dreambooth-prior"):
+        read_recipe(whole, {"mode": "lora"})
+    with pytest.raises(UserError, match=r"is a textual inversion; accepted"):
+        read_recipe(dataclasses.replace(whole, kind="textual inversion"), {})
+
+
+def test_the_command_asks_models_that_are_there_anew(place, capsys, monkeypatch):
+    """So a bank of an older format is mended without training."""
+    monkeypatch.setattr("eval.benchmark.suspects.finetune", None)
+    parser = argparse.ArgumentParser()
+    nullbank.add_options(parser)
+    path = place / "bank-dreambooth" / "bank.json"
+    before = json.loads(path.read_text())
+    old = before | {
+        "format": 1,
+        "models": [{k: v for k, v in m.items() if k != "weight_shift"} for m in before["models"]],
+    }
+    path.write_text(json.dumps(old))
+    with pytest.raises(UserError, match="format 1"):
+        open_bank(path)
+    given = {"--steps-per-picture": 2, "--batch": 2, "--learning-rate": 1e-2, "--rank": 2, "--models": 4}
+    given |= {"--base": place / "base", "--finetuned": place / "suspect-dreambooth", "--out": path.parent}
+    given |= {"--prompt": PROMPT, "--class-prompt": "ab"}
+    words = [str(word) for pair in given.items() for word in pair]
+    nullbank.run_options(parser.parse_args([str(place / "works"), str(place / "more"), *words]))
+    now = json.loads(path.read_text())
+    assert now["models"] == before["models"] and "4 models, 10 pictures, 20 null scores" in capsys.readouterr().out

@@ -1,0 +1,320 @@
+"""A whole experiment by its commands: killed at any moment, by any number of workers, it ends in the same bytes."""
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file, save_file
+
+from cgidm.errors import UserError
+from cgidm.pictures.embedders import load_embedders
+from eval.benchmark.datasets import load_manifest
+from eval.benchmark.engine import run_local
+from eval.benchmark.experiment import PRESETS, load_experiment
+from eval.benchmark.ledger import Ledger
+from eval.benchmark.plan import answer_keys, plan_suspects, plan_units, weight_digests
+from eval.benchmark.stages import Setting, collect, score_jobs, train_jobs
+from eval.benchmark.suspects import RECORD, checkpoint_of, find_damage
+from tests.support.tiny_benchmark import EXPERIMENT, write_experiment
+
+ROOT = Path(__file__).parents[2]
+EMBEDDERS = sorted(load_embedders().ready)
+KILLS = 3  # in the suite; `python -m tests.eval.test_benchmark 20` for more
+
+
+def command(folder, name, *options, stage="run"):
+    """`python -m eval STAGE` on the experiment in `folder`, with work and results below `folder/name`."""
+    places = ["--data", folder / "data", "--work", folder / name / "work"]
+    places += ["--out", folder / name / "out"] if stage == "run" else []
+    arguments = [sys.executable, "-W", "ignore", "-m", "eval", stage, folder / "tiny.json", *places, *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [str(a) for a in arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits none
+    )
+
+
+def finished(process, code=0):
+    text, _ = process.communicate(timeout=300)
+    assert process.returncode == code, text
+    return text
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def killed_again_and_again(folder, name, kills, seconds, rng):
+    """Start the same command and kill it at a random moment, `kills` times; every other time its workers too."""
+    for i in range(kills):
+        process = command(folder, name, "--workers", 2)
+        time.sleep(rng.uniform(0.3, 1) * seconds)
+        (os.killpg if i % 2 else os.kill)(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The experiment's folder after one run with one worker, and how long that took."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    write_experiment(folder)
+    start = time.monotonic()
+    finished(command(folder, "one", "--workers", 1))
+    return folder, time.monotonic() - start
+
+
+def test_two_workers_and_a_run_that_was_killed_give_the_same_bytes(undisturbed):
+    folder, seconds = undisturbed
+    expected = contents(folder / "one" / "out")
+    assert {"scores.csv", "scores.parquet", "summary.json", "table.md"} <= expected.keys()
+    killed_again_and_again(folder, "killed", KILLS, seconds, random.Random(0))
+    finished(command(folder, "killed", "--workers", 2))
+    assert contents(folder / "killed" / "out") == expected
+    text = finished(command(folder, "killed", "--workers", 2))
+    assert "0 suspects to train" in text and "0 units to score" in text
+
+
+def test_stop_stops_at_once_and_says_how_to_go_on(undisturbed):
+    """As Ctrl-C does it, which reaches the workers too."""
+    folder, _ = undisturbed
+    process = command(folder, "stopped", "--workers", 1)
+    while not list((folder / "stopped").rglob("*.tmp")):  # until a suspect is in training
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    start = time.monotonic()
+    text = finished(process, 130)
+    assert time.monotonic() - start < 10
+    assert "Stopped. Nothing that was finished is lost" in text and "Traceback" not in text
+
+
+def test_ray_gives_the_same_bytes_though_a_worker_is_killed(undisturbed):
+    pytest.importorskip("ray")
+    folder, _ = undisturbed
+    process = command(folder, "ray", "--engine", "ray", "--workers", 2)
+    struck = False
+    while process.poll() is None and not struck:
+        time.sleep(0.05)
+        struck = kill_a_ray_worker(process.pid)
+    finished(process)
+    assert struck, "the run ended before a worker was seen"
+    assert contents(folder / "ray" / "out") == contents(folder / "one" / "out")
+
+
+def kill_a_ray_worker(session):
+    """Kill one process that is at a job; Ray names it after its task."""
+    for entry in Path("/proc").iterdir():
+        try:
+            if "ray::_stream_job" in (entry / "cmdline").read_text():
+                os.kill(int(entry.name), signal.SIGKILL)
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
+
+
+@pytest.fixture
+def setting(undisturbed, tmp_path):
+    """The undisturbed run, to look at and to damage: (setting, manifest, its ledger)."""
+    folder, _ = undisturbed
+    shutil.copytree(folder / "one" / "work", tmp_path / "work")
+    experiment = load_experiment(str(folder / "tiny.json"))
+    manifest = load_manifest(tmp_path / "work" / "tiny" / "manifest.json")
+    return Setting(experiment, folder / "data", tmp_path / "work"), manifest, Ledger(tmp_path / "work" / "ledger.db")
+
+
+def test_every_picture_is_judged_in_either_role_and_an_innocent_suspect_scores_nothing(setting):
+    rows, missing = collect(*setting)
+    assert missing == 0
+    table = pd.DataFrame(rows)
+    trained = table.query("role == 'trained' and method == 'loss_contrast'")
+    roles = trained.groupby(["dataset", "training", "concept", "picture"])["member"].agg(["sum", "count"])
+    assert len(roles) == 2 * 2 * 3 * 4 and (roles["sum"] == 1).all() and (roles["count"] == 2).all()
+    contrasts = table.query("measure in ('contrast', 'removed_alignment', 'removed_gain')")
+    assert (contrasts.query("role == 'innocent'")["score"] == 0).all()
+    assert (contrasts.query("role == 'unrelated' and method == 'loss_contrast'")["score"] != 0).all()
+    assert set(table.query("role != 'trained'")["method"]) == {"cgidm", "loss_contrast"}
+
+
+def test_all_that_a_score_depends_on_is_in_its_key(setting):
+    """Other seeds, splits, settings, weights: no key is used again. Another embedder: only where one is used."""
+    run, manifest, ledger = setting
+    unit = plan_units(run.experiment, manifest)[0]
+    methods = run.experiment.resolved()
+    base = weight_digests(run.experiment.base)
+    suspect = weight_digests(str(checkpoint_of(unit.suspect, base, run.work)))
+
+    def keys(label="cgidm", by=(), **changes):
+        given = {"unit": unit, "experiment": run.experiment, "base_weights": base, "suspect_weights": suspect}
+        given |= {"label": label, "method": replace(methods[label], **dict(by)), "embedders": EMBEDDERS}
+        return set(answer_keys(**(given | changes)))
+
+    before = keys()
+    assert not ledger.missing(before), "this is how the run made them"
+    swapped = replace(unit.concept, halves=unit.concept.halves[::-1])
+    for changed in (
+        keys(experiment=run.experiment.model_copy(update={"seed": 1})),
+        keys(experiment=run.experiment.model_copy(update={"dtype": "bfloat16"})),
+        keys(unit=replace(unit, concept=swapped)),
+        keys(unit=replace(unit, suspect=replace(unit.suspect, pictures=unit.concept.halves[1]))),
+        keys(unit=replace(unit, prompt="other")),
+        keys(base_weights=(*base[1:], "f" * 64)),
+        keys(suspect_weights=(*suspect[1:], "f" * 64)),
+        keys(by={"steps": 3}),
+        keys(embedders=["clip", *EMBEDDERS]),
+    ):
+        assert not before & changed
+    assert keys("loss") == keys("loss", embedders=["clip", *EMBEDDERS])
+
+
+def test_a_suspect_depends_on_its_pictures_its_recipe_and_its_base(setting):
+    run, manifest, _ = setting
+    suspect = plan_suspects(run.experiment, manifest)[0]
+    other = replace(suspect, config=replace(suspect.config, seed=5))
+    assert len({s.key(b) for s in (suspect, other) for b in (("a",), ("b",))}) == 4
+    assert suspect.key(("a",)) != replace(suspect, pictures=suspect.pictures[:1]).key(("a",))
+
+
+def test_a_checkpoint_half_written_is_refused_and_trained_again(setting):
+    run, manifest, ledger = setting
+    suspect = plan_suspects(run.experiment, manifest)[0]
+    weights = next((suspect.folder(run.work, run.base_weights) / "checkpoint" / "unet").glob("*.safetensors"))
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"art/cat1-a-dreambooth is damaged .*: run `finetune` again"):
+        score_jobs(run, manifest, ledger)
+    (job,) = train_jobs(run, manifest)
+    assert list(job.run()) == [[]] and weights.read_bytes() == whole
+    assert not score_jobs(run, manifest, ledger), "the same weights again, so nothing is stale"
+    (suspect.folder(run.work, run.base_weights) / RECORD).unlink()
+    assert "is not trained yet" in find_damage(suspect.folder(run.work, run.base_weights))
+
+
+def test_a_disk_that_fills_up_is_said_and_leaves_nothing_half_written(setting, monkeypatch):
+    run, manifest, _ = setting
+    suspect = plan_suspects(run.experiment, manifest)[0]
+    folder = suspect.folder(run.work, run.base_weights)
+    shutil.rmtree(folder)
+
+    def full(base, pictures, out, config):
+        out.mkdir(parents=True)
+        (out / "half").write_bytes(b"0")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eval.benchmark.suspects.finetune", full)
+        with pytest.raises(UserError, match=r"could not be written .*No space left.*: make room"):
+            list(train_jobs(run, manifest)[0].run())
+    assert not list(folder.parent.glob(f"{folder.name}*"))
+    (job,) = train_jobs(run, manifest)
+    assert list(job.run()) == [[]] and find_damage(folder) is None
+
+
+def test_other_weights_in_a_suspect_s_place_are_not_believed(setting):
+    run, manifest, _ = setting
+    suspect = next(s for s in plan_suspects(run.experiment, manifest) if s.training == "lora")
+    folder = suspect.folder(run.work, run.base_weights) / "checkpoint"
+    (file,) = folder.glob("*.safetensors")
+    state = load_file(file)
+    state[next(iter(state))][0] += 1
+    save_file(state, file, {"format": "pt"})
+    with pytest.raises(UserError, match="is damaged"):
+        checkpoint_of(suspect, run.base_weights, run.work)
+
+
+def test_a_killed_worker_is_said_and_what_it_had_finished_stays(setting, tmp_path):
+    run, manifest, _ = setting
+    ledger = Ledger(tmp_path / "other.db")
+    jobs = score_jobs(run, manifest, ledger)[:3]
+    with pytest.raises(UserError, match=r"a worker process was killed.*run the same command again"):
+        run_local([jobs[0], Suicide(), jobs[1]], ledger, 1, "job")
+    assert len({row.key for row in ledger.rows()}) == sum(map(len, jobs[0].keys.values()))
+
+
+@dataclass(frozen=True)
+class Suicide:
+    """A job whose process is killed by the system."""
+
+    name: str = "suicide"
+    cost: int = 1
+
+    def run(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield []
+
+
+def test_the_plan_says_what_it_costs(undisturbed):
+    folder, _ = undisturbed
+    text = finished(command(folder, "one", "--dry-run"))
+    assert "24 suspects to train (48 pictures shown), 42 units, 168 decisions" in text
+    assert text.splitlines()[-1].split() == ["all", "1,920"]
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [
+        ({"methods": ["cgidm", "magic"]}, "method 'magic' is not known; accepted: cgidm, text2img"),
+        ({"methods": [{"method": "loss", "drows": 3}]}, "method 'loss': .*drows"),
+        ({"methods": ["loss", "loss"]}, "method 'loss' stands twice"),
+        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"chance": {"training": "magic", "methods": []}}, "chance.training 'magic' is not one of dreambooth, lora"),
+        ({"chance": {"training": "lora", "methods": ["cgidm"]}}, "needs 'loss_contrast' among chance.methods"),
+        ({"report": {"pairs": [["magic", "contrast"]]}}, "report: method 'magic' is not one of cgidm, loss"),
+    ],
+)
+def test_a_mistake_in_an_experiment_is_named(tmp_path, changes, says):
+    (tmp_path / "e.json").write_text(json.dumps({**EXPERIMENT, "base": "b", **changes}))
+    with pytest.raises(UserError, match=says):
+        load_experiment(str(tmp_path / "e.json"))
+
+
+def test_every_preset_can_be_read_and_an_unknown_one_names_them():
+    names = [path.stem for path in PRESETS.glob("*.json")]
+    assert len(names) >= 10 and all(load_experiment(name).name == name for name in names)
+    with pytest.raises(UserError, match=r"accepted: a .json file, or one of .*mini-table1"):
+        load_experiment("table1")
+
+
+def test_a_fused_rule_without_other_concepts_is_refused_before_anything_is_computed(tmp_path):
+    write_experiment(tmp_path, datasets={"art": {"folder": "art", "concepts": 2}})
+    text = finished(command(tmp_path, "new", stage="prepare"), 1)
+    assert "needs 3; dataset art has 2" in text and "Traceback" not in text
+
+
+def test_stages_say_what_is_to_be_done_first(tmp_path):
+    write_experiment(tmp_path)
+    assert "run `prepare" in finished(command(tmp_path, "new", stage="finetune"), 1)
+    finished(command(tmp_path, "new", stage="prepare"))
+    text = finished(command(tmp_path, "new", stage="score"), 1)
+    assert "art/cat1-a-dreambooth is not trained yet: run `finetune` again" in text and "Traceback" not in text
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        write_experiment(place)
+        begun = time.monotonic()
+        finished(command(place, "one", "--workers", 1))
+        took = time.monotonic() - begun
+        killed_again_and_again(place, "killed", int(sys.argv[1]), took, random.Random())
+        finished(command(place, "killed", "--workers", 2))
+        assert contents(place / "killed" / "out") == contents(place / "one" / "out")
+        print(f"{sys.argv[1]} kills -9 in a run of {took:.0f} s, then finished: identical")

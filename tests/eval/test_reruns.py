@@ -1,0 +1,88 @@
+"""How far repeated runs are from recorded ones: what is measured, and that the committed measurement holds."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from cgidm.errors import UserError
+from cgidm.evidence.rerun_diff import ELSEWHERE, HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE, Comparison, Row
+from eval.studies import reruns
+
+ROOT = Path(__file__).parents[2]
+ASSETS, RESULTS = ROOT / "assets", ROOT / "eval" / "results"
+RECORDED = (
+    Row("a.jpg", "loss_contrast", 0.5, 0.5002, ELSEWHERE),
+    Row("a.jpg", "removed_gain", 0.5, 0.4997, ELSEWHERE),
+    Row("a.jpg", "efficientnet_lite0", 0.5, 0.51, ELSEWHERE),
+    Row("a.jpg", "recovered picture", 0.0, 0.0004, ELSEWHERE),
+)
+
+
+def test_differences_are_told_by_their_kind():
+    outcomes = (("a.jpg", "no evidence", "no evidence"), ("all together", "no evidence", "cannot tell"))
+    found = reruns.summarise(Comparison(RECORDED, outcomes, ("another machine",), ELSEWHERE, ELSEWHERE))
+    assert {k: pytest.approx(found[k]) for k in ("scores", "embedder", "pictures")} == {
+        "scores": 3e-4,
+        "embedder": 1e-2,
+        "pictures": 4e-4,
+    }
+    assert (found["answers"], found["answers_that_differ"], found["accepted"]) == (2, 1, False)
+
+
+def test_a_number_that_is_missing_is_no_agreement():
+    gone = Row("a.jpg", "dino", 0.5, None, ELSEWHERE)
+    with pytest.raises(UserError, match=r"dino of a\.jpg could not be computed again"):
+        reruns.summarise(Comparison((*RECORDED, gone), (), (), ELSEWHERE, ELSEWHERE))
+
+
+def test_a_process_starts_with_its_own_instructions(monkeypatch):
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx512")
+    place = reruns.Elsewhere("SSE4", torch="default", convolutions="SSE41")
+    with reruns._process(place.environment()) as process:
+        seen = [process.submit(os.getenv, name).result() for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")]
+        assert process.submit(torch.backends.cpu.get_cpu_capability).result() == "DEFAULT"
+    assert seen == ["default", "SSE41"]
+    assert os.environ["ATEN_CPU_CAPABILITY"] == "avx512" and "ONEDNN_MAX_CPU_ISA" not in os.environ
+
+
+def test_a_run_is_recorded_and_repeated(tmp_path, monkeypatch):
+    """One member, one holdout and a few controls, on one thread."""
+    monkeypatch.setattr(reruns, "THREADS", 1)
+    name = "rollandin-lora"
+    example = tmp_path / "examples" / name
+    for part, most in (("member", 1), ("holdout", 1)):
+        _some(ASSETS / "examples" / name / part, example / part, most)
+    _some(ASSETS / "controls" / name, tmp_path / "controls" / name, 3)
+    shutil.copytree(ASSETS / "examples" / name / "checkpoint", example / "checkpoint")
+    shutil.copy(ASSETS / "examples" / name / "example.json", example)
+    (tmp_path / "mini").symlink_to(ASSETS / "mini")
+    machine = reruns._record(tmp_path, example, "fast", "bfloat16", tmp_path / "bundle")
+    assert (machine["precision"], machine["threads"]) == ("bfloat16", 1)
+    found = reruns._rerun(tmp_path / "bundle", 1)
+    assert [found[k] for k in ("scores", "pictures", "embedder", "answers_that_differ")] == [0, 0, 0, 0]
+    assert found["accepted"] and found["answers"] == 3
+
+
+def _some(source, target, most):
+    target.mkdir(parents=True)
+    for path in sorted(source.iterdir())[:most]:
+        shutil.copy(path, target)
+
+
+def test_the_committed_differences_are_within_the_tolerances():
+    """By a factor of two at least: another machine is not one of those that were tried."""
+    report = json.loads((RESULTS / "reruns.json").read_text())
+    tried = [(r["preset"], r["precision"], r["elsewhere"]) for r in report["rows"]]
+    assert sorted(tried) == sorted((*run, place.name) for place in reruns.PLACES for run in place.of)
+    for row in report["rows"]:
+        half = row["precision"] == "bfloat16"
+        limit, seen = (HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE) if half else (ELSEWHERE, ELSEWHERE)
+        assert row["accepted"] and row["answers_that_differ"] == 0 and row["answers"] == 10
+        assert max(row["scores"], row["pictures"]) < limit / 2 and row["embedder"] < seen / 2
+        if row["elsewhere"] == reruns.PLACES[0].name:
+            assert row["scores"] == row["pictures"] == row["embedder"] == 0
+    assert (RESULTS / "reruns.md").read_text() == reruns.reruns_table(report)

@@ -1,0 +1,289 @@
+"""A bundle that was altered, whoever did it and however: what is wrong is named, and nothing ends in a traceback."""
+
+import json
+import random
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cgidm.cli import main
+from cgidm.errors import UserError
+from cgidm.evidence import bundle_reader as bundle
+from cgidm.evidence import signature
+from cgidm.evidence.bundle_reader import is_plain, open_bundle
+from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
+from cgidm.evidence.seal import build_manifest, check_seal, seal_folder, seal_text
+from tests.evidence.test_bundle_writer import result_of
+
+ROOT = Path(__file__).parents[2]
+MODELS = {"base": "a", "base commit": "c0ffee", "finetuned": "b", "prompt": "p"}
+KEY = ("openssl", "genpkey", "-algorithm", "ed25519", "-out")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A signed bundle as folder and zip, with its keys."""
+    place = tmp_path_factory.mktemp("bundle")
+    write_evidence(result_of([2.0, 3.0]), place / "folder", MODELS)
+    subprocess.run([*KEY, str(place / "key.pem")], check=True)
+    out = ["openssl", "pkey", "-in", str(place / "key.pem"), "-pubout", "-out", str(place / "public.pem")]
+    subprocess.run(out, check=True)
+    signature.sign_folder(place / "folder", signature.read_private_key(place / "key.pem"))
+    pack_evidence(place / "folder", place / "whole.zip")
+    return place
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    shutil.copytree(made / "folder", tmp_path / "folder")
+    return tmp_path / "folder"
+
+
+def names(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def flip(data, seed):
+    draw = random.Random(seed)
+    place = draw.randrange(len(data))
+    return data[:place] + bytes([data[place] ^ (1 << draw.randrange(8))]) + data[place + 1 :]
+
+
+def rewrite(source, target, changed):
+    """A zip with some members' bytes exchanged (None: left out), and others added."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            if (data := changed.get(name, old.read(name))) is not None:
+                new.writestr(name, data)
+        for name in changed.keys() - set(old.namelist()):
+            new.writestr(name, changed[name])
+
+
+def said_of(path, capsys, *more):
+    """The exit code, and each name that is called wrong with what is said of it."""
+    code = main(["verify", str(path), *map(str, more)])
+    lines = [line.strip().split(": ", 1) for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    return code, dict(lines)
+
+
+def test_a_whole_bundle_is_whole_as_folder_and_zip(made, capsys):
+    assert main(["verify", str(made / "folder"), "--key", str(made / "public.pem")]) == 0
+    said = capsys.readouterr().out
+    assert main(["verify", str(made / "whole.zip"), "--key", str(made / "public.pem")]) == 0
+    assert said.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
+    openssl = f"openssl pkey -pubin -in {made / 'public.pem'} -outform DER | sha256sum"
+    print_of = subprocess.run(openssl, shell=True, capture_output=True, text=True, check=True).stdout.split()[0]
+    assert "whole" in said and f"signed by the Ed25519 key {print_of}" in said
+
+
+def test_a_flipped_byte_in_any_file_is_found_and_the_file_named(made, folder, capsys):
+    for seed in range(4):
+        for name in names(folder):
+            data = (folder / name).read_bytes()
+            (folder / name).write_bytes(flip(data, f"{seed}{name}"))
+            code, said = said_of(folder, capsys)
+            assert code == 1 and name in said, (name, said)
+            assert set(said) <= {name, "manifest.sig", "signer.pem"}, (name, said)  # a signature covers the manifest
+            (folder / name).write_bytes(data)
+    assert said_of(folder, capsys) == (0, {})
+
+
+def test_a_flipped_byte_in_any_file_of_a_zip_is_found_and_the_file_named(made, tmp_path, capsys):
+    for seed, name in enumerate(names(made / "folder")):
+        data = flip((made / "folder" / name).read_bytes(), seed)
+        rewrite(made / "whole.zip", tmp_path / "altered.zip", {name: data})
+        code, said = said_of(tmp_path / "altered.zip", capsys)
+        assert code == 1 and name in said, (name, said)
+
+
+def test_every_byte_of_the_seal_and_many_of_the_manifest_count(made, folder, capsys):
+    """Without a signature, which would say something too."""
+    (folder / "manifest.sig").unlink()
+    (folder / "signer.pem").unlink()
+    for name, every in (("seal.txt", 1), ("manifest.json", 97)):
+        data = (folder / name).read_bytes()
+        for place in range(0, len(data), every):
+            (folder / name).write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            with open_bundle(folder) as opened:
+                said = {f.name for f in check_seal(opened)}
+            assert name in said and "seal.txt" not in said - {name}, (name, place, said)
+        (folder / name).write_bytes(data)
+
+
+def test_added_and_missing_files_are_named(made, tmp_path, capsys):
+    changed = {"00-partial.png": None, "seal.txt": None, "controls/extra.png": b"mine"}
+    rewrite(made / "whole.zip", tmp_path / "altered.zip", changed)
+    code, said = said_of(tmp_path / "altered.zip", capsys)
+    assert code == 1 and set(said) == set(changed)
+    assert (
+        "missing" in said["00-partial.png"] and "missing" in said["seal.txt"] and "added" in said["controls/extra.png"]
+    )
+
+
+def test_a_manifest_that_was_sealed_anew_must_still_repeat_the_record(folder):
+    record = json.loads((folder / "result.json").read_text())
+    stated = [n for n in names(folder) if n not in ("manifest.json", "seal.txt", "manifest.sig", "signer.pem")]
+    record["pictures"][0]["sha256"] = "0" * 64
+    seal_folder(folder, record, stated)
+    with open_bundle(folder) as opened:
+        (fault,) = check_seal(opened)
+    assert fault.name == "manifest.json" and "result.json" in fault.said
+
+
+def test_the_manifest_states_what_identifies_the_inputs(made):
+    record = json.loads((made / "folder" / "result.json").read_text())
+    manifest = json.loads((made / "folder" / "manifest.json").read_text())
+    assert manifest["format"] == 1 and manifest["commits"] == {"base commit": "c0ffee"}
+    assert [p["sha256"] for p in manifest["pictures"]] == ["a" * 64] * 2 and len(manifest["controls"]) == 40
+    assert manifest["code"] == record["code"] and len(record["code"]["sha256"]) == 64
+    assert record["machine"]["threads"] >= 1 and record["machine"]["device"] == "cpu"
+    assert set(manifest["sha256"]) == {n for n in names(made / "folder") if not n.startswith(("manifest", "se", "sig"))}
+    assert build_manifest(record, manifest["sha256"]) == (made / "folder" / "manifest.json").read_bytes()
+
+
+def test_another_format_is_refused(folder, capsys):
+    record = json.loads((folder / "result.json").read_text())
+    data = build_manifest(record, {"result.json": "0"}).replace(b'"format": 1', b'"format": 2')
+    (folder / "manifest.json").write_bytes(data)
+    (folder / "seal.txt").write_bytes(seal_text(data))
+    assert main(["verify", str(folder)]) == 2 and "format 2" in capsys.readouterr().err
+
+
+def test_who_signed_and_who_did_not(made, folder, tmp_path, capsys):
+    other = tmp_path / "other.pem"
+    subprocess.run([*KEY, str(other)], check=True)
+    public = tmp_path / "other-public.pem"
+    subprocess.run(["openssl", "pkey", "-in", str(other), "-pubout", "-out", str(public)], check=True)
+    code, said = said_of(folder, capsys, "--key", public)
+    assert code == 1 and set(said) == {"signer.pem"} and "another key" in said["signer.pem"]
+    check = "openssl pkeyutl -verify -pubin -inkey signer.pem -rawin -in manifest.json -sigfile manifest.sig"
+    subprocess.run(check, shell=True, check=True, cwd=folder, capture_output=True)
+
+    signature.sign_folder(folder, signature.read_private_key(other))
+    assert said_of(folder, capsys) == (0, {})  # well signed, by whomever
+    code, said = said_of(folder, capsys, "--key", made / "public.pem")
+    assert code == 1 and set(said) == {"signer.pem"}
+
+    (folder / "manifest.sig").unlink()
+    assert said_of(folder, capsys)[1].keys() == {"manifest.sig"}
+    (folder / "signer.pem").unlink()
+    assert said_of(folder, capsys) == (0, {})
+    code, said = said_of(folder, capsys, "--key", public)
+    assert code == 1 and "not signed" in said["manifest.sig"]
+
+
+@pytest.mark.parametrize("given", ["folder", "missing.pem", "junk.pem", "rsa.pem", "public.pem"])
+def test_a_key_that_cannot_sign_is_refused(made, tmp_path, given):
+    (tmp_path / "junk.pem").write_bytes(b"junk")
+    subprocess.run(["openssl", "genrsa", "-out", str(tmp_path / "rsa.pem"), "2048"], check=True, capture_output=True)
+    path = made / given if (made / given).exists() else tmp_path / given
+    with pytest.raises(UserError, match="accepted: a private Ed25519 key"):
+        signature.read_private_key(path)
+
+
+def test_a_private_key_is_no_public_one(made, capsys):
+    assert main(["verify", str(made / "folder"), "--key", str(made / "key.pem")]) == 2
+    assert "accepted: a public Ed25519 key" in capsys.readouterr().err
+
+
+def test_without_cryptography_a_signature_is_not_passed_over(made, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    assert main(["verify", str(made / "folder")]) == 2
+    assert "pip install cryptography" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../up.txt", "/root.txt", "a/../../b", "C:\\b.txt", "a\\b", "a//b", "."])
+def test_no_name_leads_outside(made, tmp_path, capsys, name):
+    assert not is_plain(name)
+    rewrite(made / "whole.zip", tmp_path / "altered.zip", {name: b"mine"})
+    before = sorted(tmp_path.rglob("*"))
+    code = main(["verify", str(tmp_path / "altered.zip")])
+    assert code == 1 and "outside" in capsys.readouterr().out and sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_manifest_that_states_a_place_outside_is_none(folder, capsys):
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "sha256": {"../secret": "0" * 64}}))
+    code, said = said_of(folder, capsys)
+    assert code == 1 and "no manifest" in said["manifest.json"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_occurs_twice_is_named(made, tmp_path, capsys):
+    shutil.copy(made / "whole.zip", tmp_path / "twice.zip")
+    with zipfile.ZipFile(tmp_path / "twice.zip", "a") as file:
+        file.writestr("result.json", (made / "folder" / "result.json").read_bytes())
+    code, said = said_of(tmp_path / "twice.zip", capsys)
+    assert code == 1 and "more than once" in said["result.json"]
+
+
+def test_a_link_is_not_followed(folder, tmp_path, capsys):
+    (tmp_path / "secret").write_bytes((folder / "result.json").read_bytes())
+    (folder / "result.json").unlink()
+    (folder / "result.json").symlink_to(tmp_path / "secret")
+    code, said = said_of(folder, capsys)
+    assert code == 1 and "link" in said["result.json"]
+
+
+def test_absurd_sizes_are_refused_before_anything_is_read(made, tmp_path, monkeypatch, capsys):
+    rewrite(made / "whole.zip", tmp_path / "bomb.zip", {"zeros": bytes(3_000_000)})
+    monkeypatch.setattr(bundle, "MAX_TOTAL", 2_000_000)
+    assert main(["verify", str(tmp_path / "bomb.zip")]) == 2
+    assert "accepted: at most 2,000,000" in capsys.readouterr().err
+    monkeypatch.setattr(bundle, "MAX_FILES", 5)
+    assert main(["verify", str(made / "folder")]) == 2 and "more than 5 files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [b"", b"junk", b"PK\x05\x06" + bytes(18), None])
+def test_what_is_no_bundle(tmp_path, capsys, given):
+    path = tmp_path / "given.zip"
+    if given is not None:
+        path.write_bytes(given)
+    code = main(["verify", str(path)])
+    said = capsys.readouterr()
+    assert (code, "accepted" in said.err) == (2, True) or (code == 1 and "manifest.json: is missing" in said.out)
+
+
+def test_a_zip_with_any_bytes_altered_or_cut_ends_in_words(made, tmp_path, capsys):
+    data = (made / "whole.zip").read_bytes()
+    for seed in range(150):
+        broken = flip(data, seed) if seed % 3 else data[: random.Random(seed).randrange(len(data))]
+        (tmp_path / "broken.zip").write_bytes(broken)
+        assert main(["verify", str(tmp_path / "broken.zip")]) in (0, 1, 2)  # 0: a byte that says nothing, as a date
+
+
+def test_hostile_records_end_in_words(folder, capsys):
+    for text in (
+        "[" * 100_000,
+        "{}",
+        '{"pictures": 3, "models": [], "controls": null}',
+        "\x00",
+        '{"models": {"sha256": 1}}',
+    ):
+        (folder / "result.json").write_text(text)
+        assert "result.json" in said_of(folder, capsys)[1]
+        stated = [n for n in names(folder) if n not in ("manifest.json", "seal.txt", "manifest.sig", "signer.pem")]
+        digests = {n: bundle.file_sha256(bundle._open_folder(folder), n) for n in stated}
+        (folder / "manifest.json").write_text(json.dumps({"format": 1, "sha256": digests}))
+        assert main(["verify", str(folder)]) == 1
+
+
+def test_the_command_needs_nothing_but_python(made):
+    code = (
+        "import sys, runpy; sys.argv = ['cgidm', 'verify', sys.argv[1]]\n"
+        "try: runpy.run_module('cgidm', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, [m for m in ('torch', 'numpy', 'PIL', 'fpdf') if m in sys.modules])"
+    )
+    run = [sys.executable, "-c", code, str(made / "folder")]
+    said = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "0 []"
+
+
+def test_a_key_is_made_as_the_docs_say(made):
+    assert stat.S_ISREG((made / "key.pem").stat().st_mode)
+    assert isinstance(signature.read_private_key(made / "key.pem"), Ed25519PrivateKey)

@@ -1,0 +1,147 @@
+"""Evidence on disk: lossless, hashed, self-contained, and nothing in it that a stranger wrote is markup."""
+
+import dataclasses
+import json
+import zipfile
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cgidm import authenticate
+from cgidm.authenticate import PictureResult, Result, make_result
+from cgidm.evidence.bundle_writer import pack_evidence, pixels, write_evidence
+from cgidm.judging.flags import stopped
+from cgidm.judging.portfolio import judge_set
+from cgidm.judging.power import Detectability
+from cgidm.judging.verdict import judge
+from cgidm.method.config import PRESETS
+from cgidm.pictures.embedders import Embedders
+from cgidm.pictures.images import Picture, as_tensor, read_picture
+from tests.judging.test_power import row
+from tests.support.worlds import world
+
+HOSTILE = "<script>alert(1)</script>\"'&.png"
+MEMBERS = Path(__file__).parents[2] / "assets" / "examples" / "rollandin-lora" / "member"
+CONTROLS = tuple(i / 40 for i in range(40))
+
+
+def result_of(scores, steps=1000, shift=None):
+    g = torch.Generator().manual_seed(0)
+    flags = () if steps == 1000 else (stopped(steps, 1000),)
+    pictures = []
+    for score in scores:
+        images = [torch.rand(3, 16, 16, generator=g) for _ in range(3)]
+        picture = Picture(HOSTILE, "a" * 64, images[0], (HOSTILE,))
+        verdict = judge(score, CONTROLS, [f.explanation for f in flags])
+        table = {"loss_contrast": score} if steps == 1000 else {}
+        contrast = (0.5,) * steps
+        pictures.append(PictureResult(picture, table, flags, *images[1:], verdict, contrast, shift))
+    controls = tuple(Picture(f"{i}.png", f"{i:064x}", torch.rand(3, 16, 16, generator=g)) for i in range(len(CONTROLS)))
+    return make_result(world(0)[0], tuple(pictures), CONTROLS, PRESETS["paper"], Embedders(), 1.0, controls)
+
+
+@pytest.mark.parametrize(("power", "said"), [(0.3, "cannot tell"), (0.9, "no evidence")])
+def test_a_set_under_a_weak_suspect_cannot_be_told_like_its_pictures(monkeypatch, power, said):
+    rows = (row(0.01, power),)
+    monkeypatch.setattr(authenticate, "find_table", lambda _: Detectability(base=(), level=0.05, rows=rows))
+    result = result_of([0.2, 0.3, 0.4], shift=0.01)
+    assert result.power == power and result.together is not None
+    assert {result.together.outcome, *(r.verdict.outcome for r in result.pictures)} == {said}
+    assert result_of([2.0, 3.0, 4.0], shift=0.01).together.outcome.startswith("consistent")
+
+
+@pytest.fixture
+def evidence(tmp_path) -> tuple[Result, dict]:
+    result = result_of([2.0, 3.0])
+    return result, write_evidence(result, tmp_path / "out", {"base": HOSTILE, "finetuned": "b", "prompt": HOSTILE})
+
+
+def test_pictures_are_written_without_loss(evidence, tmp_path):
+    result, _ = evidence
+    for number, r in enumerate(result.pictures):
+        for role, image in (("original", r.picture.image), ("partial", r.partial), ("recovered", r.recovered)):
+            with Image.open(tmp_path / "out" / f"{number:02d}-{role}.png") as written:
+                np.testing.assert_array_equal(np.asarray(written), pixels(image))
+
+
+def test_what_the_method_saw_is_read_back_exactly(tmp_path):
+    every = torch.arange(256).float().reshape(1, 16, 16).expand(3, 16, 16) / 255  # each value of 8 bits
+    seen = [every, *(read_picture(p, 128).image for p in sorted(MEMBERS.iterdir())[:3])]
+    for image in seen:
+        Image.fromarray(pixels(image)).save(tmp_path / "original.png")
+        with Image.open(tmp_path / "original.png") as written:
+            assert torch.equal(as_tensor(written), image)
+
+
+def test_control_pictures_are_in_the_bundle_with_the_digest_of_the_given_file(evidence, tmp_path):
+    result, record = evidence
+    for control, stated in zip(result.controls, record["controls"], strict=True):
+        assert (stated["name"], stated["sha256"]) == (control.name, control.sha256)
+        with Image.open(tmp_path / "out" / stated["image"]) as written:
+            np.testing.assert_array_equal(np.asarray(written), pixels(control.image))
+
+
+@pytest.mark.usefixtures("evidence")
+def test_a_second_run_leaves_nothing_of_the_first_behind(tmp_path):
+    (tmp_path / "out" / "manifest.sig").write_bytes(b"of the first run")
+    (tmp_path / "out" / "mine.png").write_bytes(b"not ours")
+    fewer = dataclasses.replace(result_of([2.0]), controls=(), control_scores=())
+    write_evidence(fewer, tmp_path / "out", {})
+    left = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert left - {"mine.png"} == {
+        *("result.json", "report.html", "report.pdf", "manifest.json", "seal.txt"),
+        *("00-original.png", "00-partial.png", "00-recovered.png"),
+    }
+
+
+def test_a_zip_holds_what_its_manifest_states_and_is_the_same_twice(evidence, tmp_path):
+    (tmp_path / "out" / "left-over.png").write_bytes(b"of an earlier run")
+    first = pack_evidence(tmp_path / "out", tmp_path / "a.zip")
+    second = pack_evidence(tmp_path / "out", tmp_path / "b.zip")
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as bundle:
+        stated = json.loads(bundle.read("manifest.json"))["sha256"]
+        assert set(bundle.namelist()) == {*stated, "manifest.json", "seal.txt"} and len(stated) == 3 + 6 + 40
+        assert all(sha256(bundle.read(name)).hexdigest() == digest for name, digest in stated.items())
+
+
+def test_a_report_needs_nothing_else_and_holds_no_markup_from_outside(evidence, tmp_path):
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "<script" not in report and "&lt;script&gt;" in report
+    assert report.count("data:image/png;base64,") == 6 and "http" not in report
+
+
+def test_the_record_gives_one_answer_for_several_pictures(evidence):
+    _, record = evidence
+    assert record["set"]["outcome"] == "consistent with training on some of these images"
+    assert record["set"]["p_value"] <= 0.05 and record["stopped"] is None
+    assert result_of([2.0]).together is None
+
+
+def test_a_run_that_was_stopped_is_kept_and_not_judged(tmp_path):
+    record = write_evidence(result_of([9.0, 9.0], steps=12), tmp_path, {})
+    assert record["stopped"] == {"step": 12, "of": 1000} and record["set"]["outcome"] == "cannot tell"
+    for picture in record["pictures"]:
+        assert picture["outcome"] == "cannot tell" and "step 12 of 1000" in picture["reason"]
+        assert picture["p_value"] is None and [f["name"] for f in picture["flags"]] == ["stopped"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "controls", "said"),
+    [
+        ([5.0] * 5, CONTROLS, "consistent with training on some of these images"),
+        ([0.5] * 5, CONTROLS, "no evidence"),
+        ([-0.1] * 5, [c - 9 for c in CONTROLS], "no evidence"),  # above the controls, but not above the base
+        ([5.0], [0.1], "cannot tell"),
+        ([5.0, None], CONTROLS, "cannot tell"),
+        ([5.0, float("nan")], CONTROLS, "cannot tell"),
+    ],
+)
+def test_one_answer_for_a_set(scores, controls, said):
+    verdict = judge_set(scores, controls, [])
+    assert verdict.outcome == said and (verdict.p_value is None) == (said == "cannot tell")
+    assert judge_set(scores, controls, ["a flag"]).reason == "a flag"

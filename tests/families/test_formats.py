@@ -1,0 +1,173 @@
+"""Every format that is accepted: loaded exactly, every tensor counted; damaged or offered with another base, refused.
+
+The table in the README is made here. `python -m tests.families.test_formats` writes it.
+"""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from cgidm import NetworkEpsModel, UserError
+from cgidm.families import load_pair
+from cgidm.families.bind import bind
+from cgidm.families.pipelines import load_pipeline
+from cgidm.intake.layout import open_checkpoint
+from tests.support.formats import BASES, FORMATS, OTHER, Format
+
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- formats: begin -->\n", "<!-- formats: end -->\n"
+EXACT = 1e-5
+DAMAGE = ("one tensor lost", "renamed", "transposed", "another base")
+
+
+@dataclass
+class Outcome:
+    """What was measured of one format."""
+
+    tensors: int
+    counted: int  # of them, what has a place in a module
+    error: float  # largest difference from the network that has the merged weights
+    effect: float  # largest difference from the base
+    base_kept: bool  # what the base answers is the base's own answer, bit for bit
+    refusals: dict[str, str] = field(default_factory=dict)  # damage -> the sentence; "" if it was accepted
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bases")
+    for name, build in BASES.items():
+        build().save_pretrained(folder / name)
+    return folder
+
+
+def answer(model, pair):
+    channels = pair.networks[0].config.in_channels
+    x = torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        return model.predict_eps(x, torch.tensor([10, 700]))
+
+
+def model_of(pipeline, form):
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval().requires_grad_(False)  # frozen as in use: it shows in the last bits of a product
+    bound = bind(pipeline, form.prompt)
+    return NetworkEpsModel(bound.call, bound.schedule, bound.prediction)
+
+
+def load(bases, suspect, form, base=None):
+    embeddings = [str(suspect / form.embedding)] if form.embedding else []
+    return load_pair(str(bases / (base or form.base)), str(suspect / form.given), form.prompt, embeddings)
+
+
+def meant(form, folder):
+    """The suspect's files in `folder`, and the network that it means."""
+    pipeline = BASES[form.base]()
+    form.write(folder, pipeline)
+    return model_of(pipeline, form)
+
+
+def measure(form: Format, bases: Path, folder: Path) -> Outcome:
+    wanted = meant(form, folder / "sound")
+    pair = load(bases, folder / "sound", form)
+    base, tuned = answer(pair.base, pair), answer(pair.finetuned, pair)
+    expected = answer(wanted, pair)
+    alone = load_pipeline(open_checkpoint(str(bases / form.base)), "base", torch.float32)
+    checkpoint = open_checkpoint(str(folder / "sound" / form.given))
+    with pytest.MonkeyPatch.context() as patch:  # as on a GPU
+        patch.setattr("cgidm.families.load.worth_merging", lambda *_: False)
+        beside = load(bases, folder / "sound", form)
+    assert (answer(beside.finetuned, beside) - tuned).abs().max() <= EXACT
+    assert (beside.joint is None) == (len(beside.networks) == 2)
+    if beside.joint is not None:
+        both = answer(beside.joint, beside)
+        assert (both - torch.cat([base[:1], tuned[1:]])).abs().max() <= EXACT
+    outcome = Outcome(
+        tensors=len(checkpoint.tensors),
+        counted=sum(map(len, checkpoint.adapter.modules.values())) if checkpoint.adapter else len(checkpoint.tensors),
+        error=(tuned - expected).abs().max().item(),
+        effect=(tuned - base).abs().max().item(),
+        base_kept=all(torch.equal(base, b) for b in (answer(model_of(alone, form), pair), answer(pair.base, pair))),
+    )
+    for damage in DAMAGE[:3]:
+        shutil.copytree(folder / "sound", folder / damage)
+        damaged(folder / damage / form.file, form.key, damage)
+        outcome.refusals[damage] = sentence(form, bases, folder / damage)
+    outcome.refusals[DAMAGE[3]] = sentence(form, bases, folder / "sound", OTHER[form.base])
+    return outcome
+
+
+def damaged(path: Path, key: str, damage: str) -> None:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    state = load_file(path)
+    (key,) = [k for k in state if k.endswith(key)]
+    tensor = state.pop(key)
+    if damage == "renamed":
+        state[f"{key}s"] = tensor
+    elif damage == "transposed":
+        assert tensor.shape[0] != tensor.shape[1], "to transpose a square is to change its numbers only"
+        state[key] = tensor.transpose(0, 1).contiguous()
+    save_file(state, path, metadata)
+
+
+def sentence(form: Format, bases: Path, suspect: Path, base: str | None = None) -> str:
+    try:
+        load(bases, suspect, form, base)
+    except UserError as error:
+        return str(error).replace(str(suspect), "suspect").replace(str(bases), "")
+    return ""
+
+
+@pytest.fixture(scope="session")
+def outcomes(bases, tmp_path_factory):
+    return {form: measure(form, bases, tmp_path_factory.mktemp("suspect")) for form in FORMATS}
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: f"{form.name}, {form.base}")
+def test_it_computes_what_is_meant_and_is_refused_when_damaged(outcomes, form):
+    outcome = outcomes[form]
+    assert outcome.error <= EXACT and outcome.effect > 100 * EXACT and outcome.base_kept
+    assert outcome.counted == outcome.tensors > 0
+    said = outcome.refusals
+    assert all("accepted" in text and "\n" not in text for text in said.values()), said
+    assert len({text.split(";")[0] for text in said.values()}) == len(said), "each has a sentence of its own"
+
+
+def test_the_readme_states_what_was_measured(outcomes):
+    assert table(outcomes) in README.read_text(), "run python -m tests.families.test_formats"
+
+
+def table(outcomes) -> str:
+    """Markdown; no figure that differs from machine to machine."""
+    head = ["suspect", "made from", "tensors", "equal to the merged weights", "base untouched", *DAMAGE]
+    rows = [head, ["---"] * len(head)]
+    for form, o in outcomes.items():
+        exact = "to 1e-5" if o.error <= EXACT else "NO"
+        refused = ["refused" if o.refusals[d] else "ACCEPTED" for d in DAMAGE]
+        rows.append([form.name, form.base, str(o.tensors), exact, "yes" if o.base_kept else "NO", *refused])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def main() -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for base, build in BASES.items():
+            build().save_pretrained(folder / "bases" / base)
+        outcomes = {form: measure(form, folder / "bases", folder / str(i)) for i, form in enumerate(FORMATS)}
+    for form, o in outcomes.items():
+        print(f"{form.name}, {form.base}: {o.tensors} tensors, error {o.error:.1e}, effect {o.effect:.2f}")
+        print("".join(f"    {damage}: {said}\n" for damage, said in o.refusals.items()))
+    text = README.read_text()
+    before, rest = text.split(BEGIN)
+    README.write_text(before + BEGIN + table(outcomes) + END + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Negative controls fire where they must, and nowhere else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cgidm import IdentityCodec
+from cgidm.judging.generated import round_trip_ratio
+from cgidm.judging.negative_controls import blind_flags, generated_flags, innocent_flags, stands_out_flags
+from cgidm.pictures.embedders import load_embedders
+from cgidm.pictures.images import read_picture
+from tests.support.worlds import world
+
+ASSETS = Path(__file__).parents[2] / "assets"
+
+
+def images(folder, count, side=128):
+    return torch.stack([read_picture(p, side).image for p in sorted((ASSETS / folder).glob("*.jpg"))[:count]])
+
+
+@pytest.fixture(scope="module")
+def codec():
+    from cgidm.families import load_pair
+
+    base = str(ASSETS / "mini")
+    return load_pair(base, base, "").codec
+
+
+def test_what_a_decoder_made_is_told_from_what_it_did_not(codec):
+    real = images("controls/gerald-g-dreambooth", 6)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        z = codec.encode(real)
+        made = codec.decode(z + 0.3 * torch.randn(z.shape, generator=generator))  # other pictures, of the decoder's own
+    made = (made * 255).round() / 255
+    assert round_trip_ratio(codec, made).min() > 2 * round_trip_ratio(codec, real).median()
+
+
+def test_only_generated_pictures_are_flagged(codec):
+    pair, *_ = world(0)
+    pair = replace(pair, codec=codec)
+    real = images("controls/gerald-g-dreambooth", 8)
+    with torch.no_grad():
+        made = codec.decode(codec.encode(codec.decode(codec.encode(real))))
+    flags = generated_flags(pair, torch.cat([real, made]))
+    assert sum(bool(f) for f in flags[:8]) <= 1
+    assert sum(bool(f) for f in flags[8:]) >= 7
+    assert flags[-1][0].name == "generated" and flags[-1][0].blocks_verdict
+
+
+def test_a_pixel_model_has_no_decoder_to_betray_it():
+    assert round_trip_ratio(IdentityCodec(), torch.rand(2, 3, 8, 8)).tolist() == [0, 0]
+
+
+def test_a_base_knows_no_more_than_itself():
+    pair, members, _ = world(0)
+    assert innocent_flags(pair, members, 0) == ()
+
+    class Restless:
+        """A model that never answers the same."""
+
+        def __init__(self, model):
+            self.model, self.calls = model, 0
+
+        def predict_eps(self, x_t, t):
+            self.calls += 1
+            return self.model.predict_eps(x_t, t) + 0.01 * self.calls
+
+    assert innocent_flags(replace(pair, base=Restless(pair.base)), members, 0)[0].name == "unstable"
+
+
+def test_a_picture_that_stands_out_under_a_stranger_is_flagged():
+    controls = [i / 40 for i in range(40)]
+    flags = stands_out_flags([2.0, 0.5], controls)
+    assert [len(f) for f in flags] == [1, 0] and flags[0][0].name == "stands_out"
+    assert stands_out_flags([-0.5], [c - 2 for c in controls]) == [()]
+    assert stands_out_flags([2.0], []) == [()]
+
+
+def test_controls_of_another_hand_are_noticed():
+    embedder = load_embedders().ready["efficientnet_lite0"]
+    one, other = (images(f"controls/{name}", 30, 224) for name in ("gerald-g-dreambooth", "rollandin-lora"))
+    assert [f.name for f in blind_flags(list(one), list(other), embedder)] == ["shifted_controls"]
+    assert blind_flags(list(one[::2]), list(one[1::2]), embedder) == ()
+    assert blind_flags(list(one[:9]), list(other), embedder) == ()  # too few to find out
+    assert blind_flags(list(one), list(other), None) == ()

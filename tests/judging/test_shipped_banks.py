@@ -1,0 +1,71 @@
+"""The banks that ship: they open, fit base and suspect, and tell their own recipe from half of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cgidm.families import load_pair
+from cgidm.judging.null_bank import FILE, OTHER_RECIPE, bank_flags, check_bank, open_bank
+from cgidm.judging.power import Detectability, find_table
+from cgidm.judging.verdict import judge
+from cgidm.method.config import RunConfig
+from eval.error_rates.null_bank import ask
+from eval.studies.banks import FEW, count_taken, moved_by_half
+from tests.judging.test_power import row
+
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "assets"
+BANKS = sorted(p.parent for p in (ASSETS / "banks").glob(f"*/{FILE}"))
+COUNTED = json.loads((ROOT / "eval" / "results" / "banks.json").read_text())["banks"]
+CALLED = "consistent with training on this image"
+
+
+def test_banks_ship_without_weights():
+    assert [b.name for b in BANKS] == sorted(COUNTED)
+    assert all([p.name for p in b.iterdir()] == [FILE] and (b / FILE).stat().st_size < 50_000 for b in BANKS)
+
+
+@pytest.mark.parametrize("folder", BANKS, ids=lambda b: b.name)
+def test_a_shipped_bank_judges_the_shipped_suspect_as_was_counted(folder):
+    bank, example = open_bank(folder), ASSETS / "examples" / folder.name
+    prompt = json.loads((example / "example.json").read_text())["prompt"]
+    pair = load_pair(str(ASSETS / "mini"), str(example / "checkpoint"), prompt)
+    check_bank(bank, pair.fingerprints, pair.whole, RunConfig(), prompt)
+    parts = {part: sorted((example / part).iterdir()) for part in ("member", "holdout")}
+    paths = [path for part in parts.values() for path in part]
+    assert sorted(p.name for p in paths) == sorted(p.name for p in bank.content.pictures)
+
+    asked = ask(str(ASSETS / "mini"), str(example / "checkpoint"), prompt, paths, RunConfig())
+    digests = {p.name: p.sha256 for p in bank.content.pictures}
+    shifts = {digests[path.name]: shift for path, shift in zip(paths, asked.shift, strict=True)}
+    assert bank_flags(bank.content, shifts, asked.weight_shift) == ()
+    for half in (dict(list(shifts.items())[:10]), dict(list(shifts.items())[10:])):
+        assert bank_flags(bank.content, half, asked.weight_shift) == ()
+    shares = ({k: v / 2 for k, v in shifts.items()}, asked.weight_shift and 0.7 * asked.weight_shift)
+    assert bank_flags(bank.content, *shares) == (OTHER_RECIPE,)
+
+    outcomes = [judge(score, bank.content.nulls, []).outcome for score in asked.scores]
+    members = len(parts["member"])
+    for part, said in (("member", outcomes[:members]), ("holdout", outcomes[members:])):
+        assert said.count(CALLED) == COUNTED[folder.name][part].get(CALLED, 0)
+
+
+@pytest.mark.parametrize("folder", BANKS, ids=lambda b: b.name)
+def test_a_bank_takes_its_own_recipe_and_refuses_half_of_it(folder):
+    bank = open_bank(folder).content
+    table = find_table(bank.base)
+    assert table is not None
+    taken = count_taken(bank, moved_by_half(table, bank))
+    assert taken == COUNTED[folder.name]["taken"] and list(taken) == [str(few) for few in FEW]
+    assert min(t["same"] for t in taken.values()) > 0.9 and taken["10"]["half"] < 0.1
+
+
+def test_half_of_the_presentations_is_the_worst_pair_of_the_table():
+    rows = [row(0.5, 1.0, steps_per_picture=15), row(0.8, 1.0, steps_per_picture=30), row(1.0, 1.0)]
+    whole = [row(9.0, 1.0, kind="dreambooth", rank=None, steps_per_picture=s, weight_shift=s**0.5) for s in (15, 30)]
+    table = Detectability(base=(), level=0.05, rows=(*rows, row(0.9, 1.0, rank=4, steps_per_picture=30), *whole))
+    adapters = open_bank(ASSETS / "banks" / "rollandin-lora").content
+    assert moved_by_half(table, adapters) == 0.8
+    models = tuple(m.model_copy(update={"weight_shift": 1.0}) for m in adapters.models)
+    assert moved_by_half(table, adapters.model_copy(update={"models": models})) == pytest.approx(0.5**0.5)

@@ -1,0 +1,166 @@
+"""A line-up in a real browser: somebody who is blind chooses, and nothing betrays the key before they have."""
+
+import json
+import re
+
+import pytest
+
+from tests.support.browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
+
+from cgidm.judging.lineup import judge_lineup, read_lineup
+from cgidm.page.html.i18n import say
+from cgidm.page.runs.model_cache import ASSETS, shipped_controls
+from tests.page.test_browser_looks import CONTRAST
+
+EXAMPLE = "gerald-g-dreambooth"
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def run_with_lineup(visitor, panels="6", pictures=1):
+    """A run with a line-up to its end, as a visitor does it."""
+    kind = "one" if pictures == 1 else "set"
+    if pictures == 1:
+        visitor.card(0)
+    else:
+        visitor.tab(1)
+        visitor.upload("#set-pictures", *sorted((ASSETS / "examples" / EXAMPLE / "member").iterdir())[:pictures])
+    visitor.page.get_by_role("button", name=say("en", "settings")).and_(visitor.page.locator(":visible")).click()
+    visitor.at(f"#{kind}-lineup input[value='{panels}']").check()
+    visitor.at(f"#{kind}-run").click()
+    visitor.wait_for(f"#{kind}-progress", "Recovering the decoys of the line-up: step", PATIENCE)
+    assert visitor.at(f"#{kind}-answer .cg-card").is_visible()  # it does not wait for the decoys
+    visitor.picture(f"lineup-decoys-{kind}")
+    visitor.wait_for(f"#{kind}-progress", "Finished in", PATIENCE)
+    return kind
+
+
+def latest(server):  # noqa: F811
+    """The record of the run that ended last."""
+    found = (server.folder / "cgidm-visits" / "shown").glob("*/result.json")
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+class Wire:
+    """All that the server sends from now on; streams of events are handed on when they have ended."""
+
+    def __init__(self, page):
+        self.bodies, self.urls = [], []
+        page.route("**/*", self._note)
+
+    def _note(self, route):
+        self.urls.append(route.request.url)
+        answer = route.fetch()
+        if not answer.headers.get("content-type", "").startswith("image/"):
+            self.bodies.append(answer.text())
+        route.fulfill(response=answer)
+
+
+def choose(visitor, letter):
+    visitor.at(f"#lineup-pick input[value='{letter}']").check()
+
+
+def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):  # noqa: F811
+    visitor = visit()
+    kind = run_with_lineup(visitor, pictures=2)
+    path = latest(visitor.server)
+    record, folder = json.loads(path.read_text()), path.parent.name
+    lineup = read_lineup(record)
+    key = [r.letter for r in lineup.rounds]
+    said = visitor.wait_for("#set-about-lineup", re.escape(say("en", "lineup.observer")))
+    assert "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.0278" in said and len(key) == 2
+
+    wire = Wire(visitor.page)
+    visitor.at(f"#{kind}-observe").click()
+    visitor.wait_for("#lineup", "Round 1 of 2")
+    secrets = [p["path"] for p in record["pictures"]] + [c["name"] for c in record["controls"]]
+    for word in ("Finished", "used", "score", "Consistent", *secrets):
+        assert word not in visitor.at("body").inner_text(), word
+    assert visitor.at("#tab-one, #set-answer, #one-picture, #set-history").count() == 0
+    images = visitor.at("#lineup img")
+    assert images.count() == 18
+    for image in images.all():
+        image.scroll_into_view_if_needed()
+        visitor.page.wait_for_function("i => i.naturalWidth == 128", arg=image.element_handle())
+    visitor.picture("lineup-round")
+    visitor.at("#lineup-next").click()
+    assert visitor.refused().startswith("No choice was made")
+    choose(visitor, key[0])
+    visitor.at("#lineup-next").click()
+    visitor.wait_for("#lineup", "Round 2 of 2")
+    assert visitor.at("#lineup-pick input:checked").count() == 0 and visitor.page.evaluate("scrollY") == 0
+    choose(visitor, "-")
+    visitor.at("#lineup-back").click()
+    visitor.wait_for("#lineup", "Round 1 of 2")
+    assert visitor.at("#lineup-pick input:checked").input_value() == key[0]
+    visitor.at("#lineup-next").click()
+    visitor.wait_for("#lineup", "Round 2 of 2")
+    assert visitor.at("#lineup-pick input:checked").input_value() == "-"
+    wrong = next(c for c in "ABCDEF" if c != key[1])
+    choose(visitor, wrong)
+
+    assert sum("Round 2 of 2" in body for body in wire.bodies) == 2  # they were seen
+    for text in (*wire.bodies, visitor.at("body").inner_html()):
+        assert not [s for s in (*secrets, folder, '"letter"', "p_value", "result.json") if s in text]
+    shown = [url for url in wire.urls if "cgidm-visits" in url]
+    assert len(set(shown)) == 36 and all(re.search(r"/[0-9a-f]{32}/lineup/\d-[A-F]-\w+\.png$", u) for u in shown)
+    assert not [url for url in shown if folder in url]
+    beside = shown[0].split("/lineup/")[0]
+    for name in ("result.json", "evidence.zip", "manifest.json", "00-original.png", "report.html"):
+        assert visitor.fetch(f"{beside}/{name}")[0] in (403, 404)
+
+    visitor.at("#lineup-done").click()
+    told = visitor.wait_for("#lineup", "Right choices: 1 of 2")
+    p = judge_lineup(lineup, [key[0], wrong]).p_value
+    assert f"{p:.3g}" in told and visitor.at("#lineup-done").count() == 0
+    rows = visitor.at("#lineup .cg-told tbody tr")
+    assert [r.locator("td").all_inner_texts() for r in rows.all()] == [
+        ["1", key[0], key[0], "yes"],
+        ["2", wrong, key[1], "no"],
+    ]
+    visitor.picture("lineup-told")
+    visitor.at("#lineup-leave").click()
+    visitor.wait_for("#set-about-lineup", "Right choices: 1 of 2")
+    assert visitor.at("#lineup").count() == 0 or not visitor.at("#lineup").is_visible()
+    assert visitor.at("#set-answer .cg-card").is_visible() and visitor.at("#set-observe").inner_text() == say(
+        "en", "lineup.observe.again"
+    )
+    visitor.picture("lineup-after")
+    with visitor.page.expect_download() as download:
+        visitor.at("#set-sheet").click()
+    assert "I choose (A to F, or -)" in download.value.path().read_text()
+
+
+@pytest.mark.parametrize(("name", "query", "options"), [("dark", "?__theme=dark", {}), ("phone", "", PHONE)])
+def test_a_line_up_is_readable_in_the_dark_and_on_a_phone(visit, name, query, options):  # noqa: F811
+    visitor = visit(query, **options)
+    run_with_lineup(visitor, panels="10")
+    visitor.at("#one-observe").click()
+    visitor.wait_for("#lineup", "Round 1 of 1")
+    assert visitor.at("#lineup img").count() == 30
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= visitor.page.viewport_size["width"]
+    texts = visitor.at("#lineup :is(h1, h3, li, figcaption, button, label)")
+    poor = [(t.inner_text()[:40], t.evaluate(CONTRAST)) for t in texts.all() if t.is_visible()]
+    assert [found for found in poor if found[1] < 4.5] == [] and len(poor) > 40
+    visitor.picture(f"lineup-{name}")
+    letter = read_lineup(json.loads(latest(visitor.server).read_text())).rounds[0].letter
+    visitor.at("#lineup-pick input").first.focus()
+    for _ in range("ABCDEFGHIJ".index(letter)):  # by keyboard
+        visitor.page.keyboard.press("ArrowDown")
+    choose(visitor, letter)
+    visitor.at("#lineup-done").focus()
+    visitor.page.keyboard.press("Enter")
+    said = visitor.wait_for("#lineup", "Right choices: 1 of 1")
+    assert "0.1" in said and "one of 20" in said
+    visitor.picture(f"lineup-{name}-told")
+
+
+def test_a_line_up_without_enough_controls_is_refused_in_a_sentence(visit):  # noqa: F811
+    visitor = visit()
+    visitor.card(0)
+    visitor.at("#one-more button").first.click()
+    visitor.upload("#one-controls", *shipped_controls(EXAMPLE)[:4])
+    visitor.page.get_by_role("button", name=say("en", "settings")).and_(visitor.page.locator(":visible")).click()
+    visitor.at("#one-lineup input[value='6']").check()
+    visitor.at("#one-run").click()
+    assert "with 4 different control pictures; accepted: at least 5" in visitor.refused()
+    visitor.picture("lineup-settings")

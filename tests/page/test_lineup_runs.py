@@ -1,0 +1,344 @@
+"""A line-up on the page: its decoys are recovered after the pictures, it is shown blind, and a choice is made once."""
+
+import dataclasses
+import io
+import json
+import os
+import re
+import zipfile
+from contextlib import closing
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from cgidm.authenticate import authenticate
+from cgidm.cli import main
+from cgidm.evidence.bundle_writer import LINEUP, pixels, write_evidence
+from cgidm.evidence.lineup_sheet import ROLES, panel_name
+from cgidm.judging.lineup import judge_lineup, read_lineup
+from cgidm.page.handlers import lineup as choosing
+from cgidm.page.handlers import request
+from cgidm.page.handlers import runs as judging
+from cgidm.page.runs import gpu_worker as work
+from cgidm.page.runs import runner as running
+from cgidm.page.runs import store as visit
+from cgidm.page.runs.cost import cost_of
+from cgidm.page.runs.model_cache import PAIRS, open_models
+from cgidm.page.runs.runner import carry_out, config_of
+from cgidm.page.runs.settings import make_config
+from cgidm.page.runs.store import Visit, sweep
+from cgidm.page.ui.run_tab import cost_of_form
+from cgidm.pictures.images import decode_picture
+from tests.support import page_runs
+from tests.support.page_client import SUSPECTS, pictures_of
+from tests.support.page_records import Reader
+from tests.support.page_runs import found, write_bank
+
+CONTROLS = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:6]]
+STEPS = 4
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(visit, "ROOT", tmp_path / "visits")
+    return tmp_path / "visits"
+
+
+def wish(**other):
+    return page_runs.request(**{"steps": STEPS, "controls": CONTROLS, "lineup": 3} | other)
+
+
+def begun(visitor=None, **other):
+    asked = wish(**other)
+    asked.check()
+    return asked.begin(visitor or Visit())
+
+
+def all_found(run):
+    """What a run found, and what an observer of its line-up sees, to the last bit."""
+    shown = {p.name: p.read_bytes() for p in run.blind.rglob("*") if p.is_file()}
+    assert not run.decoys_path.exists() and not (run.shown / "lineup").exists() and not list(run.shown.glob("live-*"))
+    return found(run), shown
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a run with two rounds of three finds that nobody interrupts: as it is left, its folder, and its moments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))
+        run = begun(pictures=2)
+        moments = list(carry_out(run))
+        return all_found(run), run, moments
+
+
+def test_the_decoys_follow_the_pictures_whose_answer_is_there_before(whole):
+    _, _, moments = whole
+    phases = [m.phase for m in moments]
+    judged = phases.index("judged")
+    assert phases[-1] == "finished" and "step" in phases[:judged]
+    assert phases[judged + 1 : -1] == ["decoys"] * STEPS
+    assert [(m.done, m.of) for m in moments[judged + 1 : -1]] == [(i + 1, STEPS) for i in range(STEPS)]
+
+
+def test_the_page_s_line_up_is_the_library_s_and_alters_no_answer(whole, tmp_path):
+    (here, shown), run, _ = whole
+    pair, config = PAIRS.get(open_models(run.wanted())), config_of(run)
+    parts = [[decode_picture(s.data, s.name, pair.side) for s in part] for part in (run.pictures(), run.controls())]
+    result = authenticate(pair, *parts, config, work.embedders())
+    record = write_evidence(result, tmp_path / "out", {})
+    assert here["record"]["lineup"] == json.loads(json.dumps(record["lineup"])) and len(result.shown) == 2
+    written = {p.name: p.read_bytes() for p in (tmp_path / "out" / "lineup").iterdir()}
+    assert shown == written | {LINEUP: (tmp_path / "out" / LINEUP).read_bytes()} and len(written) == 2 * 3 * 3
+    plain = begun(pictures=2, lineup=0)
+    list(carry_out(plain))
+    without, same = found(plain), ("pictures", "set", "control_scores")
+    assert without["images"] == here["images"]
+    assert [without["record"][k] for k in same] == [here["record"][k] for k in same]
+
+
+@pytest.mark.parametrize("stops", [("judged",), ("decoys", 1), ("decoys", 3)], ids=str)
+def test_a_run_that_is_put_down_among_its_decoys_ends_as_if_it_had_not_been(whole, monkeypatch, stops):
+    monkeypatch.setattr(work, "SHOWN_EVERY", 0.0)
+    run = begun(pictures=2)
+    with closing(carry_out(run)) as moments:
+        next(m for m in moments if (m.phase, m.done)[: len(stops)] == stops)
+    kept = run.progress()
+    assert kept.state.steps == STEPS and not run.finished
+    assert (kept.decoys.steps if kept.decoys else 0) == (stops[1] if len(stops) > 1 else 0)
+    assert kept.lineup == read_lineup(whole[0][0]["record"])
+    stopped = run.record()["stopped"]
+    assert stopped == {"step": kept.decoys.steps if kept.decoys else 0, "of": STEPS, "decoys": True}
+    again = [m for m in carry_out(run) if m.phase in ("step", "decoys")]
+    assert [m.phase for m in again] == ["decoys"] * (STEPS - stopped["step"])
+    assert all_found(run) == whole[0]
+
+
+def test_the_answer_is_shown_while_the_decoys_are_recovered():
+    visitor = Visit()
+    name = judging.begin(wish(), visitor.token, False, "en")["current"]
+    with closing(judging.go_on(visitor.token, name, False, "en", None)) as views:
+        judged = next(v for v in views if "answer" in v)
+        assert "Cannot tell" in judged["answer"] and "Recovering the decoys" in judged["progress"]
+        assert all(os.path.isfile(judged[role]) for role in ROLES)
+        assert f"step 1 of {STEPS}" in next(views)["progress"]
+    stopped = judging.stop(visitor.token, name, False, "en")
+    assert "Cannot tell" in stopped["answer"] and stopped["resume"]["visible"]
+    assert "Your pictures are judged. Stopped" in stopped["progress"] and not stopped["observe"]["visible"]
+    back = judging.arrive(visitor.token, False, "en")
+    assert back["current"] == name and back["resume"]["visible"] and back["answer"] == stopped["answer"]
+    *_, answer, _ = judging.go_on(visitor.token, name, False, "en", None)
+    assert answer["observe"]["visible"] and "cannot be the observer" in answer["about_lineup"]
+    assert answer["sheet"]["value"].endswith(LINEUP) and os.path.isfile(answer["sheet"]["value"])
+
+
+def key_of(run):
+    return [r.letter for r in read_lineup(run.record()).rounds]
+
+
+def everything_shown(run, visitor, picks):
+    """Go through the rounds with these picks, to the last: the state, and all views on the way."""
+    state, view = choosing.open_lineup(visitor.token, run.name, True, "en")
+    views = [view]
+    for pick in picks[:-1]:
+        state, view = choosing.turn(visitor.token, state, pick, 1, "en")
+        views.append(view)
+    return state, views
+
+
+@pytest.fixture
+def finished():
+    visitor = Visit()
+    run = begun(visitor, pictures=2, steps=1)
+    list(carry_out(run))
+    return visitor, run
+
+
+def test_an_observer_sees_nothing_but_rounds_and_letters(finished):
+    visitor, run = finished
+    _, views = everything_shown(run, visitor, "AA")
+    names = [p.name for p in (*run.pictures(), *run.controls())]
+    for number, view in enumerate(views, 1):
+        said = repr(view)
+        assert not [n for n in (*names, run.name, visitor.token, "Cannot tell", "0.0") if n in said]
+        reader = Reader(view["round"])
+        images = [(a["src"], a["alt"]) for tag, a in reader.elements if tag == "img"]
+        expected = [(letter, role) for letter in "ABC" for role in ROLES]
+        assert [src for src, _ in images] == [
+            f"/gradio_api/file={run.blind}/{panel_name(number, letter, role)}" for letter, role in expected
+        ]
+        assert [alt[0] for _, alt in images] == [letter for letter, _ in expected]
+        assert [c for _, c in view["pick"]["choices"]] == ["A", "B", "C", "-"] and view["pick"]["value"] is None
+        assert f"Round {number} of 2" in reader.text and view["done"]["visible"] == (number == 2)
+    assert run.choices() == []
+
+
+def test_a_choice_is_judged_once_kept_and_shown_again(finished):
+    visitor, run = finished
+    key = key_of(run)
+    wrong = next(c for c in "ABC" if c != key[1])
+    picks = [key[0], wrong]
+    state, _ = everything_shown(run, visitor, picks)
+    state, view = choosing.finish(visitor.token, state, wrong, "en")
+    judged = judge_lineup(read_lineup(run.record()), picks)
+    told = Reader(view["round"]).text
+    assert judged.hits == 1 and f"p\xa0=\xa0{judged.p_value:.3g}" in told
+    assert "Right choices: 1 of 2" in told and run.choices() == [picks]
+    assert not view["pick"]["visible"] and not view["done"]["visible"]
+    for again in (
+        lambda: choosing.finish(visitor.token, state, key[1], "en"),
+        lambda: choosing.turn(visitor.token, state, key[1], -1, "en"),
+    ):
+        with pytest.raises(gr.Error, match="is not changed"):
+            again()
+    shown = judging.show(visitor.token, run.name, True, "de")
+    assert (
+        "Richtige Wahlen: 1 von 2" in shown["about_lineup"]
+        and shown["observe"]["value"] == "Eine andere Person wählen lassen"
+    )
+    state, _ = everything_shown(run, visitor, key)
+    choosing.finish(visitor.token, state, key[1], "en")
+    both = Reader(judging.show(visitor.token, run.name, True, "en")["about_lineup"]).text
+    assert run.choices() == [picks, key] and "not added up" in both
+    assert "Right choices: 1 of 2" in both and "Right choices: 2 of 2" in both
+
+
+def test_whoever_has_the_zip_counts_the_same(finished, capsys):
+    _, run = finished
+    key = key_of(run)
+    assert main(["lineup", str(run.shown / "evidence.zip"), f"--picks={key[0]},-"]) == 0
+    p = judge_lineup(read_lineup(run.record()), [key[0], "-"]).p_value
+    said = capsys.readouterr().out
+    assert "1 of 2" in said and f"{p:.2g}" in said
+
+
+def test_a_round_without_a_choice_is_not_passed(finished):
+    visitor, run = finished
+    state, _ = choosing.open_lineup(visitor.token, run.name, True, "en")
+    for pick in (None, "", "D", "<b>", ["A"]):
+        with pytest.raises(gr.Error, match="No choice was made in this round"):
+            choosing.turn(visitor.token, state, pick, 1, "en")
+        with pytest.raises(gr.Error, match="No choice was made in this round"):
+            choosing.finish(visitor.token, state, pick, "en")
+    with pytest.raises(gr.Error, match="No choice was made in this round"):
+        choosing.finish(visitor.token, state, "A", "en")  # the second round was never seen
+    state, _ = choosing.turn(visitor.token, state, "B", 1, "en")
+    state, view = choosing.turn(visitor.token, state, None, -1, "en")
+    assert state.picks == ("B",) and view["pick"]["value"] == "B" and run.choices() == []
+    for token, name in ((Visit().token, run.name), (visitor.token, "0" * 32)):
+        with pytest.raises(gr.Error, match="no longer there"):
+            choosing.open_lineup(token, name, True, "en")
+
+
+def test_the_line_up_s_address_is_not_the_run_s_and_goes_with_it(root, finished):
+    visitor, run = finished
+    assert re.fullmatch("[0-9a-f]{32}", run.blind.name) and run.blind.name != run.name
+    assert {p.name for p in run.blind.iterdir()} == {LINEUP, "lineup"}
+    with zipfile.ZipFile(run.shown / "evidence.zip") as evidence:
+        stated = set(json.loads(evidence.read("manifest.json"))["sha256"])
+        assert LINEUP in stated and "lineup/1-A-recovered.png" in stated
+        assert json.loads(evidence.read("result.json"))["lineup"] == run.record()["lineup"]
+    used = run.private.parent / "used"
+    for folder in (run.shown, run.blind):
+        os.utime(folder, (0, 0))
+    sweep(used.stat().st_mtime + visit.KEPT - 60)
+    assert run.blind.is_dir() and run.shown.is_dir()
+    visitor.forget()
+    assert [p for p in root.rglob("*") if p.is_file()] == []
+
+
+REFUSED = (
+    ({"lineup": 1}, "a line-up of 1 panels was asked for; accepted: 2 to 20, or 0 for none"),
+    ({"lineup": 21}, "a line-up of 21 panels"),
+    ({"lineup": 2.5}, "a line-up of 2.5 panels"),
+    ({"lineup": float("nan")}, "a line-up of nan panels"),
+    ({"lineup": "6"}, "a line-up of '6' panels"),
+    ({"lineup": 10**400}, "accepted: 2 to 20, or 0 for none"),
+    ({"lineup": 8}, "a line-up of 8 was asked for, with 6 different control pictures; accepted: at least 7"),
+    ({"controls": [CONTROLS[0], *CONTROLS[:2]], "lineup": 4}, "with 2 different control pictures"),
+    ({"controls": CONTROLS[:1], "pictures": CONTROLS[:1]}, "with 0 different control pictures"),
+)
+
+
+@pytest.mark.parametrize(("other", "said"), REFUSED, ids=[said for _, said in REFUSED])
+def test_a_line_up_that_cannot_be_is_one_sentence_before_anybody_waits(root, other, said):
+    asked = dataclasses.replace(wish(), **other)
+    with pytest.raises(gr.Error) as error:
+        judging.begin(asked, Visit().token, False, "en")
+    words = str(error.value.message)
+    assert said.replace("'", "&#x27;") in words and len(words) < 600 and not root.exists()
+
+
+def test_a_bank_has_no_pictures_to_show(tmp_path):
+    bank = write_bank(tmp_path / "bank.json")
+    with pytest.raises(request.UserError, match="A bank and a line-up were given; accepted: one of them"):
+        wish(bank=bank, controls=()).check()
+
+
+def test_what_a_line_up_costs_is_said_beforehand():
+    config = make_config("fast", 0, lineup=6)
+    step = 2 * config.recovery.steps * config.recovery.draws
+    plain = cost_of(1, 40, make_config("fast", 0)).evaluations
+    assert cost_of(1, 40, config).evaluations == plain + 5 * step
+    assert cost_of(3, 12, config).evaluations == cost_of(3, 12, make_config("fast", 0)).evaluations + 10 * step
+    name = f"shipped:{SUSPECTS[0]}"
+    said = cost_of_form(name, None, None, "fast", False, None, 6, language="en")
+    assert f"{plain + 5 * step:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") in said
+
+
+def test_a_chunk_asks_for_what_it_does():
+    run = begun(pictures=2)
+    models, config = open_models(run.wanted()), config_of(run)
+    whole = work.Job(models, tuple(run.pictures()), tuple(run.controls()), config)
+    row = 2 * config.recovery.draws
+    assert whole.evaluations() == round(2 * 8 * 20 / 3) + row * STEPS * (2 + 4)
+    jobs = []
+
+    def note(job):
+        jobs.append((job.steps, job.rows, job.state.steps if job.state else 0, job.evaluations()))
+        return work.work(job)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "work", note)
+        patch.setattr(running.hardware, "kind", lambda: "zero")
+        patch.setattr(running.hardware, "ASKED_AT_ONCE", 0)
+        list(carry_out(begun(pictures=2)))
+    steps, rows, before, evaluations = zip(*jobs, strict=True)
+    assert steps == (1,) * 2 * STEPS and rows == (2,) * STEPS + (4,) * STEPS
+    assert before == (0, 1, 2, 3, *[STEPS] * STEPS)
+    scoring = [round(2 * n * 20 / 3) for n in (6, 0, 0, 2)]  # of the controls first, of the pictures last
+    assert evaluations == (*[2 * row + n for n in scoring], *[4 * row] * STEPS)
+
+
+def test_the_page_raises_what_the_command_line_raises_of_controls_of_another_kind(tmp_path):
+    """The flag needs the controls' own pictures, which do not travel with the result."""
+    members = [str(p) for p in (*pictures_of(SUSPECTS[0], "member"), *pictures_of(SUSPECTS[0], "holdout"))][:12]
+    others = []
+    for number, path in enumerate(pictures_of(SUSPECTS[0], "control")[:12]):
+        others.append(str(tmp_path / f"{number}.png"))
+        ImageOps.invert(Image.open(path).convert("L")).save(others[-1])
+    asked = page_runs.request(steps=1, controls=others)
+    run = dataclasses.replace(asked, pictures=members).begin(Visit())
+    updates = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "work", lambda job: (updates.append(u) or u for u in work.work(job)))
+        list(carry_out(run))
+    assert updates[-1].phase == "done" and all(u.result is None or u.result.controls == () for u in updates)
+    pair = PAIRS.get(open_models(run.wanted()))
+    parts = [[decode_picture(s.data, s.name, pair.side) for s in part] for part in (run.pictures(), run.controls())]
+    result = authenticate(pair, *parts, config_of(run), work.embedders())
+    raised = [[f["name"] for f in p["flags"]] for p in json.loads((run.shown / "result.json").read_text())["pictures"]]
+    assert raised == [[f.name for f in p.flags] for p in result.pictures]
+    assert all("shifted_controls" in names for names in raised)
+
+
+def test_each_panel_shows_the_picture_that_the_key_says(whole):
+    (_, shown), run, _ = whole
+    side = PAIRS.get(open_models(run.wanted())).side
+    for number, r in enumerate(read_lineup(run.record()).rounds, 1):
+        stand = r.in_order(run.pictures()[r.picture], [run.controls()[i] for i in r.decoys])
+        for letter, sent in zip("ABC", stand, strict=True):
+            image = Image.open(io.BytesIO(shown[Path(panel_name(number, letter, "original")).name]))
+            np.testing.assert_array_equal(np.asarray(image), pixels(decode_picture(sent.data, sent.name, side).image))

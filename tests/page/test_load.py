@@ -1,0 +1,206 @@
+"""The page with many visitors: nobody is lost or mixed up, memory stays, and who leaves makes room at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.utils import Status
+from PIL import Image
+
+from cgidm.authenticate import authenticate
+from cgidm.evidence.bundle_writer import ROLES, pixels
+from cgidm.families import load_pair
+from cgidm.intake.layout import open_checkpoint
+from cgidm.method.config import RunConfig
+from cgidm.page.runs.settings import make_config
+from cgidm.pictures.images import read_picture
+from tests.support.page_client import EXAMPLES, SUSPECTS, PageClient, asked, pictures_of
+from tests.support.page_server import ROOT, page_server
+
+FREED = 2.0  # seconds until the next visitor's run begins, beyond the step that is being computed
+TAKEN_IN = (Status.IN_QUEUE, Status.PROCESSING, Status.ITERATING, Status.FINISHED)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with page_server(tmp_path_factory.mktemp("page")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def wishes():
+    """Ten pictures, half of them used in training, of two suspects in turn; then the same once more, from the end."""
+    parts = [(s, part, i) for i, part in enumerate(("member", "holdout") * 2 + ("member",)) for s in SUSPECTS]
+    ten = [(suspect, pictures_of(suspect, part)[i]) for suspect, part, i in parts]
+    return ten + ten[::-1]
+
+
+@pytest.fixture(scope="module")
+def answers(server, wishes):
+    """What twenty visitors get, each with a client of its own, and the order in which they got it."""
+    order, jobs, begun = [], [], time.monotonic()
+    for number, (suspect, picture) in enumerate(wishes):
+        visitor = Client(server.url, verbose=False, download_files=False)
+        data = asked(handle_file(picture), suspect, steps=2)
+        job = visitor.submit(*data, api_name="/authenticate")
+        job.add_done_callback(lambda _, number=number: order.append(number))
+        while job.status().code not in TAKEN_IN:
+            time.sleep(0.01)
+        jobs.append(job)
+    answers = [job.result(timeout=300) for job in jobs]
+    print(f"\n20 visitors: {time.monotonic() - begun:.0f} s, answered in the order {order}")
+    return order, answers
+
+
+def test_twenty_visitors_are_answered_in_their_order(answers, wishes):
+    order, found = answers
+    assert order == list(range(len(wishes))) and all(evidence for _, _, evidence in found)
+
+
+def test_each_visitor_gets_the_own_picture_and_suspect(answers, wishes):
+    for (record, images, _), (suspect, path) in zip(answers[1], wishes, strict=True):
+        (judged,) = record["pictures"]
+        assert judged["sha256"] == sha256(path.read_bytes()).hexdigest() and judged["name"] == path.name
+        assert record["models"]["finetuned"].split("/")[0] == suspect and len(record["control_scores"]) == 40
+        with Image.open(images[0]["path"]) as original:
+            np.testing.assert_array_equal(np.asarray(original), pixels(read_picture(path, 128).image))
+
+
+def test_equal_requests_get_equal_answers_whoever_came_between(answers):
+    found = answers[1]
+    for (first, images, _), (second, others, _) in zip(found[:10], found[:9:-1], strict=True):
+        when = {"seconds": 0, "date": ""}
+        assert first | when == second | when
+        for one, other in zip(images, others, strict=True):
+            assert Path(one["path"]).read_bytes() == Path(other["path"]).read_bytes()
+
+
+@pytest.mark.parametrize("suspect", SUSPECTS)
+def test_the_page_measures_what_the_library_measures(answers, wishes, suspect):
+    base = open_checkpoint(str(ROOT / "assets" / "mini"), "base model")
+    tuned = open_checkpoint(str(EXAMPLES / suspect / "checkpoint"), "suspect")
+    pair = load_pair(base, tuned, "sks style")
+    config: RunConfig = make_config("fast", 0, 2)
+    beforehand = json.loads((ROOT / "assets" / "beforehand" / suspect / "member" / "result.json").read_text())
+    for (record, images, _), (name, path) in list(zip(answers[1], wishes, strict=True))[:10]:
+        if name == suspect:
+            (result,) = authenticate(pair, [read_picture(path, 128)], config=config).pictures
+            scores = {k: v for k, v in record["pictures"][0]["scores"].items() if k in result.scores}
+            assert scores == pytest.approx(result.scores, abs=1e-5) and len(scores) == 4
+            assert record["control_scores"] == pytest.approx(beforehand["control_scores"], abs=1e-4)
+            for image, role in zip(images, ROLES, strict=True):
+                shown = np.asarray(Image.open(image["path"]), dtype=int)
+                want = {"original": result.picture.image, "partial": result.partial, "recovered": result.recovered}
+                assert abs(shown - pixels(want[role])).max() <= 1
+
+
+def test_memory_and_files_do_not_grow_with_the_number_of_runs(server, answers):
+    client, process = PageClient(server.url), psutil.Process(server.pid)
+    (picture,) = client.upload(pictures_of(SUSPECTS[0], "member")[0])
+    used, files = [], []
+    for number in range(50):
+        kind, (_, images, _) = client.call("authenticate", asked(picture, SUSPECTS[number % 2]))
+        assert kind == "complete"
+        if number in (9, 49):
+            used.append(process.memory_info().rss)
+            files.append(sum(p.is_file() for p in server.folder.rglob("*")))
+    print(f"\nmemory after 10 and 50 runs: {[round(u / 1e6) for u in used]} MB; files: {files}")
+    assert used[1] < 1.1 * used[0]
+    run = Path(images[0]["path"]).parent
+    (private,) = (server.folder / "cgidm-visits" / "private").glob(f"*/{run.name}")
+    assert files[1] - files[0] == 40 * sum(p.is_file() for f in (run, private.parent) for p in f.rglob("*"))
+
+
+@pytest.fixture
+def quick(server):
+    """A client, and how it asks for so many steps with two controls of its own."""
+    client = PageClient(server.url)
+    controls = client.upload(*pictures_of(SUSPECTS[0], "control")[:2])
+    (picture,) = client.upload(pictures_of(SUSPECTS[0], "member")[0])
+    return client, lambda steps: asked(picture, SUSPECTS[0], controls, steps=steps)
+
+
+def watched(client, event):
+    """Follow a call from a thread: the times of its events, and their kinds."""
+    seen = []
+    thread = threading.Thread(
+        target=lambda: seen.extend((time.monotonic(), kind) for kind, _ in client.events("authenticate", event))
+    )
+    thread.start()
+    return thread, seen
+
+
+def five_steps(events):
+    """Wait for five steps; returns the longest time between two of them."""
+    times = [time.monotonic() for kind, data in events if kind == "generating" and data[0]["phase"] == "step"][:6]
+    return max(b - a for a, b in pairwise(times))
+
+
+def test_who_hangs_up_makes_room_for_the_next(server, quick):
+    client, ask = quick
+    first, second = client.submit("authenticate", ask(2000)), client.submit("authenticate", ask(1))
+    thread, seen = watched(PageClient(server.url), second)
+    with closing(client.events("authenticate", first)) as events:
+        step = five_steps(next(events) for _ in range(12))
+    gone = time.monotonic()
+    thread.join()
+    print(f"\nfreed {seen[0][0] - gone:.2f} s after the hang-up; a step takes {step:.2f} s")
+    assert seen[0][0] - gone < FREED + step and seen[-1][1] == "complete"
+
+
+def test_who_is_killed_makes_room_for_the_next(server, quick):
+    client, ask = quick
+    code = """
+import sys, json, gradio_client
+data = json.loads(sys.stdin.read())
+job = gradio_client.Client(data["url"], verbose=False).submit(*data["ask"], api_name="/authenticate")
+for update in job:
+    print(update[0].get("phase"), flush=True)
+"""
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
+    doomed = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    with doomed:
+        assert doomed.stdin is not None and doomed.stdout is not None
+        doomed.stdin.write(json.dumps({"url": server.url, "ask": ask(2000)}))
+        doomed.stdin.close()
+        while doomed.stdout.readline() != "step\n":
+            assert doomed.poll() is None
+        thread, seen = watched(client, client.submit("authenticate", ask(1)))
+        times = [time.monotonic() for _ in range(8) if doomed.stdout.readline()]
+        step = max(b - a for a, b in pairwise(times))
+        doomed.send_signal(signal.SIGKILL)
+        gone = time.monotonic()
+    thread.join()
+    print(f"\nfreed {seen[0][0] - gone:.2f} s after kill -9; a step takes {step:.2f} s")
+    assert seen[0][0] - gone < FREED + step and seen[-1][1] == "complete"
+
+
+def test_who_leaves_the_queue_is_not_run(server, quick):
+    client, ask = quick
+    running, waiting, last = [client.submit("authenticate", ask(steps)) for steps in (1998, 1999, 1)]
+    thread, seen = watched(PageClient(server.url), last)
+    with closing(client.events("authenticate", running)) as events:
+        step = five_steps(next(events) for _ in range(12))
+        address = f"{server.url}gradio_api/call/authenticate/{waiting}"
+        code = f"import httpx\nwith httpx.stream('GET', '{address}', trust_env=False) as stream: print(stream)"
+        subprocess.run([sys.executable, "-c", code], check=True)
+    gone = time.monotonic()
+    thread.join()
+    print(f"\nthe one after it began {seen[0][0] - gone:.2f} s after the first had left")
+    assert seen[0][0] - gone < FREED + step and seen[-1][1] == "complete"
+    asked_for = [json.loads(p.read_text())["steps"] for p in server.folder.rglob("asked.json")]
+    assert 1998 in asked_for and 1999 not in asked_for

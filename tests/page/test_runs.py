@@ -1,0 +1,261 @@
+"""A run of the page that is put down, killed, deleted or refused: it goes on to the same end, or is gone for good."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import closing
+
+import gradio as gr
+import pytest
+from safetensors.torch import load_file, save_file
+
+from cgidm import UserError
+from cgidm.page.handlers import runs as judging
+from cgidm.page.handlers.request import MAX_TOGETHER, Request, default_controls
+from cgidm.page.runs import runner as running
+from cgidm.page.runs import store as visit
+from cgidm.page.runs.runner import carry_out
+from cgidm.page.runs.store import Visit, sweep
+from cgidm.page.ui import model_panel as panel
+from tests.support.page_client import EXAMPLES, SUSPECTS
+from tests.support.page_runs import STEPS, broken_run, found, new_run, request
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(visit, "ROOT", tmp_path / "visits")
+    return tmp_path / "visits"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a run finds that nobody interrupts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))
+        run = new_run()
+        *_, last = carry_out(run)
+        assert last.phase == "finished"
+        return found(run)
+
+
+def sit_through(run, moments):
+    """Follow a run for so many moments, and leave."""
+    with closing(carry_out(run)) as watched:
+        return [moment for moment, _ in zip(watched, range(moments), strict=False)]
+
+
+@pytest.mark.parametrize("sittings", [(1,), (4,), (8,), (3, 6, 5)])
+def test_a_run_that_is_put_down_ends_as_if_it_had_not_been(whole, sittings):
+    run = new_run()
+    for moments in sittings:
+        assert sit_through(run, moments)[-1].phase != "finished"
+        assert not run.finished and not run.busy
+    *_, last = carry_out(run)
+    assert last.phase == "finished" and found(run) == whole
+
+
+def test_a_run_whose_server_is_killed_goes_on_from_what_it_wrote(whole, monkeypatch):
+    monkeypatch.setattr(running, "KEPT_EVERY", 0.0)
+    run = new_run()
+
+    def begin_and_die():
+        for moment in carry_out(run):
+            if moment.done == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=begin_and_die)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    monkeypatch.setattr(visit, "PROCESS", "the next server")
+    assert not run.busy  # it was killed before it could say so
+    kept = run.progress()
+    state = kept.state
+    assert state is not None and 0 < state.steps < STEPS and len(kept.control_scores) == 2 and kept.spent > 0
+    assert next(m.done for m in carry_out(run) if m.phase == "step") == state.steps
+    list(carry_out(run))
+    assert found(run) == whole
+
+
+@pytest.mark.parametrize("left", ['{"pictures": [', None])
+def test_evidence_that_is_half_written_is_no_result(whole, left):
+    run = new_run()
+    list(carry_out(run))
+    if left is None:
+        (run.shown / "evidence.zip").unlink()  # it is written last
+    else:
+        (run.shown / "result.json").write_text(left)
+    assert not run.finished and run.record() is None
+    assert judging.show("", run.name, False, "en") == {}
+    list(carry_out(run))
+    assert found(run) == whole
+
+
+def test_what_a_visitor_deletes_in_mid_run_does_not_come_back(root):
+    visitor = Visit()
+    run = request(steps=40).begin(visitor)
+    with closing(carry_out(run)) as watched:
+        assert [m.phase for m, _ in zip(watched, range(6), strict=False)][-1] == "step"
+        visitor.forget()
+        assert [m for m in watched if m.changed] == []
+    assert [p for p in root.rglob("*") if p.is_file()] == []
+
+
+def test_sweeping_deletes_every_visit_an_hour_after_its_last_use(root, tmp_path):
+    for _ in range(2):
+        run = new_run(steps=1)
+        list(carry_out(run))
+    stray, part = root / "shown" / ("0" * 32), tmp_path / "tmp_upload"
+    stray.mkdir()
+    part.write_bytes(b"half of an upload")
+    used = run.private.parent / "used"
+    sweep(used.stat().st_mtime + visit.KEPT - 60, tmp_path)
+    assert run.finished and stray.is_dir() and part.is_file()
+    sweep(used.stat().st_mtime + visit.KEPT + 60, tmp_path)
+    assert [p for p in root.rglob("*") if p.parent != root] == [] and not part.exists()
+
+
+def test_sweeping_goes_on_by_itself(monkeypatch, tmp_path):
+    swept = threading.Semaphore(0)
+    monkeypatch.setattr(visit, "sweep", lambda uploads: swept.release())
+    ended = visit.keep_sweeping(tmp_path, every=0.01)
+    assert all(swept.acquire(timeout=10) for _ in range(3))
+    ended.set()
+
+
+def test_a_long_run_is_not_swept_while_it_is_carried_out(monkeypatch):
+    monkeypatch.setattr(running, "KEPT_EVERY", 0.0)
+    run = new_run()
+    used = run.private.parent / "used"
+    os.utime(used, (0, 0))
+    list(carry_out(run))
+    sweep()
+    assert run.finished
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"pictures": 0}, "No picture was given; accepted: one picture file"),
+        ({"seed": float("nan")}, "seed nan was given"),
+        ({"seed": "1"}, "seed '1' was given"),
+        ({"steps": 10**400}, "accepted: 1 to 2,000"),
+        ({"preset": None}, "preset None was given; accepted: fast, paper"),
+        ({"prompt": "x" * 501}, "501 characters"),
+        ({"base": ""}, "No base model"),
+        ({"suspect": " "}, "No suspect"),
+        ({"suspect": "shipped:../../etc", "controls": ()}, "does not ship"),
+        ({"suspect": "/etc/passwd"}, "no model on the Hub"),
+        ({"suspect": "a/b/model.ckpt"}, "pickle"),
+        ({"controls": ["x.png"] * 101}, "101 control pictures were given"),
+    ],
+    ids=str,
+)
+def test_a_wrong_wish_is_one_sentence_before_anybody_waits(root, other, said):
+    with pytest.raises(gr.Error) as error:
+        judging.begin(request(**other), Visit().token, False, "en")
+    words = str(error.value.message)
+    assert said.replace("'", "&#x27;") in words and "\n" not in words and len(words) < 600 and not root.exists()
+
+
+def test_the_name_of_a_shipped_suspect_is_no_way_into_a_folder_of_the_server_s():
+    assert len(default_controls(f"shipped:{SUSPECTS[0]}")) == 40
+    for name in ("../mini", "../../page", "/etc", "", "."):
+        assert default_controls(f"shipped:{name}") == []
+
+
+def test_pictures_that_are_too_much_together_are_refused(tmp_path):
+    large = tmp_path / "large.png"
+    with large.open("wb") as file:
+        file.truncate(MAX_TOGETHER // 10)
+    with pytest.raises(UserError, match=r"550,\d{3},\d{3} bytes together; accepted: at most 500,000,000"):
+        dataclasses.replace(request(), pictures=[str(large)] * 11).check()
+
+
+def test_a_picture_that_turns_out_to_be_none_ends_its_run_with_one_sentence():
+    visitor = Visit()
+    run = broken_run(visitor)
+    with pytest.raises(gr.Error) as error:
+        list(judging.go_on(visitor.token, run.name, False, "en", None))
+    assert "mine.png is not a picture" in str(error.value.message) and not run.busy
+
+
+def views_of(visitor, wish: Request, several):
+    """All views from the button to the answer."""
+    first = judging.begin(wish, visitor.token, several, "en")
+    return [first, *judging.go_on(visitor.token, first["current"], several, "en", None)]
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_a_visitor_sees_a_run_from_the_button_to_the_answer(pictures):
+    visitor, several = Visit(), pictures > 1
+    views = views_of(visitor, request(steps=2, pictures=pictures), several)
+    assert "Step 1 of 2" in "".join(v.get("progress", "") for v in views)
+    assert "Cannot tell" in views[-2]["answer"] and len(views[-1]["history"]["choices"]) == 1
+    if not several:
+        assert all(os.path.isfile(views[-2][role]) for role in ("original", "partial", "recovered"))
+    again = judging.show(visitor.token, views[0]["current"], several, "de")
+    assert views[0]["current"] == again["current"] and "answer" in again
+    assert "current" not in judging.arrive(visitor.token, several, "en")
+    others = judging.arrive(visitor.token, not several, "en")["history"]
+    assert others["choices"] == [] and visitor.token not in repr([*views, again, others])
+
+
+def test_a_visitor_stops_comes_back_and_goes_on(whole):
+    visitor = Visit()
+    name = judging.begin(request(), visitor.token, False, "en")["current"]
+    with closing(judging.go_on(visitor.token, name, False, "en", None)) as views:
+        seen = [view for view, _ in zip(views, range(6), strict=False)]
+    stopped = judging.stop(visitor.token, name, False, "en")
+    assert "Stopped at step" in stopped["answer"] and stopped["resume"]["visible"]
+    back = judging.arrive(visitor.token, False, "en")
+    assert back["current"] == name and back["resume"]["visible"]
+    *_, answer, _ = judging.go_on(visitor.token, name, False, "en", None)
+    run = visitor.find(name)
+    assert run is not None and found(run) == whole and "Cannot tell" in answer["answer"]
+    assert visitor.token not in repr([*seen, stopped, back, answer])
+
+
+@pytest.mark.parametrize("token", [None, "", "x", "../private", "A" * 32])
+def test_another_visit_finds_nothing(token):
+    visitor = Visit()
+    views = views_of(visitor, request(steps=1), False)
+    name = views[0]["current"]
+    assert Visit(token).find(name) is None and Visit(token).runs() == []
+    assert judging.show(token, name, False, "en") == {} == judging.stop(token, name, False, "en")
+    assert judging.arrive(token, False, "en")["history"]["choices"] == []
+    with pytest.raises(gr.Error, match="no longer there"):
+        next(judging.go_on(token, name, False, "en", None))
+    assert visitor.find(f"../{name}") is None and visitor.find(name) is not None
+
+
+def test_a_visitor_learns_what_a_model_file_is(tmp_path):
+    path = tmp_path / "secret-folder" / "rollandin.safetensors"
+    path.parent.mkdir()
+    notes = {"ss_tag_frequency": '{"10_sks style": {}}', "ss_sd_model_name": "<b>v1-5</b>\x1b[31m"}
+    save_file(load_file(EXAMPLES / SUSPECTS[1] / "checkpoint" / "pytorch_lora_weights.safetensors"), path, notes)
+    report, base, prompt = panel.check_model("", str(path), None, None)
+    assert "LoCon" in report["value"] and "upload/rollandin.safetensors" in report["value"]
+    assert "secret-folder" not in report["value"] and "\x1b" not in report["value"]
+    assert prompt["value"] == "sks style" and base["__type__"] == "update"
+
+
+def test_forgetting_deletes_everything_at_once(root):
+    visitor, other = Visit(), Visit()
+    for visit_ in (visitor, other):
+        views_of(visit_, request(steps=1), False)
+    kept = {p for p in root.rglob("*") if p.is_file() and p.is_relative_to(other.folder)}
+    view = judging.forget(visitor.token, "en")
+    assert view["current"] == "" and view["answer"] == "" and view["history"]["choices"] == []
+    assert not visitor.folder.exists() and len(list((root / "shown").iterdir())) == 1
+    assert all(path.is_file() for path in kept) and visitor.token not in repr(view)
+
+
+def test_what_is_kept_of_a_visit_does_not_name_its_token(root):
+    visitor = Visit()
+    views_of(visitor, request(steps=1), False)
+    for path in root.rglob("*"):
+        assert visitor.token not in str(path)
+        assert path.is_dir() or visitor.token.encode() not in path.read_bytes()

@@ -1,0 +1,340 @@
+"""What the page says and draws: the same in every language, harmless whatever a record holds, readable to everyone."""
+
+import copy
+import io
+import json
+import re
+import string
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cgidm.page.html.answer import answer_html, stopped_html
+from cgidm.page.html.i18n import LANGUAGES, language_of, say, tables
+from cgidm.page.html.lineup import offer_html, round_html
+from cgidm.page.html.markup import picture_source
+from cgidm.page.html.portfolio import portfolio_html
+from cgidm.page.html.progress import cost_html, progress_html, status_html
+from cgidm.page.html.svg import Labels, contrast_svg, distribution_svg, number, ticks
+from cgidm.page.ui import theme as looks
+from cgidm.pictures.images import decode_picture
+from tests.support.page_records import HOSTILE, THUMBNAIL, Reader, make_record, poison, raise_flag
+
+LABELS = Labels("title", "description", "Your picture", "0: known as well as by the base")
+REFUSED = "proof guilty infring beweis schuldig preuve coupable prueba culpable 証拠"  # more than a p-value can claim
+
+
+@pytest.fixture
+def record():
+    return make_record()
+
+
+def pages(record, language, thumbnail=THUMBNAIL):
+    stopped = copy.deepcopy(record) | {"stopped": {"step": 8, "of": 40}}
+    yield answer_html(record, language, beforehand=True)
+    yield portfolio_html(record, language, [thumbnail])
+    yield stopped_html(stopped, language)
+    yield portfolio_html(stopped, language, [])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_says_the_same_things(language):
+    english, words = tables()["en"], tables()[language]
+    assert list(words) == list(english)
+    for key, text in words.items():
+        assert placeholders(text) == placeholders(english[key]), key
+        assert text.strip() and not set("<>") & set(text), key
+
+
+def placeholders(text):
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_no_text_claims_more_than_there_is():
+    for language, words in tables().items():
+        said = json.dumps(words, ensure_ascii=False).lower()
+        assert not [word for word in REFUSED.split() if word in said], language
+
+
+def test_the_browser_s_wish_is_heard():
+    wishes = {
+        None: "en",
+        "de-AT,de;q=0.9,en;q=0.8": "de",
+        "pt-BR, ja;q=0.5, fr;q=0.7": "fr",
+        "de;q=0, es;q=0.1": "es",
+        "en;q=0.2, JA ; q=0.9": "ja",
+        "*, de;q=0.5": "en",
+        "de;q=nan, fr;q=7, es;q=x": "en",
+        ",;=;,q=1" * 10_000: "en",
+    }
+    assert {header: language_of(header) for header in wishes} == wishes
+
+
+def test_an_unknown_language_is_answered_in_english(record):
+    assert say("tlh", "run") == "Run"
+    assert answer_html(record, '"><script>') == answer_html(record, "en")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_answer_says_what_it_rests_on(record, language):
+    reader = Reader(answer_html(record, language))
+    assert ("div", {"class": "cg", "lang": language}) == reader.elements[0]
+    assert say(language, "outcome.consistent") in reader.text and "●" in reader.text
+    rate = say(language, "rate", level=5, n=20, lowest="0.0476")
+    for said in ("p\xa0=\xa00.0476", rate, "owner/lora", "a" * 40, "b" * 64, "c" * 64, "new_score"):
+        assert said in reader.text
+    for key in ("caveat.none", "scores.missing", "note.transparency", "score.removed_cosine.about"):
+        assert say(language, key) in reader.text
+    assert sum(tag == "svg" for tag, _ in reader.elements) == 2
+
+
+def test_each_outcome_has_its_sentence(record):
+    def said(**changes):
+        changed = copy.deepcopy(record)
+        changed["pictures"][0].update(changes)
+        return Reader(answer_html(changed, "en")).text
+
+    assert "about 17 of 21 cases" in said(outcome="no evidence", p_value=17 / 21)
+    assert "no better than its base" in said(outcome="no evidence", p_value=1 / 21)
+    unclear = {"outcome": "cannot tell", "p_value": None}
+    assert "could not be computed" in said(**unclear, scores={"loss_contrast": float("nan")})
+    assert "A reason." in said(**unclear)
+    assert "cannot tell" in said(outcome="guilty").lower()
+    record["control_scores"] = [0.0]
+    assert "at least 19" in said(**unclear)
+
+
+def test_flags_are_explained(record):
+    for page in (answer_html(raise_flag(record), "de"), portfolio_html(record, "de", [])):
+        text = Reader(page).text
+        assert say("de", "flag.indistinguishable") in text and say("de", "outcome.unclear") in text
+    assert "x < 1" in Reader(answer_html(record, "de")).text
+    assert "An explanation." in Reader(answer_html(raise_flag(record, "unheard_of"), "de")).text
+
+
+def test_a_set_is_answered_first(record):
+    record["set"].update(outcome="consistent with training on some of these images", p_value=0.0123)
+    reader = Reader(portfolio_html(record, "en", ["/gradio_api/file=/tmp/a b.png", "https://elsewhere/x.png"]))
+    text = reader.text
+    assert text.index("some of these images") < text.index("Picture by picture") and "0.0123" in text
+    images = [attributes for tag, attributes in reader.elements if tag == "img"]
+    assert [i["src"] for i in images] == ["/gradio_api/file=/tmp/a%20b.png"] and images[0]["alt"] == "mine.png"
+    record["set"].update(outcome="no evidence")
+    assert "knows none of them better than its base" in Reader(portfolio_html(record, "en", [])).text
+    record["set"].update(outcome="cannot tell", p_value=None)
+    record["control_scores"] = [0.1]
+    assert "With so few" in Reader(portfolio_html(record, "en", [])).text
+    record["set"] = None
+    assert "Picture by picture" in Reader(portfolio_html(record, "en", [])).text
+
+
+def lineup_of(*letters, size=6, left_out=()):
+    rounds, decoys = [], iter(range(1000))
+    for picture, letter in enumerate(letters):
+        around = [next(decoys) for _ in range(size - 1)]
+        rounds.append({"picture": picture, "letter": letter, "decoys": around})
+    return {"rounds": rounds, "left_out": [{"picture": n, "reason": "A reason."} for n in left_out]}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_line_up_says_what_its_choices_come_to(record, language):
+    def told(letters, picks, **other):
+        return Reader(offer_html(record | {"lineup": lineup_of(*letters, **other)}, picks, language)).text
+
+    assert offer_html(record, [], language) == "" == offer_html(record | {"lineup": None}, [], language)
+    right, unlucky = told("AB", ["AB"]), told("AB", ["A-"], left_out=(1,))
+    for said in (right, unlucky):
+        assert say(language, "lineup.observer") in said and say(language, "lineup.after") in said
+    assert say(language, "lineup.chance", p="0.0278") in right and say(language, "lineup.stands_out") in right
+    assert say(language, "lineup.chance", p="0.306") in unlucky and say(language, "lineup.may_be_chance") in unlucky
+    assert say(language, "lineup.left_out", n=1, of=2) in unlucky
+    short = say(language, "lineup.reach.short", n=1, size=6, lowest="0.167", level=5)
+    assert told("C", ["C"]).count(short) == 2 and say(language, "lineup.separate") not in right
+    assert say(language, "lineup.separate") in told("AB", ["AB", "CD"])
+    twenty = told("T", ["T"], size=20)
+    assert say(language, "lineup.stands_out") in twenty and say(language, "lineup.chance", p="0.05") in twenty
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_round_is_shown_by_letters_alone(language):
+    page = round_html([6, 20], 2, '/gradio_api/file=/tmp/a" onerror="b', language)
+    reader = Reader(page)
+    assert say(language, "lineup.round", n=2, of=2) in reader.text
+    images = [attributes for tag, attributes in reader.elements if tag == "img"]
+    assert len(images) == 60 and images[-1]["src"].endswith("/lineup/2-T-recovered.png")
+    assert images[-1]["alt"] == f"T: {say(language, 'recovered')}"
+
+
+def test_a_stopped_run_is_not_judged(record):
+    record["stopped"] = {"step": 8, "of": 40}
+    for page in (answer_html(record, "en"), portfolio_html(record, "en", []), stopped_html(record, "en")):
+        text = Reader(page).text
+        assert "Stopped at step 8 of 40" in text and "Consistent" not in text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_nothing_from_outside_gets_out_of_its_place(record, text, language):
+    for data in (record, raise_flag(copy.deepcopy(record)), raise_flag(copy.deepcopy(record), "other")):
+        for keep in ((), ("outcome",), ("outcome", "name")):
+            for page in pages(poison(data, text, keep), language, text):
+                Reader(page)
+                assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00-\x1f]", page)
+    Reader(status_html(language, "status.finished", time=text))
+
+
+def test_a_thumbnail_is_never_asked_of_another_host():
+    refused = ("//x/y.png", "/\\x/y.png", "https://x/y.png", "javascript:alert(1)", "data:text/html;base64,AA", "")
+    assert [picture_source(url) for url in refused] == [None] * len(refused)
+    assert "\t" not in (picture_source("/\t/x") or "") and picture_source(THUMBNAIL) == THUMBNAIL
+    assert '"' not in (picture_source('/a" onerror="x') or "")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_progress_and_cost_are_said_in_words(language):
+    reader = Reader(progress_html(language, step=3, steps=40, remaining=75.2, contrast=[0.1, float("nan"), 0.2]))
+    assert say(language, "time.seconds", n=75) in reader.text
+    assert any(tag == "progress" and a["value"] == "3" and a["max"] == "40" for tag, a in reader.elements)
+    first = Reader(progress_html(language, step=0, steps=40, remaining=None, contrast=[]))
+    assert not any(tag == "svg" for tag, _ in first.elements)
+    for kind, said in (("cpu", "cost.cpu"), ("gpu", "cost.gpu")):
+        text = Reader(cost_html(language, evaluations=12_000, seconds=None, kind=kind)).text
+        assert say(language, said) in text and "12\u202f000" in text and say(language, "cost.unknown") in text
+    text = Reader(cost_html(language, evaluations=320, seconds=600, kind="zero", asked=89.6)).text
+    assert say(language, "cost.zero", asked=90) in text and say(language, "time.minutes", n=10) in text
+
+
+def test_what_was_done_to_a_picture_is_translated(record):
+    """Every note that `cgidm.pictures.images` writes has words of its own; a new one would stand there in English."""
+    frames = [Image.new("RGBA", (64, 40), (i, 0, 0, 9)) for i in range(3)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    notes = []
+    for image, options in (
+        (frames[0], {"format": "PNG"}),
+        (frames[0], {"format": "GIF", "save_all": True, "append_images": frames[1:]}),
+        (Image.new("RGB", (64, 40)), {"format": "JPEG", "exif": exif}),
+        (Image.new("CMYK", (64, 64)), {"format": "JPEG"}),
+        (Image.fromarray(np.full((64, 64), 40_000, np.uint16)), {"format": "PNG"}),
+    ):
+        buffer = io.BytesIO()
+        image.save(buffer, **options)
+        notes += decode_picture(buffer.getvalue(), "x", 64).notes
+    assert len(set(notes)) >= 6
+    record["pictures"][0].update(notes=notes, scores={"loss_contrast": 0.1}, not_computed={})
+    assert 'lang="en"' not in answer_html(record, "de")
+
+
+def places(svg, tag="circle", name="cx"):
+    return [float(a[name]) for t, a in Reader(svg).elements if t == tag and name in a]
+
+
+def mark(svg):
+    (x,) = [float(a["x1"]) for t, a in Reader(svg).elements if a.get("class") == "cg-mark"]
+    return x
+
+
+@pytest.mark.parametrize("score", [-5.0, -0.4, 0.3, 5.0])
+def test_the_mark_stands_where_the_score_is(score):
+    """As many dots lie left of the picture's line as controls lie below its score."""
+    controls = np.random.default_rng(0).normal(size=40).tolist()
+    svg = distribution_svg(score, controls, LABELS)
+    dots = places(svg)
+    assert len(dots) == 40 and dots == sorted(dots)
+    assert sum(x < mark(svg) for x in dots) == sum(c < score for c in controls)
+
+
+def test_dots_do_not_cover_each_other_while_there_is_room():
+    svg = distribution_svg(0.0, np.linspace(-1, 1, 60).tolist(), LABELS)
+    dots = np.array(list(zip(places(svg), places(svg, name="cy"), strict=True)))
+    apart = np.linalg.norm(dots[:, None] - dots[None], axis=-1) + 1e3 * np.eye(60)
+    assert apart.min() > 8.3
+
+
+@pytest.mark.parametrize("score", [0.1, -3.0, 0.0, None, float("nan"), float("inf"), 1e308, 5e-324])
+@pytest.mark.parametrize(
+    "controls",
+    [[], [0.2], [0.1] * 300, [None, float("nan"), -0.1], [1e308, -1.7e308], [0.0] * 3, [1e-320, 1e300]],
+)
+def test_any_scores_can_be_drawn(score, controls):
+    for svg in (distribution_svg(score, controls, LABELS), contrast_svg([score, *controls], LABELS, 1000)):
+        Reader(svg)
+        drawn = re.sub(r">[^<]*<|aria-label=\"[^\"]*\"", "", svg)
+        assert not re.search(r"nan|inf\b|[0-9]e[+-]", drawn)
+        for tag, name in (("circle", "cx"), ("line", "x1"), ("text", "x")):
+            assert all(0 <= x <= 420 for x in places(svg, tag, name))
+        assert all(0 <= y <= 154 for y in places(svg, name="cy"))
+
+
+def test_a_curve_has_the_whole_run_as_its_axis():
+    def ends(svg):
+        (points,) = [a["points"] for t, a in Reader(svg).elements if a.get("class") == "cg-average"]
+        return [float(p.split(",")[0]) for p in points.split()]
+
+    values = [0.001 * i for i in range(1000)]
+    whole, half = ends(contrast_svg(values, LABELS)), ends(contrast_svg(values[:500], LABELS, 1000))
+    assert whole == sorted(whole) and len(whole) <= 250 and max(whole) > max(half) > 0.4 * max(whole)
+
+
+def test_a_drawing_has_words_for_those_who_do_not_see_it():
+    svg = distribution_svg(0.1, [0.2], Labels('a "<title>', "what & why", "<mark>", "<zero>"))
+    root = Reader(svg).elements[0][1]
+    assert root["role"] == "img" and root["aria-label"] == 'a "<title>. what & why'
+    assert "<mark>" in Reader(svg).text and "<zero>" in Reader(svg).text
+
+
+def test_numbers_are_the_same_for_every_reader():
+    shown = {0.0: "0", 0.12345: "0.123", -2.0: "\N{MINUS SIGN}2.000", 1e-5: "1.0e\N{MINUS SIGN}05", 1e9: "1.0e+09"}
+    assert {value: number(value) for value in shown} == shown and number(-0.0) == "0"
+    assert ticks(-0.31, 0.22) == pytest.approx([-0.2, 0.0, 0.2])
+
+
+def contrast_of(first, second):
+    """The contrast of two colours (WCAG 2.2)."""
+
+    def luminance(colour):
+        channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return linear @ (0.2126, 0.7152, 0.0722)
+
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("colours", [looks.LIGHT, looks.DARK], ids=["light", "dark"])
+def test_text_is_readable_on_its_ground(colours):
+    for ground in (name for name in colours if name.endswith("ground")):
+        for ink in ("ink", "quiet", ground.removesuffix("-ground") if "-" in ground else "consistent"):
+            assert contrast_of(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+    assert contrast_of(colours["dot"], colours["ground"]) >= 3  # WCAG 1.4.11: what is not text
+
+
+def test_the_theme_is_readable_and_asks_no_other_host():
+    theme = looks.theme()
+    css = re.sub(r'url\("data:[^)]*\)', "", theme._get_theme_css() + looks.CSS)
+    assert not re.search(r"https?:|//|@import|@font-face|url\(", css)
+    assert theme._font_css == [] and getattr(theme, "_stylesheets", []) == []
+
+    def colour(name):
+        value = getattr(theme, name)
+        return colour(value[1:]) if value.startswith("*") else {"white": "#ffffff"}.get(value, value)
+
+    for ink, ground in (
+        ("button_primary_text_color", "button_primary_background_fill"),
+        ("button_secondary_text_color", "button_secondary_background_fill"),
+        ("body_text_color", "body_background_fill"),
+        ("body_text_color_subdued", "body_background_fill"),
+        ("block_info_text_color", "block_background_fill"),
+        ("block_label_text_color", "block_label_background_fill"),
+        ("input_placeholder_color", "input_background_fill"),
+        ("link_text_color", "body_background_fill"),
+    ):
+        for mode in ("", "_dark"):
+            assert contrast_of(colour(ink + mode), colour(ground + mode)) >= 4.5, ink + mode
+
+
+def test_phones_focus_and_rest_are_thought_of():
+    for rule in ("max-width:640px", "prefers-reduced-motion", ":focus-visible", "overflow-x:auto", ".dark .cg"):
+        assert rule in looks.CSS
+    assert looks.CSS.count("{") == looks.CSS.count("}")

@@ -1,0 +1,117 @@
+"""Near-duplicates among what was handed over: named, counted once, and never a control of themselves."""
+
+from dataclasses import replace
+
+import imagehash
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2.functional import to_pil_image
+
+from cgidm.authenticate import authenticate
+from cgidm.judging.portfolio import judge_set
+from cgidm.method.config import RecoveryConfig, RunConfig
+from cgidm.method.views import VIEWS
+from cgidm.page.handlers.request import Request
+from cgidm.page.runs import gpu_worker as work
+from cgidm.page.runs import store as visit
+from cgidm.page.runs.model_cache import shipped_controls
+from cgidm.pictures.duplicates import alike, copy_notes, first_alike, perceptual_hash, tie_notes
+from cgidm.pictures.images import Picture
+from eval.benchmark.duplicates import hash_rule, near_duplicates
+from tests.method.test_views import pair_that_learnt, picture, square
+
+CONFIG = RunConfig(recovery=RecoveryConfig(steps=2))
+
+
+def brighter(image):
+    return (image * 1.03).clamp(0, 1)
+
+
+def test_the_hash_is_that_of_the_known_package():
+    for seed in range(20):
+        image = square(seed, 64)
+        np.testing.assert_array_equal(perceptual_hash(image), imagehash.phash(to_pil_image(image)).hash.ravel())
+
+
+def test_encodings_sizes_and_slight_edits_are_alike_and_other_pictures_are_not():
+    image = square(0, 64)
+    edits = [VIEWS["jpeg"](image), VIEWS["resized"](image), VIEWS["smoothed"](image), brighter(image)]
+    small = torch.nn.functional.interpolate(image[None], (40, 40), mode="area")[0]
+    assert alike([image], [*edits, small]).all()
+    others = [square(seed, 64) for seed in range(1, 20)]
+    assert not alike([image], others).any() and alike([], others).shape == (0, 19)
+
+
+def test_the_first_counts_and_what_resembles_only_another_s_copy_stays():
+    table = np.eye(4, dtype=bool)
+    table[0, 1] = table[1, 0] = table[1, 2] = table[2, 1] = True  # a chain: 0 - 1 - 2, and 3 alone
+    assert first_alike(table) == [0, 0, 2, 3] and first_alike(np.ones((3, 3), dtype=bool)) == [0, 0, 0]
+    notes = tie_notes(["a", "b", "c", "d"], [0, 0, 0, 3])
+    assert "nearly the same picture as b, c:" in notes[0][0] and "as a, b:" in notes[2][0] and notes[3] == ()
+    assert copy_notes(["x", "y"], np.array([[False, True], [False, False]]))[0][0].startswith(
+        "nearly the same picture as control y, which is not used"
+    )
+
+
+def test_the_benchmark_drops_by_the_same_rule(tmp_path):
+    for name, image in (("a", square(0, 64)), ("b", brighter(square(0, 64))), ("c", square(1, 64))):
+        to_pil_image(image).save(tmp_path / f"{name}.png")
+    a, b, c = (tmp_path / f"{name}.png" for name in "abc")
+    assert near_duplicates([a, b, c], hash_rule()) == {b: a} and near_duplicates([b, a, c], hash_rule()) == {a: b}
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return pair_that_learnt([picture(i).image for i in (0, 1, 103)])
+
+
+def test_near_duplicates_are_named_and_count_once_in_the_set(pair):
+    one, other = picture(0), picture(1)
+    again = Picture("folder/again.png", "f" * 64, brighter(one.image))
+    controls = [picture(100 + i) for i in range(25)]
+    result = authenticate(pair, [one, other, again], controls, CONFIG)
+    assert result.pictures[0].picture.notes[-1].startswith("nearly the same picture as again.png: in the answer")
+    assert "as 0.png:" in result.pictures[2].picture.notes[-1] and result.pictures[1].picture.notes == ()
+    assert all(r.flags == () and r.verdict.p_value is not None for r in result.pictures)
+    scores = [r.scores["loss_contrast"] for r in result.pictures]
+    assert result.together is not None and result.together.pictures == 2
+    expected = judge_set(scores[:2], result.control_scores, [])
+    assert (result.together.outcome, result.together.p_value) == (expected.outcome, expected.p_value)
+
+
+def test_which_one_counts_is_settled_by_the_order_and_not_by_the_score(pair):
+    one = picture(0)
+    again = Picture("again.png", "f" * 64, brighter(one.image))
+    controls = [picture(100 + i) for i in range(25)]
+    for given in ([one, again, picture(1)], [again, one, picture(1)]):
+        result = authenticate(pair, given, controls, CONFIG)
+        counted = [result.pictures[i].scores["loss_contrast"] for i in (0, 2)]
+        assert result.together is not None
+        assert result.together.p_value == judge_set(counted, result.control_scores, []).p_value
+
+
+def test_a_copy_of_a_control_is_named_and_that_control_is_not_used(pair):
+    controls = [picture(100 + i) for i in range(20)]
+    asked = replace(picture(103), name="mine.png", sha256="e" * 64, image=brighter(picture(103).image))
+    other = picture(0)
+    result = authenticate(pair, [asked, other], controls, CONFIG)
+    assert [c.name for c in result.controls] == [c.name for c in controls if c.name != "103.png"]
+    assert len(result.control_scores) == 19 and result.pictures[0].verdict.controls == 19
+    assert result.pictures[0].picture.notes == (
+        "nearly the same picture as control 103.png, which is not used: no picture is asked about and known at once",
+    )
+    assert result.pictures[1].picture.notes == () and result.pictures[0].verdict.p_value is not None
+    without = authenticate(pair, [asked, other], [c for c in controls if c.name != "103.png"], CONFIG)
+    assert without.control_scores == result.control_scores
+
+
+def test_the_page_sets_the_same_controls_aside_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(visit, "ROOT", tmp_path / "visits")
+    copied, *_ = shipped_controls("rollandin-lora")
+    models = ("shipped:rollandin-lora", None, "shipped:mini", "")
+    run = Request([str(copied)], [], *models, preset="fast", seed=0).begin(visit.Visit())
+    (sent,) = run.pictures()
+    assert copied.name not in {c.name for c in run.controls()} and len(run.controls()) == 39
+    assert work._decode(sent, 64).notes[-1].startswith(f"nearly the same picture as control {copied.name}, which")
+    assert all(c.notes == () for c in run.controls())

@@ -1,0 +1,133 @@
+"""Fixtures that show the page to a real browser, and see whether it keeps quiet meanwhile.
+
+One server and one browser for each module that imports them; every test has a visitor of its own, without memory.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.page_server import PageServer, page_server
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the page is driven with playwright, which is missing")
+CHROMIUM = shutil.which("chromium")
+if CHROMIUM is None:
+    pytest.skip("the page is driven in chromium, which is missing", allow_module_level=True)
+
+PATIENCE = 240.0  # seconds for a whole run on a machine that does a lot else
+SCREENSHOTS = "CGIDM_SCREENSHOTS"  # a folder to keep what the tests saw
+IN_VIEW = """() => {
+    const box = document.querySelector('#one-answer .cg-card').getBoundingClientRect();
+    return box.top >= 0 && box.bottom <= innerHeight + 1;
+}"""
+
+
+class Visitor:
+    """Somebody with a browser of their own on the page, and all that should not have happened to them."""
+
+    def __init__(self, page: Any, server: PageServer, screenshots: Path) -> None:
+        self.page, self.server, self.screenshots = page, server, screenshots
+        self.troubles: list[str] = []
+        page.on("console", lambda m: self._trouble(f"console: {m.text}") if m.type == "error" else None)
+        page.on("pageerror", lambda error: self._trouble(f"error on the page: {error}"))
+        page.on("dialog", self._dialog)
+        page.on("request", self._request)
+
+    def come(self, query: str = "") -> "Visitor":
+        """Open the page and wait until it answers."""
+        self.page.goto(self.server.url + query)
+        self.page.locator("#cards button").first.wait_for()
+        self.page.wait_for_function("localStorage.getItem('cgidm-visit')")
+        return self
+
+    def at(self, selector: str) -> Any:
+        return self.page.locator(selector)
+
+    def card(self, number: int = 0) -> None:
+        """Click an example and wait until its answer is to be seen, though it stands below what screens show."""
+        self.at("#cards button").nth(number).click()
+        self.at("#one-answer .cg-card").wait_for()
+        self.page.wait_for_function(IN_VIEW)
+
+    def upload(self, selector: str, *files: Path) -> None:
+        """Hand files over, and wait until the server has them."""
+        with self.page.expect_response(re.compile("/upload")):
+            self.at(f"{selector} input[type=file]").first.set_input_files(list(files))
+        shown = self.at(selector).get_by_text(files[0].stem[:12]).or_(self.at(f"{selector} img"))
+        shown.first.wait_for(state="attached")
+
+    def wait_for(self, selector: str, words: str, seconds: float = 10.0) -> str:
+        """Wait until a part of the page says so (a regular expression), and return all that it says."""
+        sync_api.expect(self.at(selector)).to_contain_text(re.compile(words), timeout=1000 * seconds)
+        return self.at(selector).inner_text()
+
+    def refused(self) -> str:
+        """The sentence of the refusal that is shown; it is closed again."""
+        said = self.at("[data-testid=toast-text]")
+        said.wait_for()
+        text = said.inner_text()
+        self.at("[data-testid=toast-close]").click()
+        said.wait_for(state="detached")
+        return text
+
+    def tab(self, number: int) -> None:
+        self.page.get_by_role("tab").nth(number).click()
+
+    def fetch(self, url: str) -> tuple[int, bytes]:
+        answer = self.page.request.get(url)
+        return answer.status, answer.body()
+
+    def picture(self, name: str) -> None:
+        """Keep a picture of the whole page."""
+        self.page.screenshot(path=self.screenshots / f"{name}.png", full_page=True)
+
+    def _trouble(self, what: str) -> None:
+        self.troubles.append(what)
+
+    def _dialog(self, dialog: Any) -> None:
+        self._trouble(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith((self.server.url, "data:", "blob:")):
+            self._trouble(f"asked another host: {request.url}")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+    with page_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(server: PageServer, chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors, with the options of a browser's context; afterwards nothing may have gone wrong for any."""
+    screenshots = Path(os.environ.get(SCREENSHOTS) or tmp_path)
+    screenshots.mkdir(parents=True, exist_ok=True)
+    visitors, contexts = [], []
+
+    def make(query: str = "", **options: Any) -> Visitor:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"} | options)
+        contexts.append(context)
+        visitors.append(Visitor(context.new_page(), server, screenshots))
+        return visitors[-1].come(query)
+
+    yield make
+    for context in contexts:
+        context.close()
+    troubles = [trouble for visitor in visitors for trouble in visitor.troubles]
+    assert not troubles, troubles
+    assert server.alive()

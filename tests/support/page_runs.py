@@ -1,0 +1,75 @@
+"""Runs of the page in this process, on the shipped model, and what is left of them."""
+
+import json
+from pathlib import Path
+
+from cgidm.page.handlers.request import Request
+from cgidm.page.runs.model_cache import Wanted, open_models
+from cgidm.page.runs.store import Run, Sent, Visit
+from tests.support.page_client import SUSPECTS, pictures_of
+
+STEPS = 5
+
+
+def request(steps: float = STEPS, pictures: int = 1, **other) -> Request:
+    """A wish that can be fulfilled in a second or two, unless `other` spoils it."""
+    given = [str(p) for p in pictures_of(SUSPECTS[0], "member")[:pictures]]
+    controls = [str(p) for p in pictures_of(SUSPECTS[0], "control")[:2]]
+    models = {"suspect": f"shipped:{SUSPECTS[0]}", "upload": None, "base": "shipped:mini", "prompt": "sks style"}
+    wish = {"pictures": given, "controls": controls, "preset": "fast", "seed": 3, "steps": steps, **models}
+    return Request(**wish | other)
+
+
+def new_run(steps: float = STEPS, pictures: int = 1) -> Run:
+    """A run that has not begun."""
+    wish = request(steps, pictures)
+    wish.check()
+    return wish.begin(Visit())
+
+
+def write_bank(path: Path, **changes) -> str:
+    """A bank of four models that know their members and nothing else, made for the shipped base; unless spoilt."""
+    base = open_models(Wanted("shipped:mini", f"shipped:{SUSPECTS[0]}")).base
+    pictures = [{"name": f"{i}.png", "sha256": f"{i:064d}"} for i in range(20)]
+    models = []
+    for number in range(4):
+        trained_on = [i for i in range(20) if (i + number) % 2]
+        scores = [0.05 + 0.001 * i if i in trained_on else -0.001 * (i + number) for i in range(20)]
+        models.append(
+            {
+                "folder": f"{number}",
+                "sha256": {},
+                "trained_on": trained_on,
+                "scores": scores,
+                "shift": [0.05 * 2**number] * 20,
+                "weight_shift": 0.05 * 2**number,
+            }
+        )
+    bank = {
+        "format": 2,
+        "base": sorted(base.listing.sha256(file) for file in base.weights),
+        "prompt": "sks style",
+        "recipe": {"mode": "dreambooth"},
+        "loss_draws": 20,
+        "seed": 3,
+        "pictures": pictures,
+        "models": models,
+    }
+    path.write_text(json.dumps(bank | changes))
+    return str(path)
+
+
+def broken_run(visitor: Visit) -> Run:
+    """A run whose picture turns out to be none."""
+    models = {"base": "shipped:mini", "suspect": f"shipped:{SUSPECTS[1]}", "prompt": ""}
+    settings = {"preset": "fast", "seed": 0, "steps": 1, "search": False, "lineup": None}
+    return visitor.begin(models | settings, [Sent("mine.png", b"none")])
+
+
+def found(run: Run) -> dict:
+    """All that a finished run has found, to the last bit; only when it ended and how long it took may differ."""
+    assert run.finished and not run.busy and not run.state_path.exists()
+    record = json.loads((run.shown / "result.json").read_text())
+    images = {p.name: p.read_bytes() for p in run.shown.glob("*.png")}
+    assert len(images) == 3 * len(record["pictures"]) and (run.shown / "evidence.zip").is_file()
+    return {"record": record | {"seconds": None, "date": None}, "images": images}

@@ -1,0 +1,82 @@
+"""`python app.py` as a visitor meets it: a process of its own, on a free port, with a temporary folder of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+STARTING = 120.0  # seconds until it must serve; a quiet machine needs about ten
+ENDING = 10.0
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class PageServer:
+    """A page that is being served."""
+
+    url: str  # ends with a slash
+    folder: Path  # its TMPDIR: visits under cgidm-visits/, gradio's copies of uploads under gradio/
+    log: Path  # what it prints
+    process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+
+@contextmanager
+def page_server(folder: Path, **environment: str) -> Iterator[PageServer]:
+    """Serve the page until the end of the block. `folder` becomes its TMPDIR; `environment` is added to its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "TMPDIR": str(folder),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",  # tiny networks: thread hand-offs cost more than they save
+        **environment,
+    }
+    environment.pop("GRADIO_TEMP_DIR", None)
+    log = folder / "app.log"
+    command = [sys.executable, "-u", "app.py"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    server = PageServer(f"http://127.0.0.1:{port}/", folder, log, process)
+    try:
+        _wait(server)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(ENDING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(server: PageServer) -> None:
+    patience = time.monotonic() + STARTING
+    while server.alive() and time.monotonic() < patience:
+        try:
+            with DIRECT.open(server.url + "config", timeout=10) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"app.py does not serve; it said:\n{server.log.read_text(errors='replace')[-3000:]}")
