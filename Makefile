@@ -8,7 +8,7 @@ EXAMPLE := assets/examples/gerald-g-dreambooth
 # The verdict on three members and three holdouts of a shipped example, then the page.
 demo: install
 	$(PYTHON) -m cgidm authenticate $(wordlist 1,3,$(sort $(wildcard $(EXAMPLE)/member/*.jpg))) $(wordlist 1,3,$(sort $(wildcard $(EXAMPLE)/holdout/*.jpg))) \
-		--base assets/mini --finetuned $(EXAMPLE)/checkpoint --prompt 'sks style' --preset fast \
+		--base assets/mini --suspect $(EXAMPLE)/checkpoint --prompt 'sks style' --preset fast \
 		--controls assets/controls/gerald-g-dreambooth --out demo-out
 	$(PYTHON) app.py
 

@@ -15,7 +15,7 @@ from huggingface_hub import get_token
 from tqdm import tqdm
 
 from .authenticate import Result, authenticate
-from .device import DEVICES, PRECISIONS, choose_place
+from .device import DEVICES, PRECISIONS, choose_device
 from .doctor.environment import add_options as add_doctor_options
 from .doctor.environment import diagnose
 from .errors import UserError
@@ -29,7 +29,6 @@ from .intake.family import compare_bases
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
-from .intake.notes import clean
 from .judging.lineup import check_lineup, judge_lineup, read_lineup, within_reach
 from .judging.null_bank import check_bank, open_bank
 from .judging.verdict import LEVEL
@@ -38,6 +37,7 @@ from .method.recovery import RecoveryStep
 from .method.views import AS_GIVEN, VIEWS
 from .pictures.embedders import load_embedders
 from .pictures.images import picture_files, read_picture
+from .text import single_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
     run.add_argument("--base", required=True, help="the public base model: a folder, or its place on the Hub")
     run.add_argument(
-        "--finetuned", required=True, help="the suspect: a folder, a .safetensors file, or its place on the Hub"
+        "--suspect", required=True, help="the suspect: a folder, a .safetensors file, or its place on the Hub"
     )
     run.add_argument("--embedding", action="append", default=[], help="a textual inversion that came with the suspect")
     run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
@@ -125,7 +125,7 @@ def print_table(result: Result) -> None:
         print(f"{name}: {reason}")
     for r in result.pictures:
         for note in r.picture.notes:
-            print(f"{clean(r.picture.name)}: {clean(note)}")
+            print(f"{single_line(r.picture.name)}: {single_line(note)}")
 
 
 def _authenticate(options: argparse.Namespace) -> None:
@@ -141,23 +141,23 @@ def _authenticate(options: argparse.Namespace) -> None:
         raise UserError(f"bundle {options.bundle}: there is no such folder; accepted: a file in a folder that exists")
 
     base = _open(options.base, "base model", options)
-    finetuned = _open(options.finetuned, "fine-tuned model", options)
-    where = choose_place(base, options.device, options.precision)
+    suspect = _open(options.suspect, "fine-tuned model", options)
+    where = choose_device(base, options.device, options.precision)
     place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
 
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
-    if not options.prompt and (prompt := suggest_prompt(finetuned)):
+    if not options.prompt and (prompt := suggest_prompt(suspect)):
         print(f"the suspect's card or notes suggest: --prompt {shlex.quote(prompt)}")
-    careful = compare_bases(base, finetuned)
+    careful = compare_bases(base, suspect)
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
-    pair = load_pair(base, finetuned, options.prompt, embeddings, **place)
+    pair = load_pair(base, suspect, options.prompt, embeddings, **place)
     print(f"memory: {pair.memory}")
     if bank is not None:
         check_bank(bank, pair.fingerprints, pair.whole, config, options.prompt)
     unrelated = None
-    models = {"base": base.name, "finetuned": finetuned.name, "prompt": options.prompt}
+    models = {"base": base.name, "suspect": suspect.name, "prompt": options.prompt}
     if options.unrelated:
         other = _open(options.unrelated, "unrelated model", options)
         models |= {"unrelated": other.name, "unrelated SHA-256": weights_sha256(other)}
@@ -168,10 +168,10 @@ def _authenticate(options: argparse.Namespace) -> None:
     with _progress(config) as on_step:
         result = authenticate(pair, pictures, known, config, embedders, on_step, bank=bank, unrelated=unrelated)
     models |= {f"embedding {i + 1}": e.name for i, e in enumerate(embeddings)}
-    abouts = {"base": base.listing.about, "finetuned": finetuned.listing.about}
+    abouts = {"base": base.listing.about, "suspect": suspect.listing.about}
     models |= {f"{role} commit": about.sha for role, about in abouts.items() if about is not None}
     if careful is not None:
-        print(f"careful: {clean(careful)}")
+        print(f"careful: {single_line(careful)}")
         models["careful"] = careful
     write_evidence(result, options.out, models)
     signer = sign_folder(options.out, key) if key else None

@@ -14,14 +14,14 @@ WIDE_FAMILIES = ("SD 3",)  # leave the range of float16; of SDXL only the autoen
 
 
 @dataclass(frozen=True)
-class Place:
+class ComputeTarget:
     """What `families.load_pair` wants to be told."""
 
     device: str  # "cpu" or "cuda"
     dtype: torch.dtype  # that networks and autoencoder compute in; states and steps are float32 in any case
 
 
-def choose_place(base: Checkpoint, device: str = "auto", precision: str = "auto") -> Place:
+def choose_device(base: Checkpoint, device: str = "auto", precision: str = "auto") -> ComputeTarget:
     """The GPU if there is one, in half precision, which halves memory and more; else the CPU in float32.
 
     On a CPU bfloat16 is for whoever asks for it: quicker where the processor has instructions for it, but its last
@@ -40,15 +40,15 @@ def choose_place(base: Checkpoint, device: str = "auto", precision: str = "auto"
     if chosen == "cpu" and precision == "float16":
         raise UserError("precision 'float16' was given for a CPU; accepted there: auto, float32, bfloat16")
     if precision != "auto":
-        return Place(chosen, getattr(torch, precision))
+        return ComputeTarget(chosen, getattr(torch, precision))
     if chosen == "cpu":
-        return Place(chosen, torch.float32)
+        return ComputeTarget(chosen, torch.float32)
     wide = (guess_base(base).family or "").startswith(WIDE_FAMILIES) and torch.cuda.is_bf16_supported()
-    return Place(chosen, torch.bfloat16 if wide else torch.float16)
+    return ComputeTarget(chosen, torch.bfloat16 if wide else torch.float16)
 
 
-def recorded_place(base: Checkpoint, device: str, precision: str) -> Place:
+def recorded_device(base: Checkpoint, device: str, precision: str) -> ComputeTarget:
     """The place of a recorded run, or the nearest to it on this machine."""
     here = device if device == "cuda" and torch.cuda.is_available() else "cpu"
     known = precision if precision in PRECISIONS and not (here == "cpu" and precision == "float16") else "auto"
-    return choose_place(base, here, known)
+    return choose_device(base, here, known)

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 
 def arguments(folder, *more, picture="a.png", base="base", tuned="tuned"):
-    given = [str(folder / picture), "--base", str(folder / base), "--finetuned", str(folder / tuned)]
+    given = [str(folder / picture), "--base", str(folder / base), "--suspect", str(folder / tuned)]
     return ["authenticate", *given, "--steps", "2", *more]
 
 

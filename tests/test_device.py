@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from cgidm import UserError
 from cgidm import device as place
-from cgidm.device import Place, choose_place, recorded_place
+from cgidm.device import ComputeTarget, choose_device, recorded_device
 from cgidm.families.bind import bind
 from cgidm.families.kernels import choose_kernels
 from cgidm.families.load import make_pair
@@ -35,23 +35,23 @@ def machine(monkeypatch):
 @pytest.mark.parametrize(
     ("gpu", "family", "bf16", "expected"),
     [
-        (False, "SD 3", True, Place("cpu", torch.float32)),
-        (True, "SD 1.x", True, Place("cuda", torch.float16)),
-        (True, "SD 3 (flow)", True, Place("cuda", torch.bfloat16)),
-        (True, "SD 3 (flow)", False, Place("cuda", torch.float16)),
-        (True, None, True, Place("cuda", torch.float16)),
+        (False, "SD 3", True, ComputeTarget("cpu", torch.float32)),
+        (True, "SD 1.x", True, ComputeTarget("cuda", torch.float16)),
+        (True, "SD 3 (flow)", True, ComputeTarget("cuda", torch.bfloat16)),
+        (True, "SD 3 (flow)", False, ComputeTarget("cuda", torch.float16)),
+        (True, None, True, ComputeTarget("cuda", torch.float16)),
     ],
 )
 def test_what_nobody_asks_for(machine, gpu, family, bf16, expected):
     machine(gpu, family, bf16)
-    assert choose_place(BASE) == expected
+    assert choose_device(BASE) == expected
 
 
 def test_what_is_asked_for_is_had_or_refused(machine):
     machine(gpu=True)
-    assert choose_place(BASE, "cpu") == Place("cpu", torch.float32)
-    assert choose_place(BASE, "cpu", "bfloat16") == Place("cpu", torch.bfloat16)
-    assert choose_place(BASE, "auto", "float32") == Place("cuda", torch.float32)
+    assert choose_device(BASE, "cpu") == ComputeTarget("cpu", torch.float32)
+    assert choose_device(BASE, "cpu", "bfloat16") == ComputeTarget("cpu", torch.bfloat16)
+    assert choose_device(BASE, "auto", "float32") == ComputeTarget("cuda", torch.float32)
     machine(gpu=False)
     for wrong, said in (
         (("cuda", "auto"), "sees no GPU"),
@@ -59,19 +59,23 @@ def test_what_is_asked_for_is_had_or_refused(machine):
         (("x", "auto"), "accepted: auto"),
     ):
         with pytest.raises(UserError, match=said):
-            choose_place(BASE, *wrong)
+            choose_device(BASE, *wrong)
     with pytest.raises(UserError, match="precision 'int8'"):
-        choose_place(BASE, "cpu", "int8")
+        choose_device(BASE, "cpu", "int8")
 
 
 def test_a_recorded_run_is_repeated_as_near_to_it_as_can_be(machine):
     machine(gpu=True)
-    assert recorded_place(BASE, "cuda", "bfloat16") == Place("cuda", torch.bfloat16)
-    assert recorded_place(BASE, "cpu", "float32") == Place("cpu", torch.float32)
+    assert recorded_device(BASE, "cuda", "bfloat16") == ComputeTarget("cuda", torch.bfloat16)
+    assert recorded_device(BASE, "cpu", "float32") == ComputeTarget("cpu", torch.float32)
     machine(gpu=False)
-    assert recorded_place(BASE, "cpu", "bfloat16") == Place("cpu", torch.bfloat16)
-    assert recorded_place(BASE, "cuda", "float16") == Place("cpu", torch.float32), "a CPU has no convolutions in it"
-    assert recorded_place(BASE, "cpu", "") == recorded_place(BASE, "cpu", "odd") == Place("cpu", torch.float32)
+    assert recorded_device(BASE, "cpu", "bfloat16") == ComputeTarget("cpu", torch.bfloat16)
+    assert recorded_device(BASE, "cuda", "float16") == ComputeTarget("cpu", torch.float32), (
+        "a CPU has no convolutions in it"
+    )
+    assert (
+        recorded_device(BASE, "cpu", "") == recorded_device(BASE, "cpu", "odd") == ComputeTarget("cpu", torch.float32)
+    )
 
 
 def processors(network):

@@ -73,10 +73,10 @@ def test_no_path_of_the_command_line_runs_it(trap, base, tmp_path, capsys, layou
     judge = ["authenticate", picture, "--base", str(base), "--out", str(tmp_path / "out"), "--steps", "1"]
     for arguments in (
         ["inspect", given],
-        [*judge, "--finetuned", given],
-        [*judge, "--finetuned", str(base), "--embedding", given],
-        ["authenticate", picture, "--base", given, "--finetuned", str(base)],
-        ["authenticate", str(folder / layout), "--base", str(base), "--finetuned", str(base)],
+        [*judge, "--suspect", given],
+        [*judge, "--suspect", str(base), "--embedding", given],
+        ["authenticate", picture, "--base", given, "--suspect", str(base)],
+        ["authenticate", str(folder / layout), "--base", str(base), "--suspect", str(base)],
     ):
         assert main(arguments) == 2, arguments
         error = capsys.readouterr().err

@@ -42,10 +42,10 @@ def _gradient(device: str, dtype: torch.dtype) -> torch.Tensor:
     kernels = torch.linspace(0, 50, 2 * 4 * 4 * 9, dtype=torch.float64).sin().view(2, 4, 4, 3, 3).to(device, dtype)
     z, eps = torch.linspace(0, 90, 2 * 4 * 8 * 8, dtype=torch.float64).cos().view(2, 1, 4, 8, 8).to(device, dtype)
     schedule = Schedule.ddpm(torch.linspace(0.99, 0.01, 10))
-    base, finetuned = (
+    base, suspect = (
         NetworkEpsModel(lambda x, t, kernel=kernel: conv2d(x, kernel, padding=1), schedule, "eps") for kernel in kernels
     )
     start = z.clone().requires_grad_()
-    value = contrast(ModelPair(base, finetuned, schedule), start, torch.tensor([5], device=device), eps)
+    value = contrast(ModelPair(base, suspect, schedule), start, torch.tensor([5], device=device), eps)
     (gradient,) = torch.autograd.grad(value.sum(), start)
     return gradient.double().cpu()

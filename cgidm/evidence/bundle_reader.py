@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Protocol, runtime_checkable
 
 from ..errors import UserError
-from ..intake.notes import clean
+from ..text import single_line
 
 MAX_FILES = 10_000
 MAX_TOTAL = 8_000_000_000  # bytes, unpacked: a thousand control pictures of 1024 pixels have a quarter of it
@@ -41,7 +41,7 @@ class Fault:
     said: str
 
     def __str__(self) -> str:
-        return f"{clean(self.name)}: {self.said}"
+        return f"{single_line(self.name)}: {self.said}"
 
 
 @runtime_checkable
@@ -104,7 +104,7 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     try:
         file = zipfile.ZipFile(path)
     except UNREADABLE as error:
-        raise UserError(f"bundle {path} is no zip that can be read ({clean(str(error))}); {ACCEPTED}") from error
+        raise UserError(f"bundle {path} is no zip that can be read ({single_line(str(error))}); {ACCEPTED}") from error
     with file:
         yield _look_into(file, path)
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..intake.notes import clean
 from ..judging.lineup import Lineup, lineup_p_value, read_lineup, within_reach
+from ..text import single_line
 from .lineup_sheet import ROLES, TITLE, sheet
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
 
@@ -82,7 +82,7 @@ def _front(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
     several = len(pictures) > 1
     asked = f"Were these {len(pictures)} pictures" if several else f"Was the picture “{file_name(pictures[0]['path'])}”"
     yield Heading("Was this picture used to train that model?", 1)
-    yield Text(f"{asked} used to train the model “{_say(models.get('finetuned'))}”?")
+    yield Text(f"{asked} used to train the model “{_say(models.get('suspect'))}”?")
     yield Heading("Answer")
     yield from _answers(record)
     yield Heading("How often such an answer is wrong")
@@ -90,7 +90,7 @@ def _front(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
     yield Heading("What it does not say")
     yield Items(LIMITS if record["bank"] is None else (*LIMITS[:2], BANK_LIMIT, *LIMITS[3:]))
     yield Heading("What was compared")
-    named = {"finetuned": "Suspect", "base": "Public base", "prompt": "Prompt", "careful": "Careful"}
+    named = {"suspect": "Suspect", "base": "Public base", "prompt": "Prompt", "careful": "Careful"}
     rows = [(named[k] if k in named else k.capitalize(), _say(v)) for k, v in models.items() if k != "sha256" and v]
     rows += [("Picture", f"{file_name(p['path'])}") for p in pictures if not several]
     rows += [("Control pictures", _controls_said(record))]
@@ -251,7 +251,7 @@ def _checking(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
     )
     bring = "" if record["controls"] else " --controls FOLDER" if record["bank"] is None else " --bank FOLDER"
     yield Text("Whoever also has both models can run it again, and sees every score beside the recorded one:")
-    yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --finetuned SUSPECT{bring}")
+    yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --suspect SUSPECT{bring}")
     yield Text(
         "The models count as the same only if their weights have the SHA-256 that is stated here. Scores may differ in "
         "their last digits on another machine; the command states how much it allows."
@@ -338,7 +338,7 @@ def file_name(path: str) -> str:
 
 
 def _say(value: Any) -> str:
-    return clean(str(value), LONGEST)
+    return single_line(str(value), LONGEST)
 
 
 def _first_upper(text: str) -> str:

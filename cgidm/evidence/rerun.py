@@ -10,14 +10,14 @@ import torch
 from huggingface_hub import get_token
 
 from ..authenticate import authenticate
-from ..device import recorded_place
+from ..device import recorded_device
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
-from ..intake.notes import clean
 from ..judging.null_bank import Bank, open_bank
 from ..method.config import RecoveryConfig, RunConfig
 from ..pictures.embedders import load_embedders
 from ..pictures.images import Picture, picture_files, read_picture
+from ..text import single_line
 from .bundle_reader import Bundle
 from .bundle_writer import image_name, weights_sha256
 from .rerun_diff import Comparison, compare, read_png
@@ -37,7 +37,7 @@ def repeat(bundle: Bundle, options: argparse.Namespace) -> Comparison:
     try:
         return _repeat(bundle, record, options)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        said = clean(f"{type(error).__name__}: {error}")
+        said = single_line(f"{type(error).__name__}: {error}")
         raise UserError(f"the record of {bundle.label} cannot be followed ({said}); {ACCEPTED}") from error
 
 
@@ -54,17 +54,17 @@ def _repeat(bundle: Bundle, record: dict[str, Any], options: argparse.Namespace)
     bank = _bank(record["bank"], options.bank)
     if scored and not held and not bank and options.controls is None:
         raise UserError("the bundle does not hold its control pictures; accepted: --controls with the folder of them")
-    base, finetuned, *embeddings = _open_models(models, options)
-    _check_weights(models["sha256"], (base, finetuned, *embeddings))
+    base, suspect, *embeddings = _open_models(models, options)
+    _check_weights(models["sha256"], (base, suspect, *embeddings))
     unrelated = _open_unrelated(models, options)
 
     from ..families import load_pair  # slow to import: only after the cheap checks
 
     machine = record["machine"]
     with _threads(machine["threads"] if options.threads is None else options.threads):
-        where = recorded_place(base, machine["device"], machine["precision"])
+        where = recorded_device(base, machine["device"], machine["precision"])
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
-        pair = load_pair(base, finetuned, models["prompt"], embeddings, **place)
+        pair = load_pair(base, suspect, models["prompt"], embeddings, **place)
         pictures = [
             _recorded_picture(bundle, p["path"], p["sha256"], image_name(i, "original"), pair.side)
             for i, p in enumerate(record["pictures"])
@@ -83,7 +83,7 @@ def _open_models(models: Mapping[str, Any], options: argparse.Namespace) -> list
     words = [name for role, name in models.items() if role.startswith("embedding ")]
     wanted = [
         ("base model", options.base, models["base"], "--base"),
-        ("fine-tuned model", options.finetuned, models["finetuned"], "--finetuned"),
+        ("fine-tuned model", options.suspect, models["suspect"], "--suspect"),
         *(("embedding", given, given, "--embedding") for given in options.embedding or words),
     ]
     return [_open_model(*each, options) for each in wanted]
@@ -106,7 +106,7 @@ def _open_unrelated(models: Mapping[str, Any], options: argparse.Namespace) -> C
         return None
     other = _open_model("unrelated model", options.unrelated, models["unrelated"], "--unrelated", options)
     if weights_sha256(other) != models["unrelated SHA-256"]:
-        recorded = clean(models["unrelated SHA-256"])
+        recorded = single_line(models["unrelated SHA-256"])
         raise UserError(f"unrelated model {other.name} is not the recorded one; accepted: SHA-256 {recorded}")
     return other
 
@@ -119,7 +119,7 @@ def _check_weights(recorded: Mapping[str, str], opened: tuple[Checkpoint, ...]) 
         return
     if sorted(old) == sorted(new):
         raise UserError("base and suspect are the recorded ones in another order; accepted: each in its own option")
-    gone = [f"{clean(name)} (SHA-256 {sha})" for name, sha in recorded.items() if sha not in new]
+    gone = [f"{single_line(name)} (SHA-256 {sha})" for name, sha in recorded.items() if sha not in new]
     more = [f"{name} (SHA-256 {sha})" for name, sha in now.items() if sha not in old]
     said = f"not among the given: {gone[0]}" if gone else f"not recorded: {more[0]}"
     raise UserError(
@@ -132,7 +132,7 @@ def _bank(recorded: Mapping[str, Any] | None, folder: Path | None) -> Bank | Non
     """The bank that the run was judged against, by its digest."""
     if recorded is None:
         return None
-    known = f"bank {clean(recorded['name'])} (SHA-256 {clean(recorded['sha256'])})"
+    known = f"bank {single_line(recorded['name'])} (SHA-256 {single_line(recorded['sha256'])})"
     if folder is None:
         raise UserError(f"the run was judged against {known}; accepted: --bank with its folder")
     bank = open_bank(folder)
@@ -153,7 +153,7 @@ def _controls(bundle: Bundle, record: Mapping[str, Any], folder: Path | None, si
         return files
     by_digest = {f.sha256: f for f in files}
     if missing := [c for c in recorded if c["sha256"] not in by_digest]:
-        first = f"{clean(missing[0]['name'])} (SHA-256 {clean(missing[0]['sha256'])})"
+        first = f"{single_line(missing[0]['name'])} (SHA-256 {single_line(missing[0]['sha256'])})"
         said = f"{len(missing)} of {len(recorded)} recorded control pictures are not in {folder}, first: {first}"
         raise UserError(f"{said}; accepted: the files as they were given")
     return [by_digest[c["sha256"]] for c in recorded]

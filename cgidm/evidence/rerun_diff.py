@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..authenticate import Result
 from ..errors import UserError
-from ..intake.notes import clean
 from ..judging.lineup import LETTERS, Lineup, read_lineup
 from ..pictures.embedders import SOURCES
 from ..pictures.images import MAX_BYTES, as_tensor
+from ..text import single_line
 from .bundle_reader import Bundle, read_small
 from .bundle_writer import as_record, image_name, pixels
 from .lineup_sheet import ROLES, panel_name
@@ -102,7 +102,9 @@ def compare(bundle: Bundle, record: Mapping[str, Any], result: Result) -> Compar
     for number, (old, new, run) in enumerate(zip(record["pictures"], now["pictures"], result.pictures, strict=True)):
         name = file_name(old["path"])
         scores = {s: (v, new["scores"].get(s)) for s, v in old["scores"].items() if v is not None}
-        rows += [Row(name, clean(s), *values, seen if s in SOURCES else tolerance) for s, values in scores.items()]
+        rows += [
+            Row(name, single_line(s), *values, seen if s in SOURCES else tolerance) for s, values in scores.items()
+        ]
         for role, image in (("partial", run.partial), ("recovered", run.recovered)):
             away = _away(bundle, image_name(number, role), image)
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
@@ -111,7 +113,7 @@ def compare(bundle: Bundle, record: Mapping[str, Any], result: Result) -> Compar
     kind = "control" if record["bank"] is None else "null score"
     names = [file_name(c["name"]) for c in record["controls"]] or [f"{kind} {i}" for i in numbers]
     pairs = zip(names, record["control_scores"], now["control_scores"], strict=True)
-    rows += [Row(name, clean(record["judged_by"]), old, new, tolerance) for name, old, new in pairs]
+    rows += [Row(name, single_line(record["judged_by"]), old, new, tolerance) for name, old, new in pairs]
     lineup, shown = _lineup(bundle, record, result, tolerance)
     rows, outcomes = [*rows, *shown], [*outcomes, *lineup]
     if (moved := record.get("weight_shift")) is not None:  # an older record does not state it
@@ -142,7 +144,9 @@ def _key(lineup: Lineup | None) -> str:
     if lineup is None:
         return "none"
     rounds = (f"{r.letter} = picture {r.picture + 1}, decoys {' '.join(map(str, r.decoys))}" for r in lineup.rounds)
-    return "; ".join([*rounds, *(f"without {left.picture + 1}: {clean(left.reason)}" for left in lineup.left_out)])
+    return "; ".join(
+        [*rounds, *(f"without {left.picture + 1}: {single_line(left.reason)}" for left in lineup.left_out)]
+    )
 
 
 def _differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -150,7 +154,7 @@ def _differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
     for part in ("machine", "versions", "code"):
         for key, value in now[part].items():
             if record[part].get(key) != value:
-                yield clean(f"{part} {key}: {value} instead of {record[part].get(key)}")
+                yield single_line(f"{part} {key}: {value} instead of {record[part].get(key)}")
 
 
 def _away(bundle: Bundle, name: str, image: Float[Tensor, "3 H W"]) -> float:
@@ -164,11 +168,11 @@ def read_png(bundle: Bundle, name: str, side: int) -> Float[Tensor, "3 H W"]:
     accepted = f"accepted: an RGB PNG of {side}x{side} pixels"
     data = read_small(bundle, name, MAX_BYTES)
     if data is None:
-        raise UserError(f"{clean(name)} is missing in the bundle, or cannot be read; {accepted}")
+        raise UserError(f"{single_line(name)} is missing in the bundle, or cannot be read; {accepted}")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
             if picture.size != (side, side) or picture.mode != "RGB":
-                raise UserError(f"{clean(name)} is {picture.size} {picture.mode}; {accepted}")
+                raise UserError(f"{single_line(name)} is {picture.size} {picture.mode}; {accepted}")
             return as_tensor(picture)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{clean(name)} is no picture that can be read; {accepted}") from error
+        raise UserError(f"{single_line(name)} is no picture that can be read; {accepted}") from error

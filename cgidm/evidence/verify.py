@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--rerun", action="store_true", help="repeat the run, and compare every score with the recorded"
     )
     parser.add_argument("--base", help="the public base model, if not where the bundle says")
-    parser.add_argument("--finetuned", help="the suspect, if not where the bundle says")
+    parser.add_argument("--suspect", help="the suspect, if not where the bundle says")
     parser.add_argument("--embedding", action="append", help="a textual inversion, if not where the bundle says")
     parser.add_argument("--unrelated", help="the suspect that had to find nothing, if not where the bundle says")
     parser.add_argument(

@@ -36,9 +36,9 @@ class Halved:
         layer: Any = super()
         if not self.halved:
             return layer.forward(x, *args, **kwargs)
-        base, finetuned = x.chunk(2)
+        base, suspect = x.chunk(2)
         alone = self.get_base_layer()(base, *args, **kwargs)  # type: ignore[attr-defined]
-        return torch.cat([alone, layer.forward(finetuned, *args, **kwargs)])
+        return torch.cat([alone, layer.forward(suspect, *args, **kwargs)])
 
 
 def twin_of(network: nn.Module) -> nn.Module:

@@ -25,7 +25,7 @@ from .prediction import check_prediction, check_reading
 
 def load_pair(
     base: str | Checkpoint,
-    finetuned: str | Checkpoint,
+    suspect: str | Checkpoint,
     prompt: str,
     embeddings: Sequence[str | Checkpoint] = (),
     *,
@@ -49,7 +49,7 @@ def load_pair(
     """
     silence()
     root = open_checkpoint(base, "base model") if isinstance(base, str) else base
-    suspect = open_checkpoint(finetuned, "fine-tuned model") if isinstance(finetuned, str) else finetuned
+    suspect = open_checkpoint(suspect, "fine-tuned model") if isinstance(suspect, str) else suspect
     if root.kind != "pipeline":
         raise UserError(f"base model {root.name} is a {root.kind}; accepted: a model in the diffusers layout")
     words = _open_embeddings(suspect, embeddings)
@@ -91,10 +91,10 @@ def make_pair(
 
     for network in (first.network, second.network):
         choose_kernels(network, device, dtype)
-    base, finetuned = model(first), model(second)
+    base, suspect = model(first), model(second)
     return ModelPair(
         base,
-        finetuned,
+        suspect,
         schedule=base.schedule,
         codec=first.codec,
         side=first.side,
@@ -103,7 +103,7 @@ def make_pair(
         networks=(first.holder,) if first.holder is second.holder else (first.holder, second.holder),
         views=tuple(dict.fromkeys((first.network, second.network))),
         memory=memory,
-        shared=None if joint is None else Shared(base, finetuned, model(joint)),
+        shared=None if joint is None else Shared(base, suspect, model(joint)),
     )
 
 
@@ -224,14 +224,14 @@ def _probe(bound: Bound) -> Tensor:
     return bound.call(x.to(bound.device, weight.dtype), bound.schedule.timesteps[row : row + 1].to(bound.device))
 
 
-def _check_shapes(base: Bound, finetuned: Bound, suspect: str) -> None:
-    shapes = [{k: tuple(v.shape) for k, v in b.network.state_dict().items()} for b in (base, finetuned)]
+def _check_shapes(base: Bound, suspect: Bound, name: str) -> None:
+    shapes = [{k: tuple(v.shape) for k, v in b.network.state_dict().items()} for b in (base, suspect)]
     different = [k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k)]
     if different:
-        name = min(different)
+        tensor = min(different)
         raise UserError(
-            f"fine-tuned model {suspect} differs from the base in {len(different)} tensor shapes (first: {name}: "
-            f"{shapes[1].get(name)}, base {shapes[0].get(name)}); accepted: a model fine-tuned from this base"
+            f"fine-tuned model {name} differs from the base in {len(different)} tensor shapes (first: {tensor}: "
+            f"{shapes[1].get(tensor)}, base {shapes[0].get(tensor)}); accepted: a model fine-tuned from this base"
         )
 
 

@@ -68,19 +68,19 @@ def settle_prediction(bound: Bound) -> Prediction | None:
     return None
 
 
-def check_prediction(base: Bound, finetuned: Bound, name: str) -> None:
+def check_prediction(base: Bound, suspect: Bound, name: str) -> None:
     """Both must predict the same, and the suspect what it is read as. Compare their shapes before.
 
     Raises:
         UserError: if the suspect called `name` predicts v and its base eps, or the other way about.
     """
-    found = settle_prediction(finetuned) or finetuned.prediction
+    found = settle_prediction(suspect) or suspect.prediction
     if found != base.prediction:
         raise UserError(
             f"{name} predicts {WORDS[found]} and the base {WORDS[base.prediction]}, so it was made from another base "
             "(SD 2.1 predicts v, SD 2.1-base the noise); accepted: a model fine-tuned from this base"
         )
-    _check_reading(found, finetuned, name)
+    _check_reading(found, suspect, name)
 
 
 def check_reading(bound: Bound, name: str) -> None:

@@ -3,9 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
+from ..text import single_line
 from .family import guess_base
 from .layout import Checkpoint
-from .notes import clean, read_notes
+from .notes import read_notes
 
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
 
@@ -39,7 +40,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
 def suggest_prompt(checkpoint: Checkpoint) -> str | None:
     """The prompt that the card or the file's notes name; a hint for the field that a person fills."""
     about = checkpoint.listing.about
-    return (clean(about.prompt) if about and about.prompt else None) or read_notes(checkpoint.metadata).prompt
+    return (single_line(about.prompt) if about and about.prompt else None) or read_notes(checkpoint.metadata).prompt
 
 
 def report_lines(found: dict[str, Any]) -> list[str]:
@@ -54,16 +55,20 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         rows += [("modules", f"{modules}; all {found['tensors']} tensors understood")]
         rows += [("rank", ", ".join(map(str, adapter["ranks"])) or "no single rank")]
     if found["embedding"]:
-        rows += [("called by", clean(found["embedding"]["word"])), ("vectors", str(found["embedding"]["vectors"]))]
+        rows += [
+            ("called by", single_line(found["embedding"]["word"])),
+            ("vectors", str(found["embedding"]["vectors"])),
+        ]
     rows += [("family", found["family"] or "not known")]
-    rows += [("vote", f"{v['family']}: {v['source']}, {clean(v['reason'])}") for v in found["votes"]]
+    rows += [("vote", f"{v['family']}: {v['source']}, {single_line(v['reason'])}") for v in found["votes"]]
     if found["disagreement"]:
-        rows += [("careful", clean(found["disagreement"]))]
+        rows += [("careful", single_line(found["disagreement"]))]
     rows += [("public base", found["base"] or "not known: name it yourself")]
     size = f"{found['bytes']:,} bytes, {found['parameters']:,} numbers in {found['tensors']:,} tensors"
     rows += [("size", f"{size} ({', '.join(found['types'])})")]
     rows += [
-        ("sha256", f"{digest or 'not stated by the Hub'}  {clean(name)}") for name, digest in found["sha256"].items()
+        ("sha256", f"{digest or 'not stated by the Hub'}  {single_line(name)}")
+        for name, digest in found["sha256"].items()
     ]
     rows += [(note, text) for note, text in found["notes"].items()]
     if found["tags"]:
@@ -75,9 +80,9 @@ def report_lines(found: dict[str, Any]) -> list[str]:
 def _hub_rows(hub: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("commit", f"{hub['sha']}" + (" (from the local cache; the Hub was not reached)" if hub["cached"] else ""))]
     if hub["asked"] != hub["repo"]:
-        rows += [("moved", f"{hub['asked']} is {clean(hub['repo'])} today")]
+        rows += [("moved", f"{hub['asked']} is {single_line(hub['repo'])} today")]
     if not hub["cached"]:
-        rows += [("licence", clean(hub["licence"] or "none stated"))]
+        rows += [("licence", single_line(hub["licence"] or "none stated"))]
         rows += [("gated", "yes: its owner decides who may download" if hub["gated"] else "no")]
     return rows
 

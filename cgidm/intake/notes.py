@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST = 200  # characters shown of a note
+from ..text import single_line
+
 FIELDS = {  # note -> the keys that hold it, the first one present counts
     "title": ("modelspec.title", "ss_output_name"),
     "author": ("modelspec.author",),
@@ -41,28 +42,23 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
     """The notes of kohya's scripts (`ss_...`) and of the model specification (`modelspec...`), where there are any."""
     fields = {}
     for note, keys in FIELDS.items():
-        value = next((v for k in keys if (v := clean(metadata.get(k, ""))) and v != "None"), None)
+        value = next((v for k in keys if (v := single_line(metadata.get(k, ""))) and v != "None"), None)
         if value is not None:
             fields[note] = value
     folders = _table(metadata.get("ss_tag_frequency"))
     counts: Counter[str] = Counter()
     for tags in folders.values():
-        counts.update({clean(t): n for t, n in _table(tags).items() if type(n) is int and n > 0 and clean(t)})
+        counts.update(
+            {single_line(t): n for t, n in _table(tags).items() if type(n) is int and n > 0 and single_line(t)}
+        )
     return TrainingNotes(fields, tuple(counts.most_common(TAGS_SHOWN)), _prompt(folders, counts))
-
-
-def clean(text: str, longest: int = LONGEST) -> str:
-    """Printable characters only, on one line, at most `longest`: a note may hold terminal commands."""
-    flat = re.sub(r"\s+", " ", text)
-    kept = "".join(c for c in flat if c.isprintable()).strip()
-    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
 
 
 def _prompt(folders: Mapping[str, Any], counts: Counter[str]) -> str | None:
     """kohya's folders are named `<repeats>_<prompt>`; with captions, the most frequent tag is the trigger word."""
     if counts:
         return counts.most_common(1)[0][0]
-    names = [match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", clean(folder)))]
+    names = [match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", single_line(folder)))]
     return names[0] if names else None
 
 

@@ -20,7 +20,7 @@ def prediction_shift(
     draws: int = DRAWS,
     rows_per_call: int = ROWS_PER_CALL,
 ) -> Float[Tensor, " b"]:
-    """||eps_finetuned - eps_base||^2 as a share of the base's denoising loss ||eps - eps_base||^2.
+    """||eps_suspect - eps_base||^2 as a share of the base's denoising loss ||eps - eps_base||^2.
 
     Summed over `draws` samples of (t, eps), the same in both models. 0 for a suspect that is its base; it grows with
     the steps of a training, and with how alike a picture is to what was trained on. With membership it has little to do
@@ -34,7 +34,7 @@ def prediction_shift(
         for part in torch.arange(len(rows), device=z.device).split(rows_per_call):
             t_rows, eps_rows = t.flatten()[part], eps.flatten(0, 1)[part]
             z_t = pair.schedule.add_noise(rows[part], eps_rows, t_rows)
-            base, tuned = (m.predict_eps(z_t, t_rows) for m in (pair.base, pair.finetuned))
+            base, tuned = (m.predict_eps(z_t, t_rows) for m in (pair.base, pair.suspect))
             moved.append((tuned - base).square().flatten(1).sum(1))
             loss.append((base - eps_rows).square().flatten(1).sum(1))
     by_picture = (len(z), draws)
@@ -51,8 +51,8 @@ def weight_shift(pair: ModelPair) -> float | None:
     if not pair.whole:
         return None
     moved = size = 0.0
-    for base, finetuned in zip(*(network.parameters() for network in pair.networks), strict=True):
+    for base, suspect in zip(*(network.parameters() for network in pair.networks), strict=True):
         weight = base.float()
-        moved += (finetuned.to(base.device).float() - weight).square().sum().item()
+        moved += (suspect.to(base.device).float() - weight).square().sum().item()
         size += weight.square().sum().item()
     return (moved / size) ** 0.5

@@ -56,7 +56,7 @@ def generated_flags(pair: ModelPair, images: Float[Tensor, "b 3 H W"]) -> list[t
 
 def innocent_flags(pair: ModelPair, z: Float[Tensor, "b c h w"], seed: int) -> tuple[Flag, ...]:
     """Is the base, as its own suspect, without any knowledge of the first picture?"""
-    innocent = replace(pair, finetuned=pair.base)
+    innocent = replace(pair, suspect=pair.base)
     score = loss_contrast(innocent, z[:1], 2, [picture_generator(seed, "innocent", "innocent")])
     return () if score.abs().item() <= INNOCENT_LIMIT else (UNSTABLE,)
 

@@ -20,8 +20,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from ..errors import UserError
-from ..intake.notes import clean
 from ..method.config import RunConfig
+from ..text import single_line
 from .flags import Flag
 from .verdict import LEVEL, conformal_p_value
 
@@ -157,7 +157,9 @@ def read_bank(data: bytes, name: str) -> Bank:
     except ValidationError as error:
         said = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in said["loc"]) or "the whole"
-        raise UserError(f"bank {name} is not one ({clean(where)}: {clean(said['msg'])}); {ACCEPTED}") from None
+        raise UserError(
+            f"bank {name} is not one ({single_line(where)}: {single_line(said['msg'])}); {ACCEPTED}"
+        ) from None
     if bank.content.format == 1 and bank.content.recipe.get("mode") != "lora":
         raise UserError(
             f"bank {name} has format 1, which does not say how far the weights of its whole networks have moved, so "
@@ -182,7 +184,7 @@ def check_bank(
     if not set(made.base) <= set(fingerprints.values()):
         raise UserError(f"bank {bank.name} was made for another base model; {fits}")
     if prompt is not None and prompt != made.prompt:
-        theirs = clean(made.prompt)
+        theirs = single_line(made.prompt)
         raise UserError(f"bank {bank.name} was made with the prompt {theirs!r}, {prompt!r} was given; {fits}")
     if made.whole != whole:
         kinds = {True: "a whole network", False: "an adapter"}

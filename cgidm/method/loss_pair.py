@@ -33,11 +33,11 @@ class Samples:
     z: Float[Tensor, "n c h w"]
     t: Int[Tensor, " n"]
     eps: Float[Tensor, "n c h w"]
-    eps_finetuned: Float[Tensor, "n c h w"]
+    eps_suspect: Float[Tensor, "n c h w"]
 
     def part(self, rows: Tensor) -> "Samples":
         """Those rows."""
-        return Samples(self.z[rows], self.t[rows], self.eps[rows], self.eps_finetuned[rows])
+        return Samples(self.z[rows], self.t[rows], self.eps[rows], self.eps_suspect[rows])
 
 
 def both_terms(
@@ -53,8 +53,8 @@ def both_terms(
     ask = _in_turn if weights or 2 * len(rows) > rows_per_call else _at_once(pair)
     calls = -(-len(rows) // rows_per_call)
     parts = [samples.part(some) for some in rows.tensor_split(calls)]  # of about the same size
-    base, finetuned = zip(*(ask(pair, part, gradient, weights) for part in parts), strict=True)
-    return _joined(base), _joined(finetuned)
+    base, suspect = zip(*(ask(pair, part, gradient, weights) for part in parts), strict=True)
+    return _joined(base), _joined(suspect)
 
 
 Way = Callable[[ModelPair, Samples, bool, Sequence[Tensor]], tuple[Term, Term]]
@@ -69,12 +69,12 @@ def _at_once(pair: ModelPair) -> Way:
 
 def _in_turn(pair: ModelPair, at: Samples, gradient: bool, weights: Sequence[Tensor]) -> tuple[Term, Term]:
     base = _term(pair.base, pair, at.z, at.t, at.eps, gradient, weights)
-    return base, _term(pair.finetuned, pair, at.z, at.t, at.eps_finetuned, gradient, weights)
+    return base, _term(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient, weights)
 
 
 def _in_one_call(pair: ModelPair, at: Samples, gradient: bool, weights: Sequence[Tensor]) -> tuple[Term, Term]:
     assert pair.joint is not None
-    eps = torch.cat([at.eps, at.eps_finetuned])
+    eps = torch.cat([at.eps, at.eps_suspect])
     both = _term(pair.joint, pair, at.z.repeat(2, 1, 1, 1), at.t.repeat(2), eps, gradient, weights)
     losses, gradients = both.loss.chunk(2), both.gradient.chunk(2)
     return Term(losses[0], gradients[0]), Term(losses[1], gradients[1])
@@ -86,7 +86,7 @@ def _side_by_side(pair: ModelPair, at: Samples, gradient: bool, weights: Sequenc
 
     def suspect() -> Term:
         torch.set_num_threads(threads // 2)  # how many is a matter of each thread that asks
-        return _term(pair.finetuned, pair, at.z, at.t, at.eps_finetuned, gradient, weights)
+        return _term(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient, weights)
 
     waited = _other_thread().submit(suspect)
     torch.set_num_threads(threads // 2)

@@ -70,7 +70,7 @@ class Shared:
     """One network seen as base, as suspect, and as both; a pair in which one of them was replaced is not this pair."""
 
     base: EpsModel
-    finetuned: EpsModel
+    suspect: EpsModel
     joint: EpsModel
 
 
@@ -79,13 +79,13 @@ class ModelPair:
     """The public model and the suspect that was fine-tuned from it, in one latent space."""
 
     base: EpsModel
-    finetuned: EpsModel
+    suspect: EpsModel
     schedule: Schedule
     codec: Codec = field(default_factory=IdentityCodec)
     side: int = 512  # pixels: the square that the codec is made for
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
-    networks: tuple[torch.nn.Module, ...] = ()  # behind base and finetuned: one if their weights are the same
+    networks: tuple[torch.nn.Module, ...] = ()  # behind base and suspect: one if their weights are the same
     views: tuple[torch.nn.Module, ...] = ()  # the modules that compute: an adapter's two have their weights in common
     memory: MemoryPlan | None = None  # None: held as it came
     shared: Shared | None = None  # where one network can answer as both
@@ -98,7 +98,7 @@ class ModelPair:
     @property
     def joint(self) -> EpsModel | None:
         """Answers the first half of its rows as the base, the second as the suspect. Not those of another pair."""
-        if self.shared is None or self.shared.base is not self.base or self.shared.finetuned is not self.finetuned:
+        if self.shared is None or self.shared.base is not self.base or self.shared.suspect is not self.suspect:
             return None
         return self.shared.joint
 

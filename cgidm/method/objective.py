@@ -32,4 +32,4 @@ def contrast(
     "more familiar to the suspect than to the public model".
     """
     base = denoising_loss(pair.base, pair.schedule, z, t, eps)
-    return base - denoising_loss(pair.finetuned, pair.schedule, z, t, eps)
+    return base - denoising_loss(pair.suspect, pair.schedule, z, t, eps)

@@ -67,10 +67,10 @@ def recover(
         for index in range(first, config.steps):
             t = send(sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling), z.device)
             eps = sample_noise(generators, config.draws, z)
-            eps_finetuned = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
+            eps_suspect = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
 
             z_now = partial.start + removed * delta
-            base, tuned = _both_terms(pair, z_now, t, eps, eps_finetuned, weights, rows)
+            base, tuned = _both_terms(pair, z_now, t, eps, eps_suspect, weights, rows)
             grad_base, grad_tuned = removed * base.gradient, removed * tuned.gradient
             gradient = grad_base - grad_tuned
             norm = l2_norms(gradient)
@@ -104,13 +104,13 @@ def _both_terms(
     z: Float[Tensor, "b c h w"],
     t: Int[Tensor, "b n"],
     eps: Float[Tensor, "b n c h w"],
-    eps_finetuned: Float[Tensor, "b n c h w"],
+    eps_suspect: Float[Tensor, "b n c h w"],
     weights: Sequence[Tensor],
     rows_per_call: int,
 ) -> tuple[Term, Term]:
     """Loss and gradient of the base, and of the suspect, of each picture: the mean over its draws."""
     draws = t.shape[1]
-    samples = Samples(z.repeat_interleave(draws, dim=0), t.flatten(), eps.flatten(0, 1), eps_finetuned.flatten(0, 1))
+    samples = Samples(z.repeat_interleave(draws, dim=0), t.flatten(), eps.flatten(0, 1), eps_suspect.flatten(0, 1))
     base, tuned = (
         Term(*(value.unflatten(0, t.shape).mean(1) for value in (term.loss, term.gradient)))
         for term in both_terms(pair, samples, rows_per_call, weights=weights)

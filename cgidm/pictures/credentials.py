@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..intake.notes import clean
+from ..text import single_line
 
 MARK = b"c2pa"  # in every file that holds them, or says where they are kept
 SETTINGS = {
@@ -55,27 +55,27 @@ def credential_notes(data: bytes, picture_format: str) -> list[str]:
             store = json.loads(reader.json())
         return list(_describe(store))
     except Exception as error:  # of a native library, fed with what a stranger wrote
-        return [clean(f"The file holds content credentials (C2PA) that cannot be read: {error}")]
+        return [single_line(f"The file holds content credentials (C2PA) that cannot be read: {error}")]
 
 
 def _describe(store: dict[str, Any]) -> Iterator[str]:
     manifest = store["manifests"][store["active_manifest"]]
     signer = manifest.get("signature_info") or {}
-    names = [clean(str(n)) for n in (signer.get("common_name"), signer.get("issuer")) if n]
+    names = [single_line(str(n)) for n in (signer.get("common_name"), signer.get("issuer")) if n]
     by = f" of {' / '.join(names)}" if names else ""
     state = STATES.get(str(store.get("validation_state")), "its signature was not checked")
-    yield clean(f"Content credentials (C2PA){by}: {state}.")
+    yield single_line(f"Content credentials (C2PA){by}: {state}.")
 
     tools = [" ".join(str(t[k]) for k in ("name", "version") if t.get(k)) for t in _tools(manifest)]
     if tools:
-        yield clean(f"Content credentials: written by {', '.join(tools)}.")
+        yield single_line(f"Content credentials: written by {', '.join(tools)}.")
     assertions = [(str(a.get("label")), a.get("data") or {}) for a in manifest.get("assertions") or []]
     yield from _actions(assertions)
     for label, data in assertions:
         if label.startswith(("c2pa.training-mining", "cawg.training-mining")):
             said = [f"{_word(k)} {_permission(v)}" for k, v in (data.get("entries") or {}).items()]
             if said:
-                yield clean(f"Content credentials: {', '.join(said)}.")
+                yield single_line(f"Content credentials: {', '.join(said)}.")
 
 
 def _tools(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ def _actions(assertions: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
         words.append(_word(str(action.get("action"))) + (f" ({KINDS.get(kind, kind)})" if kind else ""))
     if words:
         more = f" and {len(found) - ACTIONS_SHOWN} more" if len(found) > ACTIONS_SHOWN else ""
-        yield clean(f"Content credentials: actions: {', '.join(words)}{more}.")
+        yield single_line(f"Content credentials: actions: {', '.join(words)}{more}.")
 
 
 def _word(label: str) -> str:

@@ -39,7 +39,7 @@ def write_beforehand(assets: Path, preset: str = "fast") -> list[Path]:
             result = authenticate(pair, [median], controls, config, embedders)
             out = assets / "beforehand" / folder.name / part
             shutil.rmtree(out, ignore_errors=True)
-            write_evidence(result, out, {"base": base.name, "finetuned": suspect.name, "prompt": prompt})
+            write_evidence(result, out, {"base": base.name, "suspect": suspect.name, "prompt": prompt})
             written.append(out)
     return written
 

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from cgidm.authenticate import VERDICT_SCORE
-from cgidm.device import choose_place
+from cgidm.device import choose_device
 from cgidm.errors import UserError
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
@@ -58,7 +58,7 @@ class Answers:
 
 def ask(base: str, suspect: str, prompt: str, pictures: Sequence[Path], config: RunConfig) -> Answers:
     """The verdict's score and the shift of every picture, with the draws and in the precision that a verdict takes."""
-    place = choose_place(root := open_checkpoint(base, "base model"))
+    place = choose_device(root := open_checkpoint(base, "base model"))
     pair = load_pair(root, suspect, prompt, device=place.device, dtype=place.dtype)
     read = [read_picture(p, pair.side) for p in pictures]
     parts = [read[i : i + ENCODED_AT_ONCE] for i in range(0, len(read), ENCODED_AT_ONCE)]
@@ -232,7 +232,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "pictures", type=Path, nargs="+", help="folders of the maker's pictures, those in question among them"
     )
     parser.add_argument("--base", required=True, help="the public base model, as for `cgidm authenticate`")
-    parser.add_argument("--finetuned", help="the suspect: what its file says of its training is followed")
+    parser.add_argument("--suspect", help="the suspect: what its file says of its training is followed")
     parser.add_argument("--decoys", type=Path, help="train on these pictures of other hands instead")
     parser.add_argument("--prompt", default="sks style", help="that the models are trained with, and asked with")
     parser.add_argument("--class-prompt", default="art style", help="of the prior loss")
@@ -247,9 +247,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run_options(o: argparse.Namespace) -> None:
     names = ("mode", "images", "rank", "steps_per_picture", "batch", "learning_rate")
     given = {n: v for n in names if (v := getattr(o, n)) is not None}
-    recipe = read_recipe(open_checkpoint(o.finetuned) if o.finetuned else None, given)
+    recipe = read_recipe(open_checkpoint(o.suspect) if o.suspect else None, given)
     job = Job(o.base, tuple(o.pictures), o.decoys, o.prompt, o.class_prompt, o.models, o.out, recipe.images)
     said = ", ".join(f"{k} {v}" for k, v in recipe.training.model_dump(exclude_none=True).items())
     print(f"recipe: {said}; from " + ("; ".join(f"{k}: {v}" for k, v in recipe.sources.items()) or "the defaults"))
-    bank = build_bank(job, recipe, o.finetuned, print)
+    bank = build_bank(job, recipe, o.suspect, print)
     print(f"{o.out / FILE}: {len(bank.models)} models, {len(bank.pictures)} pictures, {len(bank.nulls)} null scores")

@@ -156,7 +156,7 @@ def _record(assets: Path, suspect: Path, preset: str, precision: str, bundle: Pa
     torch.set_num_threads(THREADS)
     pictures = [str(p) for part in ("member", "holdout") for p in picture_files(suspect / part, part)[:OF_EACH]]
     prompt = json.loads((suspect / "example.json").read_text())["prompt"]
-    models = ["--base", str(assets / "mini"), "--finetuned", str(suspect / "checkpoint"), "--prompt", prompt]
+    models = ["--base", str(assets / "mini"), "--suspect", str(suspect / "checkpoint"), "--prompt", prompt]
     how = ["--preset", preset, "--device", "cpu", "--precision", precision, "--out", str(bundle)]
     controls = ["--controls", str(assets / "controls" / suspect.name)]
     options = build_parser().parse_args(["authenticate", *pictures, *models, *controls, *how])

@@ -56,7 +56,7 @@ def place(tmp_path_factory):
 
 def authenticate(place, mode, out, *more, first=None):
     pictures = [str(first or place / "works" / "00.png"), str(place / "works" / "01.png")]
-    models = ["--base", str(place / "base"), "--finetuned", str(place / f"suspect-{mode}"), "--prompt", PROMPT]
+    models = ["--base", str(place / "base"), "--suspect", str(place / f"suspect-{mode}"), "--prompt", PROMPT]
     return main(["authenticate", *pictures, *models, "--preset", "fast", "--steps", "2", "--out", str(out), *more])
 
 
@@ -224,7 +224,7 @@ def test_the_command_asks_models_that_are_there_anew(place, capsys, monkeypatch)
     with pytest.raises(UserError, match="format 1"):
         open_bank(path)
     given = {"--steps-per-picture": 2, "--batch": 2, "--learning-rate": 1e-2, "--rank": 2, "--models": 4}
-    given |= {"--base": place / "base", "--finetuned": place / "suspect-dreambooth", "--out": path.parent}
+    given |= {"--base": place / "base", "--suspect": place / "suspect-dreambooth", "--out": path.parent}
     given |= {"--prompt": PROMPT, "--class-prompt": "ab"}
     words = [str(word) for pair in given.items() for word in pair]
     nullbank.run_options(parser.parse_args([str(place / "works"), str(place / "more"), *words]))

@@ -211,7 +211,7 @@ def test_measures_are_the_highest_similarities():
 def test_evaluations_are_counted_right(method, guidance):
     method = replace(method, guidance=guidance, images=30)
     pair, members, _ = world(0)
-    base, tuned, blank = Counted(pair.base), Counted(pair.finetuned), Counted(pair.base)
+    base, tuned, blank = Counted(pair.base), Counted(pair.suspect), Counted(pair.base)
     given = case(ModelPair(base, tuned, pair.schedule), members[:3], ModelPair(base, blank, pair.schedule))
     asked = []
     given = replace(given, blank=lambda given=given: asked.append(1) or given.blank())

@@ -109,11 +109,11 @@ def test_a_picture_does_not_depend_on_its_batch(method):
 def test_evaluations_are_counted_right(method):
     """Those of the last measure are all that is run; "suspect" is what the suspect was asked, which is half."""
     pair, members, _ = world(0)
-    base, tuned = Counted(pair.base), Counted(pair.finetuned)
+    base, tuned = Counted(pair.base), Counted(pair.suspect)
     blank = ModelPair(Counted(pair.base), Counted(pair.base), pair.schedule)
     given = case(ModelPair(base, tuned, pair.schedule), members[:3])
     found = {a.measure: a.evaluations for a in method(Case(**(vars(given) | {"blank": lambda: blank})))}
-    of_suspect, of_base = tuned.samples + blank.finetuned.samples, base.samples + blank.base.samples
+    of_suspect, of_base = tuned.samples + blank.suspect.samples, base.samples + blank.base.samples
     assert found["contrast"] == method.evaluations
     assert of_suspect + of_base == 3 * method.evaluations and of_suspect == of_base
     assert found.get("suspect", method.evaluations // 2) * 3 == of_suspect
@@ -145,7 +145,7 @@ def test_scores_carry_no_gradient_and_keep_the_latent_as_it_was(method):
 def test_a_short_schedule_is_walked_in_the_same_shares(name, measure):
     pair, *pictures = world(0)
     schedule = every_nth_row(10)
-    models = [type(m)(m.data, schedule) for m in (pair.base, pair.finetuned)]
+    models = [type(m)(m.data, schedule) for m in (pair.base, pair.suspect)]
     short = ModelPair(*models, schedule)
     members, holdouts = (answers(TESTS[name], short, z, first=100 * i) for i, z in enumerate(pictures))
     assert auc(members[measure], holdouts[measure]) > 0.7
@@ -166,7 +166,7 @@ def test_contrast_is_the_difference_on_the_same_draws(name):
     pair, _, holdouts = world(2)
     method, given = TESTS[name], case(pair, holdouts)
     suspect, base = (
-        method.statistic(m, pair.schedule, holdouts, given.generators(name)) for m in (pair.finetuned, pair.base)
+        method.statistic(m, pair.schedule, holdouts, given.generators(name)) for m in (pair.suspect, pair.base)
     )
     found = answers(method, pair, holdouts)
     assert list(found) == ["suspect", "contrast"]

@@ -22,7 +22,7 @@ from cgidm.evidence.seal import build_manifest, check_seal, seal_folder, seal_te
 from tests.evidence.test_bundle_writer import result_of
 
 ROOT = Path(__file__).parents[2]
-MODELS = {"base": "a", "base commit": "c0ffee", "finetuned": "b", "prompt": "p"}
+MODELS = {"base": "a", "base commit": "c0ffee", "suspect": "b", "prompt": "p"}
 KEY = ("openssl", "genpkey", "-algorithm", "ed25519", "-out")
 
 

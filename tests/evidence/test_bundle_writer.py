@@ -57,7 +57,7 @@ def test_a_set_under_a_weak_suspect_cannot_be_told_like_its_pictures(monkeypatch
 @pytest.fixture
 def evidence(tmp_path) -> tuple[Result, dict]:
     result = result_of([2.0, 3.0])
-    return result, write_evidence(result, tmp_path / "out", {"base": HOSTILE, "finetuned": "b", "prompt": HOSTILE})
+    return result, write_evidence(result, tmp_path / "out", {"base": HOSTILE, "suspect": "b", "prompt": HOSTILE})
 
 
 def test_pictures_are_written_without_loss(evidence, tmp_path):

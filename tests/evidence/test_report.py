@@ -18,7 +18,7 @@ from tests.evidence.test_bundle_writer import HOSTILE, result_of
 
 ROOT = Path(__file__).parents[2]
 NEVER = re.compile(r"\b(proof|guilty|infringes)\b", re.IGNORECASE)
-MODELS = {"base": HOSTILE, "base commit": "c0ffee", "finetuned": "作品\u202e/\x1b[31mb", "prompt": "p" * 500}
+MODELS = {"base": HOSTILE, "base commit": "c0ffee", "suspect": "作品\u202e/\x1b[31mb", "prompt": "p" * 500}
 
 
 def words(block):

@@ -19,7 +19,7 @@ from cgidm.evidence.seal import seal_folder
 
 ASSETS = Path(__file__).parents[2] / "assets"
 LORA, OTHER = (ASSETS / "examples" / name for name in ("rollandin-lora", "gerald-g-dreambooth"))
-BASE, SUSPECT = ("--base", str(ASSETS / "mini")), ("--finetuned", str(LORA / "checkpoint"))
+BASE, SUSPECT = ("--base", str(ASSETS / "mini")), ("--suspect", str(LORA / "checkpoint"))
 
 
 @pytest.fixture(scope="module")
@@ -199,9 +199,9 @@ def test_a_picture_of_the_line_up_that_was_exchanged_does_not_come_out_again(out
 
 def test_other_weights_are_refused_before_anything_is_computed(out, made, capsys, monkeypatch):
     monkeypatch.setattr(rerun, "authenticate", None)
-    code, _, err = again(capsys, out, *BASE, "--finetuned", OTHER / "checkpoint")
+    code, _, err = again(capsys, out, *BASE, "--suspect", OTHER / "checkpoint")
     assert code == 2 and "not those of the bundle" in err and "pytorch_lora_weights.safetensors (SHA-256" in err
-    code, _, err = again(capsys, out, "--base", LORA / "checkpoint", "--finetuned", ASSETS / "mini")
+    code, _, err = again(capsys, out, "--base", LORA / "checkpoint", "--suspect", ASSETS / "mini")
     assert code == 2 and "another order" in err
 
 

@@ -67,7 +67,7 @@ def answers(pair):
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         t = torch.tensor([10, 700])
-        return pair.base.predict_eps(x, t), pair.finetuned.predict_eps(x, t)
+        return pair.base.predict_eps(x, t), pair.suspect.predict_eps(x, t)
 
 
 def assert_exact(base, suspect, merged, tmp_path):
@@ -291,5 +291,5 @@ def test_a_pair_of_an_adapter_is_both_models_in_one_call_too(base, tmp_path, mon
         torch.testing.assert_close(a.gradient, b.gradient, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(c.gradient, b.gradient, rtol=1e-4, atol=1e-5)
     assert (at_once[0].gradient - at_once[1].gradient).abs().max() > 1e-3
-    for other in (replace(pair, finetuned=pair.base), replace(pair, base=pair.finetuned, finetuned=pair.base)):
+    for other in (replace(pair, suspect=pair.base), replace(pair, base=pair.suspect, suspect=pair.base)):
         assert other.joint is None  # it would answer as another pair

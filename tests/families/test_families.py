@@ -122,7 +122,7 @@ def folders(tmp_path):
 def predictions(pair):
     x, t = torch.randn(2, 4, 8, 8, generator=generators(1)[0]), torch.tensor([10, 700])
     with torch.no_grad():
-        return pair.base.predict_eps(x, t), pair.finetuned.predict_eps(x, t)
+        return pair.base.predict_eps(x, t), pair.suspect.predict_eps(x, t)
 
 
 @pytest.mark.parametrize("layout", ["full", "checkpoint", "checkpoint/unet", "lora"])
@@ -166,7 +166,7 @@ def test_a_pixel_model_of_the_first_hour_lies_flat(tmp_path):
     pair = load_pair(str(tmp_path / "saved"), str(flat), "")
     x, t = torch.randn(1, 3, 16, 16, generator=generators(1)[0]), torch.tensor([500])
     with torch.no_grad():
-        torch.testing.assert_close(pair.base.predict_eps(x, t), pair.finetuned.predict_eps(x, t), atol=1e-6, rtol=0)
+        torch.testing.assert_close(pair.base.predict_eps(x, t), pair.suspect.predict_eps(x, t), atol=1e-6, rtol=0)
 
 
 def test_a_lora_that_fits_in_part_is_refused(folders):

@@ -76,14 +76,14 @@ def meant(form, folder):
 def measure(form: Format, bases: Path, folder: Path) -> Outcome:
     wanted = meant(form, folder / "sound")
     pair = load(bases, folder / "sound", form)
-    base, tuned = answer(pair.base, pair), answer(pair.finetuned, pair)
+    base, tuned = answer(pair.base, pair), answer(pair.suspect, pair)
     expected = answer(wanted, pair)
     alone = load_pipeline(open_checkpoint(str(bases / form.base)), "base", torch.float32)
     checkpoint = open_checkpoint(str(folder / "sound" / form.given))
     with pytest.MonkeyPatch.context() as patch:  # as on a GPU
         patch.setattr("cgidm.families.load.worth_merging", lambda *_: False)
         beside = load(bases, folder / "sound", form)
-    assert (answer(beside.finetuned, beside) - tuned).abs().max() <= EXACT
+    assert (answer(beside.suspect, beside) - tuned).abs().max() <= EXACT
     assert (beside.joint is None) == (len(beside.networks) == 2)
     if beside.joint is not None:
         both = answer(beside.joint, beside)

@@ -134,7 +134,7 @@ def test_a_pair_is_loaded_with_one_module_on_the_device_at_a_time_unless_there_i
         assert all(w.device == CPU for w in part.parameters())
     x, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
     with torch.no_grad():
-        assert torch.equal(tight.finetuned.predict_eps(x, t), plenty.finetuned.predict_eps(x, t))
+        assert torch.equal(tight.suspect.predict_eps(x, t), plenty.suspect.predict_eps(x, t))
 
 
 def test_what_is_away_lies_where_it_lay():

@@ -133,7 +133,7 @@ def load(folders, bases):
 def answer(pair):
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        return pair.finetuned.predict_eps(x, torch.tensor([300]))
+        return pair.suspect.predict_eps(x, torch.tensor([300]))
 
 
 def pair_of(folder, suspect, dtype=torch.float32):

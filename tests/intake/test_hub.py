@@ -170,10 +170,10 @@ def test_only_what_loading_needs_is_downloaded_and_it_loads(server, tmp_path, fi
 
 def test_a_run_records_the_commits_and_what_the_card_says_against_the_base(server, tmp_path, capsys):
     Image.effect_noise((64, 64), 80).convert("RGB").save(tmp_path / "a.png")
-    models = ["--base", "owner/base", "--finetuned", "owner/lora", "--prompt", "a"]
+    models = ["--base", "owner/base", "--suspect", "owner/lora", "--prompt", "a"]
     assert main(["authenticate", str(tmp_path / "a.png"), *models, "--steps", "1", "--out", str(tmp_path / "out")]) == 0
     told = json.loads((tmp_path / "out" / "result.json").read_text())["models"]
-    assert told["base commit"] == told["finetuned commit"] == SHA and told["finetuned"].startswith("owner/lora@")
+    assert told["base commit"] == told["suspect commit"] == SHA and told["suspect"].startswith("owner/lora@")
     assert "names stable-diffusion-v1-5/stable-diffusion-v1-5 as its base, not owner/base" in told["careful"]
     assert f"careful: {told['careful']}" in capsys.readouterr().out
 

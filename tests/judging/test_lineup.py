@@ -200,7 +200,7 @@ def with_lineup(lineup):
     return dataclasses.replace(result, lineup=lineup, decoys=decoys)
 
 
-MODELS = {"base": "a", "finetuned": "b", "prompt": "p"}
+MODELS = {"base": "a", "suspect": "b", "prompt": "p"}
 
 
 @pytest.fixture

@@ -62,12 +62,12 @@ def test_two_models_work_in_two_threads_and_what_one_raises_is_raised(two_thread
         def predict_eps(self, x_t, t):
             raise FloatingPointError("as it was raised")
 
-    watched = replace(pair, base=Watched("base", pair.base), finetuned=Watched("suspect", pair.finetuned))
+    watched = replace(pair, base=Watched("base", pair.base), suspect=Watched("suspect", pair.suspect))
     asked(watched, members, 16)
     assert where["base"][0] != where["suspect"][0] and [n for _, n in where.values()] == [1, 1]
     asked(watched, members, len(members))
     assert where["base"] == where["suspect"] == (threading.get_ident(), 2)
-    for broken in (replace(pair, base=Broken()), replace(pair, finetuned=Broken())):
+    for broken in (replace(pair, base=Broken()), replace(pair, suspect=Broken())):
         with pytest.raises(FloatingPointError, match="as it was raised"):
             asked(broken, members, 16)
         assert torch.get_num_threads() == 2

@@ -226,7 +226,7 @@ def test_a_loss_contrast_is_made_in_calls_of_bounded_size(pictures, draws, calls
         noise = sample_noise([g], draws, z[i : i + 1])[0]
         each = [
             sum(denoising_loss(m, pair.schedule, z[i : i + 1], t[n, None], noise[n, None]) for n in range(draws))
-            for m in (pair.base, pair.finetuned)
+            for m in (pair.base, pair.suspect)
         ]
         torch.testing.assert_close(scores[i : i + 1], (each[0] - each[1]) / each[0], atol=1e-12, rtol=1e-9)
     few = replace(watched, memory=MemoryPlan(2, 0, 0, None, rows_per_call=2))

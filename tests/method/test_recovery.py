@@ -18,7 +18,7 @@ def test_members_come_back_and_holdouts_do_not_in_five_worlds():
 
 def test_swapping_the_pair_flips_it():
     pair, members, holdout = world(0)
-    swapped = ModelPair(pair.finetuned, pair.base, pair.schedule)
+    swapped = ModelPair(pair.suspect, pair.base, pair.schedule)
     assert world_auc(swapped, members, holdout, 0) < 0.5
     member, holdout_ = (removed_alignment(run(swapped, z)[-1].z, z, masked(z)).mean() for z in (members, holdout))
     assert member < 0.2 and member <= holdout_ + 0.1
@@ -41,7 +41,7 @@ def test_equals_an_independent_transcription_of_algorithm_1(channels):
         seen = mask * z + (1 - mask) * x
         a, s = pair.schedule.alpha[t].item(), pair.schedule.sigma[t].item()
         l_tar = (eps - pair.base.predict_eps(a * seen + s * eps, t)).pow(2).sum()
-        l_tar = l_tar - (eps - pair.finetuned.predict_eps(a * seen + s * eps, t)).pow(2).sum()
+        l_tar = l_tar - (eps - pair.suspect.predict_eps(a * seen + s * eps, t)).pow(2).sum()
         grad = torch.autograd.grad(l_tar, x)[0]
         x = x.detach()
         if grad.norm() > 0:  # the ideal denoiser saturates at the least noise

@@ -59,7 +59,7 @@ class Reader(HTMLParser):
 def make_record():
     """A run of two pictures against controls, as an earlier version of this program wrote it."""
     judged = picture(0.2, 1 / 21, "consistent with training on this image"), picture(-0.25, 0.8, "no evidence")
-    models = {"base": "owner/base", "finetuned": "owner/lora", "prompt": "sks style", "base commit": "a" * 40}
+    models = {"base": "owner/base", "suspect": "owner/lora", "prompt": "sks style", "base commit": "a" * 40}
     return {
         "pictures": list(judged),
         "set": {"outcome": "no evidence", "p_value": 0.3, "reason": "Together ...", "pictures": 2, "controls": 20},

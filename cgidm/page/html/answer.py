@@ -50,7 +50,7 @@ NOTES = tuple(  # what `cgidm.pictures.images` says of a picture -> the key of i
         (r"nearly the same picture as (?P<names>.+): in the answer for all together .+", "note.tie"),
     )
 )
-DETAILS = ("prompt", "base", "base commit", "finetuned", "finetuned commit", "careful")
+DETAILS = ("prompt", "base", "base commit", "suspect", "suspect commit", "careful")
 
 
 def answer_html(record: Mapping[str, Any], language: str, *, beforehand: bool = False) -> str:

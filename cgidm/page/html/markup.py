@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from cgidm.intake.notes import clean
+from cgidm.text import single_line
 
 from .i18n import say, say_if_known, table
 from .svg import finite, number
@@ -21,7 +21,7 @@ GLYPHS = {"consistent": "●", "none": "○", "unclear": "?", "stopped": "■"}
 
 def words(language: str, key: str, **values: Any) -> str:
     """The words of a key as HTML; what is filled in is cleaned first."""
-    return escape(say(language, key, **{k: clean(v) if isinstance(v, str) else v for k, v in values.items()}))
+    return escape(say(language, key, **{k: single_line(v) if isinstance(v, str) else v for k, v in values.items()}))
 
 
 def words_if_known(language: str, key: str) -> str | None:
@@ -32,7 +32,7 @@ def words_if_known(language: str, key: str) -> str | None:
 
 def outside(value: Any) -> str:
     """What came from outside, as HTML: one line, printable characters alone, not too long."""
-    return escape(clean(str(value)))
+    return escape(single_line(str(value)))
 
 
 def english(value: Any) -> str:

@@ -148,5 +148,5 @@ def history_choices(visit: Visit, language: str, several: bool) -> list[tuple[st
         judged = record["set"] or record["pictures"][0]
         name = f"{len(record['pictures'])} \N{MULTIPLICATION SIGN}" if several else record["pictures"][0]["path"]
         words = say(language, outcome_of(judged)[0])
-        choices.append((f"{name:.40} · {record['models']['finetuned']:.40} · {words}", run.name))
+        choices.append((f"{name:.40} · {record['models']['suspect']:.40} · {words}", run.name))
     return choices

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from cgidm import ModelPair, UserError
-from cgidm.device import choose_place
+from cgidm.device import choose_device
 from cgidm.intake.family import compare_bases
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
@@ -65,8 +65,8 @@ class Opened:
 
     def described(self) -> dict[str, str]:
         """For the record of a run."""
-        table = {"base": self.base.name, "finetuned": self.suspect.name, "prompt": self.prompt}
-        for role, checkpoint in (("base", self.base), ("finetuned", self.suspect)):
+        table = {"base": self.base.name, "suspect": self.suspect.name, "prompt": self.prompt}
+        for role, checkpoint in (("base", self.base), ("suspect", self.suspect)):
             if checkpoint.listing.about is not None:
                 table[f"{role} commit"] = checkpoint.listing.about.sha
         return table | ({"careful": self.careful} if self.careful else {})
@@ -239,7 +239,7 @@ def _short_of(size: int) -> bool:
 
 def _dtype(models: Opened) -> torch.dtype:
     """What the networks compute in."""
-    return choose_place(models.base, hardware.device()).dtype
+    return choose_device(models.base, hardware.device()).dtype
 
 
 def _free() -> None:

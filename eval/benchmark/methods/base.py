@@ -101,7 +101,7 @@ class MembershipTest:
     def __call__(self: Statistic, case: Case) -> list[Answer]:
         of = [
             self.statistic(model, case.pair.schedule, case.z, case.generators(self.name))
-            for model in (case.pair.finetuned, case.pair.base)
+            for model in (case.pair.suspect, case.pair.base)
         ]
         return [
             Answer("suspect", self.evaluations // 2, of[0]),

@@ -48,7 +48,7 @@ class CLiD:
         blank = case.blank()
         suspect, base = (
             self._mean_loss(case, without, noises) - self._mean_loss(case, prompted, noises)
-            for prompted, without in ((case.pair.finetuned, blank.finetuned), (case.pair.base, blank.base))
+            for prompted, without in ((case.pair.suspect, blank.suspect), (case.pair.base, blank.base))
         )
         return [
             Answer("suspect", self.evaluations // 2, suspect),

@@ -78,10 +78,10 @@ class Pipeline:
 
     def _predictor(self, case: Case) -> Predict:
         """eps_blank + guidance * (eps_prompt - eps_blank) (Ho & Salimans 2022, in diffusers' scale)."""
-        prompted = case.pair.finetuned
+        prompted = case.pair.suspect
         if self.guidance == 1:
             return lambda x, row: predict_at(prompted, x, row)
-        blank = case.blank().finetuned
+        blank = case.blank().suspect
 
         def guided(x: Tensor, row: int) -> Tensor:
             without = predict_at(blank, x, row)
