@@ -1,0 +1,393 @@
+"""The record of a run: `result.json`, typed. Every other module reads its attributes; the keys stand here alone.
+
+`read_record` checks each value against the types below, so a hostile record ends in a sentence. It also reads the older
+format 1, whose sentences become notes that hold the sentence itself. Standard library alone: `verify` needs no more.
+"""
+
+import dataclasses
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ..errors import UserError
+from ..messages import Note
+
+FORMAT = 2  # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`
+TEXT = "evidence.text"  # the code of a note that holds a sentence of an older record
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlagRecord:
+    """A raised flag. Its sentence and its condition are messages: `code`, and `code` + `.raised_if`."""
+
+    code: str
+    params: dict[str, Any]
+    blocks_verdict: bool
+
+    @property
+    def note(self) -> Note:
+        return Note(self.code, self.params)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureRecord:
+    """One picture: what was given, what was measured, what may be said."""
+
+    name: str  # as it was given: a path or a file's name
+    sha256: str  # of the file's bytes
+    notes: tuple[Note, ...]
+    scores: dict[str, float | None]  # None: not computed, see below
+    not_computed: dict[str, Note]  # score -> why
+    p_value: float | None
+    outcome: str
+    reason: Note
+    flags: tuple[FlagRecord, ...]
+    view: str
+    distance_from_base: float | None  # of the suspect's predictions, as a share of the base's loss
+    contrast: tuple[float, ...]  # Eq. 7 per latent entry, of each step
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsedRecord:
+    """How many pictures of a set were used; both bounds hold together."""
+
+    low: int
+    high: int
+    bounded_above: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetRecord:
+    """The one answer for all pictures together."""
+
+    outcome: str
+    p_value: float | None
+    reason: Note
+    pictures: int
+    controls: int
+    used: UsedRecord | None
+    adjusted: tuple[float | None, ...]  # p-value of each picture, corrected by Holm
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankRecord:
+    """The null models that the pictures were judged against."""
+
+    name: str
+    sha256: str
+    models: int
+    pictures: int
+    nulls: int
+    decoys: bool
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundRecord:
+    """One round of a line-up, with its key."""
+
+    picture: int
+    letter: str
+    decoys: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOutRecord:
+    """A picture without a round."""
+
+    picture: int
+    reason: Note
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineupRecord:
+    """The rounds of a line-up."""
+
+    rounds: tuple[RoundRecord, ...]
+    left_out: tuple[LeftOutRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlRecord:
+    """A control picture that the bundle holds."""
+
+    name: str
+    sha256: str
+    image: str  # its file in the bundle
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryRecord:
+    """`method.config.RecoveryConfig`, field by field."""
+
+    steps: int
+    draws: int
+    step_size: float | None
+    radius: float | None
+    t_min: int
+    t_max: int | None
+    t_sampling: str
+    noise: str
+    min_gradient_ratio: float
+    rows_per_call: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigRecord:
+    """`method.config.RunConfig`, field by field."""
+
+    preset: str
+    recovery: RecoveryRecord
+    partial: str
+    start: str
+    encoding: str
+    loss_draws: int
+    views: tuple[str, ...]
+    seed: int
+    lineup: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsRecord:
+    """Base and suspect, as they were named and by what identifies them."""
+
+    base: str
+    suspect: str
+    prompt: str
+    embeddings: tuple[str, ...] = ()
+    commits: dict[str, str] = field(default_factory=dict)  # "base", "suspect" -> commit on the Hub
+    unrelated: str | None = None  # a suspect that must find nothing
+    unrelated_sha256: str | None = None
+    warning: Note | None = None  # what speaks against this pair of base and suspect
+    sha256: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeRecord:
+    """The library that computed."""
+
+    version: str
+    sha256: str  # over its sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineRecord:
+    """Where it was computed. It names nobody's computer."""
+
+    device: str
+    device_name: str
+    precision: str
+    threads: int
+    system: str
+    rows_at_once: int | None = None
+    tiles: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppedRecord:
+    """A run that was put down before its end."""
+
+    step: int
+    of: int
+    decoys: bool = False  # the pictures are judged; the decoys of the line-up are not yet recovered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A run. Every number of the reports stands here once."""
+
+    format: int  # as it was read; what is written has `FORMAT`
+    date: str  # ISO 8601, UTC
+    pictures: tuple[PictureRecord, ...]
+    set: SetRecord | None
+    judged_by: str  # the score that decides
+    level: float
+    control_scores: tuple[float, ...]  # of the controls, or the null scores of the bank
+    bank: BankRecord | None
+    expected_power: float | None  # share of used pictures found in such a suspect; None: never measured
+    lineup: LineupRecord | None
+    weight_distance: float | None  # of a full network from its base
+    controls: tuple[ControlRecord, ...]
+    config: ConfigRecord
+    models: ModelsRecord
+    code: CodeRecord
+    versions: dict[str, str | None]
+    machine: MachineRecord
+    seconds: float
+    stopped: StoppedRecord | None
+
+
+def record_bytes(record: Record) -> bytes:
+    """The bytes of `result.json`."""
+    return (json.dumps(to_json(record), indent=2) + "\n").encode()
+
+
+def read_record(data: bytes | None, name: str) -> Record:
+    """Read the bytes of a `result.json`; `name` is how an error calls it.
+
+    Raises:
+        UserError: if it is none, lacks a value or holds one of another type, or a newer version wrote it.
+    """
+    try:
+        table = json.loads(data) if data is not None else None
+    except (ValueError, RecursionError):
+        table = None
+    if not isinstance(table, dict):
+        raise UserError("evidence.no_record", name=name)
+    number = table.get("format", 1)
+    if number not in (1, FORMAT):
+        raise UserError("evidence.newer_record", name=name, format=str(number), known=FORMAT)
+    try:
+        return from_json(Record, _upgrade(table) if number == 1 else table, "record")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError("evidence.damaged_record", name=name, problem=str(error)) from error
+
+
+def manifest_entries(record: Record) -> dict[str, Any]:
+    """What a manifest repeats from the record: all that identifies the inputs, as the record's format named it."""
+    roles = {"suspect": "finetuned"} if record.format == 1 else {}
+    return {
+        "pictures": [{"name": p.name, "sha256": p.sha256} for p in record.pictures],
+        "controls": [{"name": c.name, "sha256": c.sha256} for c in record.controls],
+        "bank": None if record.bank is None else record.bank.sha256,
+        "weights": record.models.sha256,
+        "commits": {f"{roles.get(role, role)} commit": sha for role, sha in record.models.commits.items()},
+        "code": to_json(record.code),
+    }
+
+
+def to_json(value: Any) -> Any:
+    """A dataclass, note, tuple or mapping as what `json` writes; `from_json` is its inverse."""
+    if isinstance(value, Note):
+        return {"code": value.code, "params": to_json(value.params)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(v) for v in value]
+    return value
+
+
+def from_json(kind: Any, value: Any, where: str) -> Any:
+    """Build a value of type `kind` from what `json` read.
+
+    Raises:
+        ValueError: with the place of the first value that is missing, unknown or of another type.
+    """
+    if kind is Any:
+        return value
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _one_of(arguments, value, where)
+    if origin is tuple:
+        _expect(isinstance(value, list), where, "a list")
+        return tuple(from_json(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        _expect(isinstance(value, dict), where, "an object")
+        return {k: from_json(arguments[1], v, f"{where}.{k:.40}") for k, v in value.items()}
+    if origin is Literal:
+        _expect(value in arguments, where, f"one of {arguments}")
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, where)
+    if kind is float:
+        _expect(isinstance(value, int | float) and not isinstance(value, bool), where, "a number")
+        return float(value)
+    _expect(type(value) is kind, where, getattr(kind, "__name__", str(kind)))
+    return value
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    (kind,) = (k for k in kinds if k is not type(None))
+    return from_json(kind, value, where)
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    _expect(isinstance(value, dict), where, "an object")
+    hints = _hints(kind)
+    unknown = value.keys() - hints.keys()
+    _expect(not unknown, where, f"no {min(map(str, unknown), default=''):.40}")
+    lacking = {f.name for f in dataclasses.fields(kind) if _is_required(f)} - value.keys()
+    _expect(not lacking, where, f"a value for {min(lacking, default='')}")
+    return kind(**{name: from_json(hints[name], v, f"{where}.{name}") for name, v in value.items()})
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return {"code": str, "params": dict[str, Any]} if kind is Note else get_type_hints(kind)
+
+
+def _is_required(f: dataclasses.Field[Any]) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _expect(holds: bool, where: str, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{where}: expected {wanted}")
+
+
+def _upgrade(old: dict[str, Any]) -> dict[str, Any]:
+    """A record of format 1 in the words of `FORMAT`; `format` itself stays 1."""
+    models, config = dict(old["models"]), dict(old["config"])
+    commits = {new: models.pop(f"{role} commit", None) for role, new in (("base", "base"), ("finetuned", "suspect"))}
+    embeddings = [models.pop(role) for role in sorted(k for k in models if k.startswith("embedding "))]
+    known = {
+        "base": models.pop("base", ""),
+        "suspect": models.pop("finetuned", ""),
+        "prompt": models.pop("prompt", ""),
+        "embeddings": embeddings,
+        "commits": {role: sha for role, sha in commits.items() if sha is not None},
+        "unrelated": models.pop("unrelated", None),
+        "unrelated_sha256": models.pop("unrelated SHA-256", None),
+        "warning": _optional(_sentence, models.pop("careful", None)),
+        "sha256": models.pop("sha256"),
+    }
+    recovery = {k: v for k, v in config["recovery"].items() if k != "weight_gradients"}
+    together, lineup, stopped = old["set"], old.get("lineup"), old["stopped"]
+    upgraded = {k: v for k, v in old.items() if k not in ("power", "weight_shift", "seed", "lineup")}
+    return upgraded | {
+        "format": 1,
+        "pictures": [_upgrade_picture(p) for p in old["pictures"]],
+        "set": _optional(lambda s: s | {"reason": _sentence(s["reason"])}, together),
+        "expected_power": old.get("power"),
+        "weight_distance": old.get("weight_shift"),
+        "lineup": _optional(
+            lambda known: (
+                known | {"left_out": [left | {"reason": _sentence(left["reason"])} for left in known["left_out"]]}
+            ),
+            lineup,
+        ),
+        "controls": [c | {"notes": [_sentence(n) for n in c["notes"]]} for c in old["controls"]],
+        "config": {"lineup": None, "views": ["as given"]} | config | {"recovery": recovery},
+        "models": known | {"sha256": known["sha256"]},
+        "stopped": stopped,
+    }
+
+
+def _upgrade_picture(old: dict[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in old.items() if k not in ("path", "shift")}
+    flags = [{"code": f"judging.flag.{f['name']}", "params": {}, "blocks_verdict": True} for f in old["flags"]]
+    return kept | {
+        "name": old["path"],
+        "notes": [_sentence(n) for n in old["notes"]],
+        "not_computed": {score: _sentence(why) for score, why in old["not_computed"].items()},
+        "reason": _sentence(old["reason"]),
+        "flags": flags,
+        "view": old.get("view", "as given"),
+        "distance_from_base": old.get("shift"),
+    }
+
+
+def _sentence(text: str) -> dict[str, Any]:
+    return {"code": TEXT, "params": {"text": text}}
+
+
+def _optional(change: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else change(value)
