@@ -9,10 +9,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cgidm import cli
-from cgidm.cli import build_parser, main
+from cgidm.cli import main
 from cgidm.method.views import VIEWS
-from tests.families.test_adapters import kohya, weights
 from tests.support import tiny
+from tests.support.adapters import kohya, weights
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,3 @@ def test_an_unknown_preset_exits_with_2(folder):
     with pytest.raises(SystemExit) as stop:
         main(arguments(folder, "--preset", "slow"))
     assert stop.value.code == 2
-
-
-def option_names():
-    (commands,) = [a.choices for a in build_parser()._actions if a.choices]
-    return [o for c in commands.values() for a in c._actions for o in a.option_strings if o.startswith("--")]

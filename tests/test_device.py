@@ -1,6 +1,5 @@
 """Where a pair computes: the GPU in half precision if there is one, else the CPU in float32; and with which kernels."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,9 +14,10 @@ from cgidm.families.kernels import choose_kernels
 from cgidm.families.load import make_pair
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_families
+from tests.support.paths import ASSETS
 
 CPU = torch.device("cpu")
-BASE = open_checkpoint(str(Path(__file__).parent.parent / "assets" / "mini"))
+BASE = open_checkpoint(str(ASSETS / "mini"))
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.test_cli import option_names
+from tests.support.options import option_names
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 FORBIDDEN = {"app", "eval", "gradio"}  # the library knows neither its page nor its benchmark
 # of the page's modules
 WITH_GRADIO = {"api", "lineup", "runs", "layout", "theme", "lineup_panel", "model_panel", "errors", "views", "run_tab"}

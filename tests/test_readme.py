@@ -1,7 +1,6 @@
 """The README's tables of the benchmark are made of the committed results: `python -m tests.test_readme` writes them."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -9,8 +8,8 @@ from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
 from eval.studies.robustness import copies_table
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "eval" / "results" / "mini" / "table1" / "summary.json"
 SPEED = ROOT / "eval" / "results" / "bench"
 COPIES = ROOT / "eval" / "results" / "robustness.json"

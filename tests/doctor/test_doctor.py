@@ -9,7 +9,6 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
 from cgidm import cli
@@ -17,24 +16,13 @@ from cgidm.doctor import assets
 from cgidm.doctor import environment as doctor
 from cgidm.doctor.environment import ROOT, Finding, examine, report_lines
 from cgidm.pictures import embedders as similarity
-from tests.doctor.test_front_matter import only
 from tests.support.hub_server import SHA
-
-NOWHERE = "http://127.0.0.1:9"  # a port that nobody listens on
-VARIABLES = ("SPACE_ID", "SPACES_ZERO_GPU", "HF_TOKEN", "OAUTH_CLIENT_ID")
-
-
-def plain(monkeypatch, tmp_path):
-    """No Space, no Hub and an empty cache, whatever the machine that tests."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+from tests.support.machines import NOWHERE, make_plain, only_finding
 
 
 @pytest.fixture(autouse=True)
 def plain_machine(monkeypatch, tmp_path):
-    plain(monkeypatch, tmp_path)
+    make_plain(monkeypatch, tmp_path)
     yield
     close_session()
 
@@ -56,13 +44,13 @@ def distribution(folder, name, version):
     [((3, 10), "broken"), ((3, 11), "ok"), ((3, 12), "ok"), ((3, 13), "ok"), ((3, 14), "careful"), ((2, 7), "broken")],
 )
 def test_python_must_be_one_that_is_tested(running, status):
-    found = only(doctor.check_python(ROOT, running))
+    found = only_finding(doctor.check_python(ROOT, running))
     assert found.status == status and found.said.startswith(".".join(map(str, running)))
     assert ('python_version: "3.12"' in found.fix) == (status == "broken")
 
 
 def test_the_packages_of_this_environment_are_there():
-    found = only(doctor.check_packages(ROOT))
+    found = only_finding(doctor.check_packages(ROOT))
     count = sum(line[0].isalpha() for line in (ROOT / "requirements.txt").read_text().splitlines() if line)
     assert found.status == "ok" and f"all {count} of" in found.said and count >= 20
 
@@ -106,7 +94,7 @@ def test_open_clip_must_know_quick_gelu_by_name_whatever_the_requirements_say(tm
 
 
 def test_without_requirements_nothing_is_claimed(tmp_path):
-    assert only(doctor.check_packages(tmp_path)).status == "careful"
+    assert only_finding(doctor.check_packages(tmp_path)).status == "careful"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +108,7 @@ def test_without_requirements_nothing_is_claimed(tmp_path):
 def test_extras_of_gradio(monkeypatch, missing, said):
     for name in ("mcp", "authlib", "itsdangerous"):
         monkeypatch.setitem(sys.modules, name, None if name in missing else SimpleNamespace(__spec__=object()))
-    found = only(doctor.check_gradio(ROOT))
+    found = only_finding(doctor.check_gradio(ROOT))
     assert found.said.endswith(said) and found.status == ("careful" if missing else "ok")
     assert not missing or found.fix == 'python -m pip install "gradio[mcp,oauth]"'
 
@@ -128,19 +116,19 @@ def test_extras_of_gradio(monkeypatch, missing, said):
 def test_a_machine_that_is_no_space_is_asked_nothing_of_one(monkeypatch):
     monkeypatch.setitem(sys.modules, "spaces", None)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert only(doctor.check_space(ROOT)) == Finding("Space", "ok", "this is no Space")
+    assert only_finding(doctor.check_space(ROOT)) == Finding("Space", "ok", "this is no Space")
 
 
 def test_a_space_with_zerogpu_needs_the_package_that_lends_it(monkeypatch):
     monkeypatch.setenv("SPACE_ID", "owner/space")
     monkeypatch.setenv("OAUTH_CLIENT_ID", "x")
     monkeypatch.setitem(sys.modules, "spaces", None)
-    assert only(doctor.check_space(ROOT)).status == "ok"  # on other hardware it is not needed
+    assert only_finding(doctor.check_space(ROOT)).status == "ok"  # on other hardware it is not needed
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    found = only(doctor.check_space(ROOT))
+    found = only_finding(doctor.check_space(ROOT))
     assert found.name == "spaces" and found.status == "broken" and "pip install spaces" in found.fix
     monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(__spec__=object()))
-    assert only(doctor.check_space(ROOT)) == Finding("Space", "ok", "on ZeroGPU")
+    assert only_finding(doctor.check_space(ROOT)) == Finding("Space", "ok", "on ZeroGPU")
 
 
 def test_a_space_s_token_and_login(monkeypatch):

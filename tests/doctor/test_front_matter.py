@@ -8,6 +8,7 @@ from huggingface_hub import SpaceHardware
 from cgidm.doctor import environment as doctor
 from cgidm.doctor.environment import ROOT
 from cgidm.doctor.front_matter import LONGEST, read_front_matter
+from tests.support.machines import only_finding
 
 GOOD = {
     "sdk": "gradio",
@@ -16,12 +17,6 @@ GOOD = {
     "colorFrom": "red",
     "app_file": "app.py",
 }
-
-
-def only(findings):
-    (finding,) = findings
-    assert (finding.status == "ok") == (not finding.fix)
-    return finding
 
 
 def write_front_matter(root, **changes):
@@ -51,7 +46,7 @@ def write_front_matter(root, **changes):
 )
 def test_each_line_that_keeps_a_space_from_starting_is_named(tmp_path, changes, said, fix):
     write_front_matter(tmp_path, **changes)
-    found = only(doctor.check_front_matter(tmp_path))
+    found = only_finding(doctor.check_front_matter(tmp_path))
     assert found.status == "broken" and said in found.said and found.fix.startswith(fix)
 
 
@@ -60,7 +55,7 @@ def test_each_line_that_keeps_a_space_from_starting_is_named(tmp_path, changes, 
 )
 def test_a_good_head_passes(tmp_path, changes):
     write_front_matter(tmp_path, **changes)
-    assert only(doctor.check_front_matter(tmp_path)).status == "ok"
+    assert only_finding(doctor.check_front_matter(tmp_path)).status == "ok"
 
 
 def test_several_mistakes_are_several_findings_and_a_missing_app_is_one(tmp_path):
@@ -75,7 +70,7 @@ def test_several_mistakes_are_several_findings_and_a_missing_app_is_one(tmp_path
 )
 def test_a_readme_that_the_hub_cannot_read_is_one_finding(tmp_path, text):
     (tmp_path / "README.md").write_text(text)
-    found = only(doctor.check_front_matter(tmp_path))
+    found = only_finding(doctor.check_front_matter(tmp_path))
     assert found.status == "broken" and "nothing that the Hub can read" in found.said
 
 
@@ -84,7 +79,7 @@ def test_without_a_readme_there_is_nothing_to_say(tmp_path):
 
 
 def test_our_own_head_is_what_a_space_wants():
-    assert only(doctor.check_front_matter(ROOT)).status == "ok"
+    assert only_finding(doctor.check_front_matter(ROOT)).status == "ok"
     told = read_front_matter(ROOT / "README.md")
     assert told["python_version"] == "3.12" and len(told["short_description"]) <= LONGEST
     assert told["hf_oauth"] is True and told["hf_oauth_scopes"] == ["gated-repos"]

@@ -25,9 +25,9 @@ from eval.benchmark.ledger import Ledger
 from eval.benchmark.plan import answer_keys, plan_suspects, plan_units, weight_digests
 from eval.benchmark.stages import Setting, collect, score_jobs, train_jobs
 from eval.benchmark.suspects import RECORD, checkpoint_of, find_damage
+from tests.support.paths import ROOT
 from tests.support.tiny_benchmark import EXPERIMENT, write_experiment
 
-ROOT = Path(__file__).parents[2]
 EMBEDDERS = sorted(load_embedders().ready)
 KILLS = 3  # in the suite; `python -m tests.eval.test_benchmark 20` for more
 

@@ -1,7 +1,5 @@
 """CGI-DM as a method of the benchmark: the library's own numbers, a curve, and the public code's ways by name."""
 
-from pathlib import Path
-
 import torch
 
 from cgidm.authenticate import authenticate
@@ -12,9 +10,10 @@ from cgidm.pictures.embedders import Embedders, load_embedders
 from cgidm.pictures.images import read_picture
 from eval.benchmark.methods import CGIDM, Case
 from eval.benchmark.methods.recovery import curve_steps, group_max
+from tests.support.paths import ASSETS, EXAMPLES, SUSPECTS, pictures_of
 from tests.support.worlds import world
 
-EXAMPLE = "assets/examples/gerald-g-dreambooth"
+EXAMPLE = str(EXAMPLES / SUSPECTS[0])
 
 
 def case(pair, images, z, sha256=None, embedders=None):
@@ -48,7 +47,7 @@ def test_members_come_back_and_an_innocent_suspect_adds_nothing():
 
 def test_its_numbers_are_those_of_the_library():
     """The same recovery and scores as `authenticate` reports for the same pictures, and the same embedder."""
-    pair = load_pair("assets/mini", f"{EXAMPLE}/checkpoint", "sks style")
+    pair = load_pair(str(ASSETS / "mini"), f"{EXAMPLE}/checkpoint", "sks style")
     pictures = [read_picture(p, pair.side) for p in list_pictures()]
     embedders = load_embedders().ready
     method = CGIDM(preset="fast", steps=2, draws=1)
@@ -62,7 +61,7 @@ def test_its_numbers_are_those_of_the_library():
 
 
 def list_pictures():
-    return [next(iter(sorted((Path(EXAMPLE) / part).iterdir()))) for part in ("member", "holdout")]
+    return [pictures_of(SUSPECTS[0], part)[0] for part in ("member", "holdout")]
 
 
 def test_a_curve_passes_through_the_numbers_of_shorter_runs():
@@ -88,7 +87,7 @@ def test_the_deviations_of_the_public_code_have_names():
 
 
 def test_a_sampled_encoding_is_drawn_from_the_seed_and_leaves_no_trace():
-    pair = load_pair("assets/mini", f"{EXAMPLE}/checkpoint", "sks style")
+    pair = load_pair(str(ASSETS / "mini"), f"{EXAMPLE}/checkpoint", "sks style")
     images = torch.stack([read_picture(p, pair.side).image for p in list_pictures()])
     given = case(pair, images, pair.codec.encode(images))
     plain, sampled = CGIDM(preset="fast", steps=1, draws=1), CGIDM(preset="fast", steps=1, draws=1, encoding="sample")

@@ -7,7 +7,7 @@ from scipy.stats import bootstrap, kstest, norm
 from sklearn.metrics import roc_auc_score
 
 from eval.analysis.comparison import compare, delong
-from tests.eval.test_metrics import crossed, score_sets
+from tests.support.score_tables import crossed_with_ease, score_sets
 
 
 def methods(rng, concepts=20, traces=(1.0, 1.0)):
@@ -107,7 +107,7 @@ def test_a_planted_difference_is_found():
 
 
 def test_methods_that_order_alike_do_not_differ():
-    a = crossed(np.random.default_rng(4))
+    a = crossed_with_ease(np.random.default_rng(4))
     alike = a.assign(score=np.exp(a["score"] / 4)).sample(frac=1, random_state=0)  # the order of rows does not matter
     for found in (compare(a, alike), delong(a, alike)):
         assert (found.difference, found.interval, found.p_value) == (0.0, (0.0, 0.0), 1.0)

@@ -11,15 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from eval.benchmark.ledger import Ledger, LedgerError, Row, make_key
-
-ROW = Row("k", "pets", "trained", "dogs", "dogs-a", "lora", "1.jpg", 1, "loss", "contrast", 40, 0.25)
-
-
-def rows(unit, size=8):
-    return [
-        replace(ROW, key=f"{unit}-{i}", concept=f"c{unit:03d}", picture=f"{i}.jpg", score=i / 7) for i in range(size)
-    ]
+from eval.benchmark.ledger import Ledger, LedgerError, make_key
+from tests.support.ledger_rows import ROW, rows
 
 
 def test_what_was_added_is_there_once_in_one_order(tmp_path):
@@ -59,8 +52,8 @@ def test_everything_that_a_score_depends_on_is_in_its_key():
 WRITER = """
 import sys
 from pathlib import Path
-from eval.ledger import Ledger
-from tests.test_ledger import rows
+from eval.benchmark.ledger import Ledger
+from tests.support.ledger_rows import rows
 ledger = Ledger(Path(sys.argv[1]))
 for unit in range(int(sys.argv[2]), int(sys.argv[3])):
     if ledger.missing([r.key for r in rows(unit)]):

@@ -1,7 +1,6 @@
 """LoRAs merged in bfloat16: how much of a change rounding takes, and that the committed measurement holds."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +9,8 @@ from safetensors.torch import load_file
 from cgidm.families import adapters, load_pair
 from eval.studies import merging
 from eval.studies.precision import NEEDED
+from tests.support.paths import ASSETS, RESULTS
 
-ROOT = Path(__file__).parents[2]
-ASSETS, RESULTS = ROOT / "assets", ROOT / "eval" / "results"
 LORA = ASSETS / "examples" / merging.SUSPECT / "checkpoint"
 
 

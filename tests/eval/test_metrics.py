@@ -16,29 +16,7 @@ from eval.analysis.metrics import (
     resampled_aucs,
     tpr_at_fpr,
 )
-
-
-def crossed(rng, concepts=6, pictures=16, shift=1.0, difficulty=3.0):
-    """Scores = the picture's difficulty + noise, and `shift` where it is a member; each picture in both roles."""
-    rows = []
-    for c in range(concepts):
-        for p in range(pictures):
-            ease = rng.normal() * difficulty
-            for half in "ab":
-                member = int((p % 2 == 0) == (half == "a"))
-                score = ease + rng.normal() * 0.3 + shift * member
-                rows.append((f"c{c}", f"c{c}-{half}", f"{p:02d}.jpg", member, score))
-    return pd.DataFrame(rows, columns=["concept", "suspect", "picture", "member", "score"])
-
-
-def score_sets(count, seed):
-    """2 to 600 decisions each: scores often tied, all different, all equal, a rounding error apart, perfect."""
-    rng = np.random.default_rng(seed)
-    for i in range(count):
-        member = rng.permutation(np.repeat([1, 0], rng.integers(1, rng.choice([3, 20, 300]), size=2)))
-        noise = rng.normal(size=len(member)) + member * rng.choice([-1, 0, 1])
-        score = (np.round(noise), np.round(noise, 1), noise, noise * 0 + 1, 1 + np.round(noise) * 2**-52, member)[i % 6]
-        yield pd.DataFrame({"member": member, "score": score.astype(float)})
+from tests.support.score_tables import crossed_with_ease, score_sets
 
 
 def test_a_thousand_score_sets_agree_with_scikit_learn_and_scipy():
@@ -82,7 +60,7 @@ def test_tied_scores_are_called_together():
 
 
 def test_tables_that_cannot_be_measured_are_refused_in_a_sentence():
-    table = crossed(np.random.default_rng(0), concepts=2, pictures=4)
+    table = crossed_with_ease(np.random.default_rng(0), concepts=2, pictures=4)
     measures = (
         pooled_auc,
         auc_per_suspect,
@@ -128,35 +106,35 @@ def test_best_threshold_is_the_best_of_all():
 
 
 def test_the_crossed_design_sees_through_difficulty():
-    table = crossed(np.random.default_rng(2))
+    table = crossed_with_ease(np.random.default_rng(2))
     assert paired_win_rate(table) > 0.95 and pooled_auc(table) < 0.7
-    innocent = crossed(np.random.default_rng(3), shift=0.0)
+    innocent = crossed_with_ease(np.random.default_rng(3), shift=0.0)
     assert 0.4 < paired_win_rate(innocent) < 0.6
     ties = table.assign(score=1.0)
     assert paired_win_rate(ties) == pooled_auc(ties) == auc_per_suspect(ties) == 0.5
 
 
 def test_a_threshold_fitted_on_the_reported_scores_flatters():
-    noise = [crossed(np.random.default_rng(s), shift=0.0, difficulty=1.0) for s in range(10)]
+    noise = [crossed_with_ease(np.random.default_rng(s), shift=0.0, difficulty=1.0) for s in range(10)]
     assert all(accuracy(t, "in_sample") >= 0.5 for t in noise)
     assert np.mean([accuracy(t, "in_sample") for t in noise]) > np.mean([accuracy(t, "other_concepts") for t in noise])
     assert all(accuracy(t, "per_concept") >= accuracy(t, "in_sample") for t in noise)
-    clear = crossed(np.random.default_rng(0), shift=100.0)
+    clear = crossed_with_ease(np.random.default_rng(0), shift=100.0)
     assert accuracy(clear, "in_sample") == accuracy(clear, "other_concepts") == accuracy(clear, "per_concept") == 1.0
 
 
 def test_a_threshold_for_each_concept_is_the_best_of_each():
-    table = crossed(np.random.default_rng(1), shift=100.0, difficulty=0.0)
+    table = crossed_with_ease(np.random.default_rng(1), shift=100.0, difficulty=0.0)
     apart = table.assign(score=table["score"] + table["concept"].str[1:].astype(int) * 1000)
     assert accuracy(apart, "per_concept") == 1.0 and accuracy(apart, "in_sample") < 0.6
-    table = crossed(np.random.default_rng(2))
+    table = crossed_with_ease(np.random.default_rng(2))
     assert accuracy(table, "per_concept") == pytest.approx(
         np.mean([accuracy(group, "in_sample") for _, group in table.groupby("concept")])
     )
 
 
 def test_the_interval_is_that_of_resampled_concepts():
-    table = crossed(np.random.default_rng(5), shift=2.0)
+    table = crossed_with_ease(np.random.default_rng(5), shift=2.0)
     low, high = auc_interval(table)
     assert low < pooled_auc(table) < high and (low, high) == auc_interval(table)
     groups, rng = [group for _, group in table.groupby("concept")], np.random.default_rng(0)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from eval.analysis.plots import plot_evaluations, plot_roc, plot_scores, roc_steps
-from tests.eval.test_tables import coin, crossed, perfect
+from tests.support.score_tables import coin, crossed, perfect
 
 PAIRS = [("cgidm", "removed_alignment"), ("loss_contrast", "contrast")]
 

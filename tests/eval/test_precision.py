@@ -1,7 +1,6 @@
 """Half precision: gradients neither underflow nor overflow, and scores agree with those of float32."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,10 +15,9 @@ from cgidm.method.run_state import continue_recovery
 from cgidm.method.scores import removed_alignment
 from cgidm.pictures.images import read_picture
 from eval.studies.precision import compare, emulated_convolutions, precision_table
+from tests.support.paths import ASSETS, RESULTS
 from tests.support.worlds import generators, stable_diffusion_schedule
 
-ASSETS = Path(__file__).parents[2] / "assets"
-RESULTS = Path(__file__).parents[2] / "eval" / "results"
 LATENT = (1, 4, 64, 64)  # of Stable Diffusion 1.4
 LARGE = (1, 4, 128, 128)  # of SDXL
 WEIGHT = 2.0**-5  # of both layers, a number that half precision holds exactly

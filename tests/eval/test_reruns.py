@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +10,8 @@ import torch
 from cgidm.errors import UserError
 from cgidm.evidence.rerun_diff import ELSEWHERE, HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE, Comparison, Row
 from eval.studies import reruns
+from tests.support.paths import ASSETS, RESULTS
 
-ROOT = Path(__file__).parents[2]
-ASSETS, RESULTS = ROOT / "assets", ROOT / "eval" / "results"
 RECORDED = (
     Row("a.jpg", "loss_contrast", 0.5, 0.5002, ELSEWHERE),
     Row("a.jpg", "removed_gain", 0.5, 0.4997, ELSEWHERE),

@@ -3,7 +3,6 @@
 import json
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,8 +26,8 @@ from eval.speed.repeats import Run, repeat_runs, runs_markdown, summarise_runs
 from eval.speed.subjects import KINDS, published
 from eval.speed.tables import describe, file_stem, markdown, readme_section
 from eval.speed.work import count_flops, measure_matrix_peak
+from tests.support.paths import ASSETS
 
-ASSETS = Path(__file__).parents[2] / "assets"
 CPU, META = torch.device("cpu"), torch.device("meta")
 SETTINGS = quicken(Settings(CPU, torch.float32, ("reference", "paper", "fast")))
 

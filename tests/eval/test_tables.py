@@ -2,7 +2,6 @@
 
 import csv
 import io
-import itertools
 import json
 import random
 
@@ -22,8 +21,8 @@ from eval.analysis.table_rendering import (
     write_tables,
 )
 from eval.analysis.tables import OWN, factor_table, last, load_paper, summarise, table1, wide
+from tests.support.score_tables import CGIDM, coin, crossed, perfect
 
-CGIDM = ("cgidm", "removed_alignment")
 ORDER = ["dreambooth-prior", "dreambooth", "lora"]
 PAPER_TABLE_1 = {
     "wikiart": """
@@ -58,33 +57,6 @@ NAMES = {"Text2img": "text2img", "inpainting": "ddnm", "Img2img": "img2img", "CG
 NAMES |= {"SD(v1.4)": "SD 1.4", "SD(v1.5)": "SD 1.5", "SD(v2.0)": "SD 2.0", "NoDefense": "no defence"}
 NAMES |= {"HorizationalFlip": "flip", "Cutout": "cutout", "RandAugment": "randaugment"}
 NAMES |= {n: f"{n} pictures" for n in ("5", "10", "20", "50")}
-
-
-def crossed(score, cell=CGIDM, *, concepts=6, seed=0, **others):
-    """A crossed design: `score(member, noise)` of every decision, noise standard normal."""
-    noise = np.random.default_rng(seed)
-    fixed = {"dataset": "wikiart", "role": "trained", "training": "lora", "evaluations": 60} | others
-    return pd.DataFrame(
-        fixed
-        | {
-            "concept": f"c{c}",
-            "suspect": f"c{c}/{half}",
-            "picture": f"{p}.jpg",
-            "member": (p + half) % 2,
-            "method": cell[0],
-            "measure": cell[1],
-            "score": float(score((p + half) % 2, noise.normal())),
-        }
-        for c, half, p in itertools.product(range(concepts), range(2), range(6))
-    )
-
-
-def perfect(member, noise):
-    return 10 * member + noise
-
-
-def coin(member, noise):
-    return noise
 
 
 def only(rows, **settings):

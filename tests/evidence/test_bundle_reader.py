@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,9 +18,9 @@ from cgidm.evidence import signature
 from cgidm.evidence.bundle_reader import is_plain, open_bundle
 from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
 from cgidm.evidence.seal import build_manifest, check_seal, seal_folder, seal_text
-from tests.evidence.test_bundle_writer import result_of
+from tests.support.paths import ROOT
+from tests.support.results import result_of
 
-ROOT = Path(__file__).parents[2]
 MODELS = {"base": "a", "base commit": "c0ffee", "suspect": "b", "prompt": "p"}
 KEY = ("openssl", "genpkey", "-algorithm", "ed25519", "-out")
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import zipfile
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,41 +11,20 @@ import torch
 from PIL import Image
 
 from cgidm import authenticate
-from cgidm.authenticate import PictureResult, Result, make_result
+from cgidm.authenticate import Result
 from cgidm.evidence.bundle_writer import pack_evidence, pixels, write_evidence
-from cgidm.judging.flags import stopped
 from cgidm.judging.portfolio import judge_set
 from cgidm.judging.power import Detectability
-from cgidm.judging.verdict import judge
-from cgidm.method.config import PRESETS
-from cgidm.pictures.embedders import Embedders
-from cgidm.pictures.images import Picture, as_tensor, read_picture
-from tests.judging.test_power import row
-from tests.support.worlds import world
+from cgidm.pictures.images import as_tensor, read_picture
+from tests.support.paths import EXAMPLES
+from tests.support.results import CONTROL_SCORES, HOSTILE, power_row, result_of
 
-HOSTILE = "<script>alert(1)</script>\"'&.png"
-MEMBERS = Path(__file__).parents[2] / "assets" / "examples" / "rollandin-lora" / "member"
-CONTROLS = tuple(i / 40 for i in range(40))
-
-
-def result_of(scores, steps=1000, shift=None):
-    g = torch.Generator().manual_seed(0)
-    flags = () if steps == 1000 else (stopped(steps, 1000),)
-    pictures = []
-    for score in scores:
-        images = [torch.rand(3, 16, 16, generator=g) for _ in range(3)]
-        picture = Picture(HOSTILE, "a" * 64, images[0], (HOSTILE,))
-        verdict = judge(score, CONTROLS, [f.explanation for f in flags])
-        table = {"loss_contrast": score} if steps == 1000 else {}
-        contrast = (0.5,) * steps
-        pictures.append(PictureResult(picture, table, flags, *images[1:], verdict, contrast, shift))
-    controls = tuple(Picture(f"{i}.png", f"{i:064x}", torch.rand(3, 16, 16, generator=g)) for i in range(len(CONTROLS)))
-    return make_result(world(0)[0], tuple(pictures), CONTROLS, PRESETS["paper"], Embedders(), 1.0, controls)
+MEMBERS = EXAMPLES / "rollandin-lora" / "member"
 
 
 @pytest.mark.parametrize(("power", "said"), [(0.3, "cannot tell"), (0.9, "no evidence")])
 def test_a_set_under_a_weak_suspect_cannot_be_told_like_its_pictures(monkeypatch, power, said):
-    rows = (row(0.01, power),)
+    rows = (power_row(0.01, power),)
     monkeypatch.setattr(authenticate, "find_table", lambda _: Detectability(base=(), level=0.05, rows=rows))
     result = result_of([0.2, 0.3, 0.4], shift=0.01)
     assert result.power == power and result.together is not None
@@ -133,12 +111,12 @@ def test_a_run_that_was_stopped_is_kept_and_not_judged(tmp_path):
 @pytest.mark.parametrize(
     ("scores", "controls", "said"),
     [
-        ([5.0] * 5, CONTROLS, "consistent with training on some of these images"),
-        ([0.5] * 5, CONTROLS, "no evidence"),
-        ([-0.1] * 5, [c - 9 for c in CONTROLS], "no evidence"),  # above the controls, but not above the base
+        ([5.0] * 5, CONTROL_SCORES, "consistent with training on some of these images"),
+        ([0.5] * 5, CONTROL_SCORES, "no evidence"),
+        ([-0.1] * 5, [c - 9 for c in CONTROL_SCORES], "no evidence"),  # above the controls, but not above the base
         ([5.0], [0.1], "cannot tell"),
-        ([5.0, None], CONTROLS, "cannot tell"),
-        ([5.0, float("nan")], CONTROLS, "cannot tell"),
+        ([5.0, None], CONTROL_SCORES, "cannot tell"),
+        ([5.0, float("nan")], CONTROL_SCORES, "cannot tell"),
     ],
 )
 def test_one_answer_for_a_set(scores, controls, said):

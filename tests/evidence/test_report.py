@@ -5,34 +5,19 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.report import state
-from cgidm.evidence.report_blocks import Heading, NewPage, Pictures, Strip, Table
+from cgidm.evidence.report_blocks import Heading, NewPage, Pictures, Strip
 from cgidm.evidence.report_pdf import write_pdf
 from cgidm.judging.verdict import Verdict
-from tests.evidence.test_bundle_writer import HOSTILE, result_of
+from tests.support.paths import ROOT
+from tests.support.results import HOSTILE, block_texts, result_of
 
-ROOT = Path(__file__).parents[2]
 NEVER = re.compile(r"\b(proof|guilty|infringes)\b", re.IGNORECASE)
 MODELS = {"base": HOSTILE, "base commit": "c0ffee", "suspect": "作品\u202e/\x1b[31mb", "prompt": "p" * 500}
-
-
-def words(block):
-    """Every text of a block."""
-    match block:
-        case Strip():
-            return [block.said]
-        case Table(rows):
-            return [cell for row in rows for cell in row]
-        case Pictures(files):
-            return [caption for caption, _ in files]
-        case NewPage():
-            return []
-    return [getattr(block, "text", ""), *getattr(block, "items", ())]
 
 
 @pytest.fixture(scope="module", params=[1, 2, 9])
@@ -50,7 +35,7 @@ def blocks_of(out):
 def test_the_first_page_answers(made):
     blocks = blocks_of(made)
     first = blocks[: blocks.index(NewPage())]
-    said = " ".join(w for b in first for w in words(b))
+    said = " ".join(w for b in first for w in block_texts(b))
     record = json.loads((made / "result.json").read_text())
     for judged in [record["set"] or record["pictures"][0], *record["pictures"]]:
         assert judged["outcome"].lower() in said.lower()
@@ -66,7 +51,7 @@ def test_the_first_page_answers(made):
 
 
 def test_a_set_is_told_how_many_and_what_correction_leaves(made):
-    said = " ".join(w for b in blocks_of(made) for w in words(b))
+    said = " ".join(w for b in blocks_of(made) for w in block_texts(b))
     together = json.loads((made / "result.json").read_text())["set"]
     if together is None:
         assert "Holm" not in said
@@ -89,7 +74,7 @@ def test_each_picture_has_its_images_its_scores_and_its_place_among_the_controls
 
 
 def test_texts_from_outside_are_on_one_line_and_cannot_command_a_terminal(made):
-    every = "".join(w for b in blocks_of(made) for w in words(b))
+    every = "".join(w for b in blocks_of(made) for w in block_texts(b))
     assert every.isprintable() and "作品" in every and "\u202e" not in every
 
 
@@ -115,7 +100,7 @@ def test_without_controls_it_says_so(tmp_path):
     picture = type(result.pictures[0])(**{**vars(result.pictures[0]), "verdict": silent})
     bare = type(result)(**{**vars(result), "pictures": (picture,), "controls": (), "control_scores": ()})
     write_evidence(bare, tmp_path, MODELS)
-    said = " ".join(w for b in blocks_of(tmp_path) for w in words(b))
+    said = " ".join(w for b in blocks_of(tmp_path) for w in block_texts(b))
     assert "Cannot tell" in said and "no p-value" in said and "none were given" in said
     assert "--controls FOLDER" in said
 
@@ -123,7 +108,7 @@ def test_without_controls_it_says_so(tmp_path):
 def test_no_report_page_or_readme_says_more_than_it_may(made):
     texts = {
         "report.html": re.sub(r"base64,[^']*", "", (made / "report.html").read_text(encoding="utf-8")),
-        "report.pdf": " ".join(w for b in blocks_of(made) for w in words(b)),
+        "report.pdf": " ".join(w for b in blocks_of(made) for w in block_texts(b)),
         "README.md": (ROOT / "README.md").read_text(),
     }
     sources = [

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from contextlib import redirect_stdout
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +15,8 @@ from cgidm.cli import main
 from cgidm.evidence import rerun
 from cgidm.evidence import rerun_diff as comparison
 from cgidm.evidence.seal import seal_folder
+from tests.support.paths import ASSETS
 
-ASSETS = Path(__file__).parents[2] / "assets"
 LORA, OTHER = (ASSETS / "examples" / name for name in ("rollandin-lora", "gerald-g-dreambooth"))
 BASE, SUSPECT = ("--base", str(ASSETS / "mini")), ("--suspect", str(LORA / "checkpoint"))
 

@@ -12,9 +12,8 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 from cgidm import UserError
 from cgidm.families import load_pair
 from cgidm.intake.adapters import parse_adapter
-from tests.families.test_adapters import TEXT, UNET, assert_exact, kohya, weights, written
-from tests.intake.test_layout import infos
 from tests.support import tiny
+from tests.support.adapters import TEXT, UNET, assert_exact, infos, kohya, weights, written
 
 OBLONG = "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.2"  # 8 outputs, 32 inputs
 RANK, ALPHA = 3, 2.0

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
@@ -18,11 +18,7 @@ from cgidm.intake.layout import open_checkpoint
 from cgidm.method.loss_pair import Samples, both_terms
 from cgidm.method.memory_plan import worth_merging
 from tests.support import tiny
-
-RANK, ALPHA = 2, 3.0
-ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
-UNET = (ATTENTION, "down_blocks.1.attentions.0.proj_in", "mid_block.resnets.0.conv1", "conv_out")
-TEXT = "encoder.layers.0.self_attn.q_proj"
+from tests.support.adapters import ALPHA, ATTENTION, RANK, UNET, assert_exact, kohya, weights, written
 
 
 @pytest.fixture(scope="module")
@@ -33,59 +29,10 @@ def base(tmp_path_factory):
     return folder
 
 
-def weights(base, rank=RANK, scale=ALPHA / RANK):
-    """Random down and up for each module, and the pipeline that has `scale * up @ down` added to its weights."""
-    pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
-    g, pairs = torch.Generator().manual_seed(0), {}
-    for component, names in (("unet", UNET), ("text_encoder", (TEXT,))):
-        for name in names:
-            weight = getattr(pipeline, component).get_submodule(name).weight
-            down = 0.3 * torch.randn(rank, *weight.shape[1:], generator=g)
-            up = 0.3 * torch.randn(weight.shape[0], rank, *[1] * (weight.ndim - 2), generator=g)
-            pairs[component, name] = down, up
-            with torch.no_grad():
-                weight += scale * torch.einsum("or...,ri...->oi...", up, down)
-    return pairs, pipeline
-
-
-def kohya(pairs, alpha=ALPHA):
-    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te_text_model_"}
-    state = {}
-    for (component, name), (down, up) in pairs.items():
-        key = prefix[component] + name.replace(".", "_")
-        state |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(alpha)}
-    return state
-
-
 def diffusers(pairs, down="lora_A.weight", up="lora_B.weight", text=""):
     prefix = {"unet": "unet.", "text_encoder": f"text_encoder.{text}"}
     named = {f"{prefix[c]}{name}": both for (c, name), both in pairs.items()}
     return {f"{k}.{part}": x for k, both in named.items() for part, x in zip((down, up), both, strict=True)}
-
-
-def answers(pair):
-    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-    with torch.no_grad():
-        t = torch.tensor([10, 700])
-        return pair.base.predict_eps(x, t), pair.suspect.predict_eps(x, t)
-
-
-def assert_exact(base, suspect, merged, tmp_path):
-    """The adapter on: the merged network to 1e-5. Off, before and after: the base bit for bit."""
-    merged.save_pretrained(tmp_path / "merged")
-    alone, wanted = answers(load_pair(str(base), str(tmp_path / "merged"), "a b"))
-    pair = load_pair(str(base), str(suspect), "a b")
-    off, on = answers(pair)
-    torch.testing.assert_close(on, wanted, atol=1e-5, rtol=0)
-    assert (on - off).abs().max() > 1e-3 and len(pair.networks) == 1
-    assert torch.equal(off, alone) and torch.equal(answers(pair)[0], alone)
-    assert not any(p.requires_grad for p in pair.networks[0].parameters())
-
-
-def written(tmp_path, state, metadata=None, name="suspect.safetensors"):
-    path = tmp_path / name
-    save_file({k: v.contiguous() for k, v in state.items()}, path, metadata)
-    return path
 
 
 def test_kohya_with_alphas_convolutions_and_text_encoder(base, tmp_path):

@@ -19,8 +19,9 @@ from cgidm.families.bind import bind
 from cgidm.families.pipelines import load_pipeline
 from cgidm.intake.layout import open_checkpoint
 from tests.support.formats import BASES, FORMATS, OTHER, Format
+from tests.support.paths import ROOT
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 BEGIN, END = "<!-- formats: begin -->\n", "<!-- formats: end -->\n"
 EXACT = 1e-5
 DAMAGE = ("one tensor lost", "renamed", "transposed", "another base")

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,8 +20,8 @@ from cgidm.families.prediction import (
 )
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_families
+from tests.support.paths import ASSETS
 
-ASSETS = Path(__file__).parents[2] / "assets"
 OPTIONS = {"dtype": torch.float32, "local_files_only": True}
 DREAMBOOTH = ASSETS / "examples" / "gerald-g-dreambooth" / "checkpoint"
 LORA = ASSETS / "examples" / "rollandin-lora" / "checkpoint"

@@ -6,8 +6,8 @@ from safetensors.torch import save_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
-from tests.families.test_adapters import answers, kohya, weights
 from tests.support import tiny
+from tests.support.adapters import answers, kohya, weights
 
 WIDTH = 8
 WORD = "<sks>"

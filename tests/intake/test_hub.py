@@ -19,8 +19,8 @@ from cgidm.families import load_pair
 from cgidm.intake import hub
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
-from tests.families.test_adapters import answers, kohya, weights
 from tests.support import tiny
+from tests.support.adapters import answers, kohya, weights
 from tests.support.hub_server import SHA, Repository, serve
 
 CARD = {

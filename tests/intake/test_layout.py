@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from cgidm import UserError
 from cgidm.intake.adapters import parse_adapter
 from cgidm.intake.family import compare_bases, guess_base
-from cgidm.intake.header import TensorInfo
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.listing import About
 from cgidm.intake.notes import LONGEST, read_notes
 from tests.support import tiny
+from tests.support.adapters import infos
 
 RANK, WIDTH, CONTEXT = 4, 8, 768
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
@@ -98,10 +98,6 @@ FORMATS = {
     "peft": (dotted("lora_A.weight", "lora_B.weight", bare), "peft", "LoCon"),
     "peft, adapter named": (dotted("lora_A.default.weight", "lora_B.default.weight", bare), "peft", "LoCon"),
 }
-
-
-def infos(tensors):
-    return {k: TensorInfo("F32", tuple(v.shape)) for k, v in tensors.items()}
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -1,7 +1,5 @@
 """The blind baseline trips on shifted splits and on nothing else."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +9,8 @@ from PIL import Image
 from cgidm.judging.blind_baseline import _hat_matrix, _kernel, _leave_one_out_aucs, blind_test, picture_features
 from cgidm.pictures.embedders import load_embedders
 from eval.analysis.metrics import pooled_auc
+from tests.support.paths import CONTROLS
 
-CONTROLS = Path(__file__).parents[2] / "assets" / "controls"
 AUTHORS = ("gerald-g-dreambooth", "rollandin-lora")
 EACH = 32  # pictures of an author
 

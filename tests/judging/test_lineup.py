@@ -7,7 +7,6 @@ import pickle
 import re
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,11 +37,10 @@ from cgidm.judging.lineup import (
 )
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.pictures.images import Picture
-from tests.evidence.test_bundle_writer import HOSTILE, result_of
-from tests.evidence.test_report import words
-from tests.method.test_views import pair_that_learnt, picture
+from tests.support.paths import ASSETS
+from tests.support.pictures import pair_that_learnt, picture
+from tests.support.results import HOSTILE, block_texts, result_of
 
-ASSETS = Path(__file__).parents[2] / "assets"
 KEY = Lineup((Round(0, "C", (7, 3, 11)), Round(1, "A", (0, 39, 20))))
 NAMES = [f"{a}" * 64 for a in "abcdef"]
 
@@ -259,7 +257,7 @@ def test_the_report_has_the_sheet_before_its_key_and_the_key_last(out):
     place = blocks.index(Heading(titles[-1]))
     assert all(blocks.index(b) < place for b in blocks if isinstance(b, Panels))
     assert all(b in blocks for b in sheet(KEY.sizes))
-    said = " ".join(w for b in blocks[blocks.index(Heading(titles[-4])) :] for w in words(b))
+    said = " ".join(w for b in blocks[blocks.index(Heading(titles[-4])) :] for w in block_texts(b))
     assert "somebody who has not seen the pictures" in said and "1 C script>" in said
     assert (
         "7.png, 3.png, 11.png" in said
@@ -274,7 +272,7 @@ def test_the_report_has_the_sheet_before_its_key_and_the_key_last(out):
 def test_pictures_without_a_round_are_named_in_the_key():
     lineup = Lineup(KEY.rounds[:1], (LeftOut(1, "there are no more"),))
     record = json.loads(json.dumps({**as_record(with_lineup(lineup), MODELS), "controls": []}))
-    said = " ".join(w for b in state(record, "f") for w in words(b))
+    said = " ".join(w for b in state(record, "f") for w in block_texts(b))
     assert "Picture 2 has no round: there are no more." in said and "control 8, control 4, control 12" in said
     assert "One round of 4 cannot go below p = 1/4" in said
 

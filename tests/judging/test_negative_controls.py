@@ -1,7 +1,6 @@
 """Negative controls fire where they must, and nowhere else."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +10,8 @@ from cgidm.judging.generated import round_trip_ratio
 from cgidm.judging.negative_controls import blind_flags, generated_flags, innocent_flags, stands_out_flags
 from cgidm.pictures.embedders import load_embedders
 from cgidm.pictures.images import read_picture
+from tests.support.paths import ASSETS
 from tests.support.worlds import world
-
-ASSETS = Path(__file__).parents[2] / "assets"
 
 
 def images(folder, count, side=128):

@@ -8,20 +8,18 @@ import torch
 
 from cgidm import UserError
 from cgidm.judging.distance import weight_shift
-from cgidm.judging.power import TABLE, Detectability, Trained, find_table
+from cgidm.judging.power import TABLE, Detectability, find_table
 from eval.benchmark.experiment import load_experiment
 from eval.error_rates.power import measure_power
 from eval.error_rates.scoring import Asked
+from tests.support.results import power_row
 from tests.support.worlds import world
 
 
-def row(shift, power, members=80, **changes):
-    settings = {"kind": "lora", "images": 10, "steps_per_picture": 60, "rank": 16, "false_positives": 0.05}
-    return Trained(shift=shift, power=power, members=members, **{**settings, **changes})
-
-
 def test_power_grows_with_the_shift_and_is_constant_beyond_the_table():
-    table = Detectability(base=("a",), level=0.05, rows=(row(0.1, 1.0), row(0.001, 0.1), row(0.01, 0.5)))
+    table = Detectability(
+        base=("a",), level=0.05, rows=(power_row(0.1, 1.0), power_row(0.001, 0.1), power_row(0.01, 0.5))
+    )
     assert [table.power(s, "lora") for s in (0.0, 1e-6, 0.001, 0.01, 0.1, 9.0)] == pytest.approx(
         [0.1, 0.1, 0.1, 0.5, 1, 1]
     )
@@ -29,18 +27,20 @@ def test_power_grows_with_the_shift_and_is_constant_beyond_the_table():
 
 
 def test_kinds_are_kept_apart():
-    table = Detectability(base=("a",), level=0.05, rows=(row(0.01, 0.9), row(0.01, 0.2, kind="dreambooth")))
+    table = Detectability(base=("a",), level=0.05, rows=(power_row(0.01, 0.9), power_row(0.01, 0.2, kind="dreambooth")))
     assert table.power(0.01, "lora") == 0.9 and table.power(0.01, "dreambooth") == 0.2
-    assert Detectability(base=("a",), level=0.05, rows=(row(0.01, 0.9),)).power(0.01, "dreambooth") is None
+    assert Detectability(base=("a",), level=0.05, rows=(power_row(0.01, 0.9),)).power(0.01, "dreambooth") is None
 
 
 def test_neighbours_that_contradict_are_averaged_by_their_weight():
-    table = Detectability(base=("a",), level=0.05, rows=(row(0.01, 0.6, 30), row(0.02, 0.3, 60), row(0.1, 1.0)))
+    table = Detectability(
+        base=("a",), level=0.05, rows=(power_row(0.01, 0.6, 30), power_row(0.02, 0.3, 60), power_row(0.1, 1.0))
+    )
     assert table.power(0.01, "lora") == table.power(0.02, "lora") == pytest.approx(0.4)
 
 
 def test_the_table_of_a_base_is_found_by_its_weights(tmp_path):
-    table = Detectability(base=("a", "b"), level=0.05, rows=(row(0.1, 1.0),))
+    table = Detectability(base=("a", "b"), level=0.05, rows=(power_row(0.1, 1.0),))
     assert find_table(["a"], tmp_path) is None
     (tmp_path / TABLE).write_text(json.dumps([table.model_dump()]))
     assert find_table(["b", "a"], tmp_path) == table and find_table(["c"], tmp_path) is None
@@ -70,8 +70,8 @@ def test_power_is_counted_against_the_other_makers_left_out_pictures():
 def test_whole_networks_are_looked_up_by_their_weights():
     """By their answers the weak one has moved as far as the strong one."""
     rows = (
-        row(0.041, 0.4, kind="dreambooth", weight_shift=0.005),
-        row(0.049, 0.9, kind="dreambooth", weight_shift=0.014),
+        power_row(0.041, 0.4, kind="dreambooth", weight_shift=0.005),
+        power_row(0.049, 0.9, kind="dreambooth", weight_shift=0.014),
     )
     table = Detectability(base=("a",), level=0.05, rows=rows)
     assert [table.power(moved, "dreambooth") for moved in (0.001, 0.005, 0.014, 0.04)] == [0.4, 0.4, 0.9, 0.9]

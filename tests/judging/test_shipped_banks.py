@@ -1,7 +1,6 @@
 """The banks that ship: they open, fit base and suspect, and tell their own recipe from half of it."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -12,10 +11,9 @@ from cgidm.judging.verdict import judge
 from cgidm.method.config import RunConfig
 from eval.error_rates.null_bank import ask
 from eval.studies.banks import FEW, count_taken, moved_by_half
-from tests.judging.test_power import row
+from tests.support.paths import ASSETS, ROOT
+from tests.support.results import power_row
 
-ROOT = Path(__file__).parents[2]
-ASSETS = ROOT / "assets"
 BANKS = sorted(p.parent for p in (ASSETS / "banks").glob(f"*/{FILE}"))
 COUNTED = json.loads((ROOT / "eval" / "results" / "banks.json").read_text())["banks"]
 CALLED = "consistent with training on this image"
@@ -62,9 +60,11 @@ def test_a_bank_takes_its_own_recipe_and_refuses_half_of_it(folder):
 
 
 def test_half_of_the_presentations_is_the_worst_pair_of_the_table():
-    rows = [row(0.5, 1.0, steps_per_picture=15), row(0.8, 1.0, steps_per_picture=30), row(1.0, 1.0)]
-    whole = [row(9.0, 1.0, kind="dreambooth", rank=None, steps_per_picture=s, weight_shift=s**0.5) for s in (15, 30)]
-    table = Detectability(base=(), level=0.05, rows=(*rows, row(0.9, 1.0, rank=4, steps_per_picture=30), *whole))
+    rows = [power_row(0.5, 1.0, steps_per_picture=15), power_row(0.8, 1.0, steps_per_picture=30), power_row(1.0, 1.0)]
+    whole = [
+        power_row(9.0, 1.0, kind="dreambooth", rank=None, steps_per_picture=s, weight_shift=s**0.5) for s in (15, 30)
+    ]
+    table = Detectability(base=(), level=0.05, rows=(*rows, power_row(0.9, 1.0, rank=4, steps_per_picture=30), *whole))
     adapters = open_bank(ASSETS / "banks" / "rollandin-lora").content
     assert moved_by_half(table, adapters) == 0.8
     models = tuple(m.model_copy(update={"weight_shift": 1.0}) for m in adapters.models)

@@ -4,7 +4,6 @@ import gc
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,11 +18,11 @@ from cgidm.method.objective import denoising_loss
 from cgidm.method.sampling import sample_noise, sample_times
 from cgidm.method.scores import loss_contrast
 from tests.support import tiny, tiny_families
+from tests.support.paths import ROOT
 from tests.support.worlds import generators, world
 from tests.support.worlds import run as run_world
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
 # bytes: network, autoencoder, one row (kept, computed twice), one picture (whole, in tiles), counted on the published
 # architectures in float16, SDXL's autoencoder in float32
 SD14 = (1_719, 167, (801, 234), (403, 102))

@@ -6,28 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from cgidm import IdentityCodec, ModelPair, UserError
+from cgidm import UserError
 from cgidm.authenticate import authenticate, score_controls, score_views
 from cgidm.judging.verdict import conformal_p_value
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.views import AS_GIVEN, VIEWS
-from cgidm.pictures.images import Picture
 from eval.studies.robustness import TRANSFORMATIONS, copy_of, judge_copies, perturb, robustness_table
-from tests.support.worlds import SIDE, IdealEpsModel, stable_diffusion_schedule
+from tests.support.pictures import pair_that_learnt, picture, square
+from tests.support.worlds import SIDE
 
 SHORT = RecoveryConfig(steps=2)
 EVERY = tuple(VIEWS)
-
-
-def square(seed=0, side=40):
-    """A smooth picture of 8 bits."""
-    coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
-    image = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic")[0].clamp(0, 1)
-    return (image * 255).round() / 255
-
-
-def picture(seed, side=SIDE):
-    return Picture(f"{seed}.png", f"{seed:064x}", square(seed, side))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -60,15 +49,6 @@ def test_views_that_cannot_be_are_refused(wrong):
 def test_views_read_back_from_a_record_are_the_same_configuration():
     config = RunConfig(views=EVERY)
     assert dataclasses.replace(config, views=list(EVERY)) == config
-
-
-def pair_that_learnt(images):
-    """A base that knows 32 other pictures, and a suspect that has learnt these as well; ideal denoisers."""
-    schedule, codec = stable_diffusion_schedule(torch.float32), IdentityCodec()
-    public = codec.encode(torch.stack([square(1000 + i, SIDE) for i in range(32)]))
-    learnt = torch.cat([public, codec.encode(torch.stack(images))])
-    base, tuned = IdealEpsModel(public, schedule), IdealEpsModel(learnt, schedule)
-    return ModelPair(base, tuned, schedule, codec, side=SIDE)
 
 
 @pytest.fixture(scope="module")

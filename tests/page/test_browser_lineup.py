@@ -5,12 +5,11 @@ import re
 
 import pytest
 
-from tests.support.browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
+from tests.support.browser import CONTRAST, PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
 
 from cgidm.judging.lineup import judge_lineup, read_lineup
 from cgidm.page.html.i18n import say
 from cgidm.page.runs.model_cache import ASSETS, shipped_controls
-from tests.page.test_browser_looks import CONTRAST
 
 EXAMPLE = "gerald-g-dreambooth"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

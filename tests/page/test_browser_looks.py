@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.support.browser import PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
+from tests.support.browser import CONTRAST, PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
 
 from safetensors.torch import load_file, save_file
 
@@ -15,18 +15,6 @@ from cgidm.page.runs.model_cache import ASSETS
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (SCRIPT, '"><img src=x onerror=alert(1)>', "owner/<b>name</b>")
-CONTRAST = """element => {
-    const [ink, ground] = ['color', 'backgroundColor'].map(which => {
-        for (let e = element; e; e = e.parentElement) {
-            const [r, g, b, a] = (getComputedStyle(e)[which].match(/[\\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
-            if (a !== 0) return [r, g, b].map(v => v / 255)
-                .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-                .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-        }
-        return 1;
-    }).sort((a, b) => b - a);
-    return (ink + 0.05) / (ground + 0.05);
-}"""
 # Controls without a name; a picture's own button takes the picture's alternative text. What is disabled cannot be
 # reached: gradio's disabled text field gives its label to the button that copies it.
 NAMELESS = """() => [...document.querySelectorAll('button, a[href], input, textarea, select, [role=button]')]

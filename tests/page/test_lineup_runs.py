@@ -33,9 +33,9 @@ from cgidm.page.runs.store import Visit, sweep
 from cgidm.page.ui.run_tab import cost_of_form
 from cgidm.pictures.images import decode_picture
 from tests.support import page_runs
-from tests.support.page_client import SUSPECTS, pictures_of
 from tests.support.page_records import Reader
 from tests.support.page_runs import found, write_bank
+from tests.support.paths import SUSPECTS, pictures_of
 
 CONTROLS = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:6]]
 STEPS = 4

@@ -26,8 +26,9 @@ from cgidm.intake.layout import open_checkpoint
 from cgidm.method.config import RunConfig
 from cgidm.page.runs.settings import make_config
 from cgidm.pictures.images import read_picture
-from tests.support.page_client import EXAMPLES, SUSPECTS, PageClient, asked, pictures_of
-from tests.support.page_server import ROOT, page_server
+from tests.support.page_client import PageClient, asked
+from tests.support.page_server import page_server
+from tests.support.paths import EXAMPLES, ROOT, SUSPECTS, pictures_of
 
 FREED = 2.0  # seconds until the next visitor's run begins, beyond the step that is being computed
 TAKEN_IN = (Status.IN_QUEUE, Status.PROCESSING, Status.ITERATING, Status.FINISHED)

@@ -26,8 +26,8 @@ from cgidm.page.runs.store import Visit
 from cgidm.page.ui.run_tab import cost_of_form
 from cgidm.pictures.images import decode_picture
 from tests.support import page_runs
-from tests.support.page_client import SUSPECTS, pictures_of
 from tests.support.page_runs import found, write_bank
+from tests.support.paths import SUSPECTS, pictures_of
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ from cgidm.page.runs import store as visit
 from cgidm.page.runs.runner import carry_out
 from cgidm.page.runs.store import Visit, sweep
 from cgidm.page.ui import model_panel as panel
-from tests.support.page_client import EXAMPLES, SUSPECTS
 from tests.support.page_runs import STEPS, broken_run, found, new_run, request
+from tests.support.paths import EXAMPLES, SUSPECTS
 
 
 @pytest.fixture(autouse=True)

@@ -20,9 +20,10 @@ import pytest
 from gradio_client import Client
 
 from cgidm.page.runs import store as visit
-from tests.support.page_client import FILE, SUSPECTS, PageClient, asked, pictures_of
+from tests.support.page_client import FILE, PageClient, asked
 from tests.support.page_runs import write_bank
-from tests.support.page_server import ROOT, page_server
+from tests.support.page_server import page_server
+from tests.support.paths import ROOT, SUSPECTS, pictures_of
 
 GERALD = SUSPECTS[0]
 LEAKS = re.compile(rf"Traceback|File \"|{ROOT}|/tmp|/home|/root|site-packages|hf_[A-Za-z]{{8}}")

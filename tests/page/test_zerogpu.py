@@ -21,9 +21,8 @@ from cgidm.page.runs.settings import make_config
 from cgidm.page.runs.store import Visit
 from cgidm.page.ui import api
 from cgidm.pictures.images import decode_picture
-from tests.support.page_client import SUSPECTS, pictures_of
 from tests.support.page_runs import STEPS, broken_run, found, new_run, request
-from tests.support.page_server import ROOT
+from tests.support.paths import ROOT, SUSPECTS, pictures_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 

@@ -19,7 +19,7 @@ from cgidm.page.runs.model_cache import shipped_controls
 from cgidm.pictures.duplicates import alike, copy_notes, first_alike, perceptual_hash, tie_notes
 from cgidm.pictures.images import Picture
 from eval.benchmark.duplicates import hash_rule, near_duplicates
-from tests.method.test_views import pair_that_learnt, picture, square
+from tests.support.pictures import pair_that_learnt, picture, square
 
 CONFIG = RunConfig(recovery=RecoveryConfig(steps=2))
 

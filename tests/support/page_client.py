@@ -7,17 +7,10 @@ from typing import Any
 
 import httpx
 
-from tests.support.page_server import ROOT
+from tests.support.paths import SUSPECTS
 
-EXAMPLES, CONTROLS = ROOT / "assets" / "examples", ROOT / "assets" / "controls"
-SUSPECTS = ("gerald-g-dreambooth", "rollandin-lora")
 FILE = {"_type": "gradio.FileData"}
 Event = tuple[str, Any]
-
-
-def pictures_of(suspect: str, part: str) -> list[Path]:
-    """The pictures that ship: `part` is member, holdout or control."""
-    return sorted((CONTROLS / suspect if part == "control" else EXAMPLES / suspect / part).iterdir())
 
 
 class PageClient:

@@ -6,7 +6,7 @@ from pathlib import Path
 from cgidm.page.handlers.request import Request
 from cgidm.page.runs.model_cache import Wanted, open_models
 from cgidm.page.runs.store import Run, Sent, Visit
-from tests.support.page_client import SUSPECTS, pictures_of
+from tests.support.paths import SUSPECTS, pictures_of
 
 STEPS = 5
 

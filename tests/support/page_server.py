@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 STARTING = 120.0  # seconds until it must serve; a quiet machine needs about ten
 ENDING = 10.0
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
