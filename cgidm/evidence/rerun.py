@@ -14,7 +14,7 @@ from ..device import recorded_device
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..judging.null_bank import Bank, open_bank
-from ..method.config import RecoveryConfig, RunConfig
+from ..method.config import RunConfig
 from ..pictures.embedders import load_embedders
 from ..pictures.images import Picture, picture_files, read_picture
 from ..text import single_line
@@ -43,7 +43,7 @@ def repeat(bundle: Bundle, options: argparse.Namespace) -> Comparison:
 
 def _repeat(bundle: Bundle, record: dict[str, Any], options: argparse.Namespace) -> Comparison:
     given, models = record["config"], record["models"]
-    config = RunConfig(**{**given, "recovery": RecoveryConfig(**given["recovery"])})
+    config = RunConfig.from_record(given)
     if record["stopped"]:
         raise UserError("the run of this bundle was stopped before its end; accepted: one that came to its end")
     if config.encoding == "sample":

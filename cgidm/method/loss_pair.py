@@ -40,24 +40,21 @@ class Samples:
         return Samples(self.z[rows], self.t[rows], self.eps[rows], self.eps_suspect[rows])
 
 
-def both_terms(
-    pair: ModelPair, samples: Samples, rows_per_call: int, *, gradient: bool = True, weights: Sequence[Tensor] = ()
-) -> tuple[Term, Term]:
+def both_terms(pair: ModelPair, samples: Samples, rows_per_call: int, *, gradient: bool = True) -> tuple[Term, Term]:
     """The base's term and the suspect's.
 
-    At most `rows_per_call` rows are in work at a moment, of both models together. The terms of more, or with the
-    gradients of `weights` (to be thrown away, as the paper's public code does), come one after the other, so that only
-    one graph is alive at a time.
+    At most `rows_per_call` rows are in work at a moment, of both models together. The terms of more
+    come one after the other, so that only one graph is alive at a time.
     """
     rows = torch.arange(len(samples.z), device=samples.z.device)
-    ask = _in_turn if weights or 2 * len(rows) > rows_per_call else _at_once(pair)
+    ask = _in_turn if 2 * len(rows) > rows_per_call else _at_once(pair)
     calls = -(-len(rows) // rows_per_call)
     parts = [samples.part(some) for some in rows.tensor_split(calls)]  # of about the same size
-    base, suspect = zip(*(ask(pair, part, gradient, weights) for part in parts), strict=True)
+    base, suspect = zip(*(ask(pair, part, gradient) for part in parts), strict=True)
     return _joined(base), _joined(suspect)
 
 
-Way = Callable[[ModelPair, Samples, bool, Sequence[Tensor]], tuple[Term, Term]]
+Way = Callable[[ModelPair, Samples, bool], tuple[Term, Term]]
 
 
 def _at_once(pair: ModelPair) -> Way:
@@ -67,31 +64,31 @@ def _at_once(pair: ModelPair) -> Way:
     return _in_turn if pair.joint is None else _in_one_call
 
 
-def _in_turn(pair: ModelPair, at: Samples, gradient: bool, weights: Sequence[Tensor]) -> tuple[Term, Term]:
-    base = _term(pair.base, pair, at.z, at.t, at.eps, gradient, weights)
-    return base, _term(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient, weights)
+def _in_turn(pair: ModelPair, at: Samples, gradient: bool) -> tuple[Term, Term]:
+    base = _term(pair.base, pair, at.z, at.t, at.eps, gradient)
+    return base, _term(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient)
 
 
-def _in_one_call(pair: ModelPair, at: Samples, gradient: bool, weights: Sequence[Tensor]) -> tuple[Term, Term]:
+def _in_one_call(pair: ModelPair, at: Samples, gradient: bool) -> tuple[Term, Term]:
     assert pair.joint is not None
     eps = torch.cat([at.eps, at.eps_suspect])
-    both = _term(pair.joint, pair, at.z.repeat(2, 1, 1, 1), at.t.repeat(2), eps, gradient, weights)
+    both = _term(pair.joint, pair, at.z.repeat(2, 1, 1, 1), at.t.repeat(2), eps, gradient)
     losses, gradients = both.loss.chunk(2), both.gradient.chunk(2)
     return Term(losses[0], gradients[0]), Term(losses[1], gradients[1])
 
 
-def _side_by_side(pair: ModelPair, at: Samples, gradient: bool, weights: Sequence[Tensor]) -> tuple[Term, Term]:
+def _side_by_side(pair: ModelPair, at: Samples, gradient: bool) -> tuple[Term, Term]:
     """Each model by half of the threads."""
     threads = torch.get_num_threads()
 
     def suspect() -> Term:
         torch.set_num_threads(threads // 2)  # how many is a matter of each thread that asks
-        return _term(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient, weights)
+        return _term(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient)
 
     waited = _other_thread().submit(suspect)
     torch.set_num_threads(threads // 2)
     try:
-        return _term(pair.base, pair, at.z, at.t, at.eps, gradient, weights), waited.result()
+        return _term(pair.base, pair, at.z, at.t, at.eps, gradient), waited.result()
     finally:
         torch.set_num_threads(threads)
 
@@ -105,15 +102,13 @@ def _other_thread() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_other_thread.cache_clear)  # no thread survives a fork
 
 
-def _term(
-    model: EpsModel, pair: ModelPair, z: Tensor, t: Tensor, eps: Tensor, gradient: bool, weights: Sequence[Tensor]
-) -> Term:
+def _term(model: EpsModel, pair: ModelPair, z: Tensor, t: Tensor, eps: Tensor, gradient: bool) -> Term:
     with torch.set_grad_enabled(gradient):
         z = z.detach().requires_grad_(gradient)
         loss = denoising_loss(model, pair.schedule, z, t, eps)
         if not gradient:
             return Term(loss, torch.zeros_like(z))
-        found, *_ = torch.autograd.grad(loss.sum(), [z, *weights], allow_unused=True)
+        (found,) = torch.autograd.grad(loss.sum(), z)
     return Term(loss.detach(), found)
 
 

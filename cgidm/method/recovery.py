@@ -59,37 +59,29 @@ def recover(
     delta = torch.zeros_like(z) if delta is None else delta
     rows = pair.rows_per_call(config.rows_per_call)
 
-    weights = [w for network in pair.networks for w in network.parameters()] if config.weight_gradients else []
-    frozen = [w for w in weights if not w.requires_grad]
-    for weight in frozen:
-        weight.requires_grad_(True)
-    try:
-        for index in range(first, config.steps):
-            t = send(sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling), z.device)
-            eps = sample_noise(generators, config.draws, z)
-            eps_suspect = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
+    for index in range(first, config.steps):
+        t = send(sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling), z.device)
+        eps = sample_noise(generators, config.draws, z)
+        eps_suspect = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
 
-            z_now = partial.start + removed * delta
-            base, tuned = _both_terms(pair, z_now, t, eps, eps_suspect, weights, rows)
-            grad_base, grad_tuned = removed * base.gradient, removed * tuned.gradient
-            gradient = grad_base - grad_tuned
-            norm = l2_norms(gradient)
-            ratio = norm / (l2_norms(grad_base) + l2_norms(grad_tuned)).clamp(min=1e-30)
-            gradient = torch.where(ratio < config.min_gradient_ratio, torch.zeros_like(gradient), gradient)
+        z_now = partial.start + removed * delta
+        base, tuned = _both_terms(pair, z_now, t, eps, eps_suspect, rows)
+        grad_base, grad_tuned = removed * base.gradient, removed * tuned.gradient
+        gradient = grad_base - grad_tuned
+        norm = l2_norms(gradient)
+        ratio = norm / (l2_norms(grad_base) + l2_norms(grad_tuned)).clamp(min=1e-30)
+        gradient = torch.where(ratio < config.min_gradient_ratio, torch.zeros_like(gradient), gradient)
 
-            delta = clip_l2(delta + step_size * unit_l2(gradient), radius)
-            yield RecoveryStep(
-                index,
-                partial.start + removed * delta,
-                delta,
-                (base.loss - tuned.loss) / z[0].numel(),
-                norm.flatten(),
-                ratio.flatten(),
-                2 * config.draws * (index + 1),
-            )
-    finally:
-        for weight in frozen:
-            weight.requires_grad_(False)
+        delta = clip_l2(delta + step_size * unit_l2(gradient), radius)
+        yield RecoveryStep(
+            index,
+            partial.start + removed * delta,
+            delta,
+            (base.loss - tuned.loss) / z[0].numel(),
+            norm.flatten(),
+            ratio.flatten(),
+            2 * config.draws * (index + 1),
+        )
 
 
 def recovery_radius(z: Float[Tensor, "b c h w"], partial: Partial, config: RecoveryConfig) -> Float[Tensor, "b 1 1 1"]:
@@ -105,7 +97,6 @@ def _both_terms(
     t: Int[Tensor, "b n"],
     eps: Float[Tensor, "b n c h w"],
     eps_suspect: Float[Tensor, "b n c h w"],
-    weights: Sequence[Tensor],
     rows_per_call: int,
 ) -> tuple[Term, Term]:
     """Loss and gradient of the base, and of the suspect, of each picture: the mean over its draws."""
@@ -113,7 +104,7 @@ def _both_terms(
     samples = Samples(z.repeat_interleave(draws, dim=0), t.flatten(), eps.flatten(0, 1), eps_suspect.flatten(0, 1))
     base, tuned = (
         Term(*(value.unflatten(0, t.shape).mean(1) for value in (term.loss, term.gradient)))
-        for term in both_terms(pair, samples, rows_per_call, weights=weights)
+        for term in both_terms(pair, samples, rows_per_call)
     )
     return base, tuned
 

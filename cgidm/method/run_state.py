@@ -96,4 +96,3 @@ def continue_recovery(
         state.contrast = torch.cat([state.contrast, step.contrast[None].float()])
         state.gradient_ratio = torch.cat([state.gradient_ratio, step.gradient_ratio[None].float()])
         yield step
-    run.close()  # type: ignore[attr-defined]  # so that weights are frozen again now, not when it is collected

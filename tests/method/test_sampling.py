@@ -1,14 +1,18 @@
 """Draws of (t, eps), configuration, schedules."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from cgidm import PRESETS, NetworkEpsModel, RecoveryConfig, Schedule, UserError
-from cgidm.method.config import find_preset
+from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.sampling import picture_generator, sample_noise, sample_times
 from tests.support.worlds import generators
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_stratified_times_hit_every_stratum_once():
@@ -49,10 +53,22 @@ def test_presets_are_what_their_names_promise():
     assert (paper.recovery.steps, paper.recovery.draws, paper.recovery.noise) == (1000, 1, "shared")
     changed = {f.name for f in dataclasses.fields(paper) if getattr(paper, f.name) != getattr(reference, f.name)}
     assert changed == {"preset", "recovery", "encoding"} and reference.encoding == "sample"
-    assert reference.recovery == dataclasses.replace(paper.recovery, noise="independent", weight_gradients=True)
+    assert reference.recovery == dataclasses.replace(paper.recovery, noise="independent")
     assert fast.recovery.evaluations() <= paper.recovery.evaluations() / 5
     with pytest.raises(UserError, match="paper, reference, fast"):
         find_preset("slow")
+
+
+def test_a_configuration_is_read_back_from_a_record_of_any_version():
+    for config in PRESETS.values():
+        recorded = json.loads(json.dumps(dataclasses.asdict(config)))
+        assert RunConfig.from_record(recorded) == config
+        recorded["recovery"]["weight_gradients"] = False  # a setting of version 0.1 that changed no result
+        assert RunConfig.from_record(recorded) == config
+    with pytest.raises(TypeError):
+        RunConfig.from_record({**recorded, "unknown": 1})
+    for path in sorted((ROOT / "assets" / "beforehand").rglob("result.json")):
+        assert RunConfig.from_record(json.loads(path.read_text())["config"]).preset == "fast"
 
 
 @pytest.mark.parametrize("kind", ["eps", "v", "flow"])

@@ -41,10 +41,10 @@ class CGIDM:
 
     @property
     def config(self) -> RunConfig:
-        """The preset with this method's changes. Gradients of weights are a cost without influence on the result."""
+        """The preset with this method's changes."""
         config = find_preset(self.preset)
         changes = {k: v for k in ("steps", "draws", "noise") if (v := getattr(self, k)) is not None}
-        recovery = replace(config.recovery, weight_gradients=False, **changes)
+        recovery = replace(config.recovery, **changes)
         changes = {k: v for k in ("partial", "start", "encoding") if (v := getattr(self, k)) is not None}
         return replace(config, recovery=recovery, **changes)
 
