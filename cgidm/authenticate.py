@@ -105,7 +105,7 @@ def authenticate(
     if bank is not None:
         if controls or unrelated is not None:
             raise UserError("a bank and controls were given; accepted: one of them, a bank has its own null scores")
-        check_bank(bank, pair.fingerprints, pair.whole, config)
+        check_bank(bank, pair.fingerprints, pair.is_full_network, config)
     pictures, controls = set_aside_copies(pictures, controls)
     lineup = None if config.lineup is None else plan_lineup(pictures, controls, config.lineup, config.seed)
     control_scores = score_controls(pair, controls, config) if bank is None else bank.content.nulls

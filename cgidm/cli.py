@@ -155,7 +155,7 @@ def _authenticate(options: argparse.Namespace) -> None:
     pair = load_pair(base, suspect, options.prompt, embeddings, **place)
     print(f"memory: {pair.memory}")
     if bank is not None:
-        check_bank(bank, pair.fingerprints, pair.whole, config, options.prompt)
+        check_bank(bank, pair.fingerprints, pair.is_full_network, config, options.prompt)
     unrelated = None
     models = {"base": base.name, "suspect": suspect.name, "prompt": options.prompt}
     if options.unrelated:
@@ -163,8 +163,8 @@ def _authenticate(options: argparse.Namespace) -> None:
         models |= {"unrelated": other.name, "unrelated SHA-256": weights_sha256(other)}
         unrelated = load_pair(base, other, options.prompt, **place)
     embedders = load_embedders(pair.device, download=options.download)
-    pictures = [read_picture(p, pair.side) for p in options.pictures]
-    known = [read_picture(p, pair.side) for p in controls]
+    pictures = [read_picture(p, pair.resolution) for p in options.pictures]
+    known = [read_picture(p, pair.resolution) for p in controls]
     with _progress(config) as on_step:
         result = authenticate(pair, pictures, known, config, embedders, on_step, bank=bank, unrelated=unrelated)
     models |= {f"embedding {i + 1}": e.name for i, e in enumerate(embeddings)}

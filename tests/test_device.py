@@ -117,4 +117,4 @@ def test_plain_attention_gives_the_same_numbers():
 def test_every_network_of_a_pair_is_given_its_kernels():
     models = tiny.stable_diffusion(), tiny.stable_diffusion()
     pair = make_pair(*(bind(m, "a") for m in models), CPU, torch.bfloat16, {})
-    assert all(processors(network) == {AttnProcessor} for network in pair.views) and len(pair.views) == 2
+    assert all(processors(network) == {AttnProcessor} for network in pair.modules) and len(pair.modules) == 2

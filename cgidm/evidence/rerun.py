@@ -66,10 +66,10 @@ def _repeat(bundle: Bundle, record: dict[str, Any], options: argparse.Namespace)
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
         pair = load_pair(base, suspect, models["prompt"], embeddings, **place)
         pictures = [
-            _recorded_picture(bundle, p["path"], p["sha256"], image_name(i, "original"), pair.side)
+            _recorded_picture(bundle, p["path"], p["sha256"], image_name(i, "original"), pair.resolution)
             for i, p in enumerate(record["pictures"])
         ]
-        controls = [] if bank else _controls(bundle, record, options.controls, pair.side)
+        controls = [] if bank else _controls(bundle, record, options.controls, pair.resolution)
         embedders = load_embedders(where.device, download=options.download)
         other = None
         if unrelated is not None:

@@ -97,11 +97,11 @@ def make_pair(
         suspect,
         schedule=base.schedule,
         codec=first.codec,
-        side=first.side,
+        resolution=first.side,
         device=device,
         fingerprints=fingerprints,
         networks=(first.holder,) if first.holder is second.holder else (first.holder, second.holder),
-        views=tuple(dict.fromkeys((first.network, second.network))),
+        modules=tuple(dict.fromkeys((first.network, second.network))),
         memory=memory,
         shared=None if joint is None else Shared(base, suspect, model(joint)),
     )

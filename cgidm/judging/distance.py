@@ -48,7 +48,7 @@ def weight_shift(pair: ModelPair) -> float | None:
     The answers of a whole network are moved far by the first steps of a training, and little by the rest; its weights
     go on moving.
     """
-    if not pair.whole:
+    if not pair.is_full_network:
         return None
     moved = size = 0.0
     for base, suspect in zip(*(network.parameters() for network in pair.networks), strict=True):

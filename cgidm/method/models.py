@@ -1,7 +1,7 @@
 """What the method needs of a diffusion model, and nothing more."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -81,18 +81,19 @@ class ModelPair:
     base: EpsModel
     suspect: EpsModel
     schedule: Schedule
+    _: KW_ONLY
     codec: Codec = field(default_factory=IdentityCodec)
-    side: int = 512  # pixels: the square that the codec is made for
+    resolution: int = 512  # pixels: side of the square that the codec is made for
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     networks: tuple[torch.nn.Module, ...] = ()  # behind base and suspect: one if their weights are the same
-    views: tuple[torch.nn.Module, ...] = ()  # the modules that compute: an adapter's two have their weights in common
+    modules: tuple[torch.nn.Module, ...] = ()  # that compute: an adapter's two share their weights
     memory: MemoryPlan | None = None  # None: held as it came
     shared: Shared | None = None  # where one network can answer as both
 
     @property
-    def whole(self) -> bool:
-        """Has the suspect a network of its own, not the base's with an adapter or an embedding?"""
+    def is_full_network(self) -> bool:
+        """Whether the suspect has its own network, rather than the base's with an adapter or an embedding."""
         return len(self.networks) == 2
 
     @property

@@ -31,9 +31,9 @@ def write_beforehand(assets: Path, preset: str = "fast") -> list[Path]:
         prompt = json.loads((folder / "example.json").read_text())["prompt"]
         suspect = read_layout(LocalListing(folder / "checkpoint", label=folder.name))
         pair = load_pair(base, suspect, prompt)
-        controls = _pictures(assets / "controls" / folder.name, pair.side)
+        controls = _pictures(assets / "controls" / folder.name, pair.resolution)
         for part in PARTS:
-            pictures = _pictures(folder / part, pair.side)
+            pictures = _pictures(folder / part, pair.resolution)
             scores = score_controls(pair, pictures, config)
             median = pictures[sorted(range(len(scores)), key=lambda i: scores[i])[len(scores) // 2]]
             result = authenticate(pair, [median], controls, config, embedders)

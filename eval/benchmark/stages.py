@@ -153,7 +153,7 @@ def load_case(setting: Setting, unit: Unit) -> Case:
         return load_pair(experiment.base, suspect, prompt, device=device, dtype=dtype)
 
     pair = load(unit.prompt)
-    pictures = [read_picture(read_checked(setting.data, p), pair.side) for p, _, _ in unit.pictures]
+    pictures = [read_picture(read_checked(setting.data, p), pair.resolution) for p, _, _ in unit.pictures]
     images = torch.stack([p.image for p in pictures]).to(pair.device)
     return Case(
         pair=pair,

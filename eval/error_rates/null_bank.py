@@ -60,7 +60,7 @@ def ask(base: str, suspect: str, prompt: str, pictures: Sequence[Path], config: 
     """The verdict's score and the shift of every picture, with the draws and in the precision that a verdict takes."""
     place = choose_device(root := open_checkpoint(base, "base model"))
     pair = load_pair(root, suspect, prompt, device=place.device, dtype=place.dtype)
-    read = [read_picture(p, pair.side) for p in pictures]
+    read = [read_picture(p, pair.resolution) for p in pictures]
     parts = [read[i : i + ENCODED_AT_ONCE] for i in range(0, len(read), ENCODED_AT_ONCE)]
     with torch.no_grad():
         z = torch.cat([pair.codec.encode(torch.stack([p.image for p in part]).to(pair.device)) for part in parts])

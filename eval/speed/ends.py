@@ -14,7 +14,7 @@ DRAWS = 10  # of `loss_contrast`, timed and multiplied: a picture's 20 draws are
 def time_ends(pair: ModelPair, latent: tuple[int, int, int], plan: Plan) -> Timing:
     """A picture is encoded twice, decoded three times, and asked for its `loss_contrast` once."""
     device, config = pair.device, RunConfig()
-    images = torch.rand(1, 3, pair.side, pair.side, generator=torch.Generator().manual_seed(0)).to(device)
+    images = torch.rand(1, 3, pair.resolution, pair.resolution, generator=torch.Generator().manual_seed(0)).to(device)
     z = torch.randn(1, *latent, generator=torch.Generator().manual_seed(0)).to(device)
 
     def autoencoder() -> None:

@@ -121,7 +121,7 @@ class Measurer:
 
     def _measure_checkpointed(self, pair: ModelPair) -> None:
         """Activations computed twice instead of kept; diffusers 0.42 does so wherever gradients flow, in `eval` too."""
-        networks: list[Any] = [n for n in pair.views if getattr(n, "_supports_gradient_checkpointing", False)]
+        networks: list[Any] = [n for n in pair.modules if getattr(n, "_supports_gradient_checkpointing", False)]
         for network in networks:
             network.enable_gradient_checkpointing()
         latents = draw_latents(self.subject.latent, 1, self.settings.device)

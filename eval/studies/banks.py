@@ -38,7 +38,7 @@ def measure_banks(assets: Path, out: Path, preset: str = "fast") -> dict[str, An
         prompt = json.loads((example / "example.json").read_text())["prompt"]
         pair = load_pair(str(assets / "mini"), str(example / "checkpoint"), prompt)
         paths = {part: sorted((example / part).iterdir()) for part in ("member", "holdout")}
-        pictures = [read_picture(p, pair.side) for part in paths.values() for p in part]
+        pictures = [read_picture(p, pair.resolution) for part in paths.values() for p in part]
         result = authenticate(pair, pictures, config=find_preset(preset), bank=bank)
         table = find_table(list(pair.fingerprints.values()), assets)
         report["banks"][folder.name] = {

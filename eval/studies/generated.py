@@ -34,11 +34,12 @@ def measure_generated(assets: Path, out: Path) -> dict[str, Any]:
         prompt = json.loads((folder / "example.json").read_text())["prompt"]
         images = sample(assets / "mini", folder / "checkpoint", prompt)
         pair = load_pair(str(assets / "mini"), str(folder / "checkpoint"), prompt)
-        controls = [read_picture(p, pair.side) for p in sorted((assets / "controls" / folder.name).iterdir())]
+        controls = [read_picture(p, pair.resolution) for p in sorted((assets / "controls" / folder.name).iterdir())]
         found = {}
         for name, options in FORMATS.items():
             pictures = [
-                _as_upload(image, f"{i:02d}.{name.lower()}", name, options, pair.side) for i, image in enumerate(images)
+                _as_upload(image, f"{i:02d}.{name.lower()}", name, options, pair.resolution)
+                for i, image in enumerate(images)
             ]
             result = authenticate(pair, pictures, controls, find_preset("fast"), load_embedders())
             ratios = round_trip_ratio(pair.codec, torch.stack([p.image for p in pictures]))

@@ -51,7 +51,7 @@ def measure_merging(assets: Path, out: Path, strengths: Sequence[float] = STRENG
                 return load_pair(str(assets / "mini"), str(suspect), prompt, device="cpu", dtype=dtype)
 
             full = pair_in(torch.float32)
-            pictures = [p for part in ("member", "holdout") for p in _read(folder / part, full.side, most)]
+            pictures = [p for part in ("member", "holdout") for p in _read(folder / part, full.resolution, most)]
             expected = _scores(full, pictures)
             lost = lost_shares(full)
             row = {"strength": strength, "layers": len(lost), "lost": [round(float(share), 4) for share in lost]}
@@ -61,7 +61,7 @@ def measure_merging(assets: Path, out: Path, strengths: Sequence[float] = STRENG
                 with emulated_convolutions(pair):
                     found, machine = _scores(pair, pictures), describe_machine(pair)
                 row[way] = {
-                    "layers_merged": sum(layer.merged for layer in adapters.adapted_layers(pair.views[-1])),
+                    "layers_merged": sum(layer.merged for layer in adapters.adapted_layers(pair.modules[-1])),
                     **{score: agreement(expected[score], found[score]) for score in SCORES},
                 }
             rows.append(row)
@@ -104,7 +104,7 @@ def weaken(lora: Path, strength: float, out: Path) -> None:
 
 def lost_shares(pair: ModelPair) -> list[float]:
     """Of each layer of a merged float32 pair: what bfloat16 would round away, over the change; both as norms."""
-    base, suspect = pair.views
+    base, suspect = pair.modules
     shares = []
     for name, layer in suspect.named_modules():
         if isinstance(layer, adapters.BaseTunerLayer):

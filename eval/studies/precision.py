@@ -66,8 +66,8 @@ def _judge_all(assets: Path, precision: str, device: str, most: int | None) -> t
         dtype = PRECISIONS[precision]
         pair = load_pair(str(assets / "mini"), str(folder / "checkpoint"), prompt, device=device, dtype=dtype)
         machine = machine or describe_machine(pair)
-        pictures = [p for part in ("member", "holdout") for p in _read(folder / part, pair.side, most)]
-        controls = _read(assets / "controls" / folder.name, pair.side, most)
+        pictures = [p for part in ("member", "holdout") for p in _read(folder / part, pair.resolution, most)]
+        controls = _read(assets / "controls" / folder.name, pair.resolution, most)
         with emulated_convolutions(pair):
             for name, config in CONFIGS.items():
                 result = authenticate(pair, pictures, controls if name == "fast" else (), config)
@@ -152,7 +152,7 @@ def emulated_convolutions(pair: ModelPair) -> Iterator[None]:
 
     Few CPUs have kernels for them, and torch's stand-in takes forty times as long.
     """
-    networks = [*pair.views, getattr(pair.codec, "vae", nn.Identity())]
+    networks = [*pair.modules, getattr(pair.codec, "vae", nn.Identity())]
     convolutions = {m for n in networks for m in n.modules() if type(m) is nn.Conv2d and m.weight.dtype == torch.half}
     patched = convolutions if pair.device.type == "cpu" else set()
     for module in patched:

@@ -58,8 +58,8 @@ def measure_robustness(assets: Path, out: Path, preset: str = "fast") -> dict:
     for folder in sorted(p.parent for p in (assets / "examples").glob("*/example.json")):
         prompt = json.loads((folder / "example.json").read_text())["prompt"]
         pair = load_pair(str(assets / "mini"), str(folder / "checkpoint"), prompt)
-        controls = _read(assets / "controls" / folder.name, pair.side)
-        members, holdouts = (_read(folder / part, pair.side) for part in ("member", "holdout"))
+        controls = _read(assets / "controls" / folder.name, pair.resolution)
+        members, holdouts = (_read(folder / part, pair.resolution) for part in ("member", "holdout"))
         against = _scores(pair, controls, config)
         suspects[folder.name] = {
             "controls": len(controls),

@@ -47,7 +47,7 @@ def test_members_come_back_and_an_innocent_suspect_adds_nothing():
 def test_its_numbers_are_those_of_the_library():
     """The same recovery and scores as `authenticate` reports for the same pictures, and the same embedder."""
     pair = load_pair(str(ASSETS / "mini"), f"{EXAMPLE}/checkpoint", "sks style")
-    pictures = [read_picture(p, pair.side) for p in list_pictures()]
+    pictures = [read_picture(p, pair.resolution) for p in list_pictures()]
     embedders = load_embedders().ready
     method = CGIDM(preset="fast", steps=2, draws=1)
     images = torch.stack([p.image for p in pictures])
@@ -86,7 +86,7 @@ def test_the_deviations_of_the_public_code_have_names():
 
 def test_a_sampled_encoding_is_drawn_from_the_seed_and_leaves_no_trace():
     pair = load_pair(str(ASSETS / "mini"), f"{EXAMPLE}/checkpoint", "sks style")
-    images = torch.stack([read_picture(p, pair.side).image for p in list_pictures()])
+    images = torch.stack([read_picture(p, pair.resolution).image for p in list_pictures()])
     given = case(pair, images, pair.codec.encode(images))
     plain, sampled = CGIDM(preset="fast", steps=1, draws=1), CGIDM(preset="fast", steps=1, draws=1, encoding="sample")
     before, state = plain(given)[0].scores, torch.random.get_rng_state()

@@ -71,7 +71,7 @@ def tiny_sd():
     for prompt in ("a b", ""):
         bound = bind(pipe, prompt)
         model = NetworkEpsModel(bound.call, bound.schedule, bound.prediction)
-        pairs.append(ModelPair(model, model, bound.schedule, bound.codec, bound.side))
+        pairs.append(ModelPair(model, model, bound.schedule, codec=bound.codec, resolution=bound.side))
     return pipe, pairs
 
 

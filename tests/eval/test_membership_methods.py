@@ -92,7 +92,7 @@ def test_nothing_to_find_in_an_innocent_suspect(name):
 @every_method
 def test_a_model_against_itself_is_exactly_zero(method):
     pair, members, _ = world(0)
-    innocent = ModelPair(pair.base, pair.base, pair.schedule, IdentityCodec())
+    innocent = ModelPair(pair.base, pair.base, pair.schedule, codec=IdentityCodec())
     assert answers(method, innocent, members)["contrast"].tolist() == [0.0] * 8
 
 

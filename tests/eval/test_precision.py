@@ -98,7 +98,7 @@ def test_scores_agree_with_float32_and_the_factors_of_a_lora_stay_in_it():
     found = {}
     for dtype in (torch.float32, torch.bfloat16):
         pair = load_pair(str(ASSETS / "mini"), str(example / "checkpoint"), "sks style", dtype=dtype)
-        pictures = [read_picture(p, pair.side) for p in files]
+        pictures = [read_picture(p, pair.resolution) for p in files]
         state = start_run(pair, pictures, config)
         for _ in continue_recovery(pair, state, recovery):
             pass

@@ -60,7 +60,7 @@ def test_a_base_and_its_fine_tune_answer_as_in_memory(tmp_path, family):
     base.save_pretrained(tmp_path / "base")
     suspect.save_pretrained(tmp_path / "tuned")
     pair = load_pair(str(tmp_path / "base"), str(tmp_path / "tuned"), "a b")
-    assert (pair.base.prediction, pair.side) == (bind(base, "").prediction, 64)
+    assert (pair.base.prediction, pair.resolution) == (bind(base, "").prediction, 64)
     for model, pipeline in ((pair.base, base), (pair.suspect, suspect)):
         torch.testing.assert_close(answer(model), answer(model_of(aligned(pipeline))), rtol=0, atol=5e-6)
     assert (answer(pair.base) - answer(pair.suspect)).abs().max() > 1e-3

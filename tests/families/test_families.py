@@ -86,7 +86,7 @@ def test_recovery_runs_on_every_family(family):
     tuned = BOUND[family]()
     tiny.perturbed(tuned.network.eval().requires_grad_(False))
     models = [NetworkEpsModel(b.call, b.schedule, b.prediction) for b in (base, tuned)]
-    pair = ModelPair(*models, schedule=base.schedule, codec=base.codec, side=base.side)
+    pair = ModelPair(*models, schedule=base.schedule, codec=base.codec, resolution=base.side)
     images = torch.rand(2, 3, base.side, base.side)
     z = pair.codec.encode(images)
     partial = make_partial("block4", pair.codec, images, z)

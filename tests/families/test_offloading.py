@@ -86,7 +86,7 @@ def elsewhere(monkeypatch):
 
 
 def run(pair, **changes):
-    images = torch.rand(2, 3, pair.side, pair.side, generator=generators(1)[0])
+    images = torch.rand(2, 3, pair.resolution, pair.resolution, generator=generators(1)[0])
     z = pair.codec.encode(images)
     partial = make_partial("block4", pair.codec, images, z)
     config = RecoveryConfig(steps=3, draws=3, **changes)
@@ -165,7 +165,7 @@ def test_tiles_are_used_only_where_they_were_chosen(folders, planned):
     given = str(folders / "base"), str(folders / "full"), "a b"
     planned()
     pair = load_pair(*given)
-    z = pair.codec.encode(torch.rand(1, 3, pair.side, pair.side, generator=generators(1)[0]))
+    z = pair.codec.encode(torch.rand(1, 3, pair.resolution, pair.resolution, generator=generators(1)[0]))
     planned(tiling=True)
     tiled = load_pair(*given)
     assert not pair.codec.vae.use_tiling and tiled.codec.vae.use_tiling

@@ -39,7 +39,7 @@ def whole(*moved, **changes):
 
 def told(pair):
     """What of a pair a bank is compared with."""
-    return pair.fingerprints, pair.whole
+    return pair.fingerprints, pair.is_full_network
 
 
 def pair_of(networks, **fingerprints):

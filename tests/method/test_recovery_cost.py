@@ -37,7 +37,7 @@ def on(device, pair):
         def predict_eps(self, x_t, t):
             return self.weight * x_t * self.schedule.timesteps[t, None, None, None]
 
-    return ModelPair(Model(), Model(), pair.schedule, IdentityCodec(), 8, device)
+    return ModelPair(Model(), Model(), pair.schedule, codec=IdentityCodec(), resolution=8, device=device)
 
 
 @pytest.mark.parametrize("arm", ["paper", "fast"])

@@ -71,8 +71,8 @@ def computed():
     """The library's result for the first example."""
     pair = load_pair(str(ASSETS / "mini"), str(ASSETS / "examples" / EXAMPLE / "checkpoint"), shipped_prompt(EXAMPLE))
     path = picture_of(f"{EXAMPLE}/member")
-    picture = decode_picture(path.read_bytes(), path.name, pair.side)
-    controls = [decode_picture(p.read_bytes(), p.name, pair.side) for p in shipped_controls(EXAMPLE)]
+    picture = decode_picture(path.read_bytes(), path.name, pair.resolution)
+    controls = [decode_picture(p.read_bytes(), p.name, pair.resolution) for p in shipped_controls(EXAMPLE)]
     return authenticate(pair, [picture], controls, dataclasses.replace(find_preset("fast"), seed=0))
 
 

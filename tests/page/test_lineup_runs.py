@@ -86,7 +86,9 @@ def test_the_decoys_follow_the_pictures_whose_answer_is_there_before(whole):
 def test_the_page_s_line_up_is_the_library_s_and_alters_no_answer(whole, tmp_path):
     (here, shown), run, _ = whole
     pair, config = PAIRS.get(open_models(run.wanted())), config_of(run)
-    parts = [[decode_picture(s.data, s.name, pair.side) for s in part] for part in (run.pictures(), run.controls())]
+    parts = [
+        [decode_picture(s.data, s.name, pair.resolution) for s in part] for part in (run.pictures(), run.controls())
+    ]
     result = authenticate(pair, *parts, config, work.embedders())
     record = write_evidence(result, tmp_path / "out", {})
     assert here["record"]["lineup"] == json.loads(json.dumps(record["lineup"])) and len(result.shown) == 2
@@ -327,7 +329,9 @@ def test_the_page_raises_what_the_command_line_raises_of_controls_of_another_kin
         list(carry_out(run))
     assert updates[-1].phase == "done" and all(u.result is None or u.result.controls == () for u in updates)
     pair = PAIRS.get(open_models(run.wanted()))
-    parts = [[decode_picture(s.data, s.name, pair.side) for s in part] for part in (run.pictures(), run.controls())]
+    parts = [
+        [decode_picture(s.data, s.name, pair.resolution) for s in part] for part in (run.pictures(), run.controls())
+    ]
     result = authenticate(pair, *parts, config_of(run), work.embedders())
     raised = [[f["name"] for f in p["flags"]] for p in json.loads((run.shown / "result.json").read_text())["pictures"]]
     assert raised == [[f.name for f in p.flags] for p in result.pictures]
@@ -336,7 +340,7 @@ def test_the_page_raises_what_the_command_line_raises_of_controls_of_another_kin
 
 def test_each_panel_shows_the_picture_that_the_key_says(whole):
     (_, shown), run, _ = whole
-    side = PAIRS.get(open_models(run.wanted())).side
+    side = PAIRS.get(open_models(run.wanted())).resolution
     for number, r in enumerate(read_lineup(run.record()).rounds, 1):
         stand = r.in_order(run.pictures()[r.picture], [run.controls()[i] for i in r.decoys])
         for letter, sent in zip("ABC", stand, strict=True):

@@ -95,7 +95,9 @@ def test_the_search_looks_at_every_view_of_pictures_and_controls():
     record = record_of(run)
     assert last.phase == "finished" and record["config"]["views"] == list(VIEWS)
     pair, config = PAIRS.get(open_models(run.wanted())), config_of(run)
-    read = [[decode_picture(s.data, s.name, pair.side) for s in part] for part in (run.pictures(), run.controls())]
+    read = [
+        [decode_picture(s.data, s.name, pair.resolution) for s in part] for part in (run.pictures(), run.controls())
+    ]
     pictures, controls = (score_views(pair, part, config) for part in read)
     assert record["control_scores"] == pytest.approx(controls.amax(0).tolist(), abs=1e-5)
     assert record["pictures"][0]["scores"]["loss_contrast"] == pytest.approx(pictures.amax().item(), abs=1e-5)

@@ -167,7 +167,7 @@ def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds()
     whole, part = seconds_asked(job, gr.Progress(), progress=None), seconds_asked(chunk)
     assert isinstance(whole, int) and hardware.LOADING < part < whole
     pair = PAIRS.get(models)
-    state = start_run(pair, [decode_picture(s.data, s.name, pair.side) for s in job.pictures], config)
+    state = start_run(pair, [decode_picture(s.data, s.name, pair.resolution) for s in job.pictures], config)
     rest = Job(models, job.pictures, job.controls, config, control_scores=(0.0, 0.0), state=state)
     assert part < seconds_asked(pickle.loads(pickle.dumps(rest))) < whole
 

@@ -24,4 +24,4 @@ def pair_that_learnt(images):
     public = codec.encode(torch.stack([square(1000 + i, SIDE) for i in range(32)]))
     learnt = torch.cat([public, codec.encode(torch.stack(images))])
     base, tuned = IdealEpsModel(public, schedule), IdealEpsModel(learnt, schedule)
-    return ModelPair(base, tuned, schedule, codec, side=SIDE)
+    return ModelPair(base, tuned, schedule, codec=codec, resolution=SIDE)

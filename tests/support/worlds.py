@@ -39,7 +39,7 @@ def world(seed, channels=1, codec=None):
     public, members, holdout = make(64), make(8), make(8)
     schedule = stable_diffusion_schedule()
     base, tuned = IdealEpsModel(public, schedule), IdealEpsModel(torch.cat([public, members]), schedule)
-    return ModelPair(base, tuned, schedule, codec or IdentityCodec()), members, holdout
+    return ModelPair(base, tuned, schedule, codec=codec or IdentityCodec()), members, holdout
 
 
 def masked(z):

@@ -140,7 +140,7 @@ class _Chunk:
         self.begun = time.monotonic()
         self.job, self.config = job, job.config
         self.pair = PAIRS.get(job.models)
-        self.pictures = [_decode(sent, self.pair.side) for sent in job.pictures]
+        self.pictures = [_decode(sent, self.pair.resolution) for sent in job.pictures]
         self.scores = list(job.control_scores)
         self._controls: dict[int, Picture] = {}
 
@@ -179,7 +179,7 @@ class _Chunk:
     def _control(self, index: int) -> Picture:
         """A control picture, decoded once."""
         if index not in self._controls:
-            self._controls[index] = _decode(self.job.controls[index], self.pair.side)
+            self._controls[index] = _decode(self.job.controls[index], self.pair.resolution)
         return self._controls[index]
 
     def _all_controls(self) -> tuple[Picture, ...]:

@@ -210,7 +210,7 @@ PAIRS = Pairs()
 
 def size_of(pair: ModelPair) -> int:
     """Bytes of a pair's networks and autoencoder."""
-    parts = [*pair.views, getattr(pair.codec, "vae", None)]
+    parts = [*pair.modules, getattr(pair.codec, "vae", None)]
     weights = {id(w): w for p in parts if isinstance(p, torch.nn.Module) for w in p.parameters()}  # some are in two
     return sum(w.numel() * w.element_size() for w in weights.values())
 
