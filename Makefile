@@ -1,29 +1,30 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: demo test install
+.PHONY: demo test lint wheel install
 
-EXAMPLE := assets/examples/gerald-g-dreambooth
-
-# The verdict on three members and three holdouts of a shipped example, then the page.
+# The verdict on a used and an unused picture of a shipped example, then the page.
 demo: install
-	$(PYTHON) -m cgidm authenticate $(wordlist 1,3,$(sort $(wildcard $(EXAMPLE)/member/*.jpg))) $(wordlist 1,3,$(sort $(wildcard $(EXAMPLE)/holdout/*.jpg))) \
-		--base assets/mini --suspect $(EXAMPLE)/checkpoint --prompt 'sks style' --preset fast \
-		--controls assets/controls/gerald-g-dreambooth --out demo-out
-	$(PYTHON) app.py
+	$(VENV)/bin/cgidm example gerald-g-dreambooth --out demo-out
+	$(VENV)/bin/cgidm page
 
-# Lint, types and tests, from nothing.
-test: install
+# Everything that keeps the house: lint, format, types, arrows, tests.
+test: lint
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -q -n 2 --dist loadfile
+
+lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -q -n 2 --dist loadfile
+
+wheel: install
+	$(PYTHON) -m hatchling build -t wheel
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(PYTHON) || python3 -m venv $(VENV)
 	$(PYTHON) -m pip install -q --upgrade pip
 	$(PYTHON) -m pip install -q -c constraints.txt torch torchvision
-	$(PYTHON) -m pip install -q -c constraints.txt -r requirements-dev.txt
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $@

@@ -1,12 +1,23 @@
+"""`python -m cgidm` and the console script `cgidm`: both call `main`."""
+
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
-# by themselves, without the rest of the command line: `doctor` looks for the packages that the rest needs, and `verify`
-# checks hashes where none is installed
-if sys.argv[1:2] == ["doctor"]:
-    from .doctor.environment import main
-elif sys.argv[1:2] == ["verify"]:
-    from .evidence.verify import main
-else:
-    from .cli import main
+# by themselves, without the rest of the command line: `doctor` looks for the packages that the rest needs, `verify`
+# checks hashes where none is installed, and `page` must import `spaces` before torch
+ALONE = {"doctor": ".doctor.environment", "page": ".page.launch", "verify": ".evidence.verify"}
 
-sys.exit(main())
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in ALONE:
+        return import_module(ALONE[given[0]], __package__).main(given[1:])
+    from .cli import main as run_command
+
+    return run_command(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -35,8 +35,11 @@ from .judging.verdict import LEVEL
 from .method.config import PRESETS, RunConfig, find_preset
 from .method.recovery import RecoveryStep
 from .method.views import AS_GIVEN, VIEWS
+from .page.launch import add_options as add_page_options
+from .page.launch import serve_page
 from .pictures.embedders import load_embedders
 from .pictures.images import picture_files, read_picture
+from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .text import single_line
 
 
@@ -99,7 +102,30 @@ def build_parser() -> argparse.ArgumentParser:
     examine = commands.add_parser("doctor", help="say what this machine, or Space, still needs")
     examine.set_defaults(run=diagnose)
     add_doctor_options(examine)
+    page = commands.add_parser("page", help="serve the page, in which all of this can be done")
+    page.set_defaults(run=serve_page)
+    add_page_options(page)
+    example = commands.add_parser(
+        "example", help="judge two pictures of a shipped example: a used one and an unused one"
+    )
+    example.set_defaults(run=_run_example)
+    example.add_argument("name", choices=example_names(), metavar="NAME", help=" or ".join(example_names()))
+    example.add_argument("options", nargs=argparse.REMAINDER, help="further options of `authenticate`")
     return parser
+
+
+def example_arguments(name: str) -> list[str]:
+    """The arguments of `authenticate` that judge one member and one holdout of a shipped example."""
+    example = find_example(name)
+    pictures = [str(example.members[0]), str(example.holdouts[0])]
+    models = ["--base", SHIPPED_BASE, "--suspect", SHIPPED + name, "--prompt", example.prompt]
+    return ["authenticate", *pictures, *models, "--controls", str(example.controls), "--preset", "fast"]
+
+
+def _run_example(options: argparse.Namespace) -> int:
+    arguments = example_arguments(options.name) + options.options
+    print("cgidm", shlex.join(arguments))
+    return main(arguments)
 
 
 def print_table(result: Result) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cgidm.errors import UserError
-from cgidm.pictures.embedders import SHIPPED, load_embedders
+from cgidm.pictures.embedders import load_embedders
+from cgidm.resources import embedder_file
 from eval.asset_recipes.embedder import convert_embedder
 from eval.asset_recipes.example_answers import write_beforehand
 from eval.asset_recipes.examples import build_examples
@@ -56,7 +57,7 @@ def main() -> None:
     embedder = command("embedder", _embedder, "convert the offline embedder's weights")
     embedder.add_argument("source", type=Path, help="efficientnet-lite0-57934424.pth")
     embedder.add_argument("--pictures", type=Path, required=True, help="folder with scikit-image's chelsea and coffee")
-    embedder.add_argument("--out", type=Path, default=SHIPPED)
+    embedder.add_argument("--out", type=Path, default=embedder_file())
 
     examples = command("examples", _examples, "fine-tune the shipped examples")
     examples.add_argument("--openclipart", type=Path, required=True)

@@ -13,10 +13,10 @@ from cgidm import UserError
 from cgidm.cli import main
 from cgidm.families import load_pair
 from cgidm.page.handlers.request import Request
-from cgidm.page.runs.model_cache import ASSETS
 from cgidm.page.ui.model_panel import check_model
 from tests.support import tiny
 from tests.support.hub_server import Repository, serve
+from tests.support.paths import ASSETS
 
 
 class Trap:

@@ -282,11 +282,11 @@ def check_assets(root: Path) -> list[Finding]:
 
 def check_embedders(root: Path) -> list[Finding]:
     """CLIP and DINO, whose weights do not ship."""
-    from ..pictures.embedders import SHIPPED, SOURCES
+    from ..pictures.embedders import SHIPPED_NAME, SOURCES
 
     found = []
     for name, (_, find) in SOURCES.items():
-        if name == SHIPPED.stem:
+        if name == SHIPPED_NAME:
             continue
         try:
             find(False)

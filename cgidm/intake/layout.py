@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NoReturn
 
 from ..errors import UserError
+from ..resources import SHIPPED, find_shipped_model
 from .adapters import Adapter, is_adapter, parse_adapter
 from .components import Component, find_components, find_network
 from .embeddings import Embedding, is_embedding, parse_embedding
@@ -86,13 +87,15 @@ def open_checkpoint(
     max_download: int = MAX_DOWNLOAD,
     progress: bool = False,
 ) -> Checkpoint:
-    """What `given` is: a path (if `local`), or a place on the Hub, which `token` may open.
+    """What `given` is: a path (if `local`), a place on the Hub, which `token` may open, or a model that ships.
 
     Raises:
         UserError: if it is missing, out of reach, a pickle, several models at once, or nothing that is known. `role`
             goes before the sentence.
     """
     try:
+        if given.startswith(SHIPPED):
+            return read_layout(LocalListing(find_shipped_model(given), label=given))
         source = parse_source(given, local=local)
         if isinstance(source, HubSource):
             return read_layout(open_repository(source, token, max_download, progress), source.path)

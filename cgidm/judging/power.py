@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import UserError
+from ..resources import resource_root
 
-ASSETS = Path(__file__).parents[2] / "assets"
 TABLE = "detectability.json"
 Kind = Literal["lora", "dreambooth"]  # an adapter on the base's network; networks of its own
 
@@ -65,13 +65,17 @@ class Detectability(BaseModel):
         return float(np.interp(np.log(max(moved, 1e-30)), x, y))
 
 
-def find_table(weights: Sequence[str], folder: Path = ASSETS) -> Detectability | None:
+def find_table(weights: Sequence[str], folder: Path | None = None) -> Detectability | None:
     """The table of the base that these weight files (SHA-256) hold; None if it was never measured.
+
+    Args:
+        weights: SHA-256 of the base's weight files.
+        folder: where the table lies; by default, where everything that ships lies.
 
     Raises:
         UserError: if the file is damaged.
     """
-    path = folder / TABLE
+    path = (folder or resource_root()) / TABLE
     if not path.exists():
         return None
     try:

@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
+from ..resources import embedder_file
+
 SHIPPED_NAME = "efficientnet_lite0"  # the embedder whose weights ship
-SHIPPED = Path(__file__).parents[2] / "assets" / "embedder" / "efficientnet_lite0.safetensors"
 DINO_BLOCKS = 4  # the CLS tokens of the last four blocks are joined, as in DINO's own linear evaluation
 
 
@@ -132,9 +133,9 @@ def _on_hub(repo: str, file: str) -> Callable[[bool], Path]:
 
 
 def _shipped(download: bool) -> Path:
-    if not SHIPPED.exists():
-        raise FileNotFoundError(f"{SHIPPED.name} is not in {SHIPPED.parent.parent.name}/{SHIPPED.parent.name}")
-    return SHIPPED
+    if not (file := embedder_file()).exists():
+        raise FileNotFoundError(f"{file.name} is not in {file.parent.parent.name}/{file.parent.name}")
+    return file
 
 
 SOURCES: dict[str, tuple[Callable[[Path, torch.device], Embedder], Callable[[bool], Path]]] = {

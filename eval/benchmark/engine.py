@@ -76,7 +76,7 @@ def run_ray(jobs: Sequence[Job], ledger: Ledger, unit: str, address: str | None 
     try:
         import ray
     except ImportError:
-        raise UserError("--engine ray needs Ray: pip install -r requirements-cluster.txt") from None
+        raise UserError("--engine ray needs Ray: pip install -e '.[cluster]'") from None
     here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
     environment = {"env_vars": {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}}
     ray.init(address=address, log_to_driver=False, configure_logging=False, runtime_env=environment, **here)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.errors import UserError
-from cgidm.judging.power import ASSETS, TABLE, Detectability
+from cgidm.judging.power import TABLE, Detectability
 from cgidm.judging.verdict import LEVEL
+from cgidm.resources import resource_root
 from eval.benchmark.datasets import prepare
 from eval.benchmark.engine import run_local
 from eval.benchmark.experiment import Experiment, load_experiment
@@ -97,7 +98,7 @@ def register(command: Register) -> None:
     power = command("power", run_power, "power against steps, rank, pictures; writes what verdicts look up; resumes")
     power.add_argument("experiments", nargs="+", help="presets' names, or .json files, of one base")
     power.add_argument("--held-out", help="an experiment of other makers, whose outcomes are counted with the table")
-    power.add_argument("--out", type=Path, default=ASSETS / TABLE, help="the table")
+    power.add_argument("--out", type=Path, default=resource_root() / TABLE, help="the table")
     power.add_argument("--report", type=Path, default=RESULTS / "mini" / "power.md", help="the same as a page")
     for parser in (rates, power):
         parser.add_argument("--data", type=Path, default=Path("data"), help="folder with the datasets' folders")

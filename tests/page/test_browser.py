@@ -21,9 +21,10 @@ from cgidm.families import load_pair
 from cgidm.method.config import find_preset
 from cgidm.page.handlers.examples import picture_of
 from cgidm.page.html.i18n import say
-from cgidm.page.runs.model_cache import ASSETS, shipped_controls, shipped_prompt
+from cgidm.page.runs.model_cache import shipped_controls, shipped_prompt
 from cgidm.pictures.images import decode_picture
 from tests.support.page_runs import write_bank
+from tests.support.paths import ASSETS
 
 EXAMPLE = "gerald-g-dreambooth"
 CONSISTENT = say("en", "outcome.consistent")

@@ -9,7 +9,8 @@ from tests.support.browser import CONTRAST, PATIENCE, chromium, server, visit  #
 
 from cgidm.judging.lineup import judge_lineup, read_lineup
 from cgidm.page.html.i18n import say
-from cgidm.page.runs.model_cache import ASSETS, shipped_controls
+from cgidm.page.runs.model_cache import shipped_controls
+from tests.support.paths import ASSETS
 
 EXAMPLE = "gerald-g-dreambooth"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

@@ -11,7 +11,7 @@ from tests.support.browser import CONTRAST, PATIENCE, chromium, server, visit  #
 from safetensors.torch import load_file, save_file
 
 from cgidm.page.html.i18n import say
-from cgidm.page.runs.model_cache import ASSETS
+from tests.support.paths import ASSETS
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (SCRIPT, '"><img src=x onerror=alert(1)>', "owner/<b>name</b>")

@@ -1,7 +1,8 @@
 """Pairs that the page keeps loaded: the same one for the same models, up to a limit, and never a shared network."""
 
 from cgidm.page.runs import model_cache
-from cgidm.page.runs.model_cache import SHIPPED, SHIPPED_BASE, Pairs, Wanted, expected_size, open_models, size_of
+from cgidm.page.runs.model_cache import Pairs, Wanted, expected_size, open_models, size_of
+from cgidm.resources import SHIPPED, SHIPPED_BASE
 
 FIRST, SECOND = (
     open_models(Wanted(SHIPPED_BASE, SHIPPED + s, None, "sks style")) for s in ("gerald-g-dreambooth", "rollandin-lora")

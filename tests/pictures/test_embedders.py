@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 import cgidm.pictures.embedders as similarity_module
 from cgidm.pictures.embedders import (
-    SHIPPED,
     Embedder,
     clip_embedder,
     dino_embedder,
@@ -19,6 +18,7 @@ from cgidm.pictures.embedders import (
     load_embedders,
     similarity,
 )
+from cgidm.resources import embedder_file
 
 CPU = torch.device("cpu")
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -100,7 +100,7 @@ def test_dino_joins_the_cls_tokens_of_the_last_four_blocks(dino, pictures):
 
 
 def test_the_shipped_embedder_sees_the_whole_square(pictures):
-    embedder = efficientnet_embedder(SHIPPED, CPU)
+    embedder = efficientnet_embedder(embedder_file(), CPU)
     expected = prepared(pictures, 224, (0.5,) * 3, (0.5,) * 3)
     torch.testing.assert_close(as_prepared_by(embedder, pictures), expected, atol=1e-6, rtol=0)
     vectors = embedder(pictures)
@@ -109,7 +109,7 @@ def test_the_shipped_embedder_sees_the_whole_square(pictures):
 
 
 def test_similarity_is_one_for_the_same_and_falls_with_noise(pictures):
-    embedder = efficientnet_embedder(SHIPPED, CPU)
+    embedder = efficientnet_embedder(embedder_file(), CPU)
     noise = torch.rand(pictures.shape, generator=torch.Generator().manual_seed(0))
     same, near, far = (similarity(embedder, pictures, pictures.lerp(noise, w)) for w in (0.0, 0.2, 1.0))
     torch.testing.assert_close(same, torch.ones(3))

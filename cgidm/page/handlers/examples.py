@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.evidence.bundle_writer import image_name
+from cgidm.resources import SHIPPED, SHIPPED_BASE, example_answers, resource_root
 
 from ..html.views import View, empty_view, evidence_view
-from ..runs.model_cache import ASSETS, EXAMPLES, SHIPPED, SHIPPED_BASE, shipped_prompt
+from ..runs.model_cache import EXAMPLES, shipped_prompt
 
-BEFOREHAND = ASSETS / "beforehand"  # written by `python -m eval beforehand`
+BEFOREHAND = example_answers()  # written by `python -m eval beforehand`
 
 
 def example_names() -> list[str]:
@@ -21,7 +22,7 @@ def example_names() -> list[str]:
 def picture_of(name: str) -> Path:
     """The picture of an example, as a visitor would have sent it."""
     suspect, part = name.split("/")
-    return ASSETS / "examples" / suspect / part / record_of(name)["pictures"][0]["path"]
+    return resource_root() / "examples" / suspect / part / record_of(name)["pictures"][0]["path"]
 
 
 def icon_of(name: str) -> Path:

@@ -12,8 +12,9 @@ from cgidm.judging.lineup import check_lineup
 from cgidm.judging.null_bank import Bank, read_bank
 from cgidm.pictures.duplicates import alike, copy_notes, first_alike
 from cgidm.pictures.images import MAX_BYTES, decode_picture
+from cgidm.resources import SHIPPED
 
-from ..runs.model_cache import SHIPPED, check_name, open_suspect, shipped_controls
+from ..runs.model_cache import check_name, open_suspect, shipped_controls
 from ..runs.settings import make_config
 from ..runs.store import Run, Sent, Visit
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cgidm.method.config import RunConfig
+
 from . import hardware
 from .gpu_worker import PACE, count_evaluations, most_decoys
 

@@ -9,6 +9,7 @@ from huggingface_hub import constants, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
 from cgidm import UserError
+
 from .model_cache import Opened
 
 MAX_KEPT = int(float(os.environ.get("CGIDM_MAX_CACHE_GB", "35")) * 1e9)

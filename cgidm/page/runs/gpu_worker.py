@@ -14,7 +14,16 @@ from typing import Any, Literal
 import torch
 
 from cgidm import ModelPair
-from cgidm.authenticate import Result, expect_power, finish_run, make_panels, make_result, measure_shift, score_controls, start_run
+from cgidm.authenticate import (
+    Result,
+    expect_power,
+    finish_run,
+    make_panels,
+    make_result,
+    measure_shift,
+    score_controls,
+    start_run,
+)
 from cgidm.errors import UserError
 from cgidm.judging.lineup import Lineup, plan_lineup
 from cgidm.judging.null_bank import Bank
@@ -22,6 +31,7 @@ from cgidm.method.config import RunConfig
 from cgidm.method.run_state import RunState, continue_recovery
 from cgidm.pictures.embedders import Embedders, load_embedders
 from cgidm.pictures.images import Picture, decode_picture
+
 from . import hardware
 from .model_cache import PAIRS, Opened
 from .store import Sent

@@ -6,7 +6,6 @@ operator's token is used for nobody.
 
 import gc
 import hashlib
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -23,12 +22,11 @@ from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.source import parse_source
 from cgidm.method.memory_plan import free_memory, worth_merging
+from cgidm.resources import SHIPPED, example_names, find_example
+
 from . import hardware
 
-ASSETS = Path(__file__).parents[3] / "assets"
-SHIPPED = "shipped:"
-SHIPPED_BASE = "shipped:mini"
-EXAMPLES = sorted(p.parent.name for p in (ASSETS / "examples").glob("*/example.json"))
+EXAMPLES = example_names()
 BASES = (  # the ids of today; others can be typed
     "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "CompVis/stable-diffusion-v1-4",
@@ -112,33 +110,29 @@ def check_name(given: str) -> None:
         UserError: if it can be none.
     """
     if given.startswith(SHIPPED):
-        _open_shipped(given.removeprefix(SHIPPED))
+        _open_shipped(given)
     else:
         parse_source(given, local=False)
 
 
 def shipped_prompt(example: str) -> str:
     """The prompt that a shipped suspect was trained with."""
-    return json.loads((ASSETS / "examples" / example / "example.json").read_text())["prompt"]
+    return find_example(example).prompt
 
 
 def shipped_controls(example: str) -> list[Path]:
     """The control pictures of a shipped suspect; none of any other name, which may be a path of the server's."""
-    return sorted((ASSETS / "controls" / example).iterdir()) if example in EXAMPLES else []
+    return list(find_example(example).control_pictures) if example in EXAMPLES else []
 
 
 @cache
-def _open_shipped(name: str) -> Checkpoint:
-    if SHIPPED + name == SHIPPED_BASE:
-        return read_layout(LocalListing(ASSETS / "mini", label=name))
-    if name not in EXAMPLES:
-        raise UserError(f"{SHIPPED}{name:.80} does not ship; accepted: {', '.join((SHIPPED_BASE, *EXAMPLES))}")
-    return read_layout(LocalListing(ASSETS / "examples" / name / "checkpoint", label=name))
+def _open_shipped(given: str) -> Checkpoint:
+    return open_checkpoint(given)
 
 
 def _open(given: str, role: str, token: str | None) -> Checkpoint:
     if given.startswith(SHIPPED):
-        return _open_shipped(given.removeprefix(SHIPPED))
+        return _open_shipped(given)
     return open_checkpoint(given, role, local=False, token=token, max_download=MAX_DOWNLOAD)
 
 

@@ -18,13 +18,15 @@ from cgidm.judging.null_bank import check_bank
 from cgidm.method.config import RunConfig
 from cgidm.method.run_state import RunState
 from cgidm.pictures.images import decode_picture
+from cgidm.resources import SHIPPED
+
+from ..handlers.request import default_controls
 from . import hardware
 from .download_cache import fetch_models
-from .model_cache import SHIPPED, Opened, open_models
-from ..handlers.request import default_controls
+from .gpu_worker import PACE, Job, Update, work
+from .model_cache import Opened, open_models
 from .settings import make_config
 from .store import Progress, Run, Sent
-from .gpu_worker import PACE, Job, Update, work
 
 KEPT_EVERY = 5.0  # seconds between two states on disk: what a pulled plug costs
 Phase = Literal["loading", "foreseen", "controls", "step", "judged", "decoys", "paused", "finished"]

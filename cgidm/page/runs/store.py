@@ -24,6 +24,7 @@ from cgidm.evidence.bundle_writer import LINEUP
 from cgidm.judging.lineup import Lineup, read_lineup
 from cgidm.judging.null_bank import Bank, read_bank
 from cgidm.method.run_state import RunState
+
 from .model_cache import Wanted
 
 ROOT = Path(tempfile.gettempdir()) / "cgidm-visits"

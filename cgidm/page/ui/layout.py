@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from cgidm.resources import example_answers, resource_root
+
 from ..handlers import runs as judging
 from ..handlers.examples import example_names, icon_of, show_example
 from ..html.i18n import tables
-from ..runs.model_cache import ASSETS
 from ..runs.settings import LINEUPS, PRESET_NAMES
 from ..runs.store import ROOT, Visit, keep_sweeping
 from .api import build_api
@@ -46,7 +47,7 @@ SEARCH = "views"  # how it says that the search is on
 def build_page() -> tuple[gr.Blocks, gr.I18n]:
     """The page and its texts, ready to be launched."""
     # served as they lie there, without a copy in gradio's cache: what is deleted is gone
-    gr.set_static_paths([ROOT / "shown", ASSETS / "beforehand", ASSETS / "examples"])
+    gr.set_static_paths([ROOT / "shown", example_answers(), resource_root() / "examples"])
     say = gr.I18n(**tables())
     title = "Was this picture used to train that model?"
     with gr.Blocks(title=title, delete_cache=UPLOADS, analytics_enabled=False) as page:

@@ -8,10 +8,11 @@ import gradio as gr
 
 from cgidm import UserError
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
+from cgidm.resources import SHIPPED, SHIPPED_BASE
 
 from ..handlers.errors import refusal
 from ..html.i18n import language_of
-from ..runs.model_cache import BASES, EXAMPLES, SHIPPED, SHIPPED_BASE, open_suspect, shipped_prompt
+from ..runs.model_cache import BASES, EXAMPLES, open_suspect, shipped_prompt
 
 Say = Callable[[str], Any]  # the key of a text -> what the browser puts in the visitor's language
 EXAMPLE_NAMES = {"gerald-g-dreambooth": "DreamBooth, Gerald G.", "rollandin-lora": "LoRA, Architetto Rollandin"}

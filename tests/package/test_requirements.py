@@ -1,0 +1,37 @@
+"""What pyproject.toml, requirements.txt and constraints.txt say of packages is the same."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def lines_of(file):
+    return [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith("#")]
+
+
+def name_of(requirement):
+    return re.match(r"[A-Za-z0-9_.-]+", requirement)[0].lower().replace("_", "-")
+
+
+def test_a_space_installs_the_library_and_its_page():
+    assert lines_of("requirements.txt") == [*PROJECT["dependencies"], *EXTRAS["page"]]
+
+
+def test_every_direct_requirement_is_pinned_for_development():
+    pinned = {name_of(line) for line in lines_of("constraints.txt")}
+    wanted = {name_of(r) for r in [*PROJECT["dependencies"], *(r for extra in EXTRAS.values() for r in extra)]}
+    assert wanted - {"cgidm"} <= pinned
+    assert all(re.search(r"==\d", line) for line in lines_of("constraints.txt"))
+
+
+def test_there_is_one_version():
+    import cgidm
+
+    assert PROJECT["dynamic"] == ["version"]
+    assert re.search(r"^## .*" + re.escape(cgidm.__version__), (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE) or (
+        "## Unreleased" in (ROOT / "CHANGELOG.md").read_text()
+    )
