@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .judging.distance import prediction_shift, weight_shift
-from .judging.flags import Flag, check_run, stopped
+from .judging.flags import Flag, check_run, stopped_flag
 from .judging.lineup import Lineup, Panel, plan_lineup
 from .judging.negative_controls import blind_flags, generated_flags, innocent_flags, stands_out_flags
 from .judging.null_bank import Bank, bank_flags, check_bank
@@ -165,17 +165,17 @@ def make_result(
     judged = []
     for r, n in zip(pictures, notes, strict=True):
         flags = (*r.flags, *common)
-        blocking = [f.explanation for f in flags if f.blocks_verdict]
+        blocking = [f.note for f in flags if f.blocks_verdict]
         verdict = judge(r.scores.get(VERDICT_SCORE), control_scores, blocking, power=power)
         picture = replace(r.picture, notes=(*r.picture.notes, *n))
         judged.append(replace(r, picture=picture, flags=flags, verdict=verdict))
     together = None
     if len(judged) > 1:
         counted = [r for i, r in enumerate(judged) if first[i] == i]
-        blocking = [f.explanation for r in counted for f in r.flags if f.blocks_verdict]
+        blocking = [f.note for r in counted for f in r.flags if f.blocks_verdict]
         members = () if bank is None else bank.content.members
         scores = [r.scores.get(VERDICT_SCORE) for r in counted]
-        together = judge_set(scores, control_scores, blocking, members, power=power)
+        together = judge_set(scores, control_scores, blocking, members=members, power=power)
         together = replace(together, adjusted=holm([r.verdict.p_value for r in judged]))
     shared = (embedders.missing, config, pair.fingerprints, seconds, together)
     return Result(tuple(judged), control_scores, *shared, describe_machine(pair), controls, bank, power, weights)
@@ -305,9 +305,11 @@ def finish_run(
     results = []
     for i, picture in enumerate(pictures):
         scores = {name: values[i].item() for name, values in table.items()}
-        flags = check_run(contrast[:, i], ratio[:, i]) if complete else (stopped(state.steps, config.recovery.steps),)
+        flags = (
+            check_run(contrast[:, i], ratio[:, i]) if complete else (stopped_flag(state.steps, config.recovery.steps),)
+        )
         flags = (*flags, *more[i])
-        blocking = [f.explanation for f in flags if f.blocks_verdict]
+        blocking = [f.note for f in flags if f.blocks_verdict]
         verdict = judge(scores.get(VERDICT_SCORE), control_scores, blocking)
         moved = None if shift is None else shift[i].item()
         curve = tuple(contrast[:, i].tolist())

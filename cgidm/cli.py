@@ -29,7 +29,7 @@ from .intake.family import compare_bases
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
-from .judging.lineup import check_lineup, judge_lineup, read_lineup, within_reach
+from .judging.lineup import check_lineup, explain_reach, judge_lineup, read_lineup
 from .judging.null_bank import check_bank, open_bank
 from .judging.verdict import LEVEL
 from .method.config import PRESETS, RunConfig, find_preset
@@ -143,7 +143,7 @@ def print_table(result: Result) -> None:
             many = f"{used.low} to {used.high}" if used.bounded_above else f"at least {used.low}"
             print(f"used: {many} of {together.pictures}, with an error rate of {LEVEL:.0%}")
     if result.lineup is not None:
-        said = within_reach(result.lineup.sizes)
+        said = explain_reach(result.lineup.sizes)
         print(f"line-up: {LINEUP}, to be shown to somebody who has not seen the pictures. {said}")
     if result.power is not None:
         print(f"in such a suspect {result.power:.0%} of used pictures are found at {LEVEL:.0%} false positives")

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..authenticate import VERDICT_SCORE, PictureResult, Result
 from ..intake.layout import Checkpoint
 from ..judging.lineup import LETTERS
+from ..judging.portfolio import SetVerdict
 from ..judging.verdict import LEVEL
 from ..pictures.embedders import SOURCES
 from ..pictures.images import Picture
@@ -128,7 +129,7 @@ def as_record(result: Result, models: dict[str, str], controls: Sequence[Picture
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "pictures": [_picture_record(r, result) for r in result.pictures],
-        "set": None if result.together is None else dataclasses.asdict(result.together),
+        "set": None if result.together is None else _set_record(result.together),
         "judged_by": VERDICT_SCORE,
         "level": LEVEL,
         "control_scores": list(result.control_scores),
@@ -161,12 +162,17 @@ def _picture_record(r: PictureResult, result: Result) -> dict[str, Any]:
         "not_computed": missing,
         "p_value": r.verdict.p_value,
         "outcome": r.verdict.outcome,
-        "reason": r.verdict.reason,
-        "flags": [{k: v for k, v in dataclasses.asdict(f).items() if k != "blocks_verdict"} for f in r.flags],
+        "reason": str(r.verdict.reason),
+        "flags": [{"name": f.name, "raised_if": f.raised_if, "explanation": f.explanation} for f in r.flags],
         "view": r.view,
         "shift": r.shift,
         "contrast": list(r.contrast),
     }
+
+
+def _set_record(together: SetVerdict) -> dict[str, Any]:
+    used = None if together.used is None else dataclasses.asdict(together.used)
+    return {**vars(together), "used": used, "reason": str(together.reason)}
 
 
 def weights_sha256(checkpoint: Checkpoint) -> str:

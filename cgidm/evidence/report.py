@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..judging.lineup import Lineup, lineup_p_value, read_lineup, within_reach
+from ..judging.lineup import Lineup, explain_reach, lineup_p_value, read_lineup
 from ..text import single_line
 from .lineup_sheet import ROLES, TITLE, sheet
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
@@ -283,7 +283,7 @@ def _lineup(record: Mapping[str, Any]) -> Iterator[Block]:
     n = len(lineup.sizes)
     rows = ((f"{hits} or more of {n}", _p_value(lineup_p_value(lineup.sizes, hits))) for hits in range(1, n + 1))
     yield Table((("Right choices", "p"), *rows), (3, 1), head=True)
-    yield Items((within_reach(lineup.sizes), *LINEUP_RULES))
+    yield Items((str(explain_reach(lineup.sizes)), *LINEUP_RULES))
     yield Text("The choices of one person, “-” for “I cannot tell”, are counted by")
     yield Command("python -m cgidm lineup BUNDLE --picks=LETTER,LETTER,...")
 

@@ -130,8 +130,8 @@ def _lineup(
     recorded = read_lineup(record)
     if recorded is None and result.lineup is None:
         return [], []
-    rows = []
-    for number, panels in enumerate(result.shown if recorded == result.lineup else [], 1):
+    rows, same = [], recorded and result.lineup and recorded.rounds == result.lineup.rounds
+    for number, panels in enumerate(result.shown if same else [], 1):
         for letter, panel in zip(LETTERS, panels, strict=False):
             files = [panel_name(number, letter, role) for role in ROLES]
             away = max(_away(bundle, file, image) for file, image in zip(files, panel.images, strict=True))
@@ -144,9 +144,7 @@ def _key(lineup: Lineup | None) -> str:
     if lineup is None:
         return "none"
     rounds = (f"{r.letter} = picture {r.picture + 1}, decoys {' '.join(map(str, r.decoys))}" for r in lineup.rounds)
-    return "; ".join(
-        [*rounds, *(f"without {left.picture + 1}: {single_line(left.reason)}" for left in lineup.left_out)]
-    )
+    return "; ".join([*rounds, *(f"without {left.picture + 1}" for left in lineup.left_out)])
 
 
 def _differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

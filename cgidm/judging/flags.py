@@ -1,45 +1,66 @@
 """Flags of a run: what speaks against trusting its number."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-INDISTINGUISHABLE_RATIO = 1e-3  # an innocent copy has 0 exactly, or rounding
+from ..messages import Note
+
+PREFIX = "judging.flag."
+INDISTINGUISHABLE_RATIO = 1e-3  # a copy of the base has exactly 0, or rounding
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A raised flag."""
+    """A raised flag.
 
-    name: str
-    raised_if: str
-    explanation: str
-    blocks_verdict: bool
+    Attributes:
+        note: what it says, of code `judging.flag.NAME`; the parameters are the limits and counts that it speaks of.
+        blocks_verdict: whether a run with this flag must not be judged.
+    """
+
+    note: Note
+    blocks_verdict: bool = True
+
+    @property
+    def name(self) -> str:
+        """The last part of its code."""
+        return self.note.code.removeprefix(PREFIX)
+
+    @property
+    def condition(self) -> Note:
+        """When it is raised: the code of its note with `.raised_if`, and the same parameters."""
+        return Note(f"{self.note.code}.raised_if", self.note.params)
+
+    @property
+    def explanation(self) -> str:
+        """What it means, in English."""
+        return str(self.note)
+
+    @property
+    def raised_if(self) -> str:
+        """When it is raised, in English."""
+        return str(self.condition)
 
 
-INDISTINGUISHABLE = Flag(
-    "indistinguishable",
-    f"the median gradient of the contrast is below {INDISTINGUISHABLE_RATIO:g} of the gradients of its two terms",
-    "The suspect cannot be told from its base: nothing can come back, and what seems to emerge is rounding noise.",
-    True,
-)
-NOT_FINITE = Flag(
-    "not_finite",
-    "a contrast or gradient is NaN or infinite",
-    "A model returned values that are not numbers; another precision may help.",
-    True,
-)
+def make_flag(name: str, *, blocks_verdict: bool = True, **params: Any) -> Flag:
+    """Make the flag of that name; its sentences stand under `judging.flag.NAME`."""
+    return Flag(Note(PREFIX + name, params), blocks_verdict)
 
 
-def stopped(steps: int, of: int) -> Flag:
-    """The flag of a run that was stopped after `steps` of its steps."""
-    explanation = f"The run was stopped at step {steps} of {of}; a recovery that is not complete is not judged."
-    return Flag("stopped", "the run ended before its last step", explanation, True)
+INDISTINGUISHABLE = make_flag("indistinguishable", limit=INDISTINGUISHABLE_RATIO)
+NOT_FINITE = make_flag("not_finite")
+
+
+def stopped_flag(steps: int, of: int) -> Flag:
+    """Make the flag of a run that was stopped after `steps` of its steps."""
+    return make_flag("stopped", step=steps, of=of)
 
 
 def check_run(contrast: Float[Tensor, " n"], gradient_ratio: Float[Tensor, " n"]) -> tuple[Flag, ...]:
-    """The flags that one picture's recovery raises, from what its `n` steps measured."""
+    """Find the flags that one picture's recovery raises, from what its `n` steps measured."""
     if not (gradient_ratio.isfinite().all() and contrast.isfinite().all()):
         return (NOT_FINITE,)
     return (INDISTINGUISHABLE,) if gradient_ratio.median() < INDISTINGUISHABLE_RATIO else ()

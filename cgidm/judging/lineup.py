@@ -14,15 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from string import ascii_uppercase
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from torch import Tensor
 
 from ..errors import UserError
+from ..messages import Note, note
 from ..method.sampling import picture_generator
 from ..pictures.duplicates import alike, first_alike
 from ..pictures.images import Picture
@@ -75,7 +76,7 @@ class LeftOut:
     """A picture that has no round."""
 
     picture: int
-    reason: str
+    reason: Annotated[Note, BeforeValidator(lambda stated: Note(stated) if isinstance(stated, str) else stated)]
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class Lineup:
 
     def describe(self) -> dict[str, Any]:
         """What a record says of it; `read_lineup` reads it back."""
-        return asdict(self)
+        left_out = [{"picture": left.picture, "reason": str(left.reason)} for left in self.left_out]
+        return {"rounds": [asdict(r) for r in self.rounds], "left_out": left_out}
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class LineupVerdict:
 
     right: tuple[bool, ...]  # of each round
     p_value: float  # of as many right choices, or more, by somebody who cannot tell
-    reason: str
+    reason: Note
 
     @property
     def hits(self) -> int:
@@ -158,9 +160,9 @@ def draw_lineup(digests: Sequence[str], first: Sequence[int], usable: Sequence[i
     left, rounds, left_out = list(usable), [], []
     for i, digest in enumerate(digests):
         if first[i] != i:
-            left_out.append(LeftOut(i, f"nearly the same picture as picture {first[i] + 1}"))
+            left_out.append(LeftOut(i, note("judging.lineup.near_duplicate", picture=first[i] + 1)))
         elif len(left) < size - 1:
-            left_out.append(LeftOut(i, "no round has the decoys of another, and there are no more control pictures"))
+            left_out.append(LeftOut(i, note("judging.lineup.no_decoys_left")))
         else:
             g = picture_generator(seed, digest, "line-up")
             decoys = tuple(left[j] for j in torch.randperm(len(left), generator=g)[: size - 1].tolist())
@@ -199,21 +201,20 @@ def judge_lineup(lineup: Lineup, picks: Sequence[str]) -> LineupVerdict:
             raise UserError(f"round {number}: {pick!r} was picked; accepted: a letter from A to {last}, or {UNKNOWN}")
     right = tuple(pick == r.letter for r, pick in zip(rounds, given, strict=True))
     p = lineup_p_value(lineup.sizes, sum(right))
-    return LineupVerdict(right, p, _reason(lineup.sizes, sum(right), p))
+    return LineupVerdict(right, p, _explain_hits(lineup.sizes, sum(right), p))
 
 
-def within_reach(sizes: Sequence[int]) -> str:
-    """How low a p-value these rounds allow, in words."""
+def explain_reach(sizes: Sequence[int]) -> Note:
+    """State how low a p-value rounds of these `sizes` allow."""
     n, all_right, size = len(sizes), prod(sizes), max(sizes)
-    these = f"One round of {size}" if n == 1 else f"{n} rounds of {size}"
+    rounds = note("judging.lineup.rounds.one" if n == 1 else "judging.lineup.rounds", n=n, size=size)
     if lineup_p_value(sizes, n) > LEVEL:
         more = next(k for k in range(n + 1, 99) if lineup_p_value([*sizes, *[size] * (k - n)], k) <= LEVEL)
-        return (
-            f"{these} cannot go below p = 1/{all_right}, whatever is chosen: for p <= {LEVEL:g} it takes {more} rounds "
-            f"of {size} with other pictures, or one of {round(1 / LEVEL)}."
-        )
+        large = round(1 / LEVEL)  # panels of one round that would do
+        values = {"all_right": all_right, "level": LEVEL, "more": more, "size": size, "large": large}
+        return note("judging.lineup.out_of_reach", rounds=rounds, **values)
     need = next(h for h in range(1, n + 1) if lineup_p_value(sizes, h) <= LEVEL)
-    return f"{these} can go down to p = 1/{all_right}; p <= {LEVEL:g} takes {need} of {n} right."
+    return note("judging.lineup.reach", rounds=rounds, all_right=all_right, level=LEVEL, need=need, n=n)
 
 
 def read_lineup(record: Mapping[str, Any]) -> Lineup | None:
@@ -232,14 +233,10 @@ def read_lineup(record: Mapping[str, Any]) -> Lineup | None:
         raise UserError(f"the line-up of the record cannot be read ({said}); accepted: as it was written") from error
 
 
-def _reason(sizes: Sequence[int], hits: int, p: float) -> str:
-    counted = f"{hits} of {len(sizes)} choices {'is' if hits == 1 else 'are'} right"
-    chance = f"{counted}; somebody who cannot tell has as many, or more, with a chance of {p:.2g}."
+def _explain_hits(sizes: Sequence[int], hits: int, p: float) -> Note:
+    counts = {"hits": hits, "n": len(sizes), "p": p}
     if p <= LEVEL:
-        return (
-            f"{chance} So the recovery of what was asked about stands out to this person, as it would after training "
-            "on it, if the control pictures are like it in every other way and the person knew none of them."
-        )
+        return Note("judging.lineup.stands_out", counts)
     if lineup_p_value(sizes, len(sizes)) > LEVEL:
-        return f"{chance} {within_reach(sizes)}"
-    return f"{chance} That can be chance. It does not mean that the picture was not used."
+        return note("judging.lineup.cannot_show", **counts, reach=explain_reach(sizes))
+    return Note("judging.lineup.may_be_chance", counts)

@@ -13,39 +13,17 @@ from ..method.sampling import picture_generator
 from ..method.scores import loss_contrast
 from ..pictures.embedders import Embedder
 from .blind_baseline import blind_test, picture_features
-from .flags import Flag
+from .flags import Flag, make_flag
 from .generated import GENERATED_RATIO, round_trip_ratio
 from .verdict import LEVEL, conformal_p_value
 
 INNOCENT_LIMIT = 1e-4  # of `loss_contrast`; half precision on the CPU gives 0, learnt pictures 0.01 and more
 LEAST_FOR_BLIND = 10  # pictures on either side: with fewer the blind test finds nothing (`blind.blind_test`)
 
-UNSTABLE = Flag(
-    "unstable",
-    f"the base compared with itself scores beyond {INNOCENT_LIMIT:g}",
-    "The base does not give the same answer twice on this machine, so a difference to the suspect means nothing.",
-    True,
-)
-GENERATED = Flag(
-    "generated",
-    f"a second encoding and decoding changes the picture by more than {GENERATED_RATIO:g} of what the first did",
-    "The picture looks as if it came out of this model's decoder. What a suspect has generated it knows without having "
-    "been trained on it. A clean drawing in flat colours can look so too.",
-    True,
-)
-STANDS_OUT = Flag(
-    "stands_out",
-    f"under a model that was trained on other pictures it scores above the controls too (p at most {LEVEL:g})",
-    "The picture stands out from the controls even under a model that has nothing to do with it.",
-    True,
-)
-SHIFTED_CONTROLS = Flag(
-    "shifted_controls",
-    f"a classifier that sees no model tells the pictures from the controls (p at most {LEVEL:g})",
-    "The pictures differ from the controls in what they show or how they were stored, so a higher score need not come "
-    "from training. Use controls of the same maker, of the same kind, stored alike; or a bank of null models.",
-    True,
-)
+UNSTABLE = make_flag("unstable", limit=INNOCENT_LIMIT)
+GENERATED = make_flag("generated", limit=GENERATED_RATIO)
+STANDS_OUT = make_flag("stands_out", level=LEVEL)
+SHIFTED_CONTROLS = make_flag("shifted_controls", level=LEVEL)
 
 
 def generated_flags(pair: ModelPair, images: Float[Tensor, "b 3 H W"]) -> list[tuple[Flag, ...]]:

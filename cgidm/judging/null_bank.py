@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_
 from ..errors import UserError
 from ..method.config import RunConfig
 from ..text import single_line
-from .flags import Flag
+from .flags import Flag, make_flag
 from .verdict import LEVEL, conformal_p_value
 
 FILE = "bank.json"
@@ -198,22 +198,8 @@ def check_bank(
             raise UserError(f"bank {bank.name} was made with {name} {theirs}, the run has {ours}; {fits}")
 
 
-OTHER_HANDS = Flag(
-    "other_hands",
-    "the bank's models were trained on pictures of other hands",
-    "If the suspect was trained on other works of the same maker, its style alone can raise the score, "
-    "and the p-value is then too small. Let the bank be made of the maker's own works.",
-    False,
-)
-OTHER_RECIPE = Flag(
-    "other_recipe",
-    "the suspect has moved from its base less than any null model, or more, by a factor of more than "
-    f"{RANGE:g}: in a whole network's weights, or in an adapter's answers about the same pictures; of more than "
-    f"{STRANGE_RANGE:g} in answers about pictures that the bank does not have",
-    "The suspect was trained more or less strongly than the bank's models, so their scores say nothing of its. Let the "
-    "bank be made with the suspect's own steps.",
-    True,
-)
+OTHER_HANDS = make_flag("other_hands", blocks_verdict=False)
+OTHER_RECIPE = make_flag("other_recipe", factor=RANGE, factor_elsewhere=STRANGE_RANGE)
 
 
 def bank_flags(bank: NullBank, shifts: Mapping[str, float], weight_shift: float | None) -> tuple[Flag, ...]:

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError
-from .verdict import LEAST_POWER, LEVEL, weak_reason
+from ..messages import Note, note
+from .verdict import LEAST_POWER, LEVEL
 
 SetOutcome = Literal["consistent with training on some of these images", "no evidence", "cannot tell"]
 RESAMPLES = 9_999
@@ -23,13 +24,13 @@ class Used:
     bounded_above: bool  # False: without scores of known members only `low` says anything
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SetVerdict:
     """What may be said of several pictures together."""
 
     outcome: SetOutcome
     p_value: float | None
-    reason: str
+    reason: Note
     pictures: int
     controls: int
     used: Used | None = None
@@ -39,39 +40,50 @@ class SetVerdict:
 def judge_set(
     scores: Sequence[float | None],
     controls: Sequence[float],
-    blocking: Sequence[str],
+    blocking: Sequence[Note],
+    *,
     members: Sequence[float] = (),
     level: float = LEVEL,
     power: float | None = None,
 ) -> SetVerdict:
-    """One answer for a set of pictures, by the permutation test of its mean score against the controls'.
+    """Judge a set of pictures together, by the permutation test of its mean score against the controls'.
 
-    It says that some were used, not which: a single picture has its own verdict. As for one picture, a set of which the
-    suspect knows nothing better than its base does is not called consistent, and where `power` is low silence means
-    nothing. (Not by the mean: a strongly trained suspect knows what it was not trained on worse than its base does.)
-    `members` are scores of pictures under models that are known to have been trained on them, in the suspect's way;
-    they bound the number from above.
+    The answer is that some were used, not which: a single picture has its own verdict. A set needs at least one
+    positive score to be "consistent with training". The mean would not do: strong fine-tuning lowers the scores of
+    unused pictures.
+
+    Args:
+        scores: the verdict's score of each picture; None where it could not be computed.
+        controls: the same score of pictures that were certainly not used.
+        blocking: the notes of raised flags that forbid a judgement; the first becomes the reason.
+        members: scores of pictures under models that are known to have been trained on them, in the suspect's way.
+            They bound the number of used pictures from above.
+        level: the false-positive rate that the verdict is held to.
+        power: the share of used pictures that would be found, where it is known; see `verdict.judge`.
     """
-    sizes = (len(scores), len(controls))
+    sizes = {"pictures": len(scores), "controls": len(controls)}
     known = [s for s in scores if s is not None and np.isfinite(s)]
+
+    def verdict(outcome: SetOutcome, p: float | None, reason: Note, used: Used | None = None) -> SetVerdict:
+        return SetVerdict(outcome=outcome, p_value=p, reason=reason, used=used, **sizes)
+
     if blocking:
-        return SetVerdict("cannot tell", None, blocking[0], *sizes)
-    if len(known) < len(scores):
-        return SetVerdict("cannot tell", None, f"{len(scores) - len(known)} scores could not be computed.", *sizes)
-    if min(sizes) < 2 or 1 / comb(sum(sizes), len(scores)) > level:
-        reason = f"{sizes[0]} pictures against {sizes[1]} controls cannot show an error rate of {level:.0%}; give more."
-        return SetVerdict("cannot tell", None, reason, *sizes)
+        return verdict("cannot tell", None, blocking[0])
+    if missing := len(scores) - len(known):
+        return verdict("cannot tell", None, note("judging.set.no_scores", missing=missing, pictures=len(scores)))
+    if min(sizes.values()) < 2 or 1 / comb(sum(sizes.values()), len(scores)) > level:
+        counts = {"pictures": len(scores), "n": len(controls), "level": level}
+        return verdict("cannot tell", None, Note("judging.set.few", counts))
     p, used = portfolio_p_value(known, controls), count_used(known, controls, members, level)
+    found = {"pictures": len(scores), "n": len(controls), "p": p}
     if p <= level and used.low > 0:
-        reason = f"Together they score higher than {sizes[1]} controls; it does not say which of them were used."
-        return SetVerdict("consistent with training on some of these images", p, reason, *sizes, used)
+        reason = Note("judging.set.above_controls", found)
+        return verdict("consistent with training on some of these images", p, reason, used)
     if power is not None and power < LEAST_POWER:
-        return SetVerdict("cannot tell", p, weak_reason(power, level), *sizes, used)
+        return verdict("cannot tell", p, note("judging.weak_suspect", power=power, level=level, p=p), used)
     if p <= level:
-        reason = "Together they score above the controls, but the suspect knows none of them better than its base does."
-        return SetVerdict("no evidence", p, reason, *sizes, used)
-    reason = "Together they score no higher than the controls. This does not mean that none was used."
-    return SetVerdict("no evidence", p, reason, *sizes, used)
+        return verdict("no evidence", p, Note("judging.set.no_better_than_base", found), used)
+    return verdict("no evidence", p, Note("judging.set.as_high", found), used)
 
 
 def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: int = 0) -> float:
@@ -84,7 +96,7 @@ def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: 
         UserError: with fewer than two pictures on either side.
     """
     if len(scores) < 2 or len(controls) < 2:
-        raise UserError(f"{len(scores)} pictures, {len(controls)} controls were given; accepted: at least 2 of each")
+        raise UserError("judging.set.too_small", pictures=len(scores), controls=len(controls))
     return _mean_test(np.asarray(scores, float), np.asarray(controls, float), seed)
 
 

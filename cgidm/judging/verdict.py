@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import UserError
+from ..messages import Note, note
 
 Outcome = Literal["consistent with training on this image", "no evidence", "cannot tell"]
 LEVEL = 0.05  # false-positive rate that a verdict is held to
@@ -19,8 +20,8 @@ class Verdict:
 
     outcome: Outcome
     p_value: float | None  # None: no controls, or the run cannot be judged
-    reason: str  # one sentence
-    controls: int  # negatives behind the p-value
+    reason: Note
+    controls: int  # scores behind the p-value
 
 
 def conformal_p_value(score: float, controls: Sequence[float]) -> float:
@@ -32,47 +33,45 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
         UserError: without controls.
     """
     if not controls:
-        raise UserError("no control pictures were given; accepted: at least 1 picture known not to be in the set")
+        raise UserError("judging.no_controls")
     return (1 + sum(c >= score for c in controls)) / (len(controls) + 1)
 
 
 def judge(
     score: float | None,
     controls: Sequence[float],
-    blocking: Sequence[str],
+    blocking: Sequence[Note],
+    *,
     level: float = LEVEL,
     power: float | None = None,
 ) -> Verdict:
-    """One picture's verdict. `blocking` are the explanations of raised flags that forbid a judgement.
+    """Judge one picture.
 
-    `score` has a natural zero, "the suspect knows the picture as well as its base does". At or below it no picture is
-    called consistent, however low the controls lie: one that merely lost less than they did was not learnt. `power` is
-    the share of used pictures that would be found: where it is low, silence means nothing.
+    A score of 0 means that the suspect knows the picture as well as its base does. A score <= 0 is never "consistent
+    with training", even if all controls score lower: the suspect must know the picture better than its base does.
+
+    Args:
+        score: the verdict's score of the picture; None or not finite where it could not be computed.
+        controls: the same score of pictures that were certainly not used.
+        blocking: the notes of raised flags that forbid a judgement; the first becomes the reason.
+        level: the false-positive rate that the verdict is held to.
+        power: the share of used pictures that would be found, where it is known. Below `LEAST_POWER` a score like
+            those of the controls is "cannot tell" instead of "no evidence".
     """
     n = len(controls)
     if blocking:
         return Verdict("cannot tell", None, blocking[0], n)
     if score is None or not np.isfinite(score):
-        return Verdict("cannot tell", None, "The score could not be computed.", n)
+        return Verdict("cannot tell", None, note("judging.no_score"), n)
     if 1 / (n + 1) > level:
         need = round(1 / level) - 1
-        reason = f"{n} control pictures cannot show an error rate of {level:.0%}; give at least {need}."
-        return Verdict("cannot tell", None, reason, n)
+        return Verdict("cannot tell", None, note("judging.few_controls", n=n, need=need, level=level), n)
     p = conformal_p_value(score, controls)
     if p <= level and score > 0:
-        reason = f"Of {n} control pictures, {round(p * (n + 1)) - 1} score as high."
+        reason = note("judging.above_controls", n=n, higher=round(p * (n + 1)) - 1, p=p)
         return Verdict("consistent with training on this image", p, reason, n)
     if power is not None and power < LEAST_POWER:
-        return Verdict("cannot tell", p, weak_reason(power, level), n)
+        return Verdict("cannot tell", p, note("judging.weak_suspect", power=power, level=level, p=p), n)
     if p <= level:
-        reason = "It scores above the controls, but the suspect knows it no better than its base does."
-        return Verdict("no evidence", p, reason, n)
-    return Verdict("no evidence", p, "Control pictures score as high. This does not mean that it was not used.", n)
-
-
-def weak_reason(power: float, level: float) -> str:
-    """Why nothing found means nothing here."""
-    return (
-        f"The suspect is so weakly trained that of pictures which were used only {power:.0%} would be found, at "
-        f"{level:.0%} false positives; that nothing was found says nothing."
-    )
+        return Verdict("no evidence", p, note("judging.no_better_than_base", n=n, p=p), n)
+    return Verdict("no evidence", p, note("judging.as_high", n=n, higher=round(p * (n + 1)) - 1, p=p), n)

@@ -138,7 +138,7 @@ def _one_portfolio(
     chosen = [*rng.choice(groups[0], used, replace=False), *rng.choice(groups[1], PORTFOLIO - used, replace=False)]
     reference = reference_of(a, asked, experiment)
     bounds = count_used(chosen, reference.nulls, reference.members)
-    verdict = judge_set(chosen, reference.nulls, [], reference.members)
+    verdict = judge_set(chosen, reference.nulls, [], members=reference.members)
     return {
         "suspect": f"{a.dataset}/{a.concept}-{'ab'[a.half]}",
         "used": used,

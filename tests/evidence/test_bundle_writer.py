@@ -13,6 +13,7 @@ from PIL import Image
 from cgidm import authenticate
 from cgidm.authenticate import Result
 from cgidm.evidence.bundle_writer import pack_evidence, pixels, write_evidence
+from cgidm.judging.flags import NOT_FINITE
 from cgidm.judging.portfolio import judge_set
 from cgidm.judging.power import Detectability
 from cgidm.pictures.images import as_tensor, read_picture
@@ -122,4 +123,4 @@ def test_a_run_that_was_stopped_is_kept_and_not_judged(tmp_path):
 def test_one_answer_for_a_set(scores, controls, said):
     verdict = judge_set(scores, controls, [])
     assert verdict.outcome == said and (verdict.p_value is None) == (said == "cannot tell")
-    assert judge_set(scores, controls, ["a flag"]).reason == "a flag"
+    assert judge_set(scores, controls, [NOT_FINITE.note]).reason == NOT_FINITE.note

@@ -12,7 +12,7 @@ from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.report import state
 from cgidm.evidence.report_blocks import Heading, NewPage, Pictures, Strip
 from cgidm.evidence.report_pdf import write_pdf
-from cgidm.judging.verdict import Verdict
+from cgidm.judging.verdict import judge
 from tests.support.paths import ROOT
 from tests.support.results import HOSTILE, block_texts, result_of
 
@@ -96,7 +96,7 @@ def test_a_pdf_is_the_same_from_the_same_record_whenever_and_wherever_it_is_made
 
 def test_without_controls_it_says_so(tmp_path):
     result = result_of([1.0])
-    silent = Verdict("cannot tell", None, "0 control pictures cannot show an error rate of 5%; give at least 19.", 0)
+    silent = judge(1.0, [], [])
     picture = type(result.pictures[0])(**{**vars(result.pictures[0]), "verdict": silent})
     bare = type(result)(**{**vars(result), "pictures": (picture,), "controls": (), "control_scores": ()})
     write_evidence(bare, tmp_path, MODELS)

@@ -29,12 +29,13 @@ from cgidm.judging.lineup import (
     Panel,
     Round,
     draw_lineup,
+    explain_reach,
     judge_lineup,
     lineup_p_value,
     plan_lineup,
     read_lineup,
-    within_reach,
 )
+from cgidm.messages import note
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.pictures.images import Picture
 from tests.support.paths import ASSETS
@@ -95,8 +96,8 @@ def test_a_line_up_is_drawn_again_and_is_not_the_same_for_other_pictures():
 def test_where_controls_run_out_the_last_pictures_have_no_round_and_that_is_said():
     lineup = draw_lineup(NAMES[:4], [0, 0, 2, 3], range(11), 6, 0)
     assert [r.picture for r in lineup.rounds] == [0, 2] and [left.picture for left in lineup.left_out] == [1, 3]
-    assert "nearly the same picture as picture 1" in lineup.left_out[0].reason
-    assert "no more control pictures" in lineup.left_out[1].reason
+    assert lineup.left_out[0].reason == note("judging.lineup.near_duplicate", picture=1)
+    assert lineup.left_out[1].reason == note("judging.lineup.no_decoys_left")
 
 
 def test_copies_count_once_among_pictures_and_among_decoys():
@@ -122,9 +123,9 @@ def test_choices_are_counted_and_put_into_words():
     right = [r.letter for r in lineup.rounds]
     found = judge_lineup(lineup, [right[0].lower(), " - ", right[2]])
     assert found.right == (True, False, True) and found.hits == 2
-    assert found.p_value == pytest.approx(binom.sf(1, 3, 1 / 20)) and "stands out to this person" in found.reason
+    assert found.p_value == pytest.approx(binom.sf(1, 3, 1 / 20)) and found.reason.code == "judging.lineup.stands_out"
     nothing = judge_lineup(lineup, ["-"] * 3)
-    assert nothing.p_value == 1 and "can be chance. It does not mean that the picture was not used" in nothing.reason
+    assert nothing.p_value == 1 and nothing.reason == note("judging.lineup.may_be_chance", hits=0, n=3, p=1.0)
     for picks, said in ((right[:2], "accepted: one for each of the 3 rounds"), (["U", "A", "A"], "from A to T")):
         with pytest.raises(UserError, match=said):
             judge_lineup(lineup, picks)
@@ -133,17 +134,17 @@ def test_choices_are_counted_and_put_into_words():
 @pytest.mark.parametrize(
     ("sizes", "said"),
     [
-        ((6,), "One round of 6 cannot go below p = 1/6, whatever is chosen: for p <= 0.05 it takes 2 rounds of 6"),
-        ((2, 2), "2 rounds of 2 cannot go below p = 1/4, whatever is chosen: for p <= 0.05 it takes 5 rounds of 2"),
-        ((20,), "One round of 20 can go down to p = 1/20; p <= 0.05 takes 1 of 1 right"),
-        ((6,) * 5, "5 rounds of 6 can go down to p = 1/7776; p <= 0.05 takes 3 of 5 right"),
+        ((6,), "One round of 6 cannot go below p = 1/6, whatever is chosen. For p <= 0.05 it takes 2 rounds of 6"),
+        ((2, 2), "2 rounds of 2 cannot go below p = 1/4, whatever is chosen. For p <= 0.05 it takes 5 rounds of 2"),
+        ((20,), "One round of 20 can go down to p = 1/20. For p <= 0.05, 1 of 1 must be right"),
+        ((6,) * 5, "5 rounds of 6 can go down to p = 1/7776. For p <= 0.05, 3 of 5 must be right"),
     ],
 )
 def test_what_can_be_reached_is_said(sizes, said):
-    assert within_reach(sizes).startswith(said)
+    assert str(explain_reach(sizes)).startswith(said)
     rounds = tuple(Round(i, "A", tuple(range(i * 30, i * 30 + m - 1))) for i, m in enumerate(sizes))
     reason = judge_lineup(Lineup(rounds), ["A"] * len(sizes)).reason
-    assert ("cannot go below" in reason) == ("cannot go below" in said)
+    assert (reason.code == "judging.lineup.cannot_show") == ("cannot go below" in said)
 
 
 @pytest.fixture(scope="module")
@@ -270,10 +271,10 @@ def test_the_report_has_the_sheet_before_its_key_and_the_key_last(out):
 
 
 def test_pictures_without_a_round_are_named_in_the_key():
-    lineup = Lineup(KEY.rounds[:1], (LeftOut(1, "there are no more"),))
+    lineup = Lineup(KEY.rounds[:1], (LeftOut(1, note("judging.lineup.no_decoys_left")),))
     record = json.loads(json.dumps({**as_record(with_lineup(lineup), MODELS), "controls": []}))
     said = " ".join(w for b in state(record, "f") for w in block_texts(b))
-    assert "Picture 2 has no round: there are no more." in said and "control 8, control 4, control 12" in said
+    assert "Picture 2 has no round: no round shares decoys" in said and "control 8, control 4, control 12" in said
     assert "One round of 4 cannot go below p = 1/4" in said
 
 
@@ -301,7 +302,7 @@ def test_the_command_counts_choices(out, capsys):
     assert main(["lineup", str(out), "--picks=c,-"]) == 0
     said = capsys.readouterr().out
     assert "whole" in said and "round 1: c, right" in said and "round 2: -, wrong: it was A" in said
-    assert "1 of 2 right, p = 0.44" in said and "1 of 2 choices is right" in said
+    assert "1 of 2 right, p = 0.44" in said and "Right choices: 1 of 2." in said
     assert main(["lineup", str(out), "--picks", "C,A"]) == 0 and "p = 0.062" in capsys.readouterr().out
     for picks, accepted in (("A", "one for each of the 2 rounds"), ("A,E", "from A to D, or -"), ("A,AB", "A to D")):
         assert main(["lineup", str(out), f"--picks={picks}"]) == 2

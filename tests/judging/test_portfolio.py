@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgidm import UserError
 from cgidm.judging.portfolio import Used, count_used, holm, judge_set, portfolio_p_value
+from tests.support.errors import refuses
 
 RNG = np.random.default_rng(0)
 NULLS = RNG.normal(-0.01, 0.01, 40).tolist()
@@ -21,7 +21,7 @@ def test_portfolio_is_stronger_than_its_pictures_and_holds_its_rate():
     assert portfolio_p_value(rng.normal(1.0, 1, 10).tolist(), rng.normal(0, 1, 30).tolist()) < 0.05
     null = [portfolio_p_value(rng.normal(size=8).tolist(), rng.normal(size=20).tolist(), seed) for seed in range(60)]
     assert sum(p <= 0.05 for p in null) <= 8
-    with pytest.raises(UserError, match="at least 2"):
+    with refuses("judging.set.too_small", pictures=1, controls=40):
         portfolio_p_value([1.0], NULLS)
 
 
@@ -54,7 +54,7 @@ def test_no_silence_of_a_weak_suspect_is_evidence():
     low = [c - 1 for c in NULLS]
     for scores, controls in ((NULLS[:10], NULLS), ([-0.1] * 10, low)):
         verdict = judge_set(scores, controls, [], power=0.4)
-        assert verdict.outcome == "cannot tell" and "only 40% would be found" in verdict.reason and verdict.p_value
+        assert verdict.outcome == "cannot tell" and verdict.reason.code == "judging.weak_suspect" and verdict.p_value
         for power in (0.6, None):
             assert judge_set(scores, controls, [], power=power).outcome == "no evidence"
     assert judge_set([0.1] * 10, NULLS, [], power=0.1).outcome.startswith("consistent")
@@ -71,7 +71,7 @@ def test_bounds_agree_with_the_set_s_own_verdict():
 def test_a_suspect_that_has_lost_more_on_the_others_than_it_knows_of_some_is_no_contradiction():
     """As strongly trained ones do: the mean of such a set lies below zero, and half of it was used."""
     nulls, half = np.linspace(-1.5, -0.5, 40).tolist(), [0.3] * 5 + [-1.0] * 5
-    verdict = judge_set(half, nulls, [], [0.2] * 20)
+    verdict = judge_set(half, nulls, [], members=[0.2] * 20)
     assert np.mean(half) < 0 and verdict.outcome.startswith("consistent")
     assert verdict.used is not None and 3 <= verdict.used.low <= 5 <= verdict.used.high
     assert judge_set([-0.4] * 10, nulls, []).outcome == "no evidence"  # above all of them, and nothing was learnt

@@ -1,10 +1,11 @@
 """The statistics of a verdict."""
 
 import numpy as np
-import pytest
 
-from cgidm import UserError
+from cgidm.judging.flags import NOT_FINITE
 from cgidm.judging.verdict import conformal_p_value, judge
+from cgidm.messages import note
+from tests.support.errors import refuses
 
 CONTROLS = [i / 40 for i in range(40)]
 
@@ -13,7 +14,7 @@ def test_p_value_counts_controls_at_or_above():
     assert conformal_p_value(2.0, CONTROLS) == 1 / 41
     assert conformal_p_value(-1.0, CONTROLS) == 1
     assert conformal_p_value(CONTROLS[-1], CONTROLS) == 2 / 41  # a tie counts against the picture
-    with pytest.raises(UserError, match="control"):
+    with refuses("judging.no_controls"):
         conformal_p_value(1.0, [])
 
 
@@ -29,20 +30,33 @@ def test_error_rate_holds_under_exchangeability():
 def test_three_outcomes():
     assert judge(2.0, CONTROLS, []).outcome == "consistent with training on this image"
     assert judge(0.5, CONTROLS, []).outcome == "no evidence"
-    for verdict in (judge(2.0, CONTROLS[:10], []), judge(2.0, CONTROLS, ["a flag"]), judge(float("nan"), CONTROLS, [])):
-        assert verdict.outcome == "cannot tell" and verdict.p_value is None and verdict.reason
+    for verdict in (
+        judge(2.0, CONTROLS[:10], []),
+        judge(2.0, CONTROLS, [NOT_FINITE.note]),
+        judge(float("nan"), CONTROLS, []),
+    ):
+        assert verdict.outcome == "cannot tell" and verdict.p_value is None
+    assert judge(2.0, CONTROLS, [NOT_FINITE.note]).reason == NOT_FINITE.note
+    few = judge(2.0, CONTROLS[:10], []).reason
+    assert few == note("judging.few_controls", n=10, need=19, level=0.05)
+    assert str(few) == "10 control pictures cannot show an error rate of 5%. Give at least 19."
+    assert judge(None, CONTROLS, []).reason.code == "judging.no_score"
+    assert judge(2.0, CONTROLS, []).reason == note("judging.above_controls", n=40, higher=0, p=1 / 41)
+    assert judge(0.5, CONTROLS, []).reason == note("judging.as_high", n=40, higher=20, p=21 / 41)
 
 
 def test_a_suspect_that_knows_it_no_better_than_its_base_is_no_evidence():
     controls = [c - 2 for c in CONTROLS]
     verdict = judge(-0.5, controls, [])
-    assert verdict.outcome == "no evidence" and verdict.p_value == 1 / 41 and "base" in verdict.reason
+    assert verdict.outcome == "no evidence" and verdict.reason == note("judging.no_better_than_base", n=40, p=1 / 41)
     assert judge(0.5, controls, []).outcome == "consistent with training on this image"
 
 
 def test_silence_means_nothing_where_little_can_be_found():
     weak = judge(0.5, CONTROLS, [], power=0.2)
-    assert weak.outcome == "cannot tell" and "only 20% would be found" in weak.reason and weak.p_value == 21 / 41
+    assert weak.outcome == "cannot tell" and weak.p_value == 21 / 41
+    assert weak.reason == note("judging.weak_suspect", power=0.2, level=0.05, p=21 / 41)
+    assert "only 20% of used pictures would be found" in str(weak.reason)
     assert judge(0.5, CONTROLS, [], power=0.9).outcome == "no evidence"
     assert judge(2.0, CONTROLS, [], power=0.2).outcome == "consistent with training on this image"
 

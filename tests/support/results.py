@@ -4,7 +4,7 @@ import torch
 
 from cgidm.authenticate import PictureResult, make_result
 from cgidm.evidence.report_blocks import NewPage, Pictures, Strip, Table
-from cgidm.judging.flags import stopped
+from cgidm.judging.flags import stopped_flag
 from cgidm.judging.power import Trained
 from cgidm.judging.verdict import judge
 from cgidm.method.config import PRESETS
@@ -18,12 +18,12 @@ CONTROL_SCORES = tuple(i / 40 for i in range(40))
 
 def result_of(scores, steps=1000, shift=None):
     g = torch.Generator().manual_seed(0)
-    flags = () if steps == 1000 else (stopped(steps, 1000),)
+    flags = () if steps == 1000 else (stopped_flag(steps, 1000),)
     pictures = []
     for score in scores:
         images = [torch.rand(3, 16, 16, generator=g) for _ in range(3)]
         picture = Picture(HOSTILE, "a" * 64, images[0], (HOSTILE,))
-        verdict = judge(score, CONTROL_SCORES, [f.explanation for f in flags])
+        verdict = judge(score, CONTROL_SCORES, [f.note for f in flags])
         table = {"loss_contrast": score} if steps == 1000 else {}
         contrast = (0.5,) * steps
         pictures.append(PictureResult(picture, table, flags, *images[1:], verdict, contrast, shift))
