@@ -61,17 +61,18 @@ def judge_set(
         level: the false-positive rate that the verdict is held to.
         power: the share of used pictures that would be found, where it is known; see `verdict.judge`.
     """
-    sizes = {"pictures": len(scores), "controls": len(controls)}
+    sizes = (len(scores), len(controls))
     known = [s for s in scores if s is not None and np.isfinite(s)]
 
     def verdict(outcome: SetOutcome, p: float | None, reason: Note, used: Used | None = None) -> SetVerdict:
-        return SetVerdict(outcome=outcome, p_value=p, reason=reason, used=used, **sizes)
+        pictures, n = sizes
+        return SetVerdict(outcome=outcome, p_value=p, reason=reason, pictures=pictures, controls=n, used=used)
 
     if blocking:
         return verdict("cannot tell", None, blocking[0])
     if missing := len(scores) - len(known):
         return verdict("cannot tell", None, note("judging.set.no_scores", missing=missing, pictures=len(scores)))
-    if min(sizes.values()) < 2 or 1 / comb(sum(sizes.values()), len(scores)) > level:
+    if min(sizes) < 2 or 1 / comb(sum(sizes), len(scores)) > level:
         counts = {"pictures": len(scores), "n": len(controls), "level": level}
         return verdict("cannot tell", None, Note("judging.set.few", counts))
     p, used = portfolio_p_value(known, controls), count_used(known, controls, members, level)
