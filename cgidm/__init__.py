@@ -1,9 +1,20 @@
-"""CGI-DM: was this picture used to train that LoRA or DreamBooth checkpoint?"""
+"""CGI-DM: was this picture used to train that LoRA or DreamBooth checkpoint?
+
+The public API. Each name is imported when it is first used: `import cgidm` stays light, and `cgidm doctor` and `cgidm
+verify` answer where torch is not installed.
+"""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .authenticate import Result as Result
+    from .authenticate import authenticate as authenticate
     from .errors import UserError as UserError
+    from .evidence.bundle_writer import write_evidence as write_evidence
+    from .families import load_pair as load_pair
+    from .intake.layout import open_checkpoint as open_checkpoint
+    from .judging.null_bank import open_bank as open_bank
+    from .messages import Note as Note
     from .method.config import PRESETS as PRESETS
     from .method.config import RecoveryConfig as RecoveryConfig
     from .method.config import RunConfig as RunConfig
@@ -19,24 +30,40 @@ if TYPE_CHECKING:
     from .method.recovery import RecoveryStep as RecoveryStep
     from .method.recovery import recover as recover
     from .method.schedule import Schedule as Schedule
-else:  # the same names, imported when they are asked for: `python -m cgidm doctor` must answer where torch is missing
+    from .pictures.embedders import load_embedders as load_embedders
+    from .pictures.images import Picture as Picture
+    from .pictures.images import read_picture as read_picture
+    from .resources import ShippedExample as ShippedExample
+    from .resources import find_example as find_example
+else:
     from importlib import import_module
 
     NAMES = {
-        "method.config": ("PRESETS", "RecoveryConfig", "RunConfig"),
+        "authenticate": ("authenticate", "Result"),
         "errors": ("UserError",),
+        "evidence.bundle_writer": ("write_evidence",),
+        "families": ("load_pair",),
+        "intake.layout": ("open_checkpoint",),
+        "judging.null_bank": ("open_bank",),
+        "messages": ("Note",),
+        "method.config": ("PRESETS", "RecoveryConfig", "RunConfig"),
         "method.models": ("Codec", "EpsModel", "IdentityCodec", "ModelPair", "NetworkEpsModel"),
         "method.objective": ("contrast",),
         "method.partial": ("Partial", "block_mask", "make_partial"),
         "method.recovery": ("RecoveryStep", "recover"),
         "method.schedule": ("Schedule",),
+        "pictures.embedders": ("load_embedders",),
+        "pictures.images": ("Picture", "read_picture"),
+        "resources": ("ShippedExample", "find_example"),
     }
 
     def __getattr__(name):
         for module, names in NAMES.items():
             if name in names:
-                return getattr(import_module(f".{module}", __name__), name)
+                found = getattr(import_module(f".{module}", __name__), name)
+                globals()[name] = found
+                return found
         raise AttributeError(f"module {__name__} has no attribute {name}")
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

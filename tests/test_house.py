@@ -1,87 +1,141 @@
-"""The house stays easy to see: arrows point one way, files stay short, README knows every option."""
+"""The house stays easy to see: files stay short, folders small, imports light, names plain, messages whole.
+
+Which module may import which is stated in pyproject.toml and checked by `lint-imports`.
+"""
 
 import ast
+import re
+import string
 import subprocess
 import sys
 
 import pytest
 
-from tests.support.options import option_names
+from cgidm.messages import english
 from tests.support.paths import ROOT
 
-FORBIDDEN = {"app", "eval", "gradio"}  # the library knows neither its page nor its benchmark
-# of the page's modules
-WITH_GRADIO = {"api", "lineup", "runs", "layout", "theme", "lineup_panel", "model_panel", "errors", "views", "run_tab"}
 HEAVY = ("diffusers", "transformers", "peft", "gradio")
-
-
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in sorted((ROOT / "cgidm").rglob("*.py")) if p.parts[-3] != "page"], ids=lambda p: p.stem
-)
-def test_library_arrows(path):
-    names = {name.split(".")[0] for name in imports(path) if not name.startswith(".")}
-    assert not names & FORBIDDEN
-    if path.parent.name != "families":
-        assert not names & {"diffusers", "transformers", "peft"}
-
-
-def test_the_page_knows_the_library_alone():
-    for path in (ROOT / "cgidm" / "page").rglob("*.py"):
-        names = {name.split(".")[0] for name in imports(path) if not name.startswith(".")}
-        assert not names & {"app", "eval", "diffusers", "transformers", "peft"}, path.name
-        assert "gradio" not in names or path.stem in WITH_GRADIO, path.name
-    assert {name.split(".")[0] for name in imports(ROOT / "app.py")} <= {"cgidm", "importlib"}
-
-
-def test_intake_opens_no_weights():
-    for path in (ROOT / "cgidm" / "intake").glob("*.py"):
-        assert not {name.split(".")[0] for name in imports(path)} & {"torch", "numpy", "safetensors", "pickle"}
-
-
-def test_what_is_made_of_scores_sees_no_tensor():
-    paths = [
-        *(ROOT / "eval" / "analysis").glob("*.py"),
-        *(ROOT / "eval" / "benchmark" / f"{n}.py" for n in ("report", "ledger")),
-    ]
-    for path in paths:
-        names = {n.split(".")[0] for n in imports(path)}
-        assert not names & {"torch", "cgidm", "diffusers"}, path.name
-
-
-def test_the_stated_arrows_hold():
-    """ARCHITECTURE.md states `a -> b, c`: module a imports these modules of the library and no other."""
-    stated = {}
-    for line in (ROOT / "ARCHITECTURE.md").read_text().splitlines():
-        if " -> " in line and line.startswith("    "):
-            name, targets = line.strip().split(" -> ")
-            stated[name.strip()] = {t.strip() for t in targets.split(",")}
-    found = {}
-    for path in (ROOT / "cgidm").glob("*.py"):
-        targets = {n[1:].split(".")[0] for n in imports(path) if n.startswith(".")} - {""}
-        if path.stem not in ("__init__", "__main__") and targets - {"errors"}:
-            found[path.stem] = targets - {"errors"}
-    assert stated == found
+PACKAGES = ("cgidm", "eval")
+SOURCES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+# Words with a private meaning: none stands in a public name. docs/glossary.md has the words that took their place.
+PRIVATE_WORDS = {
+    *("foreseen", "foresee", "carry_out", "moment", "diary", "turns", "hand_over", "held_by", "twin_of", "halved"),
+    *("halve", "in_turn", "at_once", "innocent", "look_further", "put_down", "strangers", "beforehand", "find_lack"),
+    *("faults", "complaints", "first_alike", "surroundings", "elsewhere"),
+}
+PRIVATE_NAMES = {  # as a whole name
+    *("asked", "shown", "said", "kept", "keep", "settle", "moved", "shift", "whole", "careful", "stay", "seat", "bind"),
+    *("bound", "job", "update", "place", "terms", "term", "way", "negatives", "strange", "say", "words", "outside"),
+    *("beside", "maker", "clean", "sheet", "ends", "side", "alike", "looks", "account", "tuned", "finetuned"),
+}
 
 
 def test_importing_the_library_is_light():
     code = f"import sys, cgidm, cgidm.authenticate, cgidm.cli; print([m for m in {HEAVY} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
-
-
-def test_readme_mentions_every_option():
-    readme = (ROOT / "README.md").read_text()
-    assert [o for o in option_names() if o != "--help" and o not in readme] == []
+    run = subprocess.run(
+        [sys.executable, "-c", "import sys, cgidm; print('torch' in sys.modules or 'numpy' in sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "False"
 
 
 def test_no_file_is_long():
-    files = [p for d in ("cgidm", "eval", "tests") for p in (ROOT / d).rglob("*.py")]
+    files = [*SOURCES, *(ROOT / "tests").rglob("*.py")]
     assert {p.name: n for p in files if (n := len(p.read_text().splitlines())) > 400} == {}
+
+
+def test_no_folder_is_crowded():
+    """At most 20 entries, `__init__.py` and what Python writes not counted."""
+    folders = [p for package in PACKAGES for p in (ROOT / package).rglob("*") if (p / "__init__.py").is_file()]
+    crowded = {}
+    for folder in [*(ROOT / package for package in PACKAGES), *folders]:
+        entries = [p for p in folder.iterdir() if p.name not in ("__init__.py", "__pycache__", "py.typed")]
+        if len(entries) > 20:
+            crowded[str(folder.relative_to(ROOT))] = len(entries)
+    assert crowded == {}
+
+
+def test_every_folder_of_code_is_a_package():
+    assert [p for p in SOURCES if not (p.parent / "__init__.py").is_file()] == []
+
+
+@pytest.mark.xfail(reason="some rooms still have their old names", strict=False)
+def test_public_names_hold_no_private_word():
+    found = []
+    for path in SOURCES:
+        for name in public_names(ast.parse(path.read_text()).body):
+            plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.rpartition(".")[2]).lower()
+            words = re.compile(rf"(?:^|_)(?:{'|'.join(sorted(PRIVATE_WORDS))})(?:_|$)")
+            if plain in PRIVATE_NAMES or words.search(plain):
+                found.append(f"{path.relative_to(ROOT)}: {name}")
+    assert found == []
+
+
+def public_names(body, prefix=""):
+    """Classes, functions, constants, methods and fields whose name has no leading underscore."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.AnnAssign):
+            names = [node.target.id] if isinstance(node.target, ast.Name) else []
+        elif isinstance(node, ast.Assign):
+            names = [t.id for t in node.targets if isinstance(t, ast.Name)]
+        else:
+            names = []
+        for name in names:
+            if not name.startswith("_"):
+                yield prefix + name
+                if isinstance(node, ast.ClassDef):
+                    yield from public_names(node.body, f"{name}.")
+
+
+def calls_with_codes(path):
+    """Every `UserError(...)` and `note(...)` of a file: line, first argument, names of the parameters."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if node.func.id in ("UserError", "note") and node.args:
+            code = node.args[0]
+            names = {k.arg for k in node.keywords}
+            yield node.lineno, code.value if isinstance(code, ast.Constant) else None, names
+
+
+def fields_of(sentence):
+    """The parameters that a sentence names."""
+    parts = {field for _, field, _, _ in string.Formatter().parse(sentence) if field is not None}
+    return {re.split(r"[.\[]", part)[0] for part in parts}
+
+
+@pytest.mark.xfail(reason="some rooms still write sentences instead of codes", strict=False)
+def test_every_message_has_its_sentence():
+    """Each code is written out, is in a table, and comes with exactly the parameters that its sentence names."""
+    import eval as benchmark  # registers its own sentences
+
+    assert benchmark.__doc__
+    table, wrong = english(), []
+    for path in SOURCES:
+        for line, code, names in calls_with_codes(path):
+            where = f"{path.relative_to(ROOT)}:{line}"
+            if not isinstance(code, str) or code not in table:
+                wrong.append(f"{where}: no sentence for {code!r}")
+            elif None not in names and names != fields_of(table[code]):
+                wrong.append(f"{where}: {code} is given {sorted(names)}, names {sorted(fields_of(table[code]))}")
+    assert wrong == []
+
+
+def test_no_sentence_is_unused():
+    """Every code of a table stands in the code as a text, whole or as the beginning of an f-string."""
+    texts, starts = set(), set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.add(node.value)
+            if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+                starts.add(str(node.values[0].value))
+    starts = {s for s in starts if re.fullmatch(r"[a-z_]+\.[a-z0-9_.]*", s)}
+    assert [code for code in english() if code not in texts and not any(code.startswith(s) for s in starts)] == []
