@@ -5,12 +5,13 @@ import re
 
 import pytest
 
-from tests.support.browser import CONTRAST, PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
-
 from cgidm.judging.lineup import judge_lineup, read_lineup
 from cgidm.page.html.i18n import say
 from cgidm.page.runs.model_cache import shipped_controls
+from tests.support.browser import CONTRAST, PATIENCE
 from tests.support.paths import ASSETS
+
+pytestmark = pytest.mark.browser
 
 EXAMPLE = "gerald-g-dreambooth"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -34,7 +35,7 @@ def run_with_lineup(visitor, panels="6", pictures=1):
     return kind
 
 
-def latest(server):  # noqa: F811
+def latest(server):
     """The record of the run that ended last."""
     found = (server.folder / "cgidm-visits" / "shown").glob("*/result.json")
     return max(found, key=lambda path: path.stat().st_mtime)
@@ -59,7 +60,7 @@ def choose(visitor, letter):
     visitor.at(f"#lineup-pick input[value='{letter}']").check()
 
 
-def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):  # noqa: F811
+def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
     visitor = visit()
     kind = run_with_lineup(visitor, pictures=2)
     path = latest(visitor.server)
@@ -131,7 +132,7 @@ def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):  # noqa: 
 
 
 @pytest.mark.parametrize(("name", "query", "options"), [("dark", "?__theme=dark", {}), ("phone", "", PHONE)])
-def test_a_line_up_is_readable_in_the_dark_and_on_a_phone(visit, name, query, options):  # noqa: F811
+def test_a_line_up_is_readable_in_the_dark_and_on_a_phone(visit, name, query, options):
     visitor = visit(query, **options)
     run_with_lineup(visitor, panels="10")
     visitor.at("#one-observe").click()
@@ -154,7 +155,7 @@ def test_a_line_up_is_readable_in_the_dark_and_on_a_phone(visit, name, query, op
     visitor.picture(f"lineup-{name}-told")
 
 
-def test_a_line_up_without_enough_controls_is_refused_in_a_sentence(visit):  # noqa: F811
+def test_a_line_up_without_enough_controls_is_refused_in_a_sentence(visit):
     visitor = visit()
     visitor.card(0)
     visitor.at("#one-more button").first.click()

@@ -5,13 +5,13 @@ import re
 import time
 
 import pytest
-
-from tests.support.browser import CONTRAST, PATIENCE, chromium, server, visit  # noqa: F401  # isort: skip  # first: it skips
-
 from safetensors.torch import load_file, save_file
 
 from cgidm.page.html.i18n import say
+from tests.support.browser import CONTRAST, PATIENCE
 from tests.support.paths import ASSETS
+
+pytestmark = pytest.mark.browser
 
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (SCRIPT, '"><img src=x onerror=alert(1)>', "owner/<b>name</b>")
@@ -41,7 +41,7 @@ def press_until(visitor, reached, limit=80):
     raise AssertionError("was not reached")
 
 
-def test_the_dark_page_is_readable(visit):  # noqa: F811
+def test_the_dark_page_is_readable(visit):
     visitor = visit("?__theme=dark")
     visitor.card(2)
     assert visitor.at("body").evaluate("b => b.classList.contains('dark')")
@@ -53,7 +53,7 @@ def test_the_dark_page_is_readable(visit):  # noqa: F811
     visitor.picture("dark")
 
 
-def test_a_phone_shows_the_page_without_scrolling_sideways(visit):  # noqa: F811
+def test_a_phone_shows_the_page_without_scrolling_sideways(visit):
     visitor = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     width = "document.documentElement.scrollWidth"
     assert visitor.page.evaluate(width) <= 390
@@ -63,7 +63,7 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(visit):  # noqa: F811
 
 
 @pytest.mark.parametrize(("locale", "code", "name"), [("de-DE", "de", "german"), ("ja-JP", "ja", "japanese")])
-def test_the_page_speaks_the_visitors_language(visit, locale, code, name):  # noqa: F811
+def test_the_page_speaks_the_visitors_language(visit, locale, code, name):
     visitor = visit(locale=locale)
     assert visitor.at("h1").inner_text() == say(code, "title")
     for key in ("run", "stop", "check"):
@@ -76,7 +76,7 @@ def test_the_page_speaks_the_visitors_language(visit, locale, code, name):  # no
     visitor.picture(name)
 
 
-def test_the_keyboard_is_enough(visit):  # noqa: F811
+def test_the_keyboard_is_enough(visit):
     visitor = visit()
     press_until(visitor, lambda name, text: say("en", "example.member") in text)
     visitor.page.keyboard.press("Enter")
@@ -90,7 +90,7 @@ def test_the_keyboard_is_enough(visit):  # noqa: F811
     press_until(visitor, lambda name, text: name == "one-resume", limit=2)
 
 
-def test_pictures_have_alternatives_and_controls_have_names(visit):  # noqa: F811
+def test_pictures_have_alternatives_and_controls_have_names(visit):
     visitor = visit()
     visitor.card(0)
     for picture in visitor.at("img:visible").all():
@@ -106,7 +106,7 @@ def test_pictures_have_alternatives_and_controls_have_names(visit):  # noqa: F81
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_somebody_typed_stays_text(visit, text):  # noqa: F811
+def test_what_somebody_typed_stays_text(visit, text):
     visitor = visit()
     visitor.card(1)
     field = visitor.at("#suspect input")
@@ -119,7 +119,7 @@ def test_what_somebody_typed_stays_text(visit, text):  # noqa: F811
     assert visitor.at("img[src=x], [data-testid=toast-text] :is(b, script)").count() == 0
 
 
-def test_a_file_that_is_no_picture_is_refused_in_a_sentence(visit, tmp_path):  # noqa: F811
+def test_a_file_that_is_no_picture_is_refused_in_a_sentence(visit, tmp_path):
     visitor = visit()
     runs = set(visitor.server.folder.rglob("asked.json"))
     (tmp_path / "text.png").write_text("no picture")
@@ -129,7 +129,7 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(visit, tmp_path):  #
     assert set(visitor.server.folder.rglob("asked.json")) == runs
 
 
-def test_a_pickle_is_refused_in_a_sentence(visit, tmp_path):  # noqa: F811
+def test_a_pickle_is_refused_in_a_sentence(visit, tmp_path):
     visitor = visit()
     (tmp_path / "lora.safetensors").write_bytes(pickle.dumps({"weights": print}))
     visitor.card(1)
@@ -140,7 +140,7 @@ def test_a_pickle_is_refused_in_a_sentence(visit, tmp_path):  # noqa: F811
     assert "Traceback" not in visitor.server.log.read_text()
 
 
-def test_what_a_file_says_of_itself_stays_text(visit, tmp_path):  # noqa: F811
+def test_what_a_file_says_of_itself_stays_text(visit, tmp_path):
     visitor = visit()
     [shipped] = (ASSETS / "examples" / "rollandin-lora" / "checkpoint").glob("*.safetensors")
     notes = {"modelspec.title": SCRIPT, "ss_training_comment": HOSTILE[1], "modelspec.author": HOSTILE[2]}

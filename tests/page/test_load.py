@@ -9,7 +9,6 @@ import threading
 import time
 from contextlib import closing
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +26,13 @@ from cgidm.method.config import RunConfig
 from cgidm.page.runs.settings import make_config
 from cgidm.pictures.images import read_picture
 from tests.support.page_client import PageClient, asked
-from tests.support.page_server import page_server
 from tests.support.paths import EXAMPLES, ROOT, SUSPECTS, pictures_of
 
-FREED = 2.0  # seconds until the next visitor's run begins, beyond the step that is being computed
+pytestmark = pytest.mark.soak
+
+MANY = 2000  # steps of a run that somebody gives up: minutes
+FREED = 30.0  # seconds until the next visitor's run begins, on a busy machine; usually one step
 TAKEN_IN = (Status.IN_QUEUE, Status.PROCESSING, Status.ITERATING, Status.FINISHED)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with page_server(tmp_path_factory.mktemp("page")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +105,10 @@ def test_the_page_measures_what_the_library_measures(answers, wishes, suspect):
 def test_memory_and_files_do_not_grow_with_the_number_of_runs(server, answers):
     client, process = PageClient(server.url), psutil.Process(server.pid)
     (picture,) = client.upload(pictures_of(SUSPECTS[0], "member")[0])
+    controls = client.upload(*pictures_of(SUSPECTS[0], "control")[:2])
     used, files = [], []
     for number in range(50):
-        kind, (_, images, _) = client.call("authenticate", asked(picture, SUSPECTS[number % 2]))
+        kind, (_, images, _) = client.call("authenticate", asked(picture, SUSPECTS[number % 2], controls))
         assert kind == "complete"
         if number in (9, 49):
             used.append(process.memory_info().rss)
@@ -143,22 +139,30 @@ def watched(client, event):
     return thread, seen
 
 
-def five_steps(events):
-    """Wait for five steps; returns the longest time between two of them."""
-    times = [time.monotonic() for kind, data in events if kind == "generating" and data[0]["phase"] == "step"][:6]
-    return max(b - a for a, b in pairwise(times))
+def await_steps(events, count=3):
+    """Wait for so many steps of a run."""
+    for kind, data in events:
+        count -= kind == "generating" and data[0]["phase"] == "step"
+        if not count:
+            return
+    raise AssertionError("the run ended before")
+
+
+def assert_freed(gone, seen):
+    """The next visitor's run began soon after `gone`, and was finished."""
+    print(f"\nthe next one began {seen[0][0] - gone:.2f} s later")
+    assert seen[0][0] - gone < FREED and seen[-1][1] == "complete"
 
 
 def test_who_hangs_up_makes_room_for_the_next(server, quick):
     client, ask = quick
-    first, second = client.submit("authenticate", ask(2000)), client.submit("authenticate", ask(1))
+    first, second = client.submit("authenticate", ask(MANY)), client.submit("authenticate", ask(1))
     thread, seen = watched(PageClient(server.url), second)
     with closing(client.events("authenticate", first)) as events:
-        step = five_steps(next(events) for _ in range(12))
+        await_steps(events)
     gone = time.monotonic()
     thread.join()
-    print(f"\nfreed {seen[0][0] - gone:.2f} s after the hang-up; a step takes {step:.2f} s")
-    assert seen[0][0] - gone < FREED + step and seen[-1][1] == "complete"
+    assert_freed(gone, seen)
 
 
 def test_who_is_killed_makes_room_for_the_next(server, quick):
@@ -176,18 +180,16 @@ for update in job:
     )
     with doomed:
         assert doomed.stdin is not None and doomed.stdout is not None
-        doomed.stdin.write(json.dumps({"url": server.url, "ask": ask(2000)}))
+        doomed.stdin.write(json.dumps({"url": server.url, "ask": ask(MANY)}))
         doomed.stdin.close()
         while doomed.stdout.readline() != "step\n":
             assert doomed.poll() is None
         thread, seen = watched(client, client.submit("authenticate", ask(1)))
-        times = [time.monotonic() for _ in range(8) if doomed.stdout.readline()]
-        step = max(b - a for a, b in pairwise(times))
+        assert all(doomed.stdout.readline() for _ in range(3))
         doomed.send_signal(signal.SIGKILL)
         gone = time.monotonic()
     thread.join()
-    print(f"\nfreed {seen[0][0] - gone:.2f} s after kill -9; a step takes {step:.2f} s")
-    assert seen[0][0] - gone < FREED + step and seen[-1][1] == "complete"
+    assert_freed(gone, seen)
 
 
 def test_who_leaves_the_queue_is_not_run(server, quick):
@@ -195,13 +197,12 @@ def test_who_leaves_the_queue_is_not_run(server, quick):
     running, waiting, last = [client.submit("authenticate", ask(steps)) for steps in (1998, 1999, 1)]
     thread, seen = watched(PageClient(server.url), last)
     with closing(client.events("authenticate", running)) as events:
-        step = five_steps(next(events) for _ in range(12))
+        await_steps(events)
         address = f"{server.url}gradio_api/call/authenticate/{waiting}"
         code = f"import httpx\nwith httpx.stream('GET', '{address}', trust_env=False) as stream: print(stream)"
         subprocess.run([sys.executable, "-c", code], check=True)
     gone = time.monotonic()
     thread.join()
-    print(f"\nthe one after it began {seen[0][0] - gone:.2f} s after the first had left")
-    assert seen[0][0] - gone < FREED + step and seen[-1][1] == "complete"
+    assert_freed(gone, seen)
     asked_for = [json.loads(p.read_text())["steps"] for p in server.folder.rglob("asked.json")]
     assert 1998 in asked_for and 1999 not in asked_for

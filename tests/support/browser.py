@@ -1,26 +1,13 @@
-"""Fixtures that show the page to a real browser, and see whether it keeps quiet meanwhile.
+"""Somebody with a browser on the page, who also notices what should not have happened."""
 
-One server and one browser for each module that imports them; every test has a visitor of its own, without memory.
-"""
-
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.support.page_server import PageServer, page_server
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="the page is driven with playwright, which is missing")
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("the page is driven in chromium, which is missing", allow_module_level=True)
+from tests.support.page_server import PageServer
 
 PATIENCE = 240.0  # seconds for a whole run on a machine that does a lot else
-SCREENSHOTS = "CGIDM_SCREENSHOTS"  # a folder to keep what the tests saw
+REACTION = 30.0  # seconds for what a quiet machine shows at once
 IN_VIEW = """() => {
     const box = document.querySelector('#one-answer .cg-card').getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight + 1;
@@ -74,9 +61,11 @@ class Visitor:
         shown = self.at(selector).get_by_text(files[0].stem[:12]).or_(self.at(f"{selector} img"))
         shown.first.wait_for(state="attached")
 
-    def wait_for(self, selector: str, words: str, seconds: float = 10.0) -> str:
+    def wait_for(self, selector: str, words: str, seconds: float = REACTION) -> str:
         """Wait until a part of the page says so (a regular expression), and return all that it says."""
-        sync_api.expect(self.at(selector)).to_contain_text(re.compile(words), timeout=1000 * seconds)
+        from playwright.sync_api import expect  # late: the fixtures skip where it is missing
+
+        expect(self.at(selector)).to_contain_text(re.compile(words), timeout=1000 * seconds)
         return self.at(selector).inner_text()
 
     def refused(self) -> str:
@@ -109,38 +98,3 @@ class Visitor:
     def _request(self, request: Any) -> None:
         if not request.url.startswith((self.server.url, "data:", "blob:")):
             self._trouble(f"asked another host: {request.url}")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    with page_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(server: PageServer, chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Visitor]]:
-    """Makes visitors, with the options of a browser's context; afterwards nothing may have gone wrong for any."""
-    screenshots = Path(os.environ.get(SCREENSHOTS) or tmp_path)
-    screenshots.mkdir(parents=True, exist_ok=True)
-    visitors, contexts = [], []
-
-    def make(query: str = "", **options: Any) -> Visitor:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"} | options)
-        contexts.append(context)
-        visitors.append(Visitor(context.new_page(), server, screenshots))
-        return visitors[-1].come(query)
-
-    yield make
-    for context in contexts:
-        context.close()
-    troubles = [trouble for visitor in visitors for trouble in visitor.troubles]
-    assert not troubles, troubles
-    assert server.alive()

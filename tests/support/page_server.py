@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from tests.support.paths import ROOT
 
 STARTING = 120.0  # seconds until it must serve; a quiet machine needs about ten
@@ -19,7 +21,7 @@ ENDING = 10.0
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PageServer:
     """A page that is being served."""
 
@@ -27,6 +29,7 @@ class PageServer:
     folder: Path  # its TMPDIR: visits under cgidm-visits/, gradio's copies of uploads under gradio/
     log: Path  # what it prints
     process: subprocess.Popen[bytes]
+    startup: float  # seconds of a processor until it served, whoever else was at work
 
     @property
     def pid(self) -> int:
@@ -58,10 +61,11 @@ def page_server(folder: Path, **environment: str) -> Iterator[PageServer]:
     command = [sys.executable, "-u", "app.py"]
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    server = PageServer(f"http://127.0.0.1:{port}/", folder, log, process)
+    url = f"http://127.0.0.1:{port}/"
     try:
-        _wait(server)
-        yield server
+        _wait(url, process, log)
+        startup = sum(psutil.Process(process.pid).cpu_times()[:2])
+        yield PageServer(url=url, folder=folder, log=log, process=process, startup=startup)
     finally:
         process.terminate()
         try:
@@ -71,13 +75,13 @@ def page_server(folder: Path, **environment: str) -> Iterator[PageServer]:
             process.wait()
 
 
-def _wait(server: PageServer) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     patience = time.monotonic() + STARTING
-    while server.alive() and time.monotonic() < patience:
+    while process.poll() is None and time.monotonic() < patience:
         try:
-            with DIRECT.open(server.url + "config", timeout=10) as answer:
+            with DIRECT.open(url + "config", timeout=10) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise RuntimeError(f"app.py does not serve; it said:\n{server.log.read_text(errors='replace')[-3000:]}")
+    raise RuntimeError(f"app.py does not serve; it said:\n{log.read_text(errors='replace')[-3000:]}")

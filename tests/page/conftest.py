@@ -1,0 +1,54 @@
+"""One served page for all modules that ask for one, and visitors of it with a real browser."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.browser import REACTION, Visitor
+from tests.support.page_server import PageServer, page_server
+
+SCREENSHOTS = "CGIDM_SCREENSHOTS"  # a folder to keep what the tests saw
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
+    """`python app.py`. A test must not mind what others left there."""
+    with page_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")  # while playwright runs, nothing else can have an event loop in this thread
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the page is driven with playwright, which is missing")
+    if (path := shutil.which("chromium")) is None:
+        pytest.skip("the page is driven in chromium, which is missing")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(server: PageServer, chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors, with the options of a browser's context; afterwards nothing may have gone wrong for any."""
+    screenshots = Path(os.environ.get(SCREENSHOTS) or tmp_path)
+    screenshots.mkdir(parents=True, exist_ok=True)
+    visitors, contexts = [], []
+
+    def make(query: str = "", **options: Any) -> Visitor:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"} | options)
+        context.set_default_timeout(1000 * REACTION)
+        contexts.append(context)
+        visitors.append(Visitor(context.new_page(), server, screenshots))
+        return visitors[-1].come(query)
+
+    yield make
+    for context in contexts:
+        context.close()
+    troubles = [trouble for visitor in visitors for trouble in visitor.troubles]
+    assert not troubles, troubles
+    assert server.alive()
