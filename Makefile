@@ -1,21 +1,31 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# one thread for each process: two processes share two cores
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -q
 
-.PHONY: demo test lint wheel install
+.PHONY: demo test test-fast lint types wheel install
 
 # The verdict on a used and an unused picture of a shipped example, then the page.
 demo: install
 	$(VENV)/bin/cgidm example gerald-g-dreambooth --out demo-out
 	$(VENV)/bin/cgidm page
 
-# Everything that keeps the house: lint, format, types, arrows, tests.
-test: lint
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -q -n 2 --dist loadfile
+# Every check and every test, as continuous integration runs them.
+test: install
+	$(MAKE) --output-sync -j2 lint types
+	$(PYTEST) -n 2 --durations=25
+
+# The lane for every change: no browser, nothing slow, fewer random examples.
+test-fast: install
+	$(MAKE) --output-sync -j2 lint types
+	$(PYTEST) -n 2 --hypothesis-profile=fast -m "not slow and not browser and not soak"
 
 lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+
+types: install
 	$(VENV)/bin/pyright
 
 wheel: install

@@ -28,6 +28,8 @@ from eval.benchmark.suspects import RECORD, checkpoint_of, find_damage
 from tests.support.paths import ROOT
 from tests.support.tiny_benchmark import EXPERIMENT, write_experiment
 
+pytestmark = pytest.mark.slow
+
 EMBEDDERS = sorted(load_embedders().ready)
 KILLS = 3  # in the suite; `python -m tests.eval.test_benchmark 20` for more
 

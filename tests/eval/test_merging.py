@@ -11,6 +11,8 @@ from eval.studies import merging
 from eval.studies.precision import NEEDED
 from tests.support.paths import ASSETS, RESULTS
 
+pytestmark = pytest.mark.slow
+
 LORA = ASSETS / "examples" / merging.SUSPECT / "checkpoint"
 
 

@@ -18,6 +18,8 @@ from eval.studies.precision import compare, emulated_convolutions, precision_tab
 from tests.support.paths import ASSETS, RESULTS
 from tests.support.worlds import generators, stable_diffusion_schedule
 
+pytestmark = pytest.mark.slow
+
 LATENT = (1, 4, 64, 64)  # of Stable Diffusion 1.4
 LARGE = (1, 4, 128, 128)  # of SDXL
 WEIGHT = 2.0**-5  # of both layers, a number that half precision holds exactly

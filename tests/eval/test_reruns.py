@@ -12,6 +12,8 @@ from cgidm.evidence.rerun_diff import ELSEWHERE, HALF_ELSEWHERE, HALF_SEEN_ELSEW
 from eval.studies import reruns
 from tests.support.paths import ASSETS, RESULTS
 
+pytestmark = pytest.mark.slow
+
 RECORDED = (
     Row("a.jpg", "loss_contrast", 0.5, 0.5002, ELSEWHERE),
     Row("a.jpg", "removed_gain", 0.5, 0.4997, ELSEWHERE),

@@ -28,6 +28,8 @@ from eval.speed.tables import describe, file_stem, markdown, readme_section
 from eval.speed.work import count_flops, measure_matrix_peak
 from tests.support.paths import ASSETS
 
+pytestmark = pytest.mark.slow
+
 CPU, META = torch.device("cpu"), torch.device("meta")
 SETTINGS = quicken(Settings(CPU, torch.float32, ("reference", "paper", "fast")))
 

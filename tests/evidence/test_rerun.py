@@ -17,6 +17,8 @@ from cgidm.evidence import rerun_diff as comparison
 from cgidm.evidence.seal import seal_folder
 from tests.support.paths import ASSETS
 
+pytestmark = pytest.mark.slow
+
 LORA, OTHER = (ASSETS / "examples" / name for name in ("rollandin-lora", "gerald-g-dreambooth"))
 BASE, SUSPECT = ("--base", str(ASSETS / "mini")), ("--suspect", str(LORA / "checkpoint"))
 

@@ -21,6 +21,8 @@ from cgidm.intake.layout import open_checkpoint
 from tests.support.formats import BASES, FORMATS, OTHER, Format
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 README = ROOT / "README.md"
 BEGIN, END = "<!-- formats: begin -->\n", "<!-- formats: end -->\n"
 EXACT = 1e-5

@@ -22,6 +22,8 @@ from cgidm.method.scores import loss_contrast
 from tests.support import tiny, tiny_families
 from tests.support.worlds import generators
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -37,6 +37,8 @@ from tests.support.page_records import Reader
 from tests.support.page_runs import found, write_bank
 from tests.support.paths import SUSPECTS, pictures_of
 
+pytestmark = pytest.mark.slow
+
 CONTROLS = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:6]]
 STEPS = 4
 

@@ -24,7 +24,10 @@ from cgidm.pictures.images import decode_picture
 from tests.support.page_runs import STEPS, broken_run, found, new_run, request
 from tests.support.paths import ROOT, SUSPECTS, pictures_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
