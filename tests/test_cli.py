@@ -65,6 +65,7 @@ def test_a_line_up_is_shown_and_what_was_chosen_is_counted(folder, tmp_path, cap
     assert "1 of 1 right, p = 0.25" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "steps"), [([], 2), (["--lineup", "3"], 4)])
 def test_a_terminal_sees_every_step_and_a_file_none(folder, tmp_path, capsys, monkeypatch, more, steps):
     run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path / "out"), *more)
@@ -82,6 +83,7 @@ def test_an_innocent_suspect_gives_cannot_tell(folder, tmp_path):
     assert picture["outcome"] == "cannot tell" and [f["name"] for f in picture["flags"]] == ["indistinguishable"]
 
 
+@pytest.mark.slow
 def test_a_search_is_recorded_with_the_view_that_scored_highest(folder, tmp_path):
     run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path), "--search")
     assert main(run) == 0

@@ -37,6 +37,7 @@ def variance(comparison):
     return ((high - low) / 2 / norm.ppf(0.975)) ** 2
 
 
+@pytest.mark.slow
 def test_delong_is_the_structural_components_written_out():
     rng, compared = np.random.default_rng(0), 0
     for table in score_sets(300, seed=1):
@@ -113,6 +114,7 @@ def test_methods_that_order_alike_do_not_differ():
         assert (found.difference, found.interval, found.p_value) == (0.0, (0.0, 0.0), 1.0)
 
 
+@pytest.mark.slow
 def test_equal_methods_give_about_uniform_p_values():
     rng = np.random.default_rng(5)
     p_values = np.array([compare(*methods(rng, concepts=16), resamples=400).p_value for _ in range(150)])

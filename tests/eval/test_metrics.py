@@ -19,6 +19,7 @@ from eval.analysis.metrics import (
 from tests.support.score_tables import crossed_with_ease, score_sets
 
 
+@pytest.mark.slow
 def test_a_thousand_score_sets_agree_with_scikit_learn_and_scipy():
     refused, rates = 0, (0.05, 0.1, 0.29, 0.5, 0.9)
     for i, table in enumerate(score_sets(1000, seed=0)):
@@ -133,6 +134,7 @@ def test_a_threshold_for_each_concept_is_the_best_of_each():
     )
 
 
+@pytest.mark.slow
 def test_the_interval_is_that_of_resampled_concepts():
     table = crossed_with_ease(np.random.default_rng(5), shift=2.0)
     low, high = auc_interval(table)

@@ -81,6 +81,7 @@ def test_a_whole_bundle_is_whole_as_folder_and_zip(made, capsys):
     assert "whole" in said and f"signed by the Ed25519 key {print_of}" in said
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_in_any_file_is_found_and_the_file_named(made, folder, capsys):
     for seed in range(4):
         for name in names(folder):

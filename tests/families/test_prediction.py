@@ -123,6 +123,7 @@ def test_it_draws_nothing_and_repeats(trained):
     assert torch.equal(pictures, simple_pictures(bound.side)) and 0 <= pictures.min() < pictures.max() <= 1
 
 
+@pytest.mark.slow
 def test_half_precision_tells_the_same():
     pipeline = mini()
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):

@@ -24,6 +24,7 @@ def test_banks_ship_without_weights():
     assert all([p.name for p in b.iterdir()] == [FILE] and (b / FILE).stat().st_size < 50_000 for b in BANKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", BANKS, ids=lambda b: b.name)
 def test_a_shipped_bank_judges_the_shipped_suspect_as_was_counted(folder):
     bank, example = open_bank(folder), ASSETS / "examples" / folder.name

@@ -121,6 +121,7 @@ def evaluation(bound):
     return x, bound.call(x, torch.zeros(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", BOUND)
 def test_a_count_is_close_to_what_is_really_kept(family):
     """Distinct storages that the graph of a real forward pass holds, without weights and what was there before."""
@@ -147,6 +148,7 @@ def test_a_count_is_close_to_what_is_really_kept(family):
     assert not bound.network.is_gradient_checkpointing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", BOUND)
 def test_a_count_is_what_a_real_pass_makes(family):
     """The same sum over the tensors of a real forward and backward pass; the count itself computes nothing."""
@@ -167,6 +169,7 @@ def test_a_count_is_what_a_real_pass_makes(family):
     assert all(type(w) is torch.nn.Parameter for w in bound.network.parameters())
 
 
+@pytest.mark.slow
 def test_a_process_forked_after_a_count_can_compute():
     """As a GPU is lent: in forks. The engine refuses there if its first backward pass met pretended devices."""
     code = """

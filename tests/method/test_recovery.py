@@ -11,6 +11,7 @@ from cgidm.method.scores import loss_contrast, removed_alignment
 from tests.support.worlds import SIDE, generators, masked, run, stable_diffusion_schedule, world, world_auc
 
 
+@pytest.mark.slow
 def test_members_come_back_and_holdouts_do_not_in_five_worlds():
     areas = [world_auc(*world(seed), first_seed=100 * seed) for seed in range(5)]
     assert min(areas) >= 0.85, areas
