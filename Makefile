@@ -3,7 +3,7 @@ PYTHON := $(VENV)/bin/python
 # one thread for each process: two processes share two cores
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -q
 
-.PHONY: demo test test-fast lint types wheel install
+.PHONY: demo test test-fast lint types docs wheel install
 
 # The verdict on a used and an unused picture of a shipped example, then the page.
 demo: install
@@ -27,6 +27,11 @@ lint: install
 
 types: install
 	$(VENV)/bin/pyright
+
+# The web site, in docs/_build/html; warnings are errors.
+docs: install
+	$(PYTHON) -m scripts.render_docs --check
+	$(PYTHON) -m sphinx -W --keep-going -q docs docs/_build/html
 
 wheel: install
 	$(PYTHON) -m hatchling build -t wheel

@@ -1,6 +1,6 @@
 """Every format that is accepted: loaded exactly, every tensor counted; damaged or offered with another base, refused.
 
-The table in the README is made here. `python -m tests.families.test_formats` writes it.
+The table in docs/usage/formats.md is made here: `python -m scripts.render_docs --formats` writes it.
 """
 
 import shutil
@@ -23,8 +23,6 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
-README = ROOT / "README.md"
-BEGIN, END = "<!-- formats: begin -->\n", "<!-- formats: end -->\n"
 EXACT = 1e-5
 DAMAGE = ("one tensor lost", "renamed", "transposed", "another base")
 
@@ -143,8 +141,9 @@ def test_it_computes_what_is_meant_and_is_refused_when_damaged(outcomes, form):
     assert len({text.split(";")[0] for text in said.values()}) == len(said), "each has a sentence of its own"
 
 
-def test_the_readme_states_what_was_measured(outcomes):
-    assert table(outcomes) in README.read_text(), "run python -m tests.families.test_formats"
+def test_the_docs_state_what_was_measured(outcomes):
+    page = (ROOT / "docs" / "usage" / "formats.md").read_text(encoding="utf-8")
+    assert table(outcomes) in page, "run python -m scripts.render_docs --formats"
 
 
 def table(outcomes) -> str:
@@ -158,7 +157,8 @@ def table(outcomes) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def main() -> None:
+def measure_table() -> str:
+    """Measure every format and return the table; prints what differs from machine to machine."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         for base, build in BASES.items():
@@ -167,10 +167,4 @@ def main() -> None:
     for form, o in outcomes.items():
         print(f"{form.name}, {form.base}: {o.tensors} tensors, error {o.error:.1e}, effect {o.effect:.2f}")
         print("".join(f"    {damage}: {said}\n" for damage, said in o.refusals.items()))
-    text = README.read_text()
-    before, rest = text.split(BEGIN)
-    README.write_text(before + BEGIN + table(outcomes) + END + rest.split(END)[1])
-
-
-if __name__ == "__main__":
-    main()
+    return table(outcomes)

@@ -32,6 +32,7 @@ def test_there_is_one_version():
     import cgidm
 
     assert PROJECT["dynamic"] == ["version"]
-    assert re.search(r"^## .*" + re.escape(cgidm.__version__), (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE) or (
-        "## Unreleased" in (ROOT / "CHANGELOG.md").read_text()
-    )
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert re.findall(r"^## (\d.*)", changelog, re.MULTILINE)[0] == cgidm.__version__
+    assert f"version: {cgidm.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert [line for line in changelog.splitlines() if len(line) > 100] == []

@@ -1,7 +1,6 @@
 """The wheel, installed into an environment of its own, works from an unrelated folder."""
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -86,7 +85,7 @@ def test_the_page_answers(command, elsewhere):
             while True:
                 try:
                     with urllib.request.urlopen(address) as answer:
-                        assert answer.status == 200 and re.search("<title>", answer.read().decode())
+                        assert answer.status == 200 and "gradio" in answer.read().decode()
                         break
                 except OSError:
                     assert page.poll() is None and time.monotonic() < deadline, (elsewhere / "log").read_text()

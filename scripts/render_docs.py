@@ -1,0 +1,185 @@
+"""Write the tables of numbers in README and docs from committed results, between marks.
+
+python -m scripts.render_docs            # write them
+python -m scripts.render_docs --check    # say which differ; exit code 1 if one does
+python -m scripts.render_docs --formats  # also measure the table of formats anew (minutes)
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from eval.speed.repeats import FOLDER, runs_section
+from eval.speed.tables import read_reports, readme_section
+from eval.studies.banks import banks_table
+from eval.studies.robustness import copies_table
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "eval" / "results"
+DATASETS = ("wikiart", "dreambooth")
+TRAININGS = ("dreambooth-prior", "dreambooth", "lora")
+TABLE1_ROWS = {
+    "**CGI-DM**, alignment on the removed cells": ("cgidm", "removed_alignment"),
+    "CGI-DM, cosine on the removed cells": ("cgidm", "removed_cosine"),
+    "CGI-DM, EfficientNet-Lite0 on the picture": ("cgidm", "efficientnet_lite0"),
+    "text2img, EfficientNet-Lite0": ("text2img", "efficientnet_lite0"),
+    "inpainting (DDNM), EfficientNet-Lite0": ("ddnm", "efficientnet_lite0"),
+    "img2img, EfficientNet-Lite0": ("img2img", "efficientnet_lite0"),
+    "loss of the suspect alone": ("loss", "suspect"),
+    "loss against the base, one time step": ("loss", "contrast"),
+    "`loss_contrast` (the verdict)": ("loss_contrast", "contrast"),
+    "SecMI against the base": ("secmi", "contrast"),
+    "PIA against the base": ("pia", "contrast"),
+    "PFAMI against the base": ("pfami", "contrast"),
+    "SimA against the base": ("sima", "contrast"),
+    "CLiD against the base": ("clid", "contrast"),
+}
+KINDS = ("lora", "dreambooth")
+
+
+def render_table1() -> str:
+    """AUC of the chosen rows, a column for each dataset and training."""
+    summary = _read("mini/table1/summary.json")
+    cells = {(e["dataset"], e["training"], e["method"], e["measure"]): e for e in summary["trained"]}
+    places = [(d, t) for d in DATASETS for t in TRAININGS]
+    rows = []
+    for name, pair in TABLE1_ROWS.items():
+        row = [cells[(*place, *pair)] for place in places]
+        rows.append([name, row[0]["evaluations"], *(f"{cell['auc']:.3f}" for cell in row)])
+    return _table(["AUC", "evaluations", *(f"{d}, {t}" for d, t in places)], rows)
+
+
+def render_summary() -> str:
+    """The six rows of the README."""
+    return _table(["", "LoRA", "DreamBooth"], [_rate_rows()[i] for i in (0, 1, 2, 3, 4, 6)])
+
+
+def render_rates() -> str:
+    """Error rates of single pictures and of sets."""
+    return _table(["", "LoRA", "DreamBooth"], _rate_rows())
+
+
+def _rate_rows() -> list[list[str]]:
+    report = _read("mini/rates/rates.json")
+    kinds = [report["pictures"][kind] for kind in KINDS]
+    sets = [[p for p in report["portfolios"] if p["training"] == kind] for kind in KINDS]
+
+    def row(name: str, cell: Callable[[Any], str], values: Any = kinds) -> list[str]:
+        return [name, *(cell(v) for v in values)]
+
+    foreign = "called, holdouts, against pictures of other makers"
+    return [
+        row("unused pictures that have p <= 0.05", lambda k: _share(k["p at or below the level"], interval=True)),
+        row("unused pictures called used", lambda k: _percent(k["called, holdouts"]["share"], 1)),
+        row("used pictures called used", lambda k: _percent(k["called, members"]["share"], 0)),
+        row("null p-values uniform? (Kolmogorov-Smirnov)", lambda k: f"p = {k['uniformity']['p_value']:.2f}"),
+        row("unused pictures called used against works of *other* artists", lambda k: _share(k[foreign])),
+        row("sets of ten, 0 to 100 % used: number within its bounds", _bounds, sets),
+        row("sets of which nothing was used, called", lambda s: f"{s[0]['called']} of {s[0]['repeats']}", sets),
+    ]
+
+
+def _bounds(portfolios: list[dict[str, Any]]) -> str:
+    return ", ".join(str(p["covered"]) for p in portfolios) + f" of {portfolios[0]['repeats']} each"
+
+
+def render_shipped() -> str:
+    """AUC of each score on the shipped examples."""
+    examples = _read("shipped.json")["examples"]
+    names = {"gerald-g-dreambooth": "DreamBooth", "rollandin-lora": "LoRA"}
+    scores = ("removed_cosine", "removed_gain", "removed_alignment", "loss_contrast", "efficientnet_lite0")
+    heads = ["AUC", *(f"`{s}`" for s in scores[:3]), "`loss_contrast` (verdict)", "EfficientNet-Lite0"]
+    return _table(heads, [[label, *(f"{examples[n]['auc'][s]:.2f}" for s in scores)] for n, label in names.items()])
+
+
+def render_precision() -> str:
+    """Agreement of half precision with float32."""
+    lines = (RESULTS / "precision.md").read_text().splitlines()
+    return "\n".join(line for line in lines if line.startswith("|")) + "\n"
+
+
+def render_speed() -> str:
+    """Seconds and memory of every arm."""
+    reports = [runs_section(r) for r in read_reports(RESULTS / "bench" / FOLDER)]
+    return readme_section(read_reports(RESULTS / "bench"), reports)
+
+
+BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what stands between the marks
+    "summary": ("README.md", render_summary),
+    "rates": ("docs/results/error-rates.md", render_rates),
+    "shipped": ("docs/results/error-rates.md", render_shipped),
+    "copies": ("docs/results/robustness.md", lambda: copies_table(_read("robustness.json"))),
+    "precision": ("docs/results/precision.md", render_precision),
+    "speed": ("docs/results/speed.md", render_speed),
+    "banks": ("docs/usage/controls-and-null-banks.md", lambda: banks_table(_read("banks.json"))),
+    "table1": ("docs/benchmark.md", render_table1),
+}
+FORMATS = ("formats", "docs/usage/formats.md")
+
+
+def read_block(name: str, file: str) -> str:
+    """What stands between the marks of `name` in `file` today."""
+    begin, end = _marks(name)
+    return (ROOT / file).read_text(encoding="utf-8").split(begin)[1].split(end)[0]
+
+
+def write_block(name: str, file: str, text: str) -> None:
+    """Put `text` between the marks of `name` in `file`."""
+    begin, end = _marks(name)
+    before, rest = (ROOT / file).read_text(encoding="utf-8").split(begin)
+    (ROOT / file).write_text(before + begin + text + end + rest.split(end)[1], encoding="utf-8")
+
+
+def find_outdated() -> list[str]:
+    """The marks whose text is not that of the committed results."""
+    return [name for name, (file, render) in BLOCKS.items() if read_block(name, file) != render()]
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Write the tables of numbers in README and docs.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a table differs")
+    parser.add_argument("--formats", action="store_true", help="measure the table of formats anew, too (minutes)")
+    options = parser.parse_args()
+    if options.check:
+        outdated = find_outdated()
+        for name in outdated:
+            print(f"{BLOCKS[name][0]}: table {name} is not that of eval/results; run python -m scripts.render_docs")
+        return int(bool(outdated))
+    for name, (file, render) in BLOCKS.items():
+        write_block(name, file, render())
+    if options.formats:
+        from tests.families.test_formats import measure_table
+
+        write_block(*FORMATS, measure_table())
+    return 0
+
+
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+
+
+def _read(file: str) -> Any:
+    return json.loads((RESULTS / file).read_text(encoding="utf-8"))
+
+
+def _table(heads: list[str], rows: list[list[Any]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def _percent(share: float, digits: int) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _share(cell: dict[str, Any], interval: bool = False) -> str:
+    low, high = (_percent(x, 1) for x in cell["interval"])
+    more = f"; {low.removesuffix(' %')} to {high}" if interval else ""
+    return f"{_percent(cell['share'], 1 if interval else 0)} ({cell['count']} of {cell['of']}{more})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
