@@ -15,10 +15,10 @@ test: install
 	$(MAKE) --output-sync -j2 lint types
 	$(PYTEST) -n 2 --durations=25
 
-# The lane for every change: no browser, nothing slow, fewer random examples.
+# The lane for every change: no browser, nothing slow, fewer random examples; how much of the library it runs.
 test-fast: install
 	$(MAKE) --output-sync -j2 lint types
-	$(PYTEST) -n 2 --hypothesis-profile=fast -m "not slow and not browser and not soak"
+	$(PYTEST) -n 2 --cov --hypothesis-profile=fast -m "not slow and not browser and not soak"
 
 lint: install
 	$(VENV)/bin/ruff check .

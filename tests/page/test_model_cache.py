@@ -1,8 +1,12 @@
 """Pairs that the page keeps loaded: the same one for the same models, up to a limit, and never a shared network."""
 
+import pytest
+
 from cgidm.page.runs import model_cache
 from cgidm.page.runs.model_cache import Pairs, Wanted, expected_size, open_models, size_of
 from cgidm.resources import SHIPPED, SHIPPED_BASE
+
+pytestmark = pytest.mark.slow
 
 FIRST, SECOND = (
     open_models(Wanted(SHIPPED_BASE, SHIPPED + s, None, "sks style")) for s in ("gerald-g-dreambooth", "rollandin-lora")

@@ -29,6 +29,8 @@ from tests.support import page_runs
 from tests.support.page_runs import found, write_bank
 from tests.support.paths import SUSPECTS, pictures_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):

@@ -22,6 +22,8 @@ from cgidm.page.ui import model_panel as panel
 from tests.support.page_runs import STEPS, broken_run, found, new_run, request
 from tests.support.paths import EXAMPLES, SUSPECTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
