@@ -1,5 +1,5 @@
 """The command line: `authenticate` judges, `lineup` counts what an observer chose, `verify` checks evidence, `inspect`
-reads models, `doctor` this machine.
+reads models, `bank` trains null models, `doctor` examines this machine.
 """
 
 import argparse
@@ -41,6 +41,8 @@ from .pictures.embedders import load_embedders
 from .pictures.images import picture_files, read_picture
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .text import single_line
+from .training.command import add_options as add_bank_options
+from .training.command import make_bank
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
     run.add_argument("--preset", default="paper", choices=sorted(PRESETS), help="how the recovery is done")
     run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
-    run.add_argument("--bank", type=Path, help="null models instead of controls: what `python -m eval nullbank` wrote")
+    run.add_argument("--bank", type=Path, help="null models instead of controls: what `cgidm bank` wrote")
     run.add_argument("--unrelated", help="a suspect of the same base trained on other pictures: it must find nothing")
     run.add_argument("--out", type=Path, default=Path("cgidm-out"), help="folder for the evidence")
     run.add_argument("--seed", type=int, default=0, help="of every random draw")
@@ -95,6 +97,11 @@ def build_parser() -> argparse.ArgumentParser:
     choices.add_argument(
         "--picks", required=True, metavar="B,D,-", help="a letter a round; -: I cannot tell (first: --picks=-,B)"
     )
+    bank = commands.add_parser(
+        "bank", help="train null models of an artist's pictures; a verdict can use them; resumes"
+    )
+    bank.set_defaults(run=make_bank)
+    add_bank_options(bank)
     look = commands.add_parser("inspect", help="say what a model file or folder is, reading headers only")
     look.set_defaults(run=_inspect)
     look.add_argument("source", metavar="SOURCE", help="a folder, a .safetensors file, or a place on the Hub")

@@ -27,7 +27,7 @@ from .verdict import LEVEL, conformal_p_value
 
 FILE = "bank.json"
 FORMAT = 2  # 1 lacks `weight_shift`
-ACCEPTED = f"accepted: a folder with {FILE}, as `python -m eval nullbank` writes it"
+ACCEPTED = f"accepted: a folder with {FILE}, as `cgidm bank` writes it"
 RANGE = 1.2  # see `_within`
 STRANGE_RANGE = 2.0  # of answers about pictures that the bank has not: these differ so much from picture to picture
 
@@ -163,8 +163,8 @@ def read_bank(data: bytes, name: str) -> Bank:
     if bank.content.format == 1 and bank.content.recipe.get("mode") != "lora":
         raise UserError(
             f"bank {name} has format 1, which does not say how far the weights of its whole networks have moved, so "
-            f"no suspect can be compared with them; accepted: format {FORMAT}, which the same `python -m eval "
-            "nullbank` writes when it is run again (models that are still there are asked anew, not trained)"
+            f"no suspect can be compared with them; accepted: format {FORMAT}, which the same `cgidm bank` "
+            "writes when it is run again (models that are still there are scored again, not trained)"
         )
     return bank
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.markdown import markdown_table
+
 CODE = re.compile(r"`([^`]*)`")
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -231,11 +233,8 @@ def natural(name: str | Iterable[str]) -> list[Any]:
 
 def markdown(table: Table) -> str:
     """The table with its title as a heading of the second level and its note as a list."""
-    lines = [f"## {table.title}", ""]
-    lines += [f"| {' | '.join(map(_in_markdown, table.columns))} |", f"|{'---|' * len(table.columns)}"]
-    for row in table.rows:
-        cells = (f"**{_in_markdown(c.text)}**" if c.bold else _in_markdown(c.text) for c in row)
-        lines.append(f"| {' | '.join(cells)} |")
+    rows = [[f"**{c.text}**" if c.bold else c.text for c in row] for row in table.rows]
+    lines = [f"## {table.title}", "", markdown_table(table.columns, rows)]
     notes = [f"- {sentence}" for sentence in table.note.splitlines()]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
@@ -269,10 +268,6 @@ def write_tables(tables: Sequence[Table], out: Path, name: str) -> None:
         (out / f"{name}.{ending}").write_text("\n".join(map(spell, tables)), encoding="utf-8")
     for i, table in enumerate(tables, 1):
         (out / f"{name}{f'-{i}' if i > 1 else ''}.csv").write_text(comma_separated(table), encoding="utf-8")
-
-
-def _in_markdown(text: str) -> str:
-    return text.replace("|", r"\|")
 
 
 def _in_latex(text: str) -> str:

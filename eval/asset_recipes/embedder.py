@@ -4,6 +4,7 @@ Source: the file `efficientnet-lite0-57934424.pth` of the PyPI package efficient
 (Apache-2.0). Its tensors stand in the order of timm's `tf_efficientnet_lite0`, under other names.
 """
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def convert_embedder(source: Path, pictures: Path, out: Path) -> None:
         assert found == label, f"{path} is given class {found}, not {label}"
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v for k, v in state.items() if not k.startswith("classifier")}, out)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    convert_embedder(options.source, options.pictures, options.out)
 
 
 def _half(x: torch.Tensor) -> torch.Tensor:

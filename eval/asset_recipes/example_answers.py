@@ -1,9 +1,10 @@
-"""`python -m eval beforehand`: the answers that ship with the page.
+"""`python -m eval example-answers`: the answers that ship with the page.
 
 Of every shipped suspect one member and one holdout, each the median of its kind by the verdict's score, so that nobody
 picked the pretty ones. Each is a folder of evidence as any run writes it.
 """
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -22,7 +23,7 @@ from cgidm.pictures.images import Picture, decode_picture
 PARTS = ("member", "holdout")
 
 
-def write_beforehand(assets: Path, preset: str = "fast") -> list[Path]:
+def write_example_answers(assets: Path, preset: str = "fast") -> list[Path]:
     """Judge them and write `assets/beforehand/<suspect>/<member or holdout>/`; returns the folders."""
     torch.set_num_threads(1)  # so that the answers change with the code, not with who makes them
     config, embedders, written = find_preset(preset), load_embedders(), []
@@ -42,6 +43,11 @@ def write_beforehand(assets: Path, preset: str = "fast") -> list[Path]:
             write_evidence(result, out, {"base": base.name, "suspect": suspect.name, "prompt": prompt})
             written.append(out)
     return written
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    print("\n".join(map(str, write_example_answers(options.assets))))
 
 
 def _pictures(folder: Path, side: int) -> list[Picture]:

@@ -4,6 +4,7 @@ Controls are the author's other works: a style that the suspect learnt must not 
 pictures that a verdict compares with share the style and were never trained on.
 """
 
+import argparse
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -12,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cgidm.errors import UserError
+from cgidm.training.trainer import FinetuneConfig, finetune
 from eval.asset_recipes.corpus import Source, find_cliparts, square_picture
-from eval.benchmark.finetune import FinetuneConfig, finetune
 
 SIDE = 256  # pixels of a shipped picture
 MEMBERS = HOLDOUTS = 10
@@ -71,6 +73,11 @@ def build_examples(openclipart: Path, base: Path, assets: Path) -> None:
         (folder / "example.json").write_text(json.dumps(about, indent=2) + "\n")
 
 
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    build_examples(options.openclipart, options.base, options.assets)
+
+
 def distinct_works(openclipart: Path, author: str, count: int) -> list[Source]:
     """The first `count` works of an author, in an order fixed by their names, without near-duplicates."""
     kept: list[Source] = []
@@ -82,7 +89,7 @@ def distinct_works(openclipart: Path, author: str, count: int) -> list[Source]:
             hashes.append(code)
         if len(kept) == count:
             return kept
-    raise ValueError(f"{author} has {len(kept)} distinct works below {openclipart}; needed: {count}")
+    raise UserError("asset_recipes.too_few_works", artist=author, folder=str(openclipart), given=len(kept), least=count)
 
 
 def _difference_hash(path: Path) -> np.ndarray:

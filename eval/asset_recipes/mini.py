@@ -1,5 +1,6 @@
 """`python -m eval mini`: train the embedded model. Every stage resumes where it stopped: run it again."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ def train_all(
     margin = (corpus.pictures.shape[1] - SIDE) // 2
     held_out = corpus.pictures[corpus.held_out][:, margin : margin + SIDE, margin : margin + SIDE]
     document_training(work, held_out, out)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    steps = {"autoencoder_steps": options.autoencoder_steps, "unet_steps": options.unet_steps}
+    train_all(options.pictures, options.openclipart, options.work, options.out, **steps)
 
 
 def as_images(pictures: np.ndarray | Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """`python -m eval reconstruct`: how well the shipped autoencoder gives back pictures that it has never seen."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -23,3 +24,8 @@ def measure_reconstruction(model: Path, folders: list[Path], out: Path) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     (out / "reconstruction.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    print(measure_reconstruction(options.model, options.folders, options.out))

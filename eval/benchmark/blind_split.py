@@ -1,5 +1,7 @@
 """The blind baseline of a benchmark's split, and how often it trips where it must and where it must not."""
 
+import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cgidm.judging.blind_baseline import Blind, blind_test, picture_features
-from cgidm.pictures.embedders import Embedder
+from cgidm.pictures.embedders import SHIPPED_NAME, Embedder, load_embedders
 from eval.benchmark.datasets import DatasetManifest
 
 
@@ -62,3 +64,11 @@ def measure_blind(folders: tuple[Path, Path], embedder: Embedder, count: int = 4
         tripped, aucs = trips(halved)
         report["random"][folder.name] = {"tripped": tripped, "median_auc": float(np.median(aucs))}
     return report
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    report = measure_blind(tuple(options.folders), load_embedders().ready[SHIPPED_NAME])
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "blind.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(report)

@@ -4,7 +4,6 @@ All of it stands in one file, `manifest.json`, before anything is trained: every
 every picture left out with the reason. The same inputs give the same bytes.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -14,22 +13,14 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from cgidm.errors import UserError
-from cgidm.pictures.images import read_picture
+from cgidm.pictures.images import SUFFIXES, read_picture
+from cgidm.training.split import PictureFile, rank_by_seed, split_in_halves
 from eval.benchmark.duplicates import Rule, find_rule, near_duplicates
 from eval.benchmark.experiment import Dataset, Experiment
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 FIXED_HALVES = ("member", "holdout")  # folders inside a concept's that fix its halves A and B
 CHECK_SIDE = 64  # pixels: a picture is opened only to know that it can be
 REASONS_SHOWN = 3  # in an error
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture that is used."""
-
-    file: str  # below the data folder, with forward slashes
-    sha256: str  # of the file's bytes
 
 
 @dataclass(frozen=True)
@@ -37,7 +28,7 @@ class Concept:
     """One artist or subject: its pictures in halves A and B."""
 
     name: str
-    halves: tuple[tuple[Picture, ...], tuple[Picture, ...]]
+    halves: tuple[tuple[PictureFile, ...], tuple[PictureFile, ...]]
 
 
 @dataclass(frozen=True)
@@ -94,55 +85,14 @@ def load_manifest(path: Path) -> Manifest:
     try:
         return TypeAdapter(Manifest).validate_python(json.loads(path.read_text()))
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: run `python -m eval prepare` first") from None
+        raise UserError("benchmark.no_manifest", path=str(path)) from None
     except (OSError, ValidationError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path} is not a manifest ({first}): run `python -m eval prepare` again") from None
-
-
-def read_checked(data: Path, picture: Picture) -> Path:
-    """The path of a picture whose bytes are still those that the manifest states.
-
-    Raises:
-        UserError: if the file is gone, cannot be read, or holds other bytes.
-    """
-    path = data / picture.file
-    again = "run `python -m eval prepare` again"
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise UserError(f"{path} is gone since the manifest was prepared: put it back, or {again}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): mend that, or {again}") from None
-    if digest != picture.sha256:
-        raise UserError(f"{path} has changed since it was prepared: {again}")
-    return path
-
-
-def split(pictures: Sequence[Picture], seed: int, dataset: str, concept: str) -> tuple[list[Picture], list[Picture]]:
-    """Halves A and B, drawn by the seed; of an odd number A, which a one-sided design trains on, has one more.
-
-    A picture's rank is a hash of its own bytes with the seed and the two names: other concepts change nothing, nor
-    does a file's name. Ranks go to A and B in turn, so that asking for more pictures moves none to the other half.
-    """
-    ranked = ranked_by_seed(pictures, seed, dataset, concept)
-    return ranked[0::2], ranked[1::2]
-
-
-def ranked_by_seed(pictures: Sequence[Picture], seed: int, dataset: str, concept: str) -> list[Picture]:
-    """The pictures in an order that the seed draws."""
-
-    def rank(picture: Picture) -> tuple[str, str]:
-        text = json.dumps((seed, dataset, concept, picture.sha256))  # no two sets of names run together
-        return hashlib.sha256(text.encode()).hexdigest(), picture.file
-
-    return sorted(pictures, key=rank)
+        raise UserError("benchmark.not_a_manifest", path=str(path), reason=str(error).splitlines()[0]) from None
 
 
 def _prepare_dataset(name: str, dataset: Dataset, seed: int, data: Path) -> DatasetManifest:
     if dataset.pictures is not None and (dataset.pictures < 2 or dataset.pictures % 2):
-        raise UserError(f"dataset {name}: pictures is {dataset.pictures}; accepted: an even number from 2 on")
+        raise UserError("benchmark.picture_count", dataset=name, given=dataset.pictures)
     rule = find_rule(dataset.near_duplicates)
     concepts, dropped = [], []
     for folder in _concept_folders(name, dataset, data):
@@ -155,19 +105,27 @@ def _prepare_dataset(name: str, dataset: Dataset, seed: int, data: Path) -> Data
 def _concept_folders(name: str, dataset: Dataset, data: Path) -> list[Path]:
     below = Path(dataset.folder)
     if below.is_absolute() or ".." in below.parts:
-        raise UserError(f"dataset {name}: folder {dataset.folder!r} does not lie below the one given by --data")
+        raise UserError("benchmark.folder_outside", dataset=name, given=dataset.folder)
     if not (data / below).is_dir():
-        get = f": `python -m eval fetch {dataset.fetch} --data {data}` downloads it" if dataset.fetch else ""
-        raise UserError(f"dataset {name}: the folder {data / below} does not exist{get}")
+        missing = {"dataset": name, "folder": str(data / below)}
+        if dataset.fetch:
+            raise UserError("benchmark.unknown_folder_fetch", **missing, source=dataset.fetch, data=str(data))
+        raise UserError("benchmark.unknown_folder", **missing)
     there = {p.name: p for p in sorted((data / below).iterdir()) if p.is_dir() and not p.name.startswith(".")}
     wanted = len(there) if dataset.concepts is None else dataset.concepts
     if not isinstance(wanted, int):
         if lacking := [c for c in wanted if c not in there]:
-            raise UserError(f"dataset {name}: {data / below} has no {lacking[0]!r}; accepted: {', '.join(there)}")
+            raise UserError(
+                "benchmark.unknown_concept",
+                dataset=name,
+                folder=str(data / below),
+                given=lacking[0],
+                accepted=list(there),
+            )
         return [there[c] for c in dict.fromkeys(wanted)]
     if not 1 <= wanted <= len(there):
-        needed = f"needed: {max(wanted, 1)}, one for each concept"
-        raise UserError(f"dataset {name}: {data / below} has {len(there)} folders of pictures; {needed}")
+        counts = {"least": max(wanted, 1), "given": len(there)}
+        raise UserError("benchmark.too_few_concepts", dataset=name, folder=str(data / below), **counts)
     return list(there.values())[:wanted]
 
 
@@ -178,7 +136,7 @@ def _prepare_concept(
     groups = [_picture_files(folder)]
     if any(half.is_dir() for half in fixed):
         if groups[0]:
-            raise UserError(f"{folder} has pictures beside {fixed[0].name}/ and {fixed[1].name}/: move them into these")
+            raise UserError("benchmark.pictures_beside_halves", folder=str(folder))
         groups = [_picture_files(half) if half.is_dir() else [] for half in fixed]
     usable, dropped = _usable([path for group in groups for path in group], data, rule)
 
@@ -187,11 +145,11 @@ def _prepare_concept(
     for group, pictures in zip(groups, chosen, strict=True):
         if len(pictures) < needed:
             where = f"{name}/{folder.name}" + ("" if len(groups) == 1 else f"/{FIXED_HALVES[groups.index(group)]}")
-            raise UserError(_too_few(where, len(pictures), needed, dropped))
-    drawn = [ranked_by_seed(pictures, seed, name, folder.name) for pictures in chosen]
+            raise _too_few(where, len(pictures), needed, dropped)
+    drawn = [rank_by_seed(pictures, seed, name, folder.name) for pictures in chosen]
     if dataset.pictures is not None:
         drawn = [pictures[:needed] for pictures in drawn]
-    a, b = drawn if len(drawn) == 2 else split(drawn[0], seed, name, folder.name)
+    a, b = drawn if len(drawn) == 2 else split_in_halves(drawn[0], seed, name, folder.name)
     return Concept(folder.name, (tuple(a), tuple(b))), dropped
 
 
@@ -201,16 +159,16 @@ def _picture_files(folder: Path) -> list[Path]:
     return sorted(p for p in files if not p.is_dir())
 
 
-def _usable(paths: Sequence[Path], data: Path, rule: Rule) -> tuple[dict[Path, Picture], list[Dropped]]:
+def _usable(paths: Sequence[Path], data: Path, rule: Rule) -> tuple[dict[Path, PictureFile], list[Dropped]]:
     """Those that can be opened and are no near-duplicates of earlier ones, and why the others are left out."""
-    usable: dict[Path, Picture] = {}
+    usable: dict[Path, PictureFile] = {}
     dropped: list[Dropped] = []
     for path in paths:
         file = path.relative_to(data).as_posix()
         try:
             if not file.isprintable():
-                raise UserError("its path has characters that cannot be printed: rename it")
-            usable[path] = Picture(file, read_picture(path, CHECK_SIDE).sha256)
+                raise UserError("benchmark.picture_path")
+            usable[path] = PictureFile(file, read_picture(path, CHECK_SIDE).sha256)
         except OSError as error:
             dropped.append(Dropped(file, f"cannot be read: {error.strerror}"))
         except UserError as error:  # its text names the path, and a manifest is the same wherever the data lies
@@ -220,10 +178,10 @@ def _usable(paths: Sequence[Path], data: Path, rule: Rule) -> tuple[dict[Path, P
     return usable, dropped
 
 
-def _too_few(where: str, count: int, needed: int, dropped: Sequence[Dropped]) -> str:
-    text = f"{where}: {count} pictures can be used; needed: {needed}. {len(dropped)} of the concept were dropped"
+def _too_few(where: str, count: int, needed: int, dropped: Sequence[Dropped]) -> UserError:
+    counts = {"concept": where, "least": needed, "given": count}
     if not dropped:
-        return f"{text}: add pictures"
+        return UserError("benchmark.too_few_pictures", **counts)
     reasons = [d.reason if d.file in d.reason else f"{d.file}: {d.reason}" for d in dropped[:REASONS_SHOWN]]
-    more = f"; and {len(dropped) - REASONS_SHOWN} more" if len(dropped) > REASONS_SHOWN else ""
-    return f"{text}: {'; '.join(reasons)}{more}"
+    more = ["..."] if len(dropped) > REASONS_SHOWN else []
+    return UserError("benchmark.too_few_pictures_left", **counts, dropped=len(dropped), reasons=[*reasons, *more])

@@ -61,10 +61,7 @@ def find_rule(name: Near) -> Rule:
         return hash_rule()
     embedders = load_embedders()
     if "clip" not in embedders.ready:
-        raise UserError(
-            f'near_duplicates is "clip", and CLIP is {embedders.missing["clip"]}; accepted: its weights in the cache '
-            '(`python -m cgidm authenticate ... --download` fetches them), or "phash" in the experiment'
-        )
+        raise UserError("benchmark.clip_missing", reason=embedders.missing["clip"])
     return clip_rule(embedders.ready["clip"])
 
 

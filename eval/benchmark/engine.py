@@ -53,10 +53,7 @@ def run_local(jobs: Sequence[Job], ledger: Ledger, workers: int, unit: str) -> N
                 future.result()
                 _advance(bar, futures[future])
     except BrokenProcessPool:
-        raise UserError(
-            "a worker process was killed, for want of memory most often. Nothing that was finished is lost: "
-            "run the same command again, with fewer --workers if it happens twice"
-        ) from None
+        raise UserError("benchmark.worker_killed") from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # who stops a run does not want to wait for its jobs
 
@@ -76,7 +73,7 @@ def run_ray(jobs: Sequence[Job], ledger: Ledger, unit: str, address: str | None 
     try:
         import ray
     except ImportError:
-        raise UserError("--engine ray needs Ray: pip install -e '.[cluster]'") from None
+        raise UserError("benchmark.no_ray") from None
     here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False} if address is None else {}
     environment = {"env_vars": {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}}
     ray.init(address=address, log_to_driver=False, configure_logging=False, runtime_env=environment, **here)

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from cgidm.errors import UserError
+from cgidm.training.recipe import TrainingRecipe
 from eval.benchmark.duplicates import Near
-from eval.benchmark.finetune import Defence, FinetuneConfig, Mode
 from eval.benchmark.methods import METHODS, Method
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -43,35 +43,13 @@ class Dataset(_Strict):
     near_duplicates: Near = "phash"  # which pictures are dropped before the split
     fetch: Literal["dreambooth", "wikiart"] | None = None  # where the pictures come from, if `folder` is not there
 
-
-class Training(_Strict):
-    """One way of fine-tuning. The count of optimiser steps follows from the pictures."""
-
-    mode: Mode
-    steps_per_picture: int = 50  # how often each picture is presented (batch 1: the paper's steps for each image)
-    batch: int = 1
-    learning_rate: float = 2e-6
-    prior_weight: float = 1.0
-    prior_pictures: int = 20
-    rank: int = 16  # LoRA only
-    defence: Defence | None = None
-
-    def config(self, dataset: Dataset, concept: str, pictures: int, seed: int) -> FinetuneConfig:
-        """The fine-tuning of one suspect on so many pictures."""
+    def prompts(self, concept: str) -> dict[str, str]:
+        """Return both prompts of a concept, with its name in words where `{concept}` stands."""
         words = " ".join(concept.replace("_", " ").replace("-", " ").rstrip("0123456789").split())
-        return FinetuneConfig(
-            mode=self.mode,
-            prompt=dataset.prompt.replace("{concept}", words),
-            class_prompt=dataset.class_prompt.replace("{concept}", words),
-            steps=max(1, round(self.steps_per_picture * pictures / self.batch)),
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            prior_weight=self.prior_weight,
-            prior_pictures=self.prior_pictures,
-            rank=self.rank,
-            defence=self.defence,
-            seed=seed,
-        )
+        return {
+            "prompt": self.prompt.replace("{concept}", words),
+            "class_prompt": self.class_prompt.replace("{concept}", words),
+        }
 
 
 class Chance(_Strict):
@@ -100,7 +78,7 @@ class Experiment(_Strict):
     base: str  # as for `cgidm authenticate --base`
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     datasets: dict[str, Dataset]
-    trainings: dict[str, Training]
+    trainings: dict[str, TrainingRecipe]
     methods: tuple[str | dict[str, Any], ...]  # of METHODS; an object changes settings: {"method": "cgidm", "steps": 9}
     chance: Chance | None = None
     report: Report
@@ -112,14 +90,16 @@ class Experiment(_Strict):
         known = self.resolved()
         for name, _ in (*self.report.pairs, *self.report.fused):
             if name not in ("", "fused", *known):
-                raise ValueError(f"report: method {name!r} is not one of {', '.join(known)}")
+                raise UserError("benchmark.unknown_method", where="report", given=name, accepted=list(known))
         if self.chance is not None:
             if self.chance.training not in self.trainings:
-                raise ValueError(f"chance.training {self.chance.training!r} is not one of {', '.join(self.trainings)}")
+                raise UserError(
+                    "benchmark.unknown_chance_training", given=self.chance.training, accepted=list(self.trainings)
+                )
             if unknown := [m for m in self.chance.methods if m not in known]:
-                raise ValueError(f"chance.methods {unknown[0]!r} is not one of {', '.join(known)}")
+                raise UserError("benchmark.unknown_method", where="chance", given=unknown[0], accepted=list(known))
             if lacking := [m for m, _ in self.report.fused if m not in self.chance.methods]:
-                raise ValueError(f"report.fused needs {lacking[0]!r} among chance.methods")
+                raise UserError("benchmark.fused_needs_chance", method=lacking[0])
         return self
 
     def resolved(self) -> dict[str, Method]:
@@ -132,10 +112,10 @@ class Experiment(_Strict):
             settings = {"method": entry} if isinstance(entry, str) else dict(entry)
             name = settings.pop("method", None)
             if name not in METHODS:
-                raise ValueError(f"method {name!r} is not known; accepted: {', '.join(METHODS)}")
+                raise UserError("benchmark.unknown_method", where="methods", given=str(name), accepted=list(METHODS))
             label = settings.pop("as", name)
             if label in found:
-                raise ValueError(f'method {label!r} stands twice; give one of them another name with "as"')
+                raise UserError("benchmark.method_twice", label=label)
             found[label] = _with_settings(METHODS[name], settings)
         return found
 
@@ -145,7 +125,7 @@ def _with_settings(method: Any, settings: Mapping[str, Any]) -> Method:
     try:
         return replace(method, **values)
     except TypeError as error:
-        raise ValueError(f"method {method.name!r}: {error}") from error
+        raise UserError("benchmark.method_settings", method=method.name, reason=str(error)) from error
 
 
 def load_experiment(given: str) -> Experiment:
@@ -159,12 +139,14 @@ def load_experiment(given: str) -> Experiment:
         return Experiment.model_validate(json.loads(path.read_text()))
     except FileNotFoundError:
         presets = sorted(p.stem for p in PRESETS.glob("*.json"))
-        raise UserError(
-            f"experiment {given!r} was not found; accepted: a .json file, or one of {', '.join(presets)}"
-        ) from None
+        raise UserError("benchmark.experiment_not_found", given=given, accepted=presets) from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+        raise UserError("benchmark.experiment_not_json", path=str(path), reason=str(error)) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        raise UserError(f"{path}: {where}: {first['msg']} (given: {str(first['input'])[:80]})") from None
+        cause = first.get("ctx", {}).get("error")
+        problem = cause.note if isinstance(cause, UserError) else first["msg"]
+        given_text = str(first["input"])[:80]
+        facts = {"path": str(path), "where": where, "problem": problem, "given": given_text}
+        raise UserError("benchmark.experiment_invalid", **facts) from None

@@ -67,9 +67,9 @@ def fetch(
         else:
             _fetch_wikiart(folder, shards or hub_shards)
     except Unreachable as error:
-        raise UserError("the Hub cannot be reached: go online and run the same command again") from error
+        raise UserError("benchmark.offline") from error
     except OSError as error:
-        raise UserError(f"{name} could not be fetched to {folder} ({error}): run the same command again") from error
+        raise UserError("benchmark.fetch_failed", dataset=name, folder=str(folder), reason=str(error)) from error
 
 
 def hub_shards() -> Iterator[Shard]:
@@ -80,7 +80,8 @@ def hub_shards() -> Iterator[Shard]:
         if not file.rfilename.endswith(".parquet"):
             continue
         if (file.size or 0) > MAX_BYTES:
-            raise UserError(f"{file.rfilename} of {WIKIART} has {file.size:,} bytes; accepted: at most {MAX_BYTES:,}")
+            source = f"{file.rfilename} of {WIKIART}"
+            raise UserError("benchmark.too_large", source=source, given=file.size, most=MAX_BYTES)
         with in_sentences(WIKIART, info.sha):
             path = hf_hub_download(WIKIART, file.rfilename, repo_type="dataset", revision=info.sha)
         url = f"https://huggingface.co/datasets/{WIKIART}/resolve/{info.sha}/{file.rfilename}"
@@ -101,7 +102,7 @@ def _fetch_dreambooth(folder: Path, url: str) -> None:
         raise
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         archive.unlink()
-        raise UserError(f"{url} gave no zip archive that can be read ({error}): run the same command again") from error
+        raise UserError("benchmark.archive_unreadable", url=url, reason=str(error)) from error
     _write_sources(folder, {url: _sha256(archive)})
     archive.unlink()
 
@@ -112,15 +113,15 @@ def _subjects(archive: zipfile.ZipFile, url: str) -> dict[str, list[zipfile.ZipI
     for entry in archive.infolist():
         path = PurePosixPath(entry.filename)
         if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or ":" in entry.filename:
-            raise UserError(f"{url} holds the entry {entry.filename!r}, which leads elsewhere: nothing was unpacked")
+            raise UserError("benchmark.archive_escapes", url=url, entry=entry.filename)
         match path.parts:
             case (_, "dataset", subject, file) if not entry.is_dir() and not subject.startswith("."):
                 if Path(file).suffix.lower() in (".jpg", ".jpeg", ".png"):
                     subjects.setdefault(subject, []).append(entry)
     if not subjects:
-        raise UserError(f"{url} holds no pictures dataset/SUBJECT/FILE: its layout is not the one known here")
+        raise UserError("benchmark.no_subjects", url=url)
     if (size := sum(e.file_size for entries in subjects.values() for e in entries)) > MAX_BYTES:
-        raise UserError(f"{url} unpacks to {size:,} bytes; accepted: at most {MAX_BYTES:,}")
+        raise UserError("benchmark.too_large", source=url, given=size, most=MAX_BYTES)
     return subjects
 
 
@@ -134,12 +135,12 @@ def _download(url: str, out: Path) -> None:
                 size += file.write(chunk)
     except (OSError, http.client.HTTPException) as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{url} could not be downloaded ({error}): go online and run the same command again") from error
+        raise UserError("benchmark.download_failed", url=url, reason=str(error)) from error
     if max(size, stated) > MAX_BYTES or size < stated:
         temporary.unlink()
         if max(size, stated) > MAX_BYTES:
-            raise UserError(f"{url} has {max(size, stated):,} bytes or more; accepted: at most {MAX_BYTES:,}")
-        raise UserError(f"{url} broke off after {size:,} of {stated:,} bytes: run the same command again")
+            raise UserError("benchmark.too_large", source=url, given=max(size, stated), most=MAX_BYTES)
+        raise UserError("benchmark.download_incomplete", url=url, given=size, expected=stated)
     os.replace(temporary, out)
 
 
@@ -168,10 +169,8 @@ def _fetch_wikiart(folder: Path, shards: Callable[[], Iterable[Shard]]) -> None:
     for part in parts.values():
         shutil.rmtree(part)
     if len(done) < ARTISTS:
-        raise UserError(
-            f"{len(hashes)} files of {WIKIART} have {PICTURES} pictures of {len(done)} artists; needed: {ARTISTS}. "
-            f"What was found is in {folder}: let the experiment name fewer concepts"
-        )
+        counts = {"files": len(hashes), "pictures": PICTURES, "given": len(done), "least": ARTISTS}
+        raise UserError("benchmark.no_artists", source=WIKIART, folder=str(folder), **counts)
     _write_sources(folder, hashes)
 
 
@@ -181,7 +180,7 @@ def _rows(shard: Shard) -> Iterator[tuple[str, bytes]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise UserError("WikiArt comes in parquet files, and pyarrow is not installed: pip install pyarrow") from error
+        raise UserError("benchmark.no_pyarrow") from error
     try:
         with pq.ParquetFile(shard.path) as file:
             names = _artist_names(file.schema_arrow.metadata or {}, shard.url)
@@ -191,9 +190,8 @@ def _rows(shard: Shard) -> Iterator[tuple[str, bytes]]:
                     if artist and picture:
                         yield artist, picture
     except (pa.ArrowException, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{shard.url} is not the parquet file that was expected ({error}); delete {shard.path}"
-        ) from error
+        facts = {"url": shard.url, "path": str(shard.path), "reason": str(error)}
+        raise UserError("benchmark.parquet_unreadable", **facts) from error
 
 
 def _artist_names(metadata: Mapping[bytes, bytes], url: str) -> dict[int, str]:
@@ -202,7 +200,7 @@ def _artist_names(metadata: Mapping[bytes, bytes], url: str) -> dict[int, str]:
         names = json.loads(metadata[b"huggingface"])["info"]["features"]["artist"]["names"]
         slugs = {i: re.sub(r"[^\w]+", "-", name.casefold()).strip("-_") for i, name in enumerate(names)}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{url} does not name its artists: its layout is not the one known here") from error
+        raise UserError("benchmark.artists_unknown", url=url) from error
     return {i: slug for i, slug in slugs.items() if not slug.startswith("unknown")}
 
 

@@ -14,6 +14,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from cgidm.errors import UserError
+
 WAIT = 60  # seconds for another process's turn
 VERSION = 2  # of what a key is made of
 
@@ -40,10 +42,6 @@ COLUMNS = tuple(f.name for f in fields(Row))
 TYPES = {"member": "INTEGER", "evaluations": "INTEGER", "score": "REAL"}
 
 
-class LedgerError(Exception):
-    """The ledger cannot be read or written; says why and what to do. What it holds is safe."""
-
-
 class Ledger:
     """The rows in the file `path`, which is made if need be."""
 
@@ -58,13 +56,13 @@ class Ledger:
             )
             held = tuple(column[1] for column in db.execute("PRAGMA table_info(scores)"))
         if held != COLUMNS:
-            raise LedgerError(f"{path} holds other columns ({', '.join(held)}): move it away, or give another file")
+            raise UserError("benchmark.ledger_columns", path=str(path), given=list(held))
 
     def add(self, rows: Sequence[Row]) -> None:
         """Add the rows of one unit, all or none; a key that is there already keeps its row.
 
         Raises:
-            LedgerError: if the disk is full, or others hold the file for longer than `WAIT`.
+            UserError: if the disk is full, or others hold the file for longer than `WAIT`.
         """
         places = ", ".join("?" * len(COLUMNS))
         with self._connected() as db, db:
@@ -92,10 +90,7 @@ class Ledger:
             finally:
                 db.close()
         except sqlite3.Error as error:
-            raise LedgerError(
-                f"{self.path}: {error}. Nothing that was written is lost: run the same command again "
-                "when the cause is gone (space on the disk, a process that holds the file)"
-            ) from error
+            raise UserError("benchmark.ledger_failed", path=str(self.path), reason=str(error)) from error
 
 
 def make_key(**parts: Any) -> str:

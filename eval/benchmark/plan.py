@@ -1,15 +1,14 @@
 """Who is trained on what, and who is asked about what: an experiment and its manifest laid out. No tensor here."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from cgidm.intake.layout import open_checkpoint
-from eval.benchmark.datasets import Concept, Manifest, Picture
+from cgidm.training.split import PictureFile
+from cgidm.training.trained_model import ModelPlan
+from cgidm.training.trainer import FinetuneConfig
+from eval.benchmark.datasets import Concept, Manifest
 from eval.benchmark.experiment import Experiment
-from eval.benchmark.finetune import FinetuneConfig
 from eval.benchmark.ledger import make_key
 from eval.benchmark.methods import Method
 
@@ -26,20 +25,16 @@ class Suspect:
     half: int  # 0 or 1
     training: str
     config: FinetuneConfig
-    pictures: tuple[Picture, ...]
+    pictures: tuple[PictureFile, ...]
 
     @property
     def name(self) -> str:
         return f"{self.dataset}/{self.concept}-{HALVES[self.half]}-{self.training}"
 
-    def key(self, base_weights: Sequence[str]) -> str:
-        """A digest of all that its weights follow from."""
-        split = [p.sha256 for p in self.pictures]
-        return make_key(base=list(base_weights), split=split, training=asdict(self.config))
-
-    def folder(self, work: Path, base_weights: Sequence[str]) -> Path:
-        """Where it is kept; experiments that train the same suspect share it."""
-        return work / "suspects" / f"{self.name}-{self.key(base_weights)[:10]}"
+    @property
+    def model(self) -> ModelPlan:
+        """The model to train; experiments that train the same model share its folder."""
+        return ModelPlan(self.name, self.config, self.pictures)
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Unit:
     methods: tuple[str, ...]  # by their labels in the experiment
 
     @property
-    def pictures(self) -> list[tuple[Picture, int, int]]:
+    def pictures(self) -> list[tuple[PictureFile, int, int]]:
         """Each picture, its half, and 1 if that half is taken for the training set, else 0."""
         return [(p, half, int(half == self.half)) for half in (0, 1) for p in self.concept.halves[half]]
 
@@ -92,7 +87,8 @@ def _suspects(experiment: Experiment, manifest: Manifest, name: str) -> Iterator
         for concept in manifest.datasets[name].concepts:
             for half in (0, 1) if dataset.split == "crossed" else (0,):
                 pictures = concept.halves[half]
-                config = how.config(dataset, concept.name, len(pictures), experiment.seed)
+                settings = {"pictures": len(pictures), "seed": experiment.seed, **dataset.prompts(concept.name)}
+                config = how.configure(**settings)
                 yield Suspect(name, concept.name, half, training, config, pictures)
 
 
@@ -140,10 +136,3 @@ def answer_keys(
         "unit": [unit.dataset, unit.concept.name, unit.suspect_name],
     }
     return [make_key(picture=p.sha256, member=member, **common) for p, _, member in unit.pictures]
-
-
-@lru_cache(maxsize=10_000)
-def weight_digests(given: str) -> tuple[str, ...]:
-    """The SHA-256 of a model's weight files, and of nothing else in its folder."""
-    checkpoint = open_checkpoint(given)
-    return tuple(checkpoint.listing.sha256(file) for file in checkpoint.weights)

@@ -15,12 +15,13 @@ from cgidm.families import load_pair
 from cgidm.method.models import ModelPair
 from cgidm.pictures.embedders import Embedder, load_embedders
 from cgidm.pictures.images import read_picture
-from eval.benchmark.datasets import Manifest, read_checked
+from cgidm.training.split import locate_picture
+from cgidm.training.trained_model import find_checkpoint, find_damage, train_model, weight_digests
+from eval.benchmark.datasets import Manifest
 from eval.benchmark.experiment import Experiment
 from eval.benchmark.ledger import Ledger, Row
 from eval.benchmark.methods import Case, Method
-from eval.benchmark.plan import Suspect, Unit, answer_keys, plan_suspects, plan_units, weight_digests
-from eval.benchmark.suspects import checkpoint_of, find_damage, train_suspect
+from eval.benchmark.plan import Suspect, Unit, answer_keys, plan_suspects, plan_units
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class TrainJob:
         return self.suspect.config.steps * self.suspect.config.batch
 
     def run(self) -> Iterator[list[Row]]:
-        train_suspect(
-            self.suspect,
+        train_model(
+            self.suspect.model,
             self.setting.experiment.base,
             self.setting.base_weights,
             self.setting.data,
@@ -100,7 +101,7 @@ class ScoreJob:
 def train_jobs(setting: Setting, manifest: Manifest) -> list[TrainJob]:
     """One for each suspect that is not trained yet, or damaged."""
     suspects = plan_suspects(setting.experiment, manifest)
-    missing = [s for s in suspects if find_damage(s.folder(setting.work, setting.base_weights)) is not None]
+    missing = [s for s in suspects if find_damage(s.model.folder(setting.work, setting.base_weights)) is not None]
     return [TrainJob(setting, s) for s in missing]
 
 
@@ -146,14 +147,14 @@ def load_case(setting: Setting, unit: Unit) -> Case:
     experiment, device = setting.experiment, "cuda" if torch.cuda.is_available() else "cpu"
     suspect = experiment.base
     if unit.suspect is not None:
-        suspect = str(checkpoint_of(unit.suspect, setting.base_weights, setting.work))
+        suspect = str(find_checkpoint(unit.suspect.model, setting.base_weights, setting.work))
     dtype = getattr(torch, experiment.dtype)
 
     def load(prompt: str) -> ModelPair:
         return load_pair(experiment.base, suspect, prompt, device=device, dtype=dtype)
 
     pair = load(unit.prompt)
-    pictures = [read_picture(read_checked(setting.data, p), pair.resolution) for p, _, _ in unit.pictures]
+    pictures = [read_picture(locate_picture(setting.data, p), pair.resolution) for p, _, _ in unit.pictures]
     images = torch.stack([p.image for p in pictures]).to(pair.device)
     return Case(
         pair=pair,
@@ -174,7 +175,7 @@ def _all_keys(setting: Setting, manifest: Manifest) -> Iterator[tuple[Unit, dict
     for unit in plan_units(setting.experiment, manifest):
         weights = base
         if unit.suspect is not None:
-            weights = weight_digests(str(checkpoint_of(unit.suspect, base, setting.work)))
+            weights = weight_digests(str(find_checkpoint(unit.suspect.model, base, setting.work)))
         common = (setting.experiment, base, weights, embedders)
         yield unit, {name: tuple(answer_keys(unit, name, methods[name], *common)) for name in unit.methods}
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from cgidm.method.config import RunConfig
-from eval.benchmark.datasets import Manifest, Picture, ranked_by_seed, read_checked
+from cgidm.training.scoring import score_pictures
+from cgidm.training.split import PictureFile, locate_picture, rank_by_seed
+from cgidm.training.trained_model import find_checkpoint
+from eval.benchmark.datasets import Manifest
 from eval.benchmark.ledger import Row, make_key
 from eval.benchmark.plan import Suspect, plan_suspects
 from eval.benchmark.stages import Setting
-from eval.benchmark.suspects import checkpoint_of
-from eval.error_rates.null_bank import ask
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class AskJob:
 
     setting: Setting
     suspect: Suspect
-    own: tuple[Picture, ...]
-    strangers: tuple[Picture, ...]
+    own: tuple[PictureFile, ...]
+    strangers: tuple[PictureFile, ...]
 
     @property
     def name(self) -> str:
@@ -60,14 +61,14 @@ class AskJob:
     def path(self) -> Path:
         """Where its answers are kept."""
         pictures = [p.sha256 for p in (*self.own, *self.strangers)]
-        key = make_key(suspect=self.suspect.key(self.setting.base_weights), pictures=pictures)
+        key = make_key(suspect=self.suspect.model.key(self.setting.base_weights), pictures=pictures)
         return self.setting.work / "asked" / f"{self.suspect.name.replace('/', '-')}-{key[:10]}.json"
 
     def run(self) -> Iterator[list[Row]]:
         setting, s = self.setting, self.suspect
-        model = checkpoint_of(s, setting.base_weights, setting.work)
-        paths = [read_checked(setting.data, p) for p in (*self.own, *self.strangers)]
-        answers = ask(setting.experiment.base, str(model), s.config.prompt, paths, RunConfig())
+        model = find_checkpoint(s.model, setting.base_weights, setting.work)
+        paths = [locate_picture(setting.data, p) for p in (*self.own, *self.strangers)]
+        answers = score_pictures(setting.experiment.base, str(model), s.config.prompt, paths, RunConfig())
         trained, n = {p.sha256 for p in s.pictures}, len(self.own)
         asked = Asked(
             *(s.dataset, s.concept, s.half, s.training),
@@ -89,7 +90,7 @@ class AskJob:
 def ask_jobs(setting: Setting, manifest: Manifest, strangers: Sequence[str] = ()) -> list[AskJob]:
     """One for each suspect. Half A of `strangers` also about a picture of each other maker."""
     first = {
-        concept.name: ranked_by_seed([*concept.halves[0], *concept.halves[1]], manifest.seed, "strangers", "")[0]
+        concept.name: rank_by_seed([*concept.halves[0], *concept.halves[1]], manifest.seed, "strangers", "")[0]
         for name in strangers
         for concept in manifest.datasets[name].concepts
     }

@@ -6,16 +6,14 @@ Both train and ask what is missing, then write their tables. To resume, run the 
 import argparse
 import csv
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from cgidm.errors import UserError
-from cgidm.judging.power import TABLE, Detectability
+from cgidm.judging.power import Detectability
 from cgidm.judging.verdict import LEVEL
-from cgidm.resources import resource_root
 from eval.benchmark.datasets import prepare
 from eval.benchmark.engine import run_local
 from eval.benchmark.experiment import Experiment, load_experiment
@@ -25,10 +23,9 @@ from eval.error_rates.power import count_outcomes, measure_power
 from eval.error_rates.rates import Decision, decide, portfolios, summarise, summarise_portfolios
 from eval.error_rates.scoring import Asked, AskJob, ask_jobs, read_asked
 from eval.error_rates.trust_text import power_text, rates_text
+from eval.options import RESULTS, default_workers
 
 DIGITS = 4  # after the point, of every number that is written
-RESULTS = Path("eval/results")
-Register = Callable[..., argparse.ArgumentParser]
 
 
 def ask_all(name: str, o: argparse.Namespace, strangers: bool) -> tuple[Experiment, list[Asked]]:
@@ -36,10 +33,11 @@ def ask_all(name: str, o: argparse.Namespace, strangers: bool) -> tuple[Experime
     experiment = load_experiment(name)
     manifest = prepare(experiment, o.data, o.work / experiment.name / "manifest.json")
     setting, ledger = Setting(experiment, o.data.absolute(), o.work.absolute()), Ledger(o.work.absolute() / "ledger.db")
-    run_local(train_jobs(setting, manifest), ledger, o.workers, "picture")
+    workers = o.workers or default_workers()
+    run_local(train_jobs(setting, manifest), ledger, workers, "picture")
     first = [d for i, d in enumerate(experiment.datasets) if _is_first(experiment, i)] if strangers else []
     jobs: list[AskJob] = ask_jobs(setting, manifest, first)
-    run_local([job for job in jobs if not job.path.exists()], ledger, o.workers, "picture")
+    run_local([job for job in jobs if not job.path.exists()], ledger, workers, "picture")
     return experiment, read_asked(jobs)
 
 
@@ -76,7 +74,7 @@ def run_power(o: argparse.Namespace) -> None:
     measured = [(experiment, measure_power(experiment, asked)) for experiment, asked in _all_asked(o)]
     bases = {tuple(sorted(Setting(experiment, o.data, o.work).base_weights)) for experiment, _ in measured}
     if len(bases) > 1:
-        raise UserError(f"the experiments have {len(bases)} bases; accepted: experiments of one")
+        raise UserError("error_rates.many_bases", given=len(bases))
     rows = [row for _, of_one in measured for row in of_one]
     table = Detectability(base=bases.pop(), level=LEVEL, rows=tuple(rows))
     o.out.write_text(json.dumps([_rounded(table.model_dump())], indent=1) + "\n")
@@ -88,22 +86,6 @@ def run_power(o: argparse.Namespace) -> None:
 
 def _all_asked(o: argparse.Namespace) -> list[tuple[Experiment, list[Asked]]]:
     return [ask_all(name, o, strangers=False) for name in o.experiments]
-
-
-def register(command: Register) -> None:
-    """Enter the commands."""
-    rates = command("rates", run_rates, "error rates of verdicts from null models; resumes")
-    rates.add_argument("experiment", help="a preset's name (eval/presets), or a .json file")
-    rates.add_argument("--out", type=Path, help="folder of the tables; default below eval/results")
-    power = command("power", run_power, "power against steps, rank, pictures; writes what verdicts look up; resumes")
-    power.add_argument("experiments", nargs="+", help="presets' names, or .json files, of one base")
-    power.add_argument("--held-out", help="an experiment of other makers, whose outcomes are counted with the table")
-    power.add_argument("--out", type=Path, default=resource_root() / TABLE, help="the table")
-    power.add_argument("--report", type=Path, default=RESULTS / "mini" / "power.md", help="the same as a page")
-    for parser in (rates, power):
-        parser.add_argument("--data", type=Path, default=Path("data"), help="folder with the datasets' folders")
-        parser.add_argument("--work", type=Path, default=Path("runs"), help="manifests, suspects and answers")
-        parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, one thread each")
 
 
 def _write_csv(path: Path, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

@@ -136,7 +136,7 @@ def choose_device(name: str) -> torch.device:
     """
     here = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     if name not in ("auto", *here):
-        raise UserError(f"--device {name!r} was given; accepted here: auto, {', '.join(here)}")
+        raise UserError("speed.unknown_device", given=name, accepted=["auto", *here])
     return torch.device(here[-1] if name == "auto" else name)
 
 

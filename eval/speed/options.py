@@ -5,28 +5,36 @@ from dataclasses import replace
 from pathlib import Path
 
 from cgidm.errors import UserError
+from cgidm.resources import resource_root
 
 ALL_ARMS = "reference,paper,fast"
-HELP = "seconds and memory beside the public code's way; writes eval/results/bench/"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models", default="mini", help="of mini, sd14, sd21, sdxl, with commas (default: mini)")
-    parser.add_argument("--arms", default=ALL_ARMS, help="with commas (default: all three)")
-    parser.add_argument("--pairs", default="full,lora", help="with commas (default: both)")
-    parser.add_argument("--pictures", help="so many at once (1,2,4,8,16,32; --quick: 1,2; --runs: 8)")
-    parser.add_argument("--device", default="auto", help="cuda or cpu (default: the GPU if there is one)")
-    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"))
+    """Add the options of `bench`."""
     parser.add_argument(
-        "--budget", type=float, default=480, help="seconds of a run, after which nothing is begun (480)"
+        "--models", default="mini", help="models, comma-separated: mini, sd14, sd21, sdxl (default: mini)"
     )
-    parser.add_argument("--runs", type=int, default=1, help="so many processes, paper beside reference alone (1)")
-    parser.add_argument("--quick", action="store_true", help="seconds: does it work? not to be quoted")
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--out", type=Path, default=Path("eval/results/bench"))
+    parser.add_argument("--arms", default=ALL_ARMS, help="arms, comma-separated (default: reference,paper,fast)")
+    parser.add_argument("--pairs", default="full,lora", help="kinds of suspect, comma-separated (default: full,lora)")
+    parser.add_argument(
+        "--pictures", help="batch sizes, comma-separated (default: 1,2,4,8,16,32; --quick: 1,2; --runs: 8)"
+    )
+    parser.add_argument("--device", default="auto", help="cuda or cpu (default: the GPU if there is one)")
+    parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "float16", "bfloat16"), help="precision")
+    parser.add_argument(
+        "--budget", type=float, default=480, help="seconds after which no measurement starts (default: 480)"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=1, help="repeat `paper` beside `reference` in this many new processes (default: 1)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a smoke test of seconds; do not quote its numbers")
+    parser.add_argument("--assets", type=Path, default=resource_root(), help="folder of what ships (default: assets)")
+    parser.add_argument("--out", type=Path, default=Path("eval/results/bench"), help="folder of the results")
 
 
 def run_options(options: argparse.Namespace) -> None:
+    """Run `bench`."""
     from eval.speed.arms import ARMS
     from eval.speed.bench import Job, choose_device, choose_dtype, quicken, run_bench
     from eval.speed.measure import Settings
@@ -39,7 +47,7 @@ def run_options(options: argparse.Namespace) -> None:
         given = tuple(getattr(options, name).split(","))
         unknown = [g for g in given if g not in accepted]
         if unknown:
-            raise UserError(f"--{name} {unknown[0]!r} was given; accepted: {', '.join(accepted)}")
+            raise UserError("speed.unknown_value", option=name, given=unknown[0], accepted=list(accepted))
         return given
 
     def tell(line: str) -> None:
@@ -48,7 +56,7 @@ def run_options(options: argparse.Namespace) -> None:
     device, models = choose_device(options.device), tuple(options.models.split(","))
     if options.runs > 1:
         if options.quick or options.arms != ALL_ARMS:
-            raise UserError("--runs was given with --arms or --quick; accepted: without (reference beside paper)")
+            raise UserError("speed.runs_alone")
         auto = options.dtype == "auto"
         dtypes = tuple(usual_dtypes(device)) if auto else (choose_dtype(options.dtype, device),)
         pictures = _counts(options.pictures or "8")
@@ -71,5 +79,5 @@ def _counts(text: str) -> tuple[int, ...]:
     except ValueError:
         counts = (0,)
     if counts[0] < 1:
-        raise UserError(f"--pictures {text!r} was given; accepted: whole numbers from 1, with commas")
+        raise UserError("speed.picture_counts", given=text)
     return counts

@@ -52,7 +52,7 @@ def repeat_runs(run: Run, runs: int, out: Path, tell: Callable[[str], None]) -> 
         try:
             found.append(list(run.rows()))
         except BrokenProcessPool as error:
-            raise UserError(f"run {i + 1} of {runs} ended early: was it killed for its memory?") from error
+            raise UserError("speed.run_ended", run=i + 1, runs=runs) from error
         times = (row["times_reference"] for row in found[-1])
         tell(f"run {i + 1} of {runs}: {', '.join(f'{t:.2f}' for t in times)}")
     summary = {

@@ -51,7 +51,7 @@ def find_subject(name: str, assets: Path) -> Subject:
     if name == MINI:
         return _mini(assets)
     if name not in architecture_names():
-        raise UserError(f"model {name!r} is not known; accepted: {', '.join((MINI, *architecture_names()))}")
+        raise UserError("speed.unknown_model", given=name, accepted=[MINI, *architecture_names()])
     return published(name, read_architecture(name))
 
 

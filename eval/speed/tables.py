@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from eval.markdown import markdown_table
+
 ARM_NAMES = {"reference": "`reference`: as the public code", "paper": "`paper`", "fast": "`fast`"}
 PAIR_NAMES = {"full": "DreamBooth", "lora": "LoRA"}
 EVALUATION = (
@@ -202,6 +204,5 @@ def _gigabytes(count: int | None) -> str:
 
 
 def make_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    if not lines:
-        return ""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *lines))
+    """Return a Markdown table; the empty string if it has no rows."""
+    return markdown_table(heads, lines, spaced=True) if lines else ""

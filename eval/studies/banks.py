@@ -1,5 +1,6 @@
 """`python -m eval banks`: shipped suspects judged with the shipped banks, and what a bank takes for its own recipe."""
 
+import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from cgidm.judging.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_ban
 from cgidm.judging.power import Detectability, Kind, find_table
 from cgidm.method.config import find_preset
 from cgidm.pictures.images import read_picture
+from eval.markdown import markdown_table
 
 FEW = (1, 3, 10)  # pictures in question
 DRAWS = 200  # of so many pictures
@@ -50,6 +52,11 @@ def measure_banks(assets: Path, out: Path, preset: str = "fast") -> dict[str, An
     out.mkdir(parents=True, exist_ok=True)
     (out / "banks.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    print(banks_table(measure_banks(options.assets, options.out)), end="")
 
 
 def _judged(result: Result, members: int) -> dict[str, Any]:
@@ -106,12 +113,11 @@ def _taken(bank: NullBank, drawn: Sequence[Sequence[int]], share: float) -> floa
 
 def banks_table(report: dict[str, Any]) -> str:
     """The README's table."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    rows = []
     for name, b in report["banks"].items():
         called = [b[part].get("consistent with training on this image", 0) for part in ("member", "holdout")]
         counts = [f"{n} of {sum(b[part].values())}" for n, part in zip(called, ("member", "holdout"), strict=True)]
         used, taken = b["set"]["used"], b["taken"].values()
         shares = [", ".join(f"{t[k]:.0%}" for t in taken) for k in ("same", "half")]
-        cells = [f"`{name}`", str(b["nulls"]), *counts, f"{used['low']} to {used['high']}", *shares]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([f"`{name}`", b["nulls"], *counts, f"{used['low']} to {used['high']}", *shares])
+    return markdown_table(COLUMNS, rows) + "\n"

@@ -3,6 +3,7 @@
 Sampled from each shipped suspect with its own prompt, as PNG and as JPEG, and judged like uploads.
 """
 
+import argparse
 import io
 import json
 from pathlib import Path
@@ -54,6 +55,11 @@ def measure_generated(assets: Path, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     (out / "generated.json").write_text(json.dumps(report, indent=1) + "\n")
     return report
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    print(json.dumps(measure_generated(options.assets, options.out), indent=1))
 
 
 def sample(base: Path, suspect: Path, prompt: str) -> list[Image.Image]:

@@ -6,6 +6,7 @@ fractions of it, judges its members and holdouts in float32; in bfloat16 with al
 library chooses; and in float16 as a GPU does, which merges nothing.
 """
 
+import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from cgidm.method.config import PRESETS
 from cgidm.method.models import ModelPair
 from cgidm.pictures.images import Picture, picture_files, read_picture
 from cgidm.provenance import describe_machine
+from eval.markdown import markdown_table
 from eval.studies.precision import agreement, emulated_convolutions
 
 SUSPECT = "rollandin-lora"
@@ -72,27 +74,29 @@ def measure_merging(assets: Path, out: Path, strengths: Sequence[float] = STRENG
     return report
 
 
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    print(merging_table(measure_merging(options.assets, options.out)), end="")
+
+
 def merging_table(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
-    lines = [
+    text = (
         f"A LoRA in half precision against float32, `python -m eval merging`; {report['machine']['device_name']}. In "
         "bfloat16 where nothing else is said. As chosen: a layer that would lose more than "
-        f"{report['most_lost']:g} of its change in the rounding of a merged weight keeps its factors.",
-        "",
-        "| strength | a layer loses (median, most) | way | layers merged | score | rank correlation "
-        "| largest difference | deviation of scores |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+        f"{report['most_lost']:g} of its change in the rounding of a merged weight keeps its factors."
+    )
+    columns = ("strength", "a layer loses (median, most)", "way", "layers merged", "score", "rank correlation")
+    rows = []
     for row in report["rows"]:
         lost = f"{np.median(row['lost']):.1%}, {max(row['lost']):.1%}"
         for way in WAYS:
-            lines += [
-                f"| {row['strength']:g} | {lost} | {way} | {row[way]['layers_merged']} of {row['layers']} | `{score}` "
-                f"| {a['spearman']:.4f} | {a['largest_difference']:.5f} | {a['deviation_of_scores']:.3f} |"
-                for score in SCORES
-                for a in (row[way][score],)
-            ]
-    return "\n".join(lines) + "\n"
+            head = [f"{row['strength']:g}", lost, way, f"{row[way]['layers_merged']} of {row['layers']}"]
+            for score in SCORES:
+                a = row[way][score]
+                numbers = f"{a['spearman']:.4f}", f"{a['largest_difference']:.5f}", f"{a['deviation_of_scores']:.3f}"
+                rows.append([*head, f"`{score}`", *numbers])
+    return f"{text}\n\n{markdown_table((*columns, 'largest difference', 'deviation of scores'), rows)}\n"
 
 
 def weaken(lora: Path, strength: float, out: Path) -> None:

@@ -4,6 +4,7 @@ Members, holdouts and controls of the shipped suspects are judged in each precis
 recovery is also run as `paper` does it, with fewer steps. Agreement is the rank correlation (Spearman) of scores.
 """
 
+import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from cgidm.method.config import PRESETS, RunConfig
 from cgidm.method.models import ModelPair
 from cgidm.pictures.images import Picture, picture_files, read_picture
 from cgidm.provenance import describe_machine
+from eval.markdown import markdown_table
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NEEDED = 0.98  # rank correlation with float32
@@ -41,7 +43,7 @@ def measure_precision(assets: Path, out: Path, precisions: Sequence[str], device
         UserError: for a precision that is not known.
     """
     if unknown := [name for name in precisions if name not in PRECISIONS]:
-        raise UserError(f"precision {unknown[0]!r} was given; accepted: {', '.join(PRECISIONS)}")
+        raise UserError("studies.unknown_precision", given=unknown[0], accepted=list(PRECISIONS))
     found = {name: _judge_all(assets, name, device, most) for name in dict.fromkeys(["float32", *precisions])}
     machine = found["float32"][1]
     full, halves = found.pop("float32")[0], found
@@ -55,6 +57,14 @@ def measure_precision(assets: Path, out: Path, precisions: Sequence[str], device
     (out / "precision.json").write_text(json.dumps(report, indent=1) + "\n")
     (out / "precision.md").write_text(precision_table(report))
     return report
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    report = measure_precision(
+        options.assets, options.out, options.precisions.split(","), options.device, options.pictures
+    )
+    print(precision_table(report), end="")
 
 
 def _judge_all(assets: Path, precision: str, device: str, most: int | None) -> tuple[Table, dict]:
@@ -126,17 +136,15 @@ def precision_table(report: Mapping) -> str:
         f"Agreement with float32, `python -m eval precision`; {machine['device_name']}, {machine['threads']} thread.",
         "On a CPU, float16 convolutions are emulated: float16 in and out, summed in float32, as a GPU does them.",
         "",
-        "| precision | score | suspect | pictures | rank correlation | largest difference | deviation of scores |",
-        "|---|---|---|---|---|---|---|",
     ]
+    columns = ("precision", "score", "suspect", "pictures", "rank correlation")
+    table = []
     for precision, found in report["precisions"].items():
         for measure, rows in found["measures"].items():
-            lines += [
-                f"| {precision} | {measure} | {name} | {a['pictures']} | {a['spearman']:.4f} "
-                f"| {a['largest_difference']:.4f} | {a['deviation_of_scores']:.3f} |"
-                for name, a in rows.items()
-            ]
-    lines.append("")
+            for name, a in rows.items():
+                numbers = f"{a['spearman']:.4f}", f"{a['largest_difference']:.4f}", f"{a['deviation_of_scores']:.3f}"
+                table.append([precision, measure, name, a["pictures"], *numbers])
+    lines += [markdown_table((*columns, "largest difference", "deviation of scores"), table), ""]
     for precision, found in report["precisions"].items():
         lines.append(
             f"{precision}: of {found['p_values']} p-values the one that changes most changes by "

@@ -27,6 +27,7 @@ from cgidm.evidence.rerun_diff import Comparison
 from cgidm.evidence.seal import read_record
 from cgidm.pictures.embedders import SOURCES
 from cgidm.pictures.images import picture_files
+from eval.markdown import markdown_table
 
 Run = tuple[str, str]  # preset and precision
 FAST, HALF, PAPER = RUNS = (("fast", "float32"), ("fast", "bfloat16"), ("paper", "float32"))
@@ -94,23 +95,42 @@ def measure_reruns(assets: Path, out: Path) -> dict[str, Any]:
     return report
 
 
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    print(reruns_table(measure_reruns(options.assets, options.out)), end="")
+
+
 def reruns_table(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
     machine = report["machine"]
-    lines = [
+    text = (
         f"Largest differences between recorded runs and the same done again, `python -m eval reruns`; "
         f"{machine['device_name']}, recorded on {machine['threads']} threads; both shipped suspects, {OF_EACH} members "
-        f"and {OF_EACH} holdouts of each, and their controls. Pictures: mean absolute difference, of [0, 1].",
-        "",
-        "| preset | precision | rerun on | scores | pictures | an embedder | answers that differ | accepted |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{r['preset']}` | {r['precision']} | {r['elsewhere']} | {r['scores']:.1e} | {r['pictures']:.1e} "
-        f"| {r['embedder']:.1e} | {r['answers_that_differ']} of {r['answers']} | {'yes' if r['accepted'] else 'NO'} |"
+        f"and {OF_EACH} holdouts of each, and their controls. Pictures: mean absolute difference, of [0, 1]."
+    )
+    kinds = ("scores", "pictures", "embedder")
+    columns = (
+        "preset",
+        "precision",
+        "rerun on",
+        "scores",
+        "pictures",
+        "an embedder",
+        "answers that differ",
+        "accepted",
+    )
+    rows = [
+        [
+            f"`{r['preset']}`",
+            r["precision"],
+            r["elsewhere"],
+            *(f"{r[kind]:.1e}" for kind in kinds),
+            f"{r['answers_that_differ']} of {r['answers']}",
+            "yes" if r["accepted"] else "NO",
+        ]
         for r in report["rows"]
     ]
-    return "\n".join(lines) + "\n"
+    return f"{text}\n\n{markdown_table(columns, rows)}\n"
 
 
 def summarise(comparison: Comparison) -> dict[str, Any]:
@@ -123,7 +143,7 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
     for row in comparison.rows:
         kind = "embedder" if row.score in SOURCES else "pictures" if row.score.endswith(" picture") else "scores"
         if row.difference is None:
-            raise UserError(f"{row.score} of {row.of} could not be computed again; accepted: all that was recorded")
+            raise UserError("studies.not_repeated", score=row.score, picture=row.of)
         largest[kind] = max(largest[kind], row.difference)
     differ = sum(recorded != now for _, recorded, now in comparison.outcomes)
     answers = {"answers": len(comparison.outcomes), "answers_that_differ": differ}

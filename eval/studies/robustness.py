@@ -5,6 +5,7 @@ compressed, scaled or perturbed. It is judged against the controls as they are: 
 with it by the view of the copy that scores highest, and so are the controls.
 """
 
+import argparse
 import hashlib
 import json
 from collections import Counter
@@ -26,6 +27,7 @@ from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.models import ModelPair
 from cgidm.method.views import CROP, JPEG_QUALITY, VIEWS, Square, crop
 from cgidm.pictures.images import Picture, as_tensor, picture_files, read_picture
+from eval.markdown import markdown_table
 
 OTHER_CROP = 0.8  # of the side
 NOISE = 8 / 255  # the largest change of a value: as strong as protections that are hardly seen
@@ -79,6 +81,11 @@ def measure_robustness(assets: Path, out: Path, preset: str = "fast") -> dict:
     return report
 
 
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    print(robustness_table(measure_robustness(options.assets, options.out)), end="")
+
+
 def copy_of(picture: Picture, make: Callable[[Square], Square]) -> Picture:
     """The copy that a user holds: 8 bits a value, and other bytes than the original's."""
     values = pixels(make(picture.image))
@@ -106,34 +113,36 @@ def robustness_table(report: Mapping) -> str:
     """The report as Markdown: what was judged, the table, and which views were best."""
     suspects = report["suspects"].values()
     controls = " and ".join(str(s["controls"]) for s in suspects)
-    said = (
+    text = (
         f"Copies of the shipped pictures, `python -m eval robustness`: {len(suspects)} suspects, {controls} controls, "
         f"p at most {report['level']}; the search looks at {len(report['views'])} views. AUC: mean of the suspects."
     )
-    lines = ["The view that gave a member's score, with the search:", "", "| the copy is | views |", "|---|---|"]
+    best = []
     for name in next(iter(suspects))["transformations"]:
         views: Counter[str] = Counter()
         for suspect in suspects:
             views.update(suspect["transformations"][name]["best_views_of_members"])
-        lines.append(f"| {name} | {', '.join(f'{view} {n}' for view, n in views.most_common())} |")
-    return "\n".join([said, "", copies_table(report), *lines]) + "\n"
+        best.append([name, ", ".join(f"{view} {n}" for view, n in views.most_common())])
+    views_text = "The view that gave a member's score, with the search:"
+    parts = [text, "", copies_table(report), views_text, "", markdown_table(("the copy is", "views"), best)]
+    return "\n".join(parts) + "\n"
 
 
 def copies_table(report: Mapping) -> str:
     """A row for each transformation, the suspects pooled; README shows it, too."""
     suspects = report["suspects"].values()
-    lines = [
-        "| the copy is | members found | with the search | holdouts called | with the search | AUC | with the search |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = ["the copy is"]
+    for number in ("members found", "holdouts called", "AUC"):
+        columns += [number, "with the search"]
+    table = []
     for name in next(iter(suspects))["transformations"]:
         rows = [s["transformations"][name] for s in suspects]
         cells = [name]
         for of, total in (("members_found", "members"), ("holdouts_called", "holdouts")):
             cells += [f"{sum(r[how][of] for r in rows)} of {sum(r[total] for r in rows)}" for how in SEARCH]
         cells += [f"{np.mean([r[how]['auc'] for r in rows]):.3f}" for how in SEARCH]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        table.append(cells)
+    return markdown_table(columns, table) + "\n"
 
 
 def _scores(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> np.ndarray:

@@ -4,6 +4,7 @@ For every suspect: AUC of members against holdouts of each score; false positive
 against base. "unrelated": the other example's suspect on these pictures, over random splits into two halves.
 """
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -62,6 +63,11 @@ def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
         member_above_holdout(result, is_member).save(out / f"{folder.name}.png")
     (out / "shipped.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    measure_shipped(options.assets, options.out, options.preset)
 
 
 def member_above_holdout(result: Result, is_member: np.ndarray) -> Image.Image:

@@ -16,16 +16,16 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
-from cgidm.errors import UserError
 from cgidm.pictures.embedders import load_embedders
+from cgidm.training.trained_model import RECORD, find_checkpoint, find_damage, weight_digests
 from eval.__main__ import main
 from eval.benchmark.datasets import load_manifest
 from eval.benchmark.engine import run_local
 from eval.benchmark.experiment import PRESETS, load_experiment
 from eval.benchmark.ledger import Ledger
-from eval.benchmark.plan import answer_keys, plan_suspects, plan_units, weight_digests
+from eval.benchmark.plan import answer_keys, plan_suspects, plan_units
 from eval.benchmark.stages import Setting, collect, score_jobs, train_jobs
-from eval.benchmark.suspects import RECORD, checkpoint_of, find_damage
+from tests.support.errors import refuses
 from tests.support.paths import ROOT
 from tests.support.tiny_benchmark import EXPERIMENT, write_experiment
 
@@ -176,7 +176,7 @@ def test_all_that_a_score_depends_on_is_in_its_key(setting):
     unit = plan_units(run.experiment, manifest)[0]
     methods = run.experiment.resolved()
     base = weight_digests(run.experiment.base)
-    suspect = weight_digests(str(checkpoint_of(unit.suspect, base, run.work)))
+    suspect = weight_digests(str(find_checkpoint(unit.suspect.model, base, run.work)))
 
     def keys(label="cgidm", by=(), **changes):
         given = {"unit": unit, "experiment": run.experiment, "base_weights": base, "suspect_weights": suspect}
@@ -205,29 +205,31 @@ def test_a_suspect_depends_on_its_pictures_its_recipe_and_its_base(setting):
     run, manifest, _ = setting
     suspect = plan_suspects(run.experiment, manifest)[0]
     other = replace(suspect, config=replace(suspect.config, seed=5))
-    assert len({s.key(b) for s in (suspect, other) for b in (("a",), ("b",))}) == 4
-    assert suspect.key(("a",)) != replace(suspect, pictures=suspect.pictures[:1]).key(("a",))
+    assert len({s.model.key(b) for s in (suspect, other) for b in (("a",), ("b",))}) == 4
+    assert suspect.model.key(("a",)) != replace(suspect, pictures=suspect.pictures[:1]).model.key(("a",))
 
 
 def test_a_checkpoint_half_written_is_refused_and_trained_again(setting):
     run, manifest, ledger = setting
     suspect = plan_suspects(run.experiment, manifest)[0]
-    weights = next((suspect.folder(run.work, run.base_weights) / "checkpoint" / "unet").glob("*.safetensors"))
+    weights = next((suspect.model.folder(run.work, run.base_weights) / "checkpoint" / "unet").glob("*.safetensors"))
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"art/cat1-a-dreambooth is damaged .*: run `finetune` again"):
+    with refuses("training.not_usable", model="art/cat1-a-dreambooth") as caught:
         score_jobs(run, manifest, ledger)
+    assert caught.value.params["damage"].code == "training.damaged"
     (job,) = train_jobs(run, manifest)
     assert list(job.run()) == [[]] and weights.read_bytes() == whole
     assert not score_jobs(run, manifest, ledger), "the same weights again, so nothing is stale"
-    (suspect.folder(run.work, run.base_weights) / RECORD).unlink()
-    assert "is not trained yet" in find_damage(suspect.folder(run.work, run.base_weights))
+    (suspect.model.folder(run.work, run.base_weights) / RECORD).unlink()
+    damage = find_damage(suspect.model.folder(run.work, run.base_weights))
+    assert damage is not None and damage.code == "training.not_trained"
 
 
 def test_a_disk_that_fills_up_is_said_and_leaves_nothing_half_written(setting, monkeypatch):
     run, manifest, _ = setting
     suspect = plan_suspects(run.experiment, manifest)[0]
-    folder = suspect.folder(run.work, run.base_weights)
+    folder = suspect.model.folder(run.work, run.base_weights)
     shutil.rmtree(folder)
 
     def full(base, pictures, out, config):
@@ -236,9 +238,10 @@ def test_a_disk_that_fills_up_is_said_and_leaves_nothing_half_written(setting, m
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("eval.benchmark.suspects.finetune", full)
-        with pytest.raises(UserError, match=r"could not be written .*No space left.*: make room"):
+        patch.setattr("cgidm.training.trained_model.finetune", full)
+        with refuses("training.not_written", model=suspect.name) as caught:
             list(train_jobs(run, manifest)[0].run())
+        assert "No space left" in str(caught.value)
     assert not list(folder.parent.glob(f"{folder.name}*"))
     (job,) = train_jobs(run, manifest)
     assert list(job.run()) == [[]] and find_damage(folder) is None
@@ -247,20 +250,20 @@ def test_a_disk_that_fills_up_is_said_and_leaves_nothing_half_written(setting, m
 def test_other_weights_in_a_suspect_s_place_are_not_believed(setting):
     run, manifest, _ = setting
     suspect = next(s for s in plan_suspects(run.experiment, manifest) if s.training == "lora")
-    folder = suspect.folder(run.work, run.base_weights) / "checkpoint"
+    folder = suspect.model.folder(run.work, run.base_weights) / "checkpoint"
     (file,) = folder.glob("*.safetensors")
     state = load_file(file)
     state[next(iter(state))][0] += 1
     save_file(state, file, {"format": "pt"})
-    with pytest.raises(UserError, match="is damaged"):
-        checkpoint_of(suspect, run.base_weights, run.work)
+    with refuses("training.not_usable"):
+        find_checkpoint(suspect.model, run.base_weights, run.work)
 
 
 def test_a_killed_worker_is_said_and_what_it_had_finished_stays(setting, tmp_path):
     run, manifest, _ = setting
     ledger = Ledger(tmp_path / "other.db")
     jobs = score_jobs(run, manifest, ledger)[:3]
-    with pytest.raises(UserError, match=r"a worker process was killed.*run the same command again"):
+    with refuses("benchmark.worker_killed"):
         run_local([jobs[0], Suicide(), jobs[1]], ledger, 1, "job")
     assert len({row.key for row in ledger.rows()}) == sum(map(len, jobs[0].keys.values()))
 
@@ -285,41 +288,58 @@ def test_the_plan_says_what_it_costs(undisturbed, capsys):
 
 
 @pytest.mark.parametrize(
-    "changes, says",
+    "changes, code, params",
     [
-        ({"methods": ["cgidm", "magic"]}, "method 'magic' is not known; accepted: cgidm, text2img"),
-        ({"methods": [{"method": "loss", "drows": 3}]}, "method 'loss': .*drows"),
-        ({"methods": ["loss", "loss"]}, "method 'loss' stands twice"),
-        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
-        ({"chance": {"training": "magic", "methods": []}}, "chance.training 'magic' is not one of dreambooth, lora"),
-        ({"chance": {"training": "lora", "methods": ["cgidm"]}}, "needs 'loss_contrast' among chance.methods"),
-        ({"report": {"pairs": [["magic", "contrast"]]}}, "report: method 'magic' is not one of cgidm, loss"),
+        ({"methods": ["cgidm", "magic"]}, "benchmark.unknown_method", {"where": "methods", "given": "magic"}),
+        ({"methods": [{"method": "loss", "drows": 3}]}, "benchmark.method_settings", {"method": "loss"}),
+        ({"methods": ["loss", "loss"]}, "benchmark.method_twice", {"label": "loss"}),
+        ({"chance": {"training": "magic", "methods": []}}, "benchmark.unknown_chance_training", {"given": "magic"}),
+        (
+            {"chance": {"training": "lora", "methods": ["cgidm"]}},
+            "benchmark.fused_needs_chance",
+            {"method": "loss_contrast"},
+        ),
+        (
+            {"report": {"pairs": [["magic", "contrast"]]}},
+            "benchmark.unknown_method",
+            {"where": "report", "given": "magic"},
+        ),
     ],
 )
-def test_a_mistake_in_an_experiment_is_named(tmp_path, changes, says):
+def test_a_mistake_in_an_experiment_is_named(tmp_path, changes, code, params):
     (tmp_path / "e.json").write_text(json.dumps({**EXPERIMENT, "base": "b", **changes}))
-    with pytest.raises(UserError, match=says):
+    with refuses("benchmark.experiment_invalid", path=str(tmp_path / "e.json"), where="the whole") as caught:
+        load_experiment(str(tmp_path / "e.json"))
+    problem = caught.value.params["problem"]
+    assert problem.code == code and params.items() <= problem.params.items()
+    assert str(problem) in str(caught.value)
+
+
+def test_an_unknown_key_of_an_experiment_is_named(tmp_path):
+    (tmp_path / "e.json").write_text(json.dumps({**EXPERIMENT, "base": "b", "colour": "red"}))
+    with refuses("benchmark.experiment_invalid", where="colour", given="red"):
         load_experiment(str(tmp_path / "e.json"))
 
 
 def test_every_preset_can_be_read_and_an_unknown_one_names_them():
     names = [path.stem for path in PRESETS.glob("*.json")]
     assert len(names) >= 10 and all(load_experiment(name).name == name for name in names)
-    with pytest.raises(UserError, match=r"accepted: a .json file, or one of .*mini-table1"):
+    with refuses("benchmark.experiment_not_found", given="table1", accepted=sorted(names)):
         load_experiment("table1")
 
 
 def test_a_fused_rule_without_other_concepts_is_refused_before_anything_is_computed(tmp_path, capsys):
     write_experiment(tmp_path, datasets={"art": {"folder": "art", "concepts": 2}})
-    assert "needs 3; dataset art has 2" in answer_here(capsys, tmp_path, "new", stage="prepare")
+    text = answer_here(capsys, tmp_path, "new", stage="prepare")
+    assert "expected at least 3 concepts in dataset art, got 2" in text
 
 
 def test_stages_say_what_is_to_be_done_first(tmp_path, capsys):
     write_experiment(tmp_path)
-    assert "run `prepare" in answer_here(capsys, tmp_path, "new", stage="finetune")
+    assert "Run `python -m eval prepare` first" in answer_here(capsys, tmp_path, "new", stage="finetune")
     answer_here(capsys, tmp_path, "new", stage="prepare")
     text = finished(command(tmp_path, "new", stage="score"), 1)
-    assert "art/cat1-a-dreambooth is not trained yet: run `finetune` again" in text and "Traceback" not in text
+    assert "art/cat1-a-dreambooth is not trained yet. Run the training again" in text and "Traceback" not in text
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from cgidm.judging.null_bank import FILE, OTHER_RECIPE, bank_flags, check_bank, 
 from cgidm.judging.power import Detectability, find_table
 from cgidm.judging.verdict import judge
 from cgidm.method.config import RunConfig
-from eval.error_rates.null_bank import ask
+from cgidm.training.scoring import score_pictures
 from eval.studies.banks import FEW, count_taken, moved_by_half
 from tests.support.paths import ASSETS, ROOT
 from tests.support.results import power_row
@@ -35,16 +35,16 @@ def test_a_shipped_bank_judges_the_shipped_suspect_as_was_counted(folder):
     paths = [path for part in parts.values() for path in part]
     assert sorted(p.name for p in paths) == sorted(p.name for p in bank.content.pictures)
 
-    asked = ask(str(ASSETS / "mini"), str(example / "checkpoint"), prompt, paths, RunConfig())
+    scored = score_pictures(str(ASSETS / "mini"), str(example / "checkpoint"), prompt, paths, RunConfig())
     digests = {p.name: p.sha256 for p in bank.content.pictures}
-    shifts = {digests[path.name]: shift for path, shift in zip(paths, asked.shift, strict=True)}
-    assert bank_flags(bank.content, shifts, asked.weight_shift) == ()
+    shifts = {digests[path.name]: shift for path, shift in zip(paths, scored.shift, strict=True)}
+    assert bank_flags(bank.content, shifts, scored.weight_shift) == ()
     for half in (dict(list(shifts.items())[:10]), dict(list(shifts.items())[10:])):
-        assert bank_flags(bank.content, half, asked.weight_shift) == ()
-    shares = ({k: v / 2 for k, v in shifts.items()}, asked.weight_shift and 0.7 * asked.weight_shift)
+        assert bank_flags(bank.content, half, scored.weight_shift) == ()
+    shares = ({k: v / 2 for k, v in shifts.items()}, scored.weight_shift and 0.7 * scored.weight_shift)
     assert bank_flags(bank.content, *shares) == (OTHER_RECIPE,)
 
-    outcomes = [judge(score, bank.content.nulls, []).outcome for score in asked.scores]
+    outcomes = [judge(score, bank.content.nulls, []).outcome for score in scored.scores]
     members = len(parts["member"])
     for part, said in (("member", outcomes[:members]), ("holdout", outcomes[members:])):
         assert said.count(CALLED) == COUNTED[folder.name][part].get(CALLED, 0)

@@ -10,7 +10,7 @@ from cgidm.resources import SHIPPED, SHIPPED_BASE, example_answers, resource_roo
 from ..html.views import View, empty_view, evidence_view
 from ..runs.model_cache import EXAMPLES, shipped_prompt
 
-BEFOREHAND = example_answers()  # written by `python -m eval beforehand`
+BEFOREHAND = example_answers()  # written by `python -m eval example-answers`
 
 
 def example_names() -> list[str]:

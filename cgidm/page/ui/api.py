@@ -70,7 +70,7 @@ def authenticate(
         seed: of every random draw.
         steps: recovery steps, instead of the preset's; 0 for the preset's.
         search: also look for mirrored, cropped, compressed ... copies: seven views of every picture and control.
-        bank: a bank.json of null models, as `python -m eval nullbank` writes it, instead of controls.
+        bank: a bank.json of null models, as `cgidm bank` writes it, instead of controls.
         lineup: panels of a line-up for a blind observer, 2 to 20: the evidence then also shows each picture among
             control pictures that were recovered too, which costs as many more recoveries. 0 for none. Not with a bank.
 
@@ -110,7 +110,7 @@ def portfolio(
         seed: of every random draw.
         steps: recovery steps, instead of the preset's; 0 for the preset's.
         search: also look for mirrored, cropped, compressed ... copies: seven views of every picture and control.
-        bank: a bank.json of null models, as `python -m eval nullbank` writes it, instead of controls.
+        bank: a bank.json of null models, as `cgidm bank` writes it, instead of controls.
         lineup: panels of a line-up for a blind observer, 2 to 20: the evidence then also shows each picture among
             control pictures that were recovered too, which costs as many more recoveries. 0 for none. Not with a bank.
 

@@ -141,10 +141,7 @@ class Img2Img(Pipeline):
 
     def __post_init__(self) -> None:
         if not 1 <= self._steps <= self.inference_steps:
-            raise UserError(
-                f"strength {self.strength} of {self.inference_steps} steps runs {self._steps}; accepted: a share of "
-                "at most 1 that leaves a step"
-            )
+            raise UserError("benchmark.strength", given=self.strength, steps=self.inference_steps)
 
     @property
     def _steps(self) -> int:
@@ -235,7 +232,7 @@ def leading_rows(schedule: Schedule, steps: int) -> list[int]:
         UserError: for more steps than the schedule has rows.
     """
     if not 1 <= steps <= len(schedule):
-        raise UserError(f"{steps} steps were asked for; accepted: 1 to {len(schedule)}, the rows of the schedule")
+        raise UserError("benchmark.schedule_steps", given=steps, most=len(schedule))
     spacing = len(schedule) // steps
     last = (steps - 1) * spacing
     offset = min(1, len(schedule) - 1 - last)

@@ -1,4 +1,4 @@
-"""Training-time augmentations that a trainer may hide behind (Sec. 4.5 and Table 4)."""
+"""Defences: training-time augmentations that make membership harder to detect (Sec. 4.5 and Table 4)."""
 
 from typing import Literal
 
@@ -9,15 +9,19 @@ from torchvision.transforms.v2 import RandAugment
 
 Defence = Literal["flip", "cutout", "randaugment"]
 CUTOUT_SIDE = 64  # pixels at 512 px, scaled with the picture (Sec. 4.5)
-GREY = 0.5  # what the autoencoder sees as zero
+GREY = 0.5  # zero in the autoencoder's range [-1, 1]
 
 
 def defend(images: Float[Tensor, "b 3 H W"], defence: Defence, generator: torch.Generator) -> Float[Tensor, "b 3 H W"]:
-    """Augment pictures in [0, 1], each with draws of its own, all from the CPU `generator`.
+    """Augment each picture independently.
 
-    "flip" mirrors a picture or not, with equal chances. "cutout" greys out one square (DeVries & Taylor 2017).
-    "randaugment" applies two random operations of magnitude 9, torchvision's defaults (Cubuk et al. 2020). Of all
-    these settings the paper gives only the size of the square.
+    The paper gives only the size of cutout's square; the other settings are the usual defaults.
+
+    Args:
+        images: pictures in [0, 1].
+        defence: "flip" mirrors a picture with probability 0.5. "cutout" greys out one square (DeVries & Taylor 2017).
+            "randaugment" applies two random operations of magnitude 9 (Cubuk et al. 2020; torchvision's defaults).
+        generator: CPU generator of every draw.
     """
     augment = {"flip": _flip, "cutout": _cutout, "randaugment": _randaugment}[defence]
     return torch.stack([augment(image, generator) for image in images])
@@ -28,7 +32,7 @@ def _flip(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _cutout(image: Tensor, generator: torch.Generator) -> Tensor:
-    """The square's centre is uniform over the picture, so that a part of it may stick out."""
+    """The square's centre is uniform over the picture; the square may extend over the border."""
     height, width = image.shape[-2:]
     side = max(1, round(CUTOUT_SIDE * width / 512))
     top, left = (int(torch.randint(n, (), generator=generator)) - side // 2 for n in (height, width))
@@ -38,7 +42,7 @@ def _cutout(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _randaugment(image: Tensor, generator: torch.Generator) -> Tensor:
-    """On 8-bit pictures, as from a file, and on the CPU, so that devices agree."""
+    """Augment an 8-bit copy on the CPU, so that devices agree."""
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng(devices=[]):
         # torchvision draws from the CPU's global generator; `torch.manual_seed` would reseed the GPUs' as well

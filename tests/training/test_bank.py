@@ -1,6 +1,5 @@
 """A bank from its training to a verdict that is repeated: tiny networks, the commands that a user types."""
 
-import argparse
 import dataclasses
 import json
 import shutil
@@ -16,12 +15,14 @@ from cgidm.evidence.seal import seal_folder
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.null_bank import RANGE, open_bank
 from cgidm.method.config import RunConfig
-from eval.benchmark.experiment import Training
-from eval.benchmark.finetune import FinetuneConfig, finetune
-from eval.error_rates import null_bank as nullbank
-from eval.error_rates.null_bank import Answers, Job, interpolate_steps
-from eval.error_rates.training_recipe import Recipe, read_recipe
+from cgidm.training.null_models import BankPlan, build_bank
+from cgidm.training.recipe import TrainingRecipe
+from cgidm.training.recipe_reader import SuspectRecipe, read_recipe
+from cgidm.training.scoring import ModelScores, score_pictures
+from cgidm.training.step_matching import interpolate_steps, match_steps
+from cgidm.training.trainer import FinetuneConfig, finetune
 from tests.support import tiny
+from tests.support.errors import refuses
 
 PROMPT, MODES = "abc", ("dreambooth", "lora")
 STEP = {"steps_per_picture": 2, "batch": 2, "learning_rate": 1e-2, "rank": 2}
@@ -35,14 +36,16 @@ def noise(folder, count, seed):
     return sorted(folder.iterdir())
 
 
-def job_of(place, mode, out=None):
-    works = (place / "works", place / "more")
-    return Job(str(place / "base"), works, None, PROMPT, "ab", 4, out or place / f"bank-{mode}")
+def plan_of(place, mode):
+    """A bank of four models."""
+    folders = (place / "works", place / "more")
+    prompts = {"prompt": PROMPT, "class_prompt": "ab"}
+    return BankPlan(base=str(place / "base"), folders=folders, models=4, out=place / f"bank-{mode}", **prompts)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A base, ten works of a maker in two folders, controls; of each mode a suspect of half the works, and a bank."""
+    """A base, ten works of an artist in two folders, controls; of each mode a suspect of half the works, and a bank."""
     place = tmp_path_factory.mktemp("bank")
     tiny.stable_diffusion().save_pretrained(place / "base")
     works = noise(place / "works", 6, 0) + noise(place / "more", 4, 1)
@@ -50,7 +53,8 @@ def place(tmp_path_factory):
     for mode in MODES:
         config = FinetuneConfig(mode=mode, prompt=PROMPT, steps=5, batch=2, learning_rate=1e-2, rank=2, seed=9)
         finetune(place / "base", works[::2], place / f"suspect-{mode}", config)
-        nullbank.build_bank(job_of(place, mode), Recipe(Training(mode=mode, **STEP), None, STEP), None, print)
+        recipe = SuspectRecipe(TrainingRecipe(mode=mode, **STEP), None, dict.fromkeys(STEP, "given"))
+        build_bank(plan_of(place, mode), recipe)
     return place
 
 
@@ -97,8 +101,8 @@ def test_weights_tell_the_steps_of_whole_networks(place):
     config = FinetuneConfig(mode="dreambooth", prompt=PROMPT, steps=10, batch=2, learning_rate=1e-2)
     finetune(place / "base", sorted((place / "works").iterdir()), place / "twice", config)
     pictures = [place / "works" / "00.png"]
-    asked = nullbank.ask(str(place / "base"), str(place / "twice"), PROMPT, pictures, RunConfig())
-    assert asked.moved == asked.weight_shift > RANGE * max(weights)
+    scored = score_pictures(str(place / "base"), str(place / "twice"), PROMPT, pictures, RunConfig())
+    assert scored.distance_from_base == scored.weight_shift > RANGE * max(weights)
 
 
 def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, capsys):
@@ -150,9 +154,9 @@ def test_weights_that_moved_otherwise_do_not_come_out_again(place, tmp_path, cap
 def test_an_unrelated_suspect_is_asked_again_and_must_be_the_recorded_one(place, tmp_path, capsys):
     """The picture that it knows best of twenty is judged: it stands in the way of the verdict, and does so again."""
     known = [place / "works" / "00.png", *sorted((place / "controls").iterdir())]
-    asked = nullbank.ask(str(place / "base"), str(place / "suspect-dreambooth"), PROMPT, known, RunConfig())
-    first = known.pop(int(np.argmax(asked.scores)))
-    assert max(asked.scores) > 0
+    scored = score_pictures(str(place / "base"), str(place / "suspect-dreambooth"), PROMPT, known, RunConfig())
+    first = known.pop(int(np.argmax(scored.scores)))
+    assert max(scored.scores) > 0
     (tmp_path / "controls").mkdir()
     for n, path in enumerate(known):
         shutil.copy(path, tmp_path / "controls" / f"{n:02d}.png")
@@ -178,42 +182,41 @@ def test_steps_are_interpolated_by_a_power_law():
 
 
 @pytest.mark.parametrize(("mode", "steps"), [("dreambooth", 30), ("lora", 30), ("dreambooth", 2), ("lora", 5000)])
-def test_where_steps_are_not_known_a_model_moves_as_far_as_the_suspect(place, tmp_path, monkeypatch, mode, steps):
-    """Whole networks whose answers all moved as far are told apart by their weights."""
+def test_where_steps_are_not_known_a_model_moves_as_far_as_the_suspect(mode, steps):
+    """Full networks whose predictions are all as far from the base are told apart by their weights."""
 
-    def answers(steps):
+    def scored(steps):
         if mode == "lora":
-            return Answers((0.0,), (1e-3 * steps,), None)
-        return Answers((0.0,), (0.05,), 0.01 * steps**0.5)
+            return ModelScores((0.0,), (1e-3 * steps,), None)
+        return ModelScores((0.0,), (0.05,), 0.01 * steps**0.5)
 
-    trained = []
-    monkeypatch.setattr(nullbank, "train_suspect", lambda null, *_: trained.append(null.config.steps // 5))
-    monkeypatch.setattr(nullbank, "checkpoint_of", lambda *_: "null")
-    monkeypatch.setattr(nullbank, "ask", lambda base, model, *_: answers(steps if model == "suspect" else trained[-1]))
-    job = job_of(place, mode, tmp_path)
-    recipe = Recipe(Training(mode=mode), None, {})
-    found = nullbank._match_steps(job, recipe, "suspect", job.files(), lambda text: None)
-    assert found.steps_per_picture == min(max(steps, 5), 640)
+    trained, notes = [], []
+
+    def measure(steps):
+        trained.append(steps)
+        return scored(steps).distance_from_base
+
+    assert match_steps(scored(steps), measure, notes.append) == min(max(steps, 5), 640)
     assert trained[:3] == [5, 10, 20][: len(trained)] and trained[-1] < 2 * max(steps, 5)
+    expected = ["training.steps_unknown", *["training.steps_tried"] * len(trained), "training.steps_chosen"]
+    assert [n.code for n in notes] == expected and all(n.code not in str(n) for n in notes)
 
 
 def test_a_bank_of_another_kind_than_the_suspect_is_not_trained(place, capsys):
     lora, whole = (open_checkpoint(str(place / f"suspect-{mode}")) for mode in ("lora", "dreambooth"))
     assert read_recipe(lora, {}).training.mode == "lora" and read_recipe(lora, {}).training.rank == 2
     assert read_recipe(whole, {"mode": "dreambooth-prior"}).training.mode == "dreambooth-prior"
-    with pytest.raises(UserError, match="is an adapter; accepted: lora"):
+    with refuses("training.mode_of_adapter", given="dreambooth"):
         read_recipe(lora, {"mode": "dreambooth"})
-    with pytest.raises(UserError, match="is a whole network; accepted: dreambooth or dreambooth-prior"):
+    with refuses("training.mode_of_network", given="lora"):
         read_recipe(whole, {"mode": "lora"})
-    with pytest.raises(UserError, match=r"is a textual inversion; accepted"):
+    with refuses("training.textual_inversion"):
         read_recipe(dataclasses.replace(whole, kind="textual inversion"), {})
 
 
-def test_the_command_asks_models_that_are_there_anew(place, capsys, monkeypatch):
+def test_the_command_scores_models_that_are_there_again(place, capsys, monkeypatch):
     """So a bank of an older format is mended without training."""
-    monkeypatch.setattr("eval.benchmark.suspects.finetune", None)
-    parser = argparse.ArgumentParser()
-    nullbank.add_options(parser)
+    monkeypatch.setattr("cgidm.training.trained_model.finetune", None)
     path = place / "bank-dreambooth" / "bank.json"
     before = json.loads(path.read_text())
     old = before | {
@@ -227,6 +230,6 @@ def test_the_command_asks_models_that_are_there_anew(place, capsys, monkeypatch)
     given |= {"--base": place / "base", "--suspect": place / "suspect-dreambooth", "--out": path.parent}
     given |= {"--prompt": PROMPT, "--class-prompt": "ab"}
     words = [str(word) for pair in given.items() for word in pair]
-    nullbank.run_options(parser.parse_args([str(place / "works"), str(place / "more"), *words]))
+    assert main(["bank", str(place / "works"), str(place / "more"), *words]) == 0
     now = json.loads(path.read_text())
     assert now["models"] == before["models"] and "4 models, 10 pictures, 20 null scores" in capsys.readouterr().out

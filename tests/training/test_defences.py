@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from eval.benchmark.defences import GREY, Defence, defend
-from eval.benchmark.finetune import FinetuneConfig, finetune
+from cgidm.training.defences import GREY, Defence, defend
+from cgidm.training.trainer import FinetuneConfig, finetune
 from tests.support import tiny
 
 DEFENCES = get_args(Defence)
@@ -148,7 +148,7 @@ def test_the_same_seed_trains_the_same_weights_and_leaves_the_global_generator(t
 def test_only_training_pictures_are_augmented(trained, monkeypatch):
     """A defence that changes nothing trains as without one: pictures, times and noises are drawn alike."""
     seen = []
-    monkeypatch.setattr("eval.benchmark.finetune.defend", lambda images, defence, g: seen.append(images) or images)
+    monkeypatch.setattr("cgidm.training.trainer.defend", lambda images, defence, g: seen.append(images) or images)
     untouched, plain = (trained(mode="dreambooth-prior", defence=d, learning_rate=1e-4) for d in ("flip", None))
     assert [len(images) for images in seen] == [2, 2]
     assert untouched.keys() == plain.keys()

@@ -1,4 +1,4 @@
-"""Few-shot fine-tuning in the paper's three modes: the suspects that a benchmark needs.
+"""Few-shot fine-tuning in the paper's three modes: DreamBooth with and without prior loss, and LoRA.
 
 The options and defaults follow diffusers' DreamBooth and LoRA example scripts; the code is our own. Learning rates are
 those of the paper's recipes for Stable Diffusion unless given: a small model wants larger ones.
@@ -19,16 +19,16 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from cgidm.pictures.images import read_picture
-from eval.benchmark.defences import Defence, defend
+from ..pictures.images import read_picture
+from .defences import Defence, defend
 
 Mode = Literal["dreambooth-prior", "dreambooth", "lora"]
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "proj_out")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
-    """One fine-tuning. `steps` are optimiser steps of `batch` pictures."""
+    """Settings of one fine-tuning. `steps` are optimiser steps of `batch` pictures."""
 
     mode: Mode = "dreambooth"
     prompt: str = "sks style"
@@ -44,12 +44,17 @@ class FinetuneConfig:
 
 
 def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneConfig) -> None:
-    """Fine-tune the pipeline folder `base` on `pictures` and write what such a training publishes to `out`.
+    """Fine-tune a pipeline and write the checkpoint that such a training publishes.
 
-    "lora" writes `pytorch_lora_weights.safetensors`; the DreamBooth modes write `unet/` and `text_encoder/`, the
-    layout of a training run's checkpoint. Latents are computed once, unless there is a defence: then the pictures of
-    every step are augmented anew. Pictures of the prior loss never are. The caller's global generators stay as they
-    were.
+    Latents are computed once. With a defence, the pictures of every step are augmented and encoded anew; those of the
+    prior loss never are. The caller's global generators are not changed.
+
+    Args:
+        base: folder of the base pipeline, in diffusers' layout.
+        pictures: training pictures.
+        out: folder of the checkpoint. "lora" writes `pytorch_lora_weights.safetensors`; the DreamBooth modes write
+            `unet/` and `text_encoder/`.
+        config: settings of the training.
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(config.seed)  # adapter weights are initialised from the global generator
@@ -60,14 +65,14 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
     """The fine-tuned pipeline."""
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     generator = torch.Generator().manual_seed(config.seed)
-    diffusers_logging.disable_progress_bar()  # a benchmark trains many and draws one bar for them all
+    diffusers_logging.disable_progress_bar()  # the caller draws one bar for many trainings
     transformers_logging.disable_progress_bar()
     pipe: Any = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
     pipe.to(accelerator.device)
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.requires_grad_(False)
-    side = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    images = torch.stack([read_picture(p, side).image for p in pictures]).to(accelerator.device)
+    resolution = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    images = torch.stack([read_picture(p, resolution).image for p in pictures]).to(accelerator.device)
     latents = _latents(pipe, images, config)
     prior = _prior_latents(pipe, config) if config.mode == "dreambooth-prior" else None
 
@@ -101,7 +106,7 @@ def _latents(pipe: Any, images: Tensor, config: FinetuneConfig) -> Callable[[Ten
         z = _encode(pipe, images)
         return lambda chosen: z[chosen.to(z.device)]
     defence = config.defence
-    # not the training's own generator: with and without a defence it sees the same pictures, times and noises
+    # not the training's own generator: it draws the same pictures, times and noises with and without a defence
     generator = torch.Generator().manual_seed(config.seed + 1)
     return lambda chosen: _encode(pipe, defend(images[chosen.to(images.device)], defence, generator))
 

@@ -1,0 +1,189 @@
+"""Null models: models trained as the suspect was, on random halves of an artist's pictures.
+
+Models are trained in pairs, each pair on the two halves of a new random split. Half of the models therefore left out a
+given picture. With decoys, the halves are of pictures by other artists, for an artist who has too few works. A style
+that the suspect learnt from the artist's other works can then pass for membership.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..errors import UserError
+from ..intake.layout import open_checkpoint
+from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
+from ..messages import Note
+from ..method.config import RunConfig
+from ..pictures.images import picture_files, read_picture
+from .recipe import TrainingRecipe
+from .recipe_reader import SuspectRecipe
+from .scoring import ModelScores, score_pictures
+from .split import PictureFile, rank_by_seed
+from .step_matching import match_steps
+from .trained_model import ModelPlan, find_checkpoint, train_model, weight_digests
+
+LEAST_NULLS = 19  # below, no picture could be called at 5 %
+LEAST_PICTURES = 4  # so that a half is more than one
+CHECK_SIDE = 64  # pixels: a picture is opened only to know that it can be
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankPlan:
+    """A bank to be made.
+
+    Attributes:
+        base: the base model, as `open_checkpoint` takes it.
+        folders: folders of the artist's pictures, those in question among them.
+        decoys: folder of pictures by other artists to train on instead.
+        prompt: prompt that the models are trained and scored with.
+        class_prompt: prompt of the prior loss.
+        models: number of models to train.
+        out: folder of the bank.
+        images: most pictures that each model is trained on; None for a half of those given.
+        config: number of draws and random seed of the scores.
+    """
+
+    base: str
+    folders: tuple[Path, ...]
+    decoys: Path | None = None
+    prompt: str = "sks style"
+    class_prompt: str = "art style"
+    models: int = 8
+    out: Path
+    images: int | None = None
+    config: RunConfig = field(default_factory=RunConfig)
+
+    def find_pictures(self) -> list[PictureFile]:
+        """List the pictures by name, whichever folder they are in, and after them the decoys. Paths are absolute.
+
+        Raises:
+            UserError: if a folder is missing, or there are too few pictures or models.
+        """
+        found = []
+        for folders in (self.folders, () if self.decoys is None else (self.decoys,)):
+            files = (p for folder in folders for p in picture_files(folder, "pictures"))
+            paths = sorted(files, key=lambda p: (p.name, p))
+            found += [PictureFile(str(p.resolve()), read_picture(p, CHECK_SIDE).sha256) for p in paths]
+        unique = list({p.sha256: p for p in reversed(found)}.values())[::-1]
+        trained = len(self._trainable(unique))
+        if trained < LEAST_PICTURES:
+            raise UserError("training.too_few_pictures", given=trained, least=LEAST_PICTURES)
+        left_out = sum(len(unique) - len(half) for half in self.draw_halves(unique))
+        if left_out < LEAST_NULLS:
+            counts = {"models": self.models, "pictures": len(unique)}
+            raise UserError("training.too_few_scores", **counts, scores=left_out, least=LEAST_NULLS)
+        return unique
+
+    def draw_halves(self, pictures: Sequence[PictureFile]) -> list[tuple[int, ...]]:
+        """Return the indices of each model's training pictures: the two halves of one random split after another."""
+        found: list[tuple[int, ...]] = []
+        trainable = self._trainable(pictures)
+        for split in range((self.models + 1) // 2):
+            order = {p.sha256: n for n, p in enumerate(rank_by_seed(pictures, split, "bank", ""))}
+            ranked = sorted(trainable, key=lambda i: order[pictures[i].sha256])
+            found += [tuple(sorted(ranked[start::2][: self.images])) for start in (0, 1)]
+        return found[: self.models]
+
+    def plan_models(self, training: TrainingRecipe, pictures: Sequence[PictureFile]) -> Iterator[ModelPlan]:
+        """Yield the models to train, each with its own seed."""
+        prompts = {"prompt": self.prompt, "class_prompt": self.class_prompt}
+        for number, half in enumerate(self.draw_halves(pictures)):
+            config = training.configure(pictures=len(half), seed=number, **prompts)
+            yield ModelPlan(f"models/{number:02d}-a-{training.mode}", config, tuple(pictures[i] for i in half))
+
+    def score_model(self, model: str, pictures: Sequence[PictureFile]) -> ModelScores:
+        """Score the pictures under one model."""
+        return score_pictures(self.base, model, self.prompt, [Path(p.file) for p in pictures], self.config)
+
+    def train(self, model: ModelPlan) -> Path:
+        """Train a model unless it is there, and return its checkpoint."""
+        digests = weight_digests(self.base)
+        train_model(model, self.base, digests, Path("/"), self.out)
+        return find_checkpoint(model, digests, self.out)
+
+    def _trainable(self, pictures: Sequence[PictureFile]) -> list[int]:
+        if self.decoys is None:
+            return list(range(len(pictures)))
+        folder = str(self.decoys.resolve())
+        return [i for i, p in enumerate(pictures) if Path(p.file).parent == Path(folder)]
+
+
+def build_bank(
+    plan: BankPlan,
+    recipe: SuspectRecipe,
+    suspect: str | None = None,
+    report: Callable[[Note], None] = lambda note: None,
+) -> NullBank:
+    """Train the missing models, score every picture under every model, and write the bank to `plan.out`.
+
+    Call it again to resume: models that are there are scored again, not trained. Where neither the user nor the
+    suspect's file says how long to train, the steps are those that move a model as far from the base as the suspect.
+
+    Args:
+        plan: the bank.
+        recipe: how the models are trained.
+        suspect: the suspect, as `open_checkpoint` takes it; needed to match unknown steps.
+        report: called with what is found while steps are matched.
+
+    Raises:
+        UserError: if a picture or a model cannot be used, or the disk is full.
+    """
+    pictures = plan.find_pictures()
+    training = recipe.training
+    if "steps_per_picture" not in recipe.sources and suspect is not None:
+        training = _match_steps(plan, recipe.training, suspect, pictures, report)
+    models = tqdm(list(plan.plan_models(training, pictures)), unit="model")
+    bank = NullBank(
+        format=FORMAT,
+        base=tuple(sorted(weight_digests(plan.base))),
+        prompt=plan.prompt,
+        recipe={**training.model_dump(), "class_prompt": plan.class_prompt, "sources": recipe.sources},
+        decoys=plan.decoys is not None,
+        loss_draws=plan.config.loss_draws,
+        seed=plan.config.seed,
+        pictures=tuple(BankPicture(name=Path(p.file).name, sha256=p.sha256) for p in pictures),
+        models=tuple(_null_model(plan, model, pictures) for model in models),
+        versions={p: version(p) for p in ("torch", "diffusers", "peft")},
+    )
+    temporary = plan.out / f"{FILE}.tmp"
+    temporary.write_text(json.dumps(bank.model_dump(), indent=1) + "\n")
+    temporary.replace(plan.out / FILE)
+    return bank
+
+
+def _null_model(plan: BankPlan, model: ModelPlan, pictures: Sequence[PictureFile]) -> NullModel:
+    folder = plan.train(model)
+    scored = plan.score_model(str(folder), pictures)
+    checkpoint = open_checkpoint(str(folder))
+    trained = {p.sha256 for p in model.pictures}
+    return NullModel(
+        folder=folder.relative_to(plan.out).as_posix(),
+        sha256={f: checkpoint.listing.sha256(f) for f in checkpoint.weights},
+        trained_on=tuple(i for i, p in enumerate(pictures) if p.sha256 in trained),
+        scores=scored.scores,
+        shift=scored.shift,
+        weight_shift=scored.weight_shift,
+    )
+
+
+def _match_steps(
+    plan: BankPlan,
+    training: TrainingRecipe,
+    suspect: str,
+    pictures: Sequence[PictureFile],
+    report: Callable[[Note], None],
+) -> TrainingRecipe:
+    """The recipe after whose steps the first null model has moved as far from the base as the suspect."""
+
+    def with_steps(steps: int) -> TrainingRecipe:
+        return training.model_copy(update={"steps_per_picture": steps})
+
+    def measure(steps: int) -> float:
+        first = next(plan.plan_models(with_steps(steps), pictures))
+        return plan.score_model(str(plan.train(first)), pictures).distance_from_base
+
+    return with_steps(match_steps(plan.score_model(suspect, pictures), measure, report))

@@ -1,0 +1,65 @@
+"""Scores of pictures under one model, with the random draws and the precision of a verdict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from ..authenticate import VERDICT_SCORE
+from ..device import choose_device
+from ..families import load_pair
+from ..intake.layout import open_checkpoint
+from ..judging.distance import prediction_shift, weight_shift
+from ..method.config import RunConfig
+from ..method.sampling import picture_generator
+from ..method.scores import loss_contrast
+from ..pictures.images import read_picture
+
+ENCODED_AT_ONCE = 16  # pictures per call of the autoencoder
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """What one model says of a list of pictures.
+
+    Attributes:
+        scores: the verdict's score of each picture.
+        shift: distance of the model's predictions from the base's, for each picture.
+        weight_shift: distance of its weights from the base's; None for an adapter.
+    """
+
+    scores: tuple[float, ...]
+    shift: tuple[float, ...]
+    weight_shift: float | None
+
+    @property
+    def distance_from_base(self) -> float:
+        """How strongly the model was trained: the measure that tells models of its kind apart."""
+        return fmean(self.shift) if self.weight_shift is None else self.weight_shift
+
+
+def score_pictures(base: str, suspect: str, prompt: str, pictures: Sequence[Path], config: RunConfig) -> ModelScores:
+    """Score picture files under `suspect`.
+
+    Args:
+        base: the base model, as `open_checkpoint` takes it.
+        suspect: the fine-tuned model, likewise.
+        prompt: prompt of both models.
+        pictures: picture files.
+        config: number of draws and random seed.
+    """
+    target = choose_device(root := open_checkpoint(base, "base model"))
+    pair = load_pair(root, suspect, prompt, device=target.device, dtype=target.dtype)
+    read = [read_picture(p, pair.resolution) for p in pictures]
+    parts = [read[i : i + ENCODED_AT_ONCE] for i in range(0, len(read), ENCODED_AT_ONCE)]
+    with torch.no_grad():
+        z = torch.cat([pair.codec.encode(torch.stack([p.image for p in part]).to(pair.device)) for part in parts])
+
+    def generators(purpose: str) -> list[torch.Generator]:
+        return [picture_generator(config.seed, p.sha256, purpose) for p in read]
+
+    scores = loss_contrast(pair, z, config.loss_draws, generators(VERDICT_SCORE))
+    shift = prediction_shift(pair, z, generators("shift"))
+    return ModelScores(tuple(scores.tolist()), tuple(shift.tolist()), weight_shift(pair))

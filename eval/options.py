@@ -1,0 +1,168 @@
+"""Options of the commands. Nothing heavy is imported, so that each command's `--help` is quick."""
+
+import argparse
+import os
+from pathlib import Path
+
+from cgidm.resources import base_folder, embedder_file, resource_root
+
+RESULTS = Path("eval/results")
+
+
+def add_assets(parser: argparse.ArgumentParser) -> None:
+    """Add `--assets`."""
+    parser.add_argument("--assets", type=Path, default=resource_root(), help="folder of what ships (default: assets)")
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """Add `--assets` and `--out`, which every study has."""
+    add_assets(parser)
+    _add_out(parser)
+
+
+def add_shipped(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `shipped`."""
+    add_folders(parser)
+    parser.add_argument("--preset", default="fast", help="preset of the recovery (default: fast)")
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `precision`."""
+    add_folders(parser)
+    text = "precisions to compare with float32, comma-separated (default: bfloat16,float16)"
+    parser.add_argument("--precisions", default="bfloat16,float16", help=text)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--pictures", type=int, help="number of pictures of each folder (default: all)")
+
+
+def add_blind(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `blind`."""
+    parser.add_argument("folders", type=Path, nargs=2, help="two kinds of pictures, such as photos and paintings")
+    _add_out(parser)
+
+
+def add_mini(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mini`."""
+    parser.add_argument("--pictures", type=Path, required=True, help="folder with pretrain/ and cc0_paintings/")
+    parser.add_argument("--openclipart", type=Path, help="folder with png/ and svg/ of the Open Clip Art Library")
+    parser.add_argument("--work", type=Path, default=Path("runs/mini"), help="folder of checkpoints and logs")
+    parser.add_argument("--out", type=Path, default=base_folder(), help="folder of the model")
+    parser.add_argument("--autoencoder-steps", type=int, default=4500, help="training steps of the autoencoder")
+    parser.add_argument("--unet-steps", type=int, default=2400, help="training steps of the denoiser")
+
+
+def add_reconstruct(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `reconstruct`."""
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of JPEG pictures")
+    parser.add_argument("--model", type=Path, default=base_folder(), help="folder of the model")
+    _add_out(parser)
+
+
+def add_embedder(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `embedder`."""
+    parser.add_argument("source", type=Path, help="efficientnet-lite0-57934424.pth")
+    parser.add_argument("--pictures", type=Path, required=True, help="folder with scikit-image's chelsea and coffee")
+    parser.add_argument("--out", type=Path, default=embedder_file(), help="file to write")
+
+
+def add_examples(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `examples`."""
+    parser.add_argument("--openclipart", type=Path, required=True, help="folder of the Open Clip Art Library")
+    parser.add_argument("--base", type=Path, default=base_folder(), help="folder of the base model")
+    add_assets(parser)
+
+
+def add_fetch(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `fetch`."""
+    parser.add_argument("dataset", choices=("dreambooth", "wikiart"), help="which dataset")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the datasets (default: data)")
+
+
+def add_prepare(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `prepare`."""
+    _add_experiment(parser)
+
+
+def add_finetune(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `finetune`."""
+    _add_experiment(parser)
+    _add_engine(parser)
+
+
+def add_score(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `score`."""
+    add_finetune(parser)
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `table`."""
+    _add_experiment(parser)
+    _add_report_folder(parser)
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `run`."""
+    add_finetune(parser)
+    _add_report_folder(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the cost, and stop")
+
+
+def add_rates(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `rates`."""
+    parser.add_argument("experiment", help="name of a preset (eval/presets), or a .json file")
+    _add_report_folder(parser)
+    _add_work(parser)
+    _add_workers(parser)
+
+
+def add_power(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `power`."""
+    parser.add_argument("experiments", nargs="+", help="names of presets, or .json files, with the same base")
+    parser.add_argument("--held-out", help="an experiment of other artists, to count outcomes with the table")
+    parser.add_argument("--out", type=Path, default=resource_root() / "detectability.json", help="the table")
+    parser.add_argument("--report", type=Path, default=RESULTS / "mini" / "power.md", help="the table as Markdown")
+    _add_work(parser)
+    _add_workers(parser)
+
+
+def count(text: str) -> int:
+    """Parse a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result (default: eval/results)")
+
+
+def _add_experiment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", help="name of a preset (eval/presets), or a .json file")
+    _add_work(parser)
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the datasets (default: data)")
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder of intermediate files (default: runs)")
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    text = "number of processes, one thread each (default: the cores; 1 with a GPU)"
+    parser.add_argument("--workers", type=count, help=text)
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    _add_workers(parser)
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="who runs the jobs")
+    parser.add_argument("--address", help="address of a Ray cluster (default: start one on this machine)")
+
+
+def _add_report_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, help="folder of tables and figures (default: below eval/results)")
+
+
+def default_workers() -> int:
+    """Return the number of cores; 1 where a GPU is used, since every worker would take one."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
