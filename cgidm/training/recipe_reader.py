@@ -60,8 +60,9 @@ def _mode(suspect: Checkpoint, given: str | None) -> str:
         raise UserError("training.textual_inversion", suspect=suspect.name)
     is_adapter = suspect.kind == "adapter"
     if given is not None and (given == "lora") != is_adapter:
-        code = "training.mode_of_adapter" if is_adapter else "training.mode_of_network"
-        raise UserError(code, given=given, suspect=suspect.name)
+        if is_adapter:
+            raise UserError("training.mode_of_adapter", given=given, suspect=suspect.name)
+        raise UserError("training.mode_of_network", given=given, suspect=suspect.name)
     return "lora" if is_adapter else "dreambooth"
 
 

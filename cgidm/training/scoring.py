@@ -17,7 +17,7 @@ from ..method.sampling import picture_generator
 from ..method.scores import loss_contrast
 from ..pictures.images import read_picture
 
-ENCODED_AT_ONCE = 16  # pictures per call of the autoencoder
+ENCODING_BATCH = 16  # pictures per call of the autoencoder
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class ModelScores:
 
     Attributes:
         scores: the verdict's score of each picture.
-        shift: distance of the model's predictions from the base's, for each picture.
-        weight_shift: distance of its weights from the base's; None for an adapter.
+        prediction_distances: distance of the model's predictions from the base's, for each picture.
+        weight_distance: distance of its weights from the base's; None for an adapter.
     """
 
     scores: tuple[float, ...]
-    shift: tuple[float, ...]
-    weight_shift: float | None
+    prediction_distances: tuple[float, ...]
+    weight_distance: float | None
 
     @property
     def distance_from_base(self) -> float:
         """How strongly the model was trained: the measure that tells models of its kind apart."""
-        return fmean(self.shift) if self.weight_shift is None else self.weight_shift
+        return fmean(self.prediction_distances) if self.weight_distance is None else self.weight_distance
 
 
 def score_pictures(base: str, suspect: str, prompt: str, pictures: Sequence[Path], config: RunConfig) -> ModelScores:
@@ -53,7 +53,7 @@ def score_pictures(base: str, suspect: str, prompt: str, pictures: Sequence[Path
     target = choose_device(root := open_checkpoint(base, "base model"))
     pair = load_pair(root, suspect, prompt, device=target.device, dtype=target.dtype)
     read = [read_picture(p, pair.resolution) for p in pictures]
-    parts = [read[i : i + ENCODED_AT_ONCE] for i in range(0, len(read), ENCODED_AT_ONCE)]
+    parts = [read[i : i + ENCODING_BATCH] for i in range(0, len(read), ENCODING_BATCH)]
     with torch.no_grad():
         z = torch.cat([pair.codec.encode(torch.stack([p.image for p in part]).to(pair.device)) for part in parts])
 
@@ -61,5 +61,5 @@ def score_pictures(base: str, suspect: str, prompt: str, pictures: Sequence[Path
         return [picture_generator(config.seed, p.sha256, purpose) for p in read]
 
     scores = loss_contrast(pair, z, config.loss_draws, generators(VERDICT_SCORE))
-    shift = prediction_shift(pair, z, generators("shift"))
-    return ModelScores(tuple(scores.tolist()), tuple(shift.tolist()), weight_shift(pair))
+    distances = prediction_shift(pair, z, generators("shift"))
+    return ModelScores(tuple(scores.tolist()), tuple(distances.tolist()), weight_shift(pair))

@@ -22,8 +22,10 @@ def match_steps(suspect: ModelScores, measure: Callable[[int], float], report: C
         report: called with each finding.
     """
     wanted = suspect.distance_from_base
-    measured_by = note("training.by_predictions" if suspect.weight_shift is None else "training.by_weights")
-    report(note("training.steps_unknown", distance=round(wanted, 4), measure=measured_by))
+    measure_note = note("training.by_weights")
+    if suspect.weight_distance is None:
+        measure_note = note("training.by_predictions")
+    report(note("training.steps_unknown", distance=round(wanted, 4), measure=measure_note))
     steps, tried = FIRST_STEPS, []
     while True:
         distance = measure(steps)

@@ -75,10 +75,10 @@ class AskJob:
             tuple(p.file for p in self.own),
             tuple(int(p.sha256 in trained) for p in self.own),
             answers.scores[:n],
-            answers.shift[:n],
+            answers.prediction_distances[:n],
             tuple(p.file for p in self.strangers),
             answers.scores[n:],
-            answers.weight_shift,
+            answers.weight_distance,
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")

@@ -37,11 +37,11 @@ def test_a_shipped_bank_judges_the_shipped_suspect_as_was_counted(folder):
 
     scored = score_pictures(str(ASSETS / "mini"), str(example / "checkpoint"), prompt, paths, RunConfig())
     digests = {p.name: p.sha256 for p in bank.content.pictures}
-    shifts = {digests[path.name]: shift for path, shift in zip(paths, scored.shift, strict=True)}
-    assert bank_flags(bank.content, shifts, scored.weight_shift) == ()
+    shifts = {digests[path.name]: shift for path, shift in zip(paths, scored.prediction_distances, strict=True)}
+    assert bank_flags(bank.content, shifts, scored.weight_distance) == ()
     for half in (dict(list(shifts.items())[:10]), dict(list(shifts.items())[10:])):
-        assert bank_flags(bank.content, half, scored.weight_shift) == ()
-    shares = ({k: v / 2 for k, v in shifts.items()}, scored.weight_shift and 0.7 * scored.weight_shift)
+        assert bank_flags(bank.content, half, scored.weight_distance) == ()
+    shares = ({k: v / 2 for k, v in shifts.items()}, scored.weight_distance and 0.7 * scored.weight_distance)
     assert bank_flags(bank.content, *shares) == (OTHER_RECIPE,)
 
     outcomes = [judge(score, bank.content.nulls, []).outcome for score in scored.scores]

@@ -102,7 +102,7 @@ def test_weights_tell_the_steps_of_whole_networks(place):
     finetune(place / "base", sorted((place / "works").iterdir()), place / "twice", config)
     pictures = [place / "works" / "00.png"]
     scored = score_pictures(str(place / "base"), str(place / "twice"), PROMPT, pictures, RunConfig())
-    assert scored.distance_from_base == scored.weight_shift > RANGE * max(weights)
+    assert scored.distance_from_base == scored.weight_distance > RANGE * max(weights)
 
 
 def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, capsys):
