@@ -1,4 +1,4 @@
-"""How numbers are shown: Table 1 laid out from a summary, and a table's three spellings, Markdown, LaTeX and CSV.
+"""Tables of numbers: Table 1 laid out from a summary, and a table's three spellings, Markdown, LaTeX and CSV.
 
 All spellings come from one `Table`, so they cannot disagree.
 """
@@ -57,7 +57,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Column:
     """A number of a summary as a column of a table; `missing` where the summary has None."""
 
     head: str
@@ -87,16 +87,16 @@ def _lead_detail(entry: Entry) -> str:
     return "" if p_value is None else f" (p = {p_value:.2g})"
 
 
-AUC = Shown("AUC (95 %)", lambda e: e["auc"], "{:.3f}".format, _interval, "auc")
-CHANCE = Shown("AUC (95 %)", lambda e: e["auc"], "{:.3f}".format, _chance_detail)
-PAIRED = Shown("paired", lambda e: e["paired_win_rate"], "{:.0%}".format)
-PER_SUSPECT = Shown("AUC per suspect", lambda e: e["auc_per_suspect"], "{:.3f}".format)
-OTHERS = Shown("accuracy", lambda e: e["accuracy"]["other_concepts"], "{:.3f}".format)
-FITTED = Shown("accuracy, fitted", lambda e: e["accuracy"]["in_sample"], "{:.3f}".format, paper="accuracy")
+AUC = Column("AUC (95 %)", lambda e: e["auc"], "{:.3f}".format, _interval, "auc")
+CHANCE = Column("AUC (95 %)", lambda e: e["auc"], "{:.3f}".format, _chance_detail)
+PAIRED = Column("paired", lambda e: e["paired_win_rate"], "{:.0%}".format)
+PER_SUSPECT = Column("AUC per suspect", lambda e: e["auc_per_suspect"], "{:.3f}".format)
+OTHERS = Column("accuracy", lambda e: e["accuracy"]["other_concepts"], "{:.3f}".format)
+FITTED = Column("accuracy, fitted", lambda e: e["accuracy"]["in_sample"], "{:.3f}".format, paper="accuracy")
 
-TPR = tuple(Shown(f"TPR at {r} FPR", lambda e, r=r: e["tpr"][r], "{:.0%}".format, missing=SMALL) for r in ("5%", "1%"))
-PER_CONCEPT = Shown("accuracy, fitted to each concept", lambda e: e["accuracy"]["per_concept"], "{:.3f}".format)
-LEAD = Shown("lead", lambda e: (e["against_reference"] or {}).get("difference"), "{:+.3f}".format, _lead_detail)
+TPR = tuple(Column(f"TPR at {r} FPR", lambda e, r=r: e["tpr"][r], "{:.0%}".format, missing=SMALL) for r in ("5%", "1%"))
+PER_CONCEPT = Column("accuracy, fitted to each concept", lambda e: e["accuracy"]["per_concept"], "{:.3f}".format)
+LEAD = Column("lead", lambda e: (e["against_reference"] or {}).get("difference"), "{:+.3f}".format, _lead_detail)
 
 
 def table1(summary: Summary, paper: Mapping[str, Any], budget_note: str) -> tuple[Table, ...]:
@@ -171,17 +171,17 @@ def _block(
     note: Sequence[str],
     entries: Sequence[Entry],
     across: str,
-    shown: Sequence[Shown],
+    columns: Sequence[Column],
     paper: Mapping[str, Any],
 ) -> Table:
-    """A row for each method and measure, the columns `shown` for each dataset and value of `across`."""
+    """A row for each method and measure, `columns` for each dataset and value of `across`."""
     found = {((e["dataset"], e[across]), (e["method"], e["measure"])): e for e in entries}
     places = sorted({place for place, _ in found}, key=natural)
     body = []
     best = {
         (place, s): _best(s, (e for at, e in zip(found, entries, strict=True) if at[0] == place))
         for place in places
-        for s in shown
+        for s in columns
     }
     names = sorted({name for _, name in found}, key=natural)
     for i, name in enumerate(names):
@@ -191,28 +191,28 @@ def _block(
             if p in of
             else Cell("")
             for p in places
-            for s in shown
+            for s in columns
         ]
         body.append((Cell(f"`{name[0]}`"), Cell(f"`{name[1]}`"), Cell(_evaluations(of.values())), *cells))
         if i + 1 == len(names) or names[i + 1][0] != name[0]:
-            body += _paper_rows(name[0], places, shown, paper)
-    heads = (f"{dataset}, {value}: {s.head}" for dataset, value in places for s in shown)
+            body += _paper_rows(name[0], places, columns, paper)
+    heads = (f"{dataset}, {value}: {s.head}" for dataset, value in places for s in columns)
     return Table(title, "\n".join(filter(None, note)), ("method", "measure", "evaluations", *heads), tuple(body))
 
 
-def _paper_rows(method: str, places: Sequence[Any], shown: Sequence[Shown], paper: Mapping[str, Any]) -> list[Any]:
+def _paper_rows(method: str, places: Sequence[Any], columns: Sequence[Column], paper: Mapping[str, Any]) -> list[Any]:
     """The paper's numbers for a method, a row for each measure; none where it has none for these places."""
     theirs = {p: paper.get(p[0], {}).get(p[1], {}).get(method, {}) for p in places}
     rows = []
     for measure in sorted({m for by_measure in theirs.values() for m in by_measure}):
-        numbers = [theirs[p].get(measure, {}).get(s.paper) for p in places for s in shown]
+        numbers = [theirs[p].get(measure, {}).get(s.paper) for p in places for s in columns]
         cells = (Cell("" if v is None else f"{v:.2f}") for v in numbers)
         rows.append((Cell(f"`{method}`"), Cell(f"paper: SD 1.4, {measure.upper()}"), Cell(""), *cells))
     return rows
 
 
-def _best(shown: Shown, entries: Iterable[Entry]) -> float | None:
-    return max((v for e in entries if (v := shown.value(e)) is not None), default=None)
+def _best(column: Column, entries: Iterable[Entry]) -> float | None:
+    return max((v for e in entries if (v := column.value(e)) is not None), default=None)
 
 
 def _evaluations(entries: Iterable[Entry]) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 LICENSED_KINDS = ("wikiart", "paintinghr", "openimages", "coco")  # of `pretrain/SOURCES.csv`
 EXAMPLE_AUTHORS = ("Gerald G.", "Architetto Francesco Rollandin")  # never in the corpus
 MAX_CLIPARTS_PER_AUTHOR = 150  # some authors drew hundreds of nearly equal flags and icons
-SIDE = 144  # stored side in pixels: 128 and a margin to crop from
+RESOLUTION = 144  # stored side in pixels: 128 and a margin to crop from
 HELD_OUT_SHARE = 0.03
 
 
@@ -36,7 +36,7 @@ class Source:
 class Corpus:
     """Pictures as one array, with their captions; a fixed few are held out by the hash of their name."""
 
-    pictures: np.ndarray  # n SIDE SIDE 3, uint8
+    pictures: np.ndarray  # n RESOLUTION RESOLUTION 3, uint8
     captions: list[str]
     held_out: np.ndarray  # n, bool
 
@@ -95,7 +95,7 @@ def square_picture(path: Path, side: int) -> Image.Image:
 def build_corpus(pictures: Path, openclipart: Path | None, out: Path) -> Corpus:
     """Decode every source once and write `corpus.npz` and `SOURCES.csv` (name, author, licence) to `out`."""
     sources = [s for s in find_sources(pictures, openclipart) if _is_sane(s.path)]
-    arrays = np.stack([np.asarray(square_picture(s.path, SIDE)) for s in sources])
+    arrays = np.stack([np.asarray(square_picture(s.path, RESOLUTION)) for s in sources])
     names = [s.path.name for s in sources]
     held_out = np.array([int(_digest(n), 16) % 1000 < 1000 * HELD_OUT_SHARE for n in names])
     out.mkdir(parents=True, exist_ok=True)

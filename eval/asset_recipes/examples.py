@@ -17,7 +17,7 @@ from cgidm.errors import UserError
 from cgidm.training.trainer import FinetuneConfig, finetune
 from eval.asset_recipes.corpus import Source, find_cliparts, square_picture
 
-SIDE = 256  # pixels of a shipped picture
+RESOLUTION = 256  # pixels of a shipped picture
 MEMBERS = HOLDOUTS = 10
 CONTROLS = 40
 NEAR_DUPLICATE_BITS = 8  # of 64
@@ -61,7 +61,7 @@ def build_examples(openclipart: Path, base: Path, assets: Path) -> None:
             target.mkdir(parents=True, exist_ok=True)
             for source in sources:
                 name = re.sub(r"[^a-z0-9]+", "-", source.path.stem.lower()).strip("-")
-                square_picture(source.path, SIDE).save(target / f"{name}.jpg", quality=90)
+                square_picture(source.path, RESOLUTION).save(target / f"{name}.jpg", quality=90)
         finetune(base, sorted((folder / "member").iterdir()), folder / "checkpoint", example.training)
         about = {
             "mode": example.training.mode,

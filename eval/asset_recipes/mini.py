@@ -18,7 +18,7 @@ from eval.asset_recipes.text_encoder import WIDTH, new_text_encoder, token_ids, 
 from eval.asset_recipes.training import Training
 from eval.asset_recipes.training_figures import document_training
 
-SIDE = 128  # pixels: what the model sees
+RESOLUTION = 128  # pixels: what the model sees
 VIEWS = 4  # stored crops of each picture: the centre, its mirror image, two more
 CAPTION_DROPOUT = 0.1
 LOG_EVERY = 250
@@ -34,8 +34,8 @@ def train_all(
     latents = encode_views(vae.eval(), corpus, work)
     denoiser, tokenizer = train_denoiser(corpus, latents, work, steps=unet_steps)
     save_pipeline(vae, denoiser, tokenizer, out)
-    margin = (corpus.pictures.shape[1] - SIDE) // 2
-    held_out = corpus.pictures[corpus.held_out][:, margin : margin + SIDE, margin : margin + SIDE]
+    margin = (corpus.pictures.shape[1] - RESOLUTION) // 2
+    held_out = corpus.pictures[corpus.held_out][:, margin : margin + RESOLUTION, margin : margin + RESOLUTION]
     document_training(work, held_out, out)
 
 
@@ -51,9 +51,9 @@ def as_images(pictures: np.ndarray | Tensor) -> Tensor:
 
 
 def centre(pictures: np.ndarray) -> Tensor:
-    """The middle SIDE x SIDE of stored pictures."""
-    margin = (pictures.shape[1] - SIDE) // 2
-    return as_images(pictures[:, margin : margin + SIDE, margin : margin + SIDE])
+    """The middle RESOLUTION x RESOLUTION of stored pictures."""
+    margin = (pictures.shape[1] - RESOLUTION) // 2
+    return as_images(pictures[:, margin : margin + RESOLUTION, margin : margin + RESOLUTION])
 
 
 def train_autoencoder(corpus: Corpus, work: Path, *, steps: int, batch: int = 16) -> Path:
@@ -90,13 +90,13 @@ def encode_views(vae: Any, corpus: Corpus, work: Path) -> Tensor:
     path = work / "latents.pt"
     if not path.exists():
         generator = torch.Generator().manual_seed(0)
-        margin = corpus.pictures.shape[1] - SIDE
+        margin = corpus.pictures.shape[1] - RESOLUTION
         views = [centre(corpus.pictures), centre(corpus.pictures).flip(-1)]
         for flip in (False, True):
             top, left = torch.randint(margin + 1, (2, len(corpus.pictures)), generator=generator)
             view = torch.stack(
                 [
-                    as_images(p[None, y : y + SIDE, x : x + SIDE])[0]
+                    as_images(p[None, y : y + RESOLUTION, x : x + RESOLUTION])[0]
                     for p, y, x in zip(corpus.pictures, top.tolist(), left.tolist(), strict=True)
                 ]
             )
@@ -116,7 +116,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.text_encoder = text_encoder
         self.unet = UNet2DConditionModel(
-            sample_size=SIDE // 8,
+            sample_size=RESOLUTION // 8,
             in_channels=LATENT_CHANNELS,
             out_channels=LATENT_CHANNELS,
             block_out_channels=(64, 112, 128),

@@ -32,7 +32,7 @@ class Rule:
     """When two pictures are near-duplicates."""
 
     name: str  # says it whole: measure and limit
-    alike: Callable[[Sequence[Path]], np.ndarray]  # n pictures -> n n of bool, symmetric
+    matches: Callable[[Sequence[Path]], np.ndarray]  # n pictures -> n n of bool, symmetric
 
 
 def near_duplicates(pictures: Sequence[Path], rule: Rule) -> dict[Path, Path]:
@@ -45,7 +45,7 @@ def near_duplicates(pictures: Sequence[Path], rule: Rule) -> dict[Path, Path]:
     """
     if not pictures:
         return {}
-    first = first_alike(rule.alike(pictures))
+    first = first_alike(rule.matches(pictures))
     return {picture: pictures[k] for i, (picture, k) in enumerate(zip(pictures, first, strict=True)) if k != i}
 
 

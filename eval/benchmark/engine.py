@@ -21,7 +21,7 @@ from cgidm.errors import UserError
 from eval.benchmark.ledger import Ledger, Row
 
 
-class Job(Protocol):
+class StageJob(Protocol):
     """A piece of a stage that depends on no other."""
 
     @property
@@ -37,7 +37,7 @@ class Job(Protocol):
         ...
 
 
-def run_local(jobs: Sequence[Job], ledger: Ledger, workers: int, unit: str) -> None:
+def run_local(jobs: Sequence[StageJob], ledger: Ledger, workers: int, unit: str) -> None:
     """Run them in `workers` processes of this machine, each of which writes its own rows to the ledger.
 
     Raises:
@@ -58,7 +58,7 @@ def run_local(jobs: Sequence[Job], ledger: Ledger, workers: int, unit: str) -> N
         pool.shutdown(wait=False, cancel_futures=True)  # who stops a run does not want to wait for its jobs
 
 
-def run_ray(jobs: Sequence[Job], ledger: Ledger, unit: str, address: str | None = None, workers: int = 2) -> None:
+def run_ray(jobs: Sequence[StageJob], ledger: Ledger, unit: str, address: str | None = None, workers: int = 2) -> None:
     """Run them on a Ray cluster; this process alone writes to the ledger.
 
     `address` is a cluster's ("auto": the one this machine belongs to); None starts one here with `workers` CPUs. Where
@@ -80,7 +80,7 @@ def run_ray(jobs: Sequence[Job], ledger: Ledger, unit: str, address: str | None 
     try:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_stream_job)
-        streams: dict[Any, Job] = {remote.options(num_returns="streaming").remote(job): job for job in jobs}
+        streams: dict[Any, StageJob] = {remote.options(num_returns="streaming").remote(job): job for job in jobs}
         with _progress(jobs, unit) as bar:
             while streams:
                 stream: Any = ray.wait(list(streams), num_returns=1)[0][0]
@@ -121,20 +121,20 @@ def _prepare_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _run_job(job: Job, ledger: Ledger) -> None:
+def _run_job(job: StageJob, ledger: Ledger) -> None:
     for rows in job.run():
         ledger.add(rows)
 
 
-def _stream_job(job: Job) -> Iterator[list[Row]]:
+def _stream_job(job: StageJob) -> Iterator[list[Row]]:
     torch.set_num_threads(1)
     yield from job.run()
 
 
-def _progress(jobs: Sequence[Job], unit: str) -> "tqdm[Any]":
+def _progress(jobs: Sequence[StageJob], unit: str) -> "tqdm[Any]":
     return tqdm(total=sum(job.cost for job in jobs), unit=unit, unit_scale=True, smoothing=0.1, dynamic_ncols=True)
 
 
-def _advance(bar: "tqdm[Any]", job: Job) -> None:
+def _advance(bar: "tqdm[Any]", job: StageJob) -> None:
     bar.set_postfix_str(job.name, refresh=False)
     bar.update(job.cost)

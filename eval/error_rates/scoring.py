@@ -1,7 +1,7 @@
-"""A stage: every suspect of an experiment is asked about the pictures of its own maker, and about some of strangers.
+"""Score every suspect of an experiment on its own artist's pictures, and some suspects on other artists' pictures.
 
-The answers are the verdict's score and the shift, with the draws that a verdict takes. One file for each suspect, below
-the working folder; one that is there is not asked again.
+The scores are the verdict's, with the draws that a verdict takes. Each suspect has one file below the working folder; a
+suspect whose file exists is not scored again.
 """
 
 import json
@@ -21,90 +21,117 @@ from eval.benchmark.ledger import Row, make_key
 from eval.benchmark.plan import Suspect, plan_suspects
 from eval.benchmark.stages import Setting
 
+FOLDER = "asked"  # below the working folder; its first name, so that finished work is found
+OTHER_ARTISTS_DRAW = "strangers"  # enters the draw of their pictures, which must not change
 
-@dataclass(frozen=True)
-class Asked:
-    """What one suspect answered."""
+
+@dataclass(frozen=True, kw_only=True)
+class SuspectScores:
+    """The scores of pictures under one suspect. Its fields are the keys of the file.
+
+    Attributes:
+        dataset: name of the dataset.
+        concept: the artist.
+        half: half of the split that the suspect was trained on, 0 or 1.
+        training: name of the training.
+        files: the artist's pictures.
+        member: 1 for each picture that the suspect was trained on, else 0.
+        scores: score of each picture.
+        shift: distance of the suspect's predictions from the base's, for each picture.
+        stranger_files: pictures by other artists, which a user would take for controls.
+        stranger_scores: score of each of these.
+        weight_shift: distance of the suspect's weights from the base's; None for an adapter.
+    """
 
     dataset: str
     concept: str
     half: int
     training: str
     files: tuple[str, ...]
-    member: tuple[int, ...]  # 1 if the suspect was trained on it
+    member: tuple[int, ...]
     scores: tuple[float, ...]
     shift: tuple[float, ...]
-    stranger_files: tuple[str, ...] = ()  # of other makers: what a user would take for controls
+    stranger_files: tuple[str, ...] = ()
     stranger_scores: tuple[float, ...] = ()
     weight_shift: float | None = None
 
 
 @dataclass(frozen=True)
-class AskJob:
-    """Ask one suspect."""
+class SuspectJob:
+    """Score one suspect on pictures by its own artist and by others."""
 
     setting: Setting
     suspect: Suspect
     own: tuple[PictureFile, ...]
-    strangers: tuple[PictureFile, ...]
+    other_artists: tuple[PictureFile, ...]
 
     @property
     def name(self) -> str:
+        """The suspect's name."""
         return self.suspect.name
 
     @property
     def cost(self) -> int:
-        """Pictures."""
-        return len(self.own) + len(self.strangers)
+        """The number of pictures."""
+        return len(self.own) + len(self.other_artists)
 
     @property
     def path(self) -> Path:
-        """Where its answers are kept."""
-        pictures = [p.sha256 for p in (*self.own, *self.strangers)]
+        """The file of its scores."""
+        pictures = [p.sha256 for p in (*self.own, *self.other_artists)]
         key = make_key(suspect=self.suspect.model.key(self.setting.base_weights), pictures=pictures)
-        return self.setting.work / "asked" / f"{self.suspect.name.replace('/', '-')}-{key[:10]}.json"
+        return self.setting.work / FOLDER / f"{self.suspect.name.replace('/', '-')}-{key[:10]}.json"
 
     def run(self) -> Iterator[list[Row]]:
+        """Score the pictures and write the file; the ledger gets no row."""
         setting, s = self.setting, self.suspect
         model = find_checkpoint(s.model, setting.base_weights, setting.work)
-        paths = [locate_picture(setting.data, p) for p in (*self.own, *self.strangers)]
-        answers = score_pictures(setting.experiment.base, str(model), s.config.prompt, paths, RunConfig())
+        paths = [locate_picture(setting.data, p) for p in (*self.own, *self.other_artists)]
+        found = score_pictures(setting.experiment.base, str(model), s.config.prompt, paths, RunConfig())
         trained, n = {p.sha256 for p in s.pictures}, len(self.own)
-        asked = Asked(
-            *(s.dataset, s.concept, s.half, s.training),
-            tuple(p.file for p in self.own),
-            tuple(int(p.sha256 in trained) for p in self.own),
-            answers.scores[:n],
-            answers.prediction_distances[:n],
-            tuple(p.file for p in self.strangers),
-            answers.scores[n:],
-            answers.weight_distance,
+        scores = SuspectScores(
+            dataset=s.dataset,
+            concept=s.concept,
+            half=s.half,
+            training=s.training,
+            files=tuple(p.file for p in self.own),
+            member=tuple(int(p.sha256 in trained) for p in self.own),
+            scores=found.scores[:n],
+            shift=found.prediction_distances[:n],
+            stranger_files=tuple(p.file for p in self.other_artists),
+            stranger_scores=found.scores[n:],
+            weight_shift=found.weight_distance,
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(asked)) + "\n")
+        temporary.write_text(json.dumps(asdict(scores)) + "\n")
         temporary.replace(self.path)
         yield []
 
 
-def ask_jobs(setting: Setting, manifest: Manifest, strangers: Sequence[str] = ()) -> list[AskJob]:
-    """One for each suspect. Half A of `strangers` also about a picture of each other maker."""
+def suspect_jobs(setting: Setting, manifest: Manifest, crossed_datasets: Sequence[str] = ()) -> list[SuspectJob]:
+    """Return one job for each suspect.
+
+    Args:
+        setting: what the jobs share.
+        manifest: the pictures.
+        crossed_datasets: datasets whose half-A suspects are also scored on one picture of each other artist.
+    """
     first = {
-        concept.name: rank_by_seed([*concept.halves[0], *concept.halves[1]], manifest.seed, "strangers", "")[0]
-        for name in strangers
+        concept.name: rank_by_seed([*concept.halves[0], *concept.halves[1]], manifest.seed, OTHER_ARTISTS_DRAW, "")[0]
+        for name in crossed_datasets
         for concept in manifest.datasets[name].concepts
     }
     jobs = []
     for s in plan_suspects(setting.experiment, manifest):
         concept = next(c for c in manifest.datasets[s.dataset].concepts if c.name == s.concept)
         own = tuple(sorted((*concept.halves[0], *concept.halves[1]), key=lambda p: p.file))
-        others = (
-            tuple(p for name, p in first.items() if name != s.concept) if s.dataset in strangers and s.half == 0 else ()
-        )
-        jobs.append(AskJob(setting, s, own, others))
+        crossed = s.dataset in crossed_datasets and s.half == 0
+        others = tuple(p for name, p in first.items() if name != s.concept) if crossed else ()
+        jobs.append(SuspectJob(setting, s, own, others))
     return jobs
 
 
-def read_asked(jobs: Sequence[AskJob]) -> list[Asked]:
-    """What was answered, in the order of the jobs; of jobs not done yet, nothing."""
-    return [TypeAdapter(Asked).validate_json(job.path.read_text()) for job in jobs if job.path.exists()]
+def read_scores(jobs: Sequence[SuspectJob]) -> list[SuspectScores]:
+    """Return the scores of all finished jobs, in the order of the jobs."""
+    return [TypeAdapter(SuspectScores).validate_json(job.path.read_text()) for job in jobs if job.path.exists()]

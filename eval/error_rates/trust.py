@@ -21,24 +21,33 @@ from eval.benchmark.ledger import Ledger
 from eval.benchmark.stages import Setting, train_jobs
 from eval.error_rates.power import count_outcomes, measure_power
 from eval.error_rates.rates import Decision, decide, portfolios, summarise, summarise_portfolios
-from eval.error_rates.scoring import Asked, AskJob, ask_jobs, read_asked
+from eval.error_rates.scoring import SuspectJob, SuspectScores, read_scores, suspect_jobs
 from eval.error_rates.trust_text import power_text, rates_text
 from eval.options import RESULTS, default_workers
 
 DIGITS = 4  # after the point, of every number that is written
 
 
-def ask_all(name: str, o: argparse.Namespace, strangers: bool) -> tuple[Experiment, list[Asked]]:
-    """Prepare, train and ask whatever of the experiment is missing; all its answers."""
+def score_all(name: str, o: argparse.Namespace, other_artists: bool) -> tuple[Experiment, list[SuspectScores]]:
+    """Prepare, train and score what is missing of an experiment.
+
+    Args:
+        name: name of a preset, or a .json file.
+        o: the command's options: data, work, workers.
+        other_artists: also score one picture of each other artist.
+
+    Returns:
+        The experiment and the scores of all its suspects.
+    """
     experiment = load_experiment(name)
     manifest = prepare(experiment, o.data, o.work / experiment.name / "manifest.json")
     setting, ledger = Setting(experiment, o.data.absolute(), o.work.absolute()), Ledger(o.work.absolute() / "ledger.db")
     workers = o.workers or default_workers()
     run_local(train_jobs(setting, manifest), ledger, workers, "picture")
-    first = [d for i, d in enumerate(experiment.datasets) if _is_first(experiment, i)] if strangers else []
-    jobs: list[AskJob] = ask_jobs(setting, manifest, first)
+    first = [d for i, d in enumerate(experiment.datasets) if _is_first(experiment, i)] if other_artists else []
+    jobs: list[SuspectJob] = suspect_jobs(setting, manifest, first)
     run_local([job for job in jobs if not job.path.exists()], ledger, workers, "picture")
-    return experiment, read_asked(jobs)
+    return experiment, read_scores(jobs)
 
 
 def _is_first(experiment: Experiment, index: int) -> bool:
@@ -48,9 +57,9 @@ def _is_first(experiment: Experiment, index: int) -> bool:
 
 
 def run_rates(o: argparse.Namespace) -> None:
-    """False positives, uniformity, power, and portfolios."""
-    experiment, asked = ask_all(o.experiment, o, strangers=True)
-    decisions, sets = decide(asked, experiment), list(portfolios(asked, experiment))
+    """Write false positives, uniformity, power and portfolios."""
+    experiment, scored = score_all(o.experiment, o, other_artists=True)
+    decisions, sets = decide(scored, experiment), list(portfolios(scored, experiment))
     report = {
         "experiment": experiment.name,
         "pictures": {
@@ -70,22 +79,22 @@ def run_rates(o: argparse.Namespace) -> None:
 
 
 def run_power(o: argparse.Namespace) -> None:
-    """Power against steps, rank and pictures; the table that verdicts look up."""
-    measured = [(experiment, measure_power(experiment, asked)) for experiment, asked in _all_asked(o)]
+    """Write power against steps, rank and pictures: the table that verdicts look up."""
+    measured = [(experiment, measure_power(experiment, scored)) for experiment, scored in _score_each(o)]
     bases = {tuple(sorted(Setting(experiment, o.data, o.work).base_weights)) for experiment, _ in measured}
     if len(bases) > 1:
         raise UserError("error_rates.many_bases", given=len(bases))
     rows = [row for _, of_one in measured for row in of_one]
     table = Detectability(base=bases.pop(), level=LEVEL, rows=tuple(rows))
     o.out.write_text(json.dumps([_rounded(table.model_dump())], indent=1) + "\n")
-    outcomes = count_outcomes(*ask_all(o.held_out, o, strangers=False), table) if o.held_out else []
+    outcomes = count_outcomes(*score_all(o.held_out, o, other_artists=False), table) if o.held_out else []
     o.report.parent.mkdir(parents=True, exist_ok=True)
     o.report.write_text(power_text(table, outcomes, [e.name for e, _ in measured], o.held_out))
     print(o.report.read_text())
 
 
-def _all_asked(o: argparse.Namespace) -> list[tuple[Experiment, list[Asked]]]:
-    return [ask_all(name, o, strangers=False) for name in o.experiments]
+def _score_each(o: argparse.Namespace) -> list[tuple[Experiment, list[SuspectScores]]]:
+    return [score_all(name, o, other_artists=False) for name in o.experiments]
 
 
 def _write_csv(path: Path, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

@@ -24,7 +24,7 @@ DIGITS = 5  # significant, of every number that is written
 
 
 @dataclass(frozen=True)
-class Job:
+class BenchRun:
     """A run of the benchmark."""
 
     settings: Settings
@@ -39,7 +39,7 @@ def quicken(settings: Settings) -> Settings:
     return replace(settings, **QUICK)
 
 
-def run_bench(subjects: Sequence[Subject], job: Job, tell: Callable[[str], None]) -> dict[str, Any]:
+def run_bench(subjects: Sequence[Subject], job: BenchRun, tell: Callable[[str], None]) -> dict[str, Any]:
     """Measure every subject; writes JSON and Markdown to `job.out`, under the device's name."""
     settings, budget = job.settings, Budget.of(job.budget)
     device = settings.device

@@ -14,9 +14,9 @@ from cgidm.method.models import ModelPair
 from cgidm.method.run_state import continue_recovery
 from eval.speed.arms import Arm, begin, draw_latents, preset_of, stepping, stepping_reference, timed_config
 from eval.speed.clock import Budget, Plan, Timing, time_call
-from eval.speed.ends import time_ends
 from eval.speed.fit import fit_line
 from eval.speed.memory import OUT_OF_MEMORY, read_peak, reset_peak, resident_memory
+from eval.speed.overhead import time_overhead
 from eval.speed.reference import reference_dtype
 from eval.speed.subjects import PairKind, Subject
 from eval.speed.work import count_flops
@@ -65,7 +65,7 @@ class Measurer:
     def run(self) -> PairReport:
         """The reference first, then ours; no two of which are in memory together."""
         s = self.settings
-        self.report.facts |= {"model": self.subject.name, "pair": self.kind, "side": self.subject.side}
+        self.report.facts |= {"model": self.subject.name, "pair": self.kind, "side": self.subject.resolution}
         if "reference" in s.arms:
             self._measure_reference()
         reset_peak(s.device)
@@ -101,7 +101,7 @@ class Measurer:
         facts["parameters"] = sum(w.numel() for network in pair.networks for w in network.parameters())
         try:
             reset_peak(s.device)
-            ends = time_ends(pair, self.subject.latent, self._plan())
+            ends = time_overhead(pair, self.subject.latent, self._plan())
             facts |= {"ends": asdict(ends), "ends_seconds": ends.median, "ends_peak_bytes": read_peak(s.device)}
             with stepping(pair, "paper", latents) as step:
                 self.flops = count_flops(step) // 2

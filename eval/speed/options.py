@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run_options(options: argparse.Namespace) -> None:
     """Run `bench`."""
     from eval.speed.arms import ARMS
-    from eval.speed.bench import Job, choose_device, choose_dtype, quicken, run_bench
+    from eval.speed.bench import BenchRun, choose_device, choose_dtype, quicken, run_bench
     from eval.speed.measure import Settings
     from eval.speed.paired import usual_dtypes
     from eval.speed.repeats import Run, repeat_runs
@@ -67,7 +67,7 @@ def run_options(options: argparse.Namespace) -> None:
     settings = quicken(settings) if options.quick else settings
     if options.pictures:
         settings = replace(settings, pictures=_counts(options.pictures))
-    job = Job(settings, listed("pairs", KINDS), options.budget, options.quick, options.out)
+    job = BenchRun(settings, listed("pairs", KINDS), options.budget, options.quick, options.out)
     subjects = [find_subject(name, options.assets) for name in models]
     report = run_bench(subjects, job, tell)
     print(f"written: {options.out / file_stem(report)}.json and .md")

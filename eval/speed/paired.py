@@ -17,13 +17,13 @@ import torch
 
 from eval.speed.arms import draw_latents, preset_of, stepping, stepping_reference
 from eval.speed.clock import Budget, Plan, seconds_of
-from eval.speed.ends import time_ends
+from eval.speed.overhead import time_overhead
 from eval.speed.reference import reference_dtype
 from eval.speed.subjects import PairKind, find_subject
 
 WARM_UPS, LEAST = 2, 3  # steps; rounds
 REFERENCE_STEPS = 3  # of a round: it takes one picture a step and lasts shorter than ours of eight
-ENDS = Plan(seconds=1.0)
+OVERHEAD_PLAN = Plan(seconds=1.0)
 Clock = Callable[[int], float]  # so many steps -> seconds of one
 
 
@@ -45,14 +45,14 @@ _steps: list[Callable[[], float]] = []  # of this process, one: takes a step and
 
 @contextmanager
 def process_of(arm: Contender) -> Iterator[tuple[Clock, float]]:
-    """A new process that holds `arm`: what times its steps, and the seconds of a picture's ends.
+    """A new process that holds `arm`: what times its steps, and the seconds of a picture's overhead.
 
     Raises:
         BrokenProcessPool: if it ends early.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        ends = process.submit(_open, arm).result()
-        yield lambda steps: process.submit(_seconds, steps).result(), ends
+        overhead = process.submit(_open, arm).result()
+        yield lambda steps: process.submit(_seconds, steps).result(), overhead
 
 
 def measure_paired(
@@ -71,8 +71,8 @@ def measure_paired(
         rounds, budget = [], Budget.of(seconds)
         while len(rounds) < LEAST or budget.left > 0:
             rounds.append((reference(REFERENCE_STEPS) / 2, [clock(1) / (2 * pictures) for clock, _ in ours]))
-    for i, (paper, (_, ends)) in enumerate(zip(papers, ours, strict=True)):
-        each = [(r * evaluations + ends) / (p[i] * evaluations + ends) for r, p in rounds]
+    for i, (paper, (_, overhead)) in enumerate(zip(papers, ours, strict=True)):
+        each = [(r * evaluations + overhead) / (p[i] * evaluations + overhead) for r, p in rounds]
         yield {
             "model": arm.model,
             "pair": arm.kind,
@@ -91,19 +91,19 @@ def usual_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
 
 
 def _open(arm: Contender) -> float:
-    """Hold the arm in this process until it ends; returns the seconds of a picture's ends, which `reference` lacks."""
-    subject, ends = find_subject(arm.model, arm.assets), 0.0
+    """Keep the arm in this process until it ends. Returns a picture's overhead in seconds; `reference` has none."""
+    subject, overhead = find_subject(arm.model, arm.assets), 0.0
     latents = draw_latents(subject.latent, arm.pictures or 1, arm.device)
     if arm.pictures is None:
         two = subject.open_two(arm.kind, arm.device, reference_dtype(arm.device, arm.dtype))
         step = _kept.enter_context(stepping_reference(two, latents))
     else:
         pair = subject.open_pair(arm.kind, arm.device, arm.dtype)
-        ends = time_ends(pair, subject.latent, ENDS).median
+        overhead = time_overhead(pair, subject.latent, OVERHEAD_PLAN).median
         step = _kept.enter_context(stepping(pair, "paper", latents))
     _steps.append(lambda: seconds_of(step, arm.device))
     _seconds(WARM_UPS)
-    return ends
+    return overhead
 
 
 def _seconds(steps: int) -> float:

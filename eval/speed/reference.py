@@ -27,14 +27,14 @@ class TwoNetworks:
     """Base and suspect as two whole pipelines."""
 
     base: Any
-    tuned: Any
+    suspect: Any
     prompt: str
     dtype: torch.dtype  # that the networks compute in
 
     def modules(self) -> list[nn.Module]:
         """The networks and text encoders of both: all that is in the graph."""
         parts = [
-            getattr(p, n, None) for p in (self.base, self.tuned) for n in ("unet", "text_encoder", "text_encoder_2")
+            getattr(p, n, None) for p in (self.base, self.suspect) for n in ("unet", "text_encoder", "text_encoder_2")
         ]
         return list({id(m): m for m in parts if isinstance(m, nn.Module)}.values())
 
@@ -45,7 +45,7 @@ def contrast_gradient(
     """Eq. 7 at one (t, eps) and its gradient with respect to `z`; leaves the weights' gradients where they fall."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        contrast = _loss(two, two.base, z, t, eps_base) - _loss(two, two.tuned, z, t, eps_tuned)
+        contrast = _loss(two, two.base, z, t, eps_base) - _loss(two, two.suspect, z, t, eps_tuned)
         contrast.backward()
     assert z.grad is not None
     return contrast.detach(), z.grad

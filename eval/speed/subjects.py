@@ -36,7 +36,7 @@ class Subject:
 
     name: str
     title: str
-    side: int  # pixels
+    resolution: int  # pixels
     latent: tuple[int, int, int]  # channels, height, width
     open_pair: Callable[[PairKind, torch.device, torch.dtype], ModelPair]
     open_two: Callable[[PairKind, torch.device, torch.dtype], TwoNetworks]

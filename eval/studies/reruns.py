@@ -36,8 +36,8 @@ OF_EACH = 2  # members, and holdouts, of a suspect
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """What is not as it was when a run was recorded."""
+class RerunEnvironment:
+    """What differs from the environment that a run was recorded in."""
 
     name: str
     threads: int = THREADS
@@ -46,22 +46,22 @@ class Elsewhere:
     products: str | None = None
     of: tuple[Run, ...] = RUNS  # the recorded runs that are repeated so: the others would take long
 
-    def environment(self) -> dict[str, str]:
-        """The variables by which torch, oneDNN and MKL are told."""
-        told = {
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that limit torch, oneDNN and MKL."""
+        limits = {
             "ATEN_CPU_CAPABILITY": self.torch,
             "ONEDNN_MAX_CPU_ISA": self.convolutions,
             "MKL_ENABLE_INSTRUCTIONS": self.products,
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in limits.items() if value is not None}
 
 
-PLACES = (
-    Elsewhere("the same again"),
-    Elsewhere("one thread instead of two", threads=1),
-    Elsewhere("no more than AVX2", torch="avx2", convolutions="AVX2", products="AVX2", of=(FAST,)),
-    Elsewhere("no more than SSE4", torch="default", convolutions="SSE41", products="SSE4_2", of=(FAST,)),
-    Elsewhere("no instructions for bfloat16", torch="avx2", convolutions="AVX512_CORE", of=(HALF,)),
+ENVIRONMENTS = (
+    RerunEnvironment("the same again"),
+    RerunEnvironment("one thread instead of two", threads=1),
+    RerunEnvironment("no more than AVX2", torch="avx2", convolutions="AVX2", products="AVX2", of=(FAST,)),
+    RerunEnvironment("no more than SSE4", torch="default", convolutions="SSE41", products="SSE4_2", of=(FAST,)),
+    RerunEnvironment("no instructions for bfloat16", torch="avx2", convolutions="AVX512_CORE", of=(HALF,)),
 )
 
 
@@ -75,20 +75,20 @@ def measure_reruns(assets: Path, out: Path) -> dict[str, Any]:
     rows, machine = [], {}
     with TemporaryDirectory() as folder:
         for preset, precision in RUNS:
-            places = [p for p in PLACES if (preset, precision) in p.of]
-            found: dict[str, list[dict[str, Any]]] = {p.name: [] for p in places}
+            environments = [p for p in ENVIRONMENTS if (preset, precision) in p.of]
+            found: dict[str, list[dict[str, Any]]] = {p.name: [] for p in environments}
             for suspect in suspects:
                 bundle = Path(folder) / f"{suspect.name}-{preset}-{precision}"
                 with _process({}) as process:
                     machine = process.submit(_record, assets, suspect, preset, precision, bundle).result()
-                for place in places:
-                    with _process(place.environment()) as process:
-                        found[place.name].append(process.submit(_rerun, bundle, place.threads).result())
+                for environment in environments:
+                    with _process(environment.variables()) as process:
+                        found[environment.name].append(process.submit(_rerun, bundle, environment.threads).result())
             rows += [
                 {"preset": preset, "precision": precision, "elsewhere": name, **_largest(each)}
                 for name, each in found.items()
             ]
-    report = {"machine": machine, "places": [{"name": p.name, **p.environment()} for p in PLACES], "rows": rows}
+    report = {"machine": machine, "places": [{"name": p.name, **p.variables()} for p in ENVIRONMENTS], "rows": rows}
     out.mkdir(parents=True, exist_ok=True)
     (out / "reruns.json").write_text(json.dumps(report, indent=1) + "\n")
     (out / "reruns.md").write_text(reruns_table(report))

@@ -5,7 +5,7 @@ import pytest
 
 from eval.benchmark.experiment import load_experiment
 from eval.error_rates.rates import decide, portfolios, reference_of, share, summarise, summarise_portfolios
-from eval.error_rates.scoring import Asked
+from eval.error_rates.scoring import SuspectScores
 from eval.error_rates.trust_text import rates_text
 
 EXPERIMENT = load_experiment("mini-rates")
@@ -17,23 +17,32 @@ def answers(rng, dataset, concept, half, gap):
     chosen = rng.permutation(20)[:10]
     member = tuple(int(i in chosen) for i in range(20))
     scores = tuple(float(rng.normal() + gap * m) for m in member)
-    return Asked(dataset, concept, half, "lora", FILES, member, scores, (0.1,) * 20)
+    return SuspectScores(
+        dataset=dataset,
+        concept=concept,
+        half=half,
+        training="lora",
+        files=FILES,
+        member=member,
+        scores=scores,
+        shift=(0.1,) * 20,
+    )
 
 
-def everything(gap, makers=20, seed=0):
+def everything(gap, artists=20, seed=0):
     rng = np.random.default_rng(seed)
     return [
         answers(rng, f"wikiart-{split}", f"maker {maker}", half, gap)
-        for maker in range(makers)
+        for maker in range(artists)
         for split in (1, 2)
         for half in (0, 1)
     ]
 
 
 def test_a_suspect_is_judged_by_models_of_the_other_splits_of_its_maker():
-    asked = everything(5.0, makers=2)
-    found = reference_of(asked[0], asked, EXPERIMENT)
-    others = [a for a in asked if a.dataset == "wikiart-2" and a.concept == "maker 0"]
+    scored = everything(5.0, artists=2)
+    found = reference_of(scored[0], scored, EXPERIMENT)
+    others = [a for a in scored if a.dataset == "wikiart-2" and a.concept == "maker 0"]
     assert len(others) == 2 and len(found.nulls) == len(found.members) == 20
     assert set(found.nulls) == {s for a in others for m, s in zip(a.member, a.scores, strict=True) if not m}
 
@@ -50,11 +59,11 @@ def test_the_rates_of_a_world_where_nothing_and_where_everything_can_be_found():
 
 
 def test_a_test_that_is_not_uniform_is_noticed():
-    asked = [
-        a if a.dataset.endswith("2") else Asked(**{**vars(a), "scores": tuple(s + 1 for s in a.scores)})
+    scored = [
+        a if a.dataset.endswith("2") else SuspectScores(**{**vars(a), "scores": tuple(s + 1 for s in a.scores)})
         for a in everything(0.0)
     ]
-    found = summarise(decide([a for a in asked], EXPERIMENT))
+    found = summarise(decide([a for a in scored], EXPERIMENT))
     assert found["uniformity"]["p_value"] < 0.001 and found["p at or below the level"]["interval"][0] > 0.05
 
 

@@ -41,8 +41,8 @@ def test_a_number_that_is_missing_is_no_agreement():
 
 def test_a_process_starts_with_its_own_instructions(monkeypatch):
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx512")
-    place = reruns.Elsewhere("SSE4", torch="default", convolutions="SSE41")
-    with reruns._process(place.environment()) as process:
+    place = reruns.RerunEnvironment("SSE4", torch="default", convolutions="SSE41")
+    with reruns._process(place.variables()) as process:
         seen = [process.submit(os.getenv, name).result() for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")]
         assert process.submit(torch.backends.cpu.get_cpu_capability).result() == "DEFAULT"
     assert seen == ["default", "SSE41"]
@@ -77,12 +77,12 @@ def test_the_committed_differences_are_within_the_tolerances():
     """By a factor of two at least: another machine is not one of those that were tried."""
     report = json.loads((RESULTS / "reruns.json").read_text())
     tried = [(r["preset"], r["precision"], r["elsewhere"]) for r in report["rows"]]
-    assert sorted(tried) == sorted((*run, place.name) for place in reruns.PLACES for run in place.of)
+    assert sorted(tried) == sorted((*run, place.name) for place in reruns.ENVIRONMENTS for run in place.of)
     for row in report["rows"]:
         half = row["precision"] == "bfloat16"
         limit, seen = (HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE) if half else (ELSEWHERE, ELSEWHERE)
         assert row["accepted"] and row["answers_that_differ"] == 0 and row["answers"] == 10
         assert max(row["scores"], row["pictures"]) < limit / 2 and row["embedder"] < seen / 2
-        if row["elsewhere"] == reruns.PLACES[0].name:
+        if row["elsewhere"] == reruns.ENVIRONMENTS[0].name:
             assert row["scores"] == row["pictures"] == row["embedder"] == 0
     assert (RESULTS / "reruns.md").read_text() == reruns.reruns_table(report)

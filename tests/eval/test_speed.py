@@ -14,7 +14,7 @@ from cgidm.method.recovery import recover
 from cgidm.method.sampling import sample_noise, sample_times
 from eval.__main__ import main
 from eval.speed import repeats
-from eval.speed.bench import Job, quicken, run_bench
+from eval.speed.bench import BenchRun, quicken, run_bench
 from eval.speed.build import architecture_names, build_pipeline, build_unet, read_architecture
 from eval.speed.clock import Budget, Plan, summarise, time_call
 from eval.speed.fit import fit_line
@@ -69,7 +69,7 @@ def test_the_architectures_have_the_published_sizes():
         parts = [pipeline.unet, pipeline.vae, *(e for e in encoders if e is not None)]
         assert [sum(w.numel() for w in p.parameters()) for p in parts] == [unet, vae, *texts]
         assert {w.dtype for p in parts for w in p.parameters()} == {torch.float16}
-    sides = {name: published(name, read_architecture(name)).side for name in published_sizes}
+    sides = {name: published(name, read_architecture(name)).resolution for name in published_sizes}
     assert sides == {"sd14": 512, "sd21": 768, "sdxl": 1024}
 
 
@@ -103,7 +103,7 @@ def test_the_reference_has_the_gradient_of_ours(name, kind):
     torch.testing.assert_close(theirs, ours, atol=1e-5 * theirs.abs().max().item(), rtol=1e-5)
     torch.testing.assert_close(contrast / z.numel(), step.contrast[0], atol=1e-5, rtol=1e-5)
     assert ours.norm() > 0.01
-    encoder = two.tuned.text_encoder.get_input_embeddings().weight
+    encoder = two.suspect.text_encoder.get_input_embeddings().weight
     assert encoder.grad is not None and two.base.unet.conv_in.weight.grad is not None, "they want gradients, ours not"
 
 
@@ -139,7 +139,7 @@ def test_checkpointing_changes_no_gradient_and_keeps_less(name, kind):
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_a_quick_run_over_a_small_architecture_measures_everything(name, tmp_path):
-    report = run_bench([SUBJECTS[name]], Job(SETTINGS, quick=True, out=tmp_path), lambda line: None)
+    report = run_bench([SUBJECTS[name]], BenchRun(SETTINGS, quick=True, out=tmp_path), lambda line: None)
     assert {(r["arm"], r["pair"], r["pictures"]) for r in report["rows"]} >= {
         (arm, kind, n) for kind in KINDS for arm, n in (("reference", 1), ("paper", 1), ("paper", 2), ("fast", 1))
     }
@@ -191,7 +191,7 @@ def test_memory_that_runs_out_is_recorded_and_the_rest_goes_on(tmp_path, monkeyp
 
     monkeypatch.setattr("cgidm.method.run_state.recover", refuse)
     subject = replace(SUBJECTS["sd14"], open_two=never)
-    report = run_bench([subject], Job(SETTINGS, quick=True, out=tmp_path), lambda line: None)
+    report = run_bench([subject], BenchRun(SETTINGS, quick=True, out=tmp_path), lambda line: None)
     why = {(r["arm"], r["pair"], r["pictures"], r["checkpointing"]): r["not_measured"] for r in report["rows"]}
     for kind in KINDS:
         assert (
@@ -202,7 +202,7 @@ def test_memory_that_runs_out_is_recorded_and_the_rest_goes_on(tmp_path, monkeyp
 
 
 def test_without_time_nothing_is_begun(tmp_path):
-    report = run_bench([SUBJECTS["sd14"]], Job(SETTINGS, budget=0, quick=True, out=tmp_path), lambda line: None)
+    report = run_bench([SUBJECTS["sd14"]], BenchRun(SETTINGS, budget=0, quick=True, out=tmp_path), lambda line: None)
     assert {r["not_measured"] for r in report["rows"]} == {NO_TIME}
     assert (tmp_path / "cpu.md").exists() and readme_section([report])
 

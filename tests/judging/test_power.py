@@ -11,7 +11,7 @@ from cgidm.judging.distance import weight_shift
 from cgidm.judging.power import TABLE, Detectability, find_table
 from eval.benchmark.experiment import load_experiment
 from eval.error_rates.power import measure_power
-from eval.error_rates.scoring import Asked
+from eval.error_rates.scoring import SuspectScores
 from tests.support.results import power_row
 from tests.support.worlds import world
 
@@ -56,12 +56,13 @@ def test_power_is_counted_against_the_other_makers_left_out_pictures():
 
     def answers(concept, members, holdouts):
         scores = (*members, *holdouts)
-        return Asked("wikiart", concept, 0, "lora-steps-5", names, member, scores, (0.02,) * 20)
+        facts = {"dataset": "wikiart", "concept": concept, "half": 0, "training": "lora-steps-5"}
+        return SuspectScores(**facts, files=names, member=member, scores=scores, shift=(0.02,) * 20)
 
     low = [-0.01 * i for i in range(10)]
-    asked = [answers(c, [0.5] * 5 + [-1.0] * 5, low) for c in ("a", "b", "c")]
-    asked[0] = answers("a", [0.5] * 5 + [-1.0] * 5, [0.6, *low[1:]])  # one false positive
-    (found,) = measure_power(experiment, asked)
+    scored = [answers(c, [0.5] * 5 + [-1.0] * 5, low) for c in ("a", "b", "c")]
+    scored[0] = answers("a", [0.5] * 5 + [-1.0] * 5, [0.6, *low[1:]])  # one false positive
+    (found,) = measure_power(experiment, scored)
     assert found.kind == "lora" and found.steps_per_picture == 5 and found.rank == 16 and found.images == 10
     assert found.shift == pytest.approx(0.02) and found.members == 30
     assert found.false_positives == pytest.approx(1 / 30) and found.power == pytest.approx(5 / 30)

@@ -1,4 +1,4 @@
-"""What a picture costs beside its recovery."""
+"""The overhead of a picture: what it costs besides its recovery."""
 
 import torch
 
@@ -11,8 +11,8 @@ from eval.speed.clock import Plan, Timing, time_call
 DRAWS = 10  # of `loss_contrast`, timed and multiplied: a picture's 20 draws are two calls of 10
 
 
-def time_ends(pair: ModelPair, latent: tuple[int, int, int], plan: Plan) -> Timing:
-    """A picture is encoded twice, decoded three times, and asked for its `loss_contrast` once."""
+def time_overhead(pair: ModelPair, latent: tuple[int, int, int], plan: Plan) -> Timing:
+    """Time the overhead: two encodings, three decodings and one `loss_contrast`."""
     device, config = pair.device, RunConfig()
     images = torch.rand(1, 3, pair.resolution, pair.resolution, generator=torch.Generator().manual_seed(0)).to(device)
     z = torch.randn(1, *latent, generator=torch.Generator().manual_seed(0)).to(device)
@@ -26,7 +26,7 @@ def time_ends(pair: ModelPair, latent: tuple[int, int, int], plan: Plan) -> Timi
     def loss() -> None:
         loss_contrast(pair, z, DRAWS, [torch.Generator().manual_seed(0)])
 
-    codec, asked = time_call(autoencoder, device, plan), time_call(loss, device, plan)
+    codec, score = time_call(autoencoder, device, plan), time_call(loss, device, plan)
     times = config.loss_draws // DRAWS
-    low, median, high = (getattr(codec, n) + times * getattr(asked, n) for n in ("low", "median", "high"))
-    return Timing(median, low, high, asked.repeats)
+    low, median, high = (getattr(codec, n) + times * getattr(score, n) for n in ("low", "median", "high"))
+    return Timing(median, low, high, score.repeats)
