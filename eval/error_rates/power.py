@@ -33,7 +33,7 @@ def count_outcomes(
     """
     found: dict[str, Counter[str]] = {}
     for a in scored:
-        distance = float(np.mean(a.shift)) if a.weight_shift is None else a.weight_shift
+        distance = float(np.mean(a.prediction_distances)) if a.weight_distance is None else a.weight_distance
         power = table.power(distance, _kind(experiment, a.training))
         nulls = _nulls(a, [b for b in scored if b.training == a.training])
         outcomes = [judge(s, nulls, [], power=power).outcome for s in a.scores]
@@ -67,8 +67,8 @@ def _row(experiment: Experiment, training: str, images: int, scored: Sequence[Su
         images=images,
         steps_per_picture=how.steps_per_picture,
         rank=how.rank if how.mode == "lora" else None,
-        shift=float(np.mean([x for a in scored for x in a.shift])),
-        weight_shift=_mean([a.weight_shift for a in scored if a.weight_shift is not None]),
+        shift=float(np.mean([x for a in scored for x in a.prediction_distances])),
+        weight_shift=_mean([a.weight_distance for a in scored if a.weight_distance is not None]),
         power=float(np.mean(found[1])),
         false_positives=float(np.mean(found[0])),
         members=len(found[1]),

@@ -71,7 +71,7 @@ def decide(scored: Sequence[SuspectScores], experiment: Experiment, seed: int = 
         for file, member, score in zip(a.files, a.member, a.scores, strict=True):
             above, ties = sum(n > score for n in nulls), sum(n == score for n in nulls)
             smooth = float((above + rng.uniform() * (1 + ties)) / (len(nulls) + 1))
-            stranger = conformal_p_value(score, a.stranger_scores) if a.stranger_scores else None
+            stranger = conformal_p_value(score, a.other_scores) if a.other_scores else None
             p, outcome = conformal_p_value(score, nulls), judge(score, nulls, []).outcome
             name = f"{a.dataset}/{a.concept}-{'ab'[a.half]}"
             found.append(Decision(a.training, a.concept, name, file, member, score, p, smooth, outcome, stranger))

@@ -21,7 +21,7 @@ from eval.benchmark.ledger import Row, make_key
 from eval.benchmark.plan import Suspect, plan_suspects
 from eval.benchmark.stages import Setting
 
-FOLDER = "asked"  # below the working folder; its first name, so that finished work is found
+FOLDER = "scores"  # below the working folder
 OTHER_ARTISTS_DRAW = "strangers"  # enters the draw of their pictures, which must not change
 
 
@@ -37,10 +37,10 @@ class SuspectScores:
         files: the artist's pictures.
         member: 1 for each picture that the suspect was trained on, else 0.
         scores: score of each picture.
-        shift: distance of the suspect's predictions from the base's, for each picture.
-        stranger_files: pictures by other artists, which a user would take for controls.
-        stranger_scores: score of each of these.
-        weight_shift: distance of the suspect's weights from the base's; None for an adapter.
+        prediction_distances: distance of the suspect's predictions from the base's, for each picture.
+        other_files: pictures by other artists, which a user would take for controls.
+        other_scores: score of each of these.
+        weight_distance: distance of the suspect's weights from the base's; None for an adapter.
     """
 
     dataset: str
@@ -50,10 +50,10 @@ class SuspectScores:
     files: tuple[str, ...]
     member: tuple[int, ...]
     scores: tuple[float, ...]
-    shift: tuple[float, ...]
-    stranger_files: tuple[str, ...] = ()
-    stranger_scores: tuple[float, ...] = ()
-    weight_shift: float | None = None
+    prediction_distances: tuple[float, ...]
+    other_files: tuple[str, ...] = ()
+    other_scores: tuple[float, ...] = ()
+    weight_distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ class SuspectJob:
             files=tuple(p.file for p in self.own),
             member=tuple(int(p.sha256 in trained) for p in self.own),
             scores=found.scores[:n],
-            shift=found.prediction_distances[:n],
-            stranger_files=tuple(p.file for p in self.other_artists),
-            stranger_scores=found.scores[n:],
-            weight_shift=found.weight_distance,
+            prediction_distances=found.prediction_distances[:n],
+            other_files=tuple(p.file for p in self.other_artists),
+            other_scores=found.scores[n:],
+            weight_distance=found.weight_distance,
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")

@@ -25,7 +25,7 @@ def answers(rng, dataset, concept, half, gap):
         files=FILES,
         member=member,
         scores=scores,
-        shift=(0.1,) * 20,
+        prediction_distances=(0.1,) * 20,
     )
 
 

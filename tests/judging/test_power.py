@@ -57,7 +57,7 @@ def test_power_is_counted_against_the_other_makers_left_out_pictures():
     def answers(concept, members, holdouts):
         scores = (*members, *holdouts)
         facts = {"dataset": "wikiart", "concept": concept, "half": 0, "training": "lora-steps-5"}
-        return SuspectScores(**facts, files=names, member=member, scores=scores, shift=(0.02,) * 20)
+        return SuspectScores(**facts, files=names, member=member, scores=scores, prediction_distances=(0.02,) * 20)
 
     low = [-0.01 * i for i in range(10)]
     scored = [answers(c, [0.5] * 5 + [-1.0] * 5, low) for c in ("a", "b", "c")]
