@@ -1,351 +1,396 @@
-"""The public API: pictures and a pair of models in, scores and verdicts out."""
+"""The conductor: from pictures and a pair of models to verdicts, in the one order that every caller follows.
+
+`authentication_steps` is the protocol, a generator of events that can be put down at any of them and taken up again.
+The command line, the page and a repeated run drain it, each in its own way; `authenticate` is the shortest.
+"""
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .errors import UserError
-from .judging.distance import prediction_shift, weight_shift
+from .judging.distance import weight_shift
 from .judging.flags import Flag, check_run, stopped_flag
-from .judging.lineup import Lineup, Panel, plan_lineup
+from .judging.judge_pictures import judge_pictures
+from .judging.lineup import Panel, plan_lineup
 from .judging.negative_controls import blind_flags, generated_flags, innocent_flags, stands_out_flags
 from .judging.null_bank import Bank, bank_flags, check_bank
-from .judging.portfolio import SetVerdict, holm, judge_set
 from .judging.power import find_table
-from .judging.verdict import Verdict, judge
+from .judging.result import MeasuredPicture, Result
+from .judging.scoring import measure_distance, picture_generators, score_controls, score_recovery
 from .method.config import RunConfig
 from .method.models import ModelPair
 from .method.partial import make_partial
-from .method.recovery import RecoveryStep
 from .method.run_state import RunState, continue_recovery, new_state
-from .method.sampling import picture_generator
-from .method.scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
-from .method.views import AS_GIVEN, VIEWS
-from .pictures.duplicates import alike, copy_notes, first_alike, tie_notes
-from .pictures.embedders import SHIPPED_NAME, Embedders, similarity
+from .method.views import AS_GIVEN
+from .pictures.duplicates import alike, copy_notes
+from .pictures.embedders import SHIPPED_NAME, Embedders
 from .pictures.images import Picture
 from .provenance import describe_machine
+from .run_events import Phase, RunEvent, RunPlan, RunProgress, RunRequest
 
-VERDICT_SCORE = "loss_contrast"
-
-
-@dataclass(frozen=True, eq=False)
-class PictureResult:
-    """What one picture's run gave."""
-
-    picture: Picture
-    scores: dict[str, float]
-    flags: tuple[Flag, ...]
-    partial: Float[Tensor, "3 H W"]  # decoded start, in [0, 1]
-    recovered: Float[Tensor, "3 H W"]
-    verdict: Verdict
-    contrast: tuple[float, ...]  # Eq. 7 per latent entry, of each step
-    shift: float | None = None  # `prediction_shift`: how far the suspect has moved from its base on this picture
-    view: str = AS_GIVEN  # the one of `config.views` that the verdict's score is that of
-
-    @property
-    def panel(self) -> Panel:
-        """What is shown of it."""
-        return Panel(self.picture.image, self.partial, self.recovered)
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A run: pictures with verdicts, the scores that they are compared with, the cost."""
-
-    pictures: tuple[PictureResult, ...]
-    control_scores: tuple[float, ...]  # of the controls, or the null scores of the bank
-    not_computed: Mapping[str, str]  # similarity -> why it is not among the scores
-    config: RunConfig
-    fingerprints: dict[str, str]
-    seconds: float
-    together: SetVerdict | None = None  # of several pictures
-    machine: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads
-    controls: tuple[Picture, ...] = ()  # whose scores they are; empty where the caller scored them
-    bank: Bank | None = None
-    power: float | None = None  # share of used pictures that would be found in such a suspect, where it is known
-    weight_shift: float | None = None  # how far the weights of a whole network have moved from its base's
-    lineup: Lineup | None = None  # where `config` asks for one
-    decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`
-
-    @property
-    def shown(self) -> list[tuple[Panel, ...]]:
-        """The panels of each round of the line-up, as they stand."""
-        return [] if self.lineup is None else self.lineup.in_order([r.panel for r in self.pictures], self.decoys)
+PREVIEW_COST = 10  # a preview is shown no sooner than this many times its own cost after the last
 
 
 def authenticate(
     pair: ModelPair,
     pictures: Sequence[Picture],
     controls: Sequence[Picture] = (),
+    *,
     config: RunConfig | None = None,
     embedders: Embedders | None = None,
-    on_step: Callable[[RecoveryStep], None] | None = None,
-    *,
     bank: Bank | None = None,
     unrelated: ModelPair | None = None,
+    progress: Callable[[RunEvent], None] | None = None,
 ) -> Result:
-    """Recover and score every picture, and judge each against `controls`, pictures known not to be in the set.
+    """Recover and score each picture, and judge it against controls or a bank of null models.
 
-    With a `bank` instead, against what its null models answered: then nothing need be known of any picture. An
-    `unrelated` suspect of the same base, trained on other pictures, must not tell the pictures from the controls.
+    Args:
+        pair: base and suspect (`load_pair`).
+        pictures: the pictures in question, each of `pair.resolution` pixels (`read_picture`).
+        controls: pictures known not to be in the training set, of the same artist. One that is a near-duplicate of a
+            picture is not used.
+        config: how the run is done; `PRESETS["paper"]` if not given.
+        embedders: measure likeness as CLIP or DINO see it (`load_embedders`); none if not given.
+        bank: null models instead of controls.
+        unrelated: a suspect of the same base, trained on other pictures: a negative control. It must not tell the
+            pictures from the controls.
+        progress: is called with each event.
 
-    Controls are scored without a recovery: the verdict's score does not need one. A control that is nearly the same
-    as a picture is not used: it cannot be known not to be in the set and be asked about at once. Similarities as
-    networks see them are measured with `embedders` (`similarity.load_embedders`), if given. `on_step` sees every step:
-    those of the pictures, then those of a line-up's decoys.
+    Raises:
+        UserError: if the pictures, controls or bank cannot be used together.
     """
-    config, embedders, start = config or RunConfig(), embedders or Embedders(), time.monotonic()
-    if bank is not None:
-        if controls or unrelated is not None:
-            raise UserError("a bank and controls were given; accepted: one of them, a bank has its own null scores")
-        check_bank(bank, pair.fingerprints, pair.is_full_network, config)
-    pictures, controls = set_aside_copies(pictures, controls)
-    lineup = None if config.lineup is None else plan_lineup(pictures, controls, config.lineup, config.seed)
-    control_scores = score_controls(pair, controls, config) if bank is None else bank.content.nulls
-    run = run_pictures(pair, pictures, control_scores, config, embedders)
-    while True:
-        try:
-            step = next(run)
-        except StopIteration as end:
-            results = end.value
-            break
-        if on_step is not None:
-            on_step(step)
-    strange = [()] * len(pictures) if unrelated is None else _strange(unrelated, pictures, controls, config)
-    results = [replace(r, flags=(*r.flags, *more)) for r, more in zip(results, strange, strict=True)]
-    decoys = () if lineup is None else recover_decoys(pair, [controls[i] for i in lineup.decoys], config, on_step)
-    seconds = time.monotonic() - start
-    result = make_result(pair, results, control_scores, config, embedders, seconds, tuple(controls), bank)
-    return replace(result, lineup=lineup, decoys=decoys)
+    request = RunRequest(pictures=pictures, controls=controls, config=config or RunConfig(), bank=bank)
+    other = None if unrelated is None else lambda: unrelated
+    result = None
+    for event in authentication_steps(pair, request, embedders=embedders, unrelated=other):
+        if progress is not None:
+            progress(event)
+        result = event.result
+    assert result is not None, "the last event holds the result"
+    return result
 
 
-def _strange(
-    unrelated: ModelPair, pictures: Sequence[Picture], controls: Sequence[Picture], config: RunConfig
-) -> list[tuple[Flag, ...]]:
-    """The flags of pictures that stand out from the controls under a suspect that was trained on neither."""
-    return stands_out_flags(*(score_controls(unrelated, group, config) for group in (pictures, controls)))
-
-
-def set_aside_copies(
-    pictures: Sequence[Picture], controls: Sequence[Picture]
-) -> tuple[Sequence[Picture], Sequence[Picture]]:
-    """The controls that are near-duplicates of no picture, and the pictures, whose notes name the others."""
-    table = alike([p.image for p in pictures], [c.image for c in controls])
-    notes = copy_notes([PurePath(c.name).name for c in controls], table)
-    noted = [replace(p, notes=(*p.notes, *n)) for p, n in zip(pictures, notes, strict=True)]
-    return noted, [c for c, copied in zip(controls, table.T, strict=True) if not copied.any()]
-
-
-def make_result(
+def authentication_steps(
     pair: ModelPair,
-    pictures: Sequence[PictureResult],
-    control_scores: tuple[float, ...],
-    config: RunConfig,
-    embedders: Embedders,
-    seconds: float,
-    controls: tuple[Picture, ...] = (),
-    bank: Bank | None = None,
-) -> Result:
-    """Judge the pictures of a run; several of them also get one answer together.
+    request: RunRequest,
+    progress: RunProgress | None = None,
+    *,
+    embedders: Embedders | None = None,
+    unrelated: Callable[[], ModelPair] | None = None,
+    steps: int | None = None,
+    preview_seconds: float | None = None,
+    controls_at_once: int | None = None,
+) -> Generator[RunEvent]:
+    """Carry a run out from where `progress` stands, yielding often. Closing the generator puts the run down.
 
-    In it near-duplicates count as one, the first of them, whatever their scores; the notes of each name the others.
+    The order: plan (controls without near-duplicates, line-up, expected power), scores of the controls, recovery of the
+    pictures, negative controls, verdicts; then the decoys of a line-up, so that no answer depends on it. The last event
+    is "finished", or "paused" after `steps`.
+
+    Args:
+        pair: base and suspect.
+        request: pictures, controls or bank, configuration.
+        progress: where an earlier sitting put the run down; from the beginning if not given.
+        embedders: see `authenticate`.
+        unrelated: loads the unrelated suspect when it is needed.
+        steps: how many to take in this sitting: of the pictures, or of the decoys once these are judged.
+        preview_seconds: time between two "preview" events; without it there are none.
+        controls_at_once: controls scored between two events; all, if not given.
+
+    Raises:
+        UserError: if the pictures, controls or bank cannot be used together.
     """
-    first = first_alike(alike([r.picture.image for r in pictures]))
-    notes = tie_notes([PurePath(r.picture.name).name for r in pictures], first)
-    power = expect_power(pair, [r.shift for r in pictures if r.shift is not None], bank)
-    weights = weight_shift(pair)
-    common = _common_flags(pictures, controls, embedders, weights, bank)
-    judged = []
-    for r, n in zip(pictures, notes, strict=True):
-        flags = (*r.flags, *common)
-        blocking = [f.note for f in flags if f.blocks_verdict]
-        verdict = judge(r.scores.get(VERDICT_SCORE), control_scores, blocking, power=power)
-        picture = replace(r.picture, notes=(*r.picture.notes, *n))
-        judged.append(replace(r, picture=picture, flags=flags, verdict=verdict))
-    together = None
-    if len(judged) > 1:
-        counted = [r for i, r in enumerate(judged) if first[i] == i]
-        blocking = [f.note for r in counted for f in r.flags if f.blocks_verdict]
-        members = () if bank is None else bank.content.members
-        scores = [r.scores.get(VERDICT_SCORE) for r in counted]
-        together = judge_set(scores, control_scores, blocking, members=members, power=power)
-        together = replace(together, adjusted=holm([r.verdict.p_value for r in judged]))
-    shared = (embedders.missing, config, pair.fingerprints, seconds, together)
-    return Result(tuple(judged), control_scores, *shared, describe_machine(pair), controls, bank, power, weights)
+    if not request.pictures:
+        raise UserError("run.no_pictures")
+    if request.bank is not None:
+        if request.controls:
+            raise UserError("run.bank_and_controls")
+        if unrelated is not None:
+            raise UserError("run.bank_and_unrelated")
+        check_bank(request.bank, pair.fingerprints, pair.is_full_network, request.config)
+    run = _Run(pair, request, progress or RunProgress(), embedders or Embedders(), unrelated)
+    yield from run.steps(steps, preview_seconds, controls_at_once)
 
 
-def _common_flags(
-    pictures: Sequence[PictureResult],
-    controls: Sequence[Picture],
-    embedders: Embedders,
-    weights: float | None,
-    bank: Bank | None,
-) -> tuple[Flag, ...]:
-    """What speaks against the whole run: controls of another kind; null models made otherwise than the suspect."""
-    if bank is not None:
-        return bank_flags(bank.content, {r.picture.sha256: r.shift for r in pictures if r.shift is not None}, weights)
-    embedder = embedders.ready.get(SHIPPED_NAME)
-    return blind_flags([r.picture.image for r in pictures], [c.image for c in controls], embedder)
+def plan_run(request: RunRequest) -> RunPlan:
+    """Set aside the controls that are near-duplicates of a picture, and draw the line-up. No model is needed.
+
+    A near-duplicate cannot be known to be unused and be in question at once.
+
+    Raises:
+        UserError: if the controls do not suffice for the line-up.
+    """
+    table = alike([p.image for p in request.pictures], [c.image for c in request.controls])
+    used = [i for i, copied in enumerate(table.T) if not copied.any()]
+    copies = tuple(tuple(i for i, same in enumerate(row) if same) for row in table)
+    lineup, config = None, request.config
+    if config.lineup is not None:
+        lineup = plan_lineup(request.pictures, [request.controls[i] for i in used], config.lineup, config.seed)
+    return RunPlan(controls=tuple(used), copies=copies, lineup=lineup)
 
 
-def expect_power(pair: ModelPair, shifts: Sequence[float], bank: Bank | None = None) -> float | None:
-    """The share of used pictures that would be found in a suspect so strongly trained; None if it was never measured.
+def expect_power(pair: ModelPair, distances: Sequence[float], bank: Bank | None = None) -> float | None:
+    """Return the share of used pictures found in a suspect so strongly trained; None if it was never measured.
 
-    By the table of the base, or by what the bank's own models betray of their members; the less hopeful of the two.
-    `shifts` are those of the pictures (`measure_shift`), by which an adapter is looked up; without any, no suspect is.
+    The base's table of power and the bank's own members each give one; the smaller counts.
+
+    Args:
+        distances: of the suspect's predictions from its base's, for each picture. An adapter is looked up by their
+            mean, a full network by its weights. Without any, nothing is looked up.
     """
     table = find_table(list(pair.fingerprints.values()))
     looked_up = None
-    if table is not None and shifts:
+    if table is not None and distances:
         weights = weight_shift(pair)
-        mean = sum(shifts) / len(shifts)
+        mean = sum(distances) / len(distances)
         looked_up = table.power(mean, "lora") if weights is None else table.power(weights, "dreambooth")
     known = (looked_up, None if bank is None else bank.content.power())
     return min((p for p in known if p is not None), default=None)
 
 
-def measure_shift(
-    pair: ModelPair, pictures: Sequence[Picture], z: Float[Tensor, "b c h w"], config: RunConfig
-) -> Float[Tensor, " b"]:
-    """How far the suspect has moved from its base on each picture, of latents `z`: the same before a run and after."""
-    return prediction_shift(pair, z.to(pair.device), _generators(pictures, config, "shift"))
-
-
-def score_controls(pair: ModelPair, controls: Sequence[Picture], config: RunConfig) -> tuple[float, ...]:
-    """The verdict's score of each control picture."""
-    if not controls:
-        return ()
-    return tuple(score_views(pair, controls, config).amax(0).tolist())
-
-
-def score_views(
-    pair: ModelPair, pictures: Sequence[Picture], config: RunConfig, z: Float[Tensor, "b c h w"] | None = None
-) -> Float[Tensor, "v b"]:
-    """`loss_contrast` of each picture in each of `config.views`; the verdict's score is the largest of a picture's.
-
-    The largest over the same views is taken for pictures and controls alike. It is a score like any other, so the
-    conformal p-value stays exact; a search costs power instead, since controls have as many tries. Every view draws
-    from generators of its own: what it gives does not depend on the other views. `z` are the latents of the pictures
-    as given, where they are known.
-    """
-    rows = []
-    for view in config.views:
-        known = z if view == AS_GIVEN else None
-        if known is None:
-            known = pair.codec.encode(torch.stack([VIEWS[view](p.image) for p in pictures]).to(pair.device))
-        purpose = VERDICT_SCORE if view == AS_GIVEN else f"{VERDICT_SCORE}, {view}"
-        rows.append(loss_contrast(pair, known, config.loss_draws, _generators(pictures, config, purpose)))
-    return torch.stack(rows)
-
-
-def run_pictures(
-    pair: ModelPair,
-    pictures: Sequence[Picture],
-    control_scores: Sequence[float],
-    config: RunConfig,
-    embedders: Embedders,
-) -> Generator[RecoveryStep, None, tuple[PictureResult, ...]]:
-    """Recover, score and judge a batch of pictures: yields every step, returns the results."""
-    state = start_run(pair, pictures, config)
-    yield from continue_recovery(pair, state, config.recovery)
-    return finish_run(pair, pictures, state, control_scores, config, embedders)
-
-
-def start_run(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> RunState:
-    """The state of a run before its first step; `state.continue_recovery` takes the steps."""
+def start_recovery(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> RunState:
+    """The state of a recovery before its first step; `continue_recovery` takes the steps."""
     images = torch.stack([p.image for p in pictures]).to(pair.device)
     z = pair.codec.encode(images)
     partial = make_partial(config.partial, pair.codec, images, z, config.start)
-    return new_state(z, partial, _generators(pictures, config, "recovery"))
+    return new_state(z, partial, picture_generators(pictures, config, "recovery"))
 
 
-def recover_decoys(
-    pair: ModelPair,
-    decoys: Sequence[Picture],
-    config: RunConfig,
-    on_step: Callable[[RecoveryStep], None] | None = None,
-) -> tuple[Panel, ...]:
-    """What a line-up shows of control pictures: recovered as the pictures are, neither scored nor judged."""
-    state = start_run(pair, decoys, config)
-    for step in continue_recovery(pair, state, config.recovery):
-        if on_step is not None:
-            on_step(step)
-    return make_panels(pair, decoys, state)
+class _Run:
+    """One sitting of a run."""
 
+    def __init__(
+        self,
+        pair: ModelPair,
+        request: RunRequest,
+        progress: RunProgress,
+        embedders: Embedders,
+        unrelated: Callable[[], ModelPair] | None,
+    ) -> None:
+        self.begun = time.monotonic()
+        self.pair, self.request, self.config = pair, request, request.config
+        self.embedders, self.unrelated = embedders, unrelated
+        self.earlier = progress.seconds
+        self.plan, self.judged, self.decoys = progress.plan, progress.judged, progress.decoys
+        self.scores = list(progress.control_scores)
+        self.state = progress.state or start_recovery(pair, request.pictures, self.config)
 
-def make_panels(pair: ModelPair, pictures: Sequence[Picture], state: RunState) -> tuple[Panel, ...]:
-    """What is shown of the pictures of a run, wherever it stands."""
-    return tuple(map(Panel, [p.image for p in pictures], *decode_run(pair, state)))
+    def steps(
+        self, steps: int | None, preview_seconds: float | None, controls_at_once: int | None
+    ) -> Generator[RunEvent]:
+        if self.plan is None:
+            self.plan = replace(plan_run(self.request), expected_power=self._expect_power())
+            self.scores = [self.scores[i] for i in self.plan.controls if i < len(self.scores)]
+            yield self._event("planned", progress=self._progress())
+        had_steps_left = not self._is_complete
+        if self.judged is None:
+            if had_steps_left and preview_seconds is not None:
+                yield self._preview("preview")
+            yield from self._score_controls(controls_at_once)
+            yield from self._recover_pictures(steps, preview_seconds)
+            if not self._is_complete:
+                yield self._preview("paused")
+                return
+            self.judged = self._judge()
+            if self.plan.lineup is not None:
+                yield self._event("judged", *self._place, progress=self._progress(), result=self.judged)
+        if self.plan.lineup is None:
+            yield self._event("finished", *self._place, progress=self._progress(), result=self.judged)
+        elif had_steps_left and steps is not None:  # the decoys have a sitting of their own
+            yield self._event("paused", *self._place, progress=self._progress(), result=self.judged)
+        else:
+            yield from self._recover_decoys(steps, preview_seconds)
 
+    @property
+    def _is_complete(self) -> bool:
+        return self.state.steps >= self.config.recovery.steps
 
-def finish_run(
-    pair: ModelPair,
-    pictures: Sequence[Picture],
-    state: RunState,
-    control_scores: Sequence[float],
-    config: RunConfig,
-    embedders: Embedders,
-) -> tuple[PictureResult, ...]:
-    """Score and judge what a run has recovered. One that was stopped before its last step is shown, not judged."""
-    images = torch.stack([p.image for p in pictures])
-    starts, recoveries = decode_run(pair, state)
-    complete = state.steps >= config.recovery.steps
-    table, views = _score(pair, pictures, state, config) if complete else ({}, [AS_GIVEN] * len(pictures))
-    if complete:
-        table |= {name: similarity(embedder, images, recoveries) for name, embedder in embedders.ready.items()}
-    contrast, ratio = state.contrast.cpu(), state.gradient_ratio.cpu()
-    shift, more = _look_further(pair, pictures, state, images, config) if complete else (None, [()] * len(pictures))
-    results = []
-    for i, picture in enumerate(pictures):
-        scores = {name: values[i].item() for name, values in table.items()}
-        flags = (
-            check_run(contrast[:, i], ratio[:, i]) if complete else (stopped_flag(state.steps, config.recovery.steps),)
+    @property
+    def _place(self) -> tuple[int, int]:
+        return self.state.steps, self.config.recovery.steps
+
+    @property
+    def _seconds(self) -> float:
+        return self.earlier + time.monotonic() - self.begun
+
+    @property
+    def _controls(self) -> list[Picture]:
+        """The control pictures that are used."""
+        assert self.plan is not None
+        return [self.request.controls[i] for i in self.plan.controls]
+
+    @property
+    def _null_scores(self) -> tuple[float, ...]:
+        """What the pictures' scores are compared with."""
+        return tuple(self.scores) if self.request.bank is None else self.request.bank.content.nulls
+
+    def _progress(self) -> RunProgress:
+        return RunProgress(
+            plan=self.plan,
+            control_scores=tuple(self.scores),
+            state=self.state.on_cpu(),
+            judged=self.judged,
+            decoys=None if self.decoys is None else self.decoys.on_cpu(),
+            seconds=self._seconds,
         )
-        flags = (*flags, *more[i])
-        blocking = [f.note for f in flags if f.blocks_verdict]
-        verdict = judge(scores.get(VERDICT_SCORE), control_scores, blocking)
-        moved = None if shift is None else shift[i].item()
-        curve = tuple(contrast[:, i].tolist())
-        results.append(PictureResult(picture, scores, flags, starts[i], recoveries[i], verdict, curve, moved, views[i]))
-    return tuple(results)
+
+    def _event(
+        self,
+        phase: Phase,
+        done: int = 0,
+        of: int = 0,
+        contrast: tuple[float, ...] = (),
+        progress: RunProgress | None = None,
+        result: Result | None = None,
+    ) -> RunEvent:
+        return RunEvent(
+            phase=phase, done=done, of=of, plan=self.plan, contrast=contrast, progress=progress, result=result
+        )
+
+    def _preview(self, phase: Phase) -> RunEvent:
+        """The event of a run that is not complete, with the result as if it had been stopped here."""
+        progress = self._progress()
+        assert progress.state is not None
+        contrast = tuple(progress.state.contrast[-1].tolist()) if progress.state.steps else ()
+        return self._event(phase, *self._place, contrast=contrast, progress=progress, result=self._stopped_result())
+
+    def _expect_power(self) -> float | None:
+        distances = measure_distance(self.pair, self.request.pictures, self.state.z, self.config).tolist()
+        return expect_power(self.pair, distances, self.request.bank)
+
+    def _score_controls(self, at_once: int | None) -> Generator[RunEvent]:
+        """Score the controls that are not scored yet."""
+        assert self.plan is not None
+        controls, count = self._controls, len(self.plan.controls)
+        for first in range(len(self.scores), count, at_once or max(1, count)):
+            self.scores += score_controls(self.pair, controls[first : first + (at_once or count)], self.config)
+            yield self._event("controls", len(self.scores), count, progress=self._progress())
+
+    def _recover_pictures(self, steps: int | None, preview_seconds: float | None) -> Generator[RunEvent]:
+        last, pause = time.monotonic(), preview_seconds
+        if pause is not None:
+            last -= pause
+        for step in continue_recovery(self.pair, self.state, self.config.recovery, steps):
+            now = time.monotonic()
+            if pause is not None and preview_seconds is not None and now - last >= pause and not self._is_complete:
+                yield self._preview("preview")
+                last = time.monotonic()
+                pause = max(preview_seconds, PREVIEW_COST * (last - now))
+            else:
+                yield self._event("step", *self._place, contrast=tuple(step.contrast.tolist()))
+
+    def _recover_decoys(self, steps: int | None, progress_seconds: float | None) -> Generator[RunEvent]:
+        """Recover the line-up's decoys as the pictures were recovered; they are neither scored nor judged."""
+        assert self.plan is not None and self.plan.lineup is not None and self.judged is not None
+        lineup, of = self.plan.lineup, self.config.recovery.steps
+        controls = self._controls
+        shown = [controls[i] for i in lineup.decoys]
+        self.decoys = self.decoys or start_recovery(self.pair, shown, self.config)
+        last = time.monotonic()
+        for _ in continue_recovery(self.pair, self.decoys, self.config.recovery, steps):
+            progress = None
+            if progress_seconds is not None and time.monotonic() - last >= progress_seconds:
+                progress, last = self._progress(), time.monotonic()
+            yield self._event("decoys", self.decoys.steps, of, progress=progress)
+        if self.decoys.steps < of:
+            yield self._event("paused", self.decoys.steps, of, progress=self._progress(), result=self.judged)
+            return
+        panels = tuple(map(Panel, [p.image for p in shown], *_decode(self.pair, self.decoys)))
+        result = replace(self.judged, lineup=lineup, decoys=panels, seconds=self._seconds)
+        yield self._event("finished", self.decoys.steps, of, progress=self._progress(), result=result)
+
+    def _stopped_result(self) -> Result:
+        """The result of a run that is not complete: shown, not judged."""
+        flags: list[tuple[Flag, ...]] = [(stopped_flag(*self._place),)] * len(self.request.pictures)
+        return self._result(_decode(self.pair, self.state), {}, flags, None, [AS_GIVEN] * len(flags), ())
+
+    def _judge(self) -> Result:
+        """Score what was recovered, ask the negative controls, and judge."""
+        pair, pictures, state = self.pair, self.request.pictures, self.state
+        decoded = _decode(pair, state)
+        table, views = score_recovery(pair, pictures, state, decoded[1], self.config, self.embedders)
+        distances = measure_distance(pair, pictures, state.z, self.config).tolist()
+        return self._result(decoded, table, self._raise_flags(distances), distances, views, tuple(self._controls))
+
+    def _raise_flags(self, distances: Sequence[float]) -> list[tuple[Flag, ...]]:
+        """What speaks against each picture's number: the run itself, and every negative control."""
+        request, pair, state = self.request, self.pair, self.state
+        pictures, controls = request.pictures, self._controls
+        images = [p.image for p in pictures]
+        contrast, ratio = state.contrast.cpu(), state.gradient_ratio.cpu()
+        unstable = innocent_flags(pair, state.z.to(pair.device), self.config.seed)
+        generated = generated_flags(pair, torch.stack(images))
+        unrelated: Sequence[tuple[Flag, ...]] = [()] * len(pictures)
+        if self.unrelated is not None:
+            other = self.unrelated()
+            unrelated = stands_out_flags(*(score_controls(other, part, self.config) for part in (pictures, controls)))
+        if request.bank is not None:
+            known = {p.sha256: d for p, d in zip(pictures, distances, strict=True)}
+            common = bank_flags(request.bank.content, known, weight_shift(pair))
+        else:
+            common = blind_flags(images, [c.image for c in controls], self.embedders.ready.get(SHIPPED_NAME))
+        return [
+            (*check_run(contrast[:, i], ratio[:, i]), *unstable, *generated[i], *unrelated[i], *common)
+            for i in range(len(pictures))
+        ]
+
+    def _result(
+        self,
+        decoded: tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 3 H W"]],
+        table: Mapping[str, Float[Tensor, " b"]],
+        flags: Sequence[tuple[Flag, ...]],
+        distances: Sequence[float] | None,
+        views: Sequence[str],
+        controls: tuple[Picture, ...],
+    ) -> Result:
+        """Judge what was measured so far, and put it together with what identifies the run."""
+        assert self.plan is not None
+        (starts, recoveries), contrast = decoded, self.state.contrast.cpu()
+        measured = [
+            MeasuredPicture(
+                picture=self._noted(i),
+                scores={name: values[i].item() for name, values in table.items()},
+                flags=flags[i],
+                partial=starts[i],
+                recovered=recoveries[i],
+                contrast=tuple(contrast[:, i].tolist()),
+                distance_from_base=None if distances is None else distances[i],
+                view=views[i],
+            )
+            for i in range(len(flags))
+        ]
+        bank, nulls = self.request.bank, self._null_scores
+        members = () if bank is None else bank.content.members
+        pictures, together = judge_pictures(measured, nulls, members, power=self.plan.expected_power)
+        return Result(
+            pictures=pictures,
+            control_scores=nulls,
+            not_computed=self.embedders.missing,
+            config=self.config,
+            fingerprints=self.pair.fingerprints,
+            seconds=self._seconds,
+            together=together,
+            machine=describe_machine(self.pair),
+            controls=controls,
+            bank=bank,
+            expected_power=self.plan.expected_power,
+            weight_distance=weight_shift(self.pair),
+        )
+
+    def _noted(self, index: int) -> Picture:
+        """A picture with notes of the controls that are its near-duplicates."""
+        assert self.plan is not None
+        names = [PurePath(self.request.controls[i].name).name for i in self.plan.copies[index]]
+        picture = self.request.pictures[index]
+        return replace(picture, notes=(*picture.notes, *copy_notes(names)))
 
 
-def _look_further(
-    pair: ModelPair, pictures: Sequence[Picture], state: RunState, images: Float[Tensor, "b 3 H W"], config: RunConfig
-) -> tuple[Float[Tensor, " b"], list[tuple[Flag, ...]]]:
-    """How far the suspect has moved on each picture, and what the negative controls say of each."""
-    common = innocent_flags(pair, state.z.to(pair.device), config.seed)
-    return measure_shift(pair, pictures, state.z, config), [(*common, *own) for own in generated_flags(pair, images)]
-
-
-def decode_run(pair: ModelPair, state: RunState) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 3 H W"]]:
-    """The partial and the recovered pictures of a run, on the CPU, wherever it stands."""
-    here = pair.device
-    return pair.codec.decode(state.start.to(here)).cpu(), pair.codec.decode(state.z_hat.to(here)).cpu()
-
-
-def _score(
-    pair: ModelPair, pictures: Sequence[Picture], state: RunState, config: RunConfig
-) -> tuple[dict[str, Float[Tensor, " b"]], list[str]]:
-    """Every score of each picture, and the view that gave the verdict's."""
-    z, z_hat, partial = state.z, state.z_hat, state.partial
-    largest = score_views(pair, pictures, config, z.to(pair.device)).max(0)
-    table = {
-        "removed_cosine": removed_cosine(z_hat, z, partial),
-        "removed_gain": removed_gain(z_hat, z, partial),
-        "removed_alignment": removed_alignment(z_hat, z, partial),
-        VERDICT_SCORE: largest.values,
-    }
-    best: list[str] = [config.views[i] for i in map(int, largest.indices)]
-    return table, best
-
-
-def _generators(pictures: Sequence[Picture], config: RunConfig, purpose: str) -> list[torch.Generator]:
-    return [picture_generator(config.seed, p.sha256, purpose) for p in pictures]
+def _decode(pair: ModelPair, state: RunState) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 3 H W"]]:
+    """The partial and the recovered pictures of a recovery, on the CPU, wherever it stands."""
+    return pair.codec.decode(state.start.to(pair.device)).cpu(), pair.codec.decode(state.z_hat.to(pair.device)).cpu()

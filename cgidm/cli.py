@@ -14,14 +14,16 @@ from pathlib import Path
 from huggingface_hub import get_token
 from tqdm import tqdm
 
-from .authenticate import Result, authenticate
+from .authenticate import authenticate
 from .device import DEVICES, PRECISIONS, choose_device
 from .doctor.environment import add_options as add_doctor_options
 from .doctor.environment import diagnose
 from .errors import UserError
 from .evidence.bundle_reader import open_bundle
 from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
-from .evidence.seal import MANIFEST, SEAL, read_record
+from .evidence.record import ModelsRecord
+from .evidence.record_of_result import lineup_of
+from .evidence.seal import MANIFEST, SEAL, bundle_record
 from .evidence.signature import read_private_key, sign_folder
 from .evidence.verify import add_options as add_verify_options
 from .evidence.verify import report_whole, verify
@@ -29,17 +31,18 @@ from .intake.family import compare_bases
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
-from .judging.lineup import check_lineup, explain_reach, judge_lineup, read_lineup
+from .judging.lineup import check_lineup, explain_reach, judge_lineup
 from .judging.null_bank import check_bank, open_bank
+from .judging.result import Result
 from .judging.verdict import LEVEL
 from .method.config import PRESETS, RunConfig, find_preset
-from .method.recovery import RecoveryStep
 from .method.views import AS_GIVEN, VIEWS
 from .page.launch import add_options as add_page_options
 from .page.launch import serve_page
 from .pictures.embedders import load_embedders
 from .pictures.images import picture_files, read_picture
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
+from .run_events import RunEvent
 from .text import single_line
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
@@ -152,8 +155,10 @@ def print_table(result: Result) -> None:
     if result.lineup is not None:
         said = explain_reach(result.lineup.sizes)
         print(f"line-up: {LINEUP}, to be shown to somebody who has not seen the pictures. {said}")
-    if result.power is not None:
-        print(f"in such a suspect {result.power:.0%} of used pictures are found at {LEVEL:.0%} false positives")
+    if result.expected_power is not None:
+        print(
+            f"in such a suspect {result.expected_power:.0%} of used pictures are found at {LEVEL:.0%} false positives"
+        )
     for name, reason in result.not_computed.items():
         print(f"{name}: {reason}")
     for r in result.pictures:
@@ -181,7 +186,7 @@ def _authenticate(options: argparse.Namespace) -> None:
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
     if not options.prompt and (prompt := suggest_prompt(suspect)):
         print(f"the suspect's card or notes suggest: --prompt {shlex.quote(prompt)}")
-    careful = compare_bases(base, suspect)
+    warning = compare_bases(base, suspect)
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
@@ -189,23 +194,30 @@ def _authenticate(options: argparse.Namespace) -> None:
     print(f"memory: {pair.memory}")
     if bank is not None:
         check_bank(bank, pair.fingerprints, pair.is_full_network, config, options.prompt)
-    unrelated = None
-    models = {"base": base.name, "suspect": suspect.name, "prompt": options.prompt}
+    unrelated = other = None
     if options.unrelated:
         other = _open(options.unrelated, "unrelated model", options)
-        models |= {"unrelated": other.name, "unrelated SHA-256": weights_sha256(other)}
         unrelated = load_pair(base, other, options.prompt, **place)
     embedders = load_embedders(pair.device, download=options.download)
     pictures = [read_picture(p, pair.resolution) for p in options.pictures]
     known = [read_picture(p, pair.resolution) for p in controls]
-    with _progress(config) as on_step:
-        result = authenticate(pair, pictures, known, config, embedders, on_step, bank=bank, unrelated=unrelated)
-    models |= {f"embedding {i + 1}": e.name for i, e in enumerate(embeddings)}
+    with _progress_bar(config) as advance:
+        result = authenticate(
+            pair, pictures, known, config=config, embedders=embedders, bank=bank, unrelated=unrelated, progress=advance
+        )
     abouts = {"base": base.listing.about, "suspect": suspect.listing.about}
-    models |= {f"{role} commit": about.sha for role, about in abouts.items() if about is not None}
-    if careful is not None:
-        print(f"careful: {single_line(careful)}")
-        models["careful"] = careful
+    models = ModelsRecord(
+        base=base.name,
+        suspect=suspect.name,
+        prompt=options.prompt,
+        embeddings=tuple(e.name for e in embeddings),
+        commits={role: about.sha for role, about in abouts.items() if about is not None},
+        unrelated=None if other is None else other.name,
+        unrelated_sha256=None if other is None else weights_sha256(other),
+        warning=warning,
+    )
+    if warning is not None:
+        print(f"warning: {single_line(str(warning))}")
     write_evidence(result, options.out, models)
     signer = sign_folder(options.out, key) if key else None
     print_table(result)
@@ -218,13 +230,14 @@ def _authenticate(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _progress(config: RunConfig) -> Iterator[Callable[[RecoveryStep], None]]:
+def _progress_bar(config: RunConfig) -> Iterator[Callable[[RunEvent], None]]:
     """A bar of steps, of the pictures and then of a line-up's decoys, where somebody looks at a terminal."""
     steps = config.recovery.steps * (1 if config.lineup is None else 2)
     with tqdm(total=steps, desc="recovering", unit="step", disable=None, leave=False) as bar:
 
-        def advance(step: RecoveryStep) -> None:
-            bar.update()
+        def advance(event: RunEvent) -> None:
+            if event.phase in ("step", "decoys"):
+                bar.update()
 
         yield advance
 
@@ -239,7 +252,7 @@ def _lineup(options: argparse.Namespace) -> int:
     with open_bundle(options.bundle) as bundle:
         if not report_whole(bundle):
             return 1
-        lineup = read_lineup(read_record(bundle))
+        lineup = lineup_of(bundle_record(bundle))
     if lineup is None:
         raise UserError(f"bundle {options.bundle} holds no line-up; accepted: one that `authenticate --lineup M` wrote")
     picks = options.picks.split(",")

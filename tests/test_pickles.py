@@ -12,8 +12,8 @@ from huggingface_hub.utils import close_session
 from cgidm import UserError
 from cgidm.cli import main
 from cgidm.families import load_pair
-from cgidm.page.handlers.request import Request
-from cgidm.page.ui.model_panel import check_model
+from cgidm.page.handlers.request import make_request
+from cgidm.page.handlers.suspect import check_suspect
 from tests.support import tiny
 from tests.support.hub_server import Repository, serve
 from tests.support.paths import ASSETS
@@ -92,7 +92,7 @@ def test_no_path_of_the_hub_runs_it(trap, tmp_path, monkeypatch, name):
             with pytest.raises(UserError):
                 load_pair(given, given, "")
             with pytest.raises(gr.Error):
-                check_model(given, None, None, None)
+                check_suspect(given, None, "en", None)
         close_session()
 
 
@@ -100,15 +100,15 @@ def test_no_path_of_the_hub_runs_it(trap, tmp_path, monkeypatch, name):
 def test_no_path_of_the_page_runs_it(trap, tmp_path, name):
     (tmp_path / name).write_bytes(trap[0])
     with pytest.raises(gr.Error):
-        check_model("", str(tmp_path / name), None, None)
+        check_suspect("", str(tmp_path / name), "en", None)
     picture = [str(next((ASSETS / "examples").rglob("*.jpg")))]
     for given in (
-        Request([str(tmp_path / name)], [], "shipped:rollandin-lora", None, "shipped:mini", "", "fast", 0),
-        Request(picture, [str(tmp_path / name)], "shipped:rollandin-lora", None, "shipped:mini", "", "fast", 0),
-        Request(picture, [], "", str(tmp_path / name), "shipped:mini", "", "fast", 0),
+        {"picture": str(tmp_path / name), "suspect": "shipped:rollandin-lora"},
+        {"picture": picture, "controls": [str(tmp_path / name)], "suspect": "shipped:rollandin-lora"},
+        {"picture": picture, "upload": str(tmp_path / name)},
     ):
         with pytest.raises(UserError):
-            given.check()
+            make_request({"base": "shipped:mini", "preset": "fast", "seed": 0, **given}).check()
 
 
 def test_pickles_beside_sound_weights_are_left_alone(trap, base, tmp_path):

@@ -6,29 +6,25 @@ to people; `lineup.html` is what an observer of a line-up sees, with its images 
 to it. A folder of evidence can be packed into one zip.
 """
 
-import dataclasses
 import hashlib
 import json
 import re
 import zipfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..authenticate import VERDICT_SCORE, PictureResult, Result
 from ..intake.layout import Checkpoint
 from ..judging.lineup import LETTERS
-from ..judging.portfolio import SetVerdict
-from ..judging.verdict import LEVEL
-from ..pictures.embedders import SOURCES
+from ..judging.result import PictureResult, Result
 from ..pictures.images import Picture
-from ..provenance import describe_code, package_versions
 from .lineup_sheet import ROLES, TITLE, panel_name, sheet
+from .record import ModelsRecord, Record, record_bytes
+from .record_of_result import control_name, image_name, make_record
 from .report import state
 from .report_blocks import Heading
 from .report_html import report_html
@@ -40,19 +36,21 @@ OURS = re.compile(rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)})\.png|contro
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a zip, so that equal evidence gives equal bytes
 
 
-def write_evidence(
-    result: Result, out: Path, models: dict[str, str], controls: Sequence[Picture] = ()
-) -> dict[str, Any]:
+def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Sequence[Picture] = ()) -> Record:
     """Write a sealed bundle to the folder `out`, and return the record.
 
-    `models` names base, suspect and prompt as given; `controls` are the control pictures, where the result does not
-    hold them. Without either the bundle says that they are not included; whoever repeats the run must bring them along.
+    Args:
+        result: a run that has come to its end.
+        out: the folder; what an earlier run wrote there is deleted.
+        models: base, suspect and prompt as they were named.
+        controls: the control pictures, where the result does not hold them. A bundle without them says so; whoever
+            repeats the run must bring them along.
     """
     controls = result.controls or controls
     assert len(controls) in (0, len(result.control_scores))
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
-    record = as_record(result, models, controls)
+    record = make_record(result, models, controls)
     for number, picture in enumerate(result.pictures):
         for role, image in zip(ROLES, picture.panel.images, strict=True):
             Image.fromarray(pixels(image)).save(out / image_name(number, role))
@@ -75,7 +73,7 @@ def _write_lineup(result: Result, out: Path) -> list[str]:
     (out / "lineup").mkdir(exist_ok=True)
     images = {
         panel_name(number, letter, role): image
-        for number, panels in enumerate(result.shown, 1)
+        for number, panels in enumerate(result.panels_by_round, 1)
         for letter, panel in zip(LETTERS, panels, strict=False)
         for role, image in zip(ROLES, panel.images, strict=True)
     }
@@ -86,12 +84,12 @@ def _write_lineup(result: Result, out: Path) -> list[str]:
     return [LINEUP, *images]
 
 
-def _write_reports(record: dict[str, Any], out: Path) -> None:
-    data = (json.dumps(record, indent=2) + "\n").encode()
+def _write_reports(record: Record, out: Path) -> None:
+    data = record_bytes(record)
     (out / RECORD).write_bytes(data)
     blocks = state(record, hashlib.sha256(data).hexdigest())
     (out / "report.html").write_text(report_html(blocks, out), encoding="utf-8")
-    write_pdf(blocks, out, out / "report.pdf", datetime.fromisoformat(record["date"]))
+    write_pdf(blocks, out, out / "report.pdf", datetime.fromisoformat(record.date))
 
 
 def _clear(out: Path) -> None:
@@ -113,76 +111,9 @@ def pack_evidence(folder: Path, path: Path) -> Path:
     return whole.replace(path)
 
 
-def image_name(number: int, role: str) -> str:
-    """The file of a picture's `role` (original, partial, recovered) in a folder of evidence."""
-    return f"{number:02d}-{role}.png"
-
-
-def control_name(number: int) -> str:
-    """The file of a control picture."""
-    return f"controls/{number:03d}.png"
-
-
-def as_record(result: Result, models: dict[str, str], controls: Sequence[Picture] = ()) -> dict[str, Any]:
-    """The run as plain data. A score that was not computed is null, with the reason beside it."""
-    done, of = len(result.pictures[0].contrast), result.config.recovery.steps
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "pictures": [_picture_record(r, result) for r in result.pictures],
-        "set": None if result.together is None else _set_record(result.together),
-        "judged_by": VERDICT_SCORE,
-        "level": LEVEL,
-        "control_scores": list(result.control_scores),
-        "bank": None if result.bank is None else result.bank.describe(),
-        "power": result.power,
-        "lineup": None if result.lineup is None else result.lineup.describe(),
-        "weight_shift": result.weight_shift,
-        "controls": [
-            {"name": c.name, "sha256": c.sha256, "image": control_name(i), "notes": list(c.notes)}
-            for i, c in enumerate(controls)
-        ],
-        "config": dataclasses.asdict(result.config),
-        "models": {**models, "sha256": result.fingerprints},
-        "code": describe_code(),
-        "versions": package_versions(),
-        "machine": dict(result.machine),
-        "seed": result.config.seed,
-        "seconds": round(result.seconds, 2),
-        "stopped": {"step": done, "of": of} if done < of else None,
-    }
-
-
-def _picture_record(r: PictureResult, result: Result) -> dict[str, Any]:
-    missing = {name: reason_missing(result, name) for name in SOURCES if name not in r.scores}
-    return {
-        "path": r.picture.name,
-        "sha256": r.picture.sha256,
-        "notes": list(r.picture.notes),
-        "scores": {**r.scores, **dict.fromkeys(missing)},
-        "not_computed": missing,
-        "p_value": r.verdict.p_value,
-        "outcome": r.verdict.outcome,
-        "reason": str(r.verdict.reason),
-        "flags": [{"name": f.name, "raised_if": f.raised_if, "explanation": f.explanation} for f in r.flags],
-        "view": r.view,
-        "shift": r.shift,
-        "contrast": list(r.contrast),
-    }
-
-
-def _set_record(together: SetVerdict) -> dict[str, Any]:
-    used = None if together.used is None else dataclasses.asdict(together.used)
-    return {**vars(together), "used": used, "reason": str(together.reason)}
-
-
 def weights_sha256(checkpoint: Checkpoint) -> str:
     """The SHA-256 of each of its weight files, in their order."""
     return " ".join(checkpoint.listing.sha256(f) for f in checkpoint.weights)
-
-
-def reason_missing(result: Result, name: str) -> str:
-    """Why a similarity is not among the scores."""
-    return result.not_computed.get(name, "was not asked for")
 
 
 def three_images(result: PictureResult) -> Image.Image:

@@ -21,15 +21,16 @@ TEXT = "evidence.text"  # the code of a note that holds a sentence of an older r
 
 @dataclass(frozen=True, kw_only=True)
 class FlagRecord:
-    """A raised flag. Its sentence and its condition are messages: `code`, and `code` + `.raised_if`."""
+    """A raised flag."""
 
-    code: str
-    params: dict[str, Any]
+    name: str
+    note: Note  # what it says
     blocks_verdict: bool
 
     @property
-    def note(self) -> Note:
-        return Note(self.code, self.params)
+    def condition(self) -> Note:
+        """When it is raised: the code of its note with `.raised_if`, and the same parameters."""
+        return Note(f"{self.note.code}.raised_if", self.note.params)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,7 +374,10 @@ def _upgrade(old: dict[str, Any]) -> dict[str, Any]:
 
 def _upgrade_picture(old: dict[str, Any]) -> dict[str, Any]:
     kept = {k: v for k, v in old.items() if k not in ("path", "shift")}
-    flags = [{"code": f"judging.flag.{f['name']}", "params": {}, "blocks_verdict": True} for f in old["flags"]]
+    flags = [
+        {"name": f["name"], "note": _sentence(f["explanation"], raised_if=f["raised_if"]), "blocks_verdict": True}
+        for f in old["flags"]
+    ]
     return kept | {
         "name": old["path"],
         "notes": [_sentence(n) for n in old["notes"]],
@@ -385,8 +389,8 @@ def _upgrade_picture(old: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sentence(text: str) -> dict[str, Any]:
-    return {"code": TEXT, "params": {"text": text}}
+def _sentence(text: str, **more: str) -> dict[str, Any]:
+    return {"code": TEXT, "params": {"text": text, **more}}
 
 
 def _optional(change: Callable[[Any], Any], value: Any) -> Any:

@@ -6,12 +6,14 @@ compared. Then each picture with its scores, the method, the run, and how anybod
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..judging.lineup import Lineup, explain_reach, lineup_p_value, read_lineup
+from ..judging.lineup import Lineup, explain_reach, lineup_p_value
 from ..text import single_line
 from .lineup_sheet import ROLES, TITLE, sheet
+from .record import ModelsRecord, PictureRecord, Record, SetRecord
+from .record_of_result import lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
 
 LONGEST = 600  # characters shown of a text from outside
@@ -65,11 +67,11 @@ LINEUP_RULES = (
 )
 
 
-def state(record: Mapping[str, Any], record_sha256: str) -> list[Block]:
+def state(record: Record, record_sha256: str) -> list[Block]:
     """All that the report of `record` says. Texts from outside are on one line and printable, not escaped."""
     return [
         *_front(record, record_sha256),
-        *(block for n, p in enumerate(record["pictures"]) for block in _picture(n, p, record)),
+        *(block for n, p in enumerate(record.pictures) for block in _picture(n, p, record)),
         *_method(),
         *_checking(record, record_sha256),
         *_run(record),
@@ -77,36 +79,48 @@ def state(record: Mapping[str, Any], record_sha256: str) -> list[Block]:
     ]
 
 
-def _front(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
-    pictures, models = record["pictures"], record["models"]
+def _front(record: Record, record_sha256: str) -> Iterator[Block]:
+    pictures, models = record.pictures, record.models
     several = len(pictures) > 1
-    asked = f"Were these {len(pictures)} pictures" if several else f"Was the picture “{file_name(pictures[0]['path'])}”"
+    first = file_name(pictures[0].name)
+    asked = f"Were these {len(pictures)} pictures" if several else f"Was the picture “{first}”"
     yield Heading("Was this picture used to train that model?", 1)
-    yield Text(f"{asked} used to train the model “{_say(models.get('suspect'))}”?")
+    yield Text(f"{asked} used to train the model “{_say(models.suspect)}”?")
     yield Heading("Answer")
     yield from _answers(record)
     yield Heading("How often such an answer is wrong")
     yield Items(tuple(_error_rate(record)))
     yield Heading("What it does not say")
-    yield Items(LIMITS if record["bank"] is None else (*LIMITS[:2], BANK_LIMIT, *LIMITS[3:]))
+    yield Items(LIMITS if record.bank is None else (*LIMITS[:2], BANK_LIMIT, *LIMITS[3:]))
     yield Heading("What was compared")
-    named = {"suspect": "Suspect", "base": "Public base", "prompt": "Prompt", "careful": "Careful"}
-    rows = [(named[k] if k in named else k.capitalize(), _say(v)) for k, v in models.items() if k != "sha256" and v]
-    rows += [("Picture", f"{file_name(p['path'])}") for p in pictures if not several]
+    rows = [(title, _say(value)) for title, value in _named_models(models) if value]
+    rows += [("Picture", f"{file_name(p.name)}") for p in pictures if not several]
     rows += [("Control pictures", _controls_said(record))]
-    rows += [("Bank, SHA-256", _say(record["bank"]["sha256"]))] if record["bank"] is not None else []
+    rows += [("Bank, SHA-256", _say(record.bank.sha256))] if record.bank is not None else []
     yield Table(tuple(rows), (1, 4))
     files = _digests(record)
     if len(files) <= FILES_IN_FRONT:
         yield Table((("File", "SHA-256"), *files), (2, 3), head=True, code=True)
     else:
         yield Text(f"The SHA-256 of {len(files)} files, which identify them, are stated under “The run”.")
-    date = _say(record["date"]).replace("T", " ").replace("+00:00", " UTC")
+    date = _say(record.date).replace("T", " ").replace("+00:00", " UTC")
     yield Text(f"Run finished {date}. SHA-256 of the record, result.json: {record_sha256}")
 
 
-def _answers(record: Mapping[str, Any]) -> Iterator[Block]:
-    pictures, together = record["pictures"], record["set"]
+def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
+    """What the run compared, by the names that were given."""
+    yield "Public base", models.base
+    yield "Suspect", models.suspect
+    yield "Prompt", models.prompt
+    yield from (("Embedding", name) for name in models.embeddings)
+    yield "Unrelated model", models.unrelated
+    yield "Its SHA-256", models.unrelated_sha256
+    yield from ((f"Commit of the {role}", sha) for role, sha in models.commits.items())
+    yield "Warning", models.warning
+
+
+def _answers(record: Record) -> Iterator[Block]:
+    pictures, together = record.pictures, record.set
     if together is None:
         yield from _answer(pictures[0])
         return
@@ -116,28 +130,28 @@ def _answers(record: Mapping[str, Any]) -> Iterator[Block]:
     if len(pictures) <= PICTURES_IN_FRONT:
         yield _answer_table(pictures)
         return
-    counts = Counter(p["outcome"] for p in pictures)
+    counts = Counter(p.outcome for p in pictures)
     yield Items(tuple(f"{n} of {len(pictures)}: {_say(outcome)}" for outcome, n in counts.items()))
 
 
-def _answer(judged: Mapping[str, Any]) -> Iterator[Block]:
-    yield Text(_first_upper(_say(judged["outcome"])) + _p(judged), strong=True)
-    yield Text(_say(judged["reason"]))
+def _answer(judged: PictureRecord | SetRecord) -> Iterator[Block]:
+    yield Text(_first_upper(_say(judged.outcome)) + _p(judged), strong=True)
+    yield Text(_say(judged.reason))
 
 
-def _answer_table(pictures: Sequence[Mapping[str, Any]]) -> Table:
-    rows = ((file_name(p["path"]), _say(p["outcome"]), _p_value(p["p_value"])) for p in pictures)
+def _answer_table(pictures: Sequence[PictureRecord]) -> Table:
+    rows = ((file_name(p.name), _say(p.outcome), _p_value(p.p_value)) for p in pictures)
     return Table((("Picture", "Answer", "p"), *rows), (5, 5, 1), head=True)
 
 
-def _error_rate(record: Mapping[str, Any]) -> Iterator[str]:
-    pictures, n, level = record["pictures"], len(record["control_scores"]), record["level"]
+def _error_rate(record: Record) -> Iterator[str]:
+    pictures, n, level = record.pictures, len(record.control_scores), record.level
     yield (
         f"“Consistent with training” is held to a false-positive rate of {level:.0%}: of 100 pictures that were not "
         f"used, at most about {100 * level:.0f} are called so by mistake."
     )
-    if record["power"] is not None:
-        yield f"Of the pictures that such a suspect was trained on, about {record['power']:.0%} are found so."
+    if record.expected_power is not None:
+        yield f"Of the pictures that such a suspect was trained on, about {record.expected_power:.0%} are found so."
     if n:
         yield (
             "The p-value says how often a picture that was not used would score as high. It was measured on "
@@ -150,44 +164,44 @@ def _error_rate(record: Mapping[str, Any]) -> Iterator[str]:
             f"Each of the {len(pictures)} pictures is held to that rate by itself. If none of them was used, about "
             f"{level * len(pictures):.1f} would still be called consistent; the answer for all together is one."
         )
-        yield from _how_many(record["set"], level)
+        yield from _how_many(record.set, level)
 
 
-def _how_many(together: Mapping[str, Any] | None, level: float) -> Iterator[str]:
+def _how_many(together: SetRecord | None, level: float) -> Iterator[str]:
     """The bounds on how many were used, and what Holm's correction leaves."""
-    if together is None or together["used"] is None:
+    if together is None or together.used is None:
         return
-    used, n = together["used"], together["pictures"]
-    many = f"between {used['low']} and {used['high']}" if used["bounded_above"] else f"at least {used['low']}"
+    used, n = together.used, together.pictures
+    many = f"between {used.low} and {used.high}" if used.bounded_above else f"at least {used.low}"
     yield f"Of {n} pictures {many} were used; such a statement is right for at least {1 - level:.0%} of sets."
-    left = sum(p is not None and p <= level for p in together["adjusted"])
+    left = sum(p is not None and p <= level for p in together.adjusted)
     yield f"Corrected for their number (Holm), {left} pictures by themselves stay at a p-value of at most {level:g}."
 
 
-def _picture(number: int, picture: Mapping[str, Any], record: Mapping[str, Any]) -> Iterator[Block]:
-    several = len(record["pictures"]) > 1
+def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Block]:
+    several = len(record.pictures) > 1
     yield NewPage()
-    yield Heading(f"{f'Picture {number + 1}: ' if several else ''}{file_name(picture['path'])}")
+    yield Heading(f"{f'Picture {number + 1}: ' if several else ''}{file_name(picture.name)}")
     yield Pictures(tuple((caption, f"{number:02d}-{role}.png") for role, caption in ROLES.items()))
     yield from _answer(picture)
-    score = picture["scores"].get(record["judged_by"])
+    score = picture.scores.get(record.judged_by)
     if score is not None and abs(score) < float("inf"):
         yield Heading(f"Among the {_negatives(record)}", 3)
-        yield Strip(score, tuple(c for c in record["control_scores"] if abs(c) < float("inf")), _negatives(record))
-        if len(record["config"]["views"]) > 1:
-            views = ", ".join(record["config"]["views"])
-            yield Text(f"The largest over several views of each picture ({views}) counts; here: {picture['view']}.")
+        yield Strip(score, tuple(c for c in record.control_scores if abs(c) < float("inf")), _negatives(record))
+        if len(record.config.views) > 1:
+            views = ", ".join(record.config.views)
+            yield Text(f"The largest over several views of each picture ({views}) counts; here: {picture.view}.")
     yield Heading("Scores", 3)
-    rows = [(_say(k), _number(v), MEANINGS.get(k, "")) for k, v in picture["scores"].items() if v is not None]
-    rows += [(_say(k), "none", _say(why)) for k, why in picture["not_computed"].items()]
+    rows = [(_say(k), _number(v), MEANINGS.get(k, "")) for k, v in picture.scores.items() if v is not None]
+    rows += [(_say(k), "none", _say(why)) for k, why in picture.not_computed.items()]
     yield Table((("Score", "Value", "Meaning; higher: more likely used"), *rows), (4, 2, 9), head=True)
     yield Heading("What speaks against trusting it", 3)
-    flags = tuple(f"{_say(f['name'])}: {_say(f['explanation'])}" for f in picture["flags"])
+    flags = tuple(f"{_say(f.name)}: {_say(f.note)}" for f in picture.flags)
     yield Items(flags) if flags else Text("No flag was raised.")
     yield Heading("The file", 3)
-    notes = tuple(_say(note) for note in picture["notes"])
+    notes = tuple(_say(note) for note in picture.notes)
     yield Items(notes or ("Used as it is: nothing was cut, rotated or converted.",))
-    yield Table((("Name", _say(picture["path"])), ("SHA-256", _say(picture["sha256"]))), (1, 5), code=True)
+    yield Table((("Name", _say(picture.name)), ("SHA-256", _say(picture.sha256))), (1, 5), code=True)
 
 
 def _method() -> Iterator[Block]:
@@ -197,45 +211,48 @@ def _method() -> Iterator[Block]:
     yield Text(" ".join(METHOD[3:]))
 
 
-def _run(record: Mapping[str, Any]) -> Iterator[Block]:
-    config, machine, code = record["config"], record["machine"], record["code"]
-    recovery, scores = config["recovery"], record["control_scores"]
+def _run(record: Record) -> Iterator[Block]:
+    config, machine, code = record.config, record.machine, record.code
+    recovery, scores = config.recovery, record.control_scores
     yield Heading("The run")
     rows = {
-        "Settings": f"preset {config['preset']}, {recovery['steps']} steps of {recovery['draws']} draws",
-        "Seed": record["seed"],
+        "Settings": f"preset {config.preset}, {recovery.steps} steps of {recovery.draws} draws",
+        "Seed": record.config.seed,
         "Moved": _moved(record),
-        "Time": f"{record['seconds']} s",
-        "Machine": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in machine.items() if v != ""),
-        "Versions": ", ".join(f"{k} {v}" for k, v in record["versions"].items() if v),
-        "Code": f"cgidm {code['version']}, SHA-256 of its sources {code['sha256']}",
+        "Time": f"{record.seconds} s",
+        "Machine": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in vars(machine).items() if v not in ("", None)),
+        "Versions": ", ".join(f"{k} {v}" for k, v in record.versions.items() if v),
+        "Code": f"cgidm {code.version}, SHA-256 of its sources {code.sha256}",
     }
     yield Table(tuple((k, _say(v)) for k, v in rows.items()), (1, 5))
-    if len(record["pictures"]) > PICTURES_IN_FRONT:
+    if len(record.pictures) > PICTURES_IN_FRONT:
         yield Heading("The answer of each picture", 3)
-        yield _answer_table(record["pictures"])
+        yield _answer_table(record.pictures)
     files = _digests(record)
     if len(files) > FILES_IN_FRONT:
         yield Heading("Pictures and weights", 3)
         yield Table((("File", "SHA-256"), *files), (2, 3), head=True, code=True)
-    if scores and record["bank"] is None:
+    if scores and record.bank is None:
         yield Heading("Control pictures", 3)
         yield Text(_controls_said(record))
-        names = [file_name(c["name"]) for c in record["controls"]] or [f"number {i + 1}" for i in range(len(scores))]
+        names = [file_name(c.name) for c in record.controls] or [f"number {i + 1}" for i in range(len(scores))]
         order = sorted(range(len(scores)), key=lambda i: -scores[i])
         rows = tuple((names[i], _number(scores[i])) for i in order)
         yield Table((("Control picture", "Score"), *rows), (4, 1), head=True)
 
 
-def _moved(record: Mapping[str, Any]) -> str:
+def _moved(record: Record) -> str:
     """How far the suspect has moved from its base: by which the strength of its training is told."""
-    shifts, weights = [p["shift"] for p in record["pictures"] if p["shift"] is not None], record.get("weight_shift")
+    shifts, weights = (
+        [p.distance_from_base for p in record.pictures if p.distance_from_base is not None],
+        record.weight_distance,
+    )
     said = [f"its answers by {sum(shifts) / len(shifts):.4f} of the base's loss"] if shifts else []
     said += [] if weights is None else [f"its weights by {weights:.2%} of their length"]
     return f"the suspect from its base: {', '.join(said)}" if said else "not measured"
 
 
-def _checking(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
+def _checking(record: Record, record_sha256: str) -> Iterator[Block]:
     yield Heading("How to check this")
     yield Text(
         "This report belongs to a bundle of evidence: the record of the run (result.json), every picture as the method "
@@ -249,7 +266,7 @@ def _checking(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
         "bundle is handed over. The record that this report was made of has the SHA-256 "
         f"{record_sha256}."
     )
-    bring = "" if record["controls"] else " --controls FOLDER" if record["bank"] is None else " --bank FOLDER"
+    bring = "" if record.controls else " --controls FOLDER" if record.bank is None else " --bank FOLDER"
     yield Text("Whoever also has both models can run it again, and sees every score beside the recorded one:")
     yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --suspect SUSPECT{bring}")
     yield Text(
@@ -258,9 +275,9 @@ def _checking(record: Mapping[str, Any], record_sha256: str) -> Iterator[Block]:
     )
 
 
-def _lineup(record: Mapping[str, Any]) -> Iterator[Block]:
+def _lineup(record: Record) -> Iterator[Block]:
     """The blind sheet, and on the pages after it its key."""
-    lineup = read_lineup(record)
+    lineup = lineup_of(record)
     if lineup is None:
         return
     yield NewPage()
@@ -288,39 +305,39 @@ def _lineup(record: Mapping[str, Any]) -> Iterator[Block]:
     yield Command("python -m cgidm lineup BUNDLE --picks=LETTER,LETTER,...")
 
 
-def _key(lineup: Lineup, record: Mapping[str, Any]) -> Table:
+def _key(lineup: Lineup, record: Record) -> Table:
     """What stands where: of the controls their names, or their numbers where the bundle does not hold them."""
-    names = [file_name(c["name"]) for c in record["controls"]]
-    names = names or [f"control {i + 1}" for i in range(len(record["control_scores"]))]
+    names = [file_name(c.name) for c in record.controls]
+    names = names or [f"control {i + 1}" for i in range(len(record.control_scores))]
     rows = (
-        (str(n), r.letter, file_name(record["pictures"][r.picture]["path"]), ", ".join(names[d] for d in r.decoys))
+        (str(n), r.letter, file_name(record.pictures[r.picture].name), ", ".join(names[d] for d in r.decoys))
         for n, r in enumerate(lineup.rounds, 1)
     )
     head = ("Round", "Answer", "Picture asked about", "Control pictures around it, in their order")
     return Table((head, *rows), (2, 2, 5, 11), head=True)
 
 
-def _negatives(record: Mapping[str, Any]) -> str:
+def _negatives(record: Record) -> str:
     """What the score is compared with."""
-    return "control pictures" if record["bank"] is None else "scores of models that were not trained on the picture"
+    return "control pictures" if record.bank is None else "scores of models that were not trained on the picture"
 
 
-def _controls_said(record: Mapping[str, Any]) -> str:
-    if record["bank"] is not None:
-        return f"none; {len(record['control_scores'])} scores of bank {_say(record['bank']['name'])} instead"
-    n, held = len(record["control_scores"]), len(record["controls"])
+def _controls_said(record: Record) -> str:
+    if record.bank is not None:
+        return f"none; {len(record.control_scores)} scores of bank {_say(record.bank.name)} instead"
+    n, held = len(record.control_scores), len(record.controls)
     if not n:
         return "none were given"
     return f"{n}, which are included in the bundle" if held else f"{n}, which are not included in the bundle"
 
 
-def _digests(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    pictures = [(file_name(p["path"]), _say(p["sha256"])) for p in record["pictures"]]
-    return pictures + [(_say(name), _say(digest)) for name, digest in record["models"]["sha256"].items()]
+def _digests(record: Record) -> list[tuple[str, str]]:
+    pictures = [(file_name(p.name), _say(p.sha256)) for p in record.pictures]
+    return pictures + [(_say(name), _say(digest)) for name, digest in record.models.sha256.items()]
 
 
-def _p(judged: Mapping[str, Any]) -> str:
-    return "" if judged["p_value"] is None else f" (p = {_p_value(judged['p_value'])})"
+def _p(judged: PictureRecord | SetRecord) -> str:
+    return "" if judged.p_value is None else f" (p = {_p_value(judged.p_value)})"
 
 
 def _p_value(value: float | None) -> str:

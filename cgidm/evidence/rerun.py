@@ -1,8 +1,8 @@
 """A bundle's run done again, from its own pictures, with the models that it names by their SHA-256."""
 
-import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,87 +12,98 @@ from huggingface_hub import get_token
 from ..authenticate import authenticate
 from ..device import recorded_device
 from ..errors import UserError
+from ..intake.hub import MAX_DOWNLOAD
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..judging.null_bank import Bank, open_bank
-from ..method.config import RunConfig
 from ..pictures.embedders import load_embedders
 from ..pictures.images import Picture, picture_files, read_picture
 from ..text import single_line
 from .bundle_reader import Bundle
-from .bundle_writer import image_name, weights_sha256
+from .bundle_writer import weights_sha256
+from .record import BankRecord, ModelsRecord, Record
+from .record_of_result import config_of, image_name
 from .rerun_diff import Comparison, compare, read_png
-from .seal import read_record
+from .seal import bundle_record
 
 MOST_THREADS = 1024
 ACCEPTED = "accepted: a bundle that this version of `cgidm authenticate` wrote"
 
 
-def repeat(bundle: Bundle, options: argparse.Namespace) -> Comparison:
-    """Repeat the run of a bundle whose hashes were checked; `options` are those of `verify`.
+@dataclass(frozen=True, kw_only=True)
+class RerunOptions:
+    """Where the inputs of a recorded run are now. What is not given is looked for where the bundle says it was."""
+
+    base: str | None = None
+    suspect: str | None = None
+    embeddings: Sequence[str] = ()
+    unrelated: str | None = None
+    controls: Path | None = None  # folder of the control pictures, if the bundle does not hold them
+    bank: Path | None = None  # folder of the bank that the pictures were judged against
+    threads: int | None = None  # CPU threads; None: as recorded
+    max_download: int = MAX_DOWNLOAD  # bytes per model
+    download: bool = False  # fetch CLIP and DINO from the Hub if need be
+
+
+def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
+    """Repeat the run of a bundle whose hashes were checked.
 
     Raises:
         UserError: if it cannot be repeated: other weights, no control pictures, a run that was stopped or unseeded.
     """
-    record = read_record(bundle)
-    try:
-        return _repeat(bundle, record, options)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        said = single_line(f"{type(error).__name__}: {error}")
-        raise UserError(f"the record of {bundle.label} cannot be followed ({said}); {ACCEPTED}") from error
-
-
-def _repeat(bundle: Bundle, record: dict[str, Any], options: argparse.Namespace) -> Comparison:
-    given, models = record["config"], record["models"]
-    config = RunConfig.from_record(given)
-    if record["stopped"]:
+    record = bundle_record(bundle)
+    config = config_of(record)
+    if record.stopped:
         raise UserError("the run of this bundle was stopped before its end; accepted: one that came to its end")
     if config.encoding == "sample":
         raise UserError(f"preset {config.preset} draws without a seed and cannot be repeated; accepted: another preset")
-    held, scored = len(record["controls"]), len(record["control_scores"])
+    held, scored = len(record.controls), len(record.control_scores)
     if held not in (0, scored):
         raise UserError(f"{scored} control scores are recorded, and {held} controls; {ACCEPTED}")
-    bank = _bank(record["bank"], options.bank)
+    bank = _bank(record.bank, options.bank)
     if scored and not held and not bank and options.controls is None:
         raise UserError("the bundle does not hold its control pictures; accepted: --controls with the folder of them")
-    base, suspect, *embeddings = _open_models(models, options)
-    _check_weights(models["sha256"], (base, suspect, *embeddings))
-    unrelated = _open_unrelated(models, options)
+    base, suspect, *embeddings = _open_models(record.models, options)
+    _check_weights(record.models.sha256, (base, suspect, *embeddings))
+    unrelated = _open_unrelated(record.models, options)
 
     from ..families import load_pair  # slow to import: only after the cheap checks
 
-    machine = record["machine"]
-    with _threads(machine["threads"] if options.threads is None else options.threads):
-        where = recorded_device(base, machine["device"], machine["precision"])
+    machine, prompt = record.machine, record.models.prompt
+    with _threads(machine.threads if options.threads is None else options.threads):
+        where = recorded_device(base, machine.device, machine.precision)
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
-        pair = load_pair(base, suspect, models["prompt"], embeddings, **place)
+        pair = load_pair(base, suspect, prompt, embeddings, **place)
         pictures = [
-            _recorded_picture(bundle, p["path"], p["sha256"], image_name(i, "original"), pair.resolution)
-            for i, p in enumerate(record["pictures"])
+            _recorded_picture(bundle, p.name, p.sha256, image_name(i, "original"), pair.resolution)
+            for i, p in enumerate(record.pictures)
         ]
-        controls = [] if bank else _controls(bundle, record, options.controls, pair.resolution)
-        embedders = load_embedders(where.device, download=options.download)
-        other = None
-        if unrelated is not None:
-            other = load_pair(base, unrelated, models["prompt"], **place)
-        result = authenticate(pair, pictures, controls, config, embedders, bank=bank, unrelated=other)
+        result = authenticate(
+            pair,
+            pictures,
+            [] if bank else _controls(bundle, record, options.controls, pair.resolution),
+            config=config,
+            embedders=load_embedders(where.device, download=options.download),
+            bank=bank,
+            unrelated=None if unrelated is None else load_pair(base, unrelated, prompt, **place),
+        )
     return compare(bundle, record, result)
 
 
-def _open_models(models: Mapping[str, Any], options: argparse.Namespace) -> list[Checkpoint]:
+def _open_models(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint]:
     """Base, suspect, embeddings: as given now, or where the bundle says that they were."""
-    words = [name for role, name in models.items() if role.startswith("embedding ")]
     wanted = [
-        ("base model", options.base, models["base"], "--base"),
-        ("fine-tuned model", options.suspect, models["suspect"], "--suspect"),
-        *(("embedding", given, given, "--embedding") for given in options.embedding or words),
+        ("base model", options.base, models.base, "--base"),
+        ("fine-tuned model", options.suspect, models.suspect, "--suspect"),
+        *(("embedding", given, given, "--embedding") for given in options.embeddings or models.embeddings),
     ]
-    return [_open_model(*each, options) for each in wanted]
+    return [_open_model(role, given, named, option, options) for role, given, named, option in wanted]
 
 
-def _open_model(role: str, given: str | None, recorded: str, option: str, options: argparse.Namespace) -> Checkpoint:
-    cap = int(options.max_download * 1e9)
+def _open_model(role: str, given: str | None, recorded: str, option: str, options: RerunOptions) -> Checkpoint:
     try:
-        return open_checkpoint(given or recorded, role, token=get_token(), max_download=cap, progress=True)
+        return open_checkpoint(
+            given or recorded, role, token=get_token(), max_download=options.max_download, progress=True
+        )
     except UserError as error:
         if given:
             raise
@@ -100,13 +111,13 @@ def _open_model(role: str, given: str | None, recorded: str, option: str, option
         raise UserError(f"{said}; accepted: {option} with its place today") from error
 
 
-def _open_unrelated(models: Mapping[str, Any], options: argparse.Namespace) -> Checkpoint | None:
+def _open_unrelated(models: ModelsRecord, options: RerunOptions) -> Checkpoint | None:
     """The suspect that must find nothing, if the run had one."""
-    if "unrelated" not in models:
+    if models.unrelated is None:
         return None
-    other = _open_model("unrelated model", options.unrelated, models["unrelated"], "--unrelated", options)
-    if weights_sha256(other) != models["unrelated SHA-256"]:
-        recorded = single_line(models["unrelated SHA-256"])
+    other = _open_model("unrelated model", options.unrelated, models.unrelated, "--unrelated", options)
+    if weights_sha256(other) != models.unrelated_sha256:
+        recorded = single_line(models.unrelated_sha256 or "")
         raise UserError(f"unrelated model {other.name} is not the recorded one; accepted: SHA-256 {recorded}")
     return other
 
@@ -128,35 +139,35 @@ def _check_weights(recorded: Mapping[str, str], opened: tuple[Checkpoint, ...]) 
     )
 
 
-def _bank(recorded: Mapping[str, Any] | None, folder: Path | None) -> Bank | None:
+def _bank(recorded: BankRecord | None, folder: Path | None) -> Bank | None:
     """The bank that the run was judged against, by its digest."""
     if recorded is None:
         return None
-    known = f"bank {single_line(recorded['name'])} (SHA-256 {single_line(recorded['sha256'])})"
+    known = f"bank {single_line(recorded.name)} (SHA-256 {single_line(recorded.sha256)})"
     if folder is None:
         raise UserError(f"the run was judged against {known}; accepted: --bank with its folder")
     bank = open_bank(folder)
-    if bank.sha256 != recorded["sha256"]:
+    if bank.sha256 != recorded.sha256:
         raise UserError(f"bank {folder} has the SHA-256 {bank.sha256}; accepted: {known}")
     return bank
 
 
-def _controls(bundle: Bundle, record: Mapping[str, Any], folder: Path | None, side: int) -> list[Picture]:
-    recorded = record["controls"]
+def _controls(bundle: Bundle, record: Record, folder: Path | None, side: int) -> list[Picture]:
+    recorded = record.controls
     if folder is None:
-        return [_recorded_picture(bundle, c["name"], c["sha256"], c["image"], side) for c in recorded]
+        return [_recorded_picture(bundle, c.name, c.sha256, c.image, side) for c in recorded]
     files = [read_picture(p, side) for p in picture_files(folder, "controls")]
     if not recorded:  # then nothing is known of them but their number and their order
-        if len(files) != len(record["control_scores"]):
-            known = len(record["control_scores"])
+        if len(files) != len(record.control_scores):
+            known = len(record.control_scores)
             raise UserError(f"controls {folder} holds {len(files)} pictures; accepted: the {known} that were recorded")
         return files
     by_digest = {f.sha256: f for f in files}
-    if missing := [c for c in recorded if c["sha256"] not in by_digest]:
-        first = f"{single_line(missing[0]['name'])} (SHA-256 {single_line(missing[0]['sha256'])})"
+    if missing := [c for c in recorded if c.sha256 not in by_digest]:
+        first = f"{single_line(missing[0].name)} (SHA-256 {single_line(missing[0].sha256)})"
         said = f"{len(missing)} of {len(recorded)} recorded control pictures are not in {folder}, first: {first}"
         raise UserError(f"{said}; accepted: the files as they were given")
-    return [by_digest[c["sha256"]] for c in recorded]
+    return [by_digest[c.sha256] for c in recorded]
 
 
 def _recorded_picture(bundle: Bundle, name: str, sha256: str, file: str, side: int) -> Picture:

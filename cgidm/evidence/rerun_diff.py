@@ -1,25 +1,26 @@
 """The numbers and pictures of a bundle beside those of the same run done again."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isnan
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ..authenticate import Result
 from ..errors import UserError
-from ..judging.lineup import LETTERS, Lineup, read_lineup
+from ..judging.lineup import LETTERS, Lineup
+from ..judging.result import Result
 from ..pictures.embedders import SOURCES
 from ..pictures.images import MAX_BYTES, as_tensor
 from ..text import single_line
 from .bundle_reader import Bundle, read_small
-from .bundle_writer import as_record, image_name, pixels
+from .bundle_writer import pixels
 from .lineup_sheet import ROLES, panel_name
+from .record import ModelsRecord, Record, to_json
+from .record_of_result import image_name, lineup_of, make_record
 from .report import file_name
 
 # What is accepted. Measured on the shipped suspects and a CPU (`python -m eval reruns`): with the same threads 0; with
@@ -90,48 +91,48 @@ class Comparison:
         yield f"{'the same' if self.whole else 'NOT the same'}: largest difference {largest:.1e}"
 
 
-def compare(bundle: Bundle, record: Mapping[str, Any], result: Result) -> Comparison:
+def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
     """Every number of a record beside that of a run of the same pictures."""
-    now = as_record(result, {})
+    now = make_record(result, ModelsRecord(base="", suspect="", prompt=""))
     differing = tuple(_differences(record, now))
-    same = not differing and now["machine"]["device"] == "cpu"
-    half = now["machine"]["precision"] in ("bfloat16", "float16")
+    same = not differing and now.machine.device == "cpu"
+    half = now.machine.precision in ("bfloat16", "float16")
     tolerance = SAME if same else HALF_ELSEWHERE if half else ELSEWHERE
     seen = HALF_SEEN_ELSEWHERE if half and not same else tolerance  # of what an embedder says, which sees 8 bits
     rows, outcomes = [], []
-    for number, (old, new, run) in enumerate(zip(record["pictures"], now["pictures"], result.pictures, strict=True)):
-        name = file_name(old["path"])
-        scores = {s: (v, new["scores"].get(s)) for s, v in old["scores"].items() if v is not None}
+    for number, (old, new, run) in enumerate(zip(record.pictures, now.pictures, result.pictures, strict=True)):
+        name = file_name(old.name)
+        scores = {s: (v, new.scores.get(s)) for s, v in old.scores.items() if v is not None}
         rows += [
             Row(name, single_line(s), *values, seen if s in SOURCES else tolerance) for s, values in scores.items()
         ]
         for role, image in (("partial", run.partial), ("recovered", run.recovered)):
             away = _away(bundle, image_name(number, role), image)
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
-        outcomes.append((name, old["outcome"], new["outcome"]))
-    numbers = range(1, len(now["control_scores"]) + 1)
-    kind = "control" if record["bank"] is None else "null score"
-    names = [file_name(c["name"]) for c in record["controls"]] or [f"{kind} {i}" for i in numbers]
-    pairs = zip(names, record["control_scores"], now["control_scores"], strict=True)
-    rows += [Row(name, single_line(record["judged_by"]), old, new, tolerance) for name, old, new in pairs]
+        outcomes.append((name, old.outcome, new.outcome))
+    numbers = range(1, len(now.control_scores) + 1)
+    kind = "control" if record.bank is None else "null score"
+    names = [file_name(c.name) for c in record.controls] or [f"{kind} {i}" for i in numbers]
+    pairs = zip(names, record.control_scores, now.control_scores, strict=True)
+    rows += [Row(name, single_line(record.judged_by), old, new, tolerance) for name, old, new in pairs]
     lineup, shown = _lineup(bundle, record, result, tolerance)
     rows, outcomes = [*rows, *shown], [*outcomes, *lineup]
-    if (moved := record.get("weight_shift")) is not None:  # an older record does not state it
-        rows.append(Row("the suspect", "weight_shift", moved, now["weight_shift"], tolerance))
-    if record["set"] is not None:
-        outcomes.append(("all together", record["set"]["outcome"], now["set"]["outcome"]))
+    if record.weight_distance is not None:  # an older record does not state it
+        rows.append(Row("the suspect", "weight_distance", record.weight_distance, now.weight_distance, tolerance))
+    if record.set is not None and now.set is not None:
+        outcomes.append(("all together", record.set.outcome, now.set.outcome))
     return Comparison(tuple(rows), tuple(outcomes), differing, tolerance, seen)
 
 
 def _lineup(
-    bundle: Bundle, record: Mapping[str, Any], result: Result, tolerance: float
+    bundle: Bundle, record: Record, result: Result, tolerance: float
 ) -> tuple[list[tuple[str, str, str]], list[Row]]:
     """The key of a line-up as it was recorded and as it is now; and how far each picture shown is from the one now."""
-    recorded = read_lineup(record)
+    recorded = lineup_of(record)
     if recorded is None and result.lineup is None:
         return [], []
     rows, same = [], recorded and result.lineup and recorded.rounds == result.lineup.rounds
-    for number, panels in enumerate(result.shown if same else [], 1):
+    for number, panels in enumerate(result.panels_by_round if same else [], 1):
         for letter, panel in zip(LETTERS, panels, strict=False):
             files = [panel_name(number, letter, role) for role in ROLES]
             away = max(_away(bundle, file, image) for file, image in zip(files, panel.images, strict=True))
@@ -147,12 +148,13 @@ def _key(lineup: Lineup | None) -> str:
     return "; ".join([*rounds, *(f"without {left.picture + 1}" for left in lineup.left_out)])
 
 
-def _differences(record: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _differences(record: Record, now: Record) -> Iterator[str]:
     """What of the surroundings is not as it was recorded."""
     for part in ("machine", "versions", "code"):
-        for key, value in now[part].items():
-            if record[part].get(key) != value:
-                yield single_line(f"{part} {key}: {value} instead of {record[part].get(key)}")
+        recorded, found = to_json(getattr(record, part)), to_json(getattr(now, part))
+        for key, value in found.items():
+            if recorded.get(key) != value:
+                yield single_line(f"{part} {key}: {value} instead of {recorded.get(key)}")
 
 
 def _away(bundle: Bundle, name: str, image: Float[Tensor, "3 H W"]) -> float:

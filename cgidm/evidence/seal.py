@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import UserError
 from .bundle_reader import Bundle, Fault, file_sha256, is_plain, read_small
+from .record import Record, manifest_entries, read_record
 
 FORMAT = 1
 RECORD, MANIFEST, SEAL = "result.json", "manifest.json", "seal.txt"
@@ -24,7 +25,7 @@ SIGNATURE, SIGNER = "manifest.sig", "signer.pem"
 ENVELOPE = (MANIFEST, SEAL, SIGNATURE, SIGNER)  # the files that no manifest states
 
 
-def seal_folder(folder: Path, record: Mapping[str, Any], names: list[str]) -> None:
+def seal_folder(folder: Path, record: Record, names: list[str]) -> None:
     """Write the manifest of the files `names`, and its seal."""
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(names)}
     manifest = build_manifest(record, digests)
@@ -32,23 +33,9 @@ def seal_folder(folder: Path, record: Mapping[str, Any], names: list[str]) -> No
     (folder / SEAL).write_bytes(seal_text(manifest))
 
 
-def build_manifest(record: Mapping[str, Any], digests: Mapping[str, str]) -> bytes:
-    """The manifest of a record and the digests of its files.
-
-    Raises:
-        KeyError, TypeError: if the record lacks what it should hold.
-    """
-    models = record["models"]
-    manifest = {
-        "format": FORMAT,
-        "sha256": dict(digests),
-        "pictures": [{"name": p["path"], "sha256": p["sha256"]} for p in record["pictures"]],
-        "controls": [{"name": c["name"], "sha256": c["sha256"]} for c in record["controls"]],
-        "bank": None if record["bank"] is None else record["bank"]["sha256"],
-        "weights": models["sha256"],
-        "commits": {role: sha for role, sha in models.items() if role.endswith(" commit")},
-        "code": record["code"],
-    }
+def build_manifest(record: Record, digests: Mapping[str, str]) -> bytes:
+    """The manifest of a record and the digests of its files."""
+    manifest = {"format": FORMAT, "sha256": dict(digests), **manifest_entries(record)}
     return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
@@ -90,7 +77,13 @@ def check_seal(bundle: Bundle) -> list[Fault]:
         if name not in stated and name not in ENVELOPE:
             faults[name] = Fault(name, "was added: the manifest does not state it")
 
-    repeats = _repeats_record(bundle, manifest, stated)
+    try:
+        repeats = manifest == build_manifest(bundle_record(bundle), stated)
+    except UserError as error:
+        if error.code == "evidence.newer_record":
+            raise
+        repeats = False
+        faults.setdefault(RECORD, Fault(RECORD, f"cannot be read: {error}"))
     if not sealed and repeats and not faults:
         faults[SEAL] = Fault(SEAL, "was changed: it does not state the SHA-256 of manifest.json")
     elif not sealed:
@@ -100,16 +93,13 @@ def check_seal(bundle: Bundle) -> list[Fault]:
     return list(faults.values())
 
 
-def read_record(bundle: Bundle) -> dict[str, Any]:
+def bundle_record(bundle: Bundle) -> Record:
     """The record of a bundle.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is none, or it cannot be read.
     """
-    record = _parse(read_small(bundle, RECORD))
-    if record is None:
-        raise UserError(f"bundle {bundle.label} holds no {RECORD} that can be read; accepted: one that was not altered")
-    return record
+    return read_record(read_small(bundle, RECORD), bundle.label)
 
 
 def _statements(manifest: bytes) -> tuple[dict[str, str] | None, Any]:
@@ -119,14 +109,6 @@ def _statements(manifest: bytes) -> tuple[dict[str, str] | None, Any]:
     if not isinstance(stated, dict) or not all(isinstance(d, str) and is_plain(n) for n, d in stated.items()):
         return None, None
     return stated, table.get("format")
-
-
-def _repeats_record(bundle: Bundle, manifest: bytes, stated: Mapping[str, str]) -> bool:
-    record = _parse(read_small(bundle, RECORD))
-    try:
-        return record is not None and manifest == build_manifest(record, stated)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return False
 
 
 def _parse(data: bytes | None) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from .bundle_reader import Bundle, open_bundle
 from .seal import SEAL, check_seal
 from .signature import check_signature
 
+RERUN = ("base", "suspect", "embeddings", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command by itself, without the rest of the command line."""
@@ -33,7 +35,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--base", help="the public base model, if not where the bundle says")
     parser.add_argument("--suspect", help="the suspect, if not where the bundle says")
-    parser.add_argument("--embedding", action="append", help="a textual inversion, if not where the bundle says")
+    parser.add_argument(
+        "--embedding", dest="embeddings", action="append", help="a textual inversion, if not where the bundle says"
+    )
     parser.add_argument("--unrelated", help="the suspect that had to find nothing, if not where the bundle says")
     parser.add_argument(
         "--controls", type=Path, help="folder of the control pictures, if the bundle does not hold them"
@@ -55,9 +59,10 @@ def verify(options: argparse.Namespace) -> int:
             return 1
         if not options.rerun:
             return 0
-        from .rerun import repeat  # late: everything that computes
+        from .rerun import RerunOptions, repeat  # late: everything that computes
 
-        comparison = repeat(bundle, options)
+        given = {k: v for k in RERUN if (v := getattr(options, k)) is not None}
+        comparison = repeat(bundle, RerunOptions(**given, max_download=int(options.max_download * 1e9)))
     print("\n".join(comparison.lines()))
     return 0 if comparison.whole else 1
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..messages import Note, note
 from .layout import Checkpoint
 from .source import IDENTIFIER, MOVED
 
@@ -67,16 +68,16 @@ def guess_base(checkpoint: Checkpoint) -> BaseGuess:
     return BaseGuess(family, base, votes, f"taken for {family}, but {said}" if other else None)
 
 
-def compare_bases(base: Checkpoint, suspect: Checkpoint) -> str | None:
-    """What the suspect's writer says against `base`, in a sentence: shapes do not tell 1.4 from 1.5."""
+def compare_bases(base: Checkpoint, suspect: Checkpoint) -> Note | None:
+    """What the suspect's writer says against `base`; None if nothing does. Shapes do not tell 1.4 from 1.5."""
     named, about = _named_base(suspect), base.listing.about
     if named and about and named not in (about.repo, about.asked):
-        return f"the suspect names {named:.100} as its base, not {about.repo}: a contrast with another base misleads"
+        return note("intake.names_other_base", named=f"{named:.100}", base=about.repo)
     family = guess_base(base).family
     other = next((v for v in guess_base(suspect).votes if not v.certain and family and v.family != family), None)
     if other is None:
         return None
-    return f"{other.source} of the suspect says {other.family} ({other.reason}), but the base is {family}"
+    return note("intake.other_family", source=other.source, family=other.family, reason=other.reason, base=family)
 
 
 def _named_base(checkpoint: Checkpoint) -> str | None:

@@ -106,9 +106,8 @@ class Lineup:
         return rounds
 
     def describe(self) -> dict[str, Any]:
-        """What a record says of it; `read_lineup` reads it back."""
-        left_out = [{"picture": left.picture, "reason": str(left.reason)} for left in self.left_out]
-        return {"rounds": [asdict(r) for r in self.rounds], "left_out": left_out}
+        """What a record says of it; `parse_lineup` reads it back."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -217,13 +216,12 @@ def explain_reach(sizes: Sequence[int]) -> Note:
     return note("judging.lineup.reach", rounds=rounds, all_right=all_right, level=LEVEL, need=need, n=n)
 
 
-def read_lineup(record: Mapping[str, Any]) -> Lineup | None:
-    """The line-up of a record, which may be hostile; None if it has none, as those of earlier versions.
+def parse_lineup(stated: Mapping[str, Any] | None) -> Lineup | None:
+    """Read what `Lineup.describe` wrote, which may be hostile; None if a record has no line-up.
 
     Raises:
         UserError: if it is none.
     """
-    stated = record.get("lineup")
     if stated is None:
         return None
     try:

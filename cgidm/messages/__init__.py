@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ..text import single_line
@@ -33,7 +32,7 @@ class Note:
     """
 
     code: str
-    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """The English sentence."""
@@ -41,9 +40,6 @@ class Note:
 
     def __hash__(self) -> int:
         return hash((self.code, json.dumps(dict(self.params), sort_keys=True, default=str)))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Note, (self.code, dict(self.params))
 
 
 def note(code: str, **params: Any) -> Note:
@@ -89,6 +85,8 @@ def add_messages(folder: Path) -> None:
 def _shown(value: Any, table: Mapping[str, str] | None) -> Any:
     if isinstance(value, Note):
         return render(value.code, value.params, table)
+    if isinstance(value, Mapping) and value.keys() == {"code", "params"}:  # a note that was read from JSON
+        return render(str(value["code"]), value["params"], table)
     if isinstance(value, str):
         return single_line(value, LONGEST)
     if isinstance(value, Sequence):

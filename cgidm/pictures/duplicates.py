@@ -63,10 +63,10 @@ def tie_notes(names: Sequence[str], first: Sequence[int]) -> list[tuple[str, ...
     return notes
 
 
-def copy_notes(names: Sequence[str], table: Bool[np.ndarray, "n m"]) -> list[tuple[str, ...]]:
-    """What each picture's notes say of the control pictures, of these `names`, that it resembles."""
+def copy_notes(names: Sequence[str]) -> tuple[str, ...]:
+    """What a picture's notes say of the control pictures, of these `names`, that are its near-duplicates."""
     said = "nearly the same picture as control {}, which is not used: no picture is asked about and known at once"
-    return [tuple(said.format(name) for name, same in zip(names, row, strict=True) if same) for row in table]
+    return tuple(said.format(name) for name in names)
 
 
 def _hashes(images: Sequence[Tensor]) -> Bool[np.ndarray, "n 64"]:

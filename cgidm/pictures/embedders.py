@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
+from ..messages import Note, note
 from ..resources import embedder_file
 
 SHIPPED_NAME = "efficientnet_lite0"  # the embedder whose weights ship
@@ -51,7 +52,7 @@ class Embedders:
     """What there is on this machine, and why the rest is not there."""
 
     ready: Mapping[str, Embedder] = field(default_factory=dict)
-    missing: Mapping[str, str] = field(default_factory=dict)  # name -> reason
+    missing: Mapping[str, Note] = field(default_factory=dict)  # name -> reason
 
 
 def similarity(
@@ -64,12 +65,13 @@ def similarity(
 def load_embedders(device: str | torch.device = "cpu", *, download: bool = False) -> Embedders:
     """Every embedder whose weights are on this machine; with `download`, also those that the Hub has (440 MB)."""
     ready: dict[str, Embedder] = {}
-    missing: dict[str, str] = {}
+    missing: dict[str, Note] = {}
     for name, (build, find) in SOURCES.items():
         try:
             ready[name] = build(find(download), torch.device(device))
         except (OSError, HfHubHTTPError) as error:
-            missing[name] = f"not available offline: {str(error).strip().splitlines()[0]}"
+            problem = str(error).strip().splitlines()[0]
+            missing[name] = note("pictures.embedder_not_available", problem=problem)
     return Embedders(ready, missing)
 
 

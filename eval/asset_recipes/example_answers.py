@@ -11,11 +11,13 @@ from pathlib import Path
 
 import torch
 
-from cgidm.authenticate import authenticate, score_controls
+from cgidm.authenticate import authenticate
 from cgidm.evidence.bundle_writer import write_evidence
+from cgidm.evidence.record import ModelsRecord
 from cgidm.families import load_pair
 from cgidm.intake.layout import read_layout
 from cgidm.intake.listing import LocalListing
+from cgidm.judging.scoring import score_controls
 from cgidm.method.config import find_preset
 from cgidm.pictures.embedders import load_embedders
 from cgidm.pictures.images import Picture, decode_picture
@@ -37,10 +39,10 @@ def write_example_answers(assets: Path, preset: str = "fast") -> list[Path]:
             pictures = _pictures(folder / part, pair.resolution)
             scores = score_controls(pair, pictures, config)
             median = pictures[sorted(range(len(scores)), key=lambda i: scores[i])[len(scores) // 2]]
-            result = authenticate(pair, [median], controls, config, embedders)
+            result = authenticate(pair, [median], controls, config=config, embedders=embedders)
             out = assets / "beforehand" / folder.name / part
             shutil.rmtree(out, ignore_errors=True)
-            write_evidence(result, out, {"base": base.name, "suspect": suspect.name, "prompt": prompt})
+            write_evidence(result, out, ModelsRecord(base=base.name, suspect=suspect.name, prompt=prompt))
             written.append(out)
     return written
 

@@ -42,7 +42,7 @@ def measure_generated(assets: Path, out: Path) -> dict[str, Any]:
                 _as_upload(image, f"{i:02d}.{name.lower()}", name, options, pair.resolution)
                 for i, image in enumerate(images)
             ]
-            result = authenticate(pair, pictures, controls, find_preset("fast"), load_embedders())
+            result = authenticate(pair, pictures, controls, config=find_preset("fast"), embedders=load_embedders())
             ratios = round_trip_ratio(pair.codec, torch.stack([p.image for p in pictures]))
             found[name] = {
                 "called": sum(r.verdict.outcome.startswith("consistent") for r in result.pictures),

@@ -131,7 +131,7 @@ def merging_unless_lost(share: float) -> Iterator[None]:
 
 
 def _scores(pair: ModelPair, pictures: Sequence[Picture]) -> dict[str, list[float]]:
-    result: Result = authenticate(pair, pictures, (), PRESETS["fast"])
+    result: Result = authenticate(pair, pictures, config=PRESETS["fast"])
     return {score: [r.scores[score] for r in result.pictures] for score in SCORES}
 
 

@@ -80,7 +80,7 @@ def _judge_all(assets: Path, precision: str, device: str, most: int | None) -> t
         controls = _read(assets / "controls" / folder.name, pair.resolution, most)
         with emulated_convolutions(pair):
             for name, config in CONFIGS.items():
-                result = authenticate(pair, pictures, controls if name == "fast" else (), config)
+                result = authenticate(pair, pictures, controls if name == "fast" else (), config=config)
                 _enter(table, folder.name, name, result)
     return table, machine
 

@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from cgidm.authenticate import score_views
 from cgidm.evidence.bundle_writer import pixels
 from cgidm.families import load_pair
+from cgidm.judging.scoring import score_views
 from cgidm.judging.verdict import LEVEL, judge
 from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.models import ModelPair

@@ -37,9 +37,9 @@ def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
         controls = _pictures(assets / "controls" / folder.name, pair.resolution)
         pictures, is_member = [*members, *holdouts], np.repeat([1, 0], [len(members), len(holdouts)])
         start = time.monotonic()
-        result = authenticate(pair, pictures, controls, config, embedders)
-        innocent = authenticate(load_pair(base, base, prompt), pictures, controls, config)
-        unrelated = authenticate(load_pair(base, str(other / "checkpoint"), prompt), pictures, controls, config)
+        result = authenticate(pair, pictures, controls, config=config, embedders=embedders)
+        innocent = authenticate(load_pair(base, base, prompt), pictures, controls, config=config)
+        unrelated = authenticate(load_pair(base, str(other / "checkpoint"), prompt), pictures, controls, config=config)
         report["examples"][folder.name] = {
             "auc": _areas(result, is_member),
             "means": {

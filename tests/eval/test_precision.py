@@ -7,8 +7,9 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from cgidm import NetworkEpsModel
-from cgidm.authenticate import score_controls, start_run
+from cgidm.authenticate import start_recovery
 from cgidm.families import load_pair
+from cgidm.judging.scoring import score_controls
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.objective import denoising_loss
 from cgidm.method.run_state import continue_recovery
@@ -101,7 +102,7 @@ def test_scores_agree_with_float32_and_the_factors_of_a_lora_stay_in_it():
     for dtype in (torch.float32, torch.bfloat16):
         pair = load_pair(str(ASSETS / "mini"), str(example / "checkpoint"), "sks style", dtype=dtype)
         pictures = [read_picture(p, pair.resolution) for p in files]
-        state = start_run(pair, pictures, config)
+        state = start_recovery(pair, pictures, config)
         for _ in continue_recovery(pair, state, recovery):
             pass
         aligned = removed_alignment(state.z_hat, state.z, state.partial)

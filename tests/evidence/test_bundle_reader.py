@@ -1,5 +1,6 @@
 """A bundle that was altered, whoever did it and however: what is wrong is named, and nothing ends in a traceback."""
 
+import dataclasses
 import json
 import random
 import shutil
@@ -18,10 +19,10 @@ from cgidm.evidence import signature
 from cgidm.evidence.bundle_reader import is_plain, open_bundle
 from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
 from cgidm.evidence.seal import build_manifest, check_seal, seal_folder, seal_text
+from tests.support.bundles import MODELS, record_of
 from tests.support.paths import ROOT
 from tests.support.results import result_of
 
-MODELS = {"base": "a", "base commit": "c0ffee", "suspect": "b", "prompt": "p"}
 KEY = ("openssl", "genpkey", "-algorithm", "ed25519", "-out")
 
 
@@ -127,29 +128,28 @@ def test_added_and_missing_files_are_named(made, tmp_path, capsys):
 
 
 def test_a_manifest_that_was_sealed_anew_must_still_repeat_the_record(folder):
-    record = json.loads((folder / "result.json").read_text())
+    record = record_of(folder)
     stated = [n for n in names(folder) if n not in ("manifest.json", "seal.txt", "manifest.sig", "signer.pem")]
-    record["pictures"][0]["sha256"] = "0" * 64
-    seal_folder(folder, record, stated)
+    first = dataclasses.replace(record.pictures[0], sha256="0" * 64)
+    seal_folder(folder, dataclasses.replace(record, pictures=(first, *record.pictures[1:])), stated)
     with open_bundle(folder) as opened:
         (fault,) = check_seal(opened)
     assert fault.name == "manifest.json" and "result.json" in fault.said
 
 
 def test_the_manifest_states_what_identifies_the_inputs(made):
-    record = json.loads((made / "folder" / "result.json").read_text())
+    record = record_of(made / "folder")
     manifest = json.loads((made / "folder" / "manifest.json").read_text())
     assert manifest["format"] == 1 and manifest["commits"] == {"base commit": "c0ffee"}
     assert [p["sha256"] for p in manifest["pictures"]] == ["a" * 64] * 2 and len(manifest["controls"]) == 40
-    assert manifest["code"] == record["code"] and len(record["code"]["sha256"]) == 64
-    assert record["machine"]["threads"] >= 1 and record["machine"]["device"] == "cpu"
+    assert manifest["code"] == vars(record.code) and len(record.code.sha256) == 64
+    assert record.machine.threads >= 1 and record.machine.device == "cpu"
     assert set(manifest["sha256"]) == {n for n in names(made / "folder") if not n.startswith(("manifest", "se", "sig"))}
     assert build_manifest(record, manifest["sha256"]) == (made / "folder" / "manifest.json").read_bytes()
 
 
 def test_another_format_is_refused(folder, capsys):
-    record = json.loads((folder / "result.json").read_text())
-    data = build_manifest(record, {"result.json": "0"}).replace(b'"format": 1', b'"format": 2')
+    data = build_manifest(record_of(folder), {"result.json": "0"}).replace(b'"format": 1', b'"format": 2')
     (folder / "manifest.json").write_bytes(data)
     (folder / "seal.txt").write_bytes(seal_text(data))
     assert main(["verify", str(folder)]) == 2 and "format 2" in capsys.readouterr().err

@@ -10,33 +10,31 @@ import pytest
 import torch
 from PIL import Image
 
-from cgidm import authenticate
-from cgidm.authenticate import Result
 from cgidm.evidence.bundle_writer import pack_evidence, pixels, write_evidence
+from cgidm.evidence.record import ModelsRecord, Record, StoppedRecord
 from cgidm.judging.flags import NOT_FINITE
 from cgidm.judging.portfolio import judge_set
-from cgidm.judging.power import Detectability
+from cgidm.judging.result import Result
 from cgidm.pictures.images import as_tensor, read_picture
+from tests.support.bundles import MODELS
 from tests.support.paths import EXAMPLES
-from tests.support.results import CONTROL_SCORES, HOSTILE, power_row, result_of
+from tests.support.results import CONTROL_SCORES, HOSTILE, result_of
 
 MEMBERS = EXAMPLES / "rollandin-lora" / "member"
 
 
 @pytest.mark.parametrize(("power", "said"), [(0.3, "cannot tell"), (0.9, "no evidence")])
-def test_a_set_under_a_weak_suspect_cannot_be_told_like_its_pictures(monkeypatch, power, said):
-    rows = (power_row(0.01, power),)
-    monkeypatch.setattr(authenticate, "find_table", lambda _: Detectability(base=(), level=0.05, rows=rows))
-    result = result_of([0.2, 0.3, 0.4], shift=0.01)
-    assert result.power == power and result.together is not None
+def test_a_set_under_a_weak_suspect_cannot_be_told_like_its_pictures(power, said):
+    result = result_of([0.2, 0.3, 0.4], power=power)
+    assert result.together is not None
     assert {result.together.outcome, *(r.verdict.outcome for r in result.pictures)} == {said}
-    assert result_of([2.0, 3.0, 4.0], shift=0.01).together.outcome.startswith("consistent")
+    assert result_of([2.0, 3.0, 4.0], power=power).together.outcome.startswith("consistent")
 
 
 @pytest.fixture
-def evidence(tmp_path) -> tuple[Result, dict]:
+def evidence(tmp_path) -> tuple[Result, Record]:
     result = result_of([2.0, 3.0])
-    return result, write_evidence(result, tmp_path / "out", {"base": HOSTILE, "suspect": "b", "prompt": HOSTILE})
+    return result, write_evidence(result, tmp_path / "out", ModelsRecord(base=HOSTILE, suspect="b", prompt=HOSTILE))
 
 
 def test_pictures_are_written_without_loss(evidence, tmp_path):
@@ -58,9 +56,9 @@ def test_what_the_method_saw_is_read_back_exactly(tmp_path):
 
 def test_control_pictures_are_in_the_bundle_with_the_digest_of_the_given_file(evidence, tmp_path):
     result, record = evidence
-    for control, stated in zip(result.controls, record["controls"], strict=True):
-        assert (stated["name"], stated["sha256"]) == (control.name, control.sha256)
-        with Image.open(tmp_path / "out" / stated["image"]) as written:
+    for control, stated in zip(result.controls, record.controls, strict=True):
+        assert (stated.name, stated.sha256) == (control.name, control.sha256)
+        with Image.open(tmp_path / "out" / stated.image) as written:
             np.testing.assert_array_equal(np.asarray(written), pixels(control.image))
 
 
@@ -69,7 +67,7 @@ def test_a_second_run_leaves_nothing_of_the_first_behind(tmp_path):
     (tmp_path / "out" / "manifest.sig").write_bytes(b"of the first run")
     (tmp_path / "out" / "mine.png").write_bytes(b"not ours")
     fewer = dataclasses.replace(result_of([2.0]), controls=(), control_scores=())
-    write_evidence(fewer, tmp_path / "out", {})
+    write_evidence(fewer, tmp_path / "out", MODELS)
     left = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert left - {"mine.png"} == {
         *("result.json", "report.html", "report.pdf", "manifest.json", "seal.txt"),
@@ -96,17 +94,17 @@ def test_a_report_needs_nothing_else_and_holds_no_markup_from_outside(evidence, 
 
 def test_the_record_gives_one_answer_for_several_pictures(evidence):
     _, record = evidence
-    assert record["set"]["outcome"] == "consistent with training on some of these images"
-    assert record["set"]["p_value"] <= 0.05 and record["stopped"] is None
+    assert record.set.outcome == "consistent with training on some of these images"
+    assert record.set.p_value <= 0.05 and record.stopped is None
     assert result_of([2.0]).together is None
 
 
 def test_a_run_that_was_stopped_is_kept_and_not_judged(tmp_path):
-    record = write_evidence(result_of([9.0, 9.0], steps=12), tmp_path, {})
-    assert record["stopped"] == {"step": 12, "of": 1000} and record["set"]["outcome"] == "cannot tell"
-    for picture in record["pictures"]:
-        assert picture["outcome"] == "cannot tell" and "step 12 of 1000" in picture["reason"]
-        assert picture["p_value"] is None and [f["name"] for f in picture["flags"]] == ["stopped"]
+    record = write_evidence(result_of([9.0, 9.0], steps=12), tmp_path, MODELS)
+    assert record.stopped == StoppedRecord(step=12, of=1000) and record.set.outcome == "cannot tell"
+    for picture in record.pictures:
+        assert picture.outcome == "cannot tell" and "step 12 of 1000" in str(picture.reason)
+        assert picture.p_value is None and [f.name for f in picture.flags] == ["stopped"]
 
 
 @pytest.mark.parametrize(

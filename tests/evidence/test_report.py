@@ -1,6 +1,5 @@
 """What a judge reads: the answer and its limits first, the same on paper, and no word that says more than it may."""
 
-import json
 import re
 import subprocess
 import sys
@@ -9,15 +8,17 @@ from datetime import UTC, datetime
 import pytest
 
 from cgidm.evidence.bundle_writer import write_evidence
+from cgidm.evidence.record import ModelsRecord
 from cgidm.evidence.report import state
 from cgidm.evidence.report_blocks import Heading, NewPage, Pictures, Strip
 from cgidm.evidence.report_pdf import write_pdf
 from cgidm.judging.verdict import judge
+from tests.support.bundles import record_of
 from tests.support.paths import ROOT
 from tests.support.results import HOSTILE, block_texts, result_of
 
 NEVER = re.compile(r"\b(proof|guilty|infringes)\b", re.IGNORECASE)
-MODELS = {"base": HOSTILE, "base commit": "c0ffee", "suspect": "作品\u202e/\x1b[31mb", "prompt": "p" * 500}
+MODELS = ModelsRecord(base=HOSTILE, suspect="作品\u202e/\x1b[31mb", prompt="p" * 500, commits={"base": "c0ffee"})
 
 
 @pytest.fixture(scope="module", params=[1, 2, 9])
@@ -29,21 +30,21 @@ def made(request, tmp_path_factory):
 
 
 def blocks_of(out):
-    return state(json.loads((out / "result.json").read_text()), "f" * 64)
+    return state(record_of(out), "f" * 64)
 
 
 def test_the_first_page_answers(made):
     blocks = blocks_of(made)
     first = blocks[: blocks.index(NewPage())]
     said = " ".join(w for b in first for w in block_texts(b))
-    record = json.loads((made / "result.json").read_text())
-    for judged in [record["set"] or record["pictures"][0], *record["pictures"]]:
-        assert judged["outcome"].lower() in said.lower()
+    record = record_of(made)
+    for judged in [record.set or record.pictures[0], *record.pictures]:
+        assert judged.outcome.lower() in said.lower()
     assert "false-positive rate of 5%" in said and "40 control pictures" in said and "p = " in said
     assert "p = 0.000)" not in said  # which no p-value is
     assert "does not mean that the picture was never used" in said and "statistical evidence" in said
     assert "are like the picture in every way except that they were certainly not used" in said
-    assert "SHA-256" in said and MODELS["base"] in said and "c0ffee" in said and "f" * 64 in said
+    assert "SHA-256" in said and MODELS.base in said and "c0ffee" in said and "f" * 64 in said
     titles = [b.text for b in blocks if isinstance(b, Heading) and b.level < 3]
     assert titles[0] == "Was this picture used to train that model?"
     assert titles.index("Answer") < titles.index("What was compared") < titles.index("The method in plain words")
@@ -52,19 +53,19 @@ def test_the_first_page_answers(made):
 
 def test_a_set_is_told_how_many_and_what_correction_leaves(made):
     said = " ".join(w for b in blocks_of(made) for w in block_texts(b))
-    together = json.loads((made / "result.json").read_text())["set"]
+    together = record_of(made).set
     if together is None:
         assert "Holm" not in said
         return
-    assert f"at least {together['used']['low']} were used" in said and not together["used"]["bounded_above"]
-    left = sum(p <= 0.05 for p in together["adjusted"])
+    assert f"at least {together.used.low} were used" in said and not together.used.bounded_above
+    left = sum(p <= 0.05 for p in together.adjusted)
     assert f"(Holm), {left} pictures" in said
 
 
 def test_each_picture_has_its_images_its_scores_and_its_place_among_the_controls(made):
-    blocks, record = blocks_of(made), json.loads((made / "result.json").read_text())
+    blocks, record = blocks_of(made), record_of(made)
     strips = [b for b in blocks if isinstance(b, Strip)]
-    assert [s.score for s in strips] == [p["scores"]["loss_contrast"] for p in record["pictures"]]
+    assert [s.score for s in strips] == [p.scores["loss_contrast"] for p in record.pictures]
     for strip in strips:
         assert all(0 < strip.place(s) < 1 for s in (*strip.controls, strip.score, 0.0))
     shown = [file for b in blocks if isinstance(b, Pictures) for _, file in b.files]
@@ -83,9 +84,10 @@ def test_a_pdf_is_the_same_from_the_same_record_whenever_and_wherever_it_is_made
     write_pdf(blocks_of(made), made, tmp_path / "a.pdf", date)
     code = (
         "import sys, json; from pathlib import Path; from datetime import datetime, UTC\n"
-        "from cgidm.pdf import write_pdf; from cgidm.statement import state\n"
+        "from cgidm.evidence.report_pdf import write_pdf; from cgidm.evidence.report import state\n"
+        "from cgidm.evidence.record import read_record\n"
         "made, out = map(Path, sys.argv[1:])\n"
-        "blocks = state(json.loads((made / 'result.json').read_text()), 'f' * 64)\n"
+        "blocks = state(read_record((made / 'result.json').read_bytes(), 'x'), 'f' * 64)\n"
         "write_pdf(blocks, made, out, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))"
     )
     run = [sys.executable, "-c", code, str(made), str(tmp_path / "b.pdf")]
@@ -117,8 +119,9 @@ def test_no_report_page_or_readme_says_more_than_it_may(made):
         ROOT / "app.py",
     ]
     sources += [
-        ROOT / "cgidm" / f"{name}.py"
-        for name in ("statement", "sheet", "lineup", "report", "pdf", "verdict", "portfolio", "checks")
+        *(ROOT / "cgidm" / "judging").glob("*.py"),
+        *(ROOT / "cgidm" / "evidence").glob("*.py"),
+        *(ROOT / "cgidm" / "messages" / "en").glob("*.json"),
     ]
     texts |= {path.name: path.read_text(encoding="utf-8") for path in sources}
     assert len(texts) > 30

@@ -14,7 +14,7 @@ from cgidm import families
 from cgidm.cli import main
 from cgidm.evidence import rerun
 from cgidm.evidence import rerun_diff as comparison
-from cgidm.evidence.seal import seal_folder
+from tests.support.bundles import reseal
 from tests.support.paths import ASSETS
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ def out(made, tmp_path):
 def quick(once, monkeypatch):
     """The run gives what it gave once, if it is asked about the same pictures."""
 
-    def authenticate(pair, pictures, controls, config, embedders, **more):
+    def authenticate(pair, pictures, controls, *, config, embedders, **more):
         result = once["result"]
         known = [r.picture for r in result.pictures], result.controls
         for old, new in zip((p for part in known for p in part), (*pictures, *controls), strict=True):
@@ -78,15 +78,6 @@ def quick(once, monkeypatch):
     monkeypatch.setattr(families, "load_pair", lambda *given, **more: once["pair"])
     monkeypatch.setattr(rerun, "load_embedders", lambda *given, **more: None)
     monkeypatch.setattr(rerun, "authenticate", authenticate)
-
-
-def reseal(out, change):
-    """The record changed, and the bundle sealed anew, as somebody would who wants to be believed."""
-    record = json.loads((out / "result.json").read_text())
-    change(record)
-    (out / "result.json").write_text(json.dumps(record, indent=2) + "\n")
-    stated = json.loads((out / "manifest.json").read_text())["sha256"]
-    seal_folder(out, record, [name for name in stated if (out / name).is_file()])
 
 
 def again(capsys, path, *more):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from cgidm import UserError
-from cgidm.authenticate import authenticate, score_controls, score_views
+from cgidm.authenticate import authenticate
+from cgidm.judging.scoring import score_controls, score_views
 from cgidm.judging.verdict import conformal_p_value
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.views import AS_GIVEN, VIEWS
@@ -60,7 +61,7 @@ def pair():
 def test_a_search_finds_the_view_that_was_trained_on_and_controls_are_searched_alike(pair):
     members, controls = [picture(i) for i in range(4)], [picture(2000 + i) for i in range(19)]
     plain, searching = (RunConfig(recovery=SHORT, views=views) for views in ((AS_GIVEN,), EVERY))
-    without, found = (authenticate(pair, members, controls, c) for c in (plain, searching))
+    without, found = (authenticate(pair, members, controls, config=c) for c in (plain, searching))
     assert [r.view for r in found.pictures] == ["mirrored"] * 4 and {r.view for r in without.pictures} == {AS_GIVEN}
     assert {r.verdict.p_value for r in found.pictures} == {1 / 20}
     assert max(r.verdict.p_value for r in without.pictures) > 1 / 20

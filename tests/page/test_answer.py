@@ -3,23 +3,16 @@
 import copy
 import re
 
-import numpy as np
 import pytest
 
-from cgidm.judging import flags as checks
-from cgidm.judging import negative_controls as negatives
-from cgidm.judging import null_bank as nullbank
-from cgidm.judging.flags import Flag
 from cgidm.judging.portfolio import Used
 from cgidm.method.views import VIEWS
 from cgidm.page.html.answer import answer_html, stopped_html
-from cgidm.page.html.i18n import LANGUAGES, say, tables
+from cgidm.page.html.i18n import LANGUAGES, tables, translate
 from cgidm.page.html.portfolio import portfolio_html
 from cgidm.page.html.progress import progress_html, status_html
-from cgidm.pictures.duplicates import copy_notes, tie_notes
-from tests.support.page_records import BANK, HOSTILE, Reader, make_full_record, make_record, poison
-
-ONE = np.array([[True]])
+from cgidm.page.html.sentences import power_sentence
+from tests.support.page_records import BANK, HOSTILE, Reader, make_full_record, make_record, poison, typed
 
 
 @pytest.fixture
@@ -38,22 +31,26 @@ def rows_of(html):
     return [[re.sub(r"<[^>]+>", " ", cell).strip() for cell in row] for row in cells]
 
 
-def test_a_record_of_an_earlier_version_is_shown_without_what_it_does_not_say():
-    old = make_record()
-    for text in (text_of(answer_html(old, "en")), text_of(portfolio_html(old, "en", []))):
-        for key in ("power.unknown", "set.head.holm", "details.bank", "details.views", "used.unknown"):
-            assert say("en", key, n=2) not in text if key == "used.unknown" else say("en", key) not in text
+def test_nothing_is_said_of_what_a_record_does_not_hold():
+    bare = make_record()
+    for text in (text_of(answer_html(typed(bare), "en")), text_of(portfolio_html(typed(bare), "en", []))):
+        for key in ("set.head.holm", "details.bank", "details.views", "details.unrelated", "details.embeddings"):
+            assert translate("en", key) not in text
+        assert translate("en", "power.unknown") in text
         assert "detect" not in text and "views" not in text and "Holm" not in text
-    assert len(rows_of(portfolio_html(old, "en", []))[0]) == 5
+    assert len(rows_of(portfolio_html(typed(bare), "en", []))[0]) == 5
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_set_says_how_many_of_it_were_used(record, language):
-    text = text_of(portfolio_html(record, language, []))
-    assert say(language, "used.least", low=1, n=2, sure=95) in text
-    assert say(language, "set.holm", left=0, n=2, p="0.05", level=5) in text
-    assert say(language, "set.head.holm") in text
-    assert [row[3:5] for row in rows_of(portfolio_html(record, language, []))] == [["0.0476", "0.0952"], ["0.8", "0.8"]]
+    text = text_of(portfolio_html(typed(record), language, []))
+    assert translate(language, "used.least", low=1, n=2, sure=95) in text
+    assert translate(language, "set.holm", left=0, n=2, p="0.05", level=5) in text
+    assert translate(language, "set.head.holm") in text
+    assert [row[3:5] for row in rows_of(portfolio_html(typed(record), language, []))] == [
+        ["0.0476", "0.0952"],
+        ["0.8", "0.8"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -72,101 +69,127 @@ def test_a_set_says_how_many_of_it_were_used(record, language):
     ids=str,
 )
 def test_no_bound_says_more_than_was_found(used, said):
-    text = text_of(portfolio_html(make_full_record(pictures=10, used=vars(used)), "en", []))
+    text = text_of(portfolio_html(typed(make_full_record(pictures=10, used=vars(used))), "en", []))
     assert said in text and ("right for at least 95% of sets" in text) == (used.low > 0 or used.high < 10)
 
 
 def test_a_picture_without_a_p_value_takes_no_part_in_the_correction(record):
     record["pictures"][0].update(outcome="cannot tell", p_value=None)
     record["set"]["adjusted"] = [None, 0.8]
-    assert [row[3:5] for row in rows_of(portfolio_html(record, "en", []))] == [["—", "—"], ["0.8", "0.8"]]
+    assert [row[3:5] for row in rows_of(portfolio_html(typed(record), "en", []))] == [["—", "—"], ["0.8", "0.8"]]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_power_stands_beside_the_error_rate(record, language):
     """In an answer, in one for a set, after a stop, and while the run is going on."""
-    known = say(language, "power", power=96, level=5)
-    unknown, weak = say(language, "power.unknown"), say(language, "power.weak", power=38, level=5)
+    known = translate(language, "power", power=96, level=5)
+    unknown, weak = translate(language, "power.unknown"), translate(language, "power.weak", power=38, level=5)
     for power, said in ((0.9625, known), (None, unknown), (0.375, weak)):
-        record["power"] = power
+        record["expected_power"] = power
         stopped = record | {"stopped": {"step": 8, "of": 40}}
         step = {"step": 1, "steps": 2, "remaining": None, "contrast": []}
         for html in (
-            answer_html(record, language),
-            portfolio_html(record, language, []),
-            stopped_html(stopped, language),
-            status_html(language, "status.controls", done=1, n=2, foreseen={"power": power}),
-            progress_html(language, **step, foreseen={"power": power}),
+            answer_html(typed(record), language),
+            portfolio_html(typed(record), language, []),
+            stopped_html(typed(stopped), language),
+            status_html(language, "status.controls", done=1, n=2, power=[power_sentence(power, language)]),
+            progress_html(language, **step, power=[power_sentence(power, language)]),
         ):
             assert text_of(html).count(said) == 1
-    assert "cg-foreseen" not in status_html(language, "status.loading")
-    assert "cg-foreseen" not in progress_html(language, step=1, steps=2, remaining=None, contrast=[])
+    assert "cg-power" not in status_html(language, "status.loading")
+    assert "cg-power" not in progress_html(language, step=1, steps=2, remaining=None, contrast=[])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_silence_of_a_weak_suspect_is_not_called_an_answer(record, language):
-    record["power"] = 0.375
+    record["expected_power"] = 0.375
     for judged in (record["set"], record["pictures"][0]):
-        judged.update(outcome="cannot tell", p_value=0.5, reason="The suspect is so weakly trained ...")
-    said = say(language, "sentence.weak", power=38, level=5, p="0.5")
-    for html in (answer_html(record, language), portfolio_html(record, language, [])):
+        judged.update(outcome="cannot tell", p_value=0.5)
+    said = translate(language, "sentence.weak", power=38, level=5, p="0.5")
+    for html in (answer_html(typed(record), language), portfolio_html(typed(record), language, [])):
         text = text_of(html)
-        assert said in text and say(language, "outcome.unclear") in text
-        assert say(language, "power.weak", power=38, level=5) not in text  # it would be said twice
+        assert said in text and translate(language, "outcome.unclear") in text
+        assert translate(language, "power.weak", power=38, level=5) not in text  # it would be said twice
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_view_that_scored_highest_is_named(record, language):
-    mirrored, given = (say(language, f"view.name.{view}") for view in ("mirrored", "as given"))
-    assert say(language, "view.found", n=2, view=mirrored) in text_of(answer_html(record, language))
-    cells = [row[-1] for row in rows_of(portfolio_html(record, language, []))]
+    mirrored, given = (translate(language, f"view.name.{view}") for view in ("mirrored", "as given"))
+    assert translate(language, "view.found", n=2, view=mirrored) in text_of(answer_html(typed(record), language))
+    cells = [row[-1] for row in rows_of(portfolio_html(typed(record), language, []))]
     assert mirrored in cells[0] and given in cells[1]
     record["config"]["views"] = ["as given"]
-    assert mirrored not in text_of(answer_html(record, language))
+    assert mirrored not in text_of(answer_html(typed(record), language))
 
 
-def test_every_view_and_every_flag_of_the_library_has_words():
-    known = {v.name for m in (checks, negatives, nullbank) for v in vars(m).values() if isinstance(v, Flag)}
-    assert {"indistinguishable", "generated", "other_recipe"} <= known
-    for words in tables().values():
-        assert {f"flag.{name}" for name in known} | {f"view.name.{view}" for view in VIEWS} <= set(words)
-    assert len(VIEWS) == 7 and "seven times" in say("en", "search.info")
+def test_every_view_of_the_library_has_a_name():
+    for texts in tables().values():
+        assert {f"view.name.{view}" for view in VIEWS} <= set(texts)
+    assert len(VIEWS) == 7 and "seven times" in translate("en", "search.info")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_bank_is_never_called_control_pictures(record, language):
     record["bank"] = BANK
-    controls = say(language, "controls.label").lower()
+    controls = translate(language, "controls.label").lower()
     for outcome, p in (("consistent with training on this image", 1 / 21), ("no evidence", 0.8), ("no evidence", 0.01)):
         record["pictures"][0].update(outcome=outcome, p_value=p)
         record["set"].update(outcome=outcome.replace("this image", "some of these images"), p_value=p)
-        for html in (answer_html(record, language), portfolio_html(record, language, [])):
+        for html in (answer_html(typed(record), language), portfolio_html(typed(record), language, [])):
             text = text_of(html)
             assert controls not in text.lower()
-            assert say(language, "bank.about", models=8, pictures=10) in text and say(language, "caveat.bank") in text
+            assert (
+                translate(language, "bank.about", models=8, pictures=10) in text
+                and translate(language, "caveat.bank") in text
+            )
             assert "d" * 64 in text and "bank.json" in text
-    assert say(language, "drawing.title.bank") in text_of(answer_html(record, language))
+    assert translate(language, "drawing.title.bank") in text_of(answer_html(typed(record), language))
     record["control_scores"] = [0.1]
     for judged in (record["set"], *record["pictures"]):
         judged.update(outcome="cannot tell", p_value=None)
-    assert say(language, "sentence.few.bank", n=1, need=19, level=5) in text_of(answer_html(record, language))
-    said = say(language, "sentence.set.few.bank", pictures=2, n=1, level=5)
-    assert said in text_of(portfolio_html(record, language, []))
+    assert translate(language, "sentence.few.bank", n=1, need=19, level=5) in text_of(
+        answer_html(typed(record), language)
+    )
+    said = translate(language, "sentence.set.few.bank", pictures=2, n=1, level=5)
+    assert said in text_of(portfolio_html(typed(record), language, []))
+
+
+def near_duplicates(copy, *group):
+    return [
+        {"code": "pictures.copy_of_control", "params": {"name": copy}},
+        {"code": "pictures.counts_as_one_with", "params": {"names": list(group)}},
+    ]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_of_a_bank_or_a_view_gets_out_of_its_place(record, text):
+def test_nothing_of_a_bank_a_view_or_a_note_gets_out_of_its_place(record, text):
     record["bank"] = dict(BANK)
-    record["pictures"][0]["notes"] = [*copy_notes([text], ONE)[0], *tie_notes([text, "b"], [0, 0])[1]]
-    for data in (record, poison(copy.deepcopy(record), text), poison(copy.deepcopy(record), text, ("outcome",))):
-        for html in (answer_html(data, "ja"), portfolio_html(data, "en", [text])):
+    record["pictures"][0]["notes"] = near_duplicates(text, text, "b")
+    keeps = ((), ("outcome",), ("outcome", "code"))
+    for data in (record, *(poison(copy.deepcopy(record), text, keep) for keep in keeps)):
+        for html in (answer_html(typed(data), "ja"), portfolio_html(typed(data), "en", [text])):
             Reader(html)
             assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00-\x1f]", html)
 
 
-def test_near_duplicates_are_named_in_the_reader_s_language(record):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e308, -1.0])
+def test_no_number_of_a_record_breaks_its_page(record, value):
+    for judged in (record["set"], *record["pictures"]):
+        judged["p_value"] = value
+    record["set"]["adjusted"] = [value, None]
+    record["pictures"][0]["scores"] = {"loss_contrast": value}
+    record["pictures"][0]["contrast"] = [value] * 5
+    record.update(expected_power=value, seconds=value, control_scores=[value, 0.1])
+    stopped = record | {"stopped": {"step": 8, "of": 40}}
+    for data in (record, stopped):
+        for html in (answer_html(typed(data), "en"), portfolio_html(typed(data), "en", [])):
+            Reader(html)
+
+
+def test_near_duplicates_are_named_in_the_visitor_s_language(record):
+    record["models"]["warning"] = None
     record["pictures"][0].update(not_computed={}, scores={"loss_contrast": 0.1})
-    record["pictures"][0]["notes"] = [*copy_notes(["c, d.png"], ONE)[0], *tie_notes(["a.png", "b.png"], [0, 0])[0]]
-    html = answer_html(record, "de")
-    assert say("de", "note.copy", name="c, d.png") in html and say("de", "note.tie", names="b.png") in html
+    record["pictures"][0]["notes"] = near_duplicates("c, d.png", "b.png")
+    html = answer_html(typed(record), "de")
+    assert "Fast dasselbe Bild wie das Kontrollbild c, d.png" in html and "wie b.png. In der Antwort" in html
     assert 'lang="en"' not in html

@@ -18,7 +18,7 @@ from cgidm.evidence.bundle_writer import ROLES, pixels
 from cgidm.families import load_pair
 from cgidm.method.config import find_preset
 from cgidm.page.handlers.examples import picture_of
-from cgidm.page.html.i18n import say
+from cgidm.page.html.i18n import translate
 from cgidm.page.runs.model_cache import shipped_controls, shipped_prompt
 from cgidm.pictures.images import decode_picture
 from tests.support.browser import PATIENCE
@@ -28,7 +28,7 @@ from tests.support.paths import ASSETS
 pytestmark = pytest.mark.browser
 
 EXAMPLE = "gerald-g-dreambooth"
-CONSISTENT = say("en", "outcome.consistent")
+CONSISTENT = translate("en", "outcome.consistent")
 WATCH = """() => {
     window.seen = [];
     setInterval(() => {
@@ -75,15 +75,15 @@ def computed():
     path = picture_of(f"{EXAMPLE}/member")
     picture = decode_picture(path.read_bytes(), path.name, pair.resolution)
     controls = [decode_picture(p.read_bytes(), p.name, pair.resolution) for p in shipped_controls(EXAMPLE)]
-    return authenticate(pair, [picture], controls, dataclasses.replace(find_preset("fast"), seed=0))
+    return authenticate(pair, [picture], controls, config=dataclasses.replace(find_preset("fast"), seed=0))
 
 
 def test_a_first_visit_has_its_answer_at_once(visit):
     visitor = visit()
-    runs = set(visitor.server.folder.rglob("asked.json"))
+    runs = set(visitor.server.folder.rglob("request.json"))
     visitor.card(0)
     said = visitor.wait_for("#one-answer", CONSISTENT)
-    assert say("en", "beforehand") in said
+    assert translate("en", "precomputed") in said
     for role in ROLES:
         visitor.page.wait_for_function(f"document.querySelector('#one-{role} img').naturalWidth == 128")
         assert visitor.at(f"#one-{role} img").evaluate("i => i.naturalHeight") == 128
@@ -92,7 +92,7 @@ def test_a_first_visit_has_its_answer_at_once(visit):
     assert visitor.at("#base input").input_value().startswith("mini")
     assert visitor.at("#prompt textarea, #prompt input").input_value() == shipped_prompt(EXAMPLE)
     assert visitor.at("#one-picture img").evaluate("i => i.src").endswith(picture_of(f"{EXAMPLE}/member").name)
-    assert set(visitor.server.folder.rglob("asked.json")) == runs  # it ships, so nothing had to be run
+    assert set(visitor.server.folder.rglob("request.json")) == runs  # it ships, so nothing had to be run
     visitor.picture("light")
 
 
@@ -122,7 +122,7 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
     for shown, image in zip(pictures(visitor), (result.picture.image, result.partial, result.recovered), strict=True):
         np.testing.assert_array_equal(shown, pixels(image))
     visitor.wait_for("#one-answer", CONSISTENT)
-    assert say("en", "beforehand") not in visitor.at("#one-answer").inner_text()
+    assert translate("en", "precomputed") not in visitor.at("#one-answer").inner_text()
     visitor.picture("finished")
 
     with visitor.page.expect_download() as download:
@@ -165,7 +165,7 @@ def test_a_run_that_was_stopped_outlives_a_reload_and_goes_on(visit, tmp_path):
     np.testing.assert_array_equal(pictures(visitor)[0], pixels(decode_picture(sent.read_bytes(), sent.name, 128).image))
     visitor.at("#one-resume").click()
     visitor.wait_for("#one-progress", "Finished in", PATIENCE)
-    said = visitor.wait_for("#one-answer", say("en", "note.rotated"))
+    said = visitor.wait_for("#one-answer", "(?i)rotated as its EXIF tag says")
     assert "control pictures" in said.lower() and visitor.at("#one-answer .cg-outcome").is_visible()
     assert not visitor.at("#one-resume").is_visible()
 
@@ -173,7 +173,7 @@ def test_a_run_that_was_stopped_outlives_a_reload_and_goes_on(visit, tmp_path):
     assert [visitor.fetch(url)[0] for url in shown[:3]] == [200] * 3
     visitor.tab(3)
     visitor.at("#forget").click()
-    visitor.wait_for("#one-progress", say("en", "forgotten"))
+    visitor.wait_for("#one-progress", translate("en", "forgotten"))
     assert all(visitor.fetch(url)[0] in (403, 404) for url in shown if url)
     assert left(visitor.server) <= before
     visitor.tab(0)
@@ -192,11 +192,11 @@ def test_what_was_sent_is_deleted_at_once_even_while_it_is_being_judged(visit, t
     shown = sources(visitor)
     visitor.tab(3)
     visitor.at("#forget").click()
-    visitor.wait_for("#one-progress", say("en", "forgotten"))
+    visitor.wait_for("#one-progress", translate("en", "forgotten"))
     assert all(visitor.fetch(url)[0] in (403, 404) for url in shown)
     time.sleep(2)  # nobody goes on with it, nothing comes back
     assert left(visitor.server) <= before
-    visitor.wait_for("#one-progress", say("en", "forgotten"))
+    visitor.wait_for("#one-progress", translate("en", "forgotten"))
 
 
 def test_a_portfolio_is_judged_as_a_set_and_picture_by_picture(visit):
@@ -205,13 +205,13 @@ def test_a_portfolio_is_judged_as_a_set_and_picture_by_picture(visit):
     files = sorted((ASSETS / "examples" / EXAMPLE / "member").iterdir())[:5]
     visitor.upload("#set-pictures", *files)
     visitor.at("#set-run").click()
-    power = say("en", "power", power=99, level=5)
+    power = translate("en", "power", power=99, level=5)
     visitor.wait_for("#set-progress", re.escape(power), PATIENCE)
     assert visitor.at("#set-answer .cg-card").count() == 0  # it is said before the run
     visitor.wait_for("#set-progress", "Finished in", PATIENCE)
-    said = visitor.wait_for("#set-answer", say("en", "outcome.set"))
+    said = visitor.wait_for("#set-answer", translate("en", "outcome.set"))
     assert power in said and re.search(r"How many were used: (at least )?\d of 5", said)
-    assert say("en", "set.head.holm") in visitor.at("#set-answer thead").inner_text()
+    assert translate("en", "set.head.holm") in visitor.at("#set-answer thead").inner_text()
     rows = visitor.at("#set-answer .cg-set tbody tr")
     assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == [f.name for f in files]
     for image in rows.locator("img").all():
@@ -233,7 +233,9 @@ def test_a_bank_takes_the_place_of_control_pictures(visit, tmp_path):
     visitor.at("#one-run").click()
     visitor.wait_for("#one-progress", "Finished in", PATIENCE)
     said = visitor.wait_for("#one-answer", CONSISTENT)
-    assert say("en", "bank.about", models=4, pictures=20) in said and say("en", "drawing.title.bank") in said
+    assert (
+        translate("en", "bank.about", models=4, pictures=20) in said and translate("en", "drawing.title.bank") in said
+    )
     visitor.picture("bank")
 
 
@@ -246,9 +248,9 @@ def test_a_link_to_settings_fills_the_form(visit):
     }
     for selector, value in fields.items():
         visitor.page.wait_for_function("([s, v]) => document.querySelector(s)?.value == v", arg=[selector, value])
-    visitor.page.get_by_role("button", name=say("en", "settings")).first.click()
+    visitor.page.get_by_role("button", name=translate("en", "settings")).first.click()
     assert visitor.at("#one-preset input[value=paper]").is_checked()
-    assert visitor.page.get_by_label(say("en", "seed.label")).first.input_value() == "7"
+    assert visitor.page.get_by_label(translate("en", "seed.label")).first.input_value() == "7"
     visitor.at("#one-search input").check()
     visitor.at("#one-lineup input[value='10']").check()
     link = visitor.at("#share textarea, #share input").first
@@ -256,5 +258,5 @@ def test_a_link_to_settings_fills_the_form(visit):
     assert link.input_value().startswith(visitor.server.url + "?suspect=owner%2Flora")
     other = visit(link.input_value().removeprefix(visitor.server.url))
     assert other.at("#suspect input").input_value() == "owner/lora"
-    other.page.get_by_role("button", name=say("en", "settings")).first.click()
+    other.page.get_by_role("button", name=translate("en", "settings")).first.click()
     assert other.at("#one-search input").is_checked() and other.at("#one-lineup input[value='10']").is_checked()

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from cgidm.judging.lineup import judge_lineup, read_lineup
-from cgidm.page.html.i18n import say
+from cgidm.judging.lineup import judge_lineup
+from cgidm.page.html.i18n import translate
 from cgidm.page.runs.model_cache import shipped_controls
 from tests.support.browser import CONTRAST, PATIENCE
 from tests.support.paths import ASSETS
@@ -25,7 +25,7 @@ def run_with_lineup(visitor, panels="6", pictures=1):
     else:
         visitor.tab(1)
         visitor.upload("#set-pictures", *sorted((ASSETS / "examples" / EXAMPLE / "member").iterdir())[:pictures])
-    visitor.page.get_by_role("button", name=say("en", "settings")).and_(visitor.page.locator(":visible")).click()
+    visitor.page.get_by_role("button", name=translate("en", "settings")).and_(visitor.page.locator(":visible")).click()
     visitor.at(f"#{kind}-lineup input[value='{panels}']").check()
     visitor.at(f"#{kind}-run").click()
     visitor.wait_for(f"#{kind}-progress", "Recovering the decoys of the line-up: step", PATIENCE)
@@ -67,7 +67,7 @@ def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
     record, folder = json.loads(path.read_text()), path.parent.name
     lineup = read_lineup(record)
     key = [r.letter for r in lineup.rounds]
-    said = visitor.wait_for("#set-about-lineup", re.escape(say("en", "lineup.observer")))
+    said = visitor.wait_for("#set-about-lineup", re.escape(translate("en", "lineup.observer")))
     assert "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.0278" in said and len(key) == 2
 
     wire = Wire(visitor.page)
@@ -113,7 +113,7 @@ def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
     told = visitor.wait_for("#lineup", "Right choices: 1 of 2")
     p = judge_lineup(lineup, [key[0], wrong]).p_value
     assert f"{p:.3g}" in told and visitor.at("#lineup-done").count() == 0
-    rows = visitor.at("#lineup .cg-told tbody tr")
+    rows = visitor.at("#lineup .cg-key tbody tr")
     assert [r.locator("td").all_inner_texts() for r in rows.all()] == [
         ["1", key[0], key[0], "yes"],
         ["2", wrong, key[1], "no"],
@@ -122,7 +122,7 @@ def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
     visitor.at("#lineup-leave").click()
     visitor.wait_for("#set-about-lineup", "Right choices: 1 of 2")
     assert visitor.at("#lineup").count() == 0 or not visitor.at("#lineup").is_visible()
-    assert visitor.at("#set-answer .cg-card").is_visible() and visitor.at("#set-observe").inner_text() == say(
+    assert visitor.at("#set-answer .cg-card").is_visible() and visitor.at("#set-observe").inner_text() == translate(
         "en", "lineup.observe.again"
     )
     visitor.picture("lineup-after")
@@ -160,7 +160,7 @@ def test_a_line_up_without_enough_controls_is_refused_in_a_sentence(visit):
     visitor.card(0)
     visitor.at("#one-more button").first.click()
     visitor.upload("#one-controls", *shipped_controls(EXAMPLE)[:4])
-    visitor.page.get_by_role("button", name=say("en", "settings")).and_(visitor.page.locator(":visible")).click()
+    visitor.page.get_by_role("button", name=translate("en", "settings")).and_(visitor.page.locator(":visible")).click()
     visitor.at("#one-lineup input[value='6']").check()
     visitor.at("#one-run").click()
     assert "with 4 different control pictures; accepted: at least 5" in visitor.refused()

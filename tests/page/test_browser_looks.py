@@ -7,7 +7,7 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-from cgidm.page.html.i18n import say
+from cgidm.page.html.i18n import translate
 from tests.support.browser import CONTRAST, PATIENCE
 from tests.support.paths import ASSETS
 
@@ -65,22 +65,22 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(visit):
 @pytest.mark.parametrize(("locale", "code", "name"), [("de-DE", "de", "german"), ("ja-JP", "ja", "japanese")])
 def test_the_page_speaks_the_visitors_language(visit, locale, code, name):
     visitor = visit(locale=locale)
-    assert visitor.at("h1").inner_text() == say(code, "title")
+    assert visitor.at("h1").inner_text() == translate(code, "title")
     for key in ("run", "stop", "check"):
-        assert visitor.page.get_by_role("button", name=say(code, key), exact=True).count() >= 1, key
+        assert visitor.page.get_by_role("button", name=translate(code, key), exact=True).count() >= 1, key
     for key in ("suspect.label", "base.label", "picture.label", "original", "recovered"):
-        assert visitor.page.get_by_text(say(code, key), exact=True).count() >= 1, key
+        assert visitor.page.get_by_text(translate(code, key), exact=True).count() >= 1, key
     visitor.card(0)
-    said = visitor.wait_for("#one-answer", say(code, "outcome.consistent"))
-    assert say(code, "beforehand") in said and say(code, "caveat.title") in said
+    said = visitor.wait_for("#one-answer", translate(code, "outcome.consistent"))
+    assert translate(code, "precomputed") in said and translate(code, "caveat.title") in said
     visitor.picture(name)
 
 
 def test_the_keyboard_is_enough(visit):
     visitor = visit()
-    press_until(visitor, lambda name, text: say("en", "example.member") in text)
+    press_until(visitor, lambda name, text: translate("en", "example.member") in text)
     visitor.page.keyboard.press("Enter")
-    visitor.wait_for("#one-answer", say("en", "outcome.consistent"))
+    visitor.wait_for("#one-answer", translate("en", "outcome.consistent"))
     press_until(visitor, lambda name, text: name == "one-run")
     visitor.page.keyboard.press("Space")
     press_until(visitor, lambda name, text: name == "one-stop")
@@ -95,7 +95,7 @@ def test_pictures_have_alternatives_and_controls_have_names(visit):
     visitor.card(0)
     for picture in visitor.at("img:visible").all():
         block = picture.evaluate("e => e.closest('#one-slider') && e.closest('.block').innerText")
-        assert picture.get_attribute("alt") or say("en", "compare") in block
+        assert picture.get_attribute("alt") or translate("en", "compare") in block
     for chart in visitor.at("#one-answer svg").all():
         assert chart.get_attribute("role") == "img" and chart.locator("title, desc").count() == 2
     for number in range(4):
@@ -121,12 +121,12 @@ def test_what_somebody_typed_stays_text(visit, text):
 
 def test_a_file_that_is_no_picture_is_refused_in_a_sentence(visit, tmp_path):
     visitor = visit()
-    runs = set(visitor.server.folder.rglob("asked.json"))
+    runs = set(visitor.server.folder.rglob("request.json"))
     (tmp_path / "text.png").write_text("no picture")
     visitor.upload("#one-picture", tmp_path / "text.png")
     visitor.at("#one-run").click()
     assert re.fullmatch(r"text\.png is not a picture .*; accepted: .*", visitor.refused())
-    assert set(visitor.server.folder.rglob("asked.json")) == runs
+    assert set(visitor.server.folder.rglob("request.json")) == runs
 
 
 def test_a_pickle_is_refused_in_a_sentence(visit, tmp_path):

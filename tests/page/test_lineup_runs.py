@@ -18,19 +18,19 @@ from cgidm.authenticate import authenticate
 from cgidm.cli import main
 from cgidm.evidence.bundle_writer import LINEUP, pixels, write_evidence
 from cgidm.evidence.lineup_sheet import ROLES, panel_name
-from cgidm.judging.lineup import judge_lineup, read_lineup
+from cgidm.judging.lineup import judge_lineup
 from cgidm.page.handlers import lineup as choosing
 from cgidm.page.handlers import request
 from cgidm.page.handlers import runs as judging
+from cgidm.page.handlers.cost import cost_view
 from cgidm.page.runs import gpu_worker as work
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
 from cgidm.page.runs.cost import cost_of
 from cgidm.page.runs.model_cache import PAIRS, open_models
-from cgidm.page.runs.runner import carry_out, config_of
+from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.settings import make_config
 from cgidm.page.runs.store import Visit, sweep
-from cgidm.page.ui.run_tab import cost_of_form
 from cgidm.pictures.images import decode_picture
 from tests.support import page_runs
 from tests.support.page_records import Reader
@@ -61,8 +61,12 @@ def begun(visitor=None, **other):
 
 def all_found(run):
     """What a run found, and what an observer of its line-up sees, to the last bit."""
-    shown = {p.name: p.read_bytes() for p in run.blind.rglob("*") if p.is_file()}
-    assert not run.decoys_path.exists() and not (run.shown / "lineup").exists() and not list(run.shown.glob("live-*"))
+    shown = {p.name: p.read_bytes() for p in run.lineup_dir.rglob("*") if p.is_file()}
+    assert (
+        not run.decoys_path.exists()
+        and not (run.public_dir / "lineup").exists()
+        and not list(run.public_dir.glob("live-*"))
+    )
     return found(run), shown
 
 
@@ -72,7 +76,7 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))
         run = begun(pictures=2)
-        moments = list(carry_out(run))
+        moments = list(execute_run(run))
         return all_found(run), run, moments
 
 
@@ -87,7 +91,7 @@ def test_the_decoys_follow_the_pictures_whose_answer_is_there_before(whole):
 
 def test_the_page_s_line_up_is_the_library_s_and_alters_no_answer(whole, tmp_path):
     (here, shown), run, _ = whole
-    pair, config = PAIRS.get(open_models(run.wanted())), config_of(run)
+    pair, config = PAIRS.get(open_models(run.requested_models())), run.settings.config()
     parts = [
         [decode_picture(s.data, s.name, pair.resolution) for s in part] for part in (run.pictures(), run.controls())
     ]
@@ -97,7 +101,7 @@ def test_the_page_s_line_up_is_the_library_s_and_alters_no_answer(whole, tmp_pat
     written = {p.name: p.read_bytes() for p in (tmp_path / "out" / "lineup").iterdir()}
     assert shown == written | {LINEUP: (tmp_path / "out" / LINEUP).read_bytes()} and len(written) == 2 * 3 * 3
     plain = begun(pictures=2, lineup=0)
-    list(carry_out(plain))
+    list(execute_run(plain))
     without, same = found(plain), ("pictures", "set", "control_scores")
     assert without["images"] == here["images"]
     assert [without["record"][k] for k in same] == [here["record"][k] for k in same]
@@ -105,17 +109,17 @@ def test_the_page_s_line_up_is_the_library_s_and_alters_no_answer(whole, tmp_pat
 
 @pytest.mark.parametrize("stops", [("judged",), ("decoys", 1), ("decoys", 3)], ids=str)
 def test_a_run_that_is_put_down_among_its_decoys_ends_as_if_it_had_not_been(whole, monkeypatch, stops):
-    monkeypatch.setattr(work, "SHOWN_EVERY", 0.0)
+    monkeypatch.setattr(work, "PREVIEW_SECONDS", 0.0)
     run = begun(pictures=2)
-    with closing(carry_out(run)) as moments:
+    with closing(execute_run(run)) as moments:
         next(m for m in moments if (m.phase, m.done)[: len(stops)] == stops)
     kept = run.progress()
-    assert kept.state.steps == STEPS and not run.finished
+    assert kept.state.steps == STEPS and not run.is_finished
     assert (kept.decoys.steps if kept.decoys else 0) == (stops[1] if len(stops) > 1 else 0)
     assert kept.lineup == read_lineup(whole[0][0]["record"])
     stopped = run.record()["stopped"]
     assert stopped == {"step": kept.decoys.steps if kept.decoys else 0, "of": STEPS, "decoys": True}
-    again = [m for m in carry_out(run) if m.phase in ("step", "decoys")]
+    again = [m for m in execute_run(run) if m.phase in ("step", "decoys")]
     assert [m.phase for m in again] == ["decoys"] * (STEPS - stopped["step"])
     assert all_found(run) == whole[0]
 
@@ -139,7 +143,7 @@ def test_the_answer_is_shown_while_the_decoys_are_recovered():
 
 
 def key_of(run):
-    return [r.letter for r in read_lineup(run.record()).rounds]
+    return [r.letter for r in lineup_of(run.record()).rounds]
 
 
 def everything_shown(run, visitor, picks):
@@ -156,7 +160,7 @@ def everything_shown(run, visitor, picks):
 def finished():
     visitor = Visit()
     run = begun(visitor, pictures=2, steps=1)
-    list(carry_out(run))
+    list(execute_run(run))
     return visitor, run
 
 
@@ -171,7 +175,7 @@ def test_an_observer_sees_nothing_but_rounds_and_letters(finished):
         images = [(a["src"], a["alt"]) for tag, a in reader.elements if tag == "img"]
         expected = [(letter, role) for letter in "ABC" for role in ROLES]
         assert [src for src, _ in images] == [
-            f"/gradio_api/file={run.blind}/{panel_name(number, letter, role)}" for letter, role in expected
+            f"/gradio_api/file={run.lineup_dir}/{panel_name(number, letter, role)}" for letter, role in expected
         ]
         assert [alt[0] for _, alt in images] == [letter for letter, _ in expected]
         assert [c for _, c in view["pick"]["choices"]] == ["A", "B", "C", "-"] and view["pick"]["value"] is None
@@ -186,7 +190,7 @@ def test_a_choice_is_judged_once_kept_and_shown_again(finished):
     picks = [key[0], wrong]
     state, _ = everything_shown(run, visitor, picks)
     state, view = choosing.finish(visitor.token, state, wrong, "en")
-    judged = judge_lineup(read_lineup(run.record()), picks)
+    judged = judge_lineup(lineup_of(run.record()), picks)
     told = Reader(view["round"]).text
     assert judged.hits == 1 and f"p\xa0=\xa0{judged.p_value:.3g}" in told
     assert "Right choices: 1 of 2" in told and run.choices() == [picks]
@@ -212,8 +216,8 @@ def test_a_choice_is_judged_once_kept_and_shown_again(finished):
 def test_whoever_has_the_zip_counts_the_same(finished, capsys):
     _, run = finished
     key = key_of(run)
-    assert main(["lineup", str(run.shown / "evidence.zip"), f"--picks={key[0]},-"]) == 0
-    p = judge_lineup(read_lineup(run.record()), [key[0], "-"]).p_value
+    assert main(["lineup", str(run.public_dir / "evidence.zip"), f"--picks={key[0]},-"]) == 0
+    p = judge_lineup(lineup_of(run.record()), [key[0], "-"]).p_value
     said = capsys.readouterr().out
     assert "1 of 2" in said and f"{p:.2g}" in said
 
@@ -238,17 +242,17 @@ def test_a_round_without_a_choice_is_not_passed(finished):
 
 def test_the_line_up_s_address_is_not_the_run_s_and_goes_with_it(root, finished):
     visitor, run = finished
-    assert re.fullmatch("[0-9a-f]{32}", run.blind.name) and run.blind.name != run.name
-    assert {p.name for p in run.blind.iterdir()} == {LINEUP, "lineup"}
-    with zipfile.ZipFile(run.shown / "evidence.zip") as evidence:
+    assert re.fullmatch("[0-9a-f]{32}", run.lineup_dir.name) and run.lineup_dir.name != run.name
+    assert {p.name for p in run.lineup_dir.iterdir()} == {LINEUP, "lineup"}
+    with zipfile.ZipFile(run.public_dir / "evidence.zip") as evidence:
         stated = set(json.loads(evidence.read("manifest.json"))["sha256"])
         assert LINEUP in stated and "lineup/1-A-recovered.png" in stated
         assert json.loads(evidence.read("result.json"))["lineup"] == run.record()["lineup"]
-    used = run.private.parent / "used"
-    for folder in (run.shown, run.blind):
+    used = run.private_dir.parent / "used"
+    for folder in (run.public_dir, run.lineup_dir):
         os.utime(folder, (0, 0))
-    sweep(used.stat().st_mtime + visit.KEPT - 60)
-    assert run.blind.is_dir() and run.shown.is_dir()
+    sweep(used.stat().st_mtime + visit.LIFETIME - 60)
+    assert run.lineup_dir.is_dir() and run.public_dir.is_dir()
     visitor.forget()
     assert [p for p in root.rglob("*") if p.is_file()] == []
 
@@ -288,14 +292,14 @@ def test_what_a_line_up_costs_is_said_beforehand():
     assert cost_of(1, 40, config).evaluations == plain + 5 * step
     assert cost_of(3, 12, config).evaluations == cost_of(3, 12, make_config("fast", 0)).evaluations + 10 * step
     name = f"shipped:{SUSPECTS[0]}"
-    said = cost_of_form(name, None, None, "fast", False, None, 6, language="en")
+    said = cost_view({"suspect": name, "preset": "fast", "lineup": 6}, "en")["cost"]
     assert f"{plain + 5 * step:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") in said
 
 
 def test_a_chunk_asks_for_what_it_does():
     run = begun(pictures=2)
-    models, config = open_models(run.wanted()), config_of(run)
-    whole = work.Job(models, tuple(run.pictures()), tuple(run.controls()), config)
+    models, config = open_models(run.requested_models()), run.settings.config()
+    whole = work.GpuJob(models, tuple(run.pictures()), tuple(run.controls()), config)
     row = 2 * config.recovery.draws
     assert whole.evaluations() == round(2 * 8 * 20 / 3) + row * STEPS * (2 + 4)
     jobs = []
@@ -308,7 +312,7 @@ def test_a_chunk_asks_for_what_it_does():
         patch.setattr(running, "work", note)
         patch.setattr(running.hardware, "kind", lambda: "zero")
         patch.setattr(running.hardware, "ASKED_AT_ONCE", 0)
-        list(carry_out(begun(pictures=2)))
+        list(execute_run(begun(pictures=2)))
     steps, rows, before, evaluations = zip(*jobs, strict=True)
     assert steps == (1,) * 2 * STEPS and rows == (2,) * STEPS + (4,) * STEPS
     assert before == (0, 1, 2, 3, *[STEPS] * STEPS)
@@ -328,22 +332,24 @@ def test_the_page_raises_what_the_command_line_raises_of_controls_of_another_kin
     updates = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "work", lambda job: (updates.append(u) or u for u in work.work(job)))
-        list(carry_out(run))
+        list(execute_run(run))
     assert updates[-1].phase == "done" and all(u.result is None or u.result.controls == () for u in updates)
-    pair = PAIRS.get(open_models(run.wanted()))
+    pair = PAIRS.get(open_models(run.requested_models()))
     parts = [
         [decode_picture(s.data, s.name, pair.resolution) for s in part] for part in (run.pictures(), run.controls())
     ]
-    result = authenticate(pair, *parts, config_of(run), work.embedders())
-    raised = [[f["name"] for f in p["flags"]] for p in json.loads((run.shown / "result.json").read_text())["pictures"]]
+    result = authenticate(pair, *parts, run.settings.config(), work.embedders())
+    raised = [
+        [f["name"] for f in p["flags"]] for p in json.loads((run.public_dir / "result.json").read_text())["pictures"]
+    ]
     assert raised == [[f.name for f in p.flags] for p in result.pictures]
     assert all("shifted_controls" in names for names in raised)
 
 
 def test_each_panel_shows_the_picture_that_the_key_says(whole):
     (_, shown), run, _ = whole
-    side = PAIRS.get(open_models(run.wanted())).resolution
-    for number, r in enumerate(read_lineup(run.record()).rounds, 1):
+    side = PAIRS.get(open_models(run.requested_models())).resolution
+    for number, r in enumerate(lineup_of(run.record()).rounds, 1):
         stand = r.in_order(run.pictures()[r.picture], [run.controls()[i] for i in r.decoys])
         for letter, sent in zip("ABC", stand, strict=True):
             image = Image.open(io.BytesIO(shown[Path(panel_name(number, letter, "original")).name]))

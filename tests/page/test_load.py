@@ -204,5 +204,5 @@ def test_who_leaves_the_queue_is_not_run(server, quick):
     gone = time.monotonic()
     thread.join()
     assert_freed(gone, seen)
-    asked_for = [json.loads(p.read_text())["steps"] for p in server.folder.rglob("asked.json")]
+    asked_for = [json.loads(p.read_text())["steps"] for p in server.folder.rglob("request.json")]
     assert 1998 in asked_for and 1999 not in asked_for

@@ -3,13 +3,14 @@
 import pytest
 
 from cgidm.page.runs import model_cache
-from cgidm.page.runs.model_cache import Pairs, Wanted, expected_size, open_models, size_of
+from cgidm.page.runs.model_cache import Pairs, RequestedModels, expected_size, open_models, size_of
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
 pytestmark = pytest.mark.slow
 
 FIRST, SECOND = (
-    open_models(Wanted(SHIPPED_BASE, SHIPPED + s, None, "sks style")) for s in ("gerald-g-dreambooth", "rollandin-lora")
+    open_models(RequestedModels(SHIPPED_BASE, SHIPPED + s, None, "sks style"))
+    for s in ("gerald-g-dreambooth", "rollandin-lora")
 )
 
 
@@ -23,8 +24,8 @@ def test_the_same_models_are_loaded_once_and_no_two_pairs_share_a_network():
 
 
 def test_another_prompt_is_another_pair():
-    other = open_models(Wanted(SHIPPED_BASE, SHIPPED + "rollandin-lora", None, "a cat"))
-    again = open_models(Wanted(SHIPPED_BASE, SHIPPED + "rollandin-lora", None, "sks style"))
+    other = open_models(RequestedModels(SHIPPED_BASE, SHIPPED + "rollandin-lora", None, "a cat"))
+    again = open_models(RequestedModels(SHIPPED_BASE, SHIPPED + "rollandin-lora", None, "sks style"))
     assert len({SECOND.key, other.key, FIRST.key}) == 3 and again.key == SECOND.key
 
 

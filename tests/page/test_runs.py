@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
 from cgidm.page.handlers import runs as judging
-from cgidm.page.handlers.request import MAX_TOGETHER, Request, default_controls
+from cgidm.page.handlers.request import MAX_TOGETHER, Request
+from cgidm.page.handlers.suspect import check_suspect
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
-from cgidm.page.runs.runner import carry_out
+from cgidm.page.runs.runner import execute_run
+from cgidm.page.runs.shipped_controls import default_controls
 from cgidm.page.runs.store import Visit, sweep
-from cgidm.page.ui import model_panel as panel
 from tests.support.page_runs import STEPS, broken_run, found, new_run, request
 from tests.support.paths import EXAMPLES, SUSPECTS
 
@@ -37,14 +38,14 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))
         run = new_run()
-        *_, last = carry_out(run)
+        *_, last = execute_run(run)
         assert last.phase == "finished"
         return found(run)
 
 
 def sit_through(run, moments):
     """Follow a run for so many moments, and leave."""
-    with closing(carry_out(run)) as watched:
+    with closing(execute_run(run)) as watched:
         return [moment for moment, _ in zip(watched, range(moments), strict=False)]
 
 
@@ -53,17 +54,17 @@ def test_a_run_that_is_put_down_ends_as_if_it_had_not_been(whole, sittings):
     run = new_run()
     for moments in sittings:
         assert sit_through(run, moments)[-1].phase != "finished"
-        assert not run.finished and not run.busy
-    *_, last = carry_out(run)
+        assert not run.is_finished and not run.is_locked
+    *_, last = execute_run(run)
     assert last.phase == "finished" and found(run) == whole
 
 
 def test_a_run_whose_server_is_killed_goes_on_from_what_it_wrote(whole, monkeypatch):
-    monkeypatch.setattr(running, "KEPT_EVERY", 0.0)
+    monkeypatch.setattr(running, "SAVE_SECONDS", 0.0)
     run = new_run()
 
     def begin_and_die():
-        for moment in carry_out(run):
+        for moment in execute_run(run):
             if moment.done == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -72,33 +73,33 @@ def test_a_run_whose_server_is_killed_goes_on_from_what_it_wrote(whole, monkeypa
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     monkeypatch.setattr(visit, "PROCESS", "the next server")
-    assert not run.busy  # it was killed before it could say so
+    assert not run.is_locked  # it was killed before it could say so
     kept = run.progress()
     state = kept.state
     assert state is not None and 0 < state.steps < STEPS and len(kept.control_scores) == 2 and kept.spent > 0
-    assert next(m.done for m in carry_out(run) if m.phase == "step") == state.steps
-    list(carry_out(run))
+    assert next(m.done for m in execute_run(run) if m.phase == "step") == state.steps
+    list(execute_run(run))
     assert found(run) == whole
 
 
 @pytest.mark.parametrize("left", ['{"pictures": [', None])
 def test_evidence_that_is_half_written_is_no_result(whole, left):
     run = new_run()
-    list(carry_out(run))
+    list(execute_run(run))
     if left is None:
-        (run.shown / "evidence.zip").unlink()  # it is written last
+        (run.public_dir / "evidence.zip").unlink()  # it is written last
     else:
-        (run.shown / "result.json").write_text(left)
-    assert not run.finished and run.record() is None
+        (run.public_dir / "result.json").write_text(left)
+    assert not run.is_finished and run.record() is None
     assert judging.show("", run.name, False, "en") == {}
-    list(carry_out(run))
+    list(execute_run(run))
     assert found(run) == whole
 
 
 def test_what_a_visitor_deletes_in_mid_run_does_not_come_back(root):
     visitor = Visit()
     run = request(steps=40).begin(visitor)
-    with closing(carry_out(run)) as watched:
+    with closing(execute_run(run)) as watched:
         assert [m.phase for m, _ in zip(watched, range(6), strict=False)][-1] == "step"
         visitor.forget()
         assert [m for m in watched if m.changed] == []
@@ -108,14 +109,14 @@ def test_what_a_visitor_deletes_in_mid_run_does_not_come_back(root):
 def test_sweeping_deletes_every_visit_an_hour_after_its_last_use(root, tmp_path):
     for _ in range(2):
         run = new_run(steps=1)
-        list(carry_out(run))
+        list(execute_run(run))
     stray, part = root / "shown" / ("0" * 32), tmp_path / "tmp_upload"
     stray.mkdir()
     part.write_bytes(b"half of an upload")
-    used = run.private.parent / "used"
-    sweep(used.stat().st_mtime + visit.KEPT - 60, tmp_path)
-    assert run.finished and stray.is_dir() and part.is_file()
-    sweep(used.stat().st_mtime + visit.KEPT + 60, tmp_path)
+    used = run.private_dir.parent / "used"
+    sweep(used.stat().st_mtime + visit.LIFETIME - 60, tmp_path)
+    assert run.is_finished and stray.is_dir() and part.is_file()
+    sweep(used.stat().st_mtime + visit.LIFETIME + 60, tmp_path)
     assert [p for p in root.rglob("*") if p.parent != root] == [] and not part.exists()
 
 
@@ -128,13 +129,13 @@ def test_sweeping_goes_on_by_itself(monkeypatch, tmp_path):
 
 
 def test_a_long_run_is_not_swept_while_it_is_carried_out(monkeypatch):
-    monkeypatch.setattr(running, "KEPT_EVERY", 0.0)
+    monkeypatch.setattr(running, "SAVE_SECONDS", 0.0)
     run = new_run()
-    used = run.private.parent / "used"
+    used = run.private_dir.parent / "used"
     os.utime(used, (0, 0))
-    list(carry_out(run))
+    list(execute_run(run))
     sweep()
-    assert run.finished
+    assert run.is_finished
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_a_picture_that_turns_out_to_be_none_ends_its_run_with_one_sentence():
     run = broken_run(visitor)
     with pytest.raises(gr.Error) as error:
         list(judging.go_on(visitor.token, run.name, False, "en", None))
-    assert "mine.png is not a picture" in str(error.value.message) and not run.busy
+    assert "mine.png is not a picture" in str(error.value.message) and not run.is_locked
 
 
 def views_of(visitor, wish: Request, several):
@@ -238,10 +239,11 @@ def test_a_visitor_learns_what_a_model_file_is(tmp_path):
     path.parent.mkdir()
     notes = {"ss_tag_frequency": '{"10_sks style": {}}', "ss_sd_model_name": "<b>v1-5</b>\x1b[31m"}
     save_file(load_file(EXAMPLES / SUSPECTS[1] / "checkpoint" / "pytorch_lora_weights.safetensors"), path, notes)
-    report, base, prompt = panel.check_model("", str(path), None, None)
+    view = check_suspect("", str(path), "en", None)
+    report = view["report"]
     assert "LoCon" in report["value"] and "upload/rollandin.safetensors" in report["value"]
     assert "secret-folder" not in report["value"] and "\x1b" not in report["value"]
-    assert prompt["value"] == "sks style" and base["__type__"] == "update"
+    assert view["prompt"] == "sks style"
 
 
 def test_forgetting_deletes_everything_at_once(root):

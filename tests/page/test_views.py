@@ -1,25 +1,23 @@
 """What the page says and draws: the same in every language, harmless whatever a record holds, readable to everyone."""
 
 import copy
-import io
 import json
 import re
 import string
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from cgidm.messages import english
 from cgidm.page.html.answer import answer_html, stopped_html
-from cgidm.page.html.i18n import LANGUAGES, language_of, say, tables
-from cgidm.page.html.lineup import offer_html, round_html
+from cgidm.page.html.i18n import LANGUAGES, choose_language, message_tables, tables, translate
+from cgidm.page.html.lineup import lineup_html, round_html
 from cgidm.page.html.markup import picture_source
 from cgidm.page.html.portfolio import portfolio_html
 from cgidm.page.html.progress import cost_html, progress_html, status_html
-from cgidm.page.html.svg import Labels, contrast_svg, distribution_svg, number, ticks
+from cgidm.page.html.svg import Labels, axis_ticks, contrast_svg, distribution_svg, format_number
 from cgidm.page.ui import theme as looks
-from cgidm.pictures.images import decode_picture
-from tests.support.page_records import HOSTILE, THUMBNAIL, Reader, make_record, poison, raise_flag
+from tests.support.page_records import HOSTILE, THUMBNAIL, Reader, a_note, make_record, poison, raise_flag, typed
 
 LABELS = Labels("title", "description", "Your picture", "0: known as well as by the base")
 REFUSED = "proof guilty infring beweis schuldig preuve coupable prueba culpable 証拠"  # more than a p-value can claim
@@ -32,18 +30,18 @@ def record():
 
 def pages(record, language, thumbnail=THUMBNAIL):
     stopped = copy.deepcopy(record) | {"stopped": {"step": 8, "of": 40}}
-    yield answer_html(record, language, beforehand=True)
-    yield portfolio_html(record, language, [thumbnail])
-    yield stopped_html(stopped, language)
-    yield portfolio_html(stopped, language, [])
+    yield answer_html(typed(record), language, precomputed=True)
+    yield portfolio_html(typed(record), language, [thumbnail])
+    yield stopped_html(typed(stopped), language)
+    yield portfolio_html(typed(stopped), language, [])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_language_says_the_same_things(language):
-    english, words = tables()["en"], tables()[language]
-    assert list(words) == list(english)
+    master, words = tables()["en"], tables()[language]
+    assert list(words) == list(master)
     for key, text in words.items():
-        assert placeholders(text) == placeholders(english[key]), key
+        assert placeholders(text) == placeholders(master[key]), key
         assert text.strip() and not set("<>") & set(text), key
 
 
@@ -51,9 +49,18 @@ def placeholders(text):
     return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 
+def test_every_language_has_the_same_messages_of_the_library():
+    first, *others = message_tables().values()
+    assert set(message_tables()) == set(LANGUAGES) - {"en"} and all(list(t) == list(first) for t in others)
+    for table in message_tables().values():
+        for code in table.keys() & english().keys():
+            assert placeholders(table[code]) == placeholders(english()[code]), code
+            assert table[code].strip() and not set("<>") & set(table[code]), code
+
+
 def test_no_text_claims_more_than_there_is():
-    for language, words in tables().items():
-        said = json.dumps(words, ensure_ascii=False).lower()
+    for language, texts in tables().items():
+        said = json.dumps([texts, message_tables().get(language)], ensure_ascii=False).lower()
         assert not [word for word in REFUSED.split() if word in said], language
 
 
@@ -68,24 +75,24 @@ def test_the_browser_s_wish_is_heard():
         "de;q=nan, fr;q=7, es;q=x": "en",
         ",;=;,q=1" * 10_000: "en",
     }
-    assert {header: language_of(header) for header in wishes} == wishes
+    assert {header: choose_language(header) for header in wishes} == wishes
 
 
 def test_an_unknown_language_is_answered_in_english(record):
-    assert say("tlh", "run") == "Run"
-    assert answer_html(record, '"><script>') == answer_html(record, "en")
+    assert translate("tlh", "run") == "Run"
+    assert answer_html(typed(record), '"><script>') == answer_html(typed(record), "en")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_an_answer_says_what_it_rests_on(record, language):
-    reader = Reader(answer_html(record, language))
+    reader = Reader(answer_html(typed(record), language))
     assert ("div", {"class": "cg", "lang": language}) == reader.elements[0]
-    assert say(language, "outcome.consistent") in reader.text and "●" in reader.text
-    rate = say(language, "rate", level=5, n=20, lowest="0.0476")
+    assert translate(language, "outcome.consistent") in reader.text and "●" in reader.text
+    rate = translate(language, "rate", level=5, n=20, lowest="0.0476")
     for said in ("p\xa0=\xa00.0476", rate, "owner/lora", "a" * 40, "b" * 64, "c" * 64, "new_score"):
         assert said in reader.text
-    for key in ("caveat.none", "scores.missing", "note.transparency", "score.removed_cosine.about"):
-        assert say(language, key) in reader.text
+    for key in ("caveat.none", "scores.missing", "score.removed_cosine.about"):
+        assert translate(language, key) in reader.text
     assert sum(tag == "svg" for tag, _ in reader.elements) == 2
 
 
@@ -93,7 +100,7 @@ def test_each_outcome_has_its_sentence(record):
     def said(**changes):
         changed = copy.deepcopy(record)
         changed["pictures"][0].update(changes)
-        return Reader(answer_html(changed, "en")).text
+        return Reader(answer_html(typed(changed), "en")).text
 
     assert "about 17 of 21 cases" in said(outcome="no evidence", p_value=17 / 21)
     assert "no better than its base" in said(outcome="no evidence", p_value=1 / 21)
@@ -106,27 +113,29 @@ def test_each_outcome_has_its_sentence(record):
 
 
 def test_flags_are_explained(record):
-    for page in (answer_html(raise_flag(record), "de"), portfolio_html(record, "de", [])):
+    for page in (answer_html(typed(raise_flag(record, limit=0.001)), "de"), portfolio_html(typed(record), "de", [])):
         text = Reader(page).text
-        assert say("de", "flag.indistinguishable") in text and say("de", "outcome.unclear") in text
-    assert "x < 1" in Reader(answer_html(record, "de")).text
-    assert "An explanation." in Reader(answer_html(raise_flag(record, "unheard_of"), "de")).text
+        assert "von seinem Basismodell nicht zu unterscheiden" in text and translate("de", "outcome.unclear") in text
+    text = Reader(answer_html(typed(record), "de")).text
+    assert "liegt unter dem 0.001-Fachen" in text and "judging.flag.indistinguishable" in text
+    unknown = typed(raise_flag(record, "judging.flag.unheard_of", limit=7))
+    assert "judging.flag.unheard_of.raised_if: limit = 7" in Reader(answer_html(unknown, "de")).text
 
 
 def test_a_set_is_answered_first(record):
     record["set"].update(outcome="consistent with training on some of these images", p_value=0.0123)
-    reader = Reader(portfolio_html(record, "en", ["/gradio_api/file=/tmp/a b.png", "https://elsewhere/x.png"]))
+    reader = Reader(portfolio_html(typed(record), "en", ["/gradio_api/file=/tmp/a b.png", "https://elsewhere/x.png"]))
     text = reader.text
     assert text.index("some of these images") < text.index("Picture by picture") and "0.0123" in text
     images = [attributes for tag, attributes in reader.elements if tag == "img"]
     assert [i["src"] for i in images] == ["/gradio_api/file=/tmp/a%20b.png"] and images[0]["alt"] == "mine.png"
     record["set"].update(outcome="no evidence")
-    assert "knows none of them better than its base" in Reader(portfolio_html(record, "en", [])).text
+    assert "knows none of them better than its base" in Reader(portfolio_html(typed(record), "en", [])).text
     record["set"].update(outcome="cannot tell", p_value=None)
     record["control_scores"] = [0.1]
-    assert "With so few" in Reader(portfolio_html(record, "en", [])).text
+    assert "With so few" in Reader(portfolio_html(typed(record), "en", [])).text
     record["set"] = None
-    assert "Picture by picture" in Reader(portfolio_html(record, "en", [])).text
+    assert "Picture by picture" in Reader(portfolio_html(typed(record), "en", [])).text
 
 
 def lineup_of(*letters, size=6, left_out=()):
@@ -134,41 +143,52 @@ def lineup_of(*letters, size=6, left_out=()):
     for picture, letter in enumerate(letters):
         around = [next(decoys) for _ in range(size - 1)]
         rounds.append({"picture": picture, "letter": letter, "decoys": around})
-    return {"rounds": rounds, "left_out": [{"picture": n, "reason": "A reason."} for n in left_out]}
+    return {"rounds": rounds, "left_out": [{"picture": n, "reason": a_note()} for n in left_out]}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_line_up_says_what_its_choices_come_to(record, language):
     def told(letters, picks, **other):
-        return Reader(offer_html(record | {"lineup": lineup_of(*letters, **other)}, picks, language)).text
+        return Reader(lineup_html(typed(record | {"lineup": lineup_of(*letters, **other)}), picks, language)).text
 
-    assert offer_html(record, [], language) == "" == offer_html(record | {"lineup": None}, [], language)
+    assert lineup_html(typed(record), [], language) == ""
     right, unlucky = told("AB", ["AB"]), told("AB", ["A-"], left_out=(1,))
     for said in (right, unlucky):
-        assert say(language, "lineup.observer") in said and say(language, "lineup.after") in said
-    assert say(language, "lineup.chance", p="0.0278") in right and say(language, "lineup.stands_out") in right
-    assert say(language, "lineup.chance", p="0.306") in unlucky and say(language, "lineup.may_be_chance") in unlucky
-    assert say(language, "lineup.left_out", n=1, of=2) in unlucky
-    short = say(language, "lineup.reach.short", n=1, size=6, lowest="0.167", level=5)
-    assert told("C", ["C"]).count(short) == 2 and say(language, "lineup.separate") not in right
-    assert say(language, "lineup.separate") in told("AB", ["AB", "CD"])
+        assert translate(language, "lineup.observer") in said and translate(language, "lineup.after") in said
+    assert (
+        translate(language, "lineup.chance", p="0.0278") in right and translate(language, "lineup.stands_out") in right
+    )
+    assert (
+        translate(language, "lineup.chance", p="0.306") in unlucky
+        and translate(language, "lineup.may_be_chance") in unlucky
+    )
+    assert translate(language, "lineup.left_out", n=1, of=2) in unlucky
+    short = translate(language, "lineup.reach.short", n=1, size=6, lowest="0.167", level=5)
+    assert told("C", ["C"]).count(short) == 2 and translate(language, "lineup.separate") not in right
+    assert translate(language, "lineup.separate") in told("AB", ["AB", "CD"])
     twenty = told("T", ["T"], size=20)
-    assert say(language, "lineup.stands_out") in twenty and say(language, "lineup.chance", p="0.05") in twenty
+    assert (
+        translate(language, "lineup.stands_out") in twenty and translate(language, "lineup.chance", p="0.05") in twenty
+    )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_round_is_shown_by_letters_alone(language):
     page = round_html([6, 20], 2, '/gradio_api/file=/tmp/a" onerror="b', language)
     reader = Reader(page)
-    assert say(language, "lineup.round", n=2, of=2) in reader.text
+    assert translate(language, "lineup.round", n=2, of=2) in reader.text
     images = [attributes for tag, attributes in reader.elements if tag == "img"]
     assert len(images) == 60 and images[-1]["src"].endswith("/lineup/2-T-recovered.png")
-    assert images[-1]["alt"] == f"T: {say(language, 'recovered')}"
+    assert images[-1]["alt"] == f"T: {translate(language, 'recovered')}"
 
 
 def test_a_stopped_run_is_not_judged(record):
     record["stopped"] = {"step": 8, "of": 40}
-    for page in (answer_html(record, "en"), portfolio_html(record, "en", []), stopped_html(record, "en")):
+    for page in (
+        answer_html(typed(record), "en"),
+        portfolio_html(typed(record), "en", []),
+        stopped_html(typed(record), "en"),
+    ):
         text = Reader(page).text
         assert "Stopped at step 8 of 40" in text and "Consistent" not in text
 
@@ -176,8 +196,8 @@ def test_a_stopped_run_is_not_judged(record):
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_nothing_from_outside_gets_out_of_its_place(record, text, language):
-    for data in (record, raise_flag(copy.deepcopy(record)), raise_flag(copy.deepcopy(record), "other")):
-        for keep in ((), ("outcome",), ("outcome", "name")):
+    for data in (record, raise_flag(copy.deepcopy(record)), raise_flag(copy.deepcopy(record), "judging.flag.other")):
+        for keep in ((), ("outcome",), ("outcome", "code")):
             for page in pages(poison(data, text, keep), language, text):
                 Reader(page)
                 assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00-\x1f]", page)
@@ -194,36 +214,17 @@ def test_a_thumbnail_is_never_asked_of_another_host():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_progress_and_cost_are_said_in_words(language):
     reader = Reader(progress_html(language, step=3, steps=40, remaining=75.2, contrast=[0.1, float("nan"), 0.2]))
-    assert say(language, "time.seconds", n=75) in reader.text
+    assert translate(language, "time.seconds", n=75) in reader.text
     assert any(tag == "progress" and a["value"] == "3" and a["max"] == "40" for tag, a in reader.elements)
     first = Reader(progress_html(language, step=0, steps=40, remaining=None, contrast=[]))
     assert not any(tag == "svg" for tag, _ in first.elements)
     for kind, said in (("cpu", "cost.cpu"), ("gpu", "cost.gpu")):
         text = Reader(cost_html(language, evaluations=12_000, seconds=None, kind=kind)).text
-        assert say(language, said) in text and "12\u202f000" in text and say(language, "cost.unknown") in text
-    text = Reader(cost_html(language, evaluations=320, seconds=600, kind="zero", asked=89.6)).text
-    assert say(language, "cost.zero", asked=90) in text and say(language, "time.minutes", n=10) in text
-
-
-def test_what_was_done_to_a_picture_is_translated(record):
-    """Every note that `cgidm.pictures.images` writes has words of its own; a new one would stand there in English."""
-    frames = [Image.new("RGBA", (64, 40), (i, 0, 0, 9)) for i in range(3)]
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    notes = []
-    for image, options in (
-        (frames[0], {"format": "PNG"}),
-        (frames[0], {"format": "GIF", "save_all": True, "append_images": frames[1:]}),
-        (Image.new("RGB", (64, 40)), {"format": "JPEG", "exif": exif}),
-        (Image.new("CMYK", (64, 64)), {"format": "JPEG"}),
-        (Image.fromarray(np.full((64, 64), 40_000, np.uint16)), {"format": "PNG"}),
-    ):
-        buffer = io.BytesIO()
-        image.save(buffer, **options)
-        notes += decode_picture(buffer.getvalue(), "x", 64).notes
-    assert len(set(notes)) >= 6
-    record["pictures"][0].update(notes=notes, scores={"loss_contrast": 0.1}, not_computed={})
-    assert 'lang="en"' not in answer_html(record, "de")
+        assert (
+            translate(language, said) in text and "12\u202f000" in text and translate(language, "cost.unknown") in text
+        )
+    text = Reader(cost_html(language, evaluations=320, seconds=600, kind="zero", gpu_seconds=89.6)).text
+    assert translate(language, "cost.zero", seconds=90) in text and translate(language, "time.minutes", n=10) in text
 
 
 def places(svg, tag="circle", name="cx"):
@@ -286,8 +287,8 @@ def test_a_drawing_has_words_for_those_who_do_not_see_it():
 
 def test_numbers_are_the_same_for_every_reader():
     shown = {0.0: "0", 0.12345: "0.123", -2.0: "\N{MINUS SIGN}2.000", 1e-5: "1.0e\N{MINUS SIGN}05", 1e9: "1.0e+09"}
-    assert {value: number(value) for value in shown} == shown and number(-0.0) == "0"
-    assert ticks(-0.31, 0.22) == pytest.approx([-0.2, 0.0, 0.2])
+    assert {value: format_number(value) for value in shown} == shown and format_number(-0.0) == "0"
+    assert axis_ticks(-0.31, 0.22) == pytest.approx([-0.2, 0.0, 0.2])
 
 
 def contrast_of(first, second):

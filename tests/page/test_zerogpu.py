@@ -10,13 +10,13 @@ import sys
 import gradio as gr
 import pytest
 
-from cgidm.authenticate import start_run
+from cgidm.authenticate import start_recovery
 from cgidm.page.runs import hardware
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
-from cgidm.page.runs.gpu_worker import Job, Update, seconds_asked, work
+from cgidm.page.runs.gpu_worker import requested_seconds, work
 from cgidm.page.runs.model_cache import PAIRS, open_models
-from cgidm.page.runs.runner import carry_out
+from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.settings import make_config
 from cgidm.page.runs.store import Visit
 from cgidm.page.ui import api
@@ -41,7 +41,7 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))
         run = new_run()
-        list(carry_out(run))
+        list(execute_run(run))
         return found(run)
 
 
@@ -98,7 +98,7 @@ def lent(monkeypatch):
 
 def test_chunks_in_forked_processes_end_as_one_run_in_one_process(whole, lent):
     lender, run = lent(), new_run()
-    *_, last = carry_out(run)
+    *_, last = execute_run(run)
     assert last.phase == "finished" and found(run) == whole
     assert [job.steps for job in lender.jobs] == [1] * STEPS
     assert [job.state.steps if job.state else 0 for job in lender.jobs] == list(range(STEPS))
@@ -109,11 +109,11 @@ def test_a_line_up_s_decoys_are_recovered_in_chunks_too(lent):
     controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:4]]
     wish = request(steps=3, controls=controls, lineup=3)
     plain = wish.begin(Visit())
-    list(carry_out(plain))
+    list(execute_run(plain))
     gone = gr.Error("GPU task aborted", title="ZeroGPU worker error", print_exception=False)
     lender, run = lent({3: gone, 6: gone}), wish.begin(Visit())
     for phase in ("paused", "paused", "finished"):
-        *_, last = carry_out(run)
+        *_, last = execute_run(run)
         assert last.phase == phase
     assert found(run) == found(plain)
     shown = [{p.name: p.read_bytes() for p in r.blind.rglob("*.*")} for r in (plain, run)]
@@ -136,14 +136,14 @@ def test_a_refused_gpu_pauses_the_run_and_loses_nothing(whole, lent, title, said
     refusal = gr.Error(said, title=title, print_exception=False)
     lent({1: refusal, 3: refusal})
     run = new_run()
-    *_, early = carry_out(run)  # refused before anything was computed
+    *_, early = execute_run(run)  # refused before anything was computed
     assert (early.phase, early.trouble, early.done) == ("paused", trouble, 0) and run.progress().state is None
-    *_, late = carry_out(run)
+    *_, late = execute_run(run)
     kept = run.progress()
     state, scores = kept.state, kept.control_scores
     assert (late.phase, late.trouble) == ("paused", trouble)
-    assert state is not None and state.steps == late.done == 1 and len(scores) == 2 and not run.busy
-    *_, last = carry_out(run)
+    assert state is not None and state.steps == late.done == 1 and len(scores) == 2 and not run.is_locked
+    *_, last = execute_run(run)
     assert last.phase == "finished" and found(run) == whole
 
 
@@ -159,20 +159,20 @@ def test_a_picture_that_is_none_is_said_in_words_across_the_fork(lent):
     lent()
     run = broken_run(Visit())
     with pytest.raises(running.UserError, match=r"mine\.png is not a picture"):
-        list(carry_out(run))
+        list(execute_run(run))
 
 
 def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds():
     run = new_run(40)
-    models, config = open_models(run.wanted()), make_config("fast", 0, 40)
+    models, config = open_models(run.requested_models()), make_config("fast", 0, 40)
     job = Job(models, tuple(run.pictures()), tuple(run.controls()), config)
     chunk = Job(models, job.pictures, job.controls, config, control_scores=(0.0, 0.0), steps=10)
-    whole, part = seconds_asked(job, gr.Progress(), progress=None), seconds_asked(chunk)
+    whole, part = requested_seconds(job, gr.Progress(), progress=None), requested_seconds(chunk)
     assert isinstance(whole, int) and hardware.LOADING < part < whole
     pair = PAIRS.get(models)
-    state = start_run(pair, [decode_picture(s.data, s.name, pair.resolution) for s in job.pictures], config)
+    state = start_recovery(pair, [decode_picture(s.data, s.name, pair.resolution) for s in job.pictures], config)
     rest = Job(models, job.pictures, job.controls, config, control_scores=(0.0, 0.0), state=state)
-    assert part < seconds_asked(pickle.loads(pickle.dumps(rest))) < whole
+    assert part < requested_seconds(pickle.loads(pickle.dumps(rest))) < whole
 
 
 def ask_python(code, **environment):

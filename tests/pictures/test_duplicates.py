@@ -12,10 +12,10 @@ from cgidm.authenticate import authenticate
 from cgidm.judging.portfolio import judge_set
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.views import VIEWS
-from cgidm.page.handlers.request import Request
-from cgidm.page.runs import gpu_worker as work
+from cgidm.page.handlers.request import make_request
 from cgidm.page.runs import store as visit
 from cgidm.page.runs.model_cache import shipped_controls
+from cgidm.page.runs.runner import execute_run
 from cgidm.pictures.duplicates import alike, copy_notes, first_alike, perceptual_hash, tie_notes
 from cgidm.pictures.images import Picture
 from eval.benchmark.duplicates import hash_rule, near_duplicates
@@ -49,9 +49,7 @@ def test_the_first_counts_and_what_resembles_only_another_s_copy_stays():
     assert first_alike(table) == [0, 0, 2, 3] and first_alike(np.ones((3, 3), dtype=bool)) == [0, 0, 0]
     notes = tie_notes(["a", "b", "c", "d"], [0, 0, 0, 3])
     assert "nearly the same picture as b, c:" in notes[0][0] and "as a, b:" in notes[2][0] and notes[3] == ()
-    assert copy_notes(["x", "y"], np.array([[False, True], [False, False]]))[0][0].startswith(
-        "nearly the same picture as control y, which is not used"
-    )
+    assert copy_notes(["y"])[0].startswith("nearly the same picture as control y, which is not used")
 
 
 def test_the_benchmark_drops_by_the_same_rule(tmp_path):
@@ -70,7 +68,7 @@ def test_near_duplicates_are_named_and_count_once_in_the_set(pair):
     one, other = picture(0), picture(1)
     again = Picture("folder/again.png", "f" * 64, brighter(one.image))
     controls = [picture(100 + i) for i in range(25)]
-    result = authenticate(pair, [one, other, again], controls, CONFIG)
+    result = authenticate(pair, [one, other, again], controls, config=CONFIG)
     assert result.pictures[0].picture.notes[-1].startswith("nearly the same picture as again.png: in the answer")
     assert "as 0.png:" in result.pictures[2].picture.notes[-1] and result.pictures[1].picture.notes == ()
     assert all(r.flags == () and r.verdict.p_value is not None for r in result.pictures)
@@ -85,7 +83,7 @@ def test_which_one_counts_is_settled_by_the_order_and_not_by_the_score(pair):
     again = Picture("again.png", "f" * 64, brighter(one.image))
     controls = [picture(100 + i) for i in range(25)]
     for given in ([one, again, picture(1)], [again, one, picture(1)]):
-        result = authenticate(pair, given, controls, CONFIG)
+        result = authenticate(pair, given, controls, config=CONFIG)
         counted = [result.pictures[i].scores["loss_contrast"] for i in (0, 2)]
         assert result.together is not None
         assert result.together.p_value == judge_set(counted, result.control_scores, []).p_value
@@ -95,23 +93,24 @@ def test_a_copy_of_a_control_is_named_and_that_control_is_not_used(pair):
     controls = [picture(100 + i) for i in range(20)]
     asked = replace(picture(103), name="mine.png", sha256="e" * 64, image=brighter(picture(103).image))
     other = picture(0)
-    result = authenticate(pair, [asked, other], controls, CONFIG)
+    result = authenticate(pair, [asked, other], controls, config=CONFIG)
     assert [c.name for c in result.controls] == [c.name for c in controls if c.name != "103.png"]
     assert len(result.control_scores) == 19 and result.pictures[0].verdict.controls == 19
     assert result.pictures[0].picture.notes == (
         "nearly the same picture as control 103.png, which is not used: no picture is asked about and known at once",
     )
     assert result.pictures[1].picture.notes == () and result.pictures[0].verdict.p_value is not None
-    without = authenticate(pair, [asked, other], [c for c in controls if c.name != "103.png"], CONFIG)
+    without = authenticate(pair, [asked, other], [c for c in controls if c.name != "103.png"], config=CONFIG)
     assert without.control_scores == result.control_scores
 
 
 def test_the_page_sets_the_same_controls_aside_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(visit, "ROOT", tmp_path / "visits")
     copied, *_ = shipped_controls("rollandin-lora")
-    models = ("shipped:rollandin-lora", None, "shipped:mini", "")
-    run = Request([str(copied)], [], *models, preset="fast", seed=0).begin(visit.Visit())
-    (sent,) = run.pictures()
-    assert copied.name not in {c.name for c in run.controls()} and len(run.controls()) == 39
-    assert work._decode(sent, 64).notes[-1].startswith(f"nearly the same picture as control {copied.name}, which")
-    assert all(c.notes == () for c in run.controls())
+    form = {"picture": str(copied), "suspect": "shipped:rollandin-lora", "base": "shipped:mini"}
+    run = make_request({**form, "preset": "fast", "seed": 0, "steps": 1}).begin(visit.Visit())
+    assert [event.phase for event in execute_run(run)][-1] == "finished"
+    record = run.record()
+    assert copied.name not in {c.name for c in record.controls} and len(record.controls) == 39
+    assert len(record.control_scores) == 39
+    assert str(record.pictures[0].notes[-1]).startswith(f"nearly the same picture as control {copied.name}, which")

@@ -2,6 +2,8 @@
 
 from html.parser import HTMLParser
 
+from cgidm.evidence.record import Record, from_json
+
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -56,42 +58,86 @@ class Reader(HTMLParser):
         return " ".join(self.words)
 
 
+def typed(record):
+    """The typed record of what `make_record` makes; values of another type are refused."""
+    return from_json(Record, record, "record")
+
+
 def make_record():
-    """A run of two pictures against controls, as an earlier version of this program wrote it."""
+    """A run of two pictures against controls, as JSON."""
     judged = picture(0.2, 1 / 21, "consistent with training on this image"), picture(-0.25, 0.8, "no evidence")
-    models = {"base": "owner/base", "suspect": "owner/lora", "prompt": "sks style", "base commit": "a" * 40}
+    config = {"preset": "fast", "seed": 3, "loss_draws": 20, "views": ["as given"], "lineup": None}
+    config |= {"partial": "hashed", "start": "smooth", "encoding": "mean"}
+    recovery = {"steps": 40, "draws": 4, "step_size": None, "radius": None, "t_min": 0, "t_max": None}
+    recovery |= {"t_sampling": "uniform", "noise": "fresh", "min_gradient_ratio": 0.001, "rows_per_call": 8}
+    machine = {"device": "cpu", "device_name": "x86", "precision": "float32", "threads": 2, "system": "Linux"}
     return {
+        "format": 2,
+        "date": "2026-11-25T21:32:42+00:00",
         "pictures": list(judged),
-        "set": {"outcome": "no evidence", "p_value": 0.3, "reason": "Together ...", "pictures": 2, "controls": 20},
+        "set": {
+            "outcome": "no evidence",
+            "p_value": 0.3,
+            "reason": a_note(),
+            "pictures": 2,
+            "controls": 20,
+            "used": None,
+            "adjusted": [],
+        },
+        "judged_by": "loss_contrast",
+        "level": 0.05,
         "control_scores": [-0.3 + 0.01 * i for i in range(20)],
-        "config": {"preset": "fast", "seed": 3, "loss_draws": 20, "recovery": {"steps": 40, "draws": 4}},
-        "models": {**models, "careful": "It names another base.", "sha256": {"unet.safetensors": "b" * 64}},
+        "bank": None,
+        "expected_power": None,
+        "lineup": None,
+        "weight_distance": None,
+        "controls": [],
+        "config": config | {"recovery": recovery},
+        "models": {
+            "base": "owner/base",
+            "suspect": "owner/lora",
+            "prompt": "sks style",
+            "embeddings": [],
+            "commits": {"base": "a" * 40},
+            "unrelated": None,
+            "unrelated_sha256": None,
+            "warning": a_note("It names another base."),
+            "sha256": {"unet.safetensors": "b" * 64},
+        },
+        "code": {"version": "0.1.0", "sha256": "e" * 64},
         "versions": {"python": "3.12.12", "torch": None},
-        "seed": 3,
+        "machine": machine,
         "seconds": 12.5,
         "stopped": None,
     }
 
 
+def a_note(text="A reason."):
+    """A note whose sentence no table has."""
+    return {"code": "evidence.text", "params": {"text": text}}
+
+
 def picture(score, p_value, outcome):
     return {
-        "path": "folder/mine.png",
+        "name": "folder/mine.png",
         "sha256": "c" * 64,
-        "notes": ["transparency laid on white"],
+        "notes": [{"code": "pictures.transparency_on_white", "params": {}}],
         "scores": {"removed_cosine": 0.4, "loss_contrast": score, "clip": None, "new_score": 1.0},
-        "not_computed": {"clip": "not available offline"},
+        "not_computed": {"clip": a_note("not available offline")},
         "p_value": p_value,
         "outcome": outcome,
-        "reason": "A reason.",
+        "reason": a_note(),
         "flags": [],
+        "view": "as given",
+        "distance_from_base": 0.1,
         "contrast": [0.01 * i for i in range(30)],
     }
 
 
-def raise_flag(record, name="indistinguishable"):
+def raise_flag(record, code="judging.flag.indistinguishable", **params):
     for judged in (record["set"], *record["pictures"]):
-        judged.update(outcome="cannot tell", p_value=None, reason="An explanation.")
-    record["pictures"][0]["flags"] = [{"name": name, "raised_if": "x < 1", "explanation": "An explanation."}]
+        judged.update(outcome="cannot tell", p_value=None, reason={"code": code, "params": params})
+    record["pictures"][0]["flags"] = [{"code": code, "params": params, "blocks_verdict": True}]
     return record
 
 
@@ -101,21 +147,32 @@ def poison(value, text, keep=()):
         poisoned = {k: v if k in keep else poison(v, text, keep) for k, v in value.items()}
         if "new_score" in value:
             return poisoned | {text: 1.0}
-        return poisoned | ({text: text} if {"unet.safetensors", "python", "clip", "base"} & set(value) else {})
+        if isinstance(value.get("clip"), dict):
+            return poisoned | {text: {"code": text, "params": {text: text}}}
+        free = {"unet.safetensors", "python", "text"} & set(value) or set(value) == {"base"}
+        return poisoned | ({text: text} if free else {})
     if isinstance(value, list):
         return [poison(v, text, keep) for v in value]
     return text if isinstance(value, str) else value
 
 
-BANK = {"name": "bank.json", "sha256": "d" * 64, "models": 8, "pictures": 10, "nulls": 20, "decoys": False}
+BANK = {
+    "name": "bank.json",
+    "sha256": "d" * 64,
+    "models": 8,
+    "pictures": 10,
+    "nulls": 20,
+    "decoys": False,
+    "recipe": {},
+}
 
 
 def make_full_record(**of_set):
-    """The same as it is written today: with all that a record can say."""
+    """The same with all that a record can say."""
     record = make_record()
     used = {"low": 1, "high": 2, "bounded_above": True}
-    record["set"] |= {"used": used, "adjusted": [2 / 21, 0.8], "controls": 20} | of_set
+    record["set"] |= {"used": used, "adjusted": [2 / 21, 0.8]} | of_set
     record["config"]["views"] = ["as given", "mirrored"]
     for picture, view in zip(record["pictures"], ("mirrored", "as given"), strict=True):
         picture["view"] = view
-    return record | {"power": 0.9625, "bank": None}
+    return record | {"expected_power": 0.9625}

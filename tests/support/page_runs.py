@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from cgidm.page.handlers.request import Request
-from cgidm.page.runs.model_cache import Wanted, open_models
+from cgidm.page.runs.model_cache import RequestedModels, open_models
 from cgidm.page.runs.store import Run, Sent, Visit
 from tests.support.paths import SUSPECTS, pictures_of
 
@@ -29,7 +29,7 @@ def new_run(steps: float = STEPS, pictures: int = 1) -> Run:
 
 def write_bank(path: Path, **changes) -> str:
     """A bank of four models that know their members and nothing else, made for the shipped base; unless spoilt."""
-    base = open_models(Wanted("shipped:mini", f"shipped:{SUSPECTS[0]}")).base
+    base = open_models(RequestedModels("shipped:mini", f"shipped:{SUSPECTS[0]}")).base
     pictures = [{"name": f"{i}.png", "sha256": f"{i:064d}"} for i in range(20)]
     models = []
     for number in range(4):
@@ -68,8 +68,8 @@ def broken_run(visitor: Visit) -> Run:
 
 def found(run: Run) -> dict:
     """All that a finished run has found, to the last bit; only when it ended and how long it took may differ."""
-    assert run.finished and not run.busy and not run.state_path.exists()
-    record = json.loads((run.shown / "result.json").read_text())
-    images = {p.name: p.read_bytes() for p in run.shown.glob("*.png")}
-    assert len(images) == 3 * len(record["pictures"]) and (run.shown / "evidence.zip").is_file()
+    assert run.is_finished and not run.is_locked and not run.state_path.exists()
+    record = json.loads((run.public_dir / "result.json").read_text())
+    images = {p.name: p.read_bytes() for p in run.public_dir.glob("*.png")}
+    assert len(images) == 3 * len(record["pictures"]) and (run.public_dir / "evidence.zip").is_file()
     return {"record": record | {"seconds": None, "date": None}, "images": images}

@@ -2,35 +2,54 @@
 
 import torch
 
-from cgidm.authenticate import PictureResult, make_result
 from cgidm.evidence.report_blocks import NewPage, Pictures, Strip, Table
 from cgidm.judging.flags import stopped_flag
+from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.power import Trained
-from cgidm.judging.verdict import judge
+from cgidm.judging.result import MeasuredPicture, Result
 from cgidm.method.config import PRESETS
-from cgidm.pictures.embedders import Embedders
 from cgidm.pictures.images import Picture
+from cgidm.provenance import describe_machine
 from tests.support.worlds import world
 
 HOSTILE = "<script>alert(1)</script>\"'&.png"
 CONTROL_SCORES = tuple(i / 40 for i in range(40))
 
 
-def result_of(scores, steps=1000, shift=None):
+def result_of(scores, steps=1000, shift=None, power=None):
+    """A result of pictures with these scores, judged against `CONTROL_SCORES`; stopped if `steps` is below 1000."""
     g = torch.Generator().manual_seed(0)
     flags = () if steps == 1000 else (stopped_flag(steps, 1000),)
-    pictures = []
+    measured = []
     for score in scores:
         images = [torch.rand(3, 16, 16, generator=g) for _ in range(3)]
-        picture = Picture(HOSTILE, "a" * 64, images[0], (HOSTILE,))
-        verdict = judge(score, CONTROL_SCORES, [f.note for f in flags])
-        table = {"loss_contrast": score} if steps == 1000 else {}
-        contrast = (0.5,) * steps
-        pictures.append(PictureResult(picture, table, flags, *images[1:], verdict, contrast, shift))
+        measured.append(
+            MeasuredPicture(
+                picture=Picture(HOSTILE, "a" * 64, images[0], (HOSTILE,)),
+                scores={"loss_contrast": score} if steps == 1000 else {},
+                flags=flags,
+                partial=images[1],
+                recovered=images[2],
+                contrast=(0.5,) * steps,
+                distance_from_base=shift,
+            )
+        )
     controls = tuple(
         Picture(f"{i}.png", f"{i:064x}", torch.rand(3, 16, 16, generator=g)) for i in range(len(CONTROL_SCORES))
     )
-    return make_result(world(0)[0], tuple(pictures), CONTROL_SCORES, PRESETS["paper"], Embedders(), 1.0, controls)
+    pictures, together = judge_pictures(measured, CONTROL_SCORES, power=power)
+    return Result(
+        pictures=pictures,
+        control_scores=CONTROL_SCORES,
+        not_computed={},
+        config=PRESETS["paper"],
+        fingerprints={},
+        seconds=1.0,
+        together=together,
+        machine=describe_machine(world(0)[0]),
+        controls=controls,
+        expected_power=power,
+    )
 
 
 def power_row(shift, power, members=80, **changes):

@@ -6,9 +6,9 @@ import gradio as gr
 
 from cgidm import UserError
 
-from ..html.i18n import say
+from ..html.i18n import translate
 
 
 def refusal(error: UserError | str, language: str) -> gr.Error:
     """What to raise. It quotes what somebody typed, sent or noted in a file: shown as text, and not logged."""
-    return gr.Error(escape(str(error)), title=say(language, "error.title"), print_exception=False)
+    return gr.Error(escape(str(error)), title=translate(language, "error.title"), print_exception=False)

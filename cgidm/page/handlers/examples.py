@@ -1,10 +1,10 @@
 """Answers that ship with the page, so that a first visit needs no reading and no waiting."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-from cgidm.evidence.bundle_writer import image_name
+from cgidm.evidence.record import Record, read_record
+from cgidm.evidence.record_of_result import image_name
+from cgidm.evidence.seal import RECORD
 from cgidm.resources import SHIPPED, SHIPPED_BASE, example_answers, resource_root
 
 from ..html.views import View, empty_view, evidence_view
@@ -16,13 +16,13 @@ BEFOREHAND = example_answers()  # written by `python -m eval example-answers`
 def example_names() -> list[str]:
     """Every answer that ships: `<suspect>/<member or holdout>`."""
     found = [f"{e}/{part}" for part in ("member", "holdout") for e in EXAMPLES]
-    return [name for name in found if (BEFOREHAND / name / "result.json").is_file()]
+    return [name for name in found if (BEFOREHAND / name / RECORD).is_file()]
 
 
 def picture_of(name: str) -> Path:
     """The picture of an example, as a visitor would have sent it."""
     suspect, part = name.split("/")
-    return resource_root() / "examples" / suspect / part / record_of(name)["pictures"][0]["path"]
+    return resource_root() / "examples" / suspect / part / record_of(name).pictures[0].name
 
 
 def icon_of(name: str) -> Path:
@@ -30,9 +30,9 @@ def icon_of(name: str) -> Path:
     return BEFOREHAND / name / image_name(0, "original")
 
 
-def record_of(name: str) -> dict[str, Any]:
+def record_of(name: str) -> Record:
     """The record that ships."""
-    return json.loads((BEFOREHAND / name / "result.json").read_text())
+    return read_record((BEFOREHAND / name / RECORD).read_bytes(), f"{name}/{RECORD}")
 
 
 def show_example(name: str, language: str) -> View:
@@ -40,7 +40,7 @@ def show_example(name: str, language: str) -> View:
     suspect, record = name.split("/")[0], record_of(name)
     return (
         empty_view()
-        | evidence_view(BEFOREHAND / name, record, language, beforehand=True)
+        | evidence_view(BEFOREHAND / name, record, language, precomputed=True)
         | {
             "suspect": SHIPPED + suspect,
             "upload": None,
@@ -49,9 +49,9 @@ def show_example(name: str, language: str) -> View:
             "picture": str(picture_of(name)),
             "controls": None,
             "bank": None,
-            "preset": record["config"]["preset"],
-            "seed": record["seed"],
-            "search": len(record["config"]["views"]) > 1,
+            "preset": record.config.preset,
+            "seed": record.config.seed,
+            "search": len(record.config.views) > 1,
             "lineup": 0,
             "current": "",
         }

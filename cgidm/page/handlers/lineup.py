@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import gradio as gr
 
-from cgidm.judging.lineup import LETTERS, UNKNOWN, Lineup, read_lineup
+from cgidm.evidence.record_of_result import lineup_of
+from cgidm.judging.lineup import LETTERS, UNKNOWN, Lineup
 
-from ..html.i18n import say
-from ..html.lineup import round_html, told_html
+from ..html.i18n import translate
+from ..html.lineup import lineup_verdict_html, round_html
 from ..html.views import View
 from ..runs.store import Run, Visit
 from .errors import refusal
@@ -47,9 +48,9 @@ def finish(token: str, choosing: Choosing, pick: str | None, language: str) -> t
     run, lineup = _find(token, choosing.run, language)
     choosing = _choose(choosing, pick, lineup, language, needed=True)
     if len(choosing.picks) < len(lineup.rounds):
-        raise refusal(say(language, "lineup.choose"), language)
+        raise refusal(translate(language, "lineup.choose"), language)
     run.keep_choice(choosing.picks)
-    view = {"round": told_html(lineup, choosing.picks, language)}
+    view = {"round": lineup_verdict_html(lineup, choosing.picks, language)}
     hidden = dict.fromkeys(("pick", "back", "next", "done"), gr.update(visible=False))
     return replace(choosing, made=True), view | hidden
 
@@ -58,19 +59,19 @@ def _find(token: str, current: str, language: str) -> tuple[Run, Lineup]:
     """A run of this visit and its line-up, as long as both are there."""
     run = Visit(token).find(current)
     record = None if run is None else run.record()
-    lineup = None if record is None else read_lineup(record)
-    if run is None or lineup is None or not run.blind.is_dir():
-        raise refusal(say(language, "error.gone"), language)
+    lineup = None if record is None else lineup_of(record)
+    if run is None or lineup is None or not run.lineup_dir.is_dir():
+        raise refusal(translate(language, "error.gone"), language)
     return run, lineup
 
 
 def _choose(choosing: Choosing, pick: str | None, lineup: Lineup, language: str, needed: bool) -> Choosing:
     """Note what was chosen in the round that is shown."""
     if choosing.made:
-        raise refusal(say(language, "lineup.made"), language)
+        raise refusal(translate(language, "lineup.made"), language)
     if pick not in _letters(lineup, choosing.at):
         if needed:
-            raise refusal(say(language, "lineup.choose"), language)
+            raise refusal(translate(language, "lineup.choose"), language)
         return choosing
     place = choosing.at - 1
     return replace(choosing, picks=(*choosing.picks[:place], pick, *choosing.picks[place + 1 :]))
@@ -82,10 +83,10 @@ def _letters(lineup: Lineup, at: int) -> tuple[str, ...]:
 
 def _round(choosing: Choosing, run: Run, lineup: Lineup, language: str) -> View:
     at, last = choosing.at, choosing.at == len(lineup.rounds)
-    labels = [(say(language, "lineup.unknown") if c == UNKNOWN else c, c) for c in _letters(lineup, at)]
+    labels = [(translate(language, "lineup.unknown") if c == UNKNOWN else c, c) for c in _letters(lineup, at)]
     chosen = choosing.picks[at - 1] if at <= len(choosing.picks) else None
     return {
-        "round": round_html(lineup.sizes, at, f"/gradio_api/file={run.blind}", language),
+        "round": round_html(lineup.sizes, at, f"/gradio_api/file={run.lineup_dir}", language),
         "pick": gr.update(choices=labels, value=chosen, visible=True),
         "back": gr.update(visible=at > 1),
         "next": gr.update(visible=not last),

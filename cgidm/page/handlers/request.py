@@ -1,21 +1,19 @@
 """From what a form or a program hands over to a run: everything is looked at before anybody waits for a GPU."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import Any
 
 from cgidm import UserError
-from cgidm.judging.lineup import check_lineup
+from cgidm.authenticate import plan_run
 from cgidm.judging.null_bank import Bank, read_bank
-from cgidm.pictures.duplicates import alike, copy_notes, first_alike
-from cgidm.pictures.images import MAX_BYTES, decode_picture
-from cgidm.resources import SHIPPED
+from cgidm.pictures.images import MAX_BYTES, Picture, decode_picture
+from cgidm.run_events import RunRequest
 
-from ..runs.model_cache import check_name, open_suspect, shipped_controls
-from ..runs.settings import make_config
+from ..runs.model_cache import check_name, open_suspect
+from ..runs.settings import RunSettings
+from ..runs.shipped_controls import default_controls
 from ..runs.store import Run, Sent, Visit
 
 MAX_PICTURES = 30  # in one portfolio
@@ -27,7 +25,7 @@ MAX_NULLS = 2_000  # a set's permutation test holds 10,000 orders of them
 LOOKED_AT = 64  # pixels: enough to see that a file is a picture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What a visitor asks for, as the form holds it."""
 
@@ -43,6 +41,7 @@ class Request:
     search: bool = False  # also for changed copies of the pictures
     bank: str | None = None  # a file, instead of controls
     lineup: float | None = None  # panels of each round; 0 or None: no line-up
+    unrelated: str = ""  # a suspect of the same base, trained on other pictures, that must find nothing
 
     def check(self, fewest: int = 1) -> None:
         """See that it can be done, as far as that shows without opening a model on the Hub.
@@ -50,7 +49,7 @@ class Request:
         Raises:
             UserError: with one sentence that says what was given and what is accepted.
         """
-        config = make_config(self.preset, self.seed, self.steps, self.search, self.lineup)
+        config = self._settings().config()
         if not fewest <= len(self.pictures) <= MAX_PICTURES:
             given = "No picture was" if not self.pictures else f"{len(self.pictures)} pictures were"
             accepted = "one picture file" if fewest == 1 else f"{fewest} to {MAX_PICTURES} picture files"
@@ -75,10 +74,11 @@ class Request:
             sent = read_sent(path)
             decode_picture(sent.data, sent.name, LOOKED_AT)
         self._check_bank()
+        if self.unrelated.strip():
+            check_name(self.unrelated.strip())
         if config.lineup is not None:
-            _, controls = self._compared()
-            usable = set(first_alike(alike([_look(sent) for sent in controls])))
-            check_lineup(config.lineup, len(usable))
+            pictures, controls = [[_look(sent) for sent in part] for part in self._sent()]
+            plan_run(RunRequest(pictures=pictures, controls=controls, config=config))
 
     def _check_bank(self) -> None:
         """Whether it fits base, prompt and seed shows when the models are opened (`nullbank.check_bank`)."""
@@ -86,6 +86,8 @@ class Request:
             return
         if self.controls:
             raise UserError("Control pictures and a bank were given; accepted: one of them, a bank has its own scores")
+        if self.unrelated.strip():
+            raise UserError("run.bank_and_unrelated")
         if self.search:
             raise UserError("A bank and the search were given; accepted: one of them, its scores are of one view alone")
         if self.lineup:
@@ -94,47 +96,58 @@ class Request:
 
     def begin(self, visit: Visit) -> Run:
         """A run of `visit` that does it."""
-        pictures, controls = self._compared()
-        asked = {
-            "base": self.base.strip(),
-            "suspect": "" if self.upload else self.suspect.strip(),
-            "prompt": self.prompt,
-            "preset": self.preset,
-            "seed": self.seed,
-            "steps": self.steps,
-            "search": self.search,
-            "lineup": self.lineup,
-        }
+        pictures, controls = self._sent()
         bank = None if self.bank is None else read_sent_bank(self.bank)
-        return visit.begin(asked, pictures, controls, self.upload, bank)
+        return visit.begin(self._settings(), pictures, controls, self.upload, bank)
 
-    def _compared(self) -> tuple[list[Sent], list[Sent]]:
-        """The pictures, and the controls that are used."""
+    def _settings(self) -> RunSettings:
+        return RunSettings(
+            base=self.base.strip(),
+            suspect="" if self.upload else self.suspect.strip(),
+            prompt=self.prompt,
+            preset=self.preset,
+            seed=self.seed,
+            steps=self.steps,
+            search=self.search,
+            lineup=self.lineup,
+            unrelated=self.unrelated.strip(),
+        )
+
+    def _sent(self) -> tuple[list[Sent], list[Sent]]:
+        """The pictures, and the controls: those that were sent, or those that ship with a shipped suspect."""
         pictures, controls = [[read_sent(p) for p in part] for part in (self.pictures, self.controls)]
         if self.bank is not None:
             return pictures, []
         suspect = "" if self.upload else self.suspect.strip()
-        return _set_aside_copies(pictures, controls or default_controls(suspect))
+        return pictures, controls or default_controls(suspect)
 
 
-def default_controls(suspect: str) -> list[Sent]:
-    """The control pictures that ship with a shipped suspect."""
-    if not suspect.startswith(SHIPPED):
-        return []
-    return [Sent(p.name, p.read_bytes()) for p in shipped_controls(suspect.removeprefix(SHIPPED))]
+def make_request(form: Mapping[str, Any]) -> Request:
+    """Make a request of what a form holds: `picture` is one file or several, other fields may be empty or missing."""
+    return Request(
+        pictures=file_list(form.get("picture")),
+        controls=file_list(form.get("controls")),
+        suspect=form.get("suspect") or "",
+        upload=form.get("upload"),
+        base=form.get("base") or "",
+        prompt=form.get("prompt") or "",
+        preset=form["preset"],
+        seed=form["seed"],
+        steps=form.get("steps"),
+        search=bool(form.get("search")),
+        bank=form.get("bank"),
+        lineup=form.get("lineup"),
+        unrelated=form.get("unrelated") or "",
+    )
 
 
-def _set_aside_copies(pictures: Sequence[Sent], controls: Sequence[Sent]) -> tuple[list[Sent], list[Sent]]:
-    """Controls that are no near-duplicate of a picture, and the pictures, with a note about the others."""
-    images = [[_look(s) for s in part] for part in (pictures, controls)]
-    table = alike(images[0], images[1])
-    notes = copy_notes([c.name for c in controls], table)
-    noted = [replace(p, notes=n) for p, n in zip(pictures, notes, strict=True)]
-    return noted, [c for c, copied in zip(controls, table.T, strict=True) if not copied.any()]
+def file_list(files: str | Sequence[str] | None) -> list[str]:
+    """Return one file, several or none as a list."""
+    return [files] if isinstance(files, str) else list(files or [])
 
 
-def _look(sent: Sent) -> Float[Tensor, "3 h w"]:
-    return decode_picture(sent.data, sent.name, LOOKED_AT).image
+def _look(sent: Sent) -> Picture:
+    return decode_picture(sent.data, sent.name, LOOKED_AT)
 
 
 def read_sent(path: str | Path) -> Sent:

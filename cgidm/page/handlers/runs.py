@@ -11,16 +11,16 @@ from gradio.utils import get_upload_folder
 
 from cgidm import UserError
 
-from ..html.i18n import say
+from ..html.i18n import translate
 from ..html.progress import status_html
-from ..html.views import View, empty_view, history_view, moment_view, record_view, stopped_view
+from ..html.views import View, empty_view, event_view, history_view, record_view, stopped_view
 from ..runs.download_cache import bytes_needed, fetch_models
 from ..runs.model_cache import open_models
-from ..runs.runner import carry_out, check_fits
+from ..runs.runner import check_fits, execute_run
 from ..runs.store import Run, Visit
-from ..ui.model_panel import token_of
 from .errors import refusal
 from .request import Request
+from .visitor import visitor_token
 
 PATIENCE = 3.0  # seconds that Stop waits for a run to be put down
 
@@ -43,9 +43,9 @@ def fetch(token: str, current: str, language: str, oauth_token: gr.OAuthToken | 
     """Download the models of a run, if need be, while others use the GPU."""
     run = Visit(token).find(current)
     if run is None:
-        raise refusal(say(language, "error.gone"), language)
+        raise refusal(translate(language, "error.gone"), language)
     try:
-        models = open_models(run.wanted(), token_of(oauth_token))
+        models = open_models(run.requested_models(), visitor_token(oauth_token))
         if gigabytes := round(bytes_needed(models) / 1e9, 1):
             pool = ThreadPoolExecutor(1)
             download = pool.submit(fetch_models, models)
@@ -66,10 +66,10 @@ def go_on(token: str, current: str, several: bool, language: str, oauth_token: g
     visit = Visit(token)
     run = visit.find(current)
     if run is None:
-        raise refusal(say(language, "error.gone"), language)
+        raise refusal(translate(language, "error.gone"), language)
     try:
-        for moment in carry_out(run, token_of(oauth_token)):
-            yield moment_view(run, moment, language)
+        for event in execute_run(run, visitor_token(oauth_token)):
+            yield event_view(run, event, language)
     except UserError as error:
         yield {"progress": ""}
         raise refusal(error, language) from error
@@ -82,7 +82,7 @@ def stop(token: str, current: str, several: bool, language: str) -> View:
     run = visit.find(current)
     if run is None:
         return {}
-    _put_down(run)
+    _wait_until_paused(run)
     return show(token, current, several, language)
 
 
@@ -92,15 +92,15 @@ def show(token: str, current: str | None, several: bool, language: str) -> View:
     run = visit.find(current)
     if run is None:
         return {}
-    view = record_view(run, language) if run.finished else stopped_view(run, language)
+    view = record_view(run, language) if run.is_finished else stopped_view(run, language)
     return empty_view() | view | {"current": run.name, "history": history_view(visit, language, several)}
 
 
 def arrive(token: str | None, several: bool, language: str) -> View:
     """What a visitor finds: their last run, if it was put down before its end, and the list of all."""
     visit = Visit(token)
-    last = next((r for r in visit.runs() if (len(r.asked["names"]["pictures"]) > 1) == several), None)
-    view = stopped_view(last, language) | {"current": last.name} if last and not last.finished else {}
+    last = next((r for r in visit.runs() if (len(r.picture_names) > 1) == several), None)
+    view = stopped_view(last, language) | {"current": last.name} if last and not last.is_finished else {}
     return view | {"history": history_view(visit, language, several)}
 
 
@@ -115,7 +115,7 @@ def forget(token: str, language: str) -> View:
     """Delete a visit at once, and the copies of what was uploaded that gradio took in; its runs were just stopped."""
     visit = Visit(token)
     for run in visit.runs():
-        _put_down(run)
+        _wait_until_paused(run)
     copies = [_copy_of_gradios(path) for path in visit.uploads()]
     visit.forget()
     for folder in filter(None, copies):
@@ -126,10 +126,10 @@ def forget(token: str, language: str) -> View:
     }
 
 
-def _put_down(run: Run) -> None:
+def _wait_until_paused(run: Run) -> None:
     """Wait for a run that was cancelled."""
     patience = time.monotonic() + PATIENCE
-    while run.busy and time.monotonic() < patience:
+    while run.is_locked and time.monotonic() < patience:
         time.sleep(0.05)
 
 

@@ -1,4 +1,8 @@
-"""Everything that the page says, in every language; English is the master and the answer to an unknown code."""
+"""The one place that finds a text of the page in the visitor's language.
+
+`languages/<code>.json` holds the page's own texts, by key. `languages/messages/<code>.json` holds the messages of the
+library (`cgidm.messages`) in the languages other than English, by code. An unknown language is answered in English.
+"""
 
 import json
 from collections.abc import Mapping
@@ -6,47 +10,69 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cgidm.messages import Note, render
+
 TABLES = Path(__file__).parent / "languages"
 LANGUAGES = ("en", "de", "fr", "es", "ja")
-LONGEST_HEADER = 1000  # characters of Accept-Language that are looked at
+LONGEST_HEADER = 1000  # characters of Accept-Language that are read
 
 
 @cache
 def tables() -> dict[str, dict[str, str]]:
-    """Language -> key -> text, as `gr.I18n(**tables())` takes it. No text holds HTML; `read.text`, `intro` Markdown."""
+    """Return the page's texts: language -> key -> text, as `gr.I18n(**tables())` takes them.
+
+    No text holds HTML. `read.text` and `intro` hold Markdown.
+    """
     return {code: json.loads((TABLES / f"{code}.json").read_text("utf-8")) for code in LANGUAGES}
 
 
-def say(language: str, key: str, **values: Any) -> str:
-    """The text of that key as plain text, its {placeholders} filled in: not yet escaped for HTML."""
-    return table(language)[key].format(**values)
+@cache
+def message_tables() -> dict[str, dict[str, str]]:
+    """Return the library's messages: language -> code -> sentence. English is missing: it is the library's own."""
+    files = {code: TABLES / "messages" / f"{code}.json" for code in LANGUAGES if code != "en"}
+    return {code: json.loads(path.read_text("utf-8")) for code, path in files.items()}
 
 
-def say_if_known(language: str, key: str) -> str | None:
-    """The text of a key that came from a record, if the table has one."""
-    return table(language).get(key)
+def translate(language: str, key: str, **values: Any) -> str:
+    """Return a text of the page with its {placeholders} filled in: plain text, not yet escaped for HTML."""
+    return table_for(language)[key].format(**values)
 
 
-def table(language: str) -> Mapping[str, str]:
-    """The texts of a language, or English."""
+def translate_if_known(language: str, key: str) -> str | None:
+    """Return a text of the page by a key that came from a record; None if there is no such text."""
+    return table_for(language).get(key)
+
+
+def translate_note(language: str, note: Note) -> str:
+    """Return what a note of the library says: plain text, in English if the language has no sentence for it."""
+    return render(note.code, note.params, message_tables().get(language))
+
+
+def has_translation(language: str, note: Note) -> bool:
+    """Tell whether `translate_note` answers in that language, and not in English."""
+    return note.code in message_tables().get(language, {})
+
+
+def table_for(language: str) -> Mapping[str, str]:
+    """Return the page's texts in a language, or in English."""
     return tables().get(language, tables()["en"])
 
 
-def language_of(accept_language: str | None) -> str:
-    """The language that a browser's Accept-Language header likes best, of those there are (RFC 9110, 12.5.4)."""
-    best, liked = "en", 0.0
+def choose_language(accept_language: str | None) -> str:
+    """Choose the language that a browser's Accept-Language header prefers (RFC 9110, 12.5.4)."""
+    best, preference = "en", 0.0
     for wish in (accept_language or "")[:LONGEST_HEADER].split(","):
         tag, *parameters = (part.strip().lower() for part in wish.split(";"))
         code, quality = tag.split("-")[0], _quality(parameters)
         if code == "*":
             code = "en"
-        if code in LANGUAGES and quality > liked:
-            best, liked = code, quality
+        if code in LANGUAGES and quality > preference:
+            best, preference = code, quality
     return best
 
 
 def _quality(parameters: list[str]) -> float:
-    """The `q` of one wish: 1 if it is not stated, 0 (not wanted) if it is not a number from 0 to 1."""
+    """Return the `q` of one wish: 1 if it is not stated, 0 (not wanted) if it is not a number from 0 to 1."""
     stated = [p.removeprefix("q=").strip() for p in parameters if p.startswith("q=")]
     if not stated:
         return 1.0

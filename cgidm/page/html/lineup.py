@@ -1,88 +1,98 @@
-"""What the page shows of a line-up, as HTML: what it is for, the rounds as an observer sees them, what choices come to.
+"""What the page shows of a line-up, as HTML: its purpose, its rounds as an observer sees them, what choices come to.
 
-`round_html` is what an observer sees. It knows numbers and letters alone, so that it cannot betray the key.
+`round_html` is what an observer sees. It gets numbers and letters alone, so that it cannot give the key away.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from cgidm.evidence.lineup_sheet import ROLES, panel_name
-from cgidm.judging.lineup import LETTERS, UNKNOWN, Lineup, LineupVerdict, judge_lineup, lineup_p_value, read_lineup
+from cgidm.evidence.record import Record
+from cgidm.judging.lineup import LETTERS, UNKNOWN, Lineup, LineupVerdict, Round, judge_lineup, lineup_p_value
 from cgidm.judging.verdict import LEVEL
 
-from .markup import bullets, card, headed_table, picture_source, plain_p, whole, words
+from .markup import bullets, card, format_p_value, headed_table, html_text, picture_source, wrap_page
 
 PERCENT = round(100 * LEVEL)
 
 
-def offer_html(record: Mapping[str, Any], choices: Sequence[Sequence[str]], language: str) -> str:
-    """What the line-up of a record is for, and what has been chosen in it; nothing if it has none."""
-    lineup = read_lineup(record)
-    if lineup is None:
+def lineup_html(record: Record, choices: Sequence[Sequence[str]], language: str) -> str:
+    """Explain the line-up of a run, and show what each observer chose; nothing if the run has no line-up."""
+    if record.lineup is None:
         return ""
-    said = [words(language, "lineup.about"), words(language, "lineup.observer"), _reach(lineup, language)]
-    if lineup.left_out:
-        said.append(words(language, "lineup.left_out", n=len(lineup.left_out), of=len(record["pictures"])))
-    title = words(language, "lineup.title")
-    parts = [f'<section class="cg-caveat"><h3>{title}</h3>{bullets(said)}</section>']
+    lineup = Lineup(tuple(Round(r.picture, r.letter, r.decoys) for r in record.lineup.rounds))
+    lines = [html_text(language, "lineup.about"), html_text(language, "lineup.observer"), _reach(lineup, language)]
+    if left_out := len(record.lineup.left_out):
+        lines.append(html_text(language, "lineup.left_out", n=left_out, of=len(record.pictures)))
+    title = html_text(language, "lineup.title")
+    parts = [f'<section class="cg-caveat"><h3>{title}</h3>{bullets(lines)}</section>']
     for number, picks in enumerate(choices, 1):
-        parts.append(f"<h3>{words(language, 'lineup.person', n=number)}</h3>{_told(lineup, picks, language)}")
+        heading = html_text(language, "lineup.person", n=number)
+        parts.append(f"<h3>{heading}</h3>{_verdict(lineup, picks, language)}")
     if choices:
         notes = ["lineup.separate"] if len(choices) > 1 else []
-        parts.append("".join(f"<p>{words(language, key)}</p>" for key in (*notes, "lineup.after")))
-    return whole(parts, language)
+        parts.append("".join(f"<p>{html_text(language, key)}</p>" for key in (*notes, "lineup.after")))
+    return wrap_page(parts, language)
 
 
 def round_html(sizes: Sequence[int], number: int, folder: str, language: str) -> str:
-    """One round as an observer sees it; rounds count from 1, `folder` is the address of the images."""
-    size = sizes[number - 1]
-    instructions = bullets([words(language, f"lineup.rule.{n}") for n in range(1, 5)])
-    heading = words(language, "lineup.round", n=number, of=len(sizes))
-    panels = "".join(_panel(number, letter, folder, language) for letter in LETTERS[:size])
-    return whole([instructions, f"<h3>{heading}</h3>", f'<div class="cg-panels">{panels}</div>'], language)
+    """Show one round as an observer sees it.
+
+    Args:
+        sizes: how many panels each round shows.
+        number: the round, counted from 1.
+        folder: the address of the images.
+        language: the visitor's language.
+    """
+    instructions = bullets([html_text(language, f"lineup.rule.{n}") for n in range(1, 5)])
+    heading = html_text(language, "lineup.round", n=number, of=len(sizes))
+    panels = "".join(_panel(number, letter, folder, language) for letter in LETTERS[: sizes[number - 1]])
+    return wrap_page([instructions, f"<h3>{heading}</h3>", f'<div class="cg-panels">{panels}</div>'], language)
 
 
-def told_html(lineup: Lineup, picks: Sequence[str], language: str) -> str:
-    """What one observer's choices come to, and where the pictures stood."""
-    return whole([_told(lineup, picks, language), f"<p>{words(language, 'lineup.after')}</p>"], language)
+def lineup_verdict_html(lineup: Lineup, picks: Sequence[str], language: str) -> str:
+    """Show what one observer's choices come to, and where the pictures stood."""
+    after = f"<p>{html_text(language, 'lineup.after')}</p>"
+    return wrap_page([_verdict(lineup, picks, language), after], language)
 
 
 def _panel(number: int, letter: str, folder: str, language: str) -> str:
     images = []
     for role in ROLES:
-        source, caption = picture_source(f"{folder}/{panel_name(number, letter, role)}"), words(language, role)
+        source, caption = picture_source(f"{folder}/{panel_name(number, letter, role)}"), html_text(language, role)
         image = f'<img src="{source}" alt="{letter}: {caption}">'
         images.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
     return f'<section class="cg-panel" aria-label="{letter}"><h3>{letter}</h3>{"".join(images)}</section>'
 
 
-def _told(lineup: Lineup, picks: Sequence[str], language: str) -> str:
+def _verdict(lineup: Lineup, picks: Sequence[str], language: str) -> str:
     judged, n = judge_lineup(lineup, picks), len(lineup.rounds)
-    title = words(language, "lineup.hits", hits=judged.hits, n=n)
-    lines = [words(language, "lineup.chance", p=plain_p(judged.p_value)), _meaning(lineup, judged, language)]
-    heads = [words(language, f"lineup.head.{name}") for name in ("round", "chosen", "picture", "right")]
+    title = html_text(language, "lineup.hits", hits=judged.hits, n=n)
+    chance = html_text(language, "lineup.chance", p=format_p_value(judged.p_value))
+    heads = [html_text(language, f"lineup.head.{name}") for name in ("round", "chosen", "picture", "right")]
     rows = [
-        (str(number), pick if pick != UNKNOWN else "—", r.letter, words(language, "yes" if right else "no"))
+        (str(number), pick if pick != UNKNOWN else "—", r.letter, html_text(language, "yes" if right else "no"))
         for number, (r, pick, right) in enumerate(zip(lineup.rounds, picks, judged.right, strict=True), 1)
     ]
-    look = "consistent" if judged.p_value <= LEVEL else "none"
-    return card(look, title, lines) + headed_table("told", words(language, "lineup.key"), heads, rows, set())
+    style = "consistent" if judged.p_value <= LEVEL else "none"
+    table = headed_table("key", html_text(language, "lineup.key"), heads, rows, set())
+    return card(style, title, [chance, _meaning(lineup, judged, language)]) + table
 
 
 def _meaning(lineup: Lineup, judged: LineupVerdict, language: str) -> str:
     if judged.p_value <= LEVEL:
-        return words(language, "lineup.stands_out")
-    if _lowest(lineup) > LEVEL:
+        return html_text(language, "lineup.stands_out")
+    if _lowest_p_value(lineup) > LEVEL:
         return _reach(lineup, language)
-    return words(language, "lineup.may_be_chance")
+    return html_text(language, "lineup.may_be_chance")
 
 
 def _reach(lineup: Lineup, language: str) -> str:
-    """How low a p-value these rounds allow."""
-    key = "lineup.reach" if _lowest(lineup) <= LEVEL else "lineup.reach.short"
-    values = {"n": len(lineup.rounds), "size": max(lineup.sizes), "lowest": plain_p(_lowest(lineup)), "level": PERCENT}
-    return words(language, key, **values)
+    """State how low a p-value these rounds allow."""
+    lowest = _lowest_p_value(lineup)
+    key = "lineup.reach" if lowest <= LEVEL else "lineup.reach.short"
+    values = {"n": len(lineup.rounds), "size": max(lineup.sizes), "lowest": format_p_value(lowest), "level": PERCENT}
+    return html_text(language, key, **values)
 
 
-def _lowest(lineup: Lineup) -> float:
+def _lowest_p_value(lineup: Lineup) -> float:
     return lineup_p_value(lineup.sizes, len(lineup.rounds))

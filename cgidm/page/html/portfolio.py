@@ -1,25 +1,27 @@
 """The answer for a set of pictures: all together first, then a row for each."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from .answer import caveat, details, stopped_html
+from cgidm.evidence.record import PictureRecord, Record
+
+from .answer import caveats_html, details_html, stopped_html
 from .markup import (
     card,
+    escape_untrusted,
     file_name,
+    format_p_value,
     glyph,
     headed_table,
-    outcome_of,
-    outside,
+    html_text,
+    number_or_dash,
+    outcome_style,
     picture_source,
-    plain_p,
-    shown_number,
-    whole,
-    words,
+    wrap_page,
 )
 from .sentences import (
     VERDICT_SCORE,
     bank_sentences,
+    known_p_value,
     picture_sentence,
     power_sentences,
     set_rate_sentences,
@@ -28,61 +30,63 @@ from .sentences import (
 )
 
 
-def portfolio_html(record: Mapping[str, Any], language: str, thumbnails: Sequence[str]) -> str:
-    """The answer for a set first, then a row for each picture; `thumbnails` are paths of this site or data URLs."""
-    if record.get("stopped"):
+def portfolio_html(record: Record, language: str, thumbnails: Sequence[str]) -> str:
+    """Show the answer for a set, then a row for each picture.
+
+    Args:
+        record: a run of several pictures.
+        language: the visitor's language.
+        thumbnails: one address a picture, paths of this site or data URLs; fewer or none if they are missing.
+    """
+    if record.stopped is not None:
         return stopped_html(record, language)
-    pictures = record["pictures"]
     parts = [
         _together(record, language),
         _table(record, language, thumbnails),
-        caveat(record, language),
-        details(record, pictures, language),
+        caveats_html(record, language),
+        details_html(record, record.pictures, language),
     ]
-    return whole(parts, language)
+    return wrap_page(parts, language)
 
 
-def _together(record: Mapping[str, Any], language: str) -> str:
-    together = record.get("set")
+def _together(record: Record, language: str) -> str:
+    together = record.set
     if together is None:
         return ""
-    key, look = outcome_of(together)
-    lines = [set_sentence(record, language)]
-    if together.get("p_value") is not None:
-        lines += set_rate_sentences(record, language)
-    lines += [*power_sentences(record, language, together), *bank_sentences(record, language)]
-    return card(look, words(language, key), lines)
+    key, style = outcome_style(together)
+    lines = [set_sentence(together, record, language)]
+    if known_p_value(together) is not None:
+        lines += set_rate_sentences(together, language)
+    lines += [*power_sentences(record, language, together), *bank_sentences(record.bank, language)]
+    return card(style, html_text(language, key), lines)
 
 
-def _table(record: Mapping[str, Any], language: str, thumbnails: Sequence[str]) -> str:
-    pictures, together = record["pictures"], record.get("set") or {}
-    columns = [[p.get("p_value") for p in pictures]]
+def _table(record: Record, language: str, thumbnails: Sequence[str]) -> str:
+    pictures = record.pictures
+    columns: list[Sequence[float | None]] = [[known_p_value(p) for p in pictures]]
     heads = ["p"]
-    if len(adjusted := together.get("adjusted") or []) == len(pictures):
-        columns.append(adjusted)
-        heads.append(words(language, "set.head.holm"))
-    shown = [*thumbnails[: len(pictures)], *[""] * (len(pictures) - len(thumbnails))]
+    if record.set is not None and len(record.set.adjusted) == len(pictures):
+        columns.append(record.set.adjusted)
+        heads.append(html_text(language, "set.head.holm"))
+    urls = [*thumbnails[: len(pictures)], *[""] * (len(pictures) - len(thumbnails))]
     rows = [
         _row(picture, url, p_values, record, language)
-        for picture, url, p_values in zip(pictures, shown, zip(*columns, strict=True), strict=True)
+        for picture, url, p_values in zip(pictures, urls, zip(*columns, strict=True), strict=True)
     ]
-    first = [words(language, f"set.head.{name}") for name in ("picture", "name", "score")]
-    every = [*first, *heads, words(language, "set.head.outcome")]
-    return headed_table("set", words(language, "set.title"), every, rows, set(range(2, len(every) - 1)))
+    first = [html_text(language, f"set.head.{name}") for name in ("picture", "name", "score")]
+    every = [*first, *heads, html_text(language, "set.head.outcome")]
+    return headed_table("set", html_text(language, "set.title"), every, rows, set(range(2, len(every) - 1)))
 
 
 def _row(
-    picture: Mapping[str, Any],
-    url: str,
-    p_values: Sequence[float | None],
-    record: Mapping[str, Any],
-    language: str,
+    picture: PictureRecord, url: str, p_values: Sequence[float | None], record: Record, language: str
 ) -> tuple[str, ...]:
-    """One picture of a set: thumbnail, name, score, p-values, answer."""
-    (key, look), source, name = outcome_of(picture), picture_source(url), outside(file_name(picture["path"]))
+    """Return one picture's thumbnail, name, score, p-values and answer."""
+    (key, style), source = outcome_style(picture), picture_source(url)
+    name = escape_untrusted(file_name(picture.name))
     image = "" if source is None else f'<img class="cg-thumbnail" src="{source}" alt="{name}">'
-    answer = f'<span class="cg-tag cg-{look}">{glyph(look)} {words(language, key)}</span>'
-    more = [picture_sentence(picture, record, language)] if look == "unclear" else []
+    answer = f'<span class="cg-tag cg-{style}">{glyph(style)} {html_text(language, key)}</span>'
+    more = [picture_sentence(picture, record, language)] if style == "unclear" else []
     more += view_sentences(picture, record, language)
-    answer += "".join(f"<br><small>{said}</small>" for said in more)
-    return image, name, shown_number(picture["scores"].get(VERDICT_SCORE)), *map(plain_p, p_values), answer
+    answer += "".join(f"<br><small>{sentence}</small>" for sentence in more)
+    return image, name, number_or_dash(picture.scores.get(VERDICT_SCORE)), *map(format_p_value, p_values), answer

@@ -1,16 +1,12 @@
-"""What is said while somebody waits: what a run will cost, what it can find, how far it is; as HTML.
+"""What a visitor reads while they wait: what a run costs, what it can find, how far it is. All of it is HTML."""
 
-`foreseen` is what of the record is known before the run: its power, once the models are loaded.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any, Literal
 
 from .figures import contrast_figure
-from .i18n import say
-from .markup import whole, words
-from .sentences import power_sentences
+from .i18n import translate
+from .markup import html_text, wrap_page
 
 
 def progress_html(
@@ -19,23 +15,32 @@ def progress_html(
     step: int,
     steps: int,
     remaining: float | None,
-    contrast: Sequence[float | None],
-    foreseen: Mapping[str, Any] | None = None,
+    contrast: Sequence[float],
+    power: Sequence[str] = (),
 ) -> str:
-    """How far a run is: words, a bar, and the contrast so far. `remaining` in seconds; None: not known yet."""
+    """Show how far the recovery of the pictures is.
+
+    Args:
+        language: the visitor's language.
+        step: the steps done.
+        steps: the steps of the whole run.
+        remaining: seconds until the end; None: not known yet.
+        contrast: the contrast at each step so far.
+        power: sentences about the expected power, as HTML.
+    """
     bar = _bar("status.step", language, step, steps, remaining)
-    return whole([_foreseen(foreseen, language), bar, contrast_figure(contrast, language, steps)], language)
+    return wrap_page([_power(power), bar, contrast_figure(contrast, language, steps)], language)
 
 
 def decoys_html(language: str, *, step: int, steps: int, remaining: float | None) -> str:
-    """How far a run is whose pictures are judged, and whose line-up is still being made."""
-    return whole([_bar("status.decoys", language, step, steps, remaining)], language)
+    """Show how far the recovery of a line-up's decoys is."""
+    return wrap_page([_bar("status.decoys", language, step, steps, remaining)], language)
 
 
-def status_html(language: str, key: str, *, foreseen: Mapping[str, Any] | None = None, **values: Any) -> str:
-    """One line about a run that has no step to show: `status.queue`, `status.loading`, `status.controls` ..."""
-    line = f'<p class="cg-status" role="status">{words(language, key, **values)}</p>'
-    return whole([_foreseen(foreseen, language), line], language)
+def status_html(language: str, key: str, *, power: Sequence[str] = (), **values: Any) -> str:
+    """Show one line about a run without a step to show: `status.queue`, `status.loading`, `status.controls` ..."""
+    line = f'<p class="cg-status" role="status">{html_text(language, key, **values)}</p>'
+    return wrap_page([_power(power), line], language)
 
 
 def cost_html(
@@ -44,35 +49,42 @@ def cost_html(
     evaluations: int,
     seconds: float | None,
     kind: Literal["cpu", "gpu", "zero"],
-    asked: float | None = None,
+    gpu_seconds: float | None = None,
 ) -> str:
-    """What a run will cost before it starts; `asked`: seconds of the daily quota that ZeroGPU is asked for."""
+    """State what a run will cost before it starts.
+
+    Args:
+        language: the visitor's language.
+        evaluations: network evaluations.
+        seconds: time on this machine; None: not known.
+        kind: what computes.
+        gpu_seconds: what ZeroGPU takes from the visitor's daily quota.
+    """
     time = "cost.unknown" if seconds is None else "cost"
     lines = [
-        say(language, time, time="" if seconds is None else duration(language, seconds)),
-        say(language, "cost.evaluations", n=f"{evaluations:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")),
+        translate(language, time, time="" if seconds is None else format_duration(language, seconds)),
+        translate(language, "cost.evaluations", n=f"{evaluations:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")),
     ]
     if kind != "zero":
-        lines.append(say(language, f"cost.{kind}"))
-    elif asked is not None:
-        lines.append(say(language, "cost.zero", asked=round(asked)))
-    return whole([f'<p class="cg-cost">{escape(" · ".join(lines))}</p>'], language)
+        lines.append(translate(language, f"cost.{kind}"))
+    elif gpu_seconds is not None:
+        lines.append(translate(language, "cost.zero", seconds=round(gpu_seconds)))
+    return wrap_page([f'<p class="cg-cost">{escape(" · ".join(lines))}</p>'], language)
 
 
-def duration(language: str, seconds: float) -> str:
-    """A time in words, plain text: seconds up to two minutes, then minutes."""
+def format_duration(language: str, seconds: float) -> str:
+    """Format a time as plain text: seconds up to two minutes, then minutes."""
     if seconds < 120:
-        return say(language, "time.seconds", n=max(1, round(seconds)))
-    return say(language, "time.minutes", n=round(seconds / 60))
+        return translate(language, "time.seconds", n=max(1, round(seconds)))
+    return translate(language, "time.minutes", n=round(seconds / 60))
 
 
 def _bar(key: str, language: str, step: int, steps: int, remaining: float | None) -> str:
-    left = {} if remaining is None else {"remaining": duration(language, remaining)}
-    said = escape(say(language, key if left else f"{key}.first", step=step, steps=steps, **left))
-    bar = f'<progress max="{steps}" value="{step}" aria-label="{said}">{step}/{steps}</progress>'
-    return f'<p class="cg-status">{said}</p>{bar}'
+    left = {} if remaining is None else {"remaining": format_duration(language, remaining)}
+    label = escape(translate(language, key if left else f"{key}.first", step=step, steps=steps, **left))
+    bar = f'<progress max="{steps}" value="{step}" aria-label="{label}">{step}/{steps}</progress>'
+    return f'<p class="cg-status">{label}</p>{bar}'
 
 
-def _foreseen(foreseen: Mapping[str, Any] | None, language: str) -> str:
-    """What such a run can find."""
-    return "".join(f'<p class="cg-foreseen">{said}</p>' for said in power_sentences(foreseen or {}, language))
+def _power(sentences: Sequence[str]) -> str:
+    return "".join(f'<p class="cg-power">{sentence}</p>' for sentence in sentences)

@@ -43,22 +43,22 @@ class Scale:
 
 def distribution_svg(score: float | None, controls: Sequence[float | None], labels: Labels) -> str:
     """Every control as a dot on an axis, stacked where they crowd, and the picture's score as a line across."""
-    known, mark = sorted(finite(controls)), finite([score])
+    known, mark = sorted(finite_values(controls)), finite_values([score])
     top, axis = 30.0, 112.0
     scale = make_scale([*known, *mark, 0.0], EDGE, WIDTH - EDGE)
     parts = [_line("cg-zero", scale(0), top - 6, scale(0), axis)]
     parts += [_dot(x, y) for x, y in stack_dots([scale(c) for c in known], axis - RADIUS - 3, top + RADIUS)]
     parts += [_line("cg-axis", EDGE, axis, WIDTH - EDGE, axis)]
-    for tick in ticks(scale.low, scale.high):
+    for tick in axis_ticks(scale.low, scale.high):
         parts += [_line("cg-axis", scale(tick), axis, scale(tick), axis + 4)]
-        parts += [_words("cg-tick", scale(tick), axis + 18, round_number(tick))]
+        parts += [_words("cg-tick", scale(tick), axis + 18, format_tick(tick))]
     parts += [_words("cg-tick", scale(0), axis + 38, labels.zero)]
     for value in mark:
         x = scale(value)
         parts += [_line("cg-mark", x, top - 10, x, axis)]
         corners = f"{x:.1f},{top - 4:.1f} {x - 5:.1f},{top - 11:.1f} {x + 5:.1f},{top - 11:.1f}"
         parts += [f'<polygon class="cg-mark-head" points="{corners}" fill="currentColor"/>']
-        parts += [_words("cg-mark-label", x, top - 16, f"{labels.mark} {number(value)}".strip())]
+        parts += [_words("cg-mark-label", x, top - 16, f"{labels.mark} {format_number(value)}".strip())]
     return _svg("cg-distribution", 156, labels, parts)
 
 
@@ -70,18 +70,18 @@ def contrast_svg(values: Sequence[float | None], labels: Labels, steps: int | No
     across = Scale(1, last, left, WIDTH - EDGE)
     up = make_scale([*(v for _, v in points), 0.0], bottom, top)
     parts = [_line("cg-zero", left, up(0), WIDTH - EDGE, up(0))]
-    for tick in ticks(up.low, up.high, 3):
-        parts += [_words("cg-tick", left - 6, up(tick) + 4, round_number(tick), "end")]
+    for tick in axis_ticks(up.low, up.high, 3):
+        parts += [_words("cg-tick", left - 6, up(tick) + 4, format_tick(tick), "end")]
     parts += [_words("cg-tick", across(1), bottom + 20, "1"), _words("cg-tick", across(last), bottom + 20, str(last))]
     smooth = moving_average([v for _, v in points], max(1, len(points) // 10))
     for name, heights in (("cg-raw", [v for _, v in points]), ("cg-average", smooth)):
-        curve = thin([(across(i), up(v)) for (i, _), v in zip(points, heights, strict=True)])
+        curve = thin_points([(across(i), up(v)) for (i, _), v in zip(points, heights, strict=True)])
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in curve)
         parts += [f'<polyline class="{name}" points="{path}" fill="none" stroke="currentColor"/>']
     return _svg("cg-contrast", 124, labels, parts)
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """A number for any reader: a point, a true minus, three decimals or an exponent; zero has no sign."""
     if value == 0:
         return "0"
@@ -89,12 +89,12 @@ def number(value: float) -> str:
     return plain.replace("-", "\N{MINUS SIGN}")
 
 
-def round_number(value: float) -> str:
+def format_tick(value: float) -> str:
     """The same for a number beside an axis, which has few digits by itself."""
     return f"{value:.6g}".replace("-", "\N{MINUS SIGN}")
 
 
-def finite(values: Sequence[float | None]) -> list[float]:
+def finite_values(values: Sequence[float | None]) -> list[float]:
     """Those of the values that are numbers."""
     return [float(v) for v in values if v is not None and isfinite(v)]
 
@@ -109,7 +109,7 @@ def make_scale(values: Sequence[float], start: float, end: float) -> Scale:
     return Scale(max(low - 2 * margin, -float_info.max), min(high + 2 * margin, float_info.max), start, end)
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
+def axis_ticks(low: float, high: float, most: int = 5) -> list[float]:
     """About `most` round numbers within a range, evenly spaced; none where the range is beyond counting."""
     size = high / most - low / most
     if not 0 < size < 1e300 or size < 1e-300:
@@ -138,7 +138,7 @@ def moving_average(values: Sequence[float], window: int) -> list[float]:
     return [sum(values[max(0, i + 1 - window) : i + 1]) / min(i + 1, window) for i in range(len(values))]
 
 
-def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def thin_points(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most about `MOST_POINTS` of the points, evenly chosen, the last one among them."""
     stride = ceil(len(points) / MOST_POINTS) or 1
     return list(points[::-1][::stride])[::-1]

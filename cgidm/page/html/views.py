@@ -1,115 +1,135 @@
 """Where a run stands -> what the page shows of it: values by the name of the widget that they go to."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from cgidm.evidence.bundle_writer import LINEUP, ROLES, image_name
+from cgidm.evidence.bundle_writer import LINEUP
+from cgidm.evidence.lineup_sheet import ROLES
+from cgidm.evidence.record import Record
+from cgidm.evidence.record_of_result import image_name
+from cgidm.run_events import RunEvent, Trouble
 
-from ..runs.runner import Moment, Trouble, live_images
+from ..runs.runner import live_images
 from ..runs.store import Run, Visit
 from .answer import answer_html, stopped_html
-from .i18n import say
-from .lineup import offer_html
-from .markup import outcome_of
+from .i18n import translate
+from .lineup import lineup_html
+from .markup import outcome_style
 from .portfolio import portfolio_html
-from .progress import decoys_html, duration, progress_html, status_html
+from .progress import decoys_html, format_duration, progress_html, status_html
+from .sentences import power_sentence
 
 View = dict[str, Any]
-IMAGES = ROLES
 
 
-def moment_view(run: Run, moment: Moment, language: str) -> View:
-    """A run in progress, or at its end."""
-    if moment.phase == "finished":
+def event_view(run: Run, event: RunEvent, language: str) -> View:
+    """Show a run in progress, or at its end."""
+    if event.phase == "finished":
         return record_view(run, language)
-    if moment.phase == "paused":
-        return stopped_view(run, language, moment.trouble)
-    if moment.phase == "loading":
-        return {"progress": status_html(language, "status.loading", foreseen=moment.foreseen)}
-    if moment.phase == "foreseen":
-        return {"progress": status_html(language, "status.beginning", foreseen=moment.foreseen)}
-    if moment.phase == "judged":
+    if event.phase == "paused":
+        return stopped_view(run, language, event.trouble)
+    if event.phase == "judged":
         return judged_view(run, language)
-    if moment.phase == "decoys":
-        place = {"step": moment.done, "steps": moment.of, "remaining": moment.remaining}
-        return {"progress": decoys_html(language, **place)}
-    if moment.phase == "controls":
-        counts = {"done": moment.done, "n": moment.of}
-        return {"progress": status_html(language, "status.controls", foreseen=moment.foreseen, **counts)}
+    if event.phase == "decoys":
+        return {"progress": decoys_html(language, step=event.done, steps=event.of, remaining=event.remaining)}
+    power = [] if event.plan is None else [power_sentence(event.plan.expected_power, language)]
+    if event.phase == "loading":
+        return {"progress": status_html(language, "status.loading", power=power)}
+    if event.phase == "planned":
+        return {"progress": status_html(language, "status.beginning", power=power)}
+    if event.phase == "controls":
+        return {"progress": status_html(language, "status.controls", power=power, done=event.done, n=event.of)}
     html = progress_html(
         language,
-        step=moment.done,
-        steps=moment.of,
-        remaining=moment.remaining,
-        contrast=list(moment.contrast),
-        foreseen=moment.foreseen,
+        step=event.done,
+        steps=event.of,
+        remaining=event.remaining,
+        contrast=event.curve,
+        power=power,
     )
-    return {"progress": html} | (dict(live_images(run.shown)) if moment.changed else {})
+    return {"progress": html} | (dict(live_images(run.public_dir)) if event.phase == "preview" else {})
 
 
 def record_view(run: Run, language: str) -> View:
-    """A run that has come to its end."""
+    """Show a run that has come to its end."""
     record = run.record()
     assert record is not None
+    time = format_duration(language, record.seconds)
     return (
-        evidence_view(run.shown, record, language)
+        evidence_view(run.public_dir, record, language)
         | lineup_view(run, record, language)
         | {
-            "progress": status_html(language, "status.finished", time=duration(language, record["seconds"])),
-            "evidence": gr.update(value=str(run.shown / "evidence.zip"), visible=True),
+            "progress": status_html(language, "status.finished", time=time),
+            "evidence": gr.update(value=str(run.public_dir / "evidence.zip"), visible=True),
             "resume": gr.update(visible=False),
         }
     )
 
 
-def lineup_view(run: Run, record: dict[str, Any], language: str) -> View:
-    """Its line-up, if it has one: how to show it to somebody, and what was chosen."""
-    there, choices = run.blind.is_dir(), run.choices()
-    again = say(language, "lineup.observe.again" if choices else "lineup.observe")
+def lineup_view(run: Run, record: Record, language: str) -> View:
+    """Show a run's line-up, if it has one: how to open it for an observer, and what was chosen."""
+    exists, choices = run.lineup_dir.is_dir(), run.choices()
+    label = translate(language, "lineup.observe.again" if choices else "lineup.observe")
     return {
-        "about_lineup": offer_html(record, choices, language),
-        "observe": gr.update(value=again, visible=there),
-        "sheet": gr.update(value=str(run.blind / LINEUP) if there else None, visible=there),
+        "about_lineup": lineup_html(record, choices, language),
+        "observe": gr.update(value=label, visible=exists),
+        "sheet": gr.update(value=str(run.lineup_dir / LINEUP) if exists else None, visible=exists),
     }
 
 
 def judged_view(run: Run, language: str) -> View:
-    """A run whose pictures are judged while the decoys of its line-up are not yet recovered."""
+    """Show a run whose pictures are judged while its line-up's decoys are still to be recovered."""
     record = run.record()
     if record is None:
         return {}
-    stopped, judged = record["stopped"], record | {"stopped": None}
-    view: View = {"progress": decoys_html(language, step=stopped["step"], steps=stopped["of"], remaining=None)}
-    if len(record["pictures"]) > 1:
+    stopped = record.stopped
+    assert stopped is not None
+    view: View = {"progress": decoys_html(language, step=stopped.step, steps=stopped.of, remaining=None)}
+    judged = dataclasses.replace(record, stopped=None)
+    if len(record.pictures) > 1:
         return view | {"answer": portfolio_html(judged, language, [])}
-    return view | live_images(run.shown) | {"answer": answer_html(judged, language)}
+    return view | live_images(run.public_dir) | {"answer": answer_html(judged, language)}
 
 
-def evidence_view(folder: Path, record: dict[str, Any], language: str, beforehand: bool = False) -> View:
-    """A record and its pictures, from wherever they come."""
-    if len(record["pictures"]) > 1:
-        thumbnails = [f"/gradio_api/file={folder / image_name(i, 'original')}" for i in range(len(record["pictures"]))]
+def evidence_view(folder: Path, record: Record, language: str, *, precomputed: bool = False) -> View:
+    """Show a record and its pictures.
+
+    Args:
+        folder: where the images of the bundle lie.
+        record: the bundle's record.
+        language: the visitor's language.
+        precomputed: the answer ships with the page.
+    """
+    if len(record.pictures) > 1:
+        thumbnails = [f"/gradio_api/file={folder / image_name(i, 'original')}" for i in range(len(record.pictures))]
         return {"answer": portfolio_html(record, language, thumbnails)}
     images = {role: str(folder / image_name(0, role)) for role in ROLES}
     slider = gr.update(value=(images["original"], images["recovered"]), visible=True)
-    return images | {"slider": slider, "answer": answer_html(record, language, beforehand=beforehand)}
+    return images | {"slider": slider, "answer": answer_html(record, language, precomputed=precomputed)}
 
 
 def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> View:
-    """A run that was put down: what there is of it, and how to go on."""
+    """Show what there is of a run that was stopped, and how to continue it.
+
+    Args:
+        run: the run.
+        language: the visitor's language.
+        trouble: why it stopped, if the visitor did not stop it.
+    """
     record = run.record()
     if record is None:
-        return {
-            "progress": status_html(language, f"trouble.{trouble}" if trouble else "status.stopped.early"),
-            "resume": gr.update(visible=True),
-        }
-    if record["stopped"].get("decoys"):
-        place = {"step": record["stopped"]["step"], "steps": record["stopped"]["of"]}
-        said = status_html(language, f"trouble.{trouble}" if trouble else "lineup.stopped", **place)
-        return judged_view(run, language) | {"progress": said, "resume": gr.update(visible=True)}
-    view: View = dict(live_images(run.shown)) if len(record["pictures"]) == 1 else {}
+        key = f"trouble.{trouble}" if trouble else "status.stopped.early"
+        return {"progress": status_html(language, key), "resume": gr.update(visible=True)}
+    stopped = record.stopped
+    assert stopped is not None
+    if stopped.decoys:
+        key = f"trouble.{trouble}" if trouble else "lineup.stopped"
+        progress = status_html(language, key, step=stopped.step, steps=stopped.of)
+        return judged_view(run, language) | {"progress": progress, "resume": gr.update(visible=True)}
+    view: View = dict(live_images(run.public_dir)) if len(record.pictures) == 1 else {}
     return view | {
         "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
         "answer": stopped_html(record, language),
@@ -118,9 +138,9 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
 
 
 def empty_view(progress: str = "") -> View:
-    """Nothing has been run yet."""
+    """Show that nothing has been run yet."""
     return {
-        **dict.fromkeys(IMAGES),
+        **dict.fromkeys(ROLES),
         "slider": gr.update(value=None, visible=False),
         "answer": "",
         "progress": progress,
@@ -133,20 +153,20 @@ def empty_view(progress: str = "") -> View:
 
 
 def history_view(visit: Visit, language: str, several: bool) -> dict[str, Any]:
-    """The list of a visit's runs; none is chosen in it."""
+    """Update the list of a visit's runs; none is selected in it."""
     choices = history_choices(visit, language, several)
     return gr.update(choices=choices, value=None, visible=bool(choices))
 
 
 def history_choices(visit: Visit, language: str, several: bool) -> list[tuple[str, str]]:
-    """The runs of a visit that can be shown again, as (label, name)."""
+    """Return the runs of a visit that can be shown again, as (label, name)."""
     choices = []
     for run in visit.runs():
         record = run.record()
-        if record is None or (len(record["pictures"]) > 1) != several:
+        if record is None or (len(record.pictures) > 1) != several:
             continue
-        judged = record["set"] or record["pictures"][0]
-        name = f"{len(record['pictures'])} \N{MULTIPLICATION SIGN}" if several else record["pictures"][0]["path"]
-        words = say(language, outcome_of(judged)[0])
-        choices.append((f"{name:.40} · {record['models']['suspect']:.40} · {words}", run.name))
+        judged = record.set or record.pictures[0]
+        name = f"{len(record.pictures)} \N{MULTIPLICATION SIGN}" if several else record.pictures[0].name
+        outcome = translate(language, outcome_style(judged)[0])
+        choices.append((f"{name:.40} · {record.models.suspect:.40} · {outcome}", run.name))
     return choices

@@ -10,13 +10,13 @@ from huggingface_hub.errors import CacheNotFound
 
 from cgidm import UserError
 
-from .model_cache import Opened
+from .model_cache import OpenedModels
 
 MAX_KEPT = int(float(os.environ.get("CGIDM_MAX_CACHE_GB", "35")) * 1e9)
 SPARE = 2_000_000_000  # bytes of the disk that downloads leave free
 
 
-def fetch_models(models: Opened) -> None:
+def fetch_models(models: OpenedModels) -> None:
     """Download what a run needs and is not here yet, after making room for it. It needs no GPU.
 
     Raises:
@@ -28,7 +28,7 @@ def fetch_models(models: Opened) -> None:
         checkpoint.fetch()
 
 
-def bytes_needed(models: Opened) -> int:
+def bytes_needed(models: OpenedModels) -> int:
     """Bytes of both models' weights that lie on the Hub; those that are here already count too."""
     there = [c for c in (models.base, models.suspect) if c.listing.about is not None]
     return sum(c.listing.sizes[file] for c in there for file in c.weights)

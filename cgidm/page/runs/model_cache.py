@@ -17,10 +17,13 @@ import torch
 
 from cgidm import ModelPair, UserError
 from cgidm.device import choose_device
+from cgidm.evidence.bundle_writer import weights_sha256
+from cgidm.evidence.record import ModelsRecord
 from cgidm.intake.family import compare_bases
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.source import parse_source
+from cgidm.messages import Note
 from cgidm.method.memory_plan import free_memory, worth_merging
 from cgidm.resources import SHIPPED, example_names, find_example
 
@@ -41,7 +44,7 @@ ROOM = 3  # times a pair's weights that should be free before it is loaded: it c
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedModels:
     """The models as a visitor named them."""
 
     base: str
@@ -51,26 +54,32 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class OpenedModels:
     """The models as their names and headers show them. Can be pickled; nothing is loaded yet."""
 
     base: Checkpoint
     suspect: Checkpoint
     prompt: str
-    careful: str | None  # what the suspect's writer says against this base
+    warning: Note | None  # what the suspect's writer says against this base
     example: str | None  # the shipped suspect, whose control pictures ship too
     key: str  # of everything that the pair is made of
 
-    def described(self) -> dict[str, str]:
-        """For the record of a run."""
-        table = {"base": self.base.name, "suspect": self.suspect.name, "prompt": self.prompt}
-        for role, checkpoint in (("base", self.base), ("suspect", self.suspect)):
-            if checkpoint.listing.about is not None:
-                table[f"{role} commit"] = checkpoint.listing.about.sha
-        return table | ({"careful": self.careful} if self.careful else {})
+
+def models_record(models: OpenedModels, unrelated: OpenedModels | None = None) -> ModelsRecord:
+    """How base and suspect are called in the record of a run."""
+    roles = {"base": models.base, "suspect": models.suspect}
+    return ModelsRecord(
+        base=models.base.name,
+        suspect=models.suspect.name,
+        prompt=models.prompt,
+        commits={r: c.listing.about.sha for r, c in roles.items() if c.listing.about is not None},
+        unrelated=None if unrelated is None else unrelated.suspect.name,
+        unrelated_sha256=None if unrelated is None else weights_sha256(unrelated.suspect),
+        warning=models.warning,
+    )
 
 
-def open_models(wanted: Wanted, token: str | None = None) -> Opened:
+def open_models(wanted: RequestedModels, token: str | None = None) -> OpenedModels:
     """Find both models and see whether this machine can take them; nothing is downloaded but headers.
 
     Raises:
@@ -83,7 +92,7 @@ def open_models(wanted: Wanted, token: str | None = None) -> Opened:
             _check_small(role, checkpoint)
     name = wanted.suspect.removeprefix(SHIPPED)
     example = name if wanted.suspect.startswith(SHIPPED) else None
-    return Opened(
+    return OpenedModels(
         base, suspect, wanted.prompt, compare_bases(base, suspect), example, _key(base, suspect, wanted.prompt)
     )
 
@@ -168,7 +177,7 @@ class Pairs:
         self._pairs: OrderedDict[str, ModelPair] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, models: Opened) -> ModelPair:
+    def get(self, models: OpenedModels) -> ModelPair:
         """The pair, loaded if need be (and then downloaded).
 
         Raises:
@@ -209,7 +218,7 @@ def size_of(pair: ModelPair) -> int:
     return sum(w.numel() * w.element_size() for w in weights.values())
 
 
-def expected_size(models: Opened) -> int:
+def expected_size(models: OpenedModels) -> int:
     """Bytes that a pair takes at most, as the headers of its weights show: its text encoders too, which it lets go."""
     parts, dtype = [models.base, models.suspect], _dtype(models)
     if models.suspect.kind == "adapter" and worth_merging(torch.device(hardware.device()), dtype):
@@ -217,7 +226,7 @@ def expected_size(models: Opened) -> int:
     return sum(t.numel for c in parts for t in c.tensors.values()) * dtype.itemsize
 
 
-def _load(models: Opened) -> ModelPair:
+def _load(models: OpenedModels) -> ModelPair:
     from cgidm.families import load_pair  # slow to import: not before somebody runs something
 
     pair = load_pair(models.base, models.suspect, models.prompt, device=hardware.device(), dtype=_dtype(models))
@@ -231,7 +240,7 @@ def _short_of(size: int) -> bool:
     return free is not None and free < size
 
 
-def _dtype(models: Opened) -> torch.dtype:
+def _dtype(models: OpenedModels) -> torch.dtype:
     """What the networks compute in."""
     return choose_device(models.base, hardware.device()).dtype
 

@@ -1,244 +1,196 @@
-"""A run from its request to its evidence: in chunks, put down at every pause, taken up where it was left."""
+"""A run from its request to its evidence: in sittings, put down at every pause, taken up where it was left."""
 
 import dataclasses
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 from PIL import Image
 
-from cgidm.authenticate import Result
 from cgidm.errors import UserError
-from cgidm.evidence.bundle_writer import as_record, pack_evidence, pixels, write_evidence
-from cgidm.judging.lineup import Lineup
+from cgidm.evidence.bundle_writer import pack_evidence, pixels, write_evidence
+from cgidm.evidence.record import StoppedRecord
+from cgidm.evidence.record_of_result import make_record
 from cgidm.judging.null_bank import check_bank
-from cgidm.method.config import RunConfig
-from cgidm.method.run_state import RunState
+from cgidm.judging.result import Result
 from cgidm.pictures.images import decode_picture
-from cgidm.resources import SHIPPED
+from cgidm.run_events import RunEvent, RunProgress, Trouble
 
-from ..handlers.request import default_controls
 from . import hardware
 from .download_cache import fetch_models
-from .gpu_worker import PACE, Job, Update, work
-from .model_cache import Opened, open_models
-from .settings import make_config
-from .store import Progress, Run, Sent
+from .gpu_worker import PACE, GpuJob, work
+from .model_cache import OpenedModels, models_record, open_models
+from .shipped_controls import SHIPPED_SCORES
+from .store import Run
 
-KEPT_EVERY = 5.0  # seconds between two states on disk: what a pulled plug costs
-Phase = Literal["loading", "foreseen", "controls", "step", "judged", "decoys", "paused", "finished"]
-Trouble = Literal["quota", "busy", "memory", "aborted"]
+SAVE_SECONDS = 5.0  # between two states on disk: the work lost in a crash
 
 
-@dataclass(frozen=True)
-class Moment:
-    """Where a run stands, for whoever shows it."""
-
-    phase: Phase
-    done: int = 0
-    of: int = 0
-    remaining: float | None = None  # seconds
-    contrast: tuple[float, ...] = ()  # mean over the pictures, of the steps of this sitting
-    changed: bool = False  # there are new pictures in the run's folder
-    foreseen: dict[str, Any] | None = None  # what of the record is known before the first step
-    trouble: Trouble | None = None  # why it paused, if nobody asked it to
-
-
-def carry_out(run: Run, token: str | None = None) -> Generator[Moment]:
+def execute_run(run: Run, token: str | None = None) -> Generator[RunEvent]:
     """Do what `run` asks for, from wherever it was put down, yielding often. Closing the iterator puts it down.
 
     Raises:
         UserError: if a model or picture cannot be used.
     """
-    if run.finished:
-        yield Moment("finished")
+    if run.is_finished:
+        yield RunEvent(phase="finished")
         return
-    with run.carried_out():
-        yield from _carry_out(run, token)
+    with run.lock():
+        yield from _execute(run, token)
 
 
-def _carry_out(run: Run, token: str | None) -> Generator[Moment]:
-    yield Moment("loading")
-    models = open_models(run.wanted(), token)
-    fetch_models(models)
+def _execute(run: Run, token: str | None) -> Generator[RunEvent]:
+    yield RunEvent(phase="loading")
+    models = open_models(run.requested_models(), token)
+    unrelated = _open_unrelated(run, token)
+    for opened in (models, unrelated):
+        if opened is not None:
+            fetch_models(opened)
     check_fits(run, models)
-    config, bank = config_of(run), run.bank()
-    kept, controls = run.progress(), tuple(run.controls())
-    scores = kept.control_scores or KNOWN.get(models, controls, config)
-    pictures = tuple(run.pictures())
-    job = Job(models, pictures, controls, config, bank, scores, kept.foreseen, kept.lineup, kept.state, kept.decoys)
-    job = dataclasses.replace(job, spent=kept.spent)
-    diary = _Diary(run, models, kept)
+    config, controls = run.settings.config(), tuple(run.controls())
+    progress = run.progress()
+    if progress.plan is None:
+        progress = replace(progress, control_scores=SHIPPED_SCORES.get(models, controls, config))
+    job = GpuJob(
+        models=models,
+        pictures=tuple(run.pictures()),
+        controls=controls,
+        config=config,
+        bank=run.bank(),
+        unrelated=unrelated,
+        progress=progress,
+    )
+    recorder = RunRecorder(run, models, unrelated, progress)
     try:
-        while not diary.finished and run.kept:
-            with closing(work(dataclasses.replace(job, steps=_steps_in_a_chunk(job)))) as updates:
-                for update in updates:
-                    if not run.kept:
+        while not recorder.is_finished and run.exists:
+            with closing(work(replace(job, steps=_steps_in_a_sitting(job)))) as events:
+                for event in events:
+                    if not run.exists:
                         return
-                    yield diary.note(update)
-            job = diary.next(job)
+                    yield recorder.record(event)
+            job = replace(job, progress=recorder.progress)
     except Exception as error:
         trouble = explain(error)
         if trouble is None:
             raise
-        diary.put_down()
-        yield Moment("paused", *diary.place, trouble=trouble)
+        recorder.save()
+        yield RunEvent(phase="paused", done=recorder.place[0], of=recorder.place[1], trouble=trouble)
     finally:
-        if len(diary.scores) == len(controls):
-            KNOWN.put(models, controls, config, diary.scores)
-        diary.put_down()
+        SHIPPED_SCORES.put(models, controls, config, recorder.progress.control_scores)
+        recorder.save()
 
 
-def config_of(run: Run) -> RunConfig:
-    """The settings that were asked for."""
-    asked = run.asked
-    return make_config(asked["preset"], asked["seed"], asked["steps"], asked["search"], asked["lineup"])
+def _open_unrelated(run: Run, token: str | None) -> OpenedModels | None:
+    """The suspect that must find nothing, on the same base, if one was named."""
+    wanted = run.requested_models()
+    name = run.settings.unrelated
+    return open_models(replace(wanted, suspect=name, upload=None), token) if name else None
 
 
-def check_fits(run: Run, models: Opened) -> None:
-    """See that a bank which was handed over is of these models; they have been downloaded.
+def check_fits(run: Run, models: OpenedModels) -> None:
+    """Check that a bank which was handed over is of these models; they have been downloaded.
 
     Raises:
         UserError: if it was made for others, or for other settings.
     """
     if (bank := run.bank()) is not None:
         fingerprints = {f: models.base.listing.sha256(f) for f in models.base.weights}
-        check_bank(bank, fingerprints, models.suspect.whole, config_of(run), models.prompt)
+        check_bank(bank, fingerprints, models.suspect.whole, run.settings.config(), models.prompt)
 
 
-class _ShippedScores:
-    """Scores of the control pictures that ship, by all that they depend on. Nothing of a visitor's is kept here."""
+class RunRecorder:
+    """Saves what comes of a run: on disk, and for the person who watches."""
 
-    def __init__(self) -> None:
-        self._scores: dict[tuple[Any, ...], tuple[float, ...]] = {}
-
-    def get(self, models: Opened, controls: Sequence[Sent], config: RunConfig) -> tuple[float, ...]:
-        key = self._key(models, controls, config)
-        return () if key is None else self._scores.get(key, ())
-
-    def put(self, models: Opened, controls: Sequence[Sent], config: RunConfig, scores: tuple[float, ...]) -> None:
-        key = self._key(models, controls, config)
-        if key is not None and len(self._scores) < 100:
-            self._scores[key] = scores
-
-    def _key(self, models: Opened, controls: Sequence[Sent], config: RunConfig) -> tuple[Any, ...] | None:
-        if models.example is None or list(controls) != default_controls(SHIPPED + models.example):
-            return None
-        return models.key, config.loss_draws, config.views, config.seed
-
-
-KNOWN = _ShippedScores()
-
-
-class _Diary:
-    """Keeps what comes of a run: on disk, and for the person who watches."""
-
-    def __init__(self, run: Run, models: Opened, kept: Progress) -> None:
-        self.run, self.models = run, models
-        self.foreseen: dict[str, Any] | None = kept.foreseen
-        self.lineup: Lineup | None = kept.lineup
-        self.decoys: RunState | None = kept.decoys
-        self.judged: Result | None = None
-        self.state: RunState | None = None
-        self.scores: tuple[float, ...] = ()
-        self.spent = 0.0
-        self.finished = False
-        self.place = (0, 0)
+    def __init__(self, run: Run, models: OpenedModels, unrelated: OpenedModels | None, progress: RunProgress) -> None:
+        self.run, self.models, self.unrelated = run, models, unrelated
+        self.progress = progress
+        self.is_finished = False
+        self.place = (0, 0)  # steps done, steps in all
         self._result: Result | None = None
-        self._contrast: list[float] = []
-        self._first: tuple[float, int] | None = None  # when which step was done
-        self._last = self._written = time.monotonic()
+        self._curve: list[float] = []
+        self._timed_from: tuple[float, int] | None = None  # when which step was done
+        self._saved = time.monotonic()
 
-    def note(self, update: Update) -> Moment:
-        if update.refused is not None:
-            raise UserError(update.refused)
-        self.scores = update.control_scores or self.scores
-        if update.phase == "loaded":
-            return Moment("loading", foreseen=self.foreseen)
-        if update.phase == "foreseen":
-            self.foreseen, self.lineup = update.foreseen, update.lineup
-            return Moment("foreseen", foreseen=self.foreseen)
-        if update.phase == "controls":
-            self._first = None  # what takes its time now is no step
-            return Moment("controls", update.done, update.of, foreseen=self.foreseen)
-        self.place = (update.done, update.of)
-        if update.phase == "decoys":
-            return self._note_decoys(update)
-        if update.contrast:
-            self._contrast.append(sum(update.contrast) / len(update.contrast))
-        pictures = max(1, len(update.contrast))
-        remaining = self._remaining(*self.place, pictures, self._decoy_count * update.of / pictures)
-        if update.result is None:
-            return Moment("step", *self.place, remaining, tuple(self._contrast), foreseen=self.foreseen)
-        assert update.state is not None
-        self.state, self._result, self.spent = update.state, update.result, update.spent
-        if update.phase == "done":
+    def record(self, event: RunEvent) -> RunEvent:
+        """Keep what the event holds, and add what a viewer wants to know: the time that is left, and the curve."""
+        if event.refusal is not None:
+            raise event.refusal
+        if event.progress is not None:
+            self.progress = event.progress
+        if event.result is not None:
+            self._result = event.result
+        if event.phase == "controls":
+            self._timed_from = None  # what takes its time now is no step
+            return event
+        if event.phase in ("loading", "planned"):
+            return event
+        if event.phase == "paused":  # a sitting is over, the run goes on in the next one
+            event = replace(event, phase="preview" if self.progress.judged is None else "decoys")
+        self.place = (event.done, event.of)
+        if event.contrast:
+            self._curve.append(sum(event.contrast) / len(event.contrast))
+        if event.phase == "judged":
+            self._timed_from = None
+            self.place = (self._decoy_steps, event.of)
+        event = replace(event, done=self.place[0], curve=tuple(self._curve), remaining=self._remaining(event))
+        if event.phase in ("preview", "judged") and self._result is not None:
+            write_live(self.run.public_dir, self._result, self.place[0])
+        if event.phase == "finished":
             self._write_evidence()
-            self.finished = True
-            return Moment("finished", *self.place, 0.0, tuple(self._contrast), True)
-        write_live(self.run.shown, self._result, self.place[0])
-        if update.phase == "judged":
-            self.judged, self._first = update.result, None
-            self.place = (self._decoy_steps, update.of)
-            self.put_down()
-            return Moment("judged", *self.place, changed=True)
-        if time.monotonic() - self._written > KEPT_EVERY:
-            self.put_down()
-        return Moment("step", *self.place, remaining, tuple(self._contrast), True, self.foreseen)
+            self.is_finished = True
+        elif event.phase == "judged" or time.monotonic() - self._saved > SAVE_SECONDS:
+            self.save()
+        return event
 
-    def next(self, job: Job) -> Job:
-        """The chunk after the one that was noted."""
-        known = {"control_scores": self.scores, "foreseen": self.foreseen, "lineup": self.lineup}
-        stands = {"state": self.state, "decoys": self.decoys, "judged": self.judged, "spent": self.spent}
-        return dataclasses.replace(job, **known, **stands)
-
-    def put_down(self) -> None:
-        """Write the state that the run can be taken up from, and its record so far.
+    def save(self) -> None:
+        """Write the progress that the run can be taken up from, and its record so far.
 
         The evidence waits for the end: a run is put down in the loop that serves everybody.
         """
-        if self.finished or self.state is None or self._result is None or not self.run.kept:
+        if self.is_finished or self.progress.state is None or self._result is None or not self.run.exists:
             return
-        self.run.keep(Progress(self.state, self.scores, self.spent, self.foreseen, self.lineup, self.decoys))
-        record = as_record(self._result, self.models.described())
-        if self.judged is not None:  # the answer is there, and its evidence is not
-            record["stopped"] = {"step": self._decoy_steps, "of": self.place[1], "decoys": True}
+        self.run.save_progress(self.progress)
+        record = make_record(self._result, models_record(self.models, self.unrelated))
+        if self.progress.judged is not None:  # the answer is there, and its evidence is not
+            stopped = StoppedRecord(step=self._decoy_steps, of=self.place[1], decoys=True)
+            record = dataclasses.replace(record, stopped=stopped)
         self.run.write_record(record)
-        self._written = time.monotonic()
+        self._saved = time.monotonic()
 
     @property
     def _decoy_count(self) -> int:
-        return 0 if self.lineup is None else len(self.lineup.decoys)
+        plan = self.progress.plan
+        return 0 if plan is None or plan.lineup is None else len(plan.lineup.decoys)
 
     @property
     def _decoy_steps(self) -> int:
-        return 0 if self.decoys is None else self.decoys.steps
-
-    def _note_decoys(self, update: Update) -> Moment:
-        if update.decoys is not None:
-            self.decoys, self.spent = update.decoys, update.spent
-            if time.monotonic() - self._written > KEPT_EVERY:
-                self.put_down()
-        return Moment("decoys", *self.place, self._remaining(*self.place, self._decoy_count))
+        return 0 if self.progress.decoys is None else self.progress.decoys.steps
 
     def _write_evidence(self) -> None:
-        assert self._result is not None
-        folder = self.run.shown
-        side = self._result.pictures[0].picture.image.shape[-1]
-        controls = [decode_picture(sent.data, sent.name, side) for sent in self.run.controls()]
-        write_evidence(self._result, folder, self.models.described(), controls)
+        result, folder, plan = self._result, self.run.public_dir, self.progress.plan
+        assert result is not None and plan is not None
+        pixels_a_side = result.pictures[0].picture.image.shape[-1]
+        sent = self.run.controls()
+        controls = [decode_picture(sent[i].data, sent[i].name, pixels_a_side) for i in plan.controls]
+        write_evidence(result, folder, models_record(self.models, self.unrelated), controls)
         pack_evidence(folder, folder / "evidence.zip")
-        self.run.settle()
+        self.run.finalize()
 
-    def _remaining(self, done: int, of: int, rows: int, later: float = 0) -> float | None:
-        """Seconds until the end, by the steps of these `rows` so far; `later` is as much work as so many more steps."""
+    def _remaining(self, event: RunEvent) -> float | None:
+        """Seconds until the end, by the steps so far: of the pictures, with those of the decoys later; or of these."""
+        if event.phase in ("judged", "finished"):
+            return None
+        done, of = self.place
+        rows, later = self._decoy_count, 0.0
+        if event.phase != "decoys":
+            rows = max(1, len(event.contrast))
+            later = self._decoy_count * of / rows
         now = time.monotonic()
-        if self._first is None:
-            self._first = (now, done)
-        begun, first = self._first
+        if self._timed_from is None:
+            self._timed_from = (now, done)
+        begun, first = self._timed_from
         if done - first < 2:
             return None
         each = (now - begun) / (done - first)
@@ -248,7 +200,7 @@ class _Diary:
 
 
 def write_live(folder: Path, result: Result, step: int) -> None:
-    """The first picture of a run in progress: `live-original.png`, `live-partial.png`, `live-<step>.png`.
+    """Write the first picture of a run in progress: `live-original.png`, `live-partial.png`, `live-<step>.png`.
 
     The folder is there: what a visitor had deleted does not come back.
     """
@@ -263,7 +215,7 @@ def write_live(folder: Path, result: Result, step: int) -> None:
 
 
 def live_images(folder: Path) -> dict[str, str]:
-    """Role -> file of what `write_live` wrote last."""
+    """Find what `write_live` wrote last: role -> file."""
     recovered = sorted(folder.glob("live-[0-9]*.png"))
     if not recovered:
         return {}
@@ -274,7 +226,7 @@ def live_images(folder: Path) -> dict[str, str]:
     }
 
 
-def _steps_in_a_chunk(job: Job) -> int | None:
+def _steps_in_a_sitting(job: GpuJob) -> int | None:
     if hardware.kind() != "zero":
         return None
     each = job.rows * 2 * job.config.recovery.draws * PACE.seconds(job.models.key)

@@ -1,6 +1,7 @@
 """The settings of a run that a visitor may choose, and their limits."""
 
 import dataclasses
+from dataclasses import dataclass
 from typing import TypeGuard
 
 from cgidm import UserError
@@ -13,32 +14,58 @@ MAX_SEED = 2**31 - 1
 MAX_STEPS = 2000
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What a visitor chose, beside the files that they handed over."""
+
+    base: str
+    suspect: str  # "" if a file was handed over
+    prompt: str
+    preset: str
+    seed: float | None
+    steps: float | None = None  # instead of the preset's; for programs
+    search: bool = False  # also for changed copies of the pictures
+    lineup: float | None = None  # panels of each round; 0 or None: no line-up
+    unrelated: str = ""  # a suspect of the same base that must find nothing; "": none
+
+    def config(self) -> RunConfig:
+        """The configuration of such a run.
+
+        Raises:
+            UserError: if a setting is out of range.
+        """
+        return make_config(self.preset, self.seed, self.steps, self.search, self.lineup)
+
+
 def make_config(
     preset: str, seed: float | None, steps: float | None = None, search: bool = False, lineup: float | None = None
 ) -> RunConfig:
-    """A run's settings from what a form holds.
+    """Make a run's configuration from what a form holds.
 
-    `search`: every view of a picture is looked at, not the given one alone; `lineup`: the panels of each round of a
-    line-up, 0 or None for no line-up.
+    Args:
+        preset: one of `PRESET_NAMES`.
+        seed: a whole number from 0 to `MAX_SEED`.
+        steps: instead of the preset's; 0 or None for the preset's.
+        search: score every view of a picture, not the given one alone.
+        lineup: panels of each round of a line-up; 0 or None for none.
 
     Raises:
         UserError: if one is out of range.
     """
     if preset not in PRESET_NAMES:
-        raise UserError(f"preset {preset!r:.40} was given; accepted: {', '.join(PRESET_NAMES)}")
+        raise UserError("page.preset", given=f"{preset!r:.40}", accepted=PRESET_NAMES)
     if not _is_whole(seed) or not 0 <= seed <= MAX_SEED:
-        raise UserError(f"seed {seed!r:.40} was given; accepted: a whole number from 0 to {MAX_SEED:,}")
+        raise UserError("page.seed", given=f"{seed!r:.40}", largest=MAX_SEED)
     config = find_preset(preset)
     config = dataclasses.replace(config, seed=int(seed), views=tuple(VIEWS) if search else config.views)
     if lineup:
         if lineup not in LINEUP_SIZES:
-            accepted = f"accepted: {LINEUP_SIZES[0]} to {LINEUP_SIZES[-1]}, or 0 for none"
-            raise UserError(f"a line-up of {lineup!r:.40} panels was asked for; {accepted}")
+            raise UserError("page.lineup", given=f"{lineup!r:.40}", smallest=LINEUP_SIZES[0], largest=LINEUP_SIZES[-1])
         config = dataclasses.replace(config, lineup=int(lineup))
     if not steps:
         return config
     if not _is_whole(steps) or not 1 <= steps <= MAX_STEPS:
-        raise UserError(f"{steps!r:.40} steps were given; accepted: 1 to {MAX_STEPS:,}")
+        raise UserError("page.steps", given=f"{steps!r:.40}", largest=MAX_STEPS)
     return dataclasses.replace(config, recovery=dataclasses.replace(config.recovery, steps=int(steps)))
 
 

@@ -1,9 +1,9 @@
 """What a visitor leaves here, and when it goes: one folder a visit, nothing outside it.
 
-Under `private/` lie the pictures as they were sent and the state of runs; nothing there is ever served. Under `shown/`
-lie the results, each run in a folder with a name that cannot be guessed, served as files; what an observer of its
-line-up sees lies in another, from whose name the first cannot be found. All go `KEPT` seconds after their last use, or
-at once when the visitor asks for it.
+`private/` holds the pictures as they were sent and the progress of runs; nothing there is ever served. `shown/` holds
+the results, served as files: each run has a folder with a name that cannot be guessed. What an observer of its line-up
+sees has another folder, from whose name the first cannot be found. Everything is deleted `LIFETIME` seconds after its
+last use, or at once when the visitor asks for it.
 """
 
 import hashlib
@@ -16,20 +16,24 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cgidm.errors import UserError
 from cgidm.evidence.bundle_writer import LINEUP
-from cgidm.judging.lineup import Lineup, read_lineup
+from cgidm.evidence.record import Record, read_record, record_bytes
+from cgidm.evidence.seal import RECORD
 from cgidm.judging.null_bank import Bank, read_bank
-from cgidm.method.run_state import RunState
+from cgidm.run_events import STATE, RunProgress
 
-from .model_cache import Wanted
+from .model_cache import RequestedModels
+from .settings import RunSettings
 
 ROOT = Path(tempfile.gettempdir()) / "cgidm-visits"
-PROCESS = secrets.token_hex(8)  # of a server that was killed nothing is busy any more
-KEPT = 3600  # seconds after the last use
+PROCESS = secrets.token_hex(8)  # this process: the locks of an earlier one are ignored
+LIFETIME = 3600  # seconds after the last use
+REQUEST = "request.json"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 NAME = re.compile(r"[0-9a-f]{32}")
 
@@ -40,49 +44,37 @@ class Sent:
 
     name: str
     data: bytes
-    notes: tuple[str, ...] = ()  # what its record has to say beside what is seen when it is decoded
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """Where a run was put down."""
-
-    state: RunState | None = None  # None: before its first step
-    control_scores: tuple[float, ...] = ()  # of the first controls
-    spent: float = 0.0  # seconds
-    foreseen: dict[str, Any] | None = None  # what of the record is known beforehand: its power
-    lineup: Lineup | None = None  # where one was asked for, once it is drawn
-    decoys: RunState | None = None  # of the line-up; begun when the pictures are done
 
 
 @dataclass(frozen=True)
 class Run:
     """One run of a visit."""
 
-    private: Path
-    shown: Path
+    private_dir: Path
+    public_dir: Path
 
     @property
     def name(self) -> str:
-        return self.private.name
+        return self.private_dir.name
 
     @property
-    def state_path(self) -> Path:
-        return self.private / "state.safetensors"
-
-    @property
-    def decoys_path(self) -> Path:
-        return self.private / "decoys.safetensors"
-
-    @property
-    def blind(self) -> Path:
+    def lineup_dir(self) -> Path:
         """What an observer of the line-up sees, beside nothing else: its address does not lead to the results."""
-        return self.shown.with_name(_blind_name(self.name))
+        return self.public_dir.with_name(_lineup_name(self.name))
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """What was asked for: models, settings, names of the pictures."""
-        return json.loads((self.private / "asked.json").read_text())
+    def settings(self) -> RunSettings:
+        """Models and settings, as the visitor chose them."""
+        return RunSettings(**self._request()["settings"])
+
+    @property
+    def started(self) -> float:
+        """When the run was requested, in seconds since 1970."""
+        return self._request()["started"]
+
+    @property
+    def picture_names(self) -> list[str]:
+        return self._request()["pictures"]
 
     def pictures(self) -> list[Sent]:
         return self._read("pictures")
@@ -92,20 +84,20 @@ class Run:
 
     def bank(self) -> Bank | None:
         """The bank of null models that was handed over instead of controls."""
-        return next((read_bank(p.read_bytes(), p.name) for p in (self.private / "bank").glob("*")), None)
+        return next((read_bank(p.read_bytes(), p.name) for p in (self.private_dir / "bank").glob("*")), None)
 
     def suspect_file(self) -> str | None:
         """The suspect that was handed over as a file."""
-        return next((str(p) for p in (self.private / "suspect").glob("*")), None)
+        return next((str(p) for p in (self.private_dir / "suspect").glob("*")), None)
 
-    def wanted(self) -> Wanted:
+    def requested_models(self) -> RequestedModels:
         """Its models, as they were named."""
-        asked = self.asked
-        return Wanted(asked["base"], asked["suspect"], self.suspect_file(), asked["prompt"])
+        settings = self.settings
+        return RequestedModels(settings.base, settings.suspect, self.suspect_file(), settings.prompt)
 
     def write(
         self,
-        asked: dict[str, Any],
+        settings: RunSettings,
         pictures: Sequence[Sent],
         controls: Sequence[Sent],
         upload: str | None,
@@ -113,115 +105,103 @@ class Run:
     ) -> None:
         """Keep all that the run needs, so that it can be taken up after the visitor's page is gone."""
         for part, sent in (("pictures", pictures), ("controls", controls)):
-            (self.private / part).mkdir(parents=True)
+            (self.private_dir / part).mkdir(parents=True)
             for number, picture in enumerate(sent):
-                (self.private / part / f"{number:03d}").write_bytes(picture.data)
+                (self.private_dir / part / f"{number:03d}").write_bytes(picture.data)
         if upload is not None:
-            (self.private / "suspect").mkdir()
-            shutil.copyfile(upload, self.private / "suspect" / "upload.safetensors")
+            (self.private_dir / "suspect").mkdir()
+            shutil.copyfile(upload, self.private_dir / "suspect" / "upload.safetensors")
         if bank is not None:
-            (self.private / "bank").mkdir()
-            (self.private / "bank" / bank.name).write_bytes(bank.data)
-        names = {"pictures": [p.name for p in pictures], "controls": [c.name for c in controls]}
-        noted = {"pictures": [p.notes for p in pictures], "controls": [c.notes for c in controls]}
-        (self.private / "asked.json").write_text(json.dumps(asked | {"names": names, "notes": noted}))
-        self.shown.mkdir(parents=True)
+            (self.private_dir / "bank").mkdir()
+            (self.private_dir / "bank" / bank.name).write_bytes(bank.data)
+        request = {
+            "settings": asdict(settings),
+            "started": time.time(),
+            "pictures": [p.name for p in pictures],
+            "controls": [c.name for c in controls],
+        }
+        (self.private_dir / REQUEST).write_text(json.dumps(request))
+        self.public_dir.mkdir(parents=True)
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> Record | None:
         """The record of the run, finished or stopped; None before there is one."""
         try:
-            record = json.loads((self.shown / "result.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):  # none yet, or the server was killed while it wrote it
+            record = read_record((self.public_dir / RECORD).read_bytes(), self.name)
+        except (FileNotFoundError, UserError):  # none yet, or the server was killed while it wrote it
             return None
-        whole = (self.shown / "evidence.zip").is_file() and not self.state_path.is_file()
-        return record if record["stopped"] or whole else None
+        is_packed = (self.public_dir / "evidence.zip").is_file() and not (self.private_dir / STATE).is_file()
+        return record if record.stopped or is_packed else None
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Has it come to its end?"""
         record = self.record()
-        return record is not None and record["stopped"] is None
+        return record is not None and record.stopped is None
 
     @property
-    def kept(self) -> bool:
-        """Is it still there? A visitor may have it deleted while it is carried out."""
-        return (self.private / "asked.json").is_file()
+    def exists(self) -> bool:
+        """Is it still there? A visitor may have it deleted while it is executed."""
+        return (self.private_dir / REQUEST).is_file()
 
     @property
-    def busy(self) -> bool:
-        """Is somebody carrying it out?"""
+    def is_locked(self) -> bool:
+        """Is somebody executing it?"""
         try:
-            return (self.private / "busy").read_text() == PROCESS
+            return (self.private_dir / "busy").read_text() == PROCESS
         except FileNotFoundError:
             return False
 
     @contextmanager
-    def carried_out(self) -> Iterator[None]:
-        """Busy until the end of the block, however it ends."""
-        (self.private / "busy").write_text(PROCESS)
+    def lock(self) -> Iterator[None]:
+        """Locked until the end of the block, however it ends."""
+        (self.private_dir / "busy").write_text(PROCESS)
         try:
             yield
         finally:
-            (self.private / "busy").unlink(missing_ok=True)
+            (self.private_dir / "busy").unlink(missing_ok=True)
 
-    def progress(self) -> Progress:
+    def progress(self) -> RunProgress:
         """Where it was put down."""
-        if not self.state_path.is_file():
-            return Progress()
-        beside = json.loads((self.private / "beside.json").read_text())
-        scores, lineup = tuple(beside["control_scores"]), read_lineup(beside)
-        decoys = RunState.load(self.decoys_path) if self.decoys_path.is_file() else None
-        return Progress(RunState.load(self.state_path), scores, beside["spent"], beside["foreseen"], lineup, decoys)
+        return RunProgress.load(self.private_dir)
 
-    def keep(self, progress: Progress) -> None:
-        """Put the run down here; the state is written last, so that the rest is there when it is."""
-        state = progress.state
-        assert state is not None
-        beside = {"control_scores": progress.control_scores, "spent": progress.spent, "foreseen": progress.foreseen}
-        beside["lineup"] = None if progress.lineup is None else progress.lineup.describe()
-        whole = self.private / "beside.tmp"
-        whole.write_text(json.dumps(beside))
-        whole.replace(self.private / "beside.json")
-        if progress.decoys is not None:
-            progress.decoys.save(self.decoys_path)
-        state.save(self.state_path)
-        (self.private.parent / "used").write_text(str(time.time()))  # a run may take longer than a visit is kept
+    def save_progress(self, progress: RunProgress) -> None:
+        """Put the run down here."""
+        progress.save(self.private_dir)
+        (self.private_dir.parent / "used").write_text(str(time.time()))  # a run may take longer than a visit is kept
 
-    def write_record(self, record: dict[str, Any]) -> None:
-        """The record of a run that was put down, whole or not at all."""
-        whole = self.private / "result.tmp"
-        whole.write_text(json.dumps(record))
-        whole.replace(self.shown / "result.json")
+    def write_record(self, record: Record) -> None:
+        """Write the record of a run that was put down, whole or not at all."""
+        whole = self.private_dir / "result.tmp"
+        whole.write_bytes(record_bytes(record))
+        whole.replace(self.public_dir / RECORD)
 
-    def settle(self) -> None:
-        """Its evidence is packed: let nothing remain to be taken up, and put the line-up where observers look."""
-        shutil.rmtree(self.blind, ignore_errors=True)
-        if (self.shown / LINEUP).is_file():
-            self.blind.mkdir()
-            for part in (self.shown / LINEUP, self.shown / "lineup"):
-                part.rename(self.blind / part.name)
-        for path in self.shown.glob("live-*.png"):
+    def finalize(self) -> None:
+        """Its evidence is packed: leave nothing to be taken up, and put the line-up where observers look."""
+        shutil.rmtree(self.lineup_dir, ignore_errors=True)
+        if (self.public_dir / LINEUP).is_file():
+            self.lineup_dir.mkdir()
+            for part in (self.public_dir / LINEUP, self.public_dir / "lineup"):
+                part.rename(self.lineup_dir / part.name)
+        for path in self.public_dir.glob("live-*.png"):
             path.unlink()
-        self.state_path.unlink(missing_ok=True)
-        self.decoys_path.unlink(missing_ok=True)
+        RunProgress.delete(self.private_dir)
 
     def choices(self) -> list[list[str]]:
         """What every observer of the line-up chose, one after the other."""
-        path = self.private / "choices"
+        path = self.private_dir / "choices"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
     def keep_choice(self, picks: Sequence[str]) -> None:
         """Note what one observer has chosen, for as long as the run is kept; it is never altered."""
-        with (self.private / "choices").open("a") as file:
+        with (self.private_dir / "choices").open("a") as file:
             file.write(f"{json.dumps(list(picks))}\n")
 
+    def _request(self) -> dict[str, Any]:
+        return json.loads((self.private_dir / REQUEST).read_text())
+
     def _read(self, part: str) -> list[Sent]:
-        asked = self.asked
-        of = zip(asked["names"][part], asked["notes"][part], strict=True)
-        return [
-            Sent(name, (self.private / part / f"{i:03d}").read_bytes(), tuple(notes))
-            for i, (name, notes) in enumerate(of)
-        ]
+        names = self._request()[part]
+        return [Sent(name, (self.private_dir / part / f"{i:03d}").read_bytes()) for i, name in enumerate(names)]
 
 
 class Visit:
@@ -239,7 +219,7 @@ class Visit:
 
     def begin(
         self,
-        asked: dict[str, Any],
+        settings: RunSettings,
         pictures: Sequence[Sent],
         controls: Sequence[Sent] = (),
         upload: str | None = None,
@@ -248,21 +228,21 @@ class Visit:
         """A new run with all that it needs."""
         sweep()
         run = self._run(secrets.token_hex(16))
-        run.write({**asked, "when": time.time()}, pictures, controls, upload, bank)
+        run.write(settings, pictures, controls, upload, bank)
         self.touch()
         return run
 
     def find(self, name: str | None) -> Run | None:
         """The run of that name, if it is this visitor's."""
-        if not name or not NAME.fullmatch(name) or not (self.folder / name / "asked.json").is_file():
+        if not name or not NAME.fullmatch(name) or not (self.folder / name / REQUEST).is_file():
             return None
         self.touch()
         return self._run(name)
 
     def runs(self) -> list[Run]:
         """Every run of this visit, the newest first."""
-        found = [self._run(p.parent.name) for p in self.folder.glob("*/asked.json")]
-        return sorted(found, key=lambda run: -run.asked["when"])
+        found = [self._run(p.parent.name) for p in self.folder.glob(f"*/{REQUEST}")]
+        return sorted(found, key=lambda run: -run.started)
 
     def touch(self) -> None:
         """Count the hour from now."""
@@ -291,13 +271,13 @@ class Visit:
 
 
 def sweep(now: float | None = None, uploads: Path | None = None) -> None:
-    """Delete the visits whose last use was more than `KEPT` seconds ago, and what broken uploads left in `uploads`."""
-    limit = (time.time() if now is None else now) - KEPT
+    """Delete the visits last used more than `LIFETIME` seconds ago, and what broken uploads left in `uploads`."""
+    limit = (time.time() if now is None else now) - LIFETIME
     for folder in (ROOT / "private").glob("*"):
         used = folder / "used"
         if _older(used if used.is_file() else folder, limit):
             _remove(folder)
-    kept = {name for run in (ROOT / "private").glob("*/*/") for name in (run.name, _blind_name(run.name))}
+    kept = {name for run in (ROOT / "private").glob("*/*/") for name in (run.name, _lineup_name(run.name))}
     for folder in (ROOT / "shown").glob("*"):  # written by a run whose visit was deleted meanwhile
         if _older(folder, limit) and folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)
@@ -327,10 +307,10 @@ def _older(path: Path, limit: float) -> bool:
 
 def _remove(folder: Path) -> None:
     for run in folder.glob("*/"):
-        for name in (run.name, _blind_name(run.name)):
+        for name in (run.name, _lineup_name(run.name)):
             shutil.rmtree(ROOT / "shown" / name, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _blind_name(run: str) -> str:
+def _lineup_name(run: str) -> str:
     return hashlib.sha256(f"line-up of {run}".encode()).hexdigest()[:32]

@@ -10,14 +10,18 @@ from typing import Any
 import gradio as gr
 
 from cgidm import UserError
-from cgidm.evidence.bundle_writer import ROLES, image_name
+from cgidm.evidence.lineup_sheet import ROLES
+from cgidm.evidence.record import to_json
+from cgidm.evidence.record_of_result import image_name
 
-from ..handlers.request import Request
-from ..runs.runner import carry_out
+from ..handlers.request import Request, make_request
+from ..handlers.suspect import inspect_suspect
+from ..handlers.visitor import visitor_token
+from ..runs.runner import execute_run
 from ..runs.settings import PRESET_NAMES
 from ..runs.store import Visit
-from .model_panel import inspect_suspect, token_of
-from .run_tab import GPU, leave_unopened, request_of
+from .widgets import pass_file_through
+from .wiring import GPU
 
 Answer = tuple[dict[str, Any], list[str] | None, str | None]
 
@@ -78,7 +82,9 @@ def authenticate(
         The record (outcome, reason, p-value, scores, flags, configuration, hashes), the original, partial and recovered
         picture as lossless PNGs, and a zip with all evidence.
     """
-    request = request_of(suspect, upload, base, prompt, picture, controls, preset, seed, search, bank, lineup, steps)
+    named = {"suspect": suspect, "upload": upload, "base": base, "prompt": prompt, "preset": preset, "seed": seed}
+    options = {"steps": steps, "search": search, "bank": bank, "lineup": lineup}
+    request = make_request({"picture": picture, "controls": controls, **named, **options})
     yield from _answers(request, 1, oauth_token)
 
 
@@ -117,7 +123,9 @@ def portfolio(
     Returns:
         The record with the set's answer and each picture's, every picture's PNGs in order, and a zip with all evidence.
     """
-    request = request_of(suspect, upload, base, prompt, pictures, controls, preset, seed, search, bank, lineup, steps)
+    named = {"suspect": suspect, "upload": upload, "base": base, "prompt": prompt, "preset": preset, "seed": seed}
+    options = {"steps": steps, "search": search, "bank": bank, "lineup": lineup}
+    request = make_request({"picture": pictures, "controls": controls, **named, **options})
     yield from _answers(request, 2, oauth_token)
 
 
@@ -125,7 +133,7 @@ def _answers(request: Request, fewest: int, oauth_token: gr.OAuthToken | None) -
     try:
         request.check(fewest)
         run = request.begin(Visit())
-        with closing(carry_out(run, token_of(oauth_token))) as moments:
+        with closing(execute_run(run, visitor_token(oauth_token))) as moments:
             for moment in moments:
                 if moment.phase == "paused":
                     raise gr.Error(f"The GPU was not to be had ({moment.trouble}). Try again later.")
@@ -135,21 +143,15 @@ def _answers(request: Request, fewest: int, oauth_token: gr.OAuthToken | None) -
         raise gr.Error(str(error), print_exception=False) from error
     record = run.record()
     assert record is not None
-    images = [str(run.shown / image_name(i, role)) for i in range(len(record["pictures"])) for role in ROLES]
-    yield for_programs(record), images, str(run.shown / "evidence.zip")
-
-
-def for_programs(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as `gradio_client` can take it: it would fetch whatever has a "path", so that is a picture's "name"."""
-    pictures = [{"name": p["path"]} | {k: v for k, v in p.items() if k != "path"} for p in record["pictures"]]
-    return record | {"pictures": pictures}
+    images = [str(run.public_dir / image_name(i, role)) for i in range(len(record.pictures)) for role in ROLES]
+    yield to_json(record), images, str(run.public_dir / "evidence.zip")
 
 
 def build_api() -> None:
     """Hidden widgets that give the endpoints their types."""
     with gr.Row(visible=False):
         picture = gr.Image(label="picture", type="filepath", image_mode=None, format="png")
-        leave_unopened(picture)
+        pass_file_through(picture)
         pictures = gr.File(label="pictures", file_count="multiple", type="filepath")
         suspect = gr.Textbox(label="suspect")
         upload = gr.File(label="upload", type="filepath", file_types=[".safetensors"])

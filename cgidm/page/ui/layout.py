@@ -11,19 +11,23 @@ from gradio.utils import get_upload_folder
 
 from cgidm.resources import example_answers, resource_root
 
-from ..handlers import runs as judging
+from ..handlers import runs as handlers
+from ..handlers.cost import cost_view
 from ..handlers.examples import example_names, icon_of, show_example
+from ..handlers.visitor import visitor_language
 from ..html.i18n import tables
+from ..html.views import View
 from ..runs.settings import LINEUPS, PRESET_NAMES
 from ..runs.store import ROOT, Visit, keep_sweeping
 from .api import build_api
 from .lineup_panel import build_observer, wire_observer
-from .model_panel import EXAMPLE_NAMES, Panel, Say, build_panel, language_of_request
-from .run_tab import Tab, build_tab, cost_of_form, in_order, in_places
+from .model_panel import EXAMPLE_NAMES, build_panel
+from .run_tab import UPLOADS, Tab, build_tab, tab_outputs, tab_view
+from .widgets import info
+from .wiring import PRIVATE, QUICK, Texts, Values, listen, named_values, output_values
 
 # gradio's own copies of uploads go when they are this old; seconds: how often it is looked, and their age
-UPLOADS = (600, 3600)
-QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+UPLOAD_AGES = (600, 3600)
 # after a card at the top was clicked: its answer stands further down than most screens reach
 INTO_VIEW = """() => {
     let moved = false;  // the visitor went elsewhere: stay there
@@ -45,47 +49,46 @@ SEARCH = "views"  # how it says that the search is on
 
 
 def build_page() -> tuple[gr.Blocks, gr.I18n]:
-    """The page and its texts, ready to be launched."""
+    """Build the page; returns it with its texts, ready to be launched."""
     # served as they lie there, without a copy in gradio's cache: what is deleted is gone
     gr.set_static_paths([ROOT / "shown", example_answers(), resource_root() / "examples"])
-    say = gr.I18n(**tables())
-    title = "Was this picture used to train that model?"
-    with gr.Blocks(title=title, delete_cache=UPLOADS, analytics_enabled=False) as page:
+    texts = gr.I18n(**tables())
+    with gr.Blocks(title=tables()["en"]["title"], delete_cache=UPLOAD_AGES, analytics_enabled=False) as page:
         token = gr.BrowserState("", storage_key="cgidm-visit")
-        observer = build_observer(say)
+        observer = build_observer(texts)
         with gr.Column() as everything:
-            panel, cards, (one, several), forget = _lay_out(say, token)
+            cards, tabs, forget = _lay_out(texts, token)
         for card, name in cards:
-            _wire_card(card, name, panel, one)
-        _wire_arrival(page, token, panel, (one, several))
-        _wire_link(page, panel, one)
-        _wire_forget(forget, token, panel, (one, several))
-        wire_observer(observer, everything, token, (one, several))
+            _wire_card(card, name, tabs[0])
+        _wire_arrival(page, token, tabs)
+        _wire_link(page, tabs[0])
+        _wire_forget(forget, token, tabs)
+        wire_observer(observer, everything, token, tabs)
         build_api()
-    return page, say
+    return page, texts
 
 
-def _lay_out(say: Say, token: gr.BrowserState) -> tuple[Panel, list[tuple[gr.Button, str]], tuple[Tab, Tab], gr.Button]:
-    """All that a visitor sees: the panel, the examples, the two ways of judging, and the button that deletes."""
-    gr.Markdown("# " + say("title"))
-    gr.Markdown(say("intro"), elem_id="intro")
-    cards = _cards(say)
+def _lay_out(texts: Texts, token: gr.BrowserState) -> tuple[list[tuple[gr.Button, str]], tuple[Tab, Tab], gr.Button]:
+    """Lay out all that a visitor sees; returns the examples, the two tabs, and the button that deletes."""
+    gr.Markdown("# " + texts("title"))
+    gr.Markdown(texts("intro"), elem_id="intro")
+    cards = _lay_out_cards(texts)
     if os.environ.get("OAUTH_CLIENT_ID") and importlib.util.find_spec("authlib"):
         gr.LoginButton(size="sm")
-    panel = build_panel(say)
+    panel = build_panel(texts)
     with gr.Tabs():
-        with gr.Tab(say("tab_one"), id="one", elem_id="tab-one"):
-            one = build_tab(say, panel, token, several=False)
-        with gr.Tab(say("tab_set"), id="set", elem_id="tab-set"):
-            several = build_tab(say, panel, token, several=True)
-        with gr.Tab(say("tab_read"), id="read"):
-            gr.Markdown(say("read.text"), elem_classes="read")
-        with gr.Tab(say("tab_about"), id="about"):
+        with gr.Tab(texts("tab_one"), id="one", elem_id="tab-one"):
+            one = build_tab(texts, panel, token, several=False)
+        with gr.Tab(texts("tab_set"), id="set", elem_id="tab-set"):
+            several = build_tab(texts, panel, token, several=True)
+        with gr.Tab(texts("tab_read"), id="read"):
+            gr.Markdown(texts("read.text"), elem_classes="read")
+        with gr.Tab(texts("tab_about"), id="about"):
             for part in ("privacy", "limits"):
-                gr.Markdown("## " + say(f"{part}.title"))
-                gr.Markdown(say(part), elem_classes="read")
-            forget = gr.Button(say("forget"), variant="stop", size="sm", elem_id="forget")
-    return panel, cards, (one, several), forget
+                gr.Markdown("## " + texts(f"{part}.title"))
+                gr.Markdown(texts(part), elem_classes="read")
+            forget = gr.Button(texts("forget"), variant="stop", size="sm", elem_id="forget")
+    return cards, (one, several), forget
 
 
 def keep_tidy() -> None:
@@ -93,93 +96,77 @@ def keep_tidy() -> None:
     keep_sweeping(Path(get_upload_folder()))
 
 
-def _cards(say: Say) -> list[tuple[gr.Button, str]]:
+def _lay_out_cards(texts: Texts) -> list[tuple[gr.Button, str]]:
     names = example_names()
     if not names:
         return []
-    gr.Markdown(say("examples"), elem_classes="info")
+    info(texts("examples"))
     with gr.Row(elem_id="cards"):
-        return [(gr.Button(_name_of(say, n), icon=icon_of(n), size="sm", min_width=140), n) for n in names]
+        return [(gr.Button(_card_label(texts, n), icon=icon_of(n), size="sm", min_width=140), n) for n in names]
 
 
-def _name_of(say: Say, example: str) -> str:
+def _card_label(texts: Texts, example: str) -> str:
     suspect, part = example.split("/")
-    return say(f"example.{part}") + " · " + EXAMPLE_NAMES.get(suspect, suspect)
+    return texts(f"example.{part}") + " · " + EXAMPLE_NAMES.get(suspect, suspect)
 
 
-def _wire_card(card: gr.Button, name: str, panel: Panel, tab: Tab) -> None:
-    widgets = _form(panel, tab) | dict(tab.shown)
-
-    @in_order(list(widgets))
-    def show(language: str) -> dict[str, Any]:
+def _wire_card(card: gr.Button, name: str, tab: Tab) -> None:
+    def show(values: Values, language: str) -> View:
         return show_example(name, language)
 
-    shown = card.click(show, None, list(widgets.values()), **QUICK)
-    shown.then(None, js=INTO_VIEW, api_visibility="private")
+    shown = listen(card.click, show, {}, {**tab.form, **tab.outputs}, **QUICK)
+    shown.then(None, js=INTO_VIEW, **PRIVATE)
 
 
-def _wire_arrival(page: gr.Blocks, token: gr.BrowserState, panel: Panel, tabs: tuple[Tab, ...]) -> None:
+def _wire_arrival(page: gr.Blocks, token: gr.BrowserState, tabs: tuple[Tab, ...]) -> None:
     """On arrival: a token for the visit, the last run if it was not finished, and the settings of the link."""
-    form = _form(panel, tabs[0])
-    settings = {name: form[name] for name in SHARED}
+    settings = {name: tabs[0].form[name] for name in SHARED}
+    suspect: Any = settings["suspect"]
+    outputs = {"token": token, **settings, **tab_outputs(tabs)}
 
     def arrive(known: str | None, request: gr.Request) -> list[Any]:
-        language, visit = language_of_request(request), Visit(known)
-        suspect = request.query_params.get("suspect", panel.suspect.value)
-        cost = {"cost": cost_of_form(suspect, None, None, "fast", language=language)}
-        views = [cost | judging.arrive(visit.token, tab.several, language) for tab in tabs]
-        shown = [v for tab, view in zip(tabs, views, strict=True) for v in in_places(view, list(tab.shown))]
-        return [visit.token, *in_places(_settings_of(dict(request.query_params)), list(settings)), *shown]
+        language, query = visitor_language(request), dict(request.query_params)
+        visit = Visit(known)
+        cost = cost_view({"suspect": query.get("suspect", suspect.value), "preset": "fast"}, language)
+        view = {"token": visit.token, **_settings_of(query)}
+        for tab in tabs:
+            view |= tab_view(cost | handlers.arrive(visit.token, tab.several, language), tab.several)
+        return output_values(view, outputs)
 
-    outputs = [token, *settings.values(), *[w for tab in tabs for w in tab.shown.values()]]
-    page.load(arrive, [token], outputs, **QUICK)
+    page.load(arrive, [token], list(outputs.values()), **QUICK)
 
 
-def _wire_link(page: gr.Blocks, panel: Panel, tab: Tab) -> None:
-    form = _form(panel, tab)
-    fields = [form[name] for name in SHARED]
+def _wire_link(page: gr.Blocks, tab: Tab) -> None:
+    fields = {name: tab.form[name] for name in SHARED}
 
-    def write(request: gr.Request, *values: Any) -> str:
-        given = dict(zip(SHARED, values, strict=True))
-        given |= {"search": SEARCH if given["search"] else "", "lineup": given["lineup"] or ""}
-        given = {name: str(value) for name, value in given.items() if value not in (None, "")}
+    def write(given: dict[Any, Any], request: gr.Request) -> str:
+        values = named_values(given, fields)
+        values |= {"search": SEARCH if values["search"] else "", "lineup": values["lineup"] or ""}
+        query = urlencode({name: str(value) for name, value in values.items() if value not in (None, "")})
         host = os.environ.get("SPACE_HOST")
         root = f"https://{host}/" if host else str(request.request.base_url) if request.request else "/"
-        return f"{root}?{urlencode(given)}"
+        return f"{root}?{query}"
 
-    gr.on([page.load, *[field.change for field in fields]], write, fields, tab.link, **QUICK)  # type: ignore[attr-defined]
-
-
-def _wire_forget(forget: gr.Button, token: gr.BrowserState, panel: Panel, tabs: tuple[Tab, ...]) -> None:
-    pictures = [panel.upload, *[widget for tab in tabs for widget in (tab.picture, tab.controls, tab.bank)]]
-
-    def clear(token: str, request: gr.Request) -> list[Any]:
-        view = judging.forget(token, language_of_request(request))
-        return [*[None] * len(pictures), *[v for tab in tabs for v in in_places(view, list(tab.shown))]]
-
-    outputs = [*pictures, *[w for tab in tabs for w in tab.shown.values()]]
-    forget.click(None, cancels=[run for tab in tabs for run in tab.runs], api_visibility="private")
-    forget.click(clear, [token], outputs, **QUICK)
+    changes = [field.change for field in fields.values()]  # type: ignore[attr-defined]
+    gr.on([page.load, *changes], write, set(fields.values()), tab.link, **QUICK)
 
 
-def _form(panel: Panel, tab: Tab) -> dict[str, Any]:
-    return {
-        "suspect": panel.suspect,
-        "upload": panel.upload,
-        "base": panel.base,
-        "prompt": panel.prompt,
-        "picture": tab.picture,
-        "controls": tab.controls,
-        "preset": tab.preset,
-        "seed": tab.seed,
-        "search": tab.search,
-        "lineup": tab.lineup,
-        "bank": tab.bank,
-    }
+def _wire_forget(forget: gr.Button, token: gr.BrowserState, tabs: tuple[Tab, ...]) -> None:
+    fields = {tab.form[name] for tab in tabs for name in UPLOADS}  # a set: the tabs share the model's field
+    uploads = {f"upload {number}": field for number, field in enumerate(fields)}
+
+    def clear(values: Values, language: str) -> View:
+        empty, view = handlers.forget(values["token"], language), dict.fromkeys(uploads)
+        for tab in tabs:
+            view |= tab_view(empty, tab.several)
+        return view
+
+    forget.click(None, cancels=[run for tab in tabs for run in tab.runs], **PRIVATE)
+    listen(forget.click, clear, {"token": token}, {**uploads, **tab_outputs(tabs)}, **QUICK)
 
 
 def _settings_of(query: dict[str, str]) -> dict[str, Any]:
-    """What a link to settings fills in; what it holds is only put into the form, never run."""
+    """Return what a link to settings fills in. It is only put into the form, never run."""
     found: dict[str, Any] = {n: query[n][:500] for n in ("suspect", "base", "prompt") if n in query}
     if query.get("preset") in PRESET_NAMES:
         found["preset"] = query["preset"]

@@ -184,7 +184,7 @@ CSS = (
 .cg.cg dt{color:var(--cg-quiet);font-size:.925em}
 .cg.cg dd{margin:0;overflow-wrap:anywhere;font-size:.925em}
 .cg.cg .cg-status{font-variant-numeric:tabular-nums;font-weight:600}
-.cg.cg .cg-foreseen{border-inline-start:4px solid var(--cg-consistent);padding-inline-start:.75em}
+.cg.cg .cg-power{border-inline-start:4px solid var(--cg-consistent);padding-inline-start:.75em}
 .cg.cg .cg-cost{color:var(--cg-quiet);font-size:.925rem;margin:0}
 .cg.cg progress{appearance:none;width:100%;height:10px;border:0;border-radius:5px;overflow:hidden;
  background:var(--cg-line);color:var(--cg-consistent)}

@@ -1,0 +1,145 @@
+"""From a result to its record, and from a record back to what a repeated run needs."""
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ..judging.lineup import Lineup, parse_lineup
+from ..judging.result import VERDICT_SCORE, PictureResult, Result
+from ..judging.verdict import LEVEL
+from ..messages import Note, note
+from ..method.config import RecoveryConfig, RunConfig
+from ..pictures.embedders import SOURCES
+from ..pictures.images import Picture
+from ..provenance import describe_code, package_versions
+from .record import (
+    FORMAT,
+    TEXT,
+    BankRecord,
+    CodeRecord,
+    ConfigRecord,
+    ControlRecord,
+    FlagRecord,
+    LineupRecord,
+    MachineRecord,
+    ModelsRecord,
+    PictureRecord,
+    Record,
+    RecoveryRecord,
+    SetRecord,
+    StoppedRecord,
+    UsedRecord,
+    from_json,
+    to_json,
+)
+
+
+def image_name(number: int, role: str) -> str:
+    """The file of a picture's `role` (original, partial, recovered) in a folder of evidence."""
+    return f"{number:02d}-{role}.png"
+
+
+def control_name(number: int) -> str:
+    """The file of a control picture."""
+    return f"controls/{number:03d}.png"
+
+
+def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture] = ()) -> Record:
+    """Make the record of a run. A score that was not computed is None, with the reason beside it.
+
+    Args:
+        result: the run; one that was stopped has no verdicts.
+        models: how base and suspect were named; their digests are added from the result.
+        controls: the control pictures that the bundle will hold.
+    """
+    done, of = len(result.pictures[0].contrast), result.config.recovery.steps
+    code = describe_code()
+    return Record(
+        format=FORMAT,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        pictures=tuple(_picture_record(r, result) for r in result.pictures),
+        set=_set_record(result),
+        judged_by=VERDICT_SCORE,
+        level=LEVEL,
+        control_scores=result.control_scores,
+        bank=None if result.bank is None else BankRecord(**result.bank.describe()),
+        expected_power=result.expected_power,
+        lineup=None if result.lineup is None else from_json(LineupRecord, to_json(result.lineup), "lineup"),
+        weight_distance=result.weight_distance,
+        controls=tuple(
+            ControlRecord(name=c.name, sha256=c.sha256, image=control_name(i), notes=_notes(c))
+            for i, c in enumerate(controls)
+        ),
+        config=_config_record(result.config),
+        models=dataclasses.replace(models, sha256=dict(result.fingerprints)),
+        code=CodeRecord(version=code["version"], sha256=code["sha256"]),
+        versions=package_versions(),
+        machine=MachineRecord(**result.machine),
+        seconds=round(result.seconds, 2),
+        stopped=StoppedRecord(step=done, of=of) if done < of else None,
+    )
+
+
+def reason_missing(result: Result, score: str) -> Note:
+    """Why a similarity is not among the scores."""
+    return result.not_computed.get(score, note("evidence.not_requested"))
+
+
+def config_of(record: Record) -> RunConfig:
+    """The configuration of a recorded run.
+
+    Raises:
+        UserError: if a value is out of range.
+    """
+    return RunConfig(**{**vars(record.config), "recovery": RecoveryConfig(**vars(record.config.recovery))})
+
+
+def lineup_of(record: Record) -> Lineup | None:
+    """The line-up of a recorded run, if it has one.
+
+    Raises:
+        UserError: if it is none, in a record that was altered.
+    """
+    return None if record.lineup is None else parse_lineup(to_json(record.lineup))
+
+
+def _notes(picture: Picture) -> tuple[Note, ...]:
+    return tuple(n if isinstance(n, Note) else Note(TEXT, {"text": n}) for n in picture.notes)
+
+
+def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
+    missing = {name: reason_missing(result, name) for name in SOURCES if name not in r.scores}
+    return PictureRecord(
+        name=r.picture.name,
+        sha256=r.picture.sha256,
+        notes=_notes(r.picture),
+        scores={**r.scores, **dict.fromkeys(missing)},
+        not_computed=missing,
+        p_value=r.verdict.p_value,
+        outcome=r.verdict.outcome,
+        reason=r.verdict.reason,
+        flags=tuple(FlagRecord(name=f.name, note=f.note, blocks_verdict=f.blocks_verdict) for f in r.flags),
+        view=r.view,
+        distance_from_base=r.distance_from_base,
+        contrast=r.contrast,
+    )
+
+
+def _set_record(result: Result) -> SetRecord | None:
+    together = result.together
+    if together is None:
+        return None
+    return SetRecord(
+        outcome=together.outcome,
+        p_value=together.p_value,
+        reason=together.reason,
+        pictures=together.pictures,
+        controls=together.controls,
+        used=None if together.used is None else UsedRecord(**vars(together.used)),
+        adjusted=together.adjusted,
+    )
+
+
+def _config_record(config: RunConfig) -> ConfigRecord:
+    fields = {**vars(config), "views": tuple(config.views), "recovery": RecoveryRecord(**vars(config.recovery))}
+    return ConfigRecord(**fields)

@@ -1,0 +1,121 @@
+"""The result of a run: pictures with scores and verdicts, what they are compared with, and the cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ..messages import Note
+from ..method.config import RunConfig
+from ..method.views import AS_GIVEN
+from ..pictures.images import Picture
+from .flags import Flag
+from .lineup import Lineup, Panel
+from .null_bank import Bank
+from .portfolio import SetVerdict
+from .verdict import LEVEL, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERDICT_SCORE = "loss_contrast"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MeasuredPicture:
+    """One picture after its recovery: its scores, and what speaks against them."""
+
+    picture: Picture
+    scores: dict[str, float]  # higher: more likely used; empty where the run was stopped
+    flags: tuple[Flag, ...]
+    partial: Float[Tensor, "3 H W"]  # decoded start of the recovery, in [0, 1]
+    recovered: Float[Tensor, "3 H W"]
+    contrast: tuple[float, ...]  # Eq. 7 per latent entry, of each step
+    distance_from_base: float | None = None  # of the suspect's predictions: `judging.distance`
+    view: str = AS_GIVEN  # the view with the highest score; the verdict uses its score
+
+    @property
+    def panel(self) -> Panel:
+        """Original, partial and recovered picture."""
+        return Panel(self.picture.image, self.partial, self.recovered)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PictureResult(MeasuredPicture):
+    """One picture and its verdict."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result:
+    """A run of one picture or several against one suspect."""
+
+    pictures: tuple[PictureResult, ...]
+    control_scores: tuple[float, ...]  # of the controls, or the null scores of the bank
+    not_computed: Mapping[str, Note]  # similarity -> why it is not among the scores
+    config: RunConfig
+    fingerprints: dict[str, str]  # weight file -> SHA-256
+    seconds: float
+    together: SetVerdict | None = None  # of several pictures
+    machine: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads
+    controls: tuple[Picture, ...] = ()  # whose scores they are
+    bank: Bank | None = None
+    expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
+    weight_distance: float | None = None  # of a full network's weights from its base's
+    lineup: Lineup | None = None  # where `config` asks for one
+    decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`
+
+    @property
+    def panels_by_round(self) -> list[tuple[Panel, ...]]:
+        """The panels of each round of the line-up, in the order in which they are seen."""
+        return [] if self.lineup is None else self.lineup.in_order([r.panel for r in self.pictures], self.decoys)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answers as plain data: one entry a picture, the set, and what they were compared with.
+
+        Sentences are English; `flags` and `notes` also have their codes. Images are left out. The full record of a
+        run, with everything that identifies its inputs, is what `evidence.write_evidence` writes.
+        """
+        together = self.together
+        return {
+            "pictures": [_picture_dict(r) for r in self.pictures],
+            "set": None
+            if together is None
+            else {"outcome": together.outcome, "p_value": together.p_value, "reason": str(together.reason)},
+            "judged_by": VERDICT_SCORE,
+            "level": LEVEL,
+            "control_scores": list(self.control_scores),
+            "expected_power": self.expected_power,
+            "not_computed": {score: str(why) for score, why in self.not_computed.items()},
+            "preset": self.config.preset,
+            "seed": self.config.seed,
+            "seconds": self.seconds,
+        }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return one row a picture: name, outcome, p-value and every score."""
+        import pandas as pd
+
+        rows = [
+            {"name": r.picture.name, "outcome": r.verdict.outcome, "p_value": r.verdict.p_value, **r.scores}
+            for r in self.pictures
+        ]
+        return pd.DataFrame(rows)
+
+
+def _picture_dict(r: PictureResult) -> dict[str, Any]:
+    return {
+        "name": r.picture.name,
+        "sha256": r.picture.sha256,
+        "outcome": r.verdict.outcome,
+        "p_value": r.verdict.p_value,
+        "reason": str(r.verdict.reason),
+        "scores": dict(r.scores),
+        "view": r.view,
+        "distance_from_base": r.distance_from_base,
+        "flags": [{"name": f.name, "explanation": f.explanation} for f in r.flags],
+        "notes": [str(n) for n in r.picture.notes],
+    }

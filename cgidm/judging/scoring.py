@@ -1,0 +1,89 @@
+"""The scores of pictures under a pair of models, each from random draws of its own."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..method.config import RunConfig
+from ..method.models import ModelPair
+from ..method.run_state import RunState
+from ..method.sampling import picture_generator
+from ..method.scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
+from ..method.views import AS_GIVEN, VIEWS
+from ..pictures.embedders import Embedders, similarity
+from ..pictures.images import Picture
+from .distance import prediction_shift
+from .result import VERDICT_SCORE
+
+
+def score_controls(pair: ModelPair, controls: Sequence[Picture], config: RunConfig) -> tuple[float, ...]:
+    """Score each control picture as the pictures are scored: the verdict's score needs no recovery."""
+    if not controls:
+        return ()
+    return tuple(score_views(pair, controls, config).amax(0).tolist())
+
+
+def score_views(
+    pair: ModelPair, pictures: Sequence[Picture], config: RunConfig, z: Float[Tensor, "b c h w"] | None = None
+) -> Float[Tensor, "v b"]:
+    """Return `loss_contrast` of each picture in each of `config.views`; a picture's largest is the verdict's score.
+
+    Pictures and controls are searched over the same views. The largest of them is a score like any other, so the
+    conformal p-value stays exact. A search costs power instead, since controls have as many tries.
+
+    Each view has generators of its own: its scores do not depend on the other views.
+
+    Args:
+        pair: base and suspect.
+        pictures: suspected pictures or controls.
+        config: views, number of draws, seed.
+        z: latents of the pictures as given, where they are known.
+    """
+    rows = []
+    for view in config.views:
+        known = z if view == AS_GIVEN else None
+        if known is None:
+            known = pair.codec.encode(torch.stack([VIEWS[view](p.image) for p in pictures]).to(pair.device))
+        purpose = VERDICT_SCORE if view == AS_GIVEN else f"{VERDICT_SCORE}, {view}"
+        rows.append(loss_contrast(pair, known, config.loss_draws, picture_generators(pictures, config, purpose)))
+    return torch.stack(rows)
+
+
+def score_recovery(
+    pair: ModelPair,
+    pictures: Sequence[Picture],
+    state: RunState,
+    recoveries: Float[Tensor, "b 3 H W"],
+    config: RunConfig,
+    embedders: Embedders,
+) -> tuple[dict[str, Float[Tensor, " b"]], list[str]]:
+    """Return every score of each picture, and the view that gave the verdict's score."""
+    z, z_hat, partial = state.z, state.z_hat, state.partial
+    largest = score_views(pair, pictures, config, z.to(pair.device)).max(0)
+    images = torch.stack([p.image for p in pictures])
+    table = {
+        "removed_cosine": removed_cosine(z_hat, z, partial),
+        "removed_gain": removed_gain(z_hat, z, partial),
+        "removed_alignment": removed_alignment(z_hat, z, partial),
+        VERDICT_SCORE: largest.values,
+        **{name: similarity(embedder, images, recoveries) for name, embedder in embedders.ready.items()},
+    }
+    return table, [config.views[i] for i in map(int, largest.indices)]
+
+
+def measure_distance(
+    pair: ModelPair, pictures: Sequence[Picture], z: Float[Tensor, "b c h w"], config: RunConfig
+) -> Float[Tensor, " b"]:
+    """Return how far the suspect's predictions are from its base's on each picture; the same before a run and after.
+
+    Args:
+        z: latents of the pictures.
+    """
+    return prediction_shift(pair, z.to(pair.device), picture_generators(pictures, config, "shift"))
+
+
+def picture_generators(pictures: Sequence[Picture], config: RunConfig, purpose: str) -> list[torch.Generator]:
+    """One generator a picture, from the seed, the picture's bytes and what is drawn for."""
+    return [picture_generator(config.seed, p.sha256, purpose) for p in pictures]

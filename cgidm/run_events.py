@@ -1,0 +1,133 @@
+"""What a run is made of while it goes on: its plan, its progress, its events. All of it can be pickled.
+
+`authenticate.authentication_steps` yields `RunEvent`s. Some of them hold a `RunProgress`, from which the run can be
+taken up again: in another process, or after a crash from the files that `RunProgress.save` wrote.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import UserError
+from .judging.lineup import Lineup, parse_lineup
+from .judging.null_bank import Bank
+from .judging.result import Result
+from .method.config import RunConfig
+from .method.run_state import RunState
+from .pictures.images import Picture
+
+Phase = Literal[
+    "loading",  # the models are being loaded
+    "planned",  # `plan` is known
+    "controls",  # some control pictures were scored
+    "step",  # a step of the pictures' recovery
+    "preview",  # the same, with `result` as if the run had been stopped here
+    "judged",  # the pictures have their verdicts; a line-up's decoys are still to be recovered
+    "decoys",  # a step of the decoys' recovery
+    "paused",  # the run was put down: the steps of this sitting are done, or `trouble`
+    "finished",  # `result` is complete
+    "refused",  # `refusal` says why the run cannot go on
+]
+Trouble = Literal["quota", "busy", "memory", "aborted"]
+FILE, STATE, DECOYS = "progress.json", "state.safetensors", "decoys.safetensors"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunRequest:
+    """What a run is asked for, beside the models."""
+
+    pictures: Sequence[Picture]
+    controls: Sequence[Picture] = ()  # pictures known not to be in the training set
+    config: RunConfig
+    bank: Bank | None = None  # null models instead of controls
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What is known before the first step."""
+
+    controls: tuple[int, ...]  # indices of the control pictures that are used
+    copies: tuple[tuple[int, ...], ...]  # of each picture: the controls that are its near-duplicates, not used
+    lineup: Lineup | None = None  # its decoys are indices among the controls that are used
+    expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunProgress:
+    """Where a run stands: everything that its next step depends on. Its tensors are on the CPU."""
+
+    plan: RunPlan | None = None  # None: not begun
+    control_scores: tuple[float, ...] = ()  # of the first controls that are used; before there is a plan, of the first
+    state: RunState | None = None  # of the pictures' recovery; None: not begun
+    judged: Result | None = None  # of the pictures; not saved, since it can be computed again
+    decoys: RunState | None = None  # of the decoys' recovery, begun when the pictures are judged
+    seconds: float = 0.0  # spent so far
+
+    def save(self, folder: Path) -> None:
+        """Write the progress to `folder`, its state last: where there is a state, the rest is there, too."""
+        assert self.state is not None and self.plan is not None, "a run is saved once it has begun"
+        table = {"plan": asdict(self.plan), "control_scores": self.control_scores, "seconds": self.seconds}
+        whole = folder / f"{FILE}.tmp"
+        whole.write_text(json.dumps(table))
+        whole.replace(folder / FILE)
+        if self.decoys is not None:
+            self.decoys.save(folder / DECOYS)
+        self.state.save(folder / STATE)
+
+    @classmethod
+    def load(cls, folder: Path) -> "RunProgress":
+        """Read what `save` wrote; a progress that has not begun, if nothing was.
+
+        Raises:
+            UserError: if a file is damaged.
+        """
+        if not (folder / STATE).is_file():
+            return cls()
+        try:
+            table = json.loads((folder / FILE).read_text())
+            plan = _read_plan(table["plan"])
+            scores, seconds = tuple(map(float, table["control_scores"])), float(table["seconds"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError("run.damaged_progress", file=FILE, problem=str(error)) from error
+        decoys = RunState.load(folder / DECOYS) if (folder / DECOYS).is_file() else None
+        return cls(
+            plan=plan, control_scores=scores, state=RunState.load(folder / STATE), decoys=decoys, seconds=seconds
+        )
+
+    @staticmethod
+    def delete(folder: Path) -> None:
+        """Take away what `save` wrote: the run cannot be taken up any more."""
+        for name in (STATE, DECOYS, FILE):
+            (folder / name).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunEvent:
+    """Something that happened in a run.
+
+    The conductor fills in the first block; who shows a run to somebody adds the second.
+    """
+
+    phase: Phase
+    done: int = 0  # controls scored, or steps done, of the phase
+    of: int = 0
+    plan: RunPlan | None = None
+    contrast: tuple[float, ...] = ()  # of this step: each picture's, Eq. 7 per latent entry
+    progress: RunProgress | None = None  # with "planned", "controls", "preview", "judged", "paused" and "finished"
+    result: Result | None = None  # with "preview", "judged", "paused" and "finished"; judged once the pictures are done
+
+    refusal: UserError | None = None
+    trouble: Trouble | None = None
+    remaining: float | None = None  # seconds until the end
+    curve: tuple[float, ...] = ()  # mean contrast over the pictures, of every step seen so far
+
+
+def _read_plan(table: dict[str, Any]) -> RunPlan:
+    return RunPlan(
+        controls=tuple(table["controls"]),
+        copies=tuple(map(tuple, table["copies"])),
+        lineup=parse_lineup(table["lineup"]),
+        expected_power=table["expected_power"],
+    )
