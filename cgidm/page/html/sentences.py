@@ -94,11 +94,11 @@ def power_sentences(record: Record, language: str, judged: PictureRecord | SetRe
 
 def power_sentence(power: float | None, language: str) -> str:
     """State what share of used pictures is found in such a suspect. None: this was never measured."""
-    known = finite_values([power])
-    if not known:
+    known = known_share(power)
+    if known is None:
         return html_text(language, "power.unknown")
-    key = "power.weak" if known[0] < LEAST_POWER else "power"
-    return html_text(language, key, power=round(100 * known[0]), level=PERCENT)
+    key = "power.weak" if known < LEAST_POWER else "power"
+    return html_text(language, key, power=round(100 * known), level=PERCENT)
 
 
 def view_sentences(picture: PictureRecord, record: Record, language: str) -> list[str]:
@@ -133,15 +133,19 @@ def comparison_key(record: Record, key: str) -> str:
 
 def known_p_value(judged: PictureRecord | SetRecord) -> float | None:
     """Return a p-value, or None if the record holds none or a number that is none."""
-    p = judged.p_value
-    return p if p is not None and 0 <= p <= 1 else None
+    return known_share(judged.p_value)
+
+
+def known_share(value: float | None) -> float | None:
+    """Return a number from 0 to 1; None for any other, which a hostile record may hold."""
+    return value if value is not None and 0 <= value <= 1 else None
 
 
 def _is_too_weak(judged: PictureRecord | SetRecord, record: Record) -> bool:
     """Tell whether nothing was found in a suspect so weakly trained that this means nothing."""
-    known = finite_values([record.expected_power])
+    power = known_share(record.expected_power)
     unclear = outcome_style(judged)[1] == "unclear" and known_p_value(judged) is not None
-    return unclear and bool(known) and known[0] < LEAST_POWER
+    return unclear and power is not None and power < LEAST_POWER
 
 
 def _weak_sentence(judged: PictureRecord | SetRecord, record: Record, language: str) -> str:
