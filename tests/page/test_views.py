@@ -8,7 +8,9 @@ import string
 import numpy as np
 import pytest
 
+from cgidm import UserError
 from cgidm.messages import english
+from cgidm.page.handlers.errors import refusal
 from cgidm.page.html.answer import answer_html, stopped_html
 from cgidm.page.html.i18n import LANGUAGES, choose_language, message_tables, tables, translate
 from cgidm.page.html.lineup import lineup_html, round_html
@@ -56,6 +58,15 @@ def test_every_language_has_the_same_messages_of_the_library():
         for code in table.keys() & english().keys():
             assert placeholders(table[code]) == placeholders(english()[code]), code
             assert table[code].strip() and not set("<>") & set(table[code]), code
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_refusal_is_said_in_the_visitor_s_language(text):
+    error = UserError("judging.set.too_small", pictures=1, controls=0)
+    assert "2 Kontrollbilder, angegeben sind 1 und 0" in refusal(error, "de").message
+    assert "got 1 pictures and 0 controls" in refusal(error, "en").message
+    quoted = refusal(UserError("judging.set.too_small", pictures=text, controls=0), "ja").message
+    assert not set("<>\"'") & set(quoted) and not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x1f]", quoted)
 
 
 def test_no_text_claims_more_than_there_is():
