@@ -7,11 +7,11 @@ from statistics import fmean
 
 import torch
 
-from ..authenticate import VERDICT_SCORE
 from ..device import choose_device
 from ..families import load_pair
 from ..intake.layout import open_checkpoint
 from ..judging.distance import prediction_shift, weight_shift
+from ..judging.result import VERDICT_SCORE
 from ..method.config import RunConfig
 from ..method.sampling import picture_generator
 from ..method.scores import loss_contrast

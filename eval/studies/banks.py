@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from cgidm.authenticate import Result, authenticate
+from cgidm.authenticate import authenticate
 from cgidm.families import load_pair
 from cgidm.judging.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_bank
 from cgidm.judging.power import Detectability, Kind, find_table
+from cgidm.judging.result import Result
 from cgidm.method.config import find_preset
 from cgidm.pictures.images import read_picture
 from eval.markdown import markdown_table
@@ -69,8 +70,8 @@ def _judged(result: Result, members: int) -> dict[str, Any]:
         "holdout": Counter(outcomes[members:]),
         "set": {k: together[k] for k in ("outcome", "p_value", "used")},
         "flags": Counter(f.name for r in result.pictures for f in r.flags),
-        "shift": fmean(r.shift for r in result.pictures if r.shift is not None),
-        "weight_shift": result.weight_shift,
+        "shift": fmean(r.distance_from_base for r in result.pictures if r.distance_from_base is not None),
+        "weight_shift": result.weight_distance,
     }
 
 

@@ -13,13 +13,14 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from cgidm.authenticate import VERDICT_SCORE, authenticate
+from cgidm.authenticate import authenticate
 from cgidm.evidence.bundle_writer import pixels
 from cgidm.families import load_pair
 from cgidm.families.adapters import apply_adapter
 from cgidm.families.pipelines import load_pipeline, load_suspect
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.generated import round_trip_ratio
+from cgidm.judging.result import VERDICT_SCORE
 from cgidm.method.config import find_preset
 from cgidm.pictures.embedders import load_embedders
 from cgidm.pictures.images import Picture, decode_picture, read_picture

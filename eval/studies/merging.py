@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from cgidm.authenticate import Result, authenticate
+from cgidm.authenticate import authenticate
 from cgidm.families import adapters, load_pair
+from cgidm.judging.result import Result
 from cgidm.method.config import PRESETS
 from cgidm.method.models import ModelPair
 from cgidm.pictures.images import Picture, picture_files, read_picture

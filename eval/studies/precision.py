@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from cgidm.authenticate import VERDICT_SCORE, Result, authenticate
+from cgidm.authenticate import authenticate
 from cgidm.errors import UserError
 from cgidm.families import load_pair
+from cgidm.judging.result import VERDICT_SCORE, Result
 from cgidm.method.config import PRESETS, RunConfig
 from cgidm.method.models import ModelPair
 from cgidm.pictures.images import Picture, picture_files, read_picture

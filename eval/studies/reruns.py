@@ -22,9 +22,10 @@ import torch
 from cgidm.cli import build_parser
 from cgidm.errors import UserError
 from cgidm.evidence.bundle_reader import open_bundle
+from cgidm.evidence.record import to_json
 from cgidm.evidence.rerun import repeat
 from cgidm.evidence.rerun_diff import Comparison
-from cgidm.evidence.seal import read_record
+from cgidm.evidence.seal import bundle_record
 from cgidm.pictures.embedders import SOURCES
 from cgidm.pictures.images import picture_files
 from eval.markdown import markdown_table
@@ -183,7 +184,7 @@ def _record(assets: Path, suspect: Path, preset: str, precision: str, bundle: Pa
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         options.run(options)
     with open_bundle(bundle) as sealed:
-        return read_record(sealed)["machine"]
+        return to_json(bundle_record(sealed).machine)
 
 
 def _rerun(bundle: Path, threads: int) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from cgidm.authenticate import Result, authenticate
+from cgidm.authenticate import authenticate
 from cgidm.evidence.bundle_writer import three_images
 from cgidm.families import load_pair
+from cgidm.judging.result import Result
 from cgidm.method.config import find_preset
 from cgidm.pictures.embedders import load_embedders
 from cgidm.pictures.images import Picture, read_picture
