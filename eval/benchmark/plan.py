@@ -1,4 +1,4 @@
-"""Who is trained on what, and who is asked about what: an experiment and its manifest laid out. No tensor here."""
+"""The plan of an experiment: which models are trained on which pictures, and scored on which. No tensor here."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Unit:
-    """One suspect asked about the pictures of one concept by some methods."""
+    """One suspect, the pictures of one concept, and the methods that score them."""
 
     dataset: str
     role: Role
@@ -65,12 +65,12 @@ class Unit:
 
 
 def plan_suspects(experiment: Experiment, manifest: Manifest) -> list[Suspect]:
-    """Every model to be trained."""
+    """Return every model to train."""
     return [s for name in experiment.datasets for s in _suspects(experiment, manifest, name)]
 
 
 def plan_units(experiment: Experiment, manifest: Manifest) -> list[Unit]:
-    """Every suspect on its own pictures, then the suspects that know nothing of the pictures they are asked about."""
+    """Return a unit for every suspect on its own pictures, then the units whose suspect knows nothing of its pictures."""
     every = tuple(experiment.resolved())
     trained, chance = [], []
     for name in experiment.datasets:
@@ -117,7 +117,7 @@ def answer_keys(
     suspect_weights: Sequence[str],
     embedders: Sequence[str],
 ) -> list[str]:
-    """The key of each picture's answer: whatever changes it changes the key.
+    """Return the key of each picture's score. Whatever changes a score changes its key.
 
     The embedders at hand count only for methods that use them, so that fetching one does not undo the others.
     """

@@ -1,4 +1,4 @@
-"""The two stages that compute: fine-tune every suspect, ask every question. Both go on where they stopped.
+"""The two stages that compute: fine-tune every suspect, then score every picture. Both go on where they stopped.
 
 A stage is a list of jobs that do not depend on each other; an engine runs them. A job looks for what is missing when
 it starts, so it can be run again, by anybody, at any time.
@@ -66,7 +66,7 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """Ask one unit's suspect by those of its methods whose answers are missing."""
+    """Score one unit by those of its methods whose scores are missing."""
 
     setting: Setting
     unit: Unit
@@ -83,7 +83,7 @@ class ScoreJob:
         return sum(methods[label].evaluations for label in self.keys) * len(self.unit.pictures)
 
     def run(self) -> Iterator[list[Row]]:
-        """Each method's rows as soon as they are there."""
+        """Yield each method's rows as soon as they are computed."""
         case, methods = load_case(self.setting, self.unit), self.setting.experiment.resolved()
         for label, keys in self.keys.items():
             yield self._rows(label, keys, case, methods[label])
@@ -143,7 +143,7 @@ def describe_cost(experiment: Experiment, manifest: Manifest) -> str:
 
 
 def load_case(setting: Setting, unit: Unit) -> Case:
-    """Both models, the pictures, and what else a method may look at."""
+    """Load both models, the pictures, and whatever else a method may look at."""
     experiment, device = setting.experiment, "cuda" if torch.cuda.is_available() else "cpu"
     suspect = experiment.base
     if unit.suspect is not None:

@@ -1,6 +1,6 @@
-"""`python -m eval rates` and `power`: what a verdict's error rates and its power are, measured on trained suspects.
+"""`python -m eval rates` and `power`: error rates and power of verdicts, measured on trained suspects.
 
-Both train and ask what is missing, then write their tables. To resume, run the same command again.
+Both train and score what is missing, then write their tables. To resume, run the same command again.
 """
 
 import argparse
