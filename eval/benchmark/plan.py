@@ -70,7 +70,7 @@ def plan_suspects(experiment: Experiment, manifest: Manifest) -> list[Suspect]:
 
 
 def plan_units(experiment: Experiment, manifest: Manifest) -> list[Unit]:
-    """Return a unit for every suspect on its own pictures, then the units whose suspect knows nothing of its pictures."""
+    """Return a unit for every suspect on its own pictures, then the units of suspects that know nothing of theirs."""
     every = tuple(experiment.resolved())
     trained, chance = [], []
     for name in experiment.datasets:
