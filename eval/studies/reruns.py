@@ -23,7 +23,7 @@ from cgidm.cli import build_parser
 from cgidm.errors import UserError
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.record import to_json
-from cgidm.evidence.rerun import repeat
+from cgidm.evidence.rerun import RerunOptions, repeat
 from cgidm.evidence.rerun_diff import Comparison
 from cgidm.evidence.seal import bundle_record
 from cgidm.pictures.embedders import SOURCES
@@ -188,8 +188,5 @@ def _record(assets: Path, suspect: Path, preset: str, precision: str, bundle: Pa
 
 
 def _rerun(bundle: Path, threads: int) -> dict[str, Any]:
-    options: argparse.Namespace = build_parser().parse_args(
-        ["verify", str(bundle), "--rerun", "--threads", str(threads)]
-    )
     with open_bundle(bundle) as sealed:
-        return summarise(repeat(sealed, options))
+        return summarise(repeat(sealed, RerunOptions(threads=threads)))
