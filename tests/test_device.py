@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from cgidm import UserError
 from cgidm import device as place
 from cgidm.device import ComputeTarget, choose_device, recorded_device
-from cgidm.families.bind import bind
+from cgidm.families.conditioning import condition_on_prompt
 from cgidm.families.kernels import choose_kernels
 from cgidm.families.load import make_pair
 from cgidm.intake.layout import open_checkpoint
@@ -109,12 +109,12 @@ def test_plain_attention_gives_the_same_numbers():
         model.unet.double().requires_grad_(False)
         model.text_encoder.double()
     choose_kernels(models[1].unet, CPU, torch.bfloat16)
-    fused, plain = (bind(model, "a").call(x, t) for model in models)
+    fused, plain = (condition_on_prompt(model, "a").predict(x, t) for model in models)
     assert fused.abs().sum() > 0 and processors(models[1].unet) == {AttnProcessor}
     torch.testing.assert_close(plain, fused, rtol=1e-9, atol=1e-12)
 
 
 def test_every_network_of_a_pair_is_given_its_kernels():
     models = tiny.stable_diffusion(), tiny.stable_diffusion()
-    pair = make_pair(*(bind(m, "a") for m in models), CPU, torch.bfloat16, {})
+    pair = make_pair(*(condition_on_prompt(m, "a") for m in models), device=CPU, dtype=torch.bfloat16)
     assert all(processors(network) == {AttnProcessor} for network in pair.modules) and len(pair.modules) == 2

@@ -1,4 +1,4 @@
-"""A parsed adapter put onto a pipeline's networks exactly: every tensor in its module, or nothing at all."""
+"""Apply a parsed adapter to a pipeline's networks: every tensor in its module, or none at all."""
 
 import copy
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..intake.adapters import Adapter, change_shape, find_rank, magnitude_axis
 from ..intake.family import guess_base
 from ..intake.layout import Checkpoint
+from ..messages import Note, note
 from .methods import Change, find_scale, fits, inject, peft_factors, read_settings
 
 RESNET_PARTS = {
@@ -22,41 +23,63 @@ RESNET_PARTS = {
     "skip_connection": "conv_shortcut",
 }
 
-# Share of a change, as a norm. Up to it scores in bfloat16 are as near to those in float32 as with the factors kept;
-# what a weaker change loses is lost in the activations, merged or not (`python -m eval merging`).
-MOST_LOST = 0.25
+# Share of a change that rounding may remove, as a norm. Up to it, scores in bfloat16 are as near to float32 as with
+# separate factors. Weaker changes lose accuracy in the activations, merged or not (`python -m eval merging`).
+MAX_ROUNDING_LOSS = 0.25
 
 
-class Halved:
-    """A layer of peft that can also leave the first half of its rows to the layer below: both models in one call."""
+class SplitBatchLayer(nn.Module):
+    """An adapted layer for both models in one call: base weights for the first half of the rows, adapter for the rest.
 
-    halved = False
+    Args:
+        layer: peft's layer; its weights are shared, not copied.
+    """
+
+    def __init__(self, layer: BaseTunerLayer) -> None:
+        super().__init__()
+        self.layer: Any = layer
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        layer: Any = super()
-        if not self.halved:
-            return layer.forward(x, *args, **kwargs)
+        """Compute the base's rows and the suspect's rows."""
         base, suspect = x.chunk(2)
-        alone = self.get_base_layer()(base, *args, **kwargs)  # type: ignore[attr-defined]
-        return torch.cat([alone, layer.forward(suspect, *args, **kwargs)])
+        below = self.layer.get_base_layer()(base, *args, **kwargs)
+        return torch.cat([below, self.layer(suspect, *args, **kwargs)])
 
 
-def twin_of(network: nn.Module) -> nn.Module:
-    """Another network with the very same weights, not copies: an adapter put onto it leaves `network` as it is."""
+def share_weights(network: nn.Module) -> nn.Module:
+    """Make another network from the same weight tensors, not copies; an adapter on it leaves `network` unchanged."""
     weights = [*network.parameters(), *network.buffers()]
     return copy.deepcopy(network, memo={id(weight): weight for weight in weights})
 
 
+def split_batch_network(network: nn.Module) -> nn.Module:
+    """Make the network that computes base and suspect in one call, from an adapted network and its weights.
+
+    Returns:
+        A network with a `SplitBatchLayer` around each adapted layer; `network` itself if there is no adapted layer.
+    """
+    if not adapted_layers(network):
+        return network
+    split = share_weights(network)
+    for name, layer in [(n, m) for n, m in split.named_modules() if isinstance(m, BaseTunerLayer)]:
+        split.set_submodule(name, SplitBatchLayer(layer))
+    return split
+
+
 def adapted_layers(network: nn.Module) -> list[Any]:
-    """Those that an adapter was put over."""
+    """List the layers that carry an adapter."""
     return [m for m in network.modules() if isinstance(m, BaseTunerLayer)]
 
 
-def merge(network: nn.Module) -> None:
-    """Every adapter's change added to a copy of the weight that it changes: the network costs what a whole one costs.
+def merge(network: nn.Module, max_loss: float = MAX_ROUNDING_LOSS) -> None:
+    """Merge each layer's adapter into a copy of its weight, so that it costs no more than a plain layer.
 
-    Where half precision would round away more than `MOST_LOST` of a change, the layer keeps its factors. The weights
-    themselves, which a twin may have too, stay as they are.
+    A layer keeps its factors if half precision would round away more than `max_loss` of its change. The original
+    weights, which the base may share, are not written.
+
+    Args:
+        network: the adapted network, changed in place.
+        max_loss: norm of what rounding removes, over the norm of the change. Below 0 merges no layer.
     """
     for layer in adapted_layers(network):
         below = layer.get_base_layer()
@@ -65,7 +88,7 @@ def merge(network: nn.Module) -> None:
         layer.merge()
         exact = below.weight.detach()
         rounded = exact.to(own.dtype)
-        if (rounded.float() - exact).norm() <= MOST_LOST * (exact - own.float()).norm():
+        if (rounded.float() - exact).norm() <= max_loss * (exact - own.float()).norm():
             below.weight = nn.Parameter(rounded, requires_grad=False)
         else:
             layer.unmerge()
@@ -73,10 +96,10 @@ def merge(network: nn.Module) -> None:
 
 
 def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> None:
-    """Put the adapter of `checkpoint` onto `pipeline`.
+    """Apply the adapter of `checkpoint` to `pipeline`, in place.
 
     Raises:
-        UserError: if it cannot be loaded exactly, or one of its modules has no place in the base.
+        UserError: if it cannot be loaded exactly, or the base lacks one of its modules.
     """
     adapter, name = checkpoint.adapter, checkpoint.name
     assert adapter is not None
@@ -84,33 +107,33 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint) -> None:
     config, metadata, components = checkpoint.config, checkpoint.metadata, adapter.count()
     _check_numbers(name, adapter, state)
     settings = {c: read_settings(name, adapter.method, c, config, metadata) for c in components}
-    places = {c: find_places(getattr(pipeline, c, None), c, adapter.dialect) for c in components}
+    targets = {c: find_targets(getattr(pipeline, c, None), c, adapter.dialect) for c in components}
     changes: dict[str, dict[str, Change]] = {c: {} for c in components}
-    lost, unfit = [], []
+    missing, misshapen = [], []
     for (component, module), parts in adapter.modules.items():
-        place = places[component].get(module)
-        if place is None:
-            lost.append(f"{component} {module}")
+        found = targets[component].get(module)
+        if found is None:
+            missing.append(f"{component} {module}")
             continue
-        if place in changes[component]:
-            raise UserError(f"{name} changes {place:.120} of the {component} under two names; accepted: one of them")
-        target: Any = getattr(pipeline, component).get_submodule(place)
+        if found in changes[component]:
+            raise UserError("families.adapter_module_twice", name=name, component=component, module=found[:120])
+        target: Any = getattr(pipeline, component).get_submodule(found)
         factors = {part: state[key] for part, key in parts.items()}
         shapes = {part: tuple(factor.shape) for part, factor in factors.items()}
         alpha, rank, shape = factors.pop("alpha", None), find_rank(shapes), change_shape(shapes)
         if shape is None or not fits(adapter.method, shape, target.weight.shape):
-            unfit.append(f"{module}: {shape}, base {tuple(target.weight.shape)}")
+            misshapen.append((module, str(shape), str(tuple(target.weight.shape))))
             continue
         scale = find_scale(name, adapter.method, settings[component], module, rank, alpha)
-        changes[component][place] = Change(peft_factors(factors, target), scale, rank or 1)
-    if lost or unfit:
-        _refuse(checkpoint, len(adapter.modules), lost, unfit)
-    for component, placed in changes.items():
-        inject(getattr(pipeline, component), adapter.method, placed)
+        changes[component][found] = Change(factors=peft_factors(factors, target), scale=scale, rank=rank or 1)
+    if missing or misshapen:
+        _refuse(checkpoint, len(adapter.modules), missing, misshapen)
+    for component, change in changes.items():
+        inject(getattr(pipeline, component), adapter.method, change)
 
 
 def sgm_names(unet: Any) -> dict[str, str]:
-    """Module names of Stability's own code, which kohya uses for SDXL, to those of diffusers' UNet."""
+    """Map module names of Stability's code, which kohya uses for SDXL, to those of diffusers' UNet."""
     layers = unet.config.layers_per_block
     found = {"input_blocks.0.0": "conv_in", "out.2": "conv_out"}
     for i, part in ((0, 1), (2, 2)):
@@ -143,8 +166,8 @@ def sgm_names(unet: Any) -> dict[str, str]:
     return found
 
 
-def find_places(network: Any, component: str, dialect: str) -> dict[str, str]:
-    """Module as the dialect names it -> its name in the network; none if the base has no such network."""
+def find_targets(network: Any, component: str, dialect: str) -> dict[str, str]:
+    """Map module names in the adapter's dialect to those in `network`; empty if the base has no such network."""
     if network is None:
         return {}
     own = {n: n for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
@@ -155,16 +178,15 @@ def find_places(network: Any, component: str, dialect: str) -> dict[str, str]:
         return names
     if component == "unet":
         names |= {theirs: ours for theirs, ours in sgm_names(network).items() if ours in own}
-    return {n.replace(".", "_"): place for n, place in names.items()}
+    return {n.replace(".", "_"): target for n, target in names.items()}
 
 
 def _check_numbers(name: str, adapter: Adapter, state: Mapping[str, Tensor]) -> None:
-    """Refuse numbers that are not finite, and magnitudes of the inputs: peft's DoRA has them of the outputs."""
+    """Refuse numbers that are not finite, and DoRA magnitudes per input: peft computes them per output."""
     broken = [key for key, tensor in state.items() if not tensor.isfinite().all()]
     if broken:
         raise UserError(
-            f"{name} holds numbers that are not finite in {len(broken)} of {len(state)} tensors (first: "
-            f"{broken[0]:.160}); accepted: finite numbers"
+            "families.not_finite", name=name, count=len(broken), total=len(state), first=f"{broken[0]:.160}"
         )
     axes = {}
     for (_, module), parts in adapter.modules.items():
@@ -173,18 +195,24 @@ def _check_numbers(name: str, adapter: Adapter, state: Mapping[str, Tensor]) -> 
             axes[module] = magnitude_axis(shapes["magnitude"], change_shape(shapes), adapter.dialect)
     odd = [module for module, axis in axes.items() if axis != "output"]
     if odd:
-        raise UserError(
-            f"{name} is a DoRA whose magnitudes are per input in {len(odd)} of {len(axes)} modules (first: "
-            f"{odd[0]:.120}), which is not computed here; accepted: magnitudes per output (wd_on_out in LyCORIS)"
+        raise UserError("families.dora_per_input", name=name, count=len(odd), total=len(axes), first=f"{odd[0]:.120}")
+
+
+def _refuse(checkpoint: Checkpoint, total: int, missing: list[str], misshapen: list[tuple[str, str, str]]) -> None:
+    problems: list[Note] = []
+    if missing:
+        problems.append(note("families.modules_missing", count=len(missing), first=f"{missing[0]:.120}"))
+    if misshapen:
+        module, given, expected = misshapen[0]
+        problems.append(
+            note(
+                "families.modules_misshapen",
+                count=len(misshapen),
+                first=f"{module:.120}",
+                given=given,
+                expected=expected,
+            )
         )
-
-
-def _refuse(checkpoint: Checkpoint, total: int, lost: list[str], unfit: list[str]) -> None:
-    said = [f"{len(lost)} are not in the base (first: {lost[0]:.120})"] if lost else []
-    said += [f"{len(unfit)} have another shape ({unfit[0]:.160})"] if unfit else []
     family = guess_base(checkpoint).family
-    cause = f"it looks made for {family}" if family else "it was probably made for another base"
-    raise UserError(
-        f"{checkpoint.name} changes {total} modules, of which {' and '.join(said)}: {cause}; "
-        "accepted: an adapter of which every module fits the base"
-    )
+    cause = note("families.made_for", family=str(family)) if family else note("families.made_for_another_base")
+    raise UserError("families.adapter_does_not_fit", name=checkpoint.name, total=total, problems=problems, cause=cause)

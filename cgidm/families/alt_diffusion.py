@@ -1,7 +1,7 @@
-"""AltDiffusion (Chen et al. 2022, Ye et al. 2023): Stable Diffusion that reads many languages.
+"""AltDiffusion (Chen et al. 2022, Ye et al. 2023): Stable Diffusion with a multilingual text encoder.
 
-Its text encoder is a class of diffusers' own, which a model_index.json names by a library that diffusers no longer
-knows (`alt_diffusion`) or cannot load from (`diffusers`). So its components are loaded one by one.
+Its text encoder is a class of diffusers. model_index.json names it by a library that diffusers no longer knows
+(`alt_diffusion`) or cannot load from (`diffusers`). So its components are loaded one by one.
 """
 
 import importlib.util
@@ -43,12 +43,18 @@ SENTENCEPIECE = "sentencepiece.bpe.model"
 def load_alt_diffusion(
     folder: Path, dtype: torch.dtype, variant: str | None = None, **components: Any
 ) -> AltDiffusionPipeline:
-    """The pipeline in `folder`, in the diffusers layout; what `components` holds is taken instead of loaded.
+    """Load the pipeline in `folder`, which has the diffusers layout.
 
-    `variant` is diffusers' word for another precision (fp16); a component without files of it is loaded plainly.
+    The caller checks that every component is complete.
+
+    Args:
+        folder: the model's folder.
+        dtype: the precision of the networks.
+        variant: diffusers' name of another precision (fp16); components without files of it are loaded plainly.
+        **components: components to use instead of loading them.
 
     Raises:
-        UserError: if a component is missing, or of another class. Whether each is whole is for the caller to count.
+        UserError: if a component is missing, or has another class.
     """
     classes = _classes(folder, [name for name in ACCEPTED if name not in components])
     for name in (n for n in NETWORKS if n in classes):
@@ -63,20 +69,26 @@ def load_alt_diffusion(
 
 
 def _classes(folder: Path, names: list[str]) -> dict[str, str]:
-    """The classes that model_index.json gives the components `names`, each of which must be one of `ACCEPTED`."""
+    """Read the classes of the components `names` from model_index.json; each must be one of `ACCEPTED`."""
     index = json.loads((folder / "model_index.json").read_bytes())
     found = {}
     for name in names:
         entry = index.get(name) if isinstance(index, dict) else None
         given = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
         if given not in ACCEPTED[name]:
-            raise UserError(f"{folder} names {given!r:.80} as its {name}; accepted: {', '.join(ACCEPTED[name])}")
+            raise UserError(
+                "families.component_class",
+                folder=str(folder),
+                component=name,
+                given=f"{given!r:.80}",
+                accepted=list(ACCEPTED[name]),
+            )
         found[name] = given
     return found
 
 
 def without_use(part: Any) -> tuple[str, ...]:
-    """Beginnings of the weights that a text encoder's class makes room for and its features do not pass through."""
+    """List name prefixes of weights that a text encoder's class allocates but its features do not use."""
     if not isinstance(part, RobertaSeriesModelWithTransformation):
         return ()
     return ("roberta.pooler.", "transformation.") if part.has_pre_transformation else ("roberta.pooler.",)
@@ -89,18 +101,14 @@ def _network(folder: Path, network: Any, dtype: torch.dtype, variant: str | None
 
 
 def _tokenizer(folder: Path, words: int) -> XLMRobertaTokenizer:
-    """XLM-R's. Without its files transformers makes one that knows no word, and says nothing: hence the count."""
+    """Load XLM-R's tokenizer. Without its files transformers silently makes an empty one, so words are counted."""
     unread = (folder / SENTENCEPIECE).exists() and not (folder / "tokenizer.json").exists()
     if unread and not (_installed("sentencepiece") and _installed("google.protobuf")):
-        raise UserError(
-            f"{folder} holds its vocabulary as {SENTENCEPIECE}, which the packages sentencepiece and protobuf read, "
-            "and one of them is not installed; accepted: install both, or a folder with tokenizer.json"
-        )
+        raise UserError("families.sentencepiece_missing", folder=str(folder), file=SENTENCEPIECE)
     tokenizer = XLMRobertaTokenizer.from_pretrained(folder, local_files_only=True)
     if len(tokenizer) != words:
         raise UserError(
-            f"{folder} knows {len(tokenizer):,} words, and its text encoder {words:,}; "
-            f"accepted: the vocabulary of the text encoder, as tokenizer.json or {SENTENCEPIECE}"
+            "families.vocabulary_size", folder=str(folder), given=len(tokenizer), expected=words, file=SENTENCEPIECE
         )
     return tokenizer
 
@@ -108,5 +116,5 @@ def _tokenizer(folder: Path, words: int) -> XLMRobertaTokenizer:
 def _installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # not even the package around it
+    except ModuleNotFoundError:  # the parent package is missing too
         return False

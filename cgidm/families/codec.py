@@ -1,40 +1,59 @@
-"""A diffusers autoencoder seen as a `Codec`."""
+"""A diffusers autoencoder as a `Codec`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Encoding = Literal["mode", "sample"]
 
+
+@dataclass(frozen=True, eq=False)
 class VaeCodec:
     """Pictures in [0, 1] <-> scaled (and, where the model has one, shifted) latents.
 
-    "mode" takes the most likely latent; "sample" draws from the posterior with the global generator, unseeded, as the
-    paper's public code does. Pictures go through one by one: an autoencoder's activations are many times larger than a
-    network's, it is no slower so, and what becomes of a picture does not depend on its batch.
+    Pictures pass through one by one. An autoencoder's activations are many times larger than a network's, batches are
+    no faster, and each result stays independent of its batch.
+
+    Attributes:
+        vae: the autoencoder, a diffusers model.
+        encoding: "mode" takes the most likely latent. "sample" draws from the posterior with the global generator,
+            unseeded, as the paper's public code does.
+        load: called before each use; a `WeightOffloader` brings the autoencoder onto the device here.
     """
 
-    def __init__(self, vae: Any, encoding: Literal["mode", "sample"] = "mode"):
-        self.vae, self.encoding = vae, encoding
-        self.scale = float(vae.config.scaling_factor)
-        self.shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
-        self.before: Callable[[], None] | None = None  # called before it computes: to have it on the device
+    vae: Any
+    encoding: Encoding = "mode"
+    load: Callable[[], None] | None = None
+
+    @property
+    def scale(self) -> float:
+        """The factor between the autoencoder's latents and the network's."""
+        return float(self.vae.config.scaling_factor)
+
+    @property
+    def shift(self) -> float:
+        """The offset between the autoencoder's latents and the network's."""
+        return float(getattr(self.vae.config, "shift_factor", None) or 0.0)
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
-        self._come()
+        """Encode pictures in [0, 1]."""
+        self._load()
         return torch.cat([self._encode(image) for image in images.split(1)])
 
     @torch.no_grad()
     def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
-        self._come()
+        """Decode latents to pictures in [0, 1]."""
+        self._load()
         return torch.cat([self._decode(latent) for latent in z.split(1)])
 
-    def _come(self) -> None:
-        if self.before is not None:
-            self.before()
+    def _load(self) -> None:
+        if self.load is not None:
+            self.load()
 
     def _encode(self, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 c h w"]:
         posterior = self.vae.encode((2 * image - 1).to(self.vae.dtype)).latent_dist

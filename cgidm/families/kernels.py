@@ -1,18 +1,18 @@
-"""Which kernels a network computes with, where the libraries' own choice is slow."""
+"""Choose faster attention kernels where the libraries' default is slow."""
 
 from typing import Any
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-FEW_CELLS = 1024  # of a latent: above, whole tables of attention would take more memory than they save time
+FEW_CELLS = 1024  # cells of a latent; above this, full attention matrices cost too much memory
 
 
 def choose_kernels(network: Any, device: torch.device, dtype: torch.dtype) -> None:
-    """Let attention be plain matrix products where a fused kernel is the slower one: in bfloat16 on a CPU.
+    """Compute attention by plain matrix products where the fused kernel is slower: in bfloat16 on a CPU.
 
-    There its way back has a fixed cost for each head and row (torch 2.14): a quarter of an evaluation of the embedded
-    model, whose tables of attention are small. Networks with attention of another kind stay as they are.
+    There the fused kernel's backward pass has a fixed cost per head and row (torch 2.14). For the embedded model, whose
+    attention matrices are small, it is a quarter of an evaluation. Other kinds of attention are left unchanged.
     """
     if device.type != "cpu" or dtype != torch.bfloat16 or not hasattr(network, "attn_processors"):
         return

@@ -1,7 +1,7 @@
-"""From a base and a suspect to a `ModelPair`. What each of them is, `intake` says; here they are built."""
+"""Build a `ModelPair` from a base and a suspect that `intake` has identified."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,15 +12,25 @@ from transformers.utils import logging as transformers_logging
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
-from ..method.models import ModelPair, NetworkEpsModel, Shared
-from .adapters import Halved, adapted_layers, apply_adapter, merge, twin_of
-from .bind import Bound, bind, join, text_encoders
+from ..method.models import ModelPair, NetworkEpsModel, SharedNetwork
+from .adapters import MAX_ROUNDING_LOSS, apply_adapter, merge, share_weights, split_batch_network
+from .codec import Encoding, VaeCodec
+from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompt, text_encoders
 from .embeddings import apply_embedding
 from .kernels import choose_kernels
 from .memory import fit_pair
-from .offloading import Turns
+from .offloading import WeightOffloader
 from .pipelines import load_pipeline, load_suspect
-from .prediction import check_prediction, check_reading
+from .prediction import check_prediction, check_scheduler
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionedPair:
+    """Base and suspect, and the network that computes both in one call, if their weights allow one."""
+
+    base: ConditionedNetwork
+    suspect: ConditionedNetwork
+    joint: ConditionedNetwork | None = None
 
 
 def load_pair(
@@ -31,212 +41,213 @@ def load_pair(
     *,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
-    encoding: str = "mode",
+    encoding: Encoding = "mode",
     free: int | None = None,
+    max_rounding_loss: float = MAX_ROUNDING_LOSS,
 ) -> ModelPair:
-    """Load a base pipeline and a suspect made from it, with `prompt` bound to both (it may be blank).
+    """Load a base pipeline and a suspect made from it, both conditioned on `prompt`.
 
-    Each is a path, a place on the Hub (without a token), or a `Checkpoint` opened by `intake.layout.open_checkpoint`.
-    An adapter's suspect is the base's own weights, seen through the adapter; that of a textual inversion is the base's
-    own too, with other text features. `embeddings` are textual inversions that came with the suspect; the prompt must
-    say their word, or be blank. Weights are frozen. Only safetensors are opened.
+    An adapter's suspect shares the base's weights; so does that of a textual inversion. Weights are frozen. Only
+    safetensors files are opened. While loading, only the module in use is on the device, unless memory is plentiful.
+    Text encoders are released afterwards.
 
-    The pair is fitted into `free` bytes, or what is free on the device: `ModelPair.memory` says how. On the way there,
-    unless there is plenty, only what computes is on the device. The text encoders are let go.
+    Args:
+        base: a path, an id on the Hub (read without a token), or a `Checkpoint` from `intake.layout.open_checkpoint`.
+        suspect: likewise.
+        prompt: the prompt of both models; it may be blank.
+        embeddings: textual inversions that came with the suspect. The prompt must contain their word, or be blank.
+        device: a torch device.
+        dtype: the precision of the networks.
+        encoding: "mode", or "sample" for unseeded draws from the autoencoder's posterior.
+        free: bytes that the pair may take; None: what is free on the device. `ModelPair.memory` holds the plan.
+        max_rounding_loss: share of an adapter's change that merging may lose to rounding; see `adapters.merge`.
 
     Raises:
-        UserError: if one of them is missing, in another layout, or does not fit the other.
+        UserError: if a model is missing, has another layout, or does not fit the other one.
     """
-    silence()
+    silence_libraries()
     root = open_checkpoint(base, "base model") if isinstance(base, str) else base
     suspect = open_checkpoint(suspect, "fine-tuned model") if isinstance(suspect, str) else suspect
     if root.kind != "pipeline":
-        raise UserError(f"base model {root.name} is a {root.kind}; accepted: a model in the diffusers layout")
+        raise UserError("families.base_kind", name=root.name, given=root.kind)
     words = _open_embeddings(suspect, embeddings)
-    here = torch.device(device)
-    free = free_memory(here) if free is None else free
+    target = torch.device(device)
+    free = free_memory(target) if free is None else free
     numbers = sum(t.numel for c in (root, suspect) for t in c.tensors.values())
-    turns = Turns(here, keep=free is None or free > 2 * numbers * dtype.itemsize)
-    first, second, joint = _bind_pair(turns, root, suspect, words, prompt, dtype)
-    memory = fit_pair(first, second, turns, dtype, free)
-    if hasattr(first.codec, "encoding"):
-        first.codec.encoding = encoding  # type: ignore[attr-defined]
+    plentiful = free is None or free > 2 * numbers * dtype.itemsize
+    loader = _PairLoader(WeightOffloader(target, offloads=not plentiful), prompt, dtype, max_rounding_loss)
+    pair = loader.load(root, suspect, words)
+    if isinstance(pair.base.codec, VaeCodec):
+        pair = replace(pair, base=replace(pair.base, codec=replace(pair.base.codec, encoding=encoding)))
+    memory = fit_pair(pair.base, pair.suspect, loader.offloader, dtype=dtype, free=free, joint=pair.joint)
     fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights}
-    return make_pair(first, second, here, dtype, fingerprints, memory, joint)
+    return make_pair(
+        pair.base, pair.suspect, device=target, dtype=dtype, fingerprints=fingerprints, memory=memory, joint=pair.joint
+    )
 
 
-def silence() -> None:
-    """A library prints nothing; diffusers and transformers draw on stderr while they load."""
-    diffusers_logging.set_verbosity_error()  # its warnings are answered by our own checks, in our own words
+def silence_libraries() -> None:
+    """Turn off the progress bars and warnings of diffusers and transformers; our own checks replace the warnings."""
+    diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
 
 
 def make_pair(
-    first: Bound,
-    second: Bound,
+    base: ConditionedNetwork,
+    suspect: ConditionedNetwork,
+    *,
     device: torch.device,
     dtype: torch.dtype,
-    fingerprints: dict[str, str],
+    fingerprints: dict[str, str] | None = None,
     memory: MemoryPlan | None = None,
-    joint: Bound | None = None,
+    joint: ConditionedNetwork | None = None,
 ) -> ModelPair:
-    """Base and suspect, which compute on `device` in `dtype`, as the pair that the method works on.
+    """Make the `ModelPair` of two conditioned networks.
 
-    `joint` is the network of both, where they share one, asked as both in one call.
+    Args:
+        base: the public model.
+        suspect: the model that was fine-tuned from it.
+        device: where both compute.
+        dtype: the precision that the networks compute in.
+        fingerprints: weight file -> SHA-256.
+        memory: how the pair is held on its device.
+        joint: the network that computes both models in one call, if they share their weights.
     """
 
-    def model(bound: Bound) -> NetworkEpsModel:
-        return NetworkEpsModel(bound.call, bound.schedule.to(device), bound.prediction, dtype)
+    def model(conditioned: ConditionedNetwork) -> NetworkEpsModel:
+        schedule = conditioned.schedule.to(device)
+        return NetworkEpsModel(conditioned.predict, schedule, conditioned.prediction, dtype)
 
-    for network in (first.network, second.network):
+    each = [base, suspect] if joint is None else [base, suspect, joint]
+    modules = tuple(dict.fromkeys(conditioned.network for conditioned in each))
+    for network in modules:
         choose_kernels(network, device, dtype)
-    base, suspect = model(first), model(second)
+    base_model, suspect_model = model(base), model(suspect)
     return ModelPair(
-        base,
-        suspect,
-        schedule=base.schedule,
-        codec=first.codec,
-        resolution=first.side,
+        base_model,
+        suspect_model,
+        base_model.schedule,
+        codec=base.codec,
+        resolution=base.resolution,
         device=device,
-        fingerprints=fingerprints,
-        networks=(first.holder,) if first.holder is second.holder else (first.holder, second.holder),
-        modules=tuple(dict.fromkeys((first.network, second.network))),
+        fingerprints=fingerprints or {},
+        networks=tuple(dict.fromkeys((base.weight_owner, suspect.weight_owner))),
+        modules=modules,
         memory=memory,
-        shared=None if joint is None else Shared(base, suspect, model(joint)),
+        shared_network=None if joint is None else SharedNetwork(base_model, suspect_model, model(joint)),
     )
 
 
+def split_batch_pair(base: ConditionedNetwork, suspect: ConditionedNetwork) -> ConditionedNetwork | None:
+    """Make the network of both models: the base's for the first half of the rows, the suspect's for the second.
+
+    Returns:
+        None if the encoded prompts of the two models have different shapes.
+    """
+    conditions = combine_conditions(base, suspect)
+    if conditions is None:
+        return None
+    network = split_batch_network(suspect.network)
+    return replace(suspect, network=network, conditions=conditions, shared_owner=suspect.weight_owner)
+
+
 def _open_embeddings(suspect: Checkpoint, given: Sequence[str | Checkpoint]) -> list[Checkpoint]:
-    """Every textual inversion of the suspect; it may be one itself."""
+    """Open the suspect's textual inversions; the suspect may be one itself."""
     words = [open_checkpoint(e, "embedding") if isinstance(e, str) else e for e in given]
     for word in words:
         if word.kind != "textual inversion":
-            raise UserError(f"embedding {word.name} is a {word.kind}; accepted: a textual inversion (.safetensors)")
+            raise UserError("families.embedding_kind", name=word.name, given=word.kind)
     return [suspect, *words] if suspect.kind == "textual inversion" else words
 
 
-def _bind_pair(
-    turns: Turns,
-    root: Checkpoint,
-    suspect: Checkpoint,
-    embeddings: Sequence[Checkpoint],
-    prompt: str,
-    dtype: torch.dtype,
-) -> tuple[Bound, Bound, Bound | None]:
-    """The base's network, the suspect's, and, if they are one, that network as both.
+@dataclass(frozen=True, eq=False)
+class _PairLoader:
+    """Loads and conditions base and suspect. Each reads the prompt with its own text encoder and vocabulary."""
 
-    One prompt, read by each with its own text encoder and vocabulary.
-    """
-    pipeline = load_pipeline(root, "base", dtype)
-    first = _bind(pipeline, prompt, turns)
-    check_reading(first, f"base model {root.name}")
-    if suspect.kind == "adapter":
-        return _adapted_pair(pipeline, turns, first.network, suspect, embeddings, prompt, dtype)
-    if suspect.kind == "textual inversion":
-        before = _probe(first)
-        second = _bind(pipeline, _teach(pipeline, embeddings, prompt), turns)
-        _check_changed(before, _probe(second), suspect)
-        return first, second, join(first, second)
-    tuned = load_suspect(suspect, root, pipeline, dtype)
-    second = _bind(tuned, _teach(tuned, embeddings, prompt), turns)
-    _check_shapes(first, second, suspect.name)
-    check_prediction(first, second, f"fine-tuned model {suspect.name}")
-    return first, second, None
+    offloader: WeightOffloader
+    prompt: str
+    dtype: torch.dtype
+    max_rounding_loss: float
 
+    def load(self, root: Checkpoint, suspect: Checkpoint, embeddings: Sequence[Checkpoint]) -> ConditionedPair:
+        pipeline = load_pipeline(root, "base", self.dtype)
+        base = self._condition(pipeline)
+        check_scheduler(base, f"base model {root.name}")
+        if suspect.kind == "adapter":
+            return self._adapted(pipeline, base.network, suspect, embeddings)
+        if suspect.kind == "textual inversion":
+            before = _probe(base)
+            taught = self._condition(pipeline, embeddings)
+            _check_changed(before, _probe(taught), suspect)
+            return ConditionedPair(base, taught, split_batch_pair(base, taught))
+        finetuned = self._condition(load_suspect(suspect, root, pipeline, self.dtype), embeddings)
+        _check_shapes(base, finetuned, suspect.name)
+        check_prediction(base, finetuned, f"fine-tuned model {suspect.name}")
+        return ConditionedPair(base, finetuned)
 
-def _bind(pipeline: Any, prompt: str, turns: Turns, held_by: nn.Module | None = None) -> Bound:
-    """The prompt read where the pair will compute, by text encoders that leave the device before a network comes."""
-    _frozen(pipeline)
-    turns(*text_encoders(pipeline))
-    return turns.seat(replace(bind(pipeline, prompt), held_by=held_by))
+    def _condition(
+        self, pipeline: Any, embeddings: Sequence[Checkpoint] = (), *, shared_owner: nn.Module | None = None
+    ) -> ConditionedNetwork:
+        """Encode the prompt on the pair's device; the text encoders leave it before a network is loaded."""
+        prompt = self.prompt
+        for embedding in embeddings:
+            prompt = apply_embedding(pipeline, embedding, prompt)
+        _freeze(pipeline)
+        self.offloader(*text_encoders(pipeline))
+        return self.offloader.wrap(replace(condition_on_prompt(pipeline, prompt), shared_owner=shared_owner))
 
+    def _adapted(
+        self, pipeline: Any, network: nn.Module, suspect: Checkpoint, embeddings: Sequence[Checkpoint]
+    ) -> ConditionedPair:
+        """The pipeline's `network`, and a second network on the same weights that carries the adapter.
 
-def _teach(pipeline: Any, embeddings: Sequence[Checkpoint], prompt: str) -> str:
-    for embedding in embeddings:
-        prompt = apply_embedding(pipeline, embedding, prompt)
-    return prompt
-
-
-def _adapted_pair(
-    pipeline: Any,
-    turns: Turns,
-    network: nn.Module,
-    suspect: Checkpoint,
-    embeddings: Sequence[Checkpoint],
-    prompt: str,
-    dtype: torch.dtype,
-) -> tuple[Bound, Bound, Bound | None]:
-    """The pipeline's `network`, and its twin with the adapter: the prompt is encoded without it and with it.
-
-    Raises:
-        UserError: if the adapter changes nothing in what the network answers to a fixed input.
-    """
-    twin = twin_of(network)
-    turns.hand_over(network, twin)
-    first = _bind(pipeline, prompt, turns, held_by=twin)
-    before = _probe(first)
-    setattr(pipeline, next(name for name, part in pipeline.components.items() if part is network), twin)
-    apply_adapter(pipeline, suspect)
-    if merging := worth_merging(turns.device, dtype):
-        merge(twin)
-    second = _bind(pipeline, prompt, turns)
-    _check_changed(before, _probe(second), suspect)
-    assert torch.equal(before, _probe(first)), "the base must stay the base"
-    if embeddings:
-        second = _bind(pipeline, _teach(pipeline, embeddings, prompt), turns)
-    return (first, second, None) if merging else (first, *halve(first, second))
-
-
-def halve(first: Bound, second: Bound) -> tuple[Bound, Bound | None]:
-    """The network of `second`, an adapter on that of `first`: as the suspect, and as both models in one call.
-
-    It stays as it was asked last, since activations may be computed a second time on the way back.
-    """
-    layers = adapted_layers(second.network)
-    for layer in layers:
-        layer.__class__ = type(f"Halved{type(layer).__name__}", (Halved, type(layer)), {})
-
-    def seen(bound: Bound, halved: bool) -> Bound:
-        def answer(*given: Tensor) -> Tensor:
-            for layer in layers:
-                layer.halved = halved
-            return bound.answer(*given)
-
-        return replace(bound, answer=answer)
-
-    joint = join(first, second)
-    return seen(second, False), None if joint is None else seen(joint, True)
+        Raises:
+            UserError: if the adapter does not change the network's prediction for a fixed input.
+        """
+        adapted = share_weights(network)
+        self.offloader.transfer(network, adapted)
+        base = self._condition(pipeline, shared_owner=adapted)
+        before = _probe(base)
+        setattr(pipeline, next(name for name, part in pipeline.components.items() if part is network), adapted)
+        apply_adapter(pipeline, suspect)
+        if merging := worth_merging(self.offloader.device, self.dtype):
+            merge(adapted, self.max_rounding_loss)
+        changed = self._condition(pipeline)
+        _check_changed(before, _probe(changed), suspect)
+        assert torch.equal(before, _probe(base)), "the base must not change"
+        if embeddings:
+            changed = self._condition(pipeline, embeddings)
+        return ConditionedPair(base, changed, None if merging else split_batch_pair(base, changed))
 
 
 def _check_changed(before: Tensor, after: Tensor, suspect: Checkpoint) -> None:
     if torch.equal(before, after):
-        raise UserError(f"{suspect.name} changes nothing in the base's answer; accepted: one that was trained")
+        raise UserError("families.changes_nothing", name=suspect.name)
 
 
 @torch.no_grad()
-def _probe(bound: Bound) -> Tensor:
-    """What a network answers to one fixed input."""
-    weight = next(bound.network.parameters())
-    config: Any = bound.network.config
+def _probe(model: ConditionedNetwork) -> Tensor:
+    """Compute the prediction for one fixed input."""
+    weight = next(model.network.parameters())
+    config: Any = model.network.config
     x = torch.randn(1, config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
-    row = len(bound.schedule) // 2
-    return bound.call(x.to(bound.device, weight.dtype), bound.schedule.timesteps[row : row + 1].to(bound.device))
+    row = len(model.schedule) // 2
+    return model.predict(x.to(model.device, weight.dtype), model.schedule.timesteps[row : row + 1].to(model.device))
 
 
-def _check_shapes(base: Bound, suspect: Bound, name: str) -> None:
-    shapes = [{k: tuple(v.shape) for k, v in b.network.state_dict().items()} for b in (base, suspect)]
+def _check_shapes(base: ConditionedNetwork, suspect: ConditionedNetwork, name: str) -> None:
+    shapes = [{k: tuple(v.shape) for k, v in m.network.state_dict().items()} for m in (base, suspect)]
     different = [k for k in shapes[0].keys() | shapes[1].keys() if shapes[0].get(k) != shapes[1].get(k)]
     if different:
-        tensor = min(different)
+        first = min(different)
+        given, expected = (str(table.get(first)) for table in (shapes[1], shapes[0]))
         raise UserError(
-            f"fine-tuned model {name} differs from the base in {len(different)} tensor shapes (first: {tensor}: "
-            f"{shapes[1].get(tensor)}, base {shapes[0].get(tensor)}); accepted: a model fine-tuned from this base"
+            "families.other_shapes", name=name, count=len(different), first=first, given=given, expected=expected
         )
 
 
-def _frozen(pipeline: Any) -> Any:
+def _freeze(pipeline: Any) -> None:
     for module in pipeline.components.values():
-        if isinstance(module, torch.nn.Module):
+        if isinstance(module, nn.Module):
             module.eval().requires_grad_(False)
-    return pipeline

@@ -1,4 +1,4 @@
-"""How much memory a pair's work takes, counted without doing it, and the pair fitted into what is free."""
+"""Count how much memory a pair needs, without computing, and fit the pair into what is free."""
 
 import json
 import weakref
@@ -18,118 +18,134 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..method.memory_plan import MemoryPlan, plan_memory
-from .bind import Bound
 from .codec import VaeCodec
-from .offloading import Turns
+from .conditioning import ConditionedNetwork
+from .offloading import WeightOffloader
 
-# a network whose way depends on its numbers, or that has operations of its own
+# networks whose control flow depends on values, or that have operators of their own
 UNCOUNTABLE = (
     *(DataDependentOutputException, DynamicOutputShapeException),
     *(UnsupportedFakeTensorException, UnsupportedOperatorException),
 )
-_COUNTED: dict[tuple[Any, ...], int] = {}  # a network of the same shapes takes the same
+_COUNTED: dict[tuple[Any, ...], int] = {}  # networks of the same shapes take the same memory
 
 
-def fit_pair(first: Bound, second: Bound, turns: Turns, dtype: torch.dtype, free: int | None) -> MemoryPlan:
-    """Choose how the pair is held, and hold it so. `free` were the device's bytes before anything was loaded.
+def fit_pair(
+    base: ConditionedNetwork,
+    suspect: ConditionedNetwork,
+    offloader: WeightOffloader,
+    *,
+    dtype: torch.dtype,
+    free: int | None,
+    joint: ConditionedNetwork | None = None,
+) -> MemoryPlan:
+    """Choose how the pair is held in memory, and apply the plan.
 
-    Where the work cannot be counted, the pair is held as if there were enough for everything.
+    Where the work cannot be counted, the plan assumes enough memory for everything.
+
+    Args:
+        base: the public model.
+        suspect: the model that was fine-tuned from it.
+        offloader: moves the weights of the pair.
+        dtype: the precision that the networks compute in.
+        free: bytes that were free on the device before anything was loaded.
+        joint: the network that computes both models in one call, if there is one.
     """
-    networks = list(dict.fromkeys((first.holder, second.holder)))
-    vae = first.codec.vae if isinstance(first.codec, VaeCodec) else None
+    owners = list(dict.fromkeys((base.weight_owner, suspect.weight_owner)))
+    vae = base.codec.vae if isinstance(base.codec, VaeCodec) else None
 
     def row(checkpointing: bool) -> int:
-        turns(second.holder)
-        return row_bytes(second, dtype, checkpointing)
+        offloader(suspect.weight_owner)
+        return row_bytes(suspect, dtype, checkpointing)
 
     def picture(tiling: bool) -> int:
         if vae is None:
             return 0
-        turns(vae)
-        return picture_bytes(vae, first.side, tiling)
+        offloader(vae)
+        return picture_bytes(vae, base.resolution, tiling)
 
-    host = turns.device.type == "cpu"
-    both = (first.network, second.network)
-    sizes = (weight_bytes(*both),) if len(networks) == 1 else tuple(weight_bytes(n) for n in networks)
+    host = offloader.device.type == "cpu"
+    both = (base.network, suspect.network)
+    sizes = (weight_bytes(*both),) if len(owners) == 1 else tuple(weight_bytes(n) for n in owners)
     codec = 0 if vae is None else weight_bytes(vae)
     try:
         plan = plan_memory(free, sizes, codec, row, picture, host=host)
     except UNCOUNTABLE:
         plan = plan_memory(None, sizes, codec, row, picture, host=host)
-    for bound in (first, second):
-        checkpoint(bound.network, plan.checkpointing)
+    for network in (*both, *([] if joint is None else [joint.network])):
+        set_checkpointing(network, plan.checkpointing)
     if vae is not None:
-        tile(vae, first.side, plan.tiling)
-    if plan.turns:
-        turns.keep, turns.pin = False, not host
-        turns(second.holder)
+        set_tiling(vae, base.resolution, plan.tiling)
+    if plan.offloading:
+        offloader.start_offloading(page_lock=not host)
+        offloader(suspect.weight_owner)
     else:
-        turns.stay([*networks, *([] if vae is None else [vae])])
+        offloader.pin_all([*owners, *([] if vae is None else [vae])])
     return plan
 
 
-def row_bytes(bound: Bound, dtype: torch.dtype, checkpointing: bool) -> int:
-    """The most bytes that one row's forward pass and gradient hold at a time, beside the weights."""
-    network: Any = bound.network
+def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool) -> int:
+    """Count the peak bytes of one row's forward and backward pass, weights excluded."""
+    network: Any = model.network
     config, before = network.config, getattr(network, "is_gradient_checkpointing", False)
-    shape, device = (1, config.in_channels, config.sample_size, config.sample_size), bound.device
+    shape, device = (1, config.in_channels, config.sample_size, config.sample_size), model.device
 
     def evaluate() -> None:
         x = torch.zeros(shape, device=device).requires_grad_()
-        answer = bound.call(x.to(dtype), torch.zeros(1, device=device))
-        torch.autograd.grad(answer.float().square().sum(), x)
+        prediction = model.predict(x.to(dtype), torch.zeros(1, device=device))
+        torch.autograd.grad(prediction.float().square().sum(), x)
 
-    checkpoint(network, checkpointing)
+    set_checkpointing(network, checkpointing)
     try:
         return _counted((network, "row", dtype, checkpointing), evaluate)
     finally:
-        checkpoint(network, before)
+        set_checkpointing(network, before)
 
 
-def picture_bytes(vae: Any, side: int, tiling: bool) -> int:
-    """The most bytes that one picture of `side` pixels holds at a time on its way to a latent and back."""
+def picture_bytes(vae: Any, resolution: int, tiling: bool) -> int:
+    """Count the peak bytes of encoding and decoding one picture of `resolution` pixels a side."""
     weight, before = next(vae.parameters()), vae.use_tiling
 
-    def there_and_back() -> None:
+    def round_trip() -> None:
         codec = VaeCodec(vae)
-        codec.decode(codec.encode(torch.zeros(1, 3, side, side, device=weight.device)))
+        codec.decode(codec.encode(torch.zeros(1, 3, resolution, resolution, device=weight.device)))
 
-    tile(vae, side, tiling)
+    set_tiling(vae, resolution, tiling)
     try:
-        return _counted((vae, "picture", side, tiling), there_and_back)
+        return _counted((vae, "picture", resolution, tiling), round_trip)
     finally:
-        tile(vae, side, before)
+        set_tiling(vae, resolution, before)
 
 
-def checkpoint(network: Any, on: bool) -> None:
-    """diffusers 0.42 computes activations twice wherever gradients flow, in `eval` too."""
+def set_checkpointing(network: Any, on: bool) -> None:
+    """Switch activation checkpointing; diffusers 0.42 applies it wherever gradients flow, in `eval` mode too."""
     if getattr(network, "_supports_gradient_checkpointing", False):
         (network.enable_gradient_checkpointing if on else network.disable_gradient_checkpointing)()
 
 
-def tile(vae: Any, side: int, on: bool) -> None:
-    """Tiles of half the picture's side; diffusers' own are as large as the pictures that the model was trained on."""
+def set_tiling(vae: Any, resolution: int, on: bool) -> None:
+    """Switch tiling. Tiles have half the picture's side; diffusers' own are as large as the training pictures."""
     if on:
-        vae.tile_sample_min_size = side // 2
-        vae.tile_latent_min_size = side // 2 // 2 ** (len(vae.config.block_out_channels) - 1)
+        vae.tile_sample_min_size = resolution // 2
+        vae.tile_latent_min_size = resolution // 2 // 2 ** (len(vae.config.block_out_channels) - 1)
         vae.enable_tiling()
     else:
         vae.disable_tiling()
 
 
 def weight_bytes(*modules: nn.Module) -> int:
-    """Of all of them together: what they have in common counts once."""
+    """Count the bytes of all weights of `modules` together; shared weights count once."""
     weights = {id(w): w for module in modules for w in (*module.parameters(), *module.buffers())}
     return sum(w.numel() * w.element_size() for w in weights.values())
 
 
 def count_peak(task: Callable[[], object]) -> int:
-    """The most bytes of tensors that `task` makes and holds at a time. Only shapes travel: nothing is computed.
+    """Count the peak bytes of the tensors that `task` makes. It runs on fake tensors: nothing is computed.
 
-    Kernels' workspaces are not seen, nor what tensors made before hold.
+    Workspaces of kernels and tensors made earlier are not included.
     """
-    # PyTorch's engine counts the devices at its first backward pass. Pretended ones among them would make it refuse to
-    # work in every process that is forked from this one, so that pass is a real one.
+    # PyTorch's engine counts the devices at its first backward pass. If fake devices were among them, it would fail in
+    # every process forked from this one. So the first backward pass here is a real one.
     torch.autograd.grad((x := torch.zeros(1, requires_grad=True)).sum(), x)
     live = _Live()
     with FakeTensorMode(allow_non_fake_inputs=True), live:
@@ -140,14 +156,14 @@ def count_peak(task: Callable[[], object]) -> int:
 def _counted(key: tuple[Any, ...], task: Callable[[], object]) -> int:
     module, *rest = key
     shapes = tuple((n, w.shape, w.dtype) for n, w in module.named_parameters())
-    whole = (type(module), json.dumps(dict(module.config), sort_keys=True, default=str), shapes, *rest)
-    if whole not in _COUNTED:
-        _COUNTED[whole] = count_peak(task)
-    return _COUNTED[whole]
+    full_key = (type(module), json.dumps(dict(module.config), sort_keys=True, default=str), shapes, *rest)
+    if full_key not in _COUNTED:
+        _COUNTED[full_key] = count_peak(task)
+    return _COUNTED[full_key]
 
 
 class _Live(TorchDispatchMode):
-    """Adds up the storages that operations make, and takes them off when they die."""
+    """Adds up the storages that operators allocate, and subtracts them when they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,7 +173,7 @@ class _Live(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if any(r.alias_info is not None for r in func._schema.returns):
-            return out  # a view, or an operation in place: nothing new
+            return out  # a view or an in-place operator allocates nothing
         for x in tree_leaves(out):
             if isinstance(x, Tensor) and id(storage := x.untyped_storage()) not in self._known:
                 size = storage.nbytes()

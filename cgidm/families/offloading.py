@@ -1,4 +1,4 @@
-"""Weights that take turns on a device: one module computes there, the others wait in host memory."""
+"""Offloading: one module computes on the device while the weights of the others wait in host memory."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -6,77 +6,88 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from .bind import Bound
 from .codec import VaeCodec
+from .conditioning import ConditionedNetwork
 
 
-class Turns:
-    """Brings modules onto the device before they compute and puts the others away. Until `stay` is called.
+class WeightOffloader:
+    """Loads weights onto the device on demand and offloads them after use, until `pin_all` is called.
 
-    A pair is loaded in turns, so that a device never holds more than it must; a pair that does not fit goes on so.
-    Weights are never written, so that putting a module away costs nothing: what came from the host is still there.
+    Weights are never written, so offloading copies nothing: the host's tensors are put back in place.
 
-    The recovery asks one model for its loss and gradient before it turns to the other. A graph whose network was put
-    away cannot be walked back: PyTorch refuses, since the weights lie elsewhere.
+    Compute a model's loss *and* gradient before using the other model. A backward pass fails once the weights of its
+    network have been moved.
+
+    Attributes:
+        device: where modules compute.
+        offloads: False keeps every loaded module on the device.
+        page_lock: True page-locks host memory, which pays where modules come and go.
+        pinned: True after `pin_all`: nothing moves any more.
     """
 
-    def __init__(self, device: torch.device, keep: bool = False, carry: Callable[[Tensor], Tensor] | None = None):
+    def __init__(
+        self, device: torch.device, *, offloads: bool = True, copy: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         self.device = device
-        self.keep = keep  # there is plenty: nobody is put away
-        self.pin = False  # host memory is pinned: worth its cost where modules come and go
-        self.staying = False
-        self._carry = carry or (lambda w: w.to(device, non_blocking=True))
-        self._present: dict[nn.Module, dict[Tensor, Tensor]] = {}  # each weight that is here -> its copy in host memory
+        self.offloads = offloads
+        self.page_lock = False
+        self.pinned = False
+        self._copy = copy or (lambda w: w.to(device, non_blocking=True))
+        self._loaded: dict[nn.Module, dict[Tensor, Tensor]] = {}  # weight on the device -> its copy in host memory
 
     def __call__(self, *modules: nn.Module) -> None:
-        """Have `modules` on the device."""
-        if self.staying:
+        """Load `modules` onto the device; offload the others."""
+        if self.pinned:
             return
-        if not self.keep:
-            self._put_away(modules)
+        if self.offloads:
+            self._offload_all_but(modules)
         for module in modules:
-            if module not in self._present:
-                homes = self._present[module] = {}
+            if module not in self._loaded:
+                hosts = self._loaded[module] = {}
                 for weight in _weights(module):
-                    homes[weight] = home = self._home(weight)
-                    weight.data = self._carry(home)
+                    hosts[weight] = host = self._on_host(weight)
+                    weight.data = self._copy(host)
 
-    def hand_over(self, module: nn.Module, heir: nn.Module) -> None:
-        """From now on `heir`, which has the weights of `module`, is moved instead of it."""
-        if module in self._present:
-            self._present[heir] = self._present.pop(module)
+    def start_offloading(self, *, page_lock: bool) -> None:
+        """From now on only the module in use stays on the device."""
+        self.offloads, self.page_lock = True, page_lock
 
-    def stay(self, modules: Collection[nn.Module]) -> None:
-        """From now on all of them are on the device, no other is, and nothing moves."""
-        self._put_away(modules)
-        self.keep = True
+    def transfer(self, module: nn.Module, successor: nn.Module) -> None:
+        """Move `successor`, which holds all weights of `module`, instead of `module` from now on."""
+        if module in self._loaded:
+            self._loaded[successor] = self._loaded.pop(module)
+
+    def pin_all(self, modules: Collection[nn.Module]) -> None:
+        """Load `modules` for good, offload everything else, and move nothing any more."""
+        self._offload_all_but(modules)
+        self.offloads = False
         self(*modules)
-        self._present.clear()
-        self.staying = True
+        self._loaded.clear()
+        self.pinned = True
 
-    def seat(self, bound: Bound) -> Bound:
-        """The same, but its weights and its autoencoder come when they are called."""
+    def wrap(self, model: ConditionedNetwork) -> ConditionedNetwork:
+        """The same model, whose network and autoencoder are loaded when they are called."""
 
-        def answer(*given: Tensor) -> Tensor:
-            self(bound.holder)
-            return bound.answer(*given)
+        def forward(network: nn.Module, *inputs: Tensor) -> Tensor:
+            self(model.weight_owner)
+            return model.forward(network, *inputs)
 
-        if isinstance(bound.codec, VaeCodec):
-            vae = bound.codec.vae
-            bound.codec.before = lambda: self(vae)
-        return replace(bound, answer=answer, device=self.device)
+        codec = model.codec
+        if isinstance(codec, VaeCodec):
+            vae = codec.vae
+            codec = replace(codec, load=lambda: self(vae))
+        return replace(model, forward=forward, codec=codec, device=self.device)
 
-    def _put_away(self, others: Collection[nn.Module]) -> None:
-        """All that are here, without those."""
-        for module in [m for m in self._present if m not in others]:
-            homes = self._present.pop(module)
+    def _offload_all_but(self, modules: Collection[nn.Module]) -> None:
+        for module in [m for m in self._loaded if m not in modules]:
+            hosts = self._loaded.pop(module)
             for weight in _weights(module):
-                weight.data = homes[weight] if weight in homes else self._home(weight)
+                weight.data = hosts[weight] if weight in hosts else self._on_host(weight)
 
-    def _home(self, weight: Tensor) -> Tensor:
-        """Its numbers in host memory: pinned, a copy of them crosses twice as fast, without the host's waiting."""
-        home = weight.data.cpu()
-        return home.pin_memory() if self.pin and not home.is_pinned() else home
+    def _on_host(self, weight: Tensor) -> Tensor:
+        """Its values in host memory. Page-locked memory is copied twice as fast, without blocking the host."""
+        host = weight.data.cpu()
+        return host.pin_memory() if self.page_lock and not host.is_pinned() else host
 
 
 def _weights(module: nn.Module) -> Iterator[Tensor]:

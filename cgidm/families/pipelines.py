@@ -1,4 +1,4 @@
-"""Whole pipelines, built from what `intake` found: the base, and a suspect that was saved whole or by its training."""
+"""Load pipelines that `intake` found: the base, and a suspect saved as a pipeline or by its training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +9,28 @@ from torch import nn
 
 from ..errors import UserError
 from ..intake.components import UNUSED
-from ..intake.layout import ACCEPTED, Checkpoint
+from ..intake.layout import Checkpoint
 from .alt_diffusion import load_alt_diffusion, without_use
-from .bind import FAMILIES
+from .conditioning import FAMILIES
 from .single_file import load_single_file
-from .weight_coverage import check_whole, explain_error
+from .weight_coverage import check_coverage, explain_error
 
 
 def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **components: Any) -> Any:
-    """A pipeline of a known class; `components` are not loaded again."""
+    """Load a pipeline of a known class; `components` are used instead of loaded.
+
+    Raises:
+        UserError: if its class is unknown, or it cannot be loaded completely.
+    """
     config = checkpoint.config or {}
     if config.get("_class_name") not in FAMILIES:
-        given = f"{config.get('_class_name')!r:.80}"
-        raise UserError(f"{role} model {checkpoint.name} is a {given}; accepted: {', '.join(FAMILIES)}")
+        raise UserError(
+            "families.pipeline_class",
+            role=role,
+            name=checkpoint.name,
+            given=f"{config.get('_class_name')!r:.80}",
+            accepted=list(FAMILIES),
+        )
     try:
         pipeline = _build(checkpoint, dtype, components)
     except UserError:
@@ -29,7 +38,7 @@ def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **compo
     except (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, ImportError) as error:
         raise _unloadable(error, role, checkpoint) from error
     for name in checkpoint.components.keys() - components.keys():
-        _account(getattr(pipeline, name), checkpoint, name)
+        _check_coverage(getattr(pipeline, name), checkpoint, name)
     return pipeline
 
 
@@ -49,16 +58,27 @@ def _build(checkpoint: Checkpoint, dtype: torch.dtype, components: dict[str, Any
     )
 
 
-def _account(part: Any, checkpoint: Checkpoint, name: str) -> None:
+def _check_coverage(part: Any, checkpoint: Checkpoint, name: str) -> None:
     if isinstance(part, nn.Module):
-        check_whole(part, checkpoint.of_component(name), f"{checkpoint.name}, {name}", without_use(part))
+        check_coverage(part, checkpoint.of_component(name), f"{checkpoint.name}, {name}", without_use(part))
 
 
 def load_suspect(suspect: Checkpoint, root: Checkpoint, base: Any, dtype: torch.dtype) -> Any:
+    """Load a suspect with its own weights: a pipeline, a single file or a training checkpoint.
+
+    Args:
+        suspect: the suspect.
+        root: the base's checkpoint.
+        base: the base's pipeline; parts that both have in common are taken from it.
+        dtype: the precision of the networks.
+
+    Raises:
+        UserError: if it cannot be loaded completely, or does not fit the base.
+    """
     if suspect.kind == "pipeline":
         given, wanted = [(c.config or {}).get("_class_name") for c in (suspect, root)]
         if given != wanted:
-            raise UserError(f"{suspect.name} is a {given!s:.80}, its base a {wanted}; accepted: two of one class")
+            raise UserError("families.class_differs", name=suspect.name, given=f"{given!s:.80}", expected=f"{wanted}")
         return load_pipeline(suspect, "fine-tuned", dtype, **_shared(suspect, root, base))
     if suspect.kind == "single file":
         return load_single_file(suspect, base, str(root.fetch()), dtype)
@@ -66,10 +86,10 @@ def load_suspect(suspect: Checkpoint, root: Checkpoint, base: Any, dtype: torch.
 
 
 def _training_checkpoint(suspect: Checkpoint, base: Any, dtype: torch.dtype) -> Any:
-    """The base with the networks that a training run saved in their place."""
+    """Load the base with the networks that a training run saved."""
     strange = sorted(suspect.components.keys() - base.components.keys())
     if strange:
-        raise UserError(f"{suspect.name} holds a {strange[0]}, which its base has not; accepted: what fits the base")
+        raise UserError("families.component_not_in_base", name=suspect.name, component=strange[0])
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     components, folder = dict(base.components), suspect.fetch()
     for name in suspect.components:
@@ -77,20 +97,20 @@ def _training_checkpoint(suspect: Checkpoint, base: Any, dtype: torch.dtype) -> 
             part = type(base.components[name]).from_pretrained(folder / name, variant=suspect.variant, **options)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise _unloadable(error, "fine-tuned", suspect) from error
-        _account(part, suspect, name)
+        _check_coverage(part, suspect, name)
         components[name] = part
     requires = {"requires_safety_checker": False} if "safety_checker" in components else {}
     return type(base)(**components, **requires)
 
 
 def _unloadable(error: Exception, role: str, checkpoint: Checkpoint) -> UserError:
-    return UserError(f"{role} model {checkpoint.name} cannot be loaded ({explain_error(error)}); {ACCEPTED}")
+    return UserError("families.cannot_be_loaded", role=role, name=checkpoint.name, cause=explain_error(error))
 
 
 def _shared(suspect: Checkpoint, root: Checkpoint, base: Any) -> dict[str, Any]:
-    """The base's own components that a suspect's pipeline need not load a second time.
+    """The base's components that a suspect's pipeline uses instead of loading its own.
 
-    Its autoencoder, as both models share the base's latent space, and every part whose files are the same bytes.
+    These are the autoencoder, since both models share the base's latent space, and parts with byte-identical files.
     """
     same = [
         name

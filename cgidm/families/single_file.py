@@ -1,8 +1,8 @@
-"""A whole model in one file, in the layout of Stability's own code, built as a pipeline of the base's kind.
+"""Load a model in one file, in the layout of Stability's code, as a pipeline of the base's class.
 
-diffusers converts; what it converted is then counted by content: the weights of the UNet and of each text encoder must
-be those of the file, no more and no fewer, apart from what a text encoder has in the file and makes no features with.
-The file's autoencoder is left aside: both models of a pair share the latent space of the base.
+diffusers converts the file. The converted weights are then compared with the file by content: those of the UNet and of
+each text encoder must match exactly, except for tensors of a text encoder that do not affect its features. The file's
+autoencoder is not used: both models of a pair share the latent space of the base.
 """
 
 import hashlib
@@ -18,38 +18,42 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint
+from ..messages import Note, note
 from .weight_coverage import explain_error
 
 UNET = "model.diffusion_model."
-TEXT = {  # whose weights lie behind which prefixes: SD 1 and 2 have one text encoder, SDXL has two
+TEXT = {  # prefixes of the weights; SD 1 and 2 have one text encoder, SDXL has two
     "text_encoder": ("cond_stage_model.", "conditioner.embedders.0."),
     "text_encoder_2": ("conditioner.embedders.1.",),
 }
 TEXTS = tuple(prefix for prefixes in TEXT.values() for prefix in prefixes)
-LEFT_ASIDE = ("first_stage_model.", "model_ema.")  # the autoencoder; running averages beside the weights
+LEFT_ASIDE = ("first_stage_model.", "model_ema.")  # the autoencoder; running averages of the weights
 TABLES = ("alphas", "betas", "sqrt_", "log_", "posterior_", "lvlb_", "logvar", "global_step", "scale_", "denoiser.")
-# parts of a text encoder that make no features; only SDXL's second one uses its projection
+# tensors of a text encoder that do not affect its features; only SDXL's second encoder uses its projection
 NO_FEATURES = ("position_ids", "logit_scale", "attn_mask")
 PROJECTION = ("text_projection", "text_projection.weight")
 LAYER = re.compile(r"\.(?:resblocks|layers)\.(\d+)\.")
 
 
 def load_single_file(checkpoint: Checkpoint, base: Any, folder: str, dtype: torch.dtype) -> Any:
-    """The pipeline in `checkpoint`, with the autoencoder, tokenizers and scheduler of `base`, which lies in `folder`.
+    """Load the pipeline in `checkpoint`, with autoencoder, tokenizers and scheduler of `base`, which is in `folder`.
 
     Raises:
-        UserError: if it does not fit the base's architecture, holds tensors of no known use, or did not arrive whole.
+        UserError: if it does not fit the base's architecture, holds unknown tensors, or is incomplete.
     """
     path, kind = checkpoint.name, type(base)
     if not hasattr(base, "unet") or not hasattr(kind, "from_single_file"):
-        raise UserError(f"{path} is one file and its base a {kind.__name__}; accepted: a base of the SD or SDXL family")
+        raise UserError("families.base_without_single_files", name=path, given=kind.__name__)
     file = checkpoint.fetch()
     state = load_file(file)
     unknown = [k for k in state if not k.startswith((UNET, *TEXTS, *LEFT_ASIDE, *TABLES))]
     if unknown:
         raise UserError(
-            f"{path} has {len(unknown)} of {len(state)} tensors of no known use (first: {unknown[0]:.120}); "
-            "accepted: a checkpoint with model.diffusion_model and text encoder"
+            "families.unknown_tensors",
+            name=path,
+            count=len(unknown),
+            total=len(state),
+            first=f"{unknown[0]:.120}",
         )
     _check_width(state, base, path)
     shared = ("vae", "tokenizer", "scheduler")
@@ -62,33 +66,30 @@ def load_single_file(checkpoint: Checkpoint, base: Any, folder: str, dtype: torc
             str(file), config=folder, local_files_only=True, torch_dtype=dtype, **parts, **spare
         )
     except (OSError, ValueError, RuntimeError, LookupError, AttributeError, ImportError, SingleFileComponentError) as e:
-        said = _explain_gap(state, base) if "meta tensor" in str(e) else explain_error(e)
-        raise UserError(f"{path} does not fit the base ({said}); accepted: a model of its kind") from e
-    _check_whole(pipeline, state, path)
+        cause = _explain_gap(state, base) if "meta tensor" in str(e) else explain_error(e)
+        raise UserError("families.file_does_not_fit", name=path, cause=cause) from e
+    _check_contents(pipeline, state, path)
     return pipeline
 
 
 def _check_width(state: dict[str, Tensor], base: Any, path: str) -> None:
-    """Another family reads text features of another width; said before conversion stumbles over one of its tensors."""
+    """Check the width of the text features first: conversion would fail on it with an obscure error."""
     widths = Counter(v.shape[1] for k, v in state.items() if k.startswith(UNET) and k.endswith("attn2.to_k.weight"))
-    wanted = base.unet.config.cross_attention_dim
-    if widths and (width := widths.most_common(1)[0][0]) != wanted:
-        raise UserError(
-            f"{path} reads text features {width} wide and its base {wanted}, so it was made from another base; "
-            "accepted: a model of the base's kind"
-        )
+    expected = base.unet.config.cross_attention_dim
+    if widths and (width := widths.most_common(1)[0][0]) != expected:
+        raise UserError("families.text_width", name=path, given=width, expected=f"{expected}")
 
 
-def _explain_gap(state: dict[str, Tensor], base: Any) -> str:
-    """Why conversion left a place of the UNet empty, which torch says in words of its own."""
-    held, wanted = sum(k.startswith(UNET) for k in state), len(base.unet.state_dict())
-    if held < wanted:
-        return f"it lacks {wanted - held} of {wanted} UNet tensors"
-    return f"its {held} UNet tensors have other names than are known"
+def _explain_gap(state: dict[str, Tensor], base: Any) -> Note:
+    """Explain why conversion left a UNet weight empty; torch's own message does not."""
+    held, expected = sum(k.startswith(UNET) for k in state), len(base.unet.state_dict())
+    if held < expected:
+        return note("families.unet_incomplete", count=expected - held, total=expected)
+    return note("families.unet_names", count=held)
 
 
-def _check_whole(pipeline: Any, state: dict[str, Tensor], path: str) -> None:
-    """Count by content what is in use against what the file holds, network by network."""
+def _check_contents(pipeline: Any, state: dict[str, Tensor], path: str) -> None:
+    """Compare the weights in use with those of the file by content, network by network."""
     unet = [v for k, v in state.items() if k.startswith(UNET)]
     _check_counts(unet, pipeline.unet.state_dict().values(), pipeline.unet.dtype, f"{path}, UNet")
     if not any(k.startswith(TEXTS) for k in state):
@@ -101,23 +102,20 @@ def _check_whole(pipeline: Any, state: dict[str, Tensor], path: str) -> None:
             held = [form for k, v in own.items() if not _without_use(k, part) for form in _forms(k, v)]
             _check_counts(held, used.values(), part.dtype, f"{path}, {name}")
         elif own:
-            raise UserError(f"{path} has a {name}, which the base has not; accepted: a model of the base's kind")
+            raise UserError("families.component_not_in_base", name=path, component=name)
 
 
 def _check_counts(held: Iterable[Tensor], used: Iterable[Tensor], dtype: torch.dtype, where: str) -> None:
     given, taken = Counter(_digests(held, dtype)), Counter(_digests(used, dtype))
     if given != taken:
-        left, strange = (given - taken).total(), (taken - given).total()
-        raise UserError(
-            f"{where}: {left} of its tensors are not in use, and {strange} in use are not from it; "
-            "accepted: a whole model of the base's architecture"
-        )
+        unused, foreign = (given - taken).total(), (taken - given).total()
+        raise UserError("families.contents_differ", name=where, unused=unused, foreign=foreign)
 
 
 def _without_use(key: str, part: Any) -> bool:
-    """Whether a text encoder's tensor makes no features.
+    """Whether a text encoder's tensor does not affect its features.
 
-    SD 2 reads the last layer but one, so its file has a layer more than diffusers' text encoder.
+    SD 2 uses the last layer but one, so its file has one layer more than diffusers' text encoder.
     """
     if key.endswith(PROJECTION):
         return not hasattr(part, "text_projection")
@@ -126,7 +124,7 @@ def _without_use(key: str, part: Any) -> bool:
 
 
 def _forms(key: str, weight: Tensor) -> Iterable[Tensor]:
-    """A text encoder's tensor as conversion uses it: open_clip joins query, key and value and turns its projection."""
+    """Convert as diffusers does: open_clip joins query, key and value, and transposes its projection."""
     if key.endswith((".in_proj_weight", ".in_proj_bias")) and len(weight) % 3 == 0:
         return weight.chunk(3)
     return (weight.T,) if key.endswith(".model.text_projection") else (weight,)
@@ -134,7 +132,7 @@ def _forms(key: str, weight: Tensor) -> Iterable[Tensor]:
 
 def _digests(tensors: Iterable[Tensor], dtype: torch.dtype) -> Iterator[bytes]:
     for x in tensors:
-        if x.is_meta:  # a place that conversion left empty
+        if x.is_meta:  # conversion left this weight empty
             yield b""
             continue
         flat = x.to(dtype).contiguous().flatten().view(torch.uint8).numpy()

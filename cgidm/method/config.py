@@ -1,4 +1,4 @@
-"""How a run is done: frozen, written into its record, with the paper's values as defaults."""
+"""The settings of a run: frozen, written into its record, with the paper's values as defaults."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ FORMER_SETTINGS = ("weight_gradients",)  # keys of older records; none of them c
 LINEUP_SIZES = range(2, 21)  # with 20 panels a single round can reach p = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RecoveryConfig:
-    """The optimisation (Alg. 1)."""
+    """The settings of the optimisation (Alg. 1)."""
 
     steps: int = 1000  # Monte Carlo steps N
     draws: int = 1  # samples of (t, eps) averaged in each step
@@ -25,52 +25,51 @@ class RecoveryConfig:
     t_min: int = 1  # first row of the schedule that is drawn
     t_max: int | None = 999  # last row, inclusive; None or beyond the table: its last row
     t_sampling: TimeSampling = "uniform"
-    noise: Literal["shared", "independent"] = "shared"  # of the two terms of Eq. 7
-    min_gradient_ratio: float = 1e-5  # below: the two models are one, and nothing moves
-    rows_per_call: int = 16  # largest batch given to a network; no influence on the result
+    noise: Literal["shared", "independent"] = "shared"  # of the two models in Eq. 7
+    min_gradient_ratio: float = 1e-5  # below it the two models count as the same, and the picture does not move
+    rows_per_call: int = 16  # largest batch given to a network; it does not change results
 
     def __post_init__(self) -> None:
         for name in ("steps", "draws", "rows_per_call"):
             if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)} was given; accepted: a whole number from 1")
+                raise UserError("method.not_positive", setting=name, given=getattr(self, name))
         for name in ("step_size", "radius"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise UserError(f"{name} = {value} was given; accepted: a number above 0, or nothing for automatic")
+                raise UserError("method.not_a_length", setting=name, given=value)
         if self.t_min < 0 or (self.t_max is not None and self.t_max < self.t_min):
-            raise UserError(f"t_min = {self.t_min}, t_max = {self.t_max} was given; accepted: 0 <= t_min <= t_max")
+            raise UserError("method.time_range", t_min=self.t_min, t_max=self.t_max)
 
     def evaluations(self) -> int:
-        """Network evaluations (forward and input gradient) for one picture: both models, every draw."""
+        """Count the network evaluations (forward and input gradient) per picture: both models, every draw."""
         return 2 * self.steps * self.draws
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that a result depends on beside the picture and the two models."""
+    """Everything that a result depends on besides the picture and the two models."""
 
     preset: str = "paper"
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     partial: PartialKind = "block4"
-    start: Start = "reencoded"  # what stands in the removed cells before the first step
-    encoding: Literal["mode", "sample"] = "mode"  # of the autoencoder's posterior; "sample" draws unseeded
+    start: Start = "reencoded"  # content of the removed cells before the first step
+    encoding: Literal["mode", "sample"] = "mode"  # of the autoencoder's posterior; "sample" is unseeded
     loss_draws: int = 20  # stratified samples for `loss_contrast`
-    views: Sequence[str] = (AS_GIVEN,)  # of a picture, suspected or control; the largest `loss_contrast` counts
+    views: Sequence[str] = (AS_GIVEN,)  # of each picture; the view with the largest `loss_contrast` counts
     seed: int = 0
-    lineup: int | None = None  # panels of each round of a line-up, all but one of them decoys; None: no line-up
+    lineup: int | None = None  # panels per round of a line-up, all but one of them decoys; None: no line-up
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "views", tuple(self.views))  # a list, where a record was read back
+        object.__setattr__(self, "views", tuple(self.views))  # a record holds a list
         check_views(self.views)
         if self.loss_draws < 1:
-            raise UserError(f"loss_draws = {self.loss_draws} was given; accepted: a whole number from 1")
+            raise UserError("method.not_positive", setting="loss_draws", given=self.loss_draws)
         if self.lineup is not None and self.lineup not in LINEUP_SIZES:
-            accepted = f"accepted: from {LINEUP_SIZES[0]} to {LINEUP_SIZES[-1]} panels a round, or none"
-            raise UserError(f"lineup = {self.lineup} was given; {accepted}")
+            raise UserError("method.lineup_size", given=self.lineup, least=LINEUP_SIZES[0], most=LINEUP_SIZES[-1])
 
     @classmethod
     def from_record(cls, recorded: Mapping[str, Any]) -> "RunConfig":
-        """The configuration that a record holds, as `dataclasses.asdict` wrote it.
+        """Read the configuration in a record, as `dataclasses.asdict` wrote it.
 
         Raises:
             KeyError, TypeError: if `recorded` is no configuration.
@@ -95,11 +94,11 @@ PRESETS: dict[str, RunConfig] = {
 
 
 def find_preset(name: str) -> RunConfig:
-    """The run configuration of that name.
+    """Find a preset by its name.
 
     Raises:
         UserError: if there is none.
     """
     if name not in PRESETS:
-        raise UserError(f"preset {name!r} is not known; accepted: {', '.join(PRESETS)}")
+        raise UserError("method.unknown_preset", given=name, accepted=list(PRESETS))
     return PRESETS[name]

@@ -1,7 +1,7 @@
-"""The two terms of the contrast for many samples: one after the other, or at once where that is faster.
+"""Loss and gradient of base and suspect: one after the other, or concurrently where that is faster.
 
-A network that is given few rows leaves most of a processor idle. So the terms of few samples come at once: side by side
-on the CPU, and on a GPU in one call, where base and suspect have their weights in common.
+A network that is given few rows leaves most of a processor idle. For few rows both models therefore compute at the
+same time: on a CPU in two threads, on a GPU in one call if base and suspect share their weights.
 """
 
 import os
@@ -19,16 +19,21 @@ from .objective import denoising_loss
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
-    """One model's denoising loss of each sample, and its gradient with respect to `z`."""
+class LossAndGrad:
+    """One model's denoising loss of each sample, and its gradient with respect to `z`.
+
+    Attributes:
+        loss: the denoising loss.
+        gradient: the gradient; zeros if it was not computed.
+    """
 
     loss: Float[Tensor, " n"]
-    gradient: Float[Tensor, "n c h w"]  # zeros where none was asked for
+    gradient: Float[Tensor, "n c h w"]
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Where the terms are asked for; each model has its own noise, which is the same unless a deviation is studied."""
+    """Where the losses are evaluated. Both models get the same noise, except in the `reference` preset."""
 
     z: Float[Tensor, "n c h w"]
     t: Int[Tensor, " n"]
@@ -36,81 +41,92 @@ class Samples:
     eps_suspect: Float[Tensor, "n c h w"]
 
     def part(self, rows: Tensor) -> "Samples":
-        """Those rows."""
+        """Select rows."""
         return Samples(self.z[rows], self.t[rows], self.eps[rows], self.eps_suspect[rows])
 
 
-def both_terms(pair: ModelPair, samples: Samples, rows_per_call: int, *, gradient: bool = True) -> tuple[Term, Term]:
-    """The base's term and the suspect's.
+def loss_pair(
+    pair: ModelPair, samples: Samples, rows_per_call: int, *, gradient: bool = True
+) -> tuple[LossAndGrad, LossAndGrad]:
+    """Compute the base's and the suspect's losses and gradients.
 
-    At most `rows_per_call` rows are in work at a moment, of both models together. The terms of more
-    come one after the other, so that only one graph is alive at a time.
+    With more than `rows_per_call` rows, the models compute one after the other: only one graph is alive at a time.
+
+    Args:
+        pair: the two models.
+        samples: n samples of (z, t, eps).
+        rows_per_call: most rows in work at a time, both models together.
+        gradient: False computes the losses alone.
+
+    Returns:
+        The base's and the suspect's.
     """
     rows = torch.arange(len(samples.z), device=samples.z.device)
-    ask = _in_turn if 2 * len(rows) > rows_per_call else _at_once(pair)
+    compute = _sequential if 2 * len(rows) > rows_per_call else _fastest(pair)
     calls = -(-len(rows) // rows_per_call)
     parts = [samples.part(some) for some in rows.tensor_split(calls)]  # of about the same size
-    base, suspect = zip(*(ask(pair, part, gradient) for part in parts), strict=True)
-    return _joined(base), _joined(suspect)
+    base, suspect = zip(*(compute(pair, part, gradient) for part in parts), strict=True)
+    return _concatenate(base), _concatenate(suspect)
 
 
-Way = Callable[[ModelPair, Samples, bool], tuple[Term, Term]]
+Strategy = Callable[[ModelPair, Samples, bool], tuple[LossAndGrad, LossAndGrad]]
 
 
-def _at_once(pair: ModelPair) -> Way:
-    """In turn, too, where nothing is won: two networks on a GPU, or with a single thread."""
+def _fastest(pair: ModelPair) -> Strategy:
+    """Choose for few rows. Two networks on a GPU, or a single thread, gain nothing from concurrency."""
     if pair.device.type == "cpu" and torch.get_num_threads() > 1:
-        return _side_by_side
-    return _in_turn if pair.joint is None else _in_one_call
+        return _concurrent
+    return _sequential if pair.joint is None else _joint
 
 
-def _in_turn(pair: ModelPair, at: Samples, gradient: bool) -> tuple[Term, Term]:
-    base = _term(pair.base, pair, at.z, at.t, at.eps, gradient)
-    return base, _term(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient)
+def _sequential(pair: ModelPair, at: Samples, gradient: bool) -> tuple[LossAndGrad, LossAndGrad]:
+    base = _loss_and_grad(pair.base, pair, at.z, at.t, at.eps, gradient)
+    return base, _loss_and_grad(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient)
 
 
-def _in_one_call(pair: ModelPair, at: Samples, gradient: bool) -> tuple[Term, Term]:
+def _joint(pair: ModelPair, at: Samples, gradient: bool) -> tuple[LossAndGrad, LossAndGrad]:
+    """Both models in one call of their shared network."""
     assert pair.joint is not None
     eps = torch.cat([at.eps, at.eps_suspect])
-    both = _term(pair.joint, pair, at.z.repeat(2, 1, 1, 1), at.t.repeat(2), eps, gradient)
+    both = _loss_and_grad(pair.joint, pair, at.z.repeat(2, 1, 1, 1), at.t.repeat(2), eps, gradient)
     losses, gradients = both.loss.chunk(2), both.gradient.chunk(2)
-    return Term(losses[0], gradients[0]), Term(losses[1], gradients[1])
+    return LossAndGrad(losses[0], gradients[0]), LossAndGrad(losses[1], gradients[1])
 
 
-def _side_by_side(pair: ModelPair, at: Samples, gradient: bool) -> tuple[Term, Term]:
-    """Each model by half of the threads."""
+def _concurrent(pair: ModelPair, at: Samples, gradient: bool) -> tuple[LossAndGrad, LossAndGrad]:
+    """Each model in a thread of its own, with half of the CPU threads."""
     threads = torch.get_num_threads()
 
-    def suspect() -> Term:
-        torch.set_num_threads(threads // 2)  # how many is a matter of each thread that asks
-        return _term(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient)
+    def suspect() -> LossAndGrad:
+        torch.set_num_threads(threads // 2)  # the setting belongs to the calling thread
+        return _loss_and_grad(pair.suspect, pair, at.z, at.t, at.eps_suspect, gradient)
 
-    waited = _other_thread().submit(suspect)
+    pending = _other_thread().submit(suspect)
     torch.set_num_threads(threads // 2)
     try:
-        return _term(pair.base, pair, at.z, at.t, at.eps, gradient), waited.result()
+        return _loss_and_grad(pair.base, pair, at.z, at.t, at.eps, gradient), pending.result()
     finally:
         torch.set_num_threads(threads)
 
 
 @lru_cache(1)
 def _other_thread() -> ThreadPoolExecutor:
-    """Kept: a new thread has no memory of its own yet, and to give it some costs as much as side by side wins."""
+    """The second thread, created once: a new thread has to allocate its memory first, which costs the gain."""
     return ThreadPoolExecutor(1)
 
 
 os.register_at_fork(after_in_child=_other_thread.cache_clear)  # no thread survives a fork
 
 
-def _term(model: EpsModel, pair: ModelPair, z: Tensor, t: Tensor, eps: Tensor, gradient: bool) -> Term:
+def _loss_and_grad(model: EpsModel, pair: ModelPair, z: Tensor, t: Tensor, eps: Tensor, gradient: bool) -> LossAndGrad:
     with torch.set_grad_enabled(gradient):
         z = z.detach().requires_grad_(gradient)
         loss = denoising_loss(model, pair.schedule, z, t, eps)
         if not gradient:
-            return Term(loss, torch.zeros_like(z))
+            return LossAndGrad(loss, torch.zeros_like(z))
         (found,) = torch.autograd.grad(loss.sum(), z)
-    return Term(loss.detach(), found)
+    return LossAndGrad(loss.detach(), found)
 
 
-def _joined(terms: Sequence[Term]) -> Term:
-    return Term(torch.cat([t.loss for t in terms]), torch.cat([t.gradient for t in terms]))
+def _concatenate(parts: Sequence[LossAndGrad]) -> LossAndGrad:
+    return LossAndGrad(torch.cat([p.loss for p in parts]), torch.cat([p.gradient for p in parts]))

@@ -1,47 +1,65 @@
-"""How a pair is held on its device: chosen from the memory that is free, so that nobody has to know what fits."""
+"""Choose how a pair is held on its device, by free memory."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-MOST_ROWS = 16  # of one call: more are hardly faster on any machine that was measured
-# what no count sees: workspaces of kernels, pieces too small to be of use. On the CPU up to 0.8 GB were measured beyond
-# the count with SD 1.4 in float32, and three times the count with the embedded model
+MOST_ROWS = 16  # per call: more are hardly faster on any machine that was measured
+# Reserve for what the count misses: workspaces of kernels and fragmentation. On a CPU, SD 1.4 in float32 took up to
+# 0.8 GB more than counted, and the embedded model three times the count.
 RESERVE, HOST_RESERVE, TIMES = 500_000_000, 1_000_000_000, 4
-AMPLE, AMPLE_TIMES = 4_000_000_000, 40  # free bytes of a host, and so many times the weights: not worth a count
-SLACK = 1.1  # what a count is multiplied with: blocks are rounded up
+AMPLE, AMPLE_TIMES = (
+    4_000_000_000,
+    40,
+)  # above both (bytes; times the weights) memory is plentiful: skip counting
+SLACK = 1.1  # factor on each count: allocators round blocks up
 MEMORY, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """How a pair is held. Rows, checkpointing and turns cost time and leave results alone, but for rounding."""
+    """How a pair is held in memory.
 
-    networks: int  # 1: an adapter's suspect is the base's own network
-    weights: int  # bytes of the networks and the autoencoder
-    working: int  # bytes that are wanted at the same moment beside the weights; 0: there is plenty, nobody counted
-    free: int | None  # bytes before anything was loaded; None: nobody counts them
+    Fewer rows, checkpointing and offloading cost time and change results by rounding only.
+
+    Attributes:
+        networks: 1 if base and suspect share their weights, else 2.
+        weights: bytes of the networks and the autoencoder.
+        working: peak bytes besides the weights; 0: not counted, since memory is plentiful.
+        free: bytes that were free before anything was loaded; None: unknown.
+        rows_per_call: largest batch given to a network.
+        checkpointing: activations are computed twice instead of stored.
+        offloading: only the module in use is on the device; the others wait in host memory.
+        tiling: the autoencoder works in tiles, which changes its pictures slightly.
+        fits: False if even the smallest plan needs more than is free.
+    """
+
+    networks: int
+    weights: int
+    working: int
+    free: int | None
     rows_per_call: int = MOST_ROWS
-    checkpointing: bool = False  # activations are computed twice instead of kept
-    turns: bool = False  # of networks and autoencoder, one at a time is on the device, the others in host memory
-    tiling: bool = False  # the autoencoder works in pieces; its pictures differ a little from whole ones
-    fits: bool = True  # False: the least that can be done is still more than is free
+    checkpointing: bool = False
+    offloading: bool = False
+    tiling: bool = False
+    fits: bool = True
 
     def __str__(self) -> str:
-        """One line for whoever wonders: "two networks, 3.6 GB of weights; 16 rows at once; ..."."""
+        """Describe the plan in one line for logs: "two networks, 3.6 GB of weights; 16 rows at once; ..."."""
         parts = [f"{'two networks' if self.networks == 2 else 'one network'}, {_gb(self.weights)} of weights"]
         parts.append(f"{self.rows_per_call} {'row' if self.rows_per_call == 1 else 'rows'} at once")
         if self.checkpointing:
             parts.append("activations computed twice")
-        parts.append("weights take turns on the device" if self.turns else "nothing offloaded")
+        parts.append("weights offloaded to host memory" if self.offloading else "nothing offloaded")
         if self.tiling:
             parts.append("autoencoder in tiles")
         if self.free is not None:
             parts.append(f"{_gb(self.free)} free")
         if not self.fits:
-            parts.append(f"memory may not suffice: {_gb(self.working)} are wanted beside the weights")
+            parts.append(f"memory may not suffice: {_gb(self.working)} needed besides the weights")
         return "; ".join(parts)
 
 
@@ -54,48 +72,70 @@ def plan_memory(
     *,
     host: bool,
 ) -> MemoryPlan:
-    """The plan that costs least time among those that fit into `free` bytes.
+    """Choose the fastest plan that fits into `free` bytes.
 
-    `networks` and `codec` are bytes of weights. `row` is how many bytes one row of a forward and backward pass takes
-    at most, given whether activations are computed twice; `picture` the same of one picture through the autoencoder,
-    given whether it works in tiles. Each is asked only if need be. `host`: the device is the host's own memory, so
-    that nothing can be put away there.
+    Args:
+        free: free bytes on the device; None: unknown.
+        networks: bytes of the weights of each network.
+        codec: bytes of the autoencoder's weights.
+        row: counts the peak bytes of one row's forward and backward pass, given whether checkpointing is on. Called
+            only if needed.
+        picture: counts those of one picture through the autoencoder, given whether tiling is on. Likewise.
+        host: True if the device is the host's own memory, where offloading gains nothing.
     """
     weights = sum(networks) + codec
     if free is None or (host and free > AMPLE + AMPLE_TIMES * weights):
-        return MemoryPlan(len(networks), weights, 0, free)
+        return MemoryPlan(networks=len(networks), weights=weights, working=0, free=free)
 
     def needs(counted: int) -> int:
         return int(SLACK * counted) + min(TIMES * counted, HOST_RESERVE if host else RESERVE)
 
-    # checkpointing costs a third more arithmetic; turns cost a transfer of all weights in every step; tiles cost truth
-    ladder = [(tiling, turns, twice) for tiling in (False, True) for turns in (False, True) for twice in (False, True)]
-    for tiling, turns, twice in ladder:
-        if turns and host:
+    # Checkpointing costs a third more arithmetic. Offloading transfers all weights per step. Tiling costs accuracy.
+    for tiling, offloading, twice in itertools.product((False, True), repeat=3):
+        if offloading and host:
             continue
-        beside_row, beside_picture = (max(networks), codec) if turns else (weights, weights)
+        beside_row, beside_picture = (max(networks), codec) if offloading else (weights, weights)
         if beside_picture + needs(picture(tiling)) > free:
             continue
-        for rows in (MOST_ROWS, 8, 4, 2, 1):  # few sizes, so that a little more or less memory gives the same plan
+        for rows in (MOST_ROWS, 8, 4, 2, 1):  # few sizes: slightly different memory gives the same plan
             working = needs(rows * row(twice))
             if beside_row + working <= free:
                 working = max(working, needs(picture(tiling)))
-                return MemoryPlan(len(networks), weights, working, free, rows, twice, turns, tiling)
+                return MemoryPlan(
+                    networks=len(networks),
+                    weights=weights,
+                    working=working,
+                    free=free,
+                    rows_per_call=rows,
+                    checkpointing=twice,
+                    offloading=offloading,
+                    tiling=tiling,
+                )
     working = max(needs(row(True)), needs(picture(True)))
-    return MemoryPlan(len(networks), weights, working, free, 1, True, not host, True, fits=False)
+    return MemoryPlan(
+        networks=len(networks),
+        weights=weights,
+        working=working,
+        free=free,
+        rows_per_call=1,
+        checkpointing=True,
+        offloading=not host,
+        tiling=True,
+        fits=False,
+    )
 
 
 def worth_merging(device: torch.device, dtype: torch.dtype) -> bool:
-    """Is an adapter better added to copies of the weights?
+    """Whether an adapter should be merged into copies of the weights.
 
-    On a CPU small factors take long, and terms come side by side; on a GPU memory is what is short. (float16 is for
-    GPUs: whoever computes in it on a CPU wants to know what one would answer.)
+    On a CPU, separate small factors are slow. On a GPU, memory is scarcer. float16 on a CPU emulates a GPU, so nothing
+    is merged there.
     """
     return device.type == "cpu" and dtype != torch.float16
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that could still be had on `device`, within the limit of a container; None where nobody counts them."""
+    """Measure the bytes that can still be allocated on `device`, within a container's limit; None if unknown."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -109,12 +149,12 @@ def _available() -> int | None:
 
 
 def _left_in_container() -> int | None:
-    """What the control group leaves: its limit less what is in use, files that can be dropped not counted."""
+    """The control group's limit minus the memory in use, without cached files that can be dropped."""
     try:
         limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
         stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
         return None if limit == "max" else int(limit) - int(used) + int(stat["inactive_file"])
-    except (OSError, ValueError, KeyError):  # no control group, or one of another kind: nothing is known
+    except (OSError, ValueError, KeyError):  # no control group, or one of another kind
         return None
 
 

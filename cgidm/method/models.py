@@ -1,4 +1,4 @@
-"""What the method needs of a diffusion model, and nothing more."""
+"""The interface between the method and a diffusion model: noise predictor, codec, pair."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
@@ -16,44 +16,59 @@ Prediction = Literal["eps", "v", "flow"]
 
 @runtime_checkable
 class EpsModel(Protocol):
-    """A noise predictor whose weights are frozen and whose conditioning is already bound."""
+    """A noise predictor with frozen weights and fixed conditioning."""
 
-    def predict_eps(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b c h w"]: ...
+    def predict_eps(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
+        """Predict the noise in `x_t` at rows `t` of the schedule."""
+        ...
 
 
 @runtime_checkable
 class Codec(Protocol):
-    """Between pictures in [0, 1] and the space that the network denoises."""
+    """Conversion between pictures in [0, 1] and the space that the network denoises."""
 
-    def encode(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]: ...
+    def encode(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+        """Encode pictures in [0, 1]."""
+        ...
 
-    def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]: ...
+    def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+        """Decode latents to pictures in [0, 1]."""
+        ...
 
 
 class IdentityCodec:
-    """Pixel models denoise the picture itself, scaled to [-1, 1]."""
+    """The codec of pixel models, which denoise the picture itself, scaled to [-1, 1]."""
 
     def encode(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+        """Scale pictures from [0, 1] to [-1, 1]."""
         return 2 * images - 1
 
     def decode(self, z: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+        """Scale from [-1, 1] back to [0, 1]."""
         return ((z + 1) / 2).clamp(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkEpsModel:
-    """A network that predicts eps, v or the flow velocity, seen as an eps-predictor.
+    """An `EpsModel` made of a network that predicts eps, v or the flow velocity.
 
-    The state of a run stays in float32 (or float64 in tests); `dtype` is what the network computes in, and the cast
-    happens here, at the edge. A learnt variance (twice the channels) is dropped.
+    A run's state stays in float32 (float64 in tests) and is cast to `dtype` here. A learnt variance (twice the
+    channels) is dropped.
+
+    Attributes:
+        network: `(x_t, timestep) -> raw prediction`, with fixed conditioning.
+        schedule: the noise schedule.
+        prediction: what the network predicts.
+        dtype: the precision that the network computes in; None: that of `x_t`.
     """
 
-    network: Callable[[Tensor, Tensor], Tensor]  # (x_t, timestep) -> raw prediction; conditioning bound
+    network: Callable[[Tensor, Tensor], Tensor]
     schedule: Schedule
     prediction: Prediction
-    dtype: torch.dtype | None = None  # None: whatever x_t comes in
+    dtype: torch.dtype | None = None
 
     def predict_eps(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
+        """Predict the noise in `x_t` at rows `t` of the schedule."""
         timesteps = self.schedule.timesteps.to(x_t.device)[t]
         raw = self.network(x_t.to(self.dtype or x_t.dtype), timesteps)[:, : x_t.shape[1]].to(x_t.dtype)
         match self.prediction:
@@ -66,8 +81,8 @@ class NetworkEpsModel:
 
 
 @dataclass(frozen=True, eq=False)
-class Shared:
-    """One network seen as base, as suspect, and as both; a pair in which one of them was replaced is not this pair."""
+class SharedNetwork:
+    """One network as base, as suspect, and as both; it belongs to the pair with exactly these two models."""
 
     base: EpsModel
     suspect: EpsModel
@@ -76,20 +91,34 @@ class Shared:
 
 @dataclass(frozen=True, eq=False)
 class ModelPair:
-    """The public model and the suspect that was fine-tuned from it, in one latent space."""
+    """The public model and the suspect that was fine-tuned from it, in one latent space.
+
+    Attributes:
+        base: the public model.
+        suspect: the model that was fine-tuned from it.
+        schedule: the noise schedule of both.
+        codec: between pictures and latents.
+        resolution: side of the square picture that the codec is made for, in pixels.
+        device: where both compute.
+        fingerprints: weight file -> SHA-256.
+        networks: the owners of the weights: one if base and suspect share theirs, else two.
+        modules: every module that computes, base first, then suspect. An adapter's modules share their weights.
+        memory: how the pair is held on its device; None: as it was loaded.
+        shared_network: where one network can compute both models in one call.
+    """
 
     base: EpsModel
     suspect: EpsModel
     schedule: Schedule
     _: KW_ONLY
     codec: Codec = field(default_factory=IdentityCodec)
-    resolution: int = 512  # pixels: side of the square that the codec is made for
+    resolution: int = 512
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    fingerprints: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
-    networks: tuple[torch.nn.Module, ...] = ()  # behind base and suspect: one if their weights are the same
-    modules: tuple[torch.nn.Module, ...] = ()  # that compute: an adapter's two share their weights
-    memory: MemoryPlan | None = None  # None: held as it came
-    shared: Shared | None = None  # where one network can answer as both
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    networks: tuple[torch.nn.Module, ...] = ()
+    modules: tuple[torch.nn.Module, ...] = ()
+    memory: MemoryPlan | None = None
+    shared_network: SharedNetwork | None = None
 
     @property
     def is_full_network(self) -> bool:
@@ -98,11 +127,15 @@ class ModelPair:
 
     @property
     def joint(self) -> EpsModel | None:
-        """Answers the first half of its rows as the base, the second as the suspect. Not those of another pair."""
-        if self.shared is None or self.shared.base is not self.base or self.shared.suspect is not self.suspect:
+        """The model that predicts the first half of its rows as the base and the second half as the suspect.
+
+        None if there is none, or if it belongs to a pair in which another base or suspect stood.
+        """
+        shared = self.shared_network
+        if shared is None or shared.base is not self.base or shared.suspect is not self.suspect:
             return None
-        return self.shared.joint
+        return shared.joint
 
     def rows_per_call(self, wanted: int = MOST_ROWS) -> int:
-        """The most rows in work at a moment: as wanted, unless memory allows less. No influence on the result."""
+        """The largest batch given to a network: `wanted`, unless memory allows less. It does not change results."""
         return wanted if self.memory is None else min(wanted, self.memory.rows_per_call)

@@ -1,4 +1,4 @@
-"""Partial representations: what is removed of a picture before the recovery (Sec. 3.1 and 4.4.1)."""
+"""Partial representations: what is removed from a picture before the recovery (Sec. 3.1 and 4.4.1)."""
 
 import re
 from dataclasses import dataclass
@@ -21,10 +21,15 @@ BLUR_RADIUS = 7.0  # "blurring rate" of Sec. 4.4.1 at 512 px; scaled with the pi
 
 @dataclass(frozen=True, eq=False)
 class Partial:
-    """What the recovery is allowed to know of a batch."""
+    """What the recovery may know of a batch.
 
-    mask: Float[Tensor, "1 1 h w"]  # 1 = kept, 0 = removed
-    start: Float[Tensor, "b c h w"]  # the latent that the recovery starts from
+    Attributes:
+        mask: 1 where a cell is kept, 0 where it is removed.
+        start: the latents that the recovery starts from.
+    """
+
+    mask: Float[Tensor, "1 1 h w"]
+    start: Float[Tensor, "b c h w"]
 
 
 def make_partial(
@@ -34,12 +39,19 @@ def make_partial(
     z: Float[Tensor, "b c h w"],
     start: Start = "reencoded",
 ) -> Partial:
-    """Remove half of every latent `z` (or blur the pictures), and start from what can be made of the rest.
+    """Remove half of every latent (or blur the pictures), and make a start from the rest.
 
-    Masks are laid on the latent, and the true kept cells are in the start. Its removed cells are "reencoded", the
-    decode of the masked latent encoded again (the paper), or "interpolated" from the kept cells around them: then the
-    recovery need not spend its steps on the traces of the mask, which are the same whatever the picture. Either knows
-    nothing of what was removed. A blurred picture keeps no cell exactly, so its mask is zero everywhere.
+    Masks apply to the latents. The start holds the true kept cells and depends on nothing that was removed. A blurred
+    picture keeps no cell exactly, so its mask is zero everywhere.
+
+    Args:
+        kind: what is removed: a checkerboard of blocks, the right half, or detail (blur).
+        codec: between pictures and latents.
+        images: the pictures, in [0, 1].
+        z: their latents.
+        start: how removed cells are filled. "reencoded" decodes the masked latents and encodes them again (the paper).
+            "interpolated" fills them from the kept cells around them: the recovery then spends no steps on traces of
+            the mask, which are the same for all pictures.
 
     Raises:
         UserError: for a kind that is not one of `PartialKind`.
@@ -53,7 +65,7 @@ def make_partial(
         mask = mask.to(z.device, z.dtype)
         z_start = interpolate(mask * z, mask) if start == "interpolated" else codec.encode(codec.decode(mask * z))
     else:
-        raise UserError(f"partial representation {kind!r} is not known; accepted: {', '.join(get_args(PartialKind))}")
+        raise UserError("method.unknown_partial", given=kind, accepted=list(get_args(PartialKind)))
     mask = mask.to(z.device, z.dtype)
     return Partial(mask, mask * z + (1 - mask) * z_start)
 
@@ -61,13 +73,13 @@ def make_partial(
 def interpolate(
     z: Float[Tensor, "b c h w"], mask: Float[Tensor, "1 1 h w"], reach: int = 2
 ) -> Float[Tensor, "b c h w"]:
-    """Fill the cells that `mask` removed with the mean of the kept cells up to `reach` away, from the rim inwards.
+    """Fill removed cells with the mean of the kept cells up to `reach` cells away, from the edge inwards.
 
     Raises:
-        UserError: if nothing is kept.
+        UserError: if no cell is kept.
     """
     if not mask.any():
-        raise UserError("nothing of the picture is kept; accepted: a partial representation that keeps some cells")
+        raise UserError("method.nothing_kept")
     known = mask
     while not known.all():
         sums, counts = (_box_sum(known * z, reach), _box_sum(known, reach))
@@ -82,25 +94,25 @@ def _box_sum(x: Float[Tensor, "b c h w"], reach: int) -> Float[Tensor, "b c h w"
 
 
 def block_mask(height: int, width: int, block: int) -> Float[Tensor, "1 1 h w"]:
-    """A checkerboard that keeps the two diagonal quarters of every `block` x `block` square: half of the cells.
+    """Make a checkerboard that keeps the two diagonal quarters of every `block` x `block` square: half of the cells.
 
-    `block` is the paper's size (2, 4 or 8, default 4), so the squares of the board are block / 2 wide.
+    `block` is the paper's size (2, 4 or 8, default 4), so the board's squares are block / 2 wide.
     """
     if block < 2 or block % 2:
-        raise UserError(f"block size {block} is not possible; accepted: an even number from 2, as 2, 4 or 8")
+        raise UserError("method.block_size", given=block)
     rows = torch.arange(height)[:, None] // (block // 2)
     columns = torch.arange(width)[None, :] // (block // 2)
     return ((rows + columns) % 2 == 0).float()[None, None]
 
 
 def right_half_mask(height: int, width: int) -> Float[Tensor, "1 1 h w"]:
-    """Keeps the left half."""
+    """Make a mask that keeps the left half."""
     mask = torch.zeros(1, 1, height, width)
     mask[..., : width // 2] = 1
     return mask
 
 
 def gaussian_blur(images: Float[Tensor, "b 3 H W"], radius: float) -> Float[Tensor, "b 3 H W"]:
-    """Pillow's Gaussian blur of `radius` pixels, as the paper's footnote 10 names it."""
+    """Blur with Pillow's Gaussian blur of `radius` pixels, which footnote 10 of the paper names."""
     blurred = [to_pil_image(i.cpu().clamp(0, 1)).filter(ImageFilter.GaussianBlur(radius)) for i in images]
     return torch.stack([to_image(b) for b in blurred]).to(images.device, images.dtype) / 255

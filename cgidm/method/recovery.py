@@ -8,23 +8,33 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .config import STEP_TO_RADIUS, RecoveryConfig
-from .loss_pair import Samples, Term, both_terms
+from .loss_pair import LossAndGrad, Samples, loss_pair
 from .models import ModelPair
 from .partial import Partial
 from .sampling import sample_noise, sample_times, send
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RecoveryStep:
-    """Where the recovery stands after one step."""
+    """The state of the recovery after one step.
 
-    index: int  # from 0
-    z: Float[Tensor, "b c h w"]  # the recovered latent so far; kept cells are the true ones
-    delta: Float[Tensor, "b c h w"]  # how far each removed cell has moved from the start; zero where kept
-    contrast: Float[Tensor, " b"]  # Eq. 7 per latent entry, before this step, mean over its draws
-    gradient_norm: Float[Tensor, " b"]  # l2 of the contrast's gradient, before it was scaled to a step
-    gradient_ratio: Float[Tensor, " b"]  # the same over the norms of its two terms: 0 = one model, 1 = unrelated
-    evaluations: int  # network evaluations spent on each picture so far
+    Attributes:
+        index: the step's number, from 0.
+        z: the recovered latents so far; kept cells are the true ones.
+        delta: how far each removed cell has moved from the start; zero where kept.
+        contrast: Eq. 7 per latent entry, before this step, mean over its draws.
+        gradient_norm: L2 norm of the contrast's gradient, before it was scaled to a step.
+        gradient_ratio: that norm over the norms of the two models' gradients. 0: the models are the same; 1: unrelated.
+        evaluations: network evaluations spent on each picture so far.
+    """
+
+    index: int
+    z: Float[Tensor, "b c h w"]
+    delta: Float[Tensor, "b c h w"]
+    contrast: Float[Tensor, " b"]
+    gradient_norm: Float[Tensor, " b"]
+    gradient_ratio: Float[Tensor, " b"]
+    evaluations: int
 
 
 def recover(
@@ -37,17 +47,25 @@ def recover(
     delta: Float[Tensor, "b c h w"] | None = None,
     first: int = 0,
 ) -> Iterator[RecoveryStep]:
-    """Ascend the contrast from `partial.start` by L2 projected gradient steps (Eq. 8, 9), yielding after each.
+    """Ascend the contrast from `partial.start` by projected gradient steps (Eq. 8, 9), yielding after each step.
 
-    To go on where a recovery stopped, give the `delta` of its last step, the index of the next one as `first`, and
-    its generators as that step left them: the result is the same to the last bit.
+    Only removed cells move. The kept cells hold their true values in every forward pass and in every result. Works
+    under `torch.no_grad()`, not under `torch.inference_mode()`.
 
-    Only removed cells move; the true kept cells of `z` are in place at every forward pass and in every result.
-    There is one generator per picture, so a picture's randomness does not depend on its batch. Works under
-    `torch.no_grad()`, not under `torch.inference_mode()`.
+    A picture whose gradient ratio is below `config.min_gradient_ratio` does not move: unit-length steps would turn
+    rounding noise into a walk to the edge of the ball.
 
-    Where the gradient of the contrast is below `min_gradient_ratio` of its terms, nothing moves: unit-length steps
-    would turn rounding noise into a walk to the edge of the ball.
+    To continue a recovery, pass `delta`, `first` and the generators' states from its last step. The result is equal to
+    the last bit.
+
+    Args:
+        pair: the two models.
+        z: the pictures' true latents.
+        partial: the mask and the start.
+        config: the settings of Algorithm 1.
+        generators: one per picture, so that a picture's randomness does not depend on its batch.
+        delta: that of the step before `first`; None: zero.
+        first: index of the first step to take.
     """
     assert len(generators) == len(z), "one generator per picture"
     pair = replace(pair, schedule=pair.schedule.to(z.device))
@@ -65,60 +83,60 @@ def recover(
         eps_suspect = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
 
         z_now = partial.start + removed * delta
-        base, tuned = _both_terms(pair, z_now, t, eps, eps_suspect, rows)
-        grad_base, grad_tuned = removed * base.gradient, removed * tuned.gradient
-        gradient = grad_base - grad_tuned
+        base, suspect = _mean_loss_pair(pair, z_now, t, eps, eps_suspect, rows)
+        grad_base, grad_suspect = removed * base.gradient, removed * suspect.gradient
+        gradient = grad_base - grad_suspect
         norm = l2_norms(gradient)
-        ratio = norm / (l2_norms(grad_base) + l2_norms(grad_tuned)).clamp(min=1e-30)
+        ratio = norm / (l2_norms(grad_base) + l2_norms(grad_suspect)).clamp(min=1e-30)
         gradient = torch.where(ratio < config.min_gradient_ratio, torch.zeros_like(gradient), gradient)
 
         delta = clip_l2(delta + step_size * unit_l2(gradient), radius)
         yield RecoveryStep(
-            index,
-            partial.start + removed * delta,
-            delta,
-            (base.loss - tuned.loss) / z[0].numel(),
-            norm.flatten(),
-            ratio.flatten(),
-            2 * config.draws * (index + 1),
+            index=index,
+            z=partial.start + removed * delta,
+            delta=delta,
+            contrast=(base.loss - suspect.loss) / z[0].numel(),
+            gradient_norm=norm.flatten(),
+            gradient_ratio=ratio.flatten(),
+            evaluations=2 * config.draws * (index + 1),
         )
 
 
 def recovery_radius(z: Float[Tensor, "b c h w"], partial: Partial, config: RecoveryConfig) -> Float[Tensor, "b 1 1 1"]:
-    """How far each picture may move: the given radius, else its own distance from start to truth (Sec. 4)."""
+    """The radius of each picture's ball: `config.radius`, else its distance from start to truth (Sec. 4)."""
     if config.radius is None:
         return l2_norms(z - partial.start)
     return torch.full_like(l2_norms(z), config.radius)
 
 
-def _both_terms(
+def _mean_loss_pair(
     pair: ModelPair,
     z: Float[Tensor, "b c h w"],
     t: Int[Tensor, "b n"],
     eps: Float[Tensor, "b n c h w"],
     eps_suspect: Float[Tensor, "b n c h w"],
     rows_per_call: int,
-) -> tuple[Term, Term]:
-    """Loss and gradient of the base, and of the suspect, of each picture: the mean over its draws."""
+) -> tuple[LossAndGrad, LossAndGrad]:
+    """Loss and gradient of base and suspect, each the mean over a picture's draws."""
     draws = t.shape[1]
     samples = Samples(z.repeat_interleave(draws, dim=0), t.flatten(), eps.flatten(0, 1), eps_suspect.flatten(0, 1))
-    base, tuned = (
-        Term(*(value.unflatten(0, t.shape).mean(1) for value in (term.loss, term.gradient)))
-        for term in both_terms(pair, samples, rows_per_call)
+    base, suspect = (
+        LossAndGrad(*(value.unflatten(0, t.shape).mean(1) for value in (each.loss, each.gradient)))
+        for each in loss_pair(pair, samples, rows_per_call)
     )
-    return base, tuned
+    return base, suspect
 
 
 def unit_l2(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Each sample scaled to unit L2 norm; an all-zero sample stays zero."""
+    """Scale each sample to unit L2 norm; an all-zero sample stays zero."""
     return x / l2_norms(x).clamp(min=1e-30)
 
 
 def clip_l2(x: Float[Tensor, "b c h w"], radius: Float[Tensor, "b 1 1 1"]) -> Float[Tensor, "b c h w"]:
-    """Each sample projected onto the L2 ball of its radius."""
+    """Project each sample onto the L2 ball of its radius."""
     return x * (radius / l2_norms(x).clamp(min=1e-30)).clamp(max=1)
 
 
 def l2_norms(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 1 1"]:
-    """L2 norm of each sample."""
+    """Compute the L2 norm of each sample."""
     return torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)

@@ -1,7 +1,7 @@
 """Scores of one picture: higher always means more likely a member.
 
-`removed_cosine`, `removed_gain` and `removed_alignment` judge the recovery on the removed cells alone: the kept half
-is pasted from the original and lifts members and holdouts alike. `loss_contrast` needs no recovery.
+`removed_cosine`, `removed_gain` and `removed_alignment` score the recovery on the removed cells alone. The kept half
+is pasted from the original and would raise the scores of members and holdouts alike. `loss_contrast` needs no recovery.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .loss_pair import Samples, both_terms
+from .loss_pair import Samples, loss_pair
 from .models import ModelPair
 from .partial import Partial
 from .sampling import sample_noise, sample_times
@@ -20,26 +20,25 @@ from .sampling import sample_noise, sample_times
 def removed_cosine(
     z_hat: Float[Tensor, "b c h w"], z: Float[Tensor, "b c h w"], partial: Partial
 ) -> Float[Tensor, " b"]:
-    """Cosine between recovered and true latent on the removed cells.
+    """Compute the cosine between recovered and true latent on the removed cells.
 
-    Confounded by the picture: the start alone already scores, for some pictures more than for others, so that an
-    innocent model can seem to separate two sets of pictures. Not for verdicts.
+    It is confounded by the picture: the start alone already scores, for some pictures more than for others. A model
+    that was trained on neither of two sets of pictures can seem to separate them. Do not use it for verdicts.
     """
     return _cosine(z_hat, z, partial)
 
 
 def removed_gain(z_hat: Float[Tensor, "b c h w"], z: Float[Tensor, "b c h w"], partial: Partial) -> Float[Tensor, " b"]:
-    """`removed_cosine` of the recovery minus `removed_cosine` of the start: what the suspect added."""
+    """Compute what the recovery added: `removed_cosine` of the recovery minus that of the start."""
     return _cosine(z_hat, z, partial) - _cosine(partial.start, z, partial)
 
 
 def removed_alignment(
     z_hat: Float[Tensor, "b c h w"], z: Float[Tensor, "b c h w"], partial: Partial
 ) -> Float[Tensor, " b"]:
-    """cos(z_hat - z_start, z - z_start) on the removed cells: did the movement go where the picture lies?
+    """Compute cos(z_hat - z_start, z - z_start) on the removed cells: whether the recovery moved towards the picture.
 
-    Zero in expectation for a movement that knows nothing of the picture, whatever the picture; zero if nothing
-    moved.
+    It is zero in expectation for a movement that is independent of the picture, and zero if nothing moved.
     """
     return _cosine(z_hat - partial.start, z - partial.start, partial)
 
@@ -47,13 +46,16 @@ def removed_alignment(
 def loss_contrast(
     pair: ModelPair, z: Float[Tensor, "b c h w"], draws: int, generators: Sequence[torch.Generator]
 ) -> Float[Tensor, " b"]:
-    """Eq. 7 at the picture itself, without optimisation, as a share of the base's denoising loss.
+    """Compute Eq. 7 at the picture itself, without optimisation, as a share of the base's denoising loss.
 
-    Mean over `draws` samples of t, stratified over the whole schedule, each with its own noise, the same in both
-    models. The share makes pictures of different difficulty comparable.
+    The share makes pictures of different difficulty comparable. Both models get the same noise. Memory does not grow
+    with the number of pictures: at most `pair.rows_per_call()` rows are in work at a time.
 
-    At most `pair.rows_per_call()` rows, of any picture and draw, are in work at a moment, and noise is drawn for so
-    many pictures at a time: memory does not grow with the pictures.
+    Args:
+        pair: the two models.
+        z: the pictures' latents.
+        draws: samples of (t, eps) per picture; t is stratified over the whole schedule.
+        generators: one per picture.
     """
     rows, shares = pair.rows_per_call(), []
     for first in range(0, len(z), rows):
@@ -61,9 +63,9 @@ def loss_contrast(
         t = sample_times(generators[group], draws, 1, len(pair.schedule) - 1, "stratified").to(z.device)
         eps = sample_noise(generators[group], draws, z[group])
         z_rows, eps_rows = z[group].repeat_interleave(draws, dim=0), eps.flatten(0, 1)
-        terms = both_terms(pair, Samples(z_rows, t.flatten(), eps_rows, eps_rows), rows, gradient=False)
-        base, tuned = (term.loss.unflatten(0, t.shape).sum(1) for term in terms)
-        shares.append((base - tuned) / base)
+        both = loss_pair(pair, Samples(z_rows, t.flatten(), eps_rows, eps_rows), rows, gradient=False)
+        base, suspect = (each.loss.unflatten(0, t.shape).sum(1) for each in both)
+        shares.append((base - suspect) / base)
     return torch.cat(shares)
 
 

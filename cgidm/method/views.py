@@ -1,8 +1,8 @@
-"""Views of a picture: in which ways the copy that was trained on may differ from the one that is asked about.
+"""Views of a picture: how the training copy may differ from the submitted picture.
 
-A trainer may have mirrored, cropped, compressed or scaled the picture; or the picture that is asked about is itself a
-cropped or slightly perturbed copy of the one on the web. Every view is a pure function of the square that the method
-sees, so that it can be made again from a bundle of evidence.
+A trainer may have mirrored, cropped, compressed or scaled the picture. Or the submitted picture may be a cropped or
+slightly perturbed copy of the one on the web. Every view is a pure function of the method's square input, so it can
+be recomputed from a bundle of evidence.
 """
 
 import io
@@ -18,23 +18,23 @@ from ..errors import UserError
 
 Square = Float[Tensor, "3 H W"]  # in [0, 1]
 AS_GIVEN = "as given"
-CROP = 0.9  # share of the side that stays, or that the picture takes up once it is widened
+CROP = 0.9  # share of the side that is kept, or that the picture takes up once it is widened
 JPEG_QUALITY = 50
-SMOOTHING = 0.7  # pixels: takes out noise of single pixels and leaves what is larger
+SMOOTHING = 0.7  # pixels: removes single-pixel noise, keeps larger structures
 
 
 def as_given(image: Square) -> Square:
-    """The picture itself."""
+    """Return the picture itself."""
     return image
 
 
 def mirror(image: Square) -> Square:
-    """Left and right exchanged."""
+    """Mirror left and right."""
     return image.flip(-1)
 
 
 def crop(image: Square, share: float = CROP) -> Square:
-    """Its centre, `share` of the side, scaled up to the whole: the trainer cropped it."""
+    """Crop to the centre, `share` of the side, and scale up: the trainer cropped the picture."""
     side = image.shape[-1]
     rim = round(side * (1 - share) / 2)
     inner = _to_pil(image).crop((rim, rim, side - rim, side - rim))
@@ -42,7 +42,7 @@ def crop(image: Square, share: float = CROP) -> Square:
 
 
 def widen(image: Square) -> Square:
-    """Scaled down, with a rim of its own mirrored edges: what is asked about was cropped from the trained picture."""
+    """Scale down and pad with mirrored edges: the submitted picture was cropped from the training copy."""
     side = image.shape[-1]
     rim = round(side * (1 - CROP) / 2)
     small = _to_pil(image).resize((side - 2 * rim, side - 2 * rim), Image.Resampling.LANCZOS)
@@ -50,22 +50,22 @@ def widen(image: Square) -> Square:
 
 
 def compress(image: Square) -> Square:
-    """Through JPEG, in memory."""
+    """Compress as JPEG, in memory."""
     buffer = io.BytesIO()
     _to_pil(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
     with Image.open(buffer) as read:
         return _to_tensor(read.convert("RGB"))
 
 
-def halve(image: Square) -> Square:
-    """Scaled to half of the side and back."""
+def rescale(image: Square) -> Square:
+    """Scale to half of the side and back."""
     side = image.shape[-1]
     small = _to_pil(image).resize((side // 2, side // 2), Image.Resampling.LANCZOS)
     return _to_tensor(small.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def smooth(image: Square) -> Square:
-    """Lightly blurred: what is asked about carries a perturbation that the trained picture did not."""
+    """Blur lightly: the submitted picture carries a perturbation that the training copy did not."""
     return _to_tensor(_to_pil(image).filter(ImageFilter.GaussianBlur(SMOOTHING)))
 
 
@@ -75,24 +75,23 @@ VIEWS: dict[str, Callable[[Square], Square]] = {
     "cropped": crop,
     "widened": widen,
     "jpeg": compress,
-    "resized": halve,
+    "resized": rescale,
     "smoothed": smooth,
 }
 
 
 def check_views(names: Sequence[str]) -> None:
-    """See that there is one at least, and none that is unknown or named twice.
+    """Check that there is at least one view, and none unknown or repeated.
 
     Raises:
         UserError: otherwise.
     """
-    accepted = f"accepted: each once, one or more of {', '.join(VIEWS)}"
     if not names:
-        raise UserError(f"no view of a picture was given; {accepted}")
+        raise UserError("method.no_view", accepted=list(VIEWS))
     if unknown := [name for name in names if name not in VIEWS]:
-        raise UserError(f"view {unknown[0]!r} is not known; {accepted}")
+        raise UserError("method.unknown_view", given=unknown[0], accepted=list(VIEWS))
     if len(set(names)) < len(names):
-        raise UserError(f"views {', '.join(names)} were given; {accepted}")
+        raise UserError("method.repeated_view", given=list(names), accepted=list(VIEWS))
 
 
 def _to_pil(image: Square) -> Image.Image:

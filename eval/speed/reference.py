@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cgidm.families.bind import FAMILIES
+from cgidm.families.conditioning import FAMILIES
 
 STEP, RADIUS = 2.0, 70.0  # Sec. 4
 
@@ -53,11 +53,11 @@ def contrast_gradient(
 
 def _loss(two: TwoNetworks, pipeline: Any, z: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """||eps - eps_model(z_t, t)||^2 (Eq. 3), the text encoder included in the graph."""
-    network = FAMILIES[type(pipeline).__name__](pipeline, two.prompt)  # outside of `bind`, which would freeze the text
+    network = FAMILIES[type(pipeline).__name__](pipeline, two.prompt)  # not `condition_on_prompt`: no gradients there
     kept = pipeline.scheduler.alphas_cumprod.to(z.device, z.dtype)[t][:, None, None, None]
     alpha, sigma = kept.sqrt(), (1 - kept).sqrt()
     z_t = alpha * z + sigma * eps
-    answer = network.call(z_t.to(two.dtype), t).to(z.dtype)
+    answer = network.predict(z_t.to(two.dtype), t).to(z.dtype)
     guess = answer if network.prediction == "eps" else alpha * answer + sigma * z_t  # Salimans & Ho 2022, app. D
     return (guess - eps).square().sum()
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from cgidm.errors import UserError
 from cgidm.families import load_pair
-from cgidm.families.adapters import apply_adapter, merge, twin_of
-from cgidm.families.bind import bind
-from cgidm.families.load import halve, make_pair, silence
+from cgidm.families.adapters import apply_adapter, merge, share_weights
+from cgidm.families.conditioning import condition_on_prompt
+from cgidm.families.load import make_pair, silence_libraries, split_batch_pair
 from cgidm.families.methods import Change, inject
 from cgidm.families.pipelines import load_pipeline, load_suspect
 from cgidm.intake.layout import open_checkpoint
@@ -60,18 +60,19 @@ def published(name: str, architecture: Architecture) -> Subject:
 
     def open_pair(kind: PairKind, device: torch.device, dtype: torch.dtype) -> ModelPair:
         pipeline = build_pipeline(architecture, device, dtype)
-        first = bind(pipeline, PROMPT)
+        base = condition_on_prompt(pipeline, PROMPT)
         if kind == "lora":
-            pipeline.unet = twin_of(pipeline.unet)
+            pipeline.unet = share_weights(pipeline.unet)
             add_lora(pipeline.unet)
-            first, second, joint = replace(first, held_by=pipeline.unet), bind(pipeline, PROMPT), None
+            base = replace(base, shared_owner=pipeline.unet)
+            suspect, joint = condition_on_prompt(pipeline, PROMPT), None
             if worth_merging(device, dtype):
                 merge(pipeline.unet)
             else:
-                second, joint = halve(first, second)
-            return make_pair(first, second, device, dtype, {}, joint=joint)
+                joint = split_batch_pair(base, suspect)
+            return make_pair(base, suspect, device=device, dtype=dtype, joint=joint)
         pipeline.unet = _another_unet(architecture, device, dtype)
-        return make_pair(first, bind(pipeline, PROMPT), device, dtype, {})
+        return make_pair(base, condition_on_prompt(pipeline, PROMPT), device=device, dtype=dtype)
 
     def open_two(kind: PairKind, device: torch.device, dtype: torch.dtype) -> TwoNetworks:
         base, tuned = (build_pipeline(architecture, device, dtype) for _ in range(2))
@@ -108,7 +109,7 @@ def _mini(assets: Path) -> Subject:
         return replace(pair, memory=None)  # batches are as large as is asked for, here
 
     def open_two(kind: PairKind, device: torch.device, dtype: torch.dtype) -> TwoNetworks:
-        silence()
+        silence_libraries()
         root, tuned = open_checkpoint(base, "base model"), open_checkpoint(suspect(kind), "fine-tuned model")
         first = load_pipeline(root, "base", dtype).to(device)
         if kind == "lora":

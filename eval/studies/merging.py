@@ -1,15 +1,14 @@
 """`python -m eval merging`: may a LoRA be added to weights that bfloat16 rounds?
 
 A change much smaller than its weight is lost in their rounding, so a layer that would lose more than
-`cgidm.families.adapters.MOST_LOST` of its change keeps its factors. The shipped LoRA, at its own strength and at
+`families.adapters.MAX_ROUNDING_LOSS` of its change keeps its factors. The shipped LoRA, at its own strength and at
 fractions of it, judges its members and holdouts in float32; in bfloat16 with all layers merged, with none, and as the
 library chooses; and in float16 as a GPU does, which merges nothing.
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,7 +35,7 @@ NOTHING, ALL = -1.0, np.inf  # of a change: what a layer may lose, so that none 
 WAYS = {
     "merged": (torch.bfloat16, ALL),
     "factors": (torch.bfloat16, NOTHING),
-    "as chosen": (torch.bfloat16, adapters.MOST_LOST),
+    "as chosen": (torch.bfloat16, adapters.MAX_ROUNDING_LOSS),
     "factors, float16": (torch.float16, NOTHING),
 }
 
@@ -50,17 +49,17 @@ def measure_merging(assets: Path, out: Path, strengths: Sequence[float] = STRENG
             suspect = Path(work) / f"{strength:g}"
             weaken(folder / "checkpoint" / WEIGHTS, strength, suspect / WEIGHTS)
 
-            def pair_in(dtype: torch.dtype, suspect: Path = suspect) -> ModelPair:
-                return load_pair(str(assets / "mini"), str(suspect), prompt, device="cpu", dtype=dtype)
+            def pair_in(dtype: torch.dtype, max_rounding_loss: float, suspect: Path = suspect) -> ModelPair:
+                base = str(assets / "mini")
+                return load_pair(base, str(suspect), prompt, dtype=dtype, max_rounding_loss=max_rounding_loss)
 
-            full = pair_in(torch.float32)
+            full = pair_in(torch.float32, adapters.MAX_ROUNDING_LOSS)
             pictures = [p for part in ("member", "holdout") for p in _read(folder / part, full.resolution, most)]
             expected = _scores(full, pictures)
             lost = lost_shares(full)
             row = {"strength": strength, "layers": len(lost), "lost": [round(float(share), 4) for share in lost]}
             for way, (dtype, share) in WAYS.items():
-                with merging_unless_lost(share):
-                    pair = pair_in(dtype)
+                pair = pair_in(dtype, share)
                 with emulated_convolutions(pair):
                     found, machine = _scores(pair, pictures), describe_machine(pair)
                 row[way] = {
@@ -68,7 +67,7 @@ def measure_merging(assets: Path, out: Path, strengths: Sequence[float] = STRENG
                     **{score: agreement(expected[score], found[score]) for score in SCORES},
                 }
             rows.append(row)
-    report = {"machine": machine, "most_lost": adapters.MOST_LOST, "rows": rows}
+    report = {"machine": machine, "most_lost": adapters.MAX_ROUNDING_LOSS, "rows": rows}
     out.mkdir(parents=True, exist_ok=True)
     (out / "merging.json").write_text(json.dumps(report, indent=1) + "\n")
     (out / "merging.md").write_text(merging_table(report))
@@ -109,7 +108,7 @@ def weaken(lora: Path, strength: float, out: Path) -> None:
 
 def lost_shares(pair: ModelPair) -> list[float]:
     """Of each layer of a merged float32 pair: what bfloat16 would round away, over the change; both as norms."""
-    base, suspect = pair.modules
+    base, suspect = pair.modules  # merged pairs have no network of both
     shares = []
     for name, layer in suspect.named_modules():
         if isinstance(layer, adapters.BaseTunerLayer):
@@ -118,17 +117,6 @@ def lost_shares(pair: ModelPair) -> list[float]:
             exact = own.weight.bfloat16().float() + change
             shares.append(((exact.bfloat16().float() - exact).norm() / change.norm()).item())
     return shares
-
-
-@contextmanager
-def merging_unless_lost(share: float) -> Iterator[None]:
-    """Let a layer be merged if it loses no more than this share of its change."""
-    before = adapters.MOST_LOST
-    adapters.MOST_LOST = share
-    try:
-        yield
-    finally:
-        adapters.MOST_LOST = before
 
 
 def _scores(pair: ModelPair, pictures: Sequence[Picture]) -> dict[str, list[float]]:

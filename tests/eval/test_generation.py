@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
 from cgidm import ModelPair, NetworkEpsModel, Schedule, block_mask
-from cgidm.families.bind import bind
+from cgidm.families.conditioning import condition_on_prompt
 from cgidm.method.partial import right_half_mask
 from eval.benchmark.methods import generation
 from eval.benchmark.methods.base import Case, row_of
@@ -70,9 +70,9 @@ def tiny_sd():
     pipe.set_progress_bar_config(disable=True)
     pairs = []
     for prompt in ("a b", ""):
-        bound = bind(pipe, prompt)
-        model = NetworkEpsModel(bound.call, bound.schedule, bound.prediction)
-        pairs.append(ModelPair(model, model, bound.schedule, codec=bound.codec, resolution=bound.side))
+        bound = condition_on_prompt(pipe, prompt)
+        model = NetworkEpsModel(bound.predict, bound.schedule, bound.prediction)
+        pairs.append(ModelPair(model, model, bound.schedule, codec=bound.codec, resolution=bound.resolution))
     return pipe, pairs
 
 

@@ -8,17 +8,19 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
-from cgidm.families.adapters import adapted_layers, apply_adapter, merge, twin_of
+from cgidm.families.adapters import SplitBatchLayer, adapted_layers, apply_adapter, merge, share_weights
 from cgidm.families.methods import Change, inject
 from cgidm.intake.layout import open_checkpoint
-from cgidm.method.loss_pair import Samples, both_terms
+from cgidm.method.loss_pair import Samples, loss_pair
 from cgidm.method.memory_plan import worth_merging
 from tests.support import tiny
 from tests.support.adapters import ALPHA, ATTENTION, RANK, UNET, assert_exact, kohya, weights, written
+from tests.support.errors import refuses
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +114,17 @@ def test_a_tucker_core_and_other_kernels_of_one(base, tmp_path):
 def test_what_does_not_fit_is_refused_with_counts_and_cause(base, tmp_path, write):
     pairs, _ = weights(base)
     state = write(pairs)
-    with pytest.raises(UserError, match=r"changes 5 modules, of which 4 have another shape .*another base"):
+    with refuses("families.adapter_does_not_fit", total=5) as error:
         load_pair(str(base.parent / "wide"), str(written(tmp_path, state)), "")
+    assert [(p.code, p.params["count"]) for p in error.value.params["problems"]] == [("families.modules_misshapen", 4)]
+    assert "another base" in str(error.value)
     attention = ATTENTION if write is diffusers else ATTENTION.replace(".", "_")
     stray = {k.replace(attention, attention.replace("attn2", "attn9")): v for k, v in state.items()}
-    with pytest.raises(UserError, match=r"of which 1 are not in the base \(first: unet .*attn9"):
+    with refuses("families.adapter_does_not_fit") as error:
         load_pair(str(base), str(written(tmp_path, stray)), "")
+    (problem,) = error.value.params["problems"]
+    assert (problem.code, problem.params["count"]) == ("families.modules_missing", 1)
+    assert problem.params["first"].startswith("unet ") and "attn9" in problem.params["first"]
     missing = {
         k: v for k, v in state.items() if not (attention in k and k.endswith(("lora_B.weight", "lora_up.weight")))
     }
@@ -126,14 +133,15 @@ def test_what_does_not_fit_is_refused_with_counts_and_cause(base, tmp_path, writ
     second = {
         k.replace("lora_te_", "lora_te2_").replace("text_encoder.", "text_encoder_2."): v for k, v in state.items()
     }
-    with pytest.raises(UserError, match=r"1 are not in the base \(first: text_encoder_2"):
+    with refuses("families.adapter_does_not_fit") as error:
         load_pair(str(base), str(written(tmp_path, second)), "")
+    assert error.value.params["problems"][0].params["first"].startswith("text_encoder_2")
 
 
 def test_an_adapter_that_changes_nothing_is_refused(base, tmp_path):
     pairs, _ = weights(base)
     zero = {k: torch.zeros_like(v) if "lora_up" in k else v for k, v in kohya(pairs).items()}
-    with pytest.raises(UserError, match="changes nothing"):
+    with refuses("families.changes_nothing"):
         load_pair(str(base), str(written(tmp_path, zero)), "")
 
 
@@ -156,7 +164,7 @@ def test_a_method_that_cannot_be_loaded_exactly_is_refused_by_name(base, tmp_pat
         load_pair(str(base), str(written(tmp_path, one)), "")
     names = [k.removesuffix(".alpha") for k in state if k.endswith(".alpha")]
     every = {f"{name}.dora_scale": torch.ones(1, state[f"{name}.lora_down.weight"].shape[1]) for name in names}
-    with pytest.raises(UserError, match="DoRA whose magnitudes are per input in 5 of 5 modules"):
+    with refuses("families.dora_per_input", count=5, total=5):
         load_pair(str(base), str(written(tmp_path, state | every)), "")
 
 
@@ -174,7 +182,7 @@ def test_a_twin_has_the_very_weights_and_takes_the_adapter_alone(base, tmp_path)
     pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None, requires_safety_checker=False)
     network = pipeline.unet
     own = dict(network.named_parameters())
-    pipeline.unet = twin_of(network)
+    pipeline.unet = share_weights(network)
     assert {name: id(weight) for name, weight in pipeline.unet.named_parameters()} == {n: id(w) for n, w in own.items()}
     apply_adapter(pipeline, open_checkpoint(str(written(tmp_path, kohya(weights(base)[0])))))
     assert adapted_layers(pipeline.unet) and not adapted_layers(network)
@@ -189,7 +197,7 @@ def test_a_merged_adapter_leaves_the_base_alone(base, tmp_path, dtype):
         base, safety_checker=None, requires_safety_checker=False, dtype=dtype
     )
     network, before = pipeline.unet, {name: w.clone() for name, w in pipeline.unet.named_parameters()}
-    pipeline.unet = twin_of(network)
+    pipeline.unet = share_weights(network)
     apply_adapter(pipeline, open_checkpoint(str(written(tmp_path, kohya(weights(base)[0])))))
     merge(pipeline.unet)
     layers = adapted_layers(pipeline.unet)
@@ -204,7 +212,7 @@ def test_a_change_that_half_precision_would_round_away_stays_in_its_factors(meth
     """bfloat16 keeps 8 bits: of a change a thousandth as large as its weights little would be left."""
     g = torch.Generator().manual_seed(3)
     linear = torch.nn.Linear(32, 32, bias=False).to(torch.bfloat16).requires_grad_(False)
-    network = torch.nn.ModuleDict({"weak": linear, "strong": twin_of(linear)})
+    network = torch.nn.ModuleDict({"weak": linear, "strong": share_weights(linear)})
     down, up = torch.randn(2, 32, 4, generator=g) / 4
     size = linear.weight.float().norm() / (up @ down.T).norm()
     changes = {}
@@ -231,12 +239,19 @@ def test_a_pair_of_an_adapter_is_both_models_in_one_call_too(base, tmp_path, mon
     draws = (torch.randn(3, 4, 8, 8, generator=g), torch.randint(1, 900, (3,), generator=g))
     samples = Samples(*draws, *torch.randn(2, 3, 4, 8, 8, generator=g))
     assert pair.joint is not None and torch.get_num_threads() == 1
-    at_once, in_turn = both_terms(pair, samples, 6), both_terms(pair, samples, 5)
-    alone = both_terms(replace(pair, shared=None), samples, 6)
+    at_once, in_turn = loss_pair(pair, samples, 6), loss_pair(pair, samples, 5)
+    alone = loss_pair(replace(pair, shared_network=None), samples, 6)
     for a, b, c in zip(at_once, in_turn, alone, strict=True):
         torch.testing.assert_close(a.loss, b.loss, rtol=1e-5, atol=1e-4)
         torch.testing.assert_close(a.gradient, b.gradient, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(c.gradient, b.gradient, rtol=1e-4, atol=1e-5)
     assert (at_once[0].gradient - at_once[1].gradient).abs().max() > 1e-3
+    base, suspect, joint = pair.modules
+    assert all(
+        isinstance(m, SplitBatchLayer) == isinstance(suspect.get_submodule(n), BaseTunerLayer)
+        for n, m in joint.named_modules()
+        if n and ".layer" not in n
+    )
+    assert {id(w) for w in joint.parameters()} == {id(w) for w in suspect.parameters()}
     for other in (replace(pair, suspect=pair.base), replace(pair, base=pair.suspect, suspect=pair.base)):
         assert other.joint is None  # it would answer as another pair

@@ -13,9 +13,9 @@ from peft.utils import get_peft_model_state_dict
 from cgidm import RecoveryConfig, recover
 from cgidm.families import load_pair
 from cgidm.families import memory as counting
-from cgidm.families.bind import bind
 from cgidm.families.codec import VaeCodec
-from cgidm.families.offloading import Turns
+from cgidm.families.conditioning import condition_on_prompt
+from cgidm.families.offloading import WeightOffloader
 from cgidm.method.memory_plan import MemoryPlan
 from cgidm.method.partial import make_partial
 from cgidm.method.scores import loss_contrast
@@ -52,7 +52,7 @@ def planned(monkeypatch):
     """Pairs are held as is said here, whatever is free."""
 
     def plan(**chosen):
-        given = MemoryPlan(1, 0, 0, None, **chosen)
+        given = MemoryPlan(networks=1, weights=0, working=0, free=None, **chosen)
         monkeypatch.setattr(counting, "plan_memory", lambda *args, **options: given)
 
     return plan
@@ -60,29 +60,29 @@ def planned(monkeypatch):
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    """A device of its own: what comes there is a copy. Holds the turns of every pair that is loaded."""
+    """A device of its own: loading copies weights. Holds the offloader of every pair that is loaded."""
     made = []
 
-    class Watched(Turns):
-        def __init__(self, device, keep):
-            super().__init__(device, keep, self._copy)
+    class Watched(WeightOffloader):
+        def __init__(self, device, offloads):
+            super().__init__(device, offloads=offloads, copy=self._clone)
             self.moved = self.most = 0
             made.append(self)
 
         def __call__(self, *modules):
             super().__call__(*modules)
-            self.most = max(self.most, len(self._present))
+            self.most = max(self.most, len(self._loaded))
 
-        def stay(self, modules):
+        def pin_all(self, modules):
             most = self.most  # on the way there
-            super().stay(modules)
+            super().pin_all(modules)
             self.most = most
 
-        def _copy(self, weight):
+        def _clone(self, weight):
             self.moved += 1
             return weight.clone()
 
-    monkeypatch.setattr("cgidm.families.load.Turns", Watched)
+    monkeypatch.setattr("cgidm.families.load.WeightOffloader", Watched)
     monkeypatch.setattr("cgidm.families.load.worth_merging", lambda *_: False)  # as on a GPU
     return made
 
@@ -98,30 +98,31 @@ def run(pair, **changes):
 
 
 @pytest.mark.parametrize("suspect", ["full", "lora"])
-def test_turns_change_no_bit_and_who_computes_is_alone(folders, suspect, planned, elsewhere):
+def test_offloading_changes_no_bit_and_who_computes_is_alone(folders, suspect, planned, elsewhere):
     given = str(folders / "base"), str(folders / suspect), "a b"
     planned()
     wanted = run(load_pair(*given))
     (stayed,), moved = elsewhere, elsewhere[0].moved
-    assert stayed.staying and not stayed._present
+    assert stayed.pinned and not stayed._loaded
 
-    planned(turns=True)
+    planned(offloading=True)
     pair = load_pair(*given)
-    turns, present = elsewhere[-1], []
+    offloader, present = elsewhere[-1], []
 
     def look(module, _):
-        homes = turns._present[module]
-        assert list(turns._present) == [module]
-        assert all(homes[w].data_ptr() != w.data_ptr() for w in module.parameters())
-        present.append(module)
+        owner = module if module in pair.networks else pair.networks[0]
+        hosts = offloader._loaded[owner]
+        assert list(offloader._loaded) == [owner]
+        assert all(hosts[w].data_ptr() != w.data_ptr() for w in module.parameters())
+        present.append(owner)
 
-    for network in pair.networks:
-        network.register_forward_pre_hook(look)
+    for module in pair.modules:
+        module.register_forward_pre_hook(look)
     got = run(pair)
     assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
     changes = sum(a is not b for a, b in pairwise(present))
     assert set(present) == set(pair.networks) and changes == (2 * (3 + 1) - 1 if suspect == "full" else 0)
-    assert stayed.moved == moved and turns.moved > moved and not turns.staying
+    assert stayed.moved == moved and offloader.moved > moved and not offloader.pinned
     assert not any(w.requires_grad for n in pair.networks for w in n.parameters())
 
 
@@ -129,8 +130,8 @@ def test_turns_change_no_bit_and_who_computes_is_alone(folders, suspect, planned
 def test_a_pair_is_loaded_with_one_module_on_the_device_at_a_time_unless_there_is_plenty(folders, suspect, elsewhere):
     given = str(folders / "base"), str(folders / suspect), "a b"
     tight, plenty = (load_pair(*given, free=free) for free in (1000, 10**9))
-    assert [turns.most for turns in elsewhere] == [1, 4 if suspect == "full" else 3]
-    assert elsewhere[0].moved > elsewhere[1].moved and all(turns.staying for turns in elsewhere), "no turns on a CPU"
+    assert [offloader.most for offloader in elsewhere] == [1, 4 if suspect == "full" else 3]
+    assert elsewhere[0].moved > elsewhere[1].moved and all(offloader.pinned for offloader in elsewhere), "a CPU"
     for part in (*tight.networks, tight.codec.vae, *plenty.networks, plenty.codec.vae):
         assert all(w.device == CPU for w in part.parameters())
     x, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
@@ -140,12 +141,12 @@ def test_a_pair_is_loaded_with_one_module_on_the_device_at_a_time_unless_there_i
 
 def test_what_is_away_lies_where_it_lay():
     network, vae = tiny.stable_diffusion().unet, tiny.vae()
-    turns = Turns(CPU, carry=torch.clone)
+    offloader = WeightOffloader(CPU, copy=torch.clone)
     lay = [w.data_ptr() for w in network.parameters()]
     for _ in range(2):
-        turns(network)
+        offloader(network)
         assert lay != [w.data_ptr() for w in network.parameters()]
-        turns(vae)
+        offloader(vae)
         assert lay == [w.data_ptr() for w in network.parameters()]
 
 
@@ -184,13 +185,13 @@ def test_what_is_free_is_measured_and_a_little_of_it_is_enough(folders):
 
 def test_text_encoders_are_let_go(folders, monkeypatch):
     seen = []
-    real = Turns.seat
+    real = WeightOffloader.wrap
 
-    def seat(turns, bound):
+    def wrap(offloader, model):
         seen.extend(weakref.ref(o) for o in gc.get_objects() if type(o).__name__ == "CLIPTextModel")
-        return real(turns, bound)
+        return real(offloader, model)
 
-    monkeypatch.setattr(Turns, "seat", seat)
+    monkeypatch.setattr(WeightOffloader, "wrap", wrap)
     pair = load_pair(str(folders / "base"), str(folders / "lora"), "a b")
     assert seen
     gc.collect()
@@ -215,8 +216,8 @@ def test_a_wide_autoencoder_runs_in_float32_beside_a_half_network(tmp_path):
     assert {w.dtype for n in pair.networks for w in n.parameters()} == {torch.float16}
     narrow = tiny_families.stable_diffusion_xl().to(dtype=torch.float16)
     narrow.vae.register_to_config(force_upcast=False)
-    assert bind(narrow, "").codec.vae.dtype == torch.float16
-    assert bind(tiny.stable_diffusion().to(dtype=torch.float16), "").codec.vae.dtype == torch.float16
+    assert condition_on_prompt(narrow, "").codec.vae.dtype == torch.float16
+    assert condition_on_prompt(tiny.stable_diffusion().to(dtype=torch.float16), "").codec.vae.dtype == torch.float16
 
 
 def test_pictures_go_one_by_one_so_that_none_depends_on_its_batch():

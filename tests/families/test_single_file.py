@@ -12,6 +12,7 @@ from cgidm.families.alt_diffusion import load_alt_diffusion
 from cgidm.families.single_file import load_single_file
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_families
+from tests.support.errors import refuses
 
 NORMS = {"norm1": "in_layers.0", "norm2": "out_layers.0"}
 FILE = "tuned.safetensors"
@@ -204,14 +205,17 @@ THOROUGHLY = [("1", UNET), ("2", TEXT["2"][0]), ("xl", TEXT["xl"][1])]
 CASES = [(*place, change) for place in PLACES for change in (CHANGES if place in THOROUGHLY else ("lost", "stray"))]
 
 
+OTHER_MODEL = {"families.file_does_not_fit", "families.contents_differ", "families.text_width"}
+
+
 @pytest.mark.parametrize(("family", "key", "change"), CASES)
 def test_a_file_that_is_not_whole_is_refused(folders, load, tmp_path, family, key, change):
     state = load_file(folders / family / FILE)
     CHANGES[change](state, key)
     save_file(state, tmp_path / "changed.safetensors")
-    with pytest.raises(UserError, match=r"does not fit|not in use|made from another base") as error:
+    with pytest.raises(UserError) as error:
         load(family, tmp_path / "changed.safetensors")
-    assert "\n" not in str(error.value)
+    assert error.value.code in OTHER_MODEL and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("change", ["lost", "renamed", "cut"])
@@ -219,14 +223,15 @@ def test_sdxl_needs_its_projection(folders, load, tmp_path, change):
     state = load_file(folders / "xl" / FILE)
     CHANGES[change](state, PROJECTION)
     save_file(state, tmp_path / "changed.safetensors")
-    with pytest.raises(UserError, match=r"does not fit|not in use"):
+    with pytest.raises(UserError) as error:
         load("xl", tmp_path / "changed.safetensors")
+    assert error.value.code in OTHER_MODEL
 
 
 def test_tensors_of_no_known_use_are_refused(folders, load, tmp_path):
     state = load_file(folders / "1" / FILE)
     save_file({**state, "control_model.x": torch.zeros(1)}, tmp_path / "stray.safetensors")
-    with pytest.raises(UserError, match=r"1 of \d+ tensors of no known use"):
+    with refuses("families.unknown_tensors", count=1):
         load("1", tmp_path / "stray.safetensors")
 
 
@@ -235,9 +240,9 @@ def test_tensors_of_no_known_use_are_refused(folders, load, tmp_path):
     [("1", "1/wide"), ("1", "2/tuned"), ("2", "1/tuned"), ("1", "xl/tuned"), ("xl", "1/tuned"), ("xl", "2/tuned")],
 )
 def test_a_file_of_another_kind_is_refused(folders, load, base, suspect):
-    with pytest.raises(UserError, match=r"does not fit|not in use|made from another base") as error:
+    with pytest.raises(UserError) as error:
         load(base, folders / f"{suspect}.safetensors")
-    assert "\n" not in str(error.value)
+    assert error.value.code in OTHER_MODEL and "\n" not in str(error.value)
 
 
 def test_alt_diffusion_takes_a_unet_and_no_text_encoder_from_one_file(folders, load, tmp_path):
@@ -247,8 +252,9 @@ def test_alt_diffusion_takes_a_unet_and_no_text_encoder_from_one_file(folders, l
     assert all(torch.equal(v, tuned[k]) for k, v in load("alt", folders / "alt" / FILE).unet.state_dict().items())
     text = clip_names(tiny.stable_diffusion().text_encoder, "cond_stage_model")
     save_file(state | text, tmp_path / "text.safetensors")
-    with pytest.raises(UserError, match=r"does not fit|not in use"):
+    with pytest.raises(UserError) as error:
         load("alt", tmp_path / "text.safetensors")
+    assert error.value.code in OTHER_MODEL
 
 
 def test_the_text_encoders_of_sdxl_are_not_confused(folders, load):
@@ -284,5 +290,5 @@ def test_sd_2_needs_neither_its_projection_nor_its_last_layer(folders, load, tmp
 @pytest.mark.parametrize("make", [tiny.pixel_ddpm, tiny_families.stable_diffusion_3])
 def test_a_base_without_such_files_refuses_them(folders, make):
     checkpoint = open_checkpoint(str(folders / "1" / FILE))
-    with pytest.raises(UserError, match=r"its base a \w+; accepted: a base of the SD or SDXL family"):
+    with refuses("families.base_without_single_files"):
         load_single_file(checkpoint, make(), "", torch.float32)

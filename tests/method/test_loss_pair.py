@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cgidm.method.loss_pair import Samples, both_terms
+from cgidm.method.loss_pair import Samples, loss_pair
 from tests.support.worlds import world
 
 
@@ -24,7 +24,7 @@ def asked(pair, members, rows, **options):
     n = len(members)
     t = torch.randint(1, len(pair.schedule), (n,), generator=g)
     noise = torch.randn(2, *members.shape, generator=g, dtype=members.dtype)
-    return both_terms(pair, Samples(members, t, *noise), rows, **options)
+    return loss_pair(pair, Samples(members, t, *noise), rows, **options)
 
 
 def equal(first, second):

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from cgidm.families import memory as counting
-from cgidm.families.bind import bind
 from cgidm.families.codec import VaeCodec
-from cgidm.families.offloading import Turns
+from cgidm.families.conditioning import condition_on_prompt
+from cgidm.families.offloading import WeightOffloader
 from cgidm.method import memory_plan as memory
 from cgidm.method.memory_plan import RESERVE, MemoryPlan, free_memory, plan_memory
 from cgidm.method.objective import denoising_loss
@@ -49,13 +49,13 @@ def choose(model, networks, free, host=False):
         (SD14, 2, 24, 16, "two networks, 3.6 GB of weights; 16 rows at once; nothing offloaded; 24.0 GB free"),
         (SD14, 1, 4.5, 2, "nothing offloaded"),
         (SD14, 2, 6.5, 2, "nothing offloaded"),
-        (SD14, 2, 4, 2, "weights take turns on the device"),
-        (SD14, 2, 3, 2, "activations computed twice; weights take turns on the device"),
+        (SD14, 2, 4, 2, "weights offloaded to host memory"),
+        (SD14, 2, 3, 2, "activations computed twice; weights offloaded to host memory"),
         (SDXL, 1, 12, 1, "1 row at once; nothing offloaded"),
         (SDXL, 1, 10, 4, "activations computed twice; nothing offloaded"),
-        (SDXL, 2, 12, 1, "1 row at once; weights take turns on the device"),
-        (SDXL, 1, 6.5, 1, "activations computed twice; weights take turns on the device"),
-        (SDXL, 1, 4, 1, "memory may not suffice: 1.4 GB are wanted beside the weights"),
+        (SDXL, 2, 12, 1, "1 row at once; weights offloaded to host memory"),
+        (SDXL, 1, 6.5, 1, "activations computed twice; weights offloaded to host memory"),
+        (SDXL, 1, 4, 1, "memory may not suffice: 1.4 GB needed besides the weights"),
     ],
 )
 def test_the_plan_is_the_cheapest_that_fits(model, networks, free, rows, said):
@@ -67,7 +67,7 @@ def test_the_plan_is_the_cheapest_that_fits(model, networks, free, rows, said):
 def test_tiles_come_last_and_nothing_is_put_away_where_there_is_nowhere_to_put_it():
     plan = choose((100, 100, (100, 100), (9_000, 100)), 1, 1)
     assert plan.tiling and plan.fits and "autoencoder in tiles" in str(plan)
-    assert not choose(SD14, 2, 4, host=True).turns and choose(SD14, 2, 4).turns
+    assert not choose(SD14, 2, 4, host=True).offloading and choose(SD14, 2, 4).offloading
 
 
 @pytest.mark.parametrize("model", [SD14, SDXL])
@@ -76,11 +76,11 @@ def test_more_memory_is_never_worse_and_a_plan_keeps_within_it(model, networks):
     before = None
     for tenths in range(20, 1000):
         plan = choose(model, networks, tenths / 10)
-        cost = (plan.tiling, plan.turns, plan.checkpointing, -plan.rows_per_call)
+        cost = (plan.tiling, plan.offloading, plan.checkpointing, -plan.rows_per_call)
         assert before is None or not plan.fits or cost <= before
         before = cost if plan.fits else None
         if plan.fits:
-            at_once = max(model[0], model[1]) * 10**6 if plan.turns else plan.weights
+            at_once = max(model[0], model[1]) * 10**6 if plan.offloading else plan.weights
             assert at_once + plan.rows_per_call * model[2][plan.checkpointing] * 10**6 + RESERVE <= plan.free
 
 
@@ -108,17 +108,17 @@ def test_a_container_s_limit_counts(tmp_path, monkeypatch):
 
 
 BOUND = {
-    "sd": lambda: bind(tiny.stable_diffusion(width=16), "a b"),
-    "sdxl": lambda: bind(tiny_families.stable_diffusion_xl(), "a b"),
-    "sd3": lambda: bind(tiny_families.stable_diffusion_3(), "a b"),
-    "pixel": lambda: bind(tiny.pixel_ddpm(), ""),
+    "sd": lambda: condition_on_prompt(tiny.stable_diffusion(width=16), "a b"),
+    "sdxl": lambda: condition_on_prompt(tiny_families.stable_diffusion_xl(), "a b"),
+    "sd3": lambda: condition_on_prompt(tiny_families.stable_diffusion_3(), "a b"),
+    "pixel": lambda: condition_on_prompt(tiny.pixel_ddpm(), ""),
 }
 
 
 def evaluation(bound):
     size = bound.network.config.sample_size
     x = torch.zeros(1, bound.network.config.in_channels, size, size, requires_grad=True)
-    return x, bound.call(x, torch.zeros(1))
+    return x, bound.predict(x, torch.zeros(1))
 
 
 @pytest.mark.slow
@@ -191,7 +191,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.parametrize("tiling", [False, True])
 def test_a_picture_s_count_is_what_the_autoencoder_makes(tiling):
     vae = tiny.vae().eval().requires_grad_(False)
-    counting.tile(vae, 64, tiling)
+    counting.set_tiling(vae, 64, tiling)
     codec, live = VaeCodec(vae), counting._Live()
     with live:
         codec.decode(codec.encode(torch.zeros(1, 3, 64, 64)))
@@ -201,9 +201,9 @@ def test_a_picture_s_count_is_what_the_autoencoder_makes(tiling):
 
 
 def test_a_network_that_cannot_be_counted_is_held_as_if_there_were_plenty():
-    first = bind(tiny.stable_diffusion(width=8), "a b")  # of a size that is counted nowhere else
-    stubborn = replace(first, answer=lambda x, t, text: x * float(x.sum()))
-    plan = counting.fit_pair(stubborn, stubborn, Turns(CPU), torch.float32, 10**9)
+    first = condition_on_prompt(tiny.stable_diffusion(width=8), "a b")  # of a size that is counted nowhere else
+    stubborn = replace(first, forward=lambda _, x, t, text: x * float(x.sum()))
+    plan = counting.fit_pair(stubborn, stubborn, WeightOffloader(CPU), dtype=torch.float32, free=10**9)
     assert plan.free is None and plan.rows_per_call == 16
 
 
@@ -231,7 +231,7 @@ def test_a_loss_contrast_is_made_in_calls_of_bounded_size(pictures, draws, calls
             for m in (pair.base, pair.suspect)
         ]
         torch.testing.assert_close(scores[i : i + 1], (each[0] - each[1]) / each[0], atol=1e-12, rtol=1e-9)
-    few = replace(watched, memory=MemoryPlan(2, 0, 0, None, rows_per_call=2))
+    few = replace(watched, memory=MemoryPlan(networks=2, weights=0, working=0, free=None, rows_per_call=2))
     rows.clear()
     torch.testing.assert_close(loss_contrast(few, z, draws, generators(pictures)), scores, atol=1e-12, rtol=1e-9)
     assert max(rows) == 2
@@ -239,7 +239,7 @@ def test_a_loss_contrast_is_made_in_calls_of_bounded_size(pictures, draws, calls
 
 def test_few_rows_in_the_plan_bound_the_recovery_too():
     pair, members, _ = world(0)
-    few = replace(pair, memory=MemoryPlan(2, 0, 0, None, rows_per_call=2))
+    few = replace(pair, memory=MemoryPlan(networks=2, weights=0, working=0, free=None, rows_per_call=2))
     whole, parts = run_world(pair, members, draws=3, steps=5)[-1], run_world(few, members, draws=3, steps=5)[-1]
     torch.testing.assert_close(whole.z, parts.z, atol=1e-9, rtol=1e-9)
     assert few.rows_per_call(64) == 2 and pair.rows_per_call(64) == 64

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cgidm.families.bind import bind
+from cgidm.families.conditioning import condition_on_prompt
 from cgidm.families.load import make_pair
 from cgidm.method.models import IdentityCodec, ModelPair
 from cgidm.method.run_state import continue_recovery
@@ -24,7 +24,7 @@ def pair_of(prediction="epsilon"):
     tiny.perturbed(models[1].unet)
     for model in models:
         model.unet.eval().requires_grad_(False)
-    return make_pair(*(bind(m, "a") for m in models), CPU, torch.float32, {})
+    return make_pair(*(condition_on_prompt(m, "a") for m in models), device=CPU, dtype=torch.float32)
 
 
 def on(device, pair):
@@ -83,7 +83,7 @@ def test_a_step_sends_times_and_noise_without_waiting_and_nothing_else(arm):
 def test_no_step_waits_for_a_gpu():
     models = tiny.stable_diffusion().to("cuda"), tiny.stable_diffusion(seed=1).to("cuda")
     device = torch.device("cuda")
-    pair = make_pair(*(bind(m, "a") for m in models), device, torch.float16, {})
+    pair = make_pair(*(condition_on_prompt(m, "a") for m in models), device=device, dtype=torch.float16)
     for model in models:
         model.unet.half().requires_grad_(False)
     run = continue_recovery(pair, begin(draw_latents(LATENT, 2, device)), timed_config("paper", 2))

@@ -6,8 +6,9 @@ from itertools import islice
 import pytest
 import torch
 
-from cgidm import RecoveryConfig, UserError
+from cgidm import RecoveryConfig
 from cgidm.method.run_state import RunState, continue_recovery, new_state
+from tests.support.errors import refuses
 from tests.support.worlds import generators, masked, world
 
 CONFIG = RecoveryConfig(steps=12, draws=2, step_size=0.5, radius=2.0)
@@ -76,5 +77,5 @@ def test_a_damaged_state_is_one_sentence(tmp_path, damage):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-1] if damage == "cut" else b"hello")
-    with pytest.raises(UserError, match=r"state\.safetensors is no saved run .*; accepted"):
+    with refuses("method.damaged_state", name="state.safetensors"):
         RunState.load(path)

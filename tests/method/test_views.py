@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cgidm import UserError
 from cgidm.authenticate import authenticate
 from cgidm.judging.scoring import score_controls, score_views
 from cgidm.judging.verdict import conformal_p_value
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.views import AS_GIVEN, VIEWS
 from eval.studies.robustness import TRANSFORMATIONS, copy_of, judge_copies, perturb, robustness_table
+from tests.support.errors import refuses
 from tests.support.pictures import pair_that_learnt, picture, square
 from tests.support.worlds import SIDE
 
@@ -41,9 +41,12 @@ def test_what_each_view_does():
     assert (noisy - image).abs().max() <= 8 / 255 + 1e-6 and torch.equal(noisy, perturb(image))
 
 
-@pytest.mark.parametrize("wrong", [("upside down",), (), ("mirrored", "mirrored")])
-def test_views_that_cannot_be_are_refused(wrong):
-    with pytest.raises(UserError, match="accepted: each once, one or more of as given, mirrored"):
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [(("upside down",), "unknown_view"), ((), "no_view"), (("mirrored", "mirrored"), "repeated_view")],
+)
+def test_views_that_cannot_be_are_refused(wrong, code):
+    with refuses(f"method.{code}", accepted=list(VIEWS)):
         RunConfig(views=wrong)
 
 

@@ -89,14 +89,11 @@ def encode(case: Case, config: RunConfig) -> tuple[Float[Tensor, "b c h w"], Par
     codec: Any = case.pair.codec
     if config.encoding == "mode" or not hasattr(codec, "encoding"):
         return case.z, make_partial(config.partial, codec, case.images, case.z, config.start)
+    codec = replace(codec, encoding="sample")
     with torch.random.fork_rng():
         torch.manual_seed(case.seed)
-        codec.encoding = "sample"
-        try:
-            z = codec.encode(case.images)
-            return z, make_partial(config.partial, codec, case.images, z, config.start)
-        finally:
-            codec.encoding = "mode"  # the other methods share the codec
+        z = codec.encode(case.images)
+        return z, make_partial(config.partial, codec, case.images, z, config.start)
 
 
 def group_max(pairwise: Float[Tensor, "b b"], groups: Int[Tensor, " b"]) -> Float[Tensor, " b"]:

@@ -1,0 +1,192 @@
+"""Conditioning a pipeline's network on a prompt: one function per family of diffusers pipelines.
+
+To add a family, write its function and enter the pipeline's class name in `FAMILIES`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..method.models import Codec, IdentityCodec, Prediction
+from ..method.schedule import Schedule
+from .codec import VaeCodec
+
+PREDICTION_TYPES: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v"}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConditionedNetwork:
+    """A network and the encoded prompt that it is conditioned on.
+
+    Attributes:
+        network: the UNet or transformer.
+        forward: `(network, x_t, timestep, *conditions of each row) -> raw prediction`.
+        schedule: the noise schedule.
+        prediction: what the network predicts.
+        codec: between pictures and the network's latents.
+        resolution: side of the square picture, in pixels.
+        conditions: the encoded prompt: tensors of one row for all rows, or of two rows for one half each.
+        device: where the network computes.
+        shared_owner: another network that holds all of its weights and is moved instead; None: the network itself.
+    """
+
+    network: nn.Module
+    forward: Callable[..., Tensor]
+    schedule: Schedule
+    prediction: Prediction
+    codec: Codec
+    resolution: int
+    conditions: tuple[Tensor, ...] = ()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    shared_owner: nn.Module | None = None
+
+    @property
+    def weight_owner(self) -> nn.Module:
+        """The network whose weights are counted and moved."""
+        return self.network if self.shared_owner is None else self.shared_owner
+
+    def predict(self, x: Tensor, t: Tensor) -> Tensor:
+        """Compute the raw prediction for `x` at timestep `t`."""
+        return self.forward(self.network, x, t, *(_expand(c, len(x)) for c in self.conditions))
+
+
+def combine_conditions(base: ConditionedNetwork, suspect: ConditionedNetwork) -> tuple[Tensor, ...] | None:
+    """The base's conditions for the first half of the rows, the suspect's for the second; None if shapes differ."""
+    pairs = list(zip(base.conditions, suspect.conditions, strict=True))
+    if any(a.shape != b.shape for a, b in pairs):
+        return None
+    return tuple(torch.cat([a, b]) for a, b in pairs)
+
+
+def condition_on_prompt(pipeline: Any, prompt: str) -> ConditionedNetwork:
+    """Encode `prompt` and condition the pipeline's network on it.
+
+    Raises:
+        UserError: if the pipeline's class belongs to no known family.
+    """
+    name = type(pipeline).__name__
+    if name not in FAMILIES:
+        raise UserError("families.unknown_pipeline", given=name, accepted=list(FAMILIES))
+    with torch.no_grad():
+        return FAMILIES[name](pipeline, prompt)
+
+
+def _stable_diffusion(pipeline: Any, prompt: str) -> ConditionedNetwork:
+    """SD 1.x (eps), SD 2.x (eps or v, as the scheduler's configuration says) and AltDiffusion."""
+    text, _ = pipeline.encode_prompt(prompt, _text_device(pipeline), 1, False)
+
+    def forward(unet: Any, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        return unet(x, t, encoder_hidden_states=text).sample
+
+    return _latent_model(pipeline, forward, (text,))
+
+
+def _stable_diffusion_xl(pipeline: Any, prompt: str) -> ConditionedNetwork:
+    """SDXL: two text encoders; size and crop of the picture are conditions too (its own full size, no crop)."""
+    text, _, pooled, _ = pipeline.encode_prompt(
+        prompt, device=_text_device(pipeline), do_classifier_free_guidance=False
+    )
+    side = _latent_resolution(pipeline)
+    ids = torch.tensor([[side, side, 0, 0, side, side]], device=text.device, dtype=text.dtype)
+
+    def forward(unet: Any, x: Tensor, t: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
+        added = {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)}
+        return unet(x, t, encoder_hidden_states=text, added_cond_kwargs=added).sample
+
+    if pipeline.vae.config.force_upcast:
+        pipeline.vae.float()  # SDXL's own leaves the range of fp16; in bf16 it would round pictures to 8 bits
+    return _latent_model(pipeline, forward, (text, pooled))
+
+
+def _pixel_ddpm(pipeline: Any, prompt: str) -> ConditionedNetwork:
+    """DDPM on pixels (Ho et al. 2020), without prompt; Nichol & Dhariwal's (2021) learnt variances are dropped."""
+
+    def forward(unet: Any, x: Tensor, t: Tensor) -> Tensor:
+        return unet(x, t).sample
+
+    schedule, prediction = _ddpm(pipeline)
+    return ConditionedNetwork(
+        network=pipeline.unet,
+        forward=forward,
+        schedule=schedule,
+        prediction=prediction,
+        codec=IdentityCodec(),
+        resolution=pipeline.unet.config.sample_size,
+    )
+
+
+def _stable_diffusion_3(pipeline: Any, prompt: str) -> ConditionedNetwork:
+    """SD3: rectified flow on a transformer (Esser et al. 2024)."""
+    text, _, pooled, _ = pipeline.encode_prompt(
+        prompt, prompt, prompt, device=_text_device(pipeline), do_classifier_free_guidance=False
+    )
+    sigmas = pipeline.scheduler.sigmas
+
+    def forward(transformer: Any, x: Tensor, t: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
+        return transformer(x, encoder_hidden_states=text, pooled_projections=pooled, timestep=t).sample
+
+    return ConditionedNetwork(
+        network=pipeline.transformer,
+        forward=forward,
+        schedule=Schedule.flow(sigmas[sigmas > 0].flip(0), pipeline.scheduler.config.num_train_timesteps),
+        prediction="flow",
+        codec=VaeCodec(pipeline.vae),
+        resolution=pipeline.transformer.config.sample_size * pipeline.vae_scale_factor,
+        conditions=(text, pooled),
+    )
+
+
+FAMILIES: dict[str, Callable[[Any, str], ConditionedNetwork]] = {
+    "StableDiffusionPipeline": _stable_diffusion,
+    "AltDiffusionPipeline": _stable_diffusion,
+    "StableDiffusionXLPipeline": _stable_diffusion_xl,
+    "DDPMPipeline": _pixel_ddpm,
+    "StableDiffusion3Pipeline": _stable_diffusion_3,
+}
+
+
+def text_encoders(pipeline: Any) -> list[nn.Module]:
+    """The networks that encode the prompt; they are not needed afterwards."""
+    parts = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")]
+    return [part for part in parts if isinstance(part, nn.Module)]
+
+
+def _latent_model(pipeline: Any, forward: Callable[..., Tensor], conditions: tuple[Tensor, ...]) -> ConditionedNetwork:
+    schedule, prediction = _ddpm(pipeline)
+    return ConditionedNetwork(
+        network=pipeline.unet,
+        forward=forward,
+        schedule=schedule,
+        prediction=prediction,
+        codec=VaeCodec(pipeline.vae),
+        resolution=_latent_resolution(pipeline),
+        conditions=conditions,
+    )
+
+
+def _ddpm(pipeline: Any) -> tuple[Schedule, Prediction]:
+    scheduler = pipeline.scheduler
+    kind = getattr(scheduler.config, "prediction_type", "epsilon")
+    if kind not in PREDICTION_TYPES:
+        raise UserError("families.prediction_type", given=str(kind), accepted=list(PREDICTION_TYPES))
+    return Schedule.ddpm(scheduler.alphas_cumprod), PREDICTION_TYPES[kind]
+
+
+def _expand(condition: Tensor, rows: int) -> Tensor:
+    """Expand to so many rows: one row for all without a copy, two rows for one half each."""
+    if len(condition) == 1:
+        return condition.expand(rows, *condition.shape[1:])
+    return condition.repeat_interleave(rows // len(condition), dim=0)
+
+
+def _text_device(pipeline: Any) -> torch.device:
+    """The text encoders' device; other parts of the pipeline may be elsewhere."""
+    return next((w.device for part in text_encoders(pipeline) for w in part.parameters()), torch.device("cpu"))
+
+
+def _latent_resolution(pipeline: Any) -> int:
+    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
