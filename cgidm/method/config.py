@@ -1,8 +1,8 @@
 """The settings of a run: frozen, written into its record, with the paper's values as defaults."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from ..errors import UserError
 from .partial import PartialKind, Start
@@ -10,7 +10,6 @@ from .sampling import TimeSampling
 from .views import AS_GIVEN, check_views
 
 STEP_TO_RADIUS = 2 / 70  # Sec. 4: step length 2 within a ball of 70
-FORMER_SETTINGS = ("weight_gradients",)  # keys of older records; none of them changes a result
 LINEUP_SIZES = range(2, 21)  # with 20 panels a single round can reach p = 0.05
 
 
@@ -66,16 +65,6 @@ class RunConfig:
             raise UserError("method.not_positive", setting="loss_draws", given=self.loss_draws)
         if self.lineup is not None and self.lineup not in LINEUP_SIZES:
             raise UserError("method.lineup_size", given=self.lineup, least=LINEUP_SIZES[0], most=LINEUP_SIZES[-1])
-
-    @classmethod
-    def from_record(cls, recorded: Mapping[str, Any]) -> "RunConfig":
-        """Read the configuration in a record, as `dataclasses.asdict` wrote it.
-
-        Raises:
-            KeyError, TypeError: if `recorded` is no configuration.
-        """
-        recovery = {k: v for k, v in recorded["recovery"].items() if k not in FORMER_SETTINGS}
-        return cls(**{**recorded, "recovery": RecoveryConfig(**recovery)})
 
 
 PRESETS: dict[str, RunConfig] = {

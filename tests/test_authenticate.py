@@ -1,0 +1,106 @@
+"""The conductor: its order, and that a run put down at any event ends as one that was not."""
+
+import dataclasses
+import pickle
+from contextlib import closing
+
+import pytest
+
+from cgidm.authenticate import authenticate, authentication_steps, plan_run
+from cgidm.judging.null_bank import open_bank
+from cgidm.judging.result import Result
+from cgidm.method.config import RecoveryConfig, RunConfig
+from cgidm.resources import find_example
+from cgidm.run_events import RunProgress, RunRequest
+from tests.support.errors import refuses
+from tests.support.pictures import pair_that_learnt, picture
+
+CONFIG = RunConfig(recovery=RecoveryConfig(steps=4), lineup=3)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return pair_that_learnt([picture(i).image for i in (0, 1)])
+
+
+def request(**changes) -> RunRequest:
+    pictures = [picture(0), picture(5)]
+    controls = [picture(100 + i) for i in range(20)]
+    return dataclasses.replace(RunRequest(pictures=pictures, controls=controls, config=CONFIG), **changes)
+
+
+def numbers(result: Result):
+    """All that a result says in numbers and pictures."""
+    rows = [(r.scores, r.contrast, r.distance_from_base, r.verdict, r.flags) for r in result.pictures]
+    images = [i.tolist() for r in result.pictures for i in r.panel.images]
+    shown = [i.tolist() for p in result.decoys for i in p.images]
+    return rows, images, shown, result.control_scores, result.together, result.lineup, result.expected_power
+
+
+def test_the_order_of_events(pair):
+    phases = [e.phase for e in authentication_steps(pair, request(), controls_at_once=10)]
+    steps = CONFIG.recovery.steps
+    assert phases == ["planned", *["controls"] * 2, *["step"] * steps, "judged", *["decoys"] * steps, "finished"]
+
+
+def test_authenticate_drains_the_same_events(pair):
+    seen = []
+    wish = request()
+    result = authenticate(pair, wish.pictures, wish.controls, config=CONFIG, progress=seen.append)
+    *_, last = authentication_steps(pair, wish)
+    assert numbers(result) == numbers(last.result) and seen[-1].phase == "finished"
+    assert {"name", "outcome", "p_value", "loss_contrast"} <= set(result.to_frame().columns)
+    assert [p["outcome"] for p in result.to_dict()["pictures"]] == [r.verdict.outcome for r in result.pictures]
+
+
+@pytest.mark.parametrize("steps", [None, 1, 3])
+def test_a_run_put_down_anywhere_ends_as_if_it_had_not_been(pair, tmp_path, steps):
+    """Each time it is taken up from what was pickled or saved by the last event that holds its progress."""
+    *_, whole = authentication_steps(pair, request())
+    progress, sittings = RunProgress(), 0
+    while True:
+        sittings += 1
+        options = {"steps": steps, "preview_seconds": 0.0, "controls_at_once": 7}
+        with closing(authentication_steps(pair, request(), progress, **options)) as events:
+            for number, event in enumerate(events, 1):
+                if event.progress is not None:
+                    progress = pickle.loads(pickle.dumps(event.progress))
+                if event.phase == "finished" or number == 5:
+                    break
+        if event.phase == "finished":
+            break
+        if sittings % 2:  # a crash: what was not saved is lost
+            progress.save(tmp_path)
+            progress = RunProgress.load(tmp_path)
+    assert sittings > 2 and numbers(event.result) == numbers(whole.result)
+    RunProgress.delete(tmp_path)
+    assert list(tmp_path.iterdir()) == [] and RunProgress.load(tmp_path).plan is None
+
+
+def test_damaged_progress_is_refused(pair, tmp_path):
+    event = next(e for e in authentication_steps(pair, request()) if e.progress)
+    event.progress.save(tmp_path)
+    (tmp_path / "progress.json").write_text('{"plan": 3')
+    with refuses("run.damaged_progress", file="progress.json"):
+        RunProgress.load(tmp_path)
+
+
+def test_known_scores_of_controls_hold_for_those_that_are_used(pair):
+    """Scores that were known before the plan are those of all controls; the plan leaves out a copy of a picture."""
+    wish = request(config=dataclasses.replace(CONFIG, lineup=None))
+    *_, plain = authentication_steps(pair, wish)
+    copied = dataclasses.replace(wish, controls=[wish.pictures[0], *wish.controls])
+    known = RunProgress(control_scores=(9.0, *plain.result.control_scores))
+    *_, last = authentication_steps(pair, copied, known)
+    assert last.result.control_scores == plain.result.control_scores
+    assert plan_run(copied).copies == ((0,), ()) and plan_run(copied).controls == tuple(range(1, 21))
+
+
+def test_what_cannot_go_together_is_refused_before_anything_is_computed(pair):
+    with refuses("run.no_pictures"):
+        next(authentication_steps(pair, request(pictures=[])))
+    bank = open_bank(find_example("rollandin-lora").bank)
+    with refuses("run.bank_and_controls"):
+        next(authentication_steps(pair, request(bank=bank)))
+    with refuses("run.bank_and_unrelated"):
+        next(authentication_steps(pair, request(bank=bank, controls=()), unrelated=lambda: pair))
