@@ -123,6 +123,10 @@ class RunEvent:
     remaining: float | None = None  # seconds until the end
     curve: tuple[float, ...] = ()  # mean contrast over the pictures, of every step seen so far
 
+    def __str__(self) -> str:
+        """One line for a log: "step 3 of 40"."""
+        return f"{self.phase} {self.done} of {self.of}" if self.of else self.phase
+
 
 def _read_plan(table: dict[str, Any]) -> RunPlan:
     return RunPlan(
