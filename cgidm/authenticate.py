@@ -14,13 +14,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .errors import UserError
-from .judging.distance import weight_shift
+from .judging.distance import weight_distance
 from .judging.flags import Flag, check_run, stopped_flag
 from .judging.judge_pictures import judge_pictures
 from .judging.lineup import Panel, plan_lineup
-from .judging.negative_controls import blind_flags, generated_flags, innocent_flags, stands_out_flags
+from .judging.negative_controls import (
+    base_vs_itself_flags,
+    generated_flags,
+    shifted_control_flags,
+    unrelated_suspect_flags,
+)
 from .judging.null_bank import Bank, bank_flags, check_bank
-from .judging.power import find_table
+from .judging.power import find_power_table
 from .judging.result import MeasuredPicture, Result
 from .judging.scoring import measure_distance, picture_generators, score_controls, score_recovery
 from .method.config import RunConfig
@@ -144,10 +149,10 @@ def expect_power(pair: ModelPair, distances: Sequence[float], bank: Bank | None 
         distances: of the suspect's predictions from its base's, for each picture. An adapter is looked up by their
             mean, a full network by its weights. Without any, nothing is looked up.
     """
-    table = find_table(list(pair.fingerprints.values()))
+    table = find_power_table(list(pair.fingerprints.values()))
     looked_up = None
     if table is not None and distances:
-        weights = weight_shift(pair)
+        weights = weight_distance(pair)
         mean = sum(distances) / len(distances)
         looked_up = table.power(mean, "lora") if weights is None else table.power(weights, "dreambooth")
     known = (looked_up, None if bank is None else bank.content.power())
@@ -324,17 +329,19 @@ class _Run:
         pictures, controls = request.pictures, self._controls
         images = [p.image for p in pictures]
         contrast, ratio = state.contrast.cpu(), state.gradient_ratio.cpu()
-        unstable = innocent_flags(pair, state.z.to(pair.device), self.config.seed)
+        unstable = base_vs_itself_flags(pair, state.z.to(pair.device), self.config.seed)
         generated = generated_flags(pair, torch.stack(images))
         unrelated: Sequence[tuple[Flag, ...]] = [()] * len(pictures)
         if self.unrelated is not None:
             other = self.unrelated()
-            unrelated = stands_out_flags(*(score_controls(other, part, self.config) for part in (pictures, controls)))
+            unrelated = unrelated_suspect_flags(
+                *(score_controls(other, part, self.config) for part in (pictures, controls))
+            )
         if request.bank is not None:
             known = {p.sha256: d for p, d in zip(pictures, distances, strict=True)}
-            common = bank_flags(request.bank.content, known, weight_shift(pair))
+            common = bank_flags(request.bank.content, known, weight_distance(pair))
         else:
-            common = blind_flags(images, [c.image for c in controls], self.embedders.ready.get(SHIPPED_NAME))
+            common = shifted_control_flags(images, [c.image for c in controls], self.embedders.ready.get(SHIPPED_NAME))
         return [
             (*check_run(contrast[:, i], ratio[:, i]), *unstable, *generated[i], *unrelated[i], *common)
             for i in range(len(pictures))
@@ -380,7 +387,7 @@ class _Run:
             controls=controls,
             bank=bank,
             expected_power=self.plan.expected_power,
-            weight_distance=weight_shift(self.pair),
+            weight_distance=weight_distance(self.pair),
         )
 
     def _noted(self, index: int) -> Picture:

@@ -18,17 +18,17 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from ..pictures.embedders import Embedder
 
-SIDE = 224  # pixels, of the square that the embedder sees
+EMBEDDER_PIXELS = 224  # pixels, of the square that the embedder sees
 BATCH = 16
-PICTURES_FOR_EACH_FREEDOM = 10  # the old rule of thumb for regressions (Harrell et al. 1996), not tuned
+PICTURES_PER_DEGREE_OF_FREEDOM = 10  # the old rule of thumb for regressions (Harrell et al. 1996), not tuned
 BRIGHTNESS_BINS = 8
 BLOCK = 8  # pixels, of JPEG
-LOOKED_AT = 1024  # pixels a side, at most
+CROP_PIXELS = 1024  # pixels a side, at most, of what is measured
 
 
 @dataclass(frozen=True)
-class Blind:
-    """How well members are told from holdouts by the pictures alone."""
+class BlindTest:
+    """The result of a blind test: how well members are told from holdouts by the pictures alone."""
 
     auc: float  # leave-one-out, of the kind of feature that tells most
     p_value: float  # one-sided: small where the split is shifted
@@ -42,15 +42,13 @@ def blind_test(
     groups: np.ndarray | None = None,
     permutations: int = 999,
     seed: int = 0,
-) -> Blind:
-    """Whether a classifier that never sees a model tells members (1) from holdouts (0); small p: the split is shifted.
+) -> BlindTest:
+    """Test whether a classifier that sees no model tells members (1) from holdouts (0); small p: the split is shifted.
 
     The idea is that of Das et al. (arXiv 2406.16201), whose blind classifiers beat published attacks on shifted splits.
-    `features` is one table (n d), or one for each kind of feature. Ridge regression of the label on standardised
+    Ridge regression of the label on standardised
     features predicts each picture from all others; the statistic is the AUC of these predictions, the best of all
-    kinds. The ridge is fixed beforehand and has no scale: one effective degree of freedom for ten pictures. With
-    `groups`, the concept of each picture, means of concepts are removed, since a concept holds members and holdouts
-    alike and its identity tells nothing.
+    kinds. The ridge is fixed beforehand and has no scale: one effective degree of freedom for ten pictures.
 
     The null permutes the labels (within groups), with the same statistic each time; p = (1 + #{null >= observed}) /
     (permutations + 1) is valid whatever the statistic. A leave-one-out AUC is known to be pessimistic (Parker et al.
@@ -64,8 +62,17 @@ def blind_test(
     never 5 against 5; where a quarter of the members were of the other kind, in 20 % of draws of 40 against 40 and in
     half of those of 100 against 100. Random halves of 80 pictures of one kind tripped in 5 % (p <= 0.05).
 
-    ValueError if there are members only or holdouts only (also in a group), a feature is NaN or infinite, or none
-    varies.
+    Args:
+        features: one table (n d), or one for each kind of feature.
+        member: 1 or 0 for each picture.
+        groups: the concept of each picture. The mean of each concept is removed, since a concept holds members and
+            holdouts, so that its identity tells nothing.
+        permutations: of the labels.
+        seed: of the permutations.
+
+    Raises:
+        ValueError: if there are members only or holdouts only (also in a group), a feature is NaN or infinite, or none
+            varies.
     """
     member = np.asarray(member, dtype=float)
     groups = np.zeros(len(member)) if groups is None else np.asarray(groups)
@@ -83,30 +90,34 @@ def blind_test(
     labels = np.repeat(member[:, None], permutations + 1, axis=1)  # the first column is what was observed
     for rows in own:
         labels[rows, 1:] = rng.permuted(labels[rows, 1:], axis=0)
-    hats = [_hat_matrix(kernel, len(member) / PICTURES_FOR_EACH_FREEDOM) for kernel in kernels]
+    hats = [_hat_matrix(kernel, len(member) / PICTURES_PER_DEGREE_OF_FREEDOM) for kernel in kernels]
     aucs = np.max([_leave_one_out_aucs(hat, labels, own) for hat in hats], axis=0)
     at_least = int(np.count_nonzero(aucs[1:] >= aucs[0] - 1e-9))  # rounding must not break a tie
-    return Blind(float(aucs[0]), (1 + at_least) / (permutations + 1), len(member), float(np.median(aucs[1:])))
+    return BlindTest(float(aucs[0]), (1 + at_least) / (permutations + 1), len(member), float(np.median(aucs[1:])))
 
 
 def picture_features(pictures: Sequence[Path] | Sequence[Image.Image], embedder: Embedder) -> list[np.ndarray]:
-    """What may betray a shifted split, as three tables for `blind_test`: what is shown, how it looks, what file it is.
+    """Measure what may betray a shifted split, as three tables for `blind_test`: content, look, and file.
 
     The first is the embedder's, of the centre square. The second is measured on the pixels as they come: mean and
     spread of each channel, brightness histogram, detail at 1, 2 and 4 pixels, blocks of 8 as JPEG leaves them. The
     third is the logs of width, height (so size and aspect), bytes a pixel and the mean step of JPEG's quantisation, the
-    last two 0 for a picture that is not a file. Apart, since one column would go unseen beside the embedder's thousand.
+    last two 0 for a picture that is not a file. The tables are apart, since one column would go unseen beside the
+    embedder's thousand.
     """
-    shown, looks, files = [], [], []
+    contents, looks, files = [], [], []
     for start in range(0, len(pictures), BATCH):
         squares = []
         for picture in pictures[start : start + BATCH]:
             flat, facts = _open(picture)
             files.append(facts)
             looks.append(_look(flat))
-            squares.append(pil_to_tensor(ImageOps.fit(flat, (SIDE, SIDE), Image.Resampling.LANCZOS)).float() / 255)
-        shown.append(embedder(torch.stack(squares)).cpu().double().numpy())
-    return [np.concatenate(shown), np.array(looks), np.array(files)]
+            squares.append(
+                pil_to_tensor(ImageOps.fit(flat, (EMBEDDER_PIXELS, EMBEDDER_PIXELS), Image.Resampling.LANCZOS)).float()
+                / 255
+            )
+        contents.append(embedder(torch.stack(squares)).cpu().double().numpy())
+    return [np.concatenate(contents), np.array(looks), np.array(files)]
 
 
 def _open(picture: Path | Image.Image) -> tuple[Image.Image, list[float]]:
@@ -124,8 +135,8 @@ def _open(picture: Path | Image.Image) -> tuple[Image.Image, list[float]]:
 
 def _look(flat: Image.Image) -> list[float]:
     """Colour, brightness, detail and compression, from the middle of the picture at its own resolution."""
-    left, top = (max(0, side - LOOKED_AT) // 2 // BLOCK * BLOCK for side in flat.size)  # on the grid of JPEG's blocks
-    middle = flat.crop((left, top, min(flat.width, left + LOOKED_AT), min(flat.height, top + LOOKED_AT)))
+    left, top = (max(0, side - CROP_PIXELS) // 2 // BLOCK * BLOCK for side in flat.size)  # on the grid of JPEG's blocks
+    middle = flat.crop((left, top, min(flat.width, left + CROP_PIXELS), min(flat.height, top + CROP_PIXELS)))
     pixels = np.asarray(middle, dtype=np.float64) / 255
     grey = pixels.mean(2)
     brightness = np.histogram(grey, BRIGHTNESS_BINS, (0, 1))[0] / grey.size

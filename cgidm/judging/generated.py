@@ -16,11 +16,11 @@ GENERATED_RATIO = 0.4
 
 
 def round_trip_ratio(codec: Codec, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, " b"]:
-    """The squared error of a second encoding and decoding as a share of that of the first; 0 for pixel models.
+    """Measure the squared error of a second encoding and decoding as a share of that of the first; 0 for pixel models.
 
     Pictures that the shipped suspects generated have 0.45 to 0.66 as PNG and 0.35 to 0.46 as JPEG of quality 90
     (`python -m eval generated`). Pictures of the world lie lower, paintings and photographs far lower; a clean drawing
-    in flat colours can come near. The pictures of another autoencoder are not found.
+    in flat colours can come near. Pictures of another autoencoder are not found.
     """
     if isinstance(codec, IdentityCodec):
         return torch.zeros(len(images))

@@ -66,9 +66,9 @@ class Round:
         return len(self.decoys) + 1
 
     def in_order(self, picture: T, decoys: Sequence[T]) -> tuple[T, ...]:
-        """What belongs to the picture and to its decoys, as they stand."""
-        place = LETTERS.index(self.letter)
-        return (*decoys[:place], picture, *decoys[place:])
+        """Put what belongs to the picture and to its decoys in the order of the panels."""
+        position = LETTERS.index(self.letter)
+        return (*decoys[:position], picture, *decoys[position:])
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Lineup:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many panels each round shows: all that an observer may know."""
+        """The number of panels of each round: all that an observer may know."""
         return tuple(r.size for r in self.rounds)
 
     @property
@@ -97,7 +97,7 @@ class Lineup:
         return tuple(d for r in self.rounds for d in r.decoys)
 
     def in_order(self, pictures: Sequence[T], decoys: Sequence[T]) -> list[tuple[T, ...]]:
-        """Each round's panels as they stand, from what belongs to all pictures of the run and to `self.decoys`."""
+        """Put what belongs to all pictures of the run and to `self.decoys` in the order of each round's panels."""
         assert len(decoys) == len(self.decoys)
         rounds, rest = [], list(decoys)
         for r in self.rounds:
@@ -106,7 +106,7 @@ class Lineup:
         return rounds
 
     def describe(self) -> dict[str, Any]:
-        """What a record says of it; `parse_lineup` reads it back."""
+        """Describe it for a record; `parse_lineup` is the inverse."""
         return asdict(self)
 
 
@@ -124,16 +124,13 @@ class LineupVerdict:
 
 
 def check_lineup(size: int, controls: int) -> None:
-    """Are there decoys for one round?
+    """Refuse a line-up without enough decoys for one round.
 
     Raises:
         UserError: if there are too few.
     """
     if controls < size - 1:
-        raise UserError(
-            f"a line-up of {size} was asked for, with {controls} different control pictures; accepted: at least "
-            f"{size - 1} for each round (a bank of null models holds no pictures that could be shown)"
-        )
+        raise UserError("judging.lineup.few_controls", size=size, need=size - 1, given=controls)
 
 
 def plan_lineup(pictures: Sequence[Picture], controls: Sequence[Picture], size: int, seed: int) -> Lineup:
@@ -142,37 +139,44 @@ def plan_lineup(pictures: Sequence[Picture], controls: Sequence[Picture], size: 
     Raises:
         UserError: if they do not suffice for one.
     """
-    twins = first_alike(alike([c.image for c in controls]))
-    usable = [i for i, twin in enumerate(twins) if twin == i]
+    usable = [i for i, first in enumerate(first_alike(alike([c.image for c in controls]))) if first == i]
     check_lineup(size, len(usable))
-    return draw_lineup(
-        [p.sha256 for p in pictures], first_alike(alike([p.image for p in pictures])), usable, size, seed
-    )
+    representatives = first_alike(alike([p.image for p in pictures]))
+    return draw_lineup([p.sha256 for p in pictures], representatives, usable, size, seed)
 
 
-def draw_lineup(digests: Sequence[str], first: Sequence[int], usable: Sequence[int], size: int, seed: int) -> Lineup:
-    """The rounds of pictures with these `digests`; `first` is that of `duplicates.first_alike`.
+def draw_lineup(
+    digests: Sequence[str], representatives: Sequence[int], usable: Sequence[int], size: int, seed: int
+) -> Lineup:
+    """Draw the rounds of pictures.
 
-    Where a picture stands depends on the run's seed and the picture's bytes: it can be drawn again, and it is not the
-    same in every run, as it would be if the seed alone decided.
+    The position of a picture depends on the run's seed and the picture's bytes. So it can be drawn again, and differs
+    between runs of one seed.
+
+    Args:
+        digests: SHA-256 of each picture.
+        representatives: for each picture, the first of its near-duplicates (`duplicates.first_alike`).
+        usable: indices of the controls that may become decoys.
+        size: panels of a round.
+        seed: of the run.
     """
     left, rounds, left_out = list(usable), [], []
     for i, digest in enumerate(digests):
-        if first[i] != i:
-            left_out.append(LeftOut(i, note("judging.lineup.near_duplicate", picture=first[i] + 1)))
+        if representatives[i] != i:
+            left_out.append(LeftOut(i, note("judging.lineup.near_duplicate", picture=representatives[i] + 1)))
         elif len(left) < size - 1:
             left_out.append(LeftOut(i, note("judging.lineup.no_decoys_left")))
         else:
             g = picture_generator(seed, digest, "line-up")
             decoys = tuple(left[j] for j in torch.randperm(len(left), generator=g)[: size - 1].tolist())
-            place = int(torch.randint(size, (), generator=g))
-            rounds.append(Round(i, LETTERS[place], decoys))
+            position = int(torch.randint(size, (), generator=g))
+            rounds.append(Round(i, LETTERS[position], decoys))
             left = [c for c in left if c not in decoys]
     return Lineup(tuple(rounds), tuple(left_out))
 
 
 def lineup_p_value(sizes: Sequence[int], hits: int) -> float:
-    """The chance of at least `hits` right choices in rounds of these `sizes` for somebody who cannot tell.
+    """Compute the chance of at least `hits` right choices in rounds of these `sizes` for somebody who cannot tell.
 
     The upper tail of the Poisson binomial distribution with a chance of 1 / size in each round, exact.
     """
@@ -193,11 +197,11 @@ def judge_lineup(lineup: Lineup, picks: Sequence[str]) -> LineupVerdict:
     """
     rounds, given = lineup.rounds, [p.strip().upper() for p in picks]
     if len(given) != len(rounds):
-        raise UserError(f"{len(given)} picks were given; accepted: one for each of the {len(rounds)} rounds")
+        raise UserError("judging.lineup.number_of_picks", rounds=len(rounds), given=len(given))
     for number, (r, pick) in enumerate(zip(rounds, given, strict=True), 1):
         if pick not in (*LETTERS[: r.size], UNKNOWN):
             last = LETTERS[r.size - 1]
-            raise UserError(f"round {number}: {pick!r} was picked; accepted: a letter from A to {last}, or {UNKNOWN}")
+            raise UserError("judging.lineup.unknown_pick", round=number, given=pick, last=last, unknown=UNKNOWN)
     right = tuple(pick == r.letter for r, pick in zip(rounds, given, strict=True))
     p = lineup_p_value(lineup.sizes, sum(right))
     return LineupVerdict(right, p, _explain_hits(lineup.sizes, sum(right), p))
@@ -228,7 +232,7 @@ def parse_lineup(stated: Mapping[str, Any] | None) -> Lineup | None:
         return TypeAdapter(Lineup).validate_python(stated)
     except ValidationError as error:
         said = error.errors()[0]["msg"]
-        raise UserError(f"the line-up of the record cannot be read ({said}); accepted: as it was written") from error
+        raise UserError("judging.lineup.damaged", problem=said) from error
 
 
 def _explain_hits(sizes: Sequence[int], hits: int, p: float) -> Note:

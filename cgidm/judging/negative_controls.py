@@ -1,4 +1,4 @@
-"""Negative controls of a run: questions whose answer must be no. One that is answered yes forbids a verdict."""
+"""Negative controls of a run: comparisons that must find nothing. One that finds something forbids a verdict."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,41 +17,49 @@ from .flags import Flag, make_flag
 from .generated import GENERATED_RATIO, round_trip_ratio
 from .verdict import LEVEL, conformal_p_value
 
-INNOCENT_LIMIT = 1e-4  # of `loss_contrast`; half precision on the CPU gives 0, learnt pictures 0.01 and more
-LEAST_FOR_BLIND = 10  # pictures on either side: with fewer the blind test finds nothing (`blind.blind_test`)
+BASE_VS_ITSELF_LIMIT = 1e-4  # of `loss_contrast`; half precision on the CPU gives 0, learned pictures 0.01 and more
+LEAST_FOR_BLIND_TEST = 10  # pictures, and controls: with fewer the blind test finds nothing (`blind_test`)
 
-UNSTABLE = make_flag("unstable", limit=INNOCENT_LIMIT)
+UNSTABLE = make_flag("unstable", limit=BASE_VS_ITSELF_LIMIT)
 GENERATED = make_flag("generated", limit=GENERATED_RATIO)
 STANDS_OUT = make_flag("stands_out", level=LEVEL)
 SHIFTED_CONTROLS = make_flag("shifted_controls", level=LEVEL)
 
 
 def generated_flags(pair: ModelPair, images: Float[Tensor, "b 3 H W"]) -> list[tuple[Flag, ...]]:
-    """Of each picture: was it made by a model with this autoencoder?"""
+    """Find, for each picture, whether a model with this autoencoder made it."""
     ratios = round_trip_ratio(pair.codec, images.to(pair.device))
     return [(GENERATED,) if ratio > GENERATED_RATIO else () for ratio in ratios.tolist()]
 
 
-def innocent_flags(pair: ModelPair, z: Float[Tensor, "b c h w"], seed: int) -> tuple[Flag, ...]:
-    """Is the base, as its own suspect, without any knowledge of the first picture?"""
-    innocent = replace(pair, suspect=pair.base)
-    score = loss_contrast(innocent, z[:1], 2, [picture_generator(seed, "innocent", "innocent")])
-    return () if score.abs().item() <= INNOCENT_LIMIT else (UNSTABLE,)
+def base_vs_itself_flags(pair: ModelPair, z: Float[Tensor, "b c h w"], seed: int) -> tuple[Flag, ...]:
+    """Find whether the base, compared with itself, seems to know the first picture of latents `z`."""
+    same = replace(pair, suspect=pair.base)
+    score = loss_contrast(same, z[:1], 2, [picture_generator(seed, "innocent", "innocent")])
+    return () if score.abs().item() <= BASE_VS_ITSELF_LIMIT else (UNSTABLE,)
 
 
-def stands_out_flags(scores: Sequence[float], control_scores: Sequence[float]) -> list[tuple[Flag, ...]]:
-    """Of each picture, from scores under an unrelated suspect of the same base."""
+def unrelated_suspect_flags(scores: Sequence[float], control_scores: Sequence[float]) -> list[tuple[Flag, ...]]:
+    """Find, for each picture, whether an unrelated suspect of the same base tells it from the controls.
+
+    Args:
+        scores: of the pictures, under the unrelated suspect.
+        control_scores: of the controls, under the unrelated suspect.
+    """
     if not control_scores:
         return [() for _ in scores]
     return [(STANDS_OUT,) if conformal_p_value(s, control_scores) <= LEVEL and s > 0 else () for s in scores]
 
 
-def blind_flags(
+def shifted_control_flags(
     pictures: Sequence[Float[Tensor, "3 H W"]], controls: Sequence[Float[Tensor, "3 H W"]], embedder: Embedder | None
 ) -> tuple[Flag, ...]:
-    """Can pictures be told from controls by what they show? Silent where there are too few to find out."""
-    if embedder is None or min(len(pictures), len(controls)) < LEAST_FOR_BLIND:
+    """Find whether a classifier that sees no model tells the pictures from the controls.
+
+    Without an embedder, or with fewer than `LEAST_FOR_BLIND_TEST` of either, it raises no flag.
+    """
+    if embedder is None or min(len(pictures), len(controls)) < LEAST_FOR_BLIND_TEST:
         return ()
-    shown = [to_pil_image(image.cpu()) for image in (*pictures, *controls)]
+    images = [to_pil_image(image.cpu()) for image in (*pictures, *controls)]
     label = torch.cat([torch.ones(len(pictures)), torch.zeros(len(controls))]).numpy()
-    return (SHIFTED_CONTROLS,) if blind_test(picture_features(shown, embedder), label).p_value <= LEVEL else ()
+    return (SHIFTED_CONTROLS,) if blind_test(picture_features(images, embedder), label).p_value <= LEVEL else ()

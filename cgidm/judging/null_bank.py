@@ -1,10 +1,10 @@
-"""A bank of null models: models whose training sets are known, made as the suspect was, and what they answer.
+"""A bank of null models: models whose training sets are known, made as the suspect was, and their scores.
 
-A suspect that has learnt a maker's style knows the maker's other pictures better than a stranger's, whether or not it
-was trained on them. Against controls of other hands that looks like membership. So null models are trained on halves
-of the maker's *own* pictures, drawn at random: each picture was left out by some of the models, and its score there is
-what it would score under a suspect that was trained on its maker's other works. Who was used by the suspect itself
-does not enter, so no picture need be known to be innocent.
+A suspect that was trained on an artist's pictures knows the style of the artist, so it also knows the artist's other
+pictures better than those of somebody else. Compared with controls by other artists, that looks like membership. So
+null models are trained on random halves of the artist's *own* pictures. Each picture was left out by some of the
+models, and its score there is its score under a suspect that was trained on the artist's other works. The suspect's own
+training set is not needed: no picture has to be known to be unused.
 
 The idea of null models with known training sets: Zhang et al. 2024 (arXiv 2409.19798), Carlini et al. 2022 (LiRA).
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from ..errors import UserError
 from ..method.config import RunConfig
@@ -27,13 +27,12 @@ from .verdict import LEVEL, conformal_p_value
 
 FILE = "bank.json"
 FORMAT = 2  # 1 lacks `weight_shift`
-ACCEPTED = f"accepted: a folder with {FILE}, as `cgidm bank` writes it"
-RANGE = 1.2  # see `_within`
-STRANGE_RANGE = 2.0  # of answers about pictures that the bank has not: these differ so much from picture to picture
+SAME_PICTURES_RANGE = 1.2  # see `_is_within`
+OTHER_PICTURES_RANGE = 2.0  # of predictions about other pictures than the bank's: they differ a lot between pictures
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
 
 class BankPicture(_Strict):
@@ -44,24 +43,29 @@ class BankPicture(_Strict):
 
 
 class NullModel(_Strict):
-    """One model and what it answers about every picture of the bank."""
+    """One model, and its scores of every picture of the bank."""
 
     folder: str  # below the bank's; its weights may have been left out to save room
     sha256: Mapping[str, str]  # weight file -> SHA-256
     trained_on: tuple[int, ...]  # indices of pictures
     scores: tuple[FiniteFloat, ...]  # the verdict's score of every picture
-    shift: tuple[FiniteFloat, ...]  # `prediction_shift` of every picture
-    weight_shift: FiniteFloat | None = None  # None of an adapter
+    # `distance.prediction_distance` of every picture; the file has the older keys
+    prediction_distances: tuple[FiniteFloat, ...] = Field(
+        validation_alias=AliasChoices("prediction_distances", "shift"), serialization_alias="shift"
+    )
+    weight_distance: FiniteFloat | None = Field(  # None of an adapter
+        None, validation_alias=AliasChoices("weight_distance", "weight_shift"), serialization_alias="weight_shift"
+    )
 
 
 class NullBank(_Strict):
-    """What `bank.json` says."""
+    """The content of `bank.json`."""
 
     format: Literal[1, 2]
     base: tuple[str, ...]  # SHA-256 of the base's weight files, sorted
     prompt: str
     recipe: Mapping[str, Any]  # how the models were trained; in words of the trainer
-    decoys: bool = False  # trained on pictures of other hands: a learnt style can then pass for membership
+    decoys: bool = False  # trained on pictures by other artists: a learned style can then pass for membership
     loss_draws: int
     seed: int
     pictures: tuple[BankPicture, ...]
@@ -69,18 +73,18 @@ class NullBank(_Strict):
     versions: Mapping[str, str] = {}
 
     @model_validator(mode="after")
-    def _whole(self) -> "NullBank":
+    def _check_models(self) -> "NullBank":
         for model in self.models:
-            if len(model.scores) != len(self.pictures) or len(model.shift) != len(self.pictures):
+            if len(model.scores) != len(self.pictures) or len(model.prediction_distances) != len(self.pictures):
                 raise ValueError(f"{model.folder} has not one score for each picture")
             if not all(0 <= i < len(self.pictures) for i in model.trained_on):
                 raise ValueError(f"{model.folder} was trained on a picture that the bank does not list")
-        if len({model.weight_shift is None for model in self.models}) > 1:
-            raise ValueError("some models are adapters and some are whole networks")
+        if len({model.weight_distance is None for model in self.models}) > 1:
+            raise ValueError("some models are adapters and some are full networks")
         return self
 
     @model_validator(mode="after")
-    def _tells_something(self) -> "NullBank":
+    def _check_scores(self) -> "NullBank":
         if not self.nulls or not self.members:
             raise ValueError("no picture was left out by any model, or none was trained on")
         return self
@@ -96,13 +100,13 @@ class NullBank(_Strict):
         return tuple(s for m in self.models for i, s in enumerate(m.scores) if i in m.trained_on)
 
     def power(self, level: float = LEVEL) -> float:
-        """The share of `members` that the nulls would let be called."""
+        """Count the share of `members` that would be called consistent with training, judged by `nulls`."""
         return sum(conformal_p_value(s, self.nulls) <= level and s > 0 for s in self.members) / len(self.members)
 
     @property
-    def whole(self) -> bool:
-        """Are its models networks of their own, not adapters?"""
-        return self.models[0].weight_shift is not None
+    def is_full_network(self) -> bool:
+        """Whether each of its models has a network of its own, and is not an adapter."""
+        return self.models[0].weight_distance is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +123,7 @@ class Bank:
         return hashlib.sha256(self.data).hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """What a record says of it."""
+        """Describe it for a record."""
         made = self.content
         return {
             "name": self.name,
@@ -133,7 +137,7 @@ class Bank:
 
 
 def open_bank(folder: Path) -> Bank:
-    """Read a bank.
+    """Read the bank in a folder, or its `bank.json`.
 
     Raises:
         UserError: if there is none, or it is damaged.
@@ -142,12 +146,12 @@ def open_bank(folder: Path) -> Bank:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"bank {folder} cannot be read ({error.strerror}); {ACCEPTED}") from None
+        raise UserError("judging.bank.unreadable", bank=str(folder), problem=error.strerror) from None
     return read_bank(data, path.resolve().parent.name)
 
 
 def read_bank(data: bytes, name: str) -> Bank:
-    """The bank that the bytes of a `bank.json` hold, wherever they come from.
+    """Read the bank that the bytes of a `bank.json` hold; `name` is how an error calls it.
 
     Raises:
         UserError: if they hold none.
@@ -155,77 +159,87 @@ def read_bank(data: bytes, name: str) -> Bank:
     try:
         bank = Bank(NullBank.model_validate_json(data), name, data)
     except ValidationError as error:
-        said = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in said["loc"]) or "the whole"
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or FILE
         raise UserError(
-            f"bank {name} is not one ({single_line(where)}: {single_line(said['msg'])}); {ACCEPTED}"
+            "judging.bank.damaged", bank=name, where=single_line(where), problem=single_line(first["msg"])
         ) from None
     if bank.content.format == 1 and bank.content.recipe.get("mode") != "lora":
-        raise UserError(
-            f"bank {name} has format 1, which does not say how far the weights of its whole networks have moved, so "
-            f"no suspect can be compared with them; accepted: format {FORMAT}, which the same `cgidm bank` "
-            "writes when it is run again (models that are still there are scored again, not trained)"
-        )
+        raise UserError("judging.bank.old_format", bank=name, format=1, expected=FORMAT)
     return bank
 
 
 def check_bank(
-    bank: Bank, fingerprints: Mapping[str, str], whole: bool, config: RunConfig, prompt: str | None = None
+    bank: Bank, fingerprints: Mapping[str, str], is_full_network: bool, config: RunConfig, prompt: str | None = None
 ) -> None:
     """Refuse a bank whose scores are not comparable with those of a run.
 
-    The run's weights have these `fingerprints` (file -> SHA-256); its suspect is a `whole` network or an adapter. A
-    `prompt` of None is not compared.
+    Args:
+        bank: the null models.
+        fingerprints: weight file -> SHA-256, of the run's base and suspect.
+        is_full_network: whether the run's suspect is a full network, and not an adapter.
+        config: the run's configuration.
+        prompt: the run's prompt; None is not compared.
 
     Raises:
-        UserError: if it was made for another base, prompt, kind of suspect, or way of scoring.
+        UserError: if the bank was made for another base, prompt, kind of suspect, or way of scoring.
     """
-    made, fits = bank.content, "accepted: a bank made for the same"
+    made, named = bank.content, bank.name
     if not set(made.base) <= set(fingerprints.values()):
-        raise UserError(f"bank {bank.name} was made for another base model; {fits}")
+        raise UserError("judging.bank.other_base", bank=named)
     if prompt is not None and prompt != made.prompt:
-        theirs = single_line(made.prompt)
-        raise UserError(f"bank {bank.name} was made with the prompt {theirs!r}, {prompt!r} was given; {fits}")
-    if made.whole != whole:
-        kinds = {True: "a whole network", False: "an adapter"}
-        theirs, ours = kinds[made.whole], kinds[whole]
-        raise UserError(f"each model of bank {bank.name} is {theirs}, the suspect is {ours}; {fits}")
+        raise UserError(
+            "judging.bank.other_prompt", bank=named, expected=single_line(made.prompt), given=single_line(prompt)
+        )
+    if made.is_full_network != is_full_network:
+        raise UserError(
+            "judging.bank.of_full_networks" if made.is_full_network else "judging.bank.of_adapters", bank=named
+        )
     if len(config.views) > 1:
-        raise UserError(f"bank {bank.name} has scores of pictures as they are, a search was asked for; {fits}")
+        raise UserError("judging.bank.without_views", bank=named)
     for name in ("loss_draws", "seed"):
-        ours, theirs = getattr(config, name), getattr(made, name)
-        if ours != theirs:
-            raise UserError(f"bank {bank.name} was made with {name} {theirs}, the run has {ours}; {fits}")
+        given, expected = getattr(config, name), getattr(made, name)
+        if given != expected:
+            raise UserError("judging.bank.other_setting", bank=named, name=name, expected=expected, given=given)
 
 
 OTHER_HANDS = make_flag("other_hands", blocks_verdict=False)
-OTHER_RECIPE = make_flag("other_recipe", factor=RANGE, factor_elsewhere=STRANGE_RANGE)
+OTHER_RECIPE = make_flag("other_recipe", factor=SAME_PICTURES_RANGE, factor_elsewhere=OTHER_PICTURES_RANGE)
 
 
-def bank_flags(bank: NullBank, shifts: Mapping[str, float], weight_shift: float | None) -> tuple[Flag, ...]:
-    """What speaks against comparing a suspect with the bank's models.
+def bank_flags(bank: NullBank, distances: Mapping[str, float], weight_distance: float | None) -> tuple[Flag, ...]:
+    """Find what speaks against comparing a suspect with the bank's models.
 
-    `shifts` are its `prediction_shift` by the SHA-256 of the pictures in question; of these count those that the bank
-    has, too, if there are any, since how far answers move depends on the picture.
+    The distance of predictions depends on the picture. So of the pictures in question only those that the bank has,
+    too, are compared, if there are any.
+
+    Args:
+        bank: the null models.
+        distances: `prediction_distance` of the suspect, by the SHA-256 of the pictures in question.
+        weight_distance: that of the suspect, if it is a full network.
     """
     flags = (OTHER_HANDS,) if bank.decoys else ()
-    known = [i for i, p in enumerate(bank.pictures) if p.sha256 in shifts]
-    if bank.whole:
-        assert weight_shift is not None, "`check_bank` refuses a suspect of another kind"
-        alike = _within(weight_shift, [m.weight_shift for m in bank.models if m.weight_shift is not None], RANGE)
+    known = [i for i, p in enumerate(bank.pictures) if p.sha256 in distances]
+    models = bank.models
+    if bank.is_full_network:
+        assert weight_distance is not None, "`check_bank` refuses a suspect of another kind"
+        of_models = [m.weight_distance for m in models if m.weight_distance is not None]
+        similar = _is_within(weight_distance, of_models, SAME_PICTURES_RANGE)
     elif known:
-        mean = fmean(shifts[bank.pictures[i].sha256] for i in known)
-        alike = _within(mean, [fmean(m.shift[i] for i in known) for m in bank.models], RANGE)
-    else:  # none at all where a run was stopped
-        alike = not shifts or _within(fmean(shifts.values()), [fmean(m.shift) for m in bank.models], STRANGE_RANGE)
-    return flags if alike else (*flags, OTHER_RECIPE)
+        mean = fmean(distances[bank.pictures[i].sha256] for i in known)
+        of_models = [fmean(m.prediction_distances[i] for i in known) for m in models]
+        similar = _is_within(mean, of_models, SAME_PICTURES_RANGE)
+    else:  # without any distance: the run was stopped
+        of_models = [fmean(m.prediction_distances) for m in models]
+        similar = not distances or _is_within(fmean(distances.values()), of_models, OTHER_PICTURES_RANGE)
+    return flags if similar else (*flags, OTHER_RECIPE)
 
 
-def _within(moved: float, models: Sequence[float], factor: float) -> bool:
-    """Has the suspect moved as far as the models, whose own spread is the first allowance?
+def _is_within(distance: float, of_models: Sequence[float], factor: float) -> bool:
+    """Compare a suspect's distance from its base with the range of the models' distances, widened by `factor`.
 
-    With half of the presentations a whole network's weights have moved by up to 0.70 of the way, an adapter's answers
-    by up to 0.55 (`assets/detectability.json`): `RANGE` must be narrower than that, and wider than models of one recipe
-    differ. `python -m eval banks` counts both.
+    The factor must be wider than models of one recipe differ, and narrower than half of a training makes: after half of
+    the presentations a full network's weights have up to 0.70 of their distance, an adapter's predictions up to 0.55
+    (`assets/detectability.json`). `python -m eval banks` counts both.
     """
-    return min(models) / factor <= moved <= max(models) * factor
+    return min(of_models) / factor <= distance <= max(of_models) * factor

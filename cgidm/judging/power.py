@@ -1,9 +1,9 @@
-"""What a negative answer is worth: how many pictures of those used would be found, in a suspect so strongly trained.
+"""What a negative answer is worth: how many used pictures would be found in a suspect that was trained so strongly.
 
-Measured beforehand, for a base: suspects were trained with more and fewer steps, ranks and pictures; of each training
-the table has how far its suspects moved from the base, and the share of used pictures that was found at 5 % false
-positives. A suspect is looked up by how far it has moved, since how it was trained is seldom known: an adapter by its
-answers, a whole network by its weights (`shift`).
+The power was measured for each base. Suspects were trained with more and fewer steps, ranks and pictures. For each of
+these trainings the table holds the distance of its suspects from the base, and the share of used pictures that was
+found at 5 % false positives. How a suspect was trained is seldom known, so it is looked up by its distance: an adapter
+by its predictions, a full network by its weights (`distance`).
 """
 
 import json
@@ -12,61 +12,70 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UserError
 from ..resources import resource_root
 
 TABLE = "detectability.json"
-Kind = Literal["lora", "dreambooth"]  # an adapter on the base's network; networks of its own
+SHIFT = AliasChoices("prediction_distance", "shift")
+WEIGHT_SHIFT = AliasChoices("weight_distance", "weight_shift")
+Kind = Literal["lora", "dreambooth"]  # an adapter on the base's network; a full network
 
 
-class Trained(BaseModel):
+class PowerRow(BaseModel):
     """One training, measured."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
     kind: Kind
     images: int
     steps_per_picture: int
     rank: int | None
-    shift: float  # mean over its suspects and all pictures of `prediction_shift`
-    weight_shift: float | None = None  # mean over its suspects, which are whole networks
+    # means over its suspects, by the older keys of the file; the second is None of adapters
+    prediction_distance: float = Field(validation_alias=SHIFT, serialization_alias="shift")
+    weight_distance: float | None = Field(None, validation_alias=WEIGHT_SHIFT, serialization_alias="weight_shift")
     power: float  # share of used pictures found at `level`
-    false_positives: float  # share of pictures not used that were found too
+    false_positives: float  # share of pictures not used that were found, too
     members: int  # decisions behind `power`
 
     @property
-    def moved(self) -> float:
-        """How far its suspects have moved, by the measure that tells them from others of their kind."""
-        return self.shift if self.weight_shift is None else self.weight_shift
+    def distance_from_base(self) -> float:
+        """The distance by which suspects of its kind are looked up."""
+        return self.prediction_distance if self.weight_distance is None else self.weight_distance
 
 
-class Detectability(BaseModel):
+class PowerTable(BaseModel):
     """The table of one base."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: tuple[str, ...]  # SHA-256 of its weight files, sorted
     level: float
-    rows: tuple[Trained, ...]
+    rows: tuple[PowerRow, ...]
 
-    def power(self, moved: float, kind: Kind) -> float | None:
-        """The expected share for a suspect that has moved so far: a non-decreasing function of the logarithm.
+    def power(self, distance: float, kind: Kind) -> float | None:
+        """Look up the expected power: a non-decreasing function of the logarithm of the distance.
 
-        By the rows of its kind, between them interpolated, beyond them constant; None without rows. `moved` is the mean
-        of `prediction_shift` for an adapter and `weight_shift` for a whole network, whose answers are moved far by its
-        first steps, long before it knows a picture.
+        Between the rows of its kind it is interpolated, beyond them constant.
+
+        Args:
+            distance: the mean of `prediction_distance` for an adapter, `weight_distance` for a full network.
+            kind: adapter or full network.
+
+        Returns:
+            A share, or None without rows of that kind.
         """
-        rows = sorted((r for r in self.rows if r.kind == kind), key=lambda r: r.moved)
+        rows = sorted((r for r in self.rows if r.kind == kind), key=lambda r: r.distance_from_base)
         if not rows:
             return None
-        x, y = np.log([r.moved for r in rows]), _non_decreasing([r.power for r in rows], [r.members for r in rows])
-        return float(np.interp(np.log(max(moved, 1e-30)), x, y))
+        x = np.log([r.distance_from_base for r in rows])
+        y = _non_decreasing([r.power for r in rows], [r.members for r in rows])
+        return float(np.interp(np.log(max(distance, 1e-30)), x, y))
 
 
-def find_table(weights: Sequence[str], folder: Path | None = None) -> Detectability | None:
-    """The table of the base that these weight files (SHA-256) hold; None if it was never measured.
+def find_power_table(weights: Sequence[str], folder: Path | None = None) -> PowerTable | None:
+    """Find the table of the base that these weight files (SHA-256) hold; None if it was never measured.
 
     Args:
         weights: SHA-256 of the base's weight files.
@@ -79,14 +88,14 @@ def find_table(weights: Sequence[str], folder: Path | None = None) -> Detectabil
     if not path.exists():
         return None
     try:
-        tables = [Detectability.model_validate(t) for t in json.loads(path.read_text())]
+        tables = [PowerTable.model_validate(t) for t in json.loads(path.read_text())]
     except (ValueError, ValidationError) as error:
-        raise UserError(f"{TABLE} is damaged ({str(error).splitlines()[0]}); accepted: the file as it ships") from None
+        raise UserError("judging.damaged_power_table", file=TABLE, problem=str(error).splitlines()[0]) from None
     return next((t for t in tables if set(t.base) <= set(weights)), None)
 
 
 def _non_decreasing(values: Sequence[float], weights: Sequence[int]) -> np.ndarray:
-    """The nearest non-decreasing sequence (pool adjacent violators; scikit-learn's)."""
+    """Find the nearest non-decreasing sequence (pool adjacent violators; scikit-learn's)."""
     from sklearn.isotonic import isotonic_regression
 
     return isotonic_regression(np.asarray(values, float), sample_weight=np.asarray(weights, float))

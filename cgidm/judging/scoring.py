@@ -14,7 +14,7 @@ from ..method.scores import loss_contrast, removed_alignment, removed_cosine, re
 from ..method.views import AS_GIVEN, VIEWS
 from ..pictures.embedders import Embedders, similarity
 from ..pictures.images import Picture
-from .distance import prediction_shift
+from .distance import prediction_distance
 from .result import VERDICT_SCORE
 
 
@@ -81,7 +81,7 @@ def measure_distance(
     Args:
         z: latents of the pictures.
     """
-    return prediction_shift(pair, z.to(pair.device), picture_generators(pictures, config, "shift"))
+    return prediction_distance(pair, z.to(pair.device), picture_generators(pictures, config, "shift"))
 
 
 def picture_generators(pictures: Sequence[Picture], config: RunConfig, purpose: str) -> list[torch.Generator]:

@@ -165,8 +165,8 @@ def _null_model(plan: BankPlan, model: ModelPlan, pictures: Sequence[PictureFile
         sha256={f: checkpoint.listing.sha256(f) for f in checkpoint.weights},
         trained_on=tuple(i for i, p in enumerate(pictures) if p.sha256 in trained),
         scores=scored.scores,
-        shift=scored.prediction_distances,
-        weight_shift=scored.weight_distance,
+        prediction_distances=scored.prediction_distances,
+        weight_distance=scored.weight_distance,
     )
 
 

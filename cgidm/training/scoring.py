@@ -10,7 +10,7 @@ import torch
 from ..device import choose_device
 from ..families import load_pair
 from ..intake.layout import open_checkpoint
-from ..judging.distance import prediction_shift, weight_shift
+from ..judging.distance import prediction_distance, weight_distance
 from ..judging.result import VERDICT_SCORE
 from ..method.config import RunConfig
 from ..method.sampling import picture_generator
@@ -61,5 +61,5 @@ def score_pictures(base: str, suspect: str, prompt: str, pictures: Sequence[Path
         return [picture_generator(config.seed, p.sha256, purpose) for p in read]
 
     scores = loss_contrast(pair, z, config.loss_draws, generators(VERDICT_SCORE))
-    distances = prediction_shift(pair, z, generators("shift"))
-    return ModelScores(tuple(scores.tolist()), tuple(distances.tolist()), weight_shift(pair))
+    distances = prediction_distance(pair, z, generators("shift"))
+    return ModelScores(tuple(scores.tolist()), tuple(distances.tolist()), weight_distance(pair))

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from cgidm.judging.blind_baseline import Blind, blind_test, picture_features
+from cgidm.judging.blind_baseline import BlindTest, blind_test, picture_features
 from cgidm.pictures.embedders import SHIPPED_NAME, Embedder, load_embedders
 from eval.benchmark.datasets import DatasetManifest
 
 
-def blind_dataset(dataset: DatasetManifest, data: Path, embedder: Embedder) -> Blind:
+def blind_dataset(dataset: DatasetManifest, data: Path, embedder: Embedder) -> BlindTest:
     """The blind test of a dataset's split: half A against half B, concept by concept.
 
     In a crossed design, which trains on both halves in turn, a shift cancels in the pooled numbers; a one-sided design

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from cgidm.judging.power import Detectability, Kind, Trained
+from cgidm.judging.power import Kind, PowerRow, PowerTable
 from cgidm.judging.verdict import LEVEL, conformal_p_value, judge
 from eval.benchmark.experiment import Experiment
 from eval.error_rates.scoring import SuspectScores
 
 
-def measure_power(experiment: Experiment, scored: Sequence[SuspectScores]) -> list[Trained]:
+def measure_power(experiment: Experiment, scored: Sequence[SuspectScores]) -> list[PowerRow]:
     """Return one row for each training and number of pictures.
 
     A picture is judged against pictures by *other* artists that their own suspects of the same training left out, as in
@@ -24,9 +24,7 @@ def measure_power(experiment: Experiment, scored: Sequence[SuspectScores]) -> li
     return [_row(experiment, training, images, rows) for (training, images), rows in groups.items()]
 
 
-def count_outcomes(
-    experiment: Experiment, scored: Sequence[SuspectScores], table: Detectability
-) -> list[dict[str, Any]]:
+def count_outcomes(experiment: Experiment, scored: Sequence[SuspectScores], table: PowerTable) -> list[dict[str, Any]]:
     """Return the shares of the three outcomes for suspects of artists that are not in the table, by training.
 
     Pictures are judged as in `measure_power`. A suspect's power is looked up by its own distance from the base.
@@ -55,20 +53,20 @@ def _nulls(a: SuspectScores, scored: Sequence[SuspectScores]) -> list[float]:
     return [s for b in others for m, s in zip(b.member, b.scores, strict=True) if not m]
 
 
-def _row(experiment: Experiment, training: str, images: int, scored: Sequence[SuspectScores]) -> Trained:
+def _row(experiment: Experiment, training: str, images: int, scored: Sequence[SuspectScores]) -> PowerRow:
     how = experiment.trainings[training]
     found: dict[int, list[bool]] = {0: [], 1: []}
     for a in scored:
         nulls = _nulls(a, scored)
         for m, s in zip(a.member, a.scores, strict=True):
             found[m].append(conformal_p_value(s, nulls) <= LEVEL and s > 0)
-    return Trained(
+    return PowerRow(
         kind=_kind(experiment, training),
         images=images,
         steps_per_picture=how.steps_per_picture,
         rank=how.rank if how.mode == "lora" else None,
-        shift=float(np.mean([x for a in scored for x in a.prediction_distances])),
-        weight_shift=_mean([a.weight_distance for a in scored if a.weight_distance is not None]),
+        prediction_distance=float(np.mean([x for a in scored for x in a.prediction_distances])),
+        weight_distance=_mean([a.weight_distance for a in scored if a.weight_distance is not None]),
         power=float(np.mean(found[1])),
         false_positives=float(np.mean(found[0])),
         members=len(found[1]),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.errors import UserError
-from cgidm.judging.power import Detectability
+from cgidm.judging.power import PowerTable
 from cgidm.judging.verdict import LEVEL
 from eval.benchmark.datasets import prepare
 from eval.benchmark.engine import run_local
@@ -85,7 +85,7 @@ def run_power(o: argparse.Namespace) -> None:
     if len(bases) > 1:
         raise UserError("error_rates.many_bases", given=len(bases))
     rows = [row for _, of_one in measured for row in of_one]
-    table = Detectability(base=bases.pop(), level=LEVEL, rows=tuple(rows))
+    table = PowerTable(base=bases.pop(), level=LEVEL, rows=tuple(rows))
     o.out.write_text(json.dumps([_rounded(table.model_dump())], indent=1) + "\n")
     outcomes = count_outcomes(*score_all(o.held_out, o, other_artists=False), table) if o.held_out else []
     o.report.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cgidm.judging.power import Detectability
+from cgidm.judging.power import PowerTable
 from eval.markdown import markdown_table
 
 SHARES = {  # key of `rates.json` -> head of the row
@@ -44,7 +44,7 @@ def rates_text(report: Mapping[str, Any]) -> str:
 
 
 def power_text(
-    table: Detectability, outcomes: Sequence[Mapping[str, Any]], experiments: Sequence[str], held_out: str | None
+    table: PowerTable, outcomes: Sequence[Mapping[str, Any]], experiments: Sequence[str], held_out: str | None
 ) -> str:
     """Return the table of powers as Markdown, with the outcomes for suspects of other artists."""
     more = f" --held-out {held_out}" if held_out else ""
@@ -52,8 +52,8 @@ def power_text(
     rows = [
         [
             *(r.kind, r.images, r.steps_per_picture, r.rank or ""),
-            f"{r.shift:.4f}",
-            "" if r.weight_shift is None else f"{r.weight_shift:.4f}",
+            f"{r.prediction_distance:.4f}",
+            "" if r.weight_distance is None else f"{r.weight_distance:.4f}",
             f"{r.power:.0%}",
             f"{r.false_positives:.1%}",
             r.members,

@@ -14,7 +14,7 @@ import numpy as np
 from cgidm.authenticate import authenticate
 from cgidm.families import load_pair
 from cgidm.judging.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_bank
-from cgidm.judging.power import Detectability, Kind, find_table
+from cgidm.judging.power import Kind, PowerTable, find_power_table
 from cgidm.judging.result import Result
 from cgidm.method.config import find_preset
 from cgidm.pictures.images import read_picture
@@ -43,7 +43,7 @@ def measure_banks(assets: Path, out: Path, preset: str = "fast") -> dict[str, An
         paths = {part: sorted((example / part).iterdir()) for part in ("member", "holdout")}
         pictures = [read_picture(p, pair.resolution) for part in paths.values() for p in part]
         result = authenticate(pair, pictures, config=find_preset(preset), bank=bank)
-        table = find_table(list(pair.fingerprints.values()), assets)
+        table = find_power_table(list(pair.fingerprints.values()), assets)
         report["banks"][folder.name] = {
             **bank.describe(),
             "power": bank.content.power(),
@@ -75,12 +75,12 @@ def _judged(result: Result, members: int) -> dict[str, Any]:
     }
 
 
-def moved_by_half(table: Detectability, bank: NullBank) -> float:
+def moved_by_half(table: PowerTable, bank: NullBank) -> float:
     """How far a suspect of half of the presentations moves, as a share: the largest that was measured for its kind."""
-    kind: Kind = "dreambooth" if bank.whole else "lora"
+    kind: Kind = "dreambooth" if bank.is_full_network else "lora"
     rows = [r for r in table.rows if r.kind == kind]
     return max(
-        a.moved / b.moved
+        a.distance_from_base / b.distance_from_base
         for a in rows
         for b in rows
         if (a.images, a.rank, 2 * a.steps_per_picture) == (b.images, b.rank, b.steps_per_picture)
@@ -105,9 +105,9 @@ def _taken(bank: NullBank, drawn: Sequence[Sequence[int]], share: float) -> floa
     taken = []
     for n, model in enumerate(bank.models):
         others = bank.model_copy(update={"models": bank.models[:n] + bank.models[n + 1 :]})
-        weights = None if model.weight_shift is None else share * model.weight_shift
+        weights = None if model.weight_distance is None else share * model.weight_distance
         for few in drawn:
-            shifts = {bank.pictures[i].sha256: share * model.shift[i] for i in few}
+            shifts = {bank.pictures[i].sha256: share * model.prediction_distances[i] for i in few}
             taken.append(OTHER_RECIPE not in bank_flags(others, shifts, weights))
     return float(np.mean(taken))
 

@@ -7,7 +7,12 @@ import torch
 
 from cgidm import IdentityCodec
 from cgidm.judging.generated import round_trip_ratio
-from cgidm.judging.negative_controls import blind_flags, generated_flags, innocent_flags, stands_out_flags
+from cgidm.judging.negative_controls import (
+    base_vs_itself_flags,
+    generated_flags,
+    shifted_control_flags,
+    unrelated_suspect_flags,
+)
 from cgidm.pictures.embedders import load_embedders
 from cgidm.pictures.images import read_picture
 from tests.support.paths import ASSETS
@@ -54,7 +59,7 @@ def test_a_pixel_model_has_no_decoder_to_betray_it():
 
 def test_a_base_knows_no_more_than_itself():
     pair, members, _ = world(0)
-    assert innocent_flags(pair, members, 0) == ()
+    assert base_vs_itself_flags(pair, members, 0) == ()
 
     class Restless:
         """A model that never answers the same."""
@@ -66,21 +71,21 @@ def test_a_base_knows_no_more_than_itself():
             self.calls += 1
             return self.model.predict_eps(x_t, t) + 0.01 * self.calls
 
-    assert innocent_flags(replace(pair, base=Restless(pair.base)), members, 0)[0].name == "unstable"
+    assert base_vs_itself_flags(replace(pair, base=Restless(pair.base)), members, 0)[0].name == "unstable"
 
 
 def test_a_picture_that_stands_out_under_a_stranger_is_flagged():
     controls = [i / 40 for i in range(40)]
-    flags = stands_out_flags([2.0, 0.5], controls)
+    flags = unrelated_suspect_flags([2.0, 0.5], controls)
     assert [len(f) for f in flags] == [1, 0] and flags[0][0].name == "stands_out"
-    assert stands_out_flags([-0.5], [c - 2 for c in controls]) == [()]
-    assert stands_out_flags([2.0], []) == [()]
+    assert unrelated_suspect_flags([-0.5], [c - 2 for c in controls]) == [()]
+    assert unrelated_suspect_flags([2.0], []) == [()]
 
 
 def test_controls_of_another_hand_are_noticed():
     embedder = load_embedders().ready["efficientnet_lite0"]
     one, other = (images(f"controls/{name}", 30, 224) for name in ("gerald-g-dreambooth", "rollandin-lora"))
-    assert [f.name for f in blind_flags(list(one), list(other), embedder)] == ["shifted_controls"]
-    assert blind_flags(list(one[::2]), list(one[1::2]), embedder) == ()
-    assert blind_flags(list(one[:9]), list(other), embedder) == ()  # too few to find out
-    assert blind_flags(list(one), list(other), None) == ()
+    assert [f.name for f in shifted_control_flags(list(one), list(other), embedder)] == ["shifted_controls"]
+    assert shifted_control_flags(list(one[::2]), list(one[1::2]), embedder) == ()
+    assert shifted_control_flags(list(one[:9]), list(other), embedder) == ()  # too few to find out
+    assert shifted_control_flags(list(one), list(other), None) == ()

@@ -6,7 +6,7 @@ import pytest
 
 from cgidm.families import load_pair
 from cgidm.judging.null_bank import FILE, OTHER_RECIPE, bank_flags, check_bank, open_bank
-from cgidm.judging.power import Detectability, find_table
+from cgidm.judging.power import PowerTable, find_power_table
 from cgidm.judging.verdict import judge
 from cgidm.method.config import RunConfig
 from cgidm.training.scoring import score_pictures
@@ -53,7 +53,7 @@ def test_a_shipped_bank_judges_the_shipped_suspect_as_was_counted(folder):
 @pytest.mark.parametrize("folder", BANKS, ids=lambda b: b.name)
 def test_a_bank_takes_its_own_recipe_and_refuses_half_of_it(folder):
     bank = open_bank(folder).content
-    table = find_table(bank.base)
+    table = find_power_table(bank.base)
     assert table is not None
     taken = count_taken(bank, moved_by_half(table, bank))
     assert taken == COUNTED[folder.name]["taken"] and list(taken) == [str(few) for few in FEW]
@@ -63,10 +63,10 @@ def test_a_bank_takes_its_own_recipe_and_refuses_half_of_it(folder):
 def test_half_of_the_presentations_is_the_worst_pair_of_the_table():
     rows = [power_row(0.5, 1.0, steps_per_picture=15), power_row(0.8, 1.0, steps_per_picture=30), power_row(1.0, 1.0)]
     whole = [
-        power_row(9.0, 1.0, kind="dreambooth", rank=None, steps_per_picture=s, weight_shift=s**0.5) for s in (15, 30)
+        power_row(9.0, 1.0, kind="dreambooth", rank=None, steps_per_picture=s, weight_distance=s**0.5) for s in (15, 30)
     ]
-    table = Detectability(base=(), level=0.05, rows=(*rows, power_row(0.9, 1.0, rank=4, steps_per_picture=30), *whole))
+    table = PowerTable(base=(), level=0.05, rows=(*rows, power_row(0.9, 1.0, rank=4, steps_per_picture=30), *whole))
     adapters = open_bank(ASSETS / "banks" / "rollandin-lora").content
     assert moved_by_half(table, adapters) == 0.8
-    models = tuple(m.model_copy(update={"weight_shift": 1.0}) for m in adapters.models)
+    models = tuple(m.model_copy(update={"weight_distance": 1.0}) for m in adapters.models)
     assert moved_by_half(table, adapters.model_copy(update={"models": models})) == pytest.approx(0.5**0.5)

@@ -163,5 +163,5 @@ def test_a_line_up_without_enough_controls_is_refused_in_a_sentence(visit):
     visitor.page.get_by_role("button", name=translate("en", "settings")).and_(visitor.page.locator(":visible")).click()
     visitor.at("#one-lineup input[value='6']").check()
     visitor.at("#one-run").click()
-    assert "with 4 different control pictures; accepted: at least 5" in visitor.refused()
+    assert "at least 5 different control pictures for a line-up of 6, got 4" in visitor.refused()
     visitor.picture("lineup-settings")

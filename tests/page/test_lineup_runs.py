@@ -264,9 +264,9 @@ REFUSED = (
     ({"lineup": float("nan")}, "a line-up of nan panels"),
     ({"lineup": "6"}, "a line-up of '6' panels"),
     ({"lineup": 10**400}, "accepted: 2 to 20, or 0 for none"),
-    ({"lineup": 8}, "a line-up of 8 was asked for, with 6 different control pictures; accepted: at least 7"),
-    ({"controls": [CONTROLS[0], *CONTROLS[:2]], "lineup": 4}, "with 2 different control pictures"),
-    ({"controls": CONTROLS[:1], "pictures": CONTROLS[:1]}, "with 0 different control pictures"),
+    ({"lineup": 8}, "at least 7 different control pictures for a line-up of 8, got 6"),
+    ({"controls": [CONTROLS[0], *CONTROLS[:2]], "lineup": 4}, "for a line-up of 4, got 2"),
+    ({"controls": CONTROLS[:1], "pictures": CONTROLS[:1]}, "different control pictures for a line-up of 6, got 0"),
 )
 
 

@@ -70,7 +70,7 @@ def test_a_run_that_was_put_down_keeps_what_was_foreseen_and_does_not_ask_again(
 
 
 def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
-    monkeypatch.setattr(library, "find_table", lambda weights: None)
+    monkeypatch.setattr(library, "find_power_table", lambda weights: None)
     visitor = Visit()
     name = judging.begin(page_runs.request(steps=1), visitor.token, False, "en")["current"]
     views = list(judging.go_on(visitor.token, name, False, "en", None))
@@ -80,7 +80,7 @@ def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
 
 
 def test_an_undertrained_suspect_is_told_of_before_the_run_and_yields_cannot_tell(monkeypatch):
-    monkeypatch.setattr(library, "weight_shift", lambda pair: 0.01)
+    monkeypatch.setattr(library, "weight_distance", lambda pair: 0.01)
     holdout = [str(path) for path in pictures_of(SUSPECTS[0], "holdout")[:1]]
     wish = dataclasses.replace(page_runs.request(2), pictures=holdout, controls=())
     run = wish.begin(Visit())
@@ -151,12 +151,12 @@ def test_a_bank_stands_for_controls_whether_or_not_the_run_is_put_down(tmp_path)
 REFUSED = (
     ({"controls": None}, {}, "Control pictures and a bank were given; accepted: one of them"),
     ({"search": True}, {}, "A bank and the search were given; accepted: one of them"),
-    ({}, {"models": []}, "bank bank.json is not one"),
-    ({}, {"format": 3}, "bank bank.json is not one"),
-    ({}, {"format": 1}, "bank bank.json has format 1"),
+    ({}, {"models": []}, "but bank.json is not one"),
+    ({}, {"format": 3}, "but bank.json is not one"),
+    ({}, {"format": 1}, "but bank.json has format 1"),
     ({}, {"base": ["0" * 64]}, "was made for another base model"),
-    ({}, {"prompt": "another"}, "was made with the prompt 'another', 'sks style' was given"),
-    ({"seed": 4}, {}, "was made with seed 3, the run has 4"),
+    ({}, {"prompt": "another"}, "expected the prompt “another”"),
+    ({"seed": 4}, {}, "expected seed = 3, with which"),
 )
 
 

@@ -5,7 +5,7 @@ import torch
 from cgidm.evidence.report_blocks import NewPage, Pictures, Strip, Table
 from cgidm.judging.flags import stopped_flag
 from cgidm.judging.judge_pictures import judge_pictures
-from cgidm.judging.power import Trained
+from cgidm.judging.power import PowerRow
 from cgidm.judging.result import MeasuredPicture, Result
 from cgidm.method.config import PRESETS
 from cgidm.pictures.images import Picture
@@ -52,9 +52,9 @@ def result_of(scores, steps=1000, shift=None, power=None):
     )
 
 
-def power_row(shift, power, members=80, **changes):
+def power_row(distance, power, members=80, **changes):
     settings = {"kind": "lora", "images": 10, "steps_per_picture": 60, "rank": 16, "false_positives": 0.05}
-    return Trained(shift=shift, power=power, members=members, **{**settings, **changes})
+    return PowerRow(prediction_distance=distance, power=power, members=members, **{**settings, **changes})
 
 
 def block_texts(block):

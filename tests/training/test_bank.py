@@ -13,7 +13,7 @@ from cgidm.cli import main
 from cgidm.evidence import rerun
 from cgidm.evidence.seal import seal_folder
 from cgidm.intake.layout import open_checkpoint
-from cgidm.judging.null_bank import RANGE, open_bank
+from cgidm.judging.null_bank import SAME_PICTURES_RANGE, open_bank
 from cgidm.method.config import RunConfig
 from cgidm.training.null_models import BankPlan, build_bank
 from cgidm.training.recipe import TrainingRecipe
@@ -86,23 +86,23 @@ def again(capsys, out, *more):
 def test_a_bank_keeps_what_each_model_was_trained_on_and_how_far_it_moved(place):
     for mode in MODES:
         bank = open_bank(place / f"bank-{mode}").content
-        assert bank.format == 2 and bank.whole == (mode == "dreambooth") and bank.recipe["mode"] == mode
+        assert bank.format == 2 and bank.is_full_network == (mode == "dreambooth") and bank.recipe["mode"] == mode
         assert [p.name for p in bank.pictures] == sorted(f"0{i}.png" for i in (*range(6), *range(4)))
         for a, b in zip(bank.models[::2], bank.models[1::2], strict=True):
             assert sorted(a.trained_on + b.trained_on) == list(range(10))
         assert len(bank.nulls) == len(bank.members) == 20
-        assert all((m.weight_shift or 0) > 0 for m in bank.models) == bank.whole
+        assert all((m.weight_distance or 0) > 0 for m in bank.models) == bank.is_full_network
 
 
 def test_weights_tell_the_steps_of_whole_networks(place):
     """Twice the presentations move the weights further than any bank model's."""
-    weights = [m.weight_shift for m in open_bank(place / "bank-dreambooth").content.models]
-    assert max(weights) / min(weights) < RANGE
+    weights = [m.weight_distance for m in open_bank(place / "bank-dreambooth").content.models]
+    assert max(weights) / min(weights) < SAME_PICTURES_RANGE
     config = FinetuneConfig(mode="dreambooth", prompt=PROMPT, steps=10, batch=2, learning_rate=1e-2)
     finetune(place / "base", sorted((place / "works").iterdir()), place / "twice", config)
     pictures = [place / "works" / "00.png"]
     scored = score_pictures(str(place / "base"), str(place / "twice"), PROMPT, pictures, RunConfig())
-    assert scored.distance_from_base == scored.weight_distance > RANGE * max(weights)
+    assert scored.distance_from_base == scored.weight_distance > SAME_PICTURES_RANGE * max(weights)
 
 
 def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, capsys):
