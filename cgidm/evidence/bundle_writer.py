@@ -22,10 +22,10 @@ from ..intake.layout import Checkpoint
 from ..judging.lineup import LETTERS
 from ..judging.result import PictureResult, Result
 from ..pictures.images import Picture
-from .lineup_sheet import ROLES, TITLE, panel_name, sheet
+from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
 from .record import ModelsRecord, Record, record_bytes
 from .record_of_result import control_name, image_name, make_record
-from .report import state
+from .report import report_blocks
 from .report_blocks import Heading
 from .report_html import report_html
 from .report_pdf import write_pdf
@@ -79,7 +79,7 @@ def _write_lineup(result: Result, out: Path) -> list[str]:
     }
     for name, image in images.items():
         Image.fromarray(pixels(image)).save(out / name)
-    blocks = [Heading(TITLE, 1), *sheet(result.lineup.sizes)]
+    blocks = [Heading(TITLE, 1), *lineup_sheet(result.lineup.sizes)]
     (out / LINEUP).write_text(report_html(blocks, out), encoding="utf-8")
     return [LINEUP, *images]
 
@@ -87,7 +87,7 @@ def _write_lineup(result: Result, out: Path) -> list[str]:
 def _write_reports(record: Record, out: Path) -> None:
     data = record_bytes(record)
     (out / RECORD).write_bytes(data)
-    blocks = state(record, hashlib.sha256(data).hexdigest())
+    blocks = report_blocks(record, hashlib.sha256(data).hexdigest())
     (out / "report.html").write_text(report_html(blocks, out), encoding="utf-8")
     write_pdf(blocks, out, out / "report.pdf", datetime.fromisoformat(record.date))
 

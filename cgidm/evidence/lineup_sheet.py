@@ -1,6 +1,6 @@
 """The blind sheet of a line-up: what an observer sees.
 
-It is made of the number of panels in each round and of nothing else, so that no word of it can betray which is which.
+It is made of the number of panels in each round alone, so that no word of it can betray the answer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,19 +12,23 @@ from .report_blocks import Block, Heading, Items, Panels, Text
 ROLES = {"original": "Original", "partial": "Half removed", "recovered": "Recovered"}
 TITLE = "Line-up: which picture came back best?"
 INSTRUCTIONS = (
-    "Of each picture you see the original, the half of it that was kept, and what a program put into the gaps. The "
-    "pictures of a round stand in random order.",
-    "In each round choose the one whose missing half came back best: whose third image is closest to its first, where "
-    "the second has gaps.",
-    f"Write down one letter for each round. “{UNKNOWN}” says that you cannot tell, and counts as a wrong choice.",
-    "Choose alone, and in all rounds before anybody tells you an answer. A choice is not changed afterwards.",
-    "Whoever knows one of the pictures, handed one over, or was told anything about them cannot be the observer: then "
-    "say so, and leave it to somebody else.",
+    "Each picture is shown three times: the original, the half of it that was kept, and the original with the gaps "
+    "filled by a program. The pictures of a round are in random order.",
+    "In each round, choose the picture whose missing half came back best. Look at the gaps of the second image: there, "
+    "the third image should be like the first.",
+    f"Write down one letter for each round. “{UNKNOWN}” means that you cannot tell. It counts as a wrong choice.",
+    "Choose alone. Choose in all rounds before anybody tells you an answer. Do not change a choice afterwards.",
+    "Do not choose if you know one of the pictures, handed one over, or were told anything about them. Say so, and "
+    "leave the choice to somebody else.",
 )
 
 
-def sheet(sizes: Sequence[int]) -> Iterator[Block]:
-    """The instructions and the rounds, which show so many panels each."""
+def lineup_sheet(sizes: Sequence[int]) -> Iterator[Block]:
+    """Write the instructions and the rounds.
+
+    Args:
+        sizes: the number of panels of each round.
+    """
     yield Items(INSTRUCTIONS)
     for number, size in enumerate(sizes, 1):
         yield Heading(f"Round {number} of {len(sizes)}")
@@ -38,5 +42,5 @@ def sheet(sizes: Sequence[int]) -> Iterator[Block]:
 
 
 def panel_name(number: int, letter: str, role: str) -> str:
-    """The file of one image on the sheet; rounds count from 1."""
+    """Name the file of one image on the sheet; rounds count from 1."""
     return f"lineup/{number}-{letter}-{role}.png"

@@ -11,10 +11,10 @@ from typing import Any
 
 from ..judging.lineup import Lineup, explain_reach, lineup_p_value
 from ..text import single_line
-from .lineup_sheet import ROLES, TITLE, sheet
+from .lineup_sheet import ROLES, TITLE, lineup_sheet
 from .record import ModelsRecord, PictureRecord, Record, SetRecord
 from .record_of_result import lineup_of
-from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, Strip, Table, Text
+from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
 
 LONGEST = 600  # characters shown of a text from outside
 FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
@@ -67,7 +67,7 @@ LINEUP_RULES = (
 )
 
 
-def state(record: Record, record_sha256: str) -> list[Block]:
+def report_blocks(record: Record, record_sha256: str) -> list[Block]:
     """All that the report of `record` says. Texts from outside are on one line and printable, not escaped."""
     return [
         *_front(record, record_sha256),
@@ -187,7 +187,7 @@ def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Bl
     score = picture.scores.get(record.judged_by)
     if score is not None and abs(score) < float("inf"):
         yield Heading(f"Among the {_negatives(record)}", 3)
-        yield Strip(score, tuple(c for c in record.control_scores if abs(c) < float("inf")), _negatives(record))
+        yield ScoreStrip(score, tuple(c for c in record.control_scores if abs(c) < float("inf")), _negatives(record))
         if len(record.config.views) > 1:
             views = ", ".join(record.config.views)
             yield Text(f"The largest over several views of each picture ({views}) counts; here: {picture.view}.")
@@ -286,7 +286,7 @@ def _lineup(record: Record) -> Iterator[Block]:
         "Show this part to somebody who has not seen the pictures: the file lineup.html, or these pages without those "
         "before and after them, which betray the answer. The answer of this report does not rest on it."
     )
-    yield from sheet(lineup.sizes)
+    yield from lineup_sheet(lineup.sizes)
     yield NewPage()
     yield Heading("Key of the line-up: read after choosing")
     yield _key(lineup, record)

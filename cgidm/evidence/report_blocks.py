@@ -1,27 +1,35 @@
-"""What a report is made of: blocks that `statement` and `sheet` write, and `report` and `pdf` set."""
+"""The blocks of a report: `report` and `lineup_sheet` write them, `report_html` and `report_pdf` typeset them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Heading:
+    """A heading."""
+
     text: str
     level: int = 2  # 1: the report's, 2: a part's, 3: within a part
 
 
 @dataclass(frozen=True)
 class Text:
+    """A paragraph."""
+
     text: str
     strong: bool = False
 
 
 @dataclass(frozen=True)
 class Items:
+    """A list."""
+
     items: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
+    """A table."""
+
     rows: tuple[tuple[str, ...], ...]
     widths: tuple[int, ...]  # of the columns, relative
     head: bool = False  # the first row names the columns
@@ -30,11 +38,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Command:
+    """A line to be typed at a terminal."""
+
     text: str
 
 
 @dataclass(frozen=True)
 class Pictures:
+    """Images beside each other."""
+
     files: tuple[tuple[str, str], ...]  # caption, file in the folder of evidence
 
 
@@ -46,39 +58,39 @@ class Panels:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """The score of a picture among those of the control pictures, to be drawn on a line."""
+class ScoreStrip:
+    """The score of a picture among those of the control pictures, drawn on a line. Positions on it are 0 to 1."""
 
     score: float
     controls: tuple[float, ...]
-    called: str = "control pictures"  # what has these scores
+    reference: str = "control pictures"  # what has these scores
 
     @property
-    def ends(self) -> tuple[float, float]:
-        """The scores at the ends of the line; zero lies on it."""
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest score of the line; zero lies on it."""
         every = (self.score, *self.controls, 0.0)
         low, high = min(every), max(every)
         margin = 0.04 * (high - low) or 0.5
         return low - margin, high + margin
 
-    def place(self, score: float) -> float:
-        """Where on the line, 0 to 1."""
-        low, high = self.ends
+    def position(self, score: float) -> float:
+        """Return the position of a score on the line."""
+        low, high = self.limits
         return (score - low) / (high - low)
 
     @property
-    def said(self) -> str:
-        """In words."""
+    def caption(self) -> str:
+        """The same in words."""
         if not self.controls:
-            return f"Score {self.score:.3f}; there are no {self.called}."
+            return f"Score {self.score:.3f}; there are no {self.reference}."
         above = sum(c >= self.score for c in self.controls)
-        among = f"{len(self.controls)} {self.called} from {min(self.controls):.3f} to {max(self.controls):.3f}"
+        among = f"{len(self.controls)} {self.reference} from {min(self.controls):.3f} to {max(self.controls):.3f}"
         return f"Score {self.score:.3f} among {among}; {above} of them score as high."
 
 
 @dataclass(frozen=True)
 class NewPage:
-    """What follows begins on a page of its own."""
+    """A page break."""
 
 
-Block = Heading | Text | Command | Items | Table | Pictures | Panels | Strip | NewPage
+Block = Heading | Text | Command | Items | Table | Pictures | Panels | ScoreStrip | NewPage

@@ -1,4 +1,4 @@
-"""The blocks of a report -> one HTML page that needs nothing else."""
+"""Typeset the blocks of a report as one HTML page that needs no other file."""
 
 import base64
 import html
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from .report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, Strip, Table, Text
+from .report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
 
 STYLE = (
     ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;"
     "color:#1b2430;background:#fff}h1{line-height:1.2}h2{border-top:1px solid #c9cfdb;padding-top:.7em;margin-top:1.3em"
     "}h3{margin:1.2em 0 .3em}p.answer{font-size:1.25em;font-weight:700;border-left:5px solid #2b5fb4;padding-left:.6em}"
     "figure{display:inline-block;width:31%;margin:0 2% 0 0}figure img{width:100%;image-rendering:pixelated}"
-    "figcaption,.said{color:#566072;font-size:.9em}table{border-collapse:collapse;margin:.6em 0;width:100%}"
+    "figcaption,.caption{color:#566072;font-size:.9em}table{border-collapse:collapse;margin:.6em 0;width:100%}"
     "td,th{padding:.2em 1em .2em 0;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
     "thead th{border-bottom:1px solid #c9cfdb}tbody tr{border-bottom:1px solid #eceff4}"
     "code{font-size:.78em;overflow-wrap:anywhere}pre{background:#f1f3f7;padding:.6em .8em;white-space:pre-wrap}"
@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 720, 74  # of a strip, in its own units
 
 
 def report_html(blocks: Sequence[Block], folder: Path) -> str:
-    """The report whose PNGs lie in `folder`; every text is escaped."""
+    """Typeset the report whose PNGs lie in `folder`. Every text is escaped."""
     title = next(_text(b.text) for b in blocks if isinstance(b, Heading))
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
@@ -52,8 +52,8 @@ def _block(block: Block, folder: Path) -> str:
             return "".join(_figure(caption, caption, (folder / name).read_bytes()) for caption, name in files)
         case Panels(panels):
             return f"<div class='panels'>{''.join(_panel(letter, files, folder) for letter, files in panels)}</div>"
-        case Strip():
-            return f"{_strip(block)}<p class='said'>{_text(block.said)}</p>"
+        case ScoreStrip():
+            return f"{_strip(block)}<p class='caption'>{_text(block.caption)}</p>"
         case NewPage():
             return "<hr>"
 
@@ -74,7 +74,7 @@ def _row(row: tuple[str, ...], table: Table) -> str:
 
 
 def _panel(letter: str, files: Sequence[tuple[str, str]], folder: Path) -> str:
-    """One picture of a line-up; a long row of them, in all their pixels, would be too much for a page."""
+    """Typeset one picture of a line-up, small: in full resolution, many of them would be too much for a page."""
     images = []
     for caption, name in files:
         with Image.open(folder / name) as image:
@@ -90,11 +90,11 @@ def _figure(alt: str, caption: str, png: bytes) -> str:
     return f"<figure><img alt='{alt}' src='data:image/png;base64,{data}'><figcaption>{caption}</figcaption></figure>"
 
 
-def _strip(strip: Strip) -> str:
-    """A line with a stroke for each control picture and a marked one for the picture."""
-    low, high = strip.ends
-    ticks = "".join(f"<path d='M{WIDTH * strip.place(c):.1f} 26v20'/>" for c in strip.controls)
-    zero, here = WIDTH * strip.place(0.0), WIDTH * strip.place(strip.score)
+def _strip(strip: ScoreStrip) -> str:
+    """Draw a line with a stroke for each control picture, and a marked one for the picture."""
+    low, high = strip.limits
+    ticks = "".join(f"<path d='M{WIDTH * strip.position(c):.1f} 26v20'/>" for c in strip.controls)
+    zero, here = WIDTH * strip.position(0.0), WIDTH * strip.position(strip.score)
     anchor = "end" if here > 0.85 * WIDTH else "start" if here < 0.15 * WIDTH else "middle"
     return (
         f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' font-size='12' fill='#566072'>"

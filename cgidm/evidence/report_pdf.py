@@ -1,4 +1,4 @@
-"""The blocks of a report -> a PDF of A4 pages, from the same bytes to the same bytes."""
+"""Typeset the blocks of a report as a PDF of A4 pages. Equal blocks give equal bytes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,10 +8,10 @@ from typing import Any
 
 from PIL import Image
 
-from .report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, Strip, Table, Text
+from .report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
 
 MARGIN = 18  # mm
-LARGEST = 512  # pixels a side of a picture on paper; the files beside the report have all of them
+LARGEST = 512  # pixels a side of a picture on typesetter; the files beside the report have all of them
 SMALL = 320  # the same, in a line-up, where there are many
 SIZES = {1: 17, 2: 12.5, 3: 10}  # points, of headings
 INK, GREY, LINE, RED, BLUE = (27, 36, 48), (86, 96, 114), (160, 168, 182), (179, 38, 30), (43, 95, 180)
@@ -19,16 +19,16 @@ INK, GREY, LINE, RED, BLUE = (27, 36, 48), (86, 96, 114), (160, 168, 182), (179,
 
 def write_pdf(blocks: Sequence[Block], folder: Path, path: Path, date: datetime) -> None:
     """Write the report whose PNGs lie in `folder`; `date` is the one that the file carries."""
-    paper = _Paper(folder)
-    paper.pdf.set_creation_date(date)
-    paper.pdf.set_title(next(b.text for b in blocks if isinstance(b, Heading)))
+    typesetter = _Typesetter(folder)
+    typesetter.pdf.set_creation_date(date)
+    typesetter.pdf.set_title(next(b.text for b in blocks if isinstance(b, Heading)))
     for block in blocks:
-        paper.put(block)
-    paper.pdf.output(str(path))
+        typesetter.add(block)
+    typesetter.pdf.output(str(path))
 
 
-class _Paper:
-    """Sets one block below the other; a page break falls between lines, never within a row or picture."""
+class _Typesetter:
+    """Sets one block below the other. A page breaks between lines, never within a row or picture."""
 
     def __init__(self, folder: Path) -> None:
         from fpdf import FPDF  # late: nothing but a report needs it
@@ -50,7 +50,8 @@ class _Paper:
             self.pdf.add_font(family, style, _fonts() / f"DejaVuSans{name}.ttf")
         self.pdf.add_page()
 
-    def put(self, block: Block) -> None:
+    def add(self, block: Block) -> None:
+        """Set a block below the others."""
         pdf = self.pdf
         pdf.set_text_color(*INK)
         match block:
@@ -86,7 +87,7 @@ class _Paper:
             case Panels(panels):
                 for first in range(0, len(panels), 2):
                     self._panels(panels[first : first + 2])
-            case Strip():
+            case ScoreStrip():
                 self._strip(block)
             case NewPage():
                 pdf.add_page()
@@ -109,11 +110,11 @@ class _Paper:
         ) as rows:
             for number, row in enumerate(table.rows):
                 cells = rows.row()
-                for place, text in enumerate(row):
-                    heads = (table.head and number == 0) or (not table.head and place == 0)
-                    code = table.code and place == len(row) - 1 and not heads
+                for column, text in enumerate(row):
+                    heads = (table.head and number == 0) or (not table.head and column == 0)
+                    code = table.code and column == len(row) - 1 and not heads
                     self._font("mono" if code else "sans", 7 if code else 8.5, "B" if heads else "")
-                    cells.cell(self._known(text), style=self._face())
+                    cells.cell(self._in_font(text), style=self._face())
             self._font("sans", 8.5)  # the table is set when the block ends, its headings in this font
         pdf.ln(1.5)
 
@@ -123,20 +124,20 @@ class _Paper:
         if pdf.will_page_break(side + 6):
             pdf.add_page()
         top = pdf.get_y()
-        for place, (caption, name) in enumerate(files):
+        for number, (caption, name) in enumerate(files):
             with Image.open(self.folder / name) as picture:
                 picture.thumbnail((LARGEST, LARGEST))
-                pdf.image(picture, pdf.l_margin + place * (side + gap), top, side, side, alt_text=caption)
+                pdf.image(picture, pdf.l_margin + number * (side + gap), top, side, side, alt_text=caption)
         pdf.set_y(top + side + 0.5)
         self._font("sans", 8)
         pdf.set_text_color(*GREY)
-        for place, (caption, _) in enumerate(files):
-            pdf.set_x(pdf.l_margin + place * (side + gap))
+        for number, (caption, _) in enumerate(files):
+            pdf.set_x(pdf.l_margin + number * (side + gap))
             pdf.cell(side, 4.5, caption)
         pdf.ln(7)
 
     def _panels(self, pair: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> None:
-        """Two pictures of a line-up beside each other."""
+        """Set two pictures of a line-up beside each other."""
         pdf, gap, between = self.pdf, 1.5, 8
         width = (pdf.epw - between) / 2
         side = (width - 2 * gap) / 3
@@ -144,8 +145,8 @@ class _Paper:
             pdf.add_page()
         top = pdf.get_y()
         self._font("sans", 10, "B")
-        for place, (letter, files) in enumerate(pair):
-            left = pdf.l_margin + place * (width + between)
+        for column, (letter, files) in enumerate(pair):
+            left = pdf.l_margin + column * (width + between)
             pdf.set_xy(left, top)
             pdf.cell(width, 5, letter)
             for number, (caption, name) in enumerate(files):
@@ -156,7 +157,7 @@ class _Paper:
                     )
         pdf.set_y(top + side + 8)
 
-    def _strip(self, strip: Strip) -> None:
+    def _strip(self, strip: ScoreStrip) -> None:
         pdf = self.pdf
         if pdf.will_page_break(22):
             pdf.add_page()
@@ -165,16 +166,16 @@ class _Paper:
         pdf.set_draw_color(*GREY)
         pdf.set_line_width(0.25)
         for control in strip.controls:
-            x = left + width * strip.place(control)
+            x = left + width * strip.position(control)
             pdf.line(x, top + 2, x, line)
         pdf.line(left, line, left + width, line)
-        zero, here = (left + width * strip.place(score) for score in (0.0, strip.score))
+        zero, here = (left + width * strip.position(score) for score in (0.0, strip.score))
         pdf.line(zero, line, zero, line + 1.5)
         pdf.set_draw_color(*RED)
         pdf.set_line_width(0.8)
         pdf.line(here, top, here, line + 1)
         pdf.set_line_width(0.2)
-        low, high = strip.ends
+        low, high = strip.limits
         self._font("sans", 8)
         self._label(f"{low:.2f}", left, line + 1.5)
         self._label(f"{high:.2f}", left + width, line + 1.5)
@@ -183,11 +184,11 @@ class _Paper:
         self._label(f"this picture: {strip.score:.3f}", here, top - 5)
         pdf.set_text_color(*GREY)
         pdf.set_xy(left, line + 6)
-        self._write(strip.said, 4.4)
+        self._write(strip.caption, 4.4)
         pdf.ln(0.5)
 
     def _label(self, text: str, x: int | float, y: int | float) -> None:
-        """Centred at x, but inside the margins."""
+        """Write a text centred at x, but inside the margins."""
         pdf = self.pdf
         width = pdf.get_string_width(text) + 2
         pdf.set_xy(min(max(x - width / 2, pdf.l_margin), pdf.l_margin + pdf.epw - width), y)
@@ -196,7 +197,9 @@ class _Paper:
     def _write(self, text: str, height: int | float, indent: int | float = 0, fill: bool = False) -> None:
         pdf = self.pdf
         pdf.set_x(pdf.l_margin + indent)
-        pdf.multi_cell(pdf.epw - indent, height, self._known(text), align="L", fill=fill, new_x="LMARGIN", new_y="NEXT")
+        pdf.multi_cell(
+            pdf.epw - indent, height, self._in_font(text), align="L", fill=fill, new_x="LMARGIN", new_y="NEXT"
+        )
 
     def _font(self, family: str, size: int | float, style: str = "") -> None:
         self.pdf.set_font(family, style, size)
@@ -207,15 +210,15 @@ class _Paper:
         pdf = self.pdf
         return FontFace(family=pdf.font_family, emphasis=pdf.font_style, size_pt=pdf.font_size_pt)
 
-    def _known(self, text: str) -> str:
-        """A character that the font lacks is written as its code: so that none is lost, and none can hide."""
+    def _in_font(self, text: str) -> str:
+        """Write a character that the font lacks as its code, so that none is lost and none can hide."""
         known = self.pdf.current_font.cmap
         return "".join(c if ord(c) in known else f"[U+{ord(c):04X}]" for c in text)
 
 
 @lru_cache(maxsize=1)
 def _fonts() -> Path:
-    """The folder of the DejaVu fonts, which come with matplotlib."""
+    """Find the folder of the DejaVu fonts, which come with matplotlib."""
     from matplotlib import get_data_path
 
     return Path(get_data_path()) / "fonts" / "ttf"

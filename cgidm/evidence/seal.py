@@ -5,8 +5,8 @@ the record what identifies the inputs: pictures, controls or bank, weights, comm
 rebuilt from record and files, so that an altered seal can be told from an altered manifest. `seal.txt` states the
 SHA-256 of the manifest, in the words of `sha256sum -c`. What signs the manifest lies beside it, stated by neither.
 
-A seal shows a change to those who know it from before. Whoever makes a bundle anew seals it anew: so write the seal
-down, or sign it.
+A seal shows a change to those who know it from before. Somebody who makes another bundle can seal that one, too. So
+write the seal down, or sign the bundle.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .bundle_reader import Bundle, Fault, file_sha256, is_plain, read_small
+from .bundle_reader import Bundle, FileProblem, file_problem, file_sha256, is_inside, read_small
 from .record import Record, manifest_entries, read_record
 
 FORMAT = 1
@@ -34,48 +34,49 @@ def seal_folder(folder: Path, record: Record, names: list[str]) -> None:
 
 
 def build_manifest(record: Record, digests: Mapping[str, str]) -> bytes:
-    """The manifest of a record and the digests of its files."""
+    """Build the manifest of a record and of the digests of its files."""
     manifest = {"format": FORMAT, "sha256": dict(digests), **manifest_entries(record)}
     return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
 def seal_text(manifest: bytes) -> bytes:
-    """The seal of a manifest's bytes."""
+    """Make the seal of a manifest's bytes."""
     return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
 
 
-def check_seal(bundle: Bundle) -> list[Fault]:
-    """Every file that is not as it was sealed, each once; none if the bundle is whole.
+def check_seal(bundle: Bundle) -> list[FileProblem]:
+    """Find every file that is not as it was sealed, each once; none if the bundle is intact.
 
     Raises:
         UserError: if a newer version of the library wrote it.
     """
-    faults = {f.name: f for f in bundle.faults}
+    problems = {p.name: p for p in bundle.problems}
     manifest, seal = read_small(bundle, MANIFEST), read_small(bundle, SEAL)
     for name, data in ((MANIFEST, manifest), (SEAL, seal)):
         if data is None:
-            faults.setdefault(name, Fault(name, "is missing" if name not in bundle.sizes else "cannot be read"))
+            what = "missing" if name not in bundle.sizes else "unreadable"
+            problems.setdefault(name, file_problem(name, what))
     if manifest is None:
-        return list(faults.values())
+        return list(problems.values())
     stated, number = _statements(manifest)
     if stated is None:
-        faults[MANIFEST] = Fault(MANIFEST, "was changed: it is no manifest")
-        return list(faults.values())
+        problems[MANIFEST] = file_problem(MANIFEST, "no_manifest")
+        return list(problems.values())
     sealed = seal is None or seal == seal_text(manifest)
     if sealed and number != FORMAT:
-        raise UserError(f"the bundle has format {number}; accepted: {FORMAT}, or a version of this tool that knows it")
+        raise UserError("evidence.unknown_format", format=str(number), known=FORMAT)
 
     for name, digest in stated.items():
         found = file_sha256(bundle, name) if name in bundle.sizes else None
         if name not in bundle.sizes:
-            faults.setdefault(name, Fault(name, "is missing"))
+            problems.setdefault(name, file_problem(name, "missing"))
         elif found is None:
-            faults[name] = Fault(name, "was changed: it cannot be read")
+            problems[name] = file_problem(name, "changed_unreadable")
         elif found != digest:
-            faults[name] = Fault(name, f"was changed: its SHA-256 is {found}, the manifest states {digest:.64}")
+            problems[name] = file_problem(name, "changed", found=found, expected=digest[:64])
     for name in bundle.sizes:
         if name not in stated and name not in ENVELOPE:
-            faults[name] = Fault(name, "was added: the manifest does not state it")
+            problems[name] = file_problem(name, "added")
 
     try:
         repeats = manifest == build_manifest(bundle_record(bundle), stated)
@@ -83,18 +84,18 @@ def check_seal(bundle: Bundle) -> list[Fault]:
         if error.code == "evidence.newer_record":
             raise
         repeats = False
-        faults.setdefault(RECORD, Fault(RECORD, f"cannot be read: {error}"))
-    if not sealed and repeats and not faults:
-        faults[SEAL] = Fault(SEAL, "was changed: it does not state the SHA-256 of manifest.json")
+        problems.setdefault(RECORD, file_problem(RECORD, "damaged_record", problem=error.note))
+    if not sealed and repeats and not problems:
+        problems[SEAL] = file_problem(SEAL, "changed_seal")
     elif not sealed:
-        faults[MANIFEST] = Fault(MANIFEST, "was changed: its SHA-256 is not what seal.txt states")
-    elif not repeats and RECORD not in faults:
-        faults[MANIFEST] = Fault(MANIFEST, "was changed: it does not repeat what result.json records")
-    return list(faults.values())
+        problems[MANIFEST] = file_problem(MANIFEST, "unsealed_manifest")
+    elif not repeats and RECORD not in problems:
+        problems[MANIFEST] = file_problem(MANIFEST, "other_record")
+    return list(problems.values())
 
 
 def bundle_record(bundle: Bundle) -> Record:
-    """The record of a bundle.
+    """Read the record of a bundle.
 
     Raises:
         UserError: if there is none, or it cannot be read.
@@ -106,7 +107,7 @@ def _statements(manifest: bytes) -> tuple[dict[str, str] | None, Any]:
     """The digests that a manifest states, and its format; None if it is no manifest."""
     table = _parse(manifest) or {}
     stated = table.get("sha256")
-    if not isinstance(stated, dict) or not all(isinstance(d, str) and is_plain(n) for n, d in stated.items()):
+    if not isinstance(stated, dict) or not all(isinstance(d, str) and is_inside(n) for n, d in stated.items()):
         return None, None
     return stated, table.get("format")
 

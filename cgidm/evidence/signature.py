@@ -1,4 +1,4 @@
-"""A bundle signed by a person: Ed25519 over the bytes of `manifest.json`, by keys and files that openssl reads too.
+"""A bundle signed by a person: Ed25519 over the bytes of `manifest.json`, with keys and files that openssl reads, too.
 
     openssl genpkey -algorithm ed25519 -out key.pem
     openssl pkey -in key.pem -pubout -out public.pem
@@ -13,78 +13,81 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..errors import UserError
-from .bundle_reader import Bundle, Fault, read_small
+from .bundle_reader import Bundle, FileProblem, file_problem, read_small
 from .seal import MANIFEST, SIGNATURE, SIGNER
 
-PRIVATE = "accepted: a private Ed25519 key without a password, in a PEM file (openssl genpkey -algorithm ed25519)"
-PUBLIC = "accepted: a public Ed25519 key in a PEM file (openssl pkey -in key.pem -pubout)"
 MAX_KEY = 10_000  # bytes
 
 
 def read_private_key(path: Path) -> Any:
-    """The key that signs.
+    """Read the key that signs.
 
     Raises:
         UserError: if it is missing or another kind of key, or if `cryptography` is not installed.
     """
     keys = _keys()
     try:
-        key = keys.serialization.load_pem_private_key(_read(path, PRIVATE), None)
+        key = keys.serialization.load_pem_private_key(_read(path), None)
     except (ValueError, TypeError, keys.UnsupportedAlgorithm) as error:
-        raise UserError(f"{path} is no private key that can be used; {PRIVATE}") from error
+        raise UserError("evidence.no_private_key", path=str(path)) from error
     if not isinstance(key, keys.Ed25519PrivateKey):
-        raise UserError(f"{path} is a key of another kind; {PRIVATE}")
+        raise UserError("evidence.no_private_key", path=str(path))
     return key
 
 
 def sign_folder(folder: Path, key: Any) -> str:
-    """Sign a sealed folder; returns the fingerprint of the public key."""
+    """Sign a sealed folder, and return the fingerprint of the public key."""
     public = key.public_key()
     (folder / SIGNATURE).write_bytes(key.sign((folder / MANIFEST).read_bytes()))
     (folder / SIGNER).write_bytes(_pem(public))
     return fingerprint(public)
 
 
-def check_signature(bundle: Bundle, wanted: Path | None = None) -> tuple[str | None, list[Fault]]:
-    """Who signed the manifest, by the fingerprint of the public key, and what is wrong with that.
+def check_signature(bundle: Bundle, expected_key: Path | None = None) -> tuple[str | None, list[FileProblem]]:
+    """Find who signed the manifest, and what is wrong with the signature.
 
-    `wanted` is the public key that it must be signed with. Without it an unsigned bundle has no fault.
+    Args:
+        bundle: the evidence.
+        expected_key: the public key that the manifest must be signed with. Without it, a bundle may be unsigned.
+
+    Returns:
+        The fingerprint of the public key, if the manifest is signed; and the problems.
 
     Raises:
-        UserError: if `wanted` is no public key, or if `cryptography` is not installed and there is something to check.
+        UserError: if `expected_key` is no public key, or if there is something to check and `cryptography` is not
+            installed.
     """
     signed = [name for name in (SIGNATURE, SIGNER) if name in bundle.sizes]
-    if not signed and wanted is None:
+    if not signed and expected_key is None:
         return None, []
     keys = _keys()
-    trusted = None if wanted is None else _public_key(_read(wanted, PUBLIC))
-    if wanted is not None and trusted is None:
-        raise UserError(f"{wanted} is no public key that can be used; {PUBLIC}")
+    trusted = None if expected_key is None else _public_key(_read(expected_key))
+    if expected_key is not None and trusted is None:
+        raise UserError("evidence.no_public_key", path=str(expected_key))
     if not signed:
-        return None, [Fault(SIGNATURE, "is missing: the bundle is not signed")]
+        return None, [file_problem(SIGNATURE, "unsigned")]
     if len(signed) == 1:
         (gone,) = {SIGNATURE, SIGNER} - set(signed)
-        return None, [Fault(gone, "is missing")]
+        return None, [file_problem(gone, "missing")]
     signature, pem = read_small(bundle, SIGNATURE, MAX_KEY), read_small(bundle, SIGNER, MAX_KEY)
     manifest = read_small(bundle, MANIFEST)
     key = None if pem is None else _public_key(pem)
     if key is None or _pem(key) != pem:
-        return None, [Fault(SIGNER, "was changed: it is no public Ed25519 key as it was written")]
+        return None, [file_problem(SIGNER, "changed_signer")]
     if trusted is not None and _pem(trusted) != pem:
-        given = f"{fingerprint(key)}, not {fingerprint(trusted)}, the key that was given"
-        return None, [Fault(SIGNER, f"is another key: {given}")]
+        keys_named = {"found": fingerprint(key), "expected": fingerprint(trusted)}
+        return None, [file_problem(SIGNER, "other_signer", **keys_named)]
     try:
         key.verify(signature or b"", manifest or b"")
     except keys.InvalidSignature:
         if trusted is not None:  # the key is the right one
-            return None, [Fault(SIGNATURE, "does not sign this manifest.json: one of the two was changed")]
-        said = "does not sign this manifest.json by signer.pem: one of the three was changed"
-        return None, [Fault(SIGNATURE, said), Fault(SIGNER, "was changed, or manifest.sig or manifest.json was")]
+            return None, [file_problem(SIGNATURE, "signature")]
+        return None, [file_problem(SIGNATURE, "signature_or_signer"), file_problem(SIGNER, "signer_or_signature")]
     return fingerprint(key), []
 
 
 def fingerprint(public: Any) -> str:
-    """SHA-256 of the key: `openssl pkey -pubin -in public.pem -outform DER | sha256sum`."""
+    """Compute the SHA-256 of the key: `openssl pkey -pubin -in public.pem -outform DER | sha256sum`."""
     of = _keys().serialization
     return hashlib.sha256(public.public_bytes(of.Encoding.DER, of.PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
@@ -104,12 +107,12 @@ def _public_key(pem: bytes) -> Any:
     return key if isinstance(key, keys.Ed25519PublicKey) else None
 
 
-def _read(path: Path, accepted: str) -> bytes:
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(MAX_KEY)
     except OSError as error:
-        raise UserError(f"key {path} cannot be read ({error.strerror}); {accepted}") from error
+        raise UserError("evidence.unreadable_key", path=str(path), problem=error.strerror) from error
 
 
 def _keys() -> SimpleNamespace:
@@ -119,8 +122,7 @@ def _keys() -> SimpleNamespace:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
     except ImportError as error:
-        said = "signatures need the package cryptography, which is not installed; accepted: pip install cryptography"
-        raise UserError(said) from error
+        raise UserError("evidence.no_cryptography") from error
     return SimpleNamespace(
         InvalidSignature=InvalidSignature,
         UnsupportedAlgorithm=UnsupportedAlgorithm,

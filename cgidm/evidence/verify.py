@@ -1,6 +1,6 @@
-"""`cgidm verify`: is a bundle of evidence as it was sealed, who signed it, and does its run come out the same again?
+"""`cgidm verify`: is a bundle of evidence as it was sealed, who signed it, and does a repeated run agree with it?
 
-The hashes are checked with nothing but Python itself; a signature needs `cryptography`, and only a run the rest.
+Python itself is enough to check the hashes. A signature needs `cryptography`, and a repeated run everything else.
 """
 
 import argparse
@@ -17,7 +17,7 @@ RERUN = ("base", "suspect", "embeddings", "unrelated", "controls", "bank", "thre
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command by itself, without the rest of the command line."""
+    """Run the command by itself, without the rest of the command line."""
     parser = argparse.ArgumentParser(prog="cgidm verify", description="is a bundle of evidence as it was sealed?")
     add_options(parser)
     try:
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `verify` to a parser."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder or zip that `authenticate` wrote")
     parser.add_argument("--key", type=Path, metavar="PUBLIC.pem", help="the public key that it must be signed with")
     parser.add_argument(
@@ -49,13 +50,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Print what was found; 0 if the bundle is whole (and its run came out the same), 1 if not.
+    """Check a bundle and print the findings; 0 if it is intact (and a repeated run agrees with it), 1 if not.
 
     Raises:
         UserError: if there is no bundle, or something that the check needs.
     """
     with open_bundle(options.bundle) as bundle:
-        if not report_whole(bundle, options.key):
+        if not report_integrity(bundle, options.key):
             return 1
         if not options.rerun:
             return 0
@@ -67,14 +68,14 @@ def verify(options: argparse.Namespace) -> int:
     return 0 if comparison.whole else 1
 
 
-def report_whole(bundle: Bundle, key: Path | None = None) -> bool:
-    """Print what is wrong with a bundle, or that nothing is, and by whom it was signed. Is it whole?"""
-    faults = check_seal(bundle)
+def report_integrity(bundle: Bundle, key: Path | None = None) -> bool:
+    """Print what is wrong with a bundle, or that it is intact, and who signed it. Return whether it is intact."""
+    problems = check_seal(bundle)
     signer, more = check_signature(bundle, key)
-    faults += [f for f in more if f.name not in {known.name for known in faults}]
-    if faults:
+    problems += [p for p in more if p.name not in {known.name for known in problems}]
+    if problems:
         print(f"{bundle.label}: altered")
-        print("\n".join(f"  {fault}" for fault in faults))
+        print("\n".join(f"  {problem}" for problem in problems))
         return False
     print(f"{bundle.label}: whole; {len(bundle.sizes)} files are as they were sealed")
     with bundle.open(SEAL) as file:

@@ -9,8 +9,8 @@ import pytest
 
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record import ModelsRecord
-from cgidm.evidence.report import state
-from cgidm.evidence.report_blocks import Heading, NewPage, Pictures, Strip
+from cgidm.evidence.report import report_blocks
+from cgidm.evidence.report_blocks import Heading, NewPage, Pictures, ScoreStrip
 from cgidm.evidence.report_pdf import write_pdf
 from cgidm.judging.verdict import judge
 from tests.support.bundles import record_of
@@ -30,7 +30,7 @@ def made(request, tmp_path_factory):
 
 
 def blocks_of(out):
-    return state(record_of(out), "f" * 64)
+    return report_blocks(record_of(out), "f" * 64)
 
 
 def test_the_first_page_answers(made):
@@ -64,10 +64,10 @@ def test_a_set_is_told_how_many_and_what_correction_leaves(made):
 
 def test_each_picture_has_its_images_its_scores_and_its_place_among_the_controls(made):
     blocks, record = blocks_of(made), record_of(made)
-    strips = [b for b in blocks if isinstance(b, Strip)]
+    strips = [b for b in blocks if isinstance(b, ScoreStrip)]
     assert [s.score for s in strips] == [p.scores["loss_contrast"] for p in record.pictures]
     for strip in strips:
-        assert all(0 < strip.place(s) < 1 for s in (*strip.controls, strip.score, 0.0))
+        assert all(0 < strip.position(s) < 1 for s in (*strip.controls, strip.score, 0.0))
     shown = [file for b in blocks if isinstance(b, Pictures) for _, file in b.files]
     assert len(shown) == 3 * len(strips) and all((made / name).is_file() for name in shown)
     page = (made / "report.html").read_text(encoding="utf-8")
@@ -84,10 +84,10 @@ def test_a_pdf_is_the_same_from_the_same_record_whenever_and_wherever_it_is_made
     write_pdf(blocks_of(made), made, tmp_path / "a.pdf", date)
     code = (
         "import sys, json; from pathlib import Path; from datetime import datetime, UTC\n"
-        "from cgidm.evidence.report_pdf import write_pdf; from cgidm.evidence.report import state\n"
+        "from cgidm.evidence.report_pdf import write_pdf; from cgidm.evidence.report import report_blocks\n"
         "from cgidm.evidence.record import read_record\n"
         "made, out = map(Path, sys.argv[1:])\n"
-        "blocks = state(read_record((made / 'result.json').read_bytes(), 'x'), 'f' * 64)\n"
+        "blocks = report_blocks(read_record((made / 'result.json').read_bytes(), 'x'), 'f' * 64)\n"
         "write_pdf(blocks, made, out, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))"
     )
     run = [sys.executable, "-c", code, str(made), str(tmp_path / "b.pdf")]

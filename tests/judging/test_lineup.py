@@ -18,9 +18,9 @@ from cgidm import UserError
 from cgidm.authenticate import authenticate
 from cgidm.cli import main
 from cgidm.evidence.bundle_writer import pixels, write_evidence
-from cgidm.evidence.lineup_sheet import ROLES, sheet
+from cgidm.evidence.lineup_sheet import ROLES, lineup_sheet
 from cgidm.evidence.record_of_result import lineup_of, make_record
-from cgidm.evidence.report import state
+from cgidm.evidence.report import report_blocks
 from cgidm.evidence.report_blocks import Heading, Panels
 from cgidm.judging.lineup import (
     LETTERS,
@@ -252,13 +252,13 @@ def test_no_word_of_the_sheet_depends_on_who_is_asked_about(out, tmp_path):
 
 def test_the_report_has_the_sheet_before_its_key_and_the_key_last(out):
     record = record_of(out)
-    blocks = state(record, "f" * 64)
+    blocks = report_blocks(record, "f" * 64)
     titles = [b.text for b in blocks if isinstance(b, Heading) and b.level < 3]
     assert titles[-4:] == ["Line-up: which picture came back best?", "Round 1 of 2", "Round 2 of 2", titles[-1]]
     assert titles[-1] == "Key of the line-up: read after choosing"
     place = blocks.index(Heading(titles[-1]))
     assert all(blocks.index(b) < place for b in blocks if isinstance(b, Panels))
-    assert all(b in blocks for b in sheet(KEY.sizes))
+    assert all(b in blocks for b in lineup_sheet(KEY.sizes))
     said = " ".join(w for b in blocks[blocks.index(Heading(titles[-4])) :] for w in block_texts(b))
     assert "somebody who has not seen the pictures" in said and "1 C script>" in said
     assert (
@@ -274,7 +274,7 @@ def test_the_report_has_the_sheet_before_its_key_and_the_key_last(out):
 def test_pictures_without_a_round_are_named_in_the_key():
     lineup = Lineup(KEY.rounds[:1], (LeftOut(1, note("judging.lineup.no_decoys_left")),))
     record = make_record(with_lineup(lineup), MODELS)
-    said = " ".join(w for b in state(record, "f") for w in block_texts(b))
+    said = " ".join(w for b in report_blocks(record, "f") for w in block_texts(b))
     assert "Picture 2 has no round: no round shares decoys" in said and "control 8, control 4, control 12" in said
     assert "One round of 4 cannot go below p = 1/4" in said
 
@@ -341,6 +341,6 @@ def test_a_record_is_read_back_and_older_ones_have_none(out, tmp_path):
     assert lineup_of(record_of(out)) == KEY
     for folder in sorted((ASSETS / "beforehand").glob("*/*")):
         record = record_of(folder)
-        assert lineup_of(record) is None and state(record, "f" * 64)
+        assert lineup_of(record) is None and report_blocks(record, "f" * 64)
         shutil.copytree(folder, tmp_path / folder.parent.name / folder.name)
         assert main(["verify", str(tmp_path / folder.parent.name / folder.name)]) == 0

@@ -2,7 +2,7 @@
 
 import torch
 
-from cgidm.evidence.report_blocks import NewPage, Pictures, Strip, Table
+from cgidm.evidence.report_blocks import NewPage, Pictures, ScoreStrip, Table
 from cgidm.judging.flags import stopped_flag
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.power import PowerRow
@@ -60,8 +60,8 @@ def power_row(distance, power, members=80, **changes):
 def block_texts(block):
     """Every text of a block of a report."""
     match block:
-        case Strip():
-            return [block.said]
+        case ScoreStrip():
+            return [block.caption]
         case Table(rows):
             return [cell for row in rows for cell in row]
         case Pictures(files):
