@@ -1,7 +1,7 @@
-"""A record -> what its report says, in order: blocks that `report` sets as a web page and `pdf` on paper.
+"""Write the report of a record: blocks that `report_html` sets as a web page and `report_pdf` on paper.
 
-The first page answers: the question, the answer, how often such an answer is wrong, what it does not say, what was
-compared. Then each picture with its scores, the method, the run, and how anybody checks all this.
+The first page answers: the question, the answer, how often such an answer is wrong, what it does not mean, and what was
+compared. Then follow each picture with its scores, the method, how anybody checks all this, and the run.
 """
 
 import re
@@ -20,50 +20,52 @@ LONGEST = 600  # characters shown of a text from outside
 FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
 PICTURES_IN_FRONT = 6  # pictures whose answers it holds
 MEANINGS = {
-    "loss_contrast": "how much better the suspect knows the picture than its base does; 0: no better",
-    "removed_cosine": "likeness of the recovery to the original where it was removed; lifted by easy pictures",
-    "removed_gain": "the same, minus the likeness of the start; above 0: the suspect brought the picture closer",
-    "removed_alignment": "did the recovery move towards the original? 1: straight to it, 0: no more than by chance",
-    "clip": "likeness of the whole pictures as CLIP sees them",
-    "dino": "likeness of the whole pictures as DINO sees them",
-    "efficientnet_lite0": "likeness of the whole pictures as EfficientNet-Lite0 sees them",
+    "loss_contrast": "how much better the suspect knows the picture than its base does. 0: no better",
+    "removed_cosine": "likeness of the recovery to the original where it was removed. High for easy pictures, too",
+    "removed_gain": "the same, minus the likeness of the start. Above 0: the suspect brought the picture closer",
+    "removed_alignment": "whether the recovery moved towards the original. 1: straight to it. 0: only by chance",
+    "clip": "likeness of the full pictures as CLIP sees them",
+    "dino": "likeness of the full pictures as DINO sees them",
+    "efficientnet_lite0": "likeness of the full pictures as EfficientNet-Lite0 sees them",
 }
 LIMITS = (
-    "“No evidence” does not mean that the picture was never used. A picture that was seen only a few times, or that "
-    "was changed a lot before the training, may leave nothing to be found.",
+    "“No evidence” does not mean that the picture was never used. A picture that was seen only a few times, or changed "
+    "a lot before the training, may leave no trace.",
     "This is statistical evidence. Any single answer can be wrong, at the rate stated above.",
     "The error rate holds if the control pictures are like the picture in every way except that they were certainly "
-    "not used: other works of the same artist, not works of somebody else.",
-    "A picture always seems to come back. Do not go by the recovered picture alone; compare the score with those of "
-    "the control pictures.",
+    "not used. They must be other works of the same artist, not works of somebody else.",
+    "Every recovery looks a little like the original. Do not judge by the recovered picture alone. Compare the score "
+    "with those of the control pictures.",
     "Whether such a use was allowed is another question.",
 )
 BANK_LIMIT = (
-    "The error rate holds if the models of the bank were made as the suspect was: from the same base, in as many "
+    "The error rate holds if the models of the bank were made as the suspect was: from the same base, with as many "
     "steps, on other pictures of the same kind."
 )
 METHOD = (
-    "The suspect was fine-tuned from a public model, its base; both are diffusion models, which estimate the noise in "
-    "a noisy picture.",
-    "A model does so with a smaller error for pictures that it was trained on, so the base's error minus the "
-    "suspect's, on the same noise, shows how much better the suspect knows a picture: its contrast.",
-    "The answer rests on it: the contrast is compared with that of control pictures, which were certainly not used, "
-    "and how many of them score as high gives the p-value.",
-    "To show what the suspect knows, half of the picture is removed in small blocks, and the gaps are changed step by "
-    "step in the direction that raises the contrast.",
+    "The suspect was made from a public model, its base, by further training. Both are diffusion models: they estimate "
+    "the noise in a noisy picture.",
+    "The error of this estimate is smaller for pictures that a model was trained on. The error of the base minus the "
+    "error of the suspect, on the same noise, is called the contrast. It shows how much better the suspect knows a "
+    "picture than its base does.",
+    "The answer rests on the contrast alone. It is compared with the contrast of control pictures, which were "
+    "certainly not used. The p-value is the share of these that score as high; the picture itself counts as one of "
+    "them.",
+    "A second experiment shows what the suspect knows. Half of the picture is removed in small blocks. The gaps are "
+    "then changed step by step, in the direction that raises the contrast.",
     "If the suspect was trained on the picture, the gaps tend to fill with what was there.",
-    "The recovery is compared with the original on the removed half alone; these scores are shown beside the answer, "
-    "which does not rest on them.",
-    "Every random number is drawn from a recorded seed and the picture's own bytes, so that the run can be repeated.",
-    "The method is CGI-DM (Wu et al., CVPR 2024); the control pictures and the p-value are this tool's.",
+    "The recovery is compared with the original in the removed half alone. These scores stand beside the answer, which "
+    "does not rest on them.",
+    "Every random number is drawn from a recorded seed and the bytes of the picture, so the run can be repeated.",
+    "The method is CGI-DM (Wu et al., CVPR 2024). The control pictures and the p-value are additions of this tool.",
 )
 LINEUP_RULES = (
-    "Whoever handed a picture over, or has seen one of them, cannot be the observer. Nobody observes twice.",
-    "The choices of several persons are not added up: they looked at the same panels, and what stands out by accident "
-    "stands out to all of them. Settle beforehand whose choices count.",
-    "It holds as far as the control pictures are like the others in every way except that they were not used. A "
+    "Somebody who handed over one of the pictures, or has seen one, cannot be the observer. Nobody observes twice.",
+    "Do not add up the choices of several persons. They see the same panels, and what stands out by accident stands "
+    "out to all of them. Decide before the first choice whose choices count.",
+    "The result holds if the control pictures are like the others in every way except that they were not used. A "
     "picture of another style or subject than its decoys can be found by that alone.",
-    "It says that a recovery stands out to a person, not by how much; the scores say that.",
+    "The result says that a recovery stands out to a person, not by how much. The scores say that.",
 )
 
 
