@@ -54,15 +54,23 @@ class Bundle(Protocol):
     """Files by their names, as POSIX paths, with the problems that show before any is read."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """How a sentence calls it: its path."""
+        ...
 
     @property
-    def sizes(self) -> Mapping[str, int]: ...  # bytes; without the files that have a problem
+    def sizes(self) -> Mapping[str, int]:
+        """The bytes of each file, without the files that have a problem."""
+        ...
 
     @property
-    def problems(self) -> tuple[FileProblem, ...]: ...
+    def problems(self) -> tuple[FileProblem, ...]:
+        """The problems that show before any file is read."""
+        ...
 
-    def open(self, name: str) -> AbstractContextManager[IO[bytes]]: ...
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a file for reading."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -75,9 +83,11 @@ class FolderBundle:
 
     @property
     def label(self) -> str:
+        """The path of the folder."""
         return str(self.folder)
 
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a file for reading."""
         return (self.folder / name).open("rb")
 
 
@@ -92,9 +102,11 @@ class ZipBundle:
 
     @property
     def label(self) -> str:
+        """The path of the zip."""
         return str(self.path)
 
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a member of the zip for reading."""
         return self.file.open(name)
 
 

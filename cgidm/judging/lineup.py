@@ -1,13 +1,13 @@
-"""A line-up: does somebody who does not know which it is find the picture among control pictures, by its recovery?
+"""A line-up: does an observer, who does not know which it is, find the picture among control pictures by its recovery?
 
 The protocol of visual inference (Buja et al. 2009; Wickham et al. 2010, "Graphical inference for infovis"). Each round
-shows one picture in question among decoys, control pictures that were recovered in the same way, in random order; an
-observer chooses the one whose removed half came back best. If picture and decoys could change places, the choice is
-right with a chance of one in as many as are shown, whatever the observer looks at.
+shows one picture in question among decoys, in random order. Decoys are control pictures that were recovered in the same
+way. An observer chooses the panel whose removed half came back best. If picture and decoys are exchangeable, the choice
+is right with a chance of 1 / panels, whatever the observer looks at.
 
-Rounds must not depend on each other for their hits to be counted together. So a picture has one round, near-duplicates
-have one in common, and no decoy is used twice; nor is a control that is nearly the same as another, since two alike
-would show that neither is the picture. An observer must know none of the pictures, and chooses once.
+Rounds must be independent for their hits to be counted together. So a picture has one round, near-duplicates have one
+in common, and no decoy is used twice. Of near-duplicate controls only one is used, since two would show that neither is
+the picture. An observer must know none of the pictures, and chooses once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """What is shown of one picture, in [0, 1]."""
+    """The three images of one picture, in [0, 1]."""
 
     original: Float[Tensor, "3 H W"]
     partial: Float[Tensor, "3 H W"]
@@ -44,7 +44,7 @@ class Panel:
 
     @property
     def images(self) -> tuple[Tensor, Tensor, Tensor]:
-        """In the order in which they are shown."""
+        """Original, partial and recovered, in the order of the panel."""
         return self.original, self.partial, self.recovered
 
 
@@ -62,7 +62,7 @@ class Round:
 
     @property
     def size(self) -> int:
-        """The panels that are shown."""
+        """The number of panels."""
         return len(self.decoys) + 1
 
     def in_order(self, picture: T, decoys: Sequence[T]) -> tuple[T, ...]:
@@ -93,7 +93,7 @@ class Lineup:
 
     @property
     def decoys(self) -> tuple[int, ...]:
-        """Every control that is shown, round after round."""
+        """The indices of all decoys, round after round."""
         return tuple(d for r in self.rounds for d in r.decoys)
 
     def in_order(self, pictures: Sequence[T], decoys: Sequence[T]) -> list[tuple[T, ...]]:
@@ -112,7 +112,7 @@ class Lineup:
 
 @dataclass(frozen=True)
 class LineupVerdict:
-    """What an observer's choices come to."""
+    """The result of one observer's choices."""
 
     right: tuple[bool, ...]  # of each round
     p_value: float  # of as many right choices, or more, by somebody who cannot tell
@@ -120,6 +120,7 @@ class LineupVerdict:
 
     @property
     def hits(self) -> int:
+        """The number of right choices."""
         return sum(self.right)
 
 

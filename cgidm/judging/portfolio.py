@@ -1,4 +1,4 @@
-"""Several pictures of one maker: were some of them used, how many at least and at most, and which stand out."""
+"""Several pictures of one artist: were some of them used, how many at least and at most, and which stand out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ RESAMPLES = 9_999
 
 @dataclass(frozen=True)
 class Used:
-    """How many of a set were used; both bounds hold together with a probability of at least 1 - level."""
+    """Bounds on how many of a set were used. Both hold together with a probability of at least 1 - level."""
 
     low: int
     high: int
@@ -88,10 +88,10 @@ def judge_set(
 
 
 def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: int = 0) -> float:
-    """Permutation test: is the mean score of a set higher than that of the controls? One-sided.
+    """Test whether the mean score of a set is higher than that of the controls, by permutations; one-sided.
 
-    p = (1 + #{permuted mean >= observed}) / (permutations + 1), valid if under the null the set and the controls could
-    change places (Phipson and Smyth 2010).
+    p = (1 + #{permuted mean >= observed}) / (permutations + 1) is valid if the set and the controls are exchangeable
+    under the null hypothesis (Phipson and Smyth 2010).
 
     Raises:
         UserError: with fewer than two pictures on either side.
@@ -104,14 +104,16 @@ def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: 
 def count_used(
     scores: Sequence[float], controls: Sequence[float], members: Sequence[float] = (), level: float = LEVEL
 ) -> Used:
-    """Bounds on how many of the pictures were used, by inverting the permutation test.
+    """Bound the number of used pictures, by inverting the permutation test.
 
     "At most k were used" means that n - k of them are like the controls. Whichever they are, their mean is no lower
-    than that of the n - k lowest scores, so the test of these is valid for it; `low` is the smallest k that it does
-    not reject. In the same way, with scores of known members, `high` is the largest number of pictures whose highest
-    scores could be members'. Each bound has half of `level`, but for "none was used", which is the set's own verdict
-    and is tested at `level`: the two cannot contradict each other, and where none was used `high` cannot err. No
-    picture that scores 0 or less counts for `low`: see `verdict.judge`.
+    than that of the n - k lowest scores, so a test of these is valid. `low` is the smallest k that is not rejected. In
+    the same way, with scores of known members, `high` is the largest number of pictures whose highest scores could be
+    members'.
+
+    Each bound has half of `level`. The exception is "none was used", which is the set's own verdict and is tested at
+    `level`: so the two cannot contradict each other, and where none was used `high` cannot err. No picture that scores
+    0 or less counts for `low`: see `verdict.judge`.
     """
     s = np.sort(np.asarray(scores, float))
     low = _unlike(s, np.asarray(controls, float), level, level / 2)
@@ -121,8 +123,10 @@ def count_used(
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Holm's step-down adjustment: the error rate of *any* wrong call among the pictures is held, whatever depends on
-    what (Holm 1979). A picture that has no p-value takes no part.
+    """Adjust p-values by Holm's step-down procedure (Holm 1979).
+
+    The rate of *any* wrong call among the pictures is then at most the level, whatever the dependence between them. A
+    picture without a p-value takes no part.
     """
     known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -134,7 +138,7 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
 
 
 def _unlike(ascending: np.ndarray, reference: np.ndarray, first: float, then: float | None = None) -> int:
-    """The smallest k for which all but the k largest could be drawn like `reference`; k = 0 is tested at `first`."""
+    """Find the smallest k for which all but the k largest could be drawn like `reference`; `first` tests k = 0."""
     for k in range(len(ascending)):
         level = first if k == 0 or then is None else then
         if _mean_test(ascending[: len(ascending) - k], reference) > level:
@@ -143,7 +147,7 @@ def _unlike(ascending: np.ndarray, reference: np.ndarray, first: float, then: fl
 
 
 def _mean_test(x: np.ndarray, reference: np.ndarray, seed: int = 0) -> float:
-    """The one-sided permutation test of mean(x) > mean(reference)."""
+    """Compute the one-sided permutation test of mean(x) > mean(reference)."""
     pooled = np.concatenate([x, reference])
     rng = np.random.default_rng(seed)
     drawn = rng.permuted(np.tile(pooled, (RESAMPLES, 1)), axis=1)[:, : len(x)].mean(1)

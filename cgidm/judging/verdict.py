@@ -1,4 +1,4 @@
-"""From scores to words: an error rate first, an outcome second."""
+"""From scores to a verdict: an error rate first, an outcome second."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +25,10 @@ class Verdict:
 
 
 def conformal_p_value(score: float, controls: Sequence[float]) -> float:
-    """p = (1 + #{control >= score}) / (n + 1): valid whatever the scores' distribution (Vovk et al. 2005).
+    """Compute p = (1 + #{control >= score}) / (n + 1), which is never below 1 / (n + 1).
 
-    Valid under exchangeability: were the picture not used, it would be one more control. Never below 1 / (n + 1).
+    It is valid whatever the distribution of the scores (Vovk et al. 2005), if pictures that were not used and controls
+    are exchangeable.
 
     Raises:
         UserError: without controls.
