@@ -70,7 +70,15 @@ LINEUP_RULES = (
 
 
 def report_blocks(record: Record, record_sha256: str) -> list[Block]:
-    """All that the report of `record` says. Texts from outside are on one line and printable, not escaped."""
+    """Write the report of a record.
+
+    Args:
+        record: the run.
+        record_sha256: of the bytes of its `result.json`.
+
+    Returns:
+        Blocks. Texts from outside are on one line and printable, but not escaped.
+    """
     return [
         *_front(record, record_sha256),
         *(block for n, p in enumerate(record.pictures) for block in _picture(n, p, record)),
@@ -85,32 +93,32 @@ def _front(record: Record, record_sha256: str) -> Iterator[Block]:
     pictures, models = record.pictures, record.models
     several = len(pictures) > 1
     first = file_name(pictures[0].name)
-    asked = f"Were these {len(pictures)} pictures" if several else f"Was the picture “{first}”"
+    question = f"Were these {len(pictures)} pictures" if several else f"Was the picture “{first}”"
     yield Heading("Was this picture used to train that model?", 1)
-    yield Text(f"{asked} used to train the model “{_say(models.suspect)}”?")
+    yield Text(f"{question} used to train the model “{_line(models.suspect)}”?")
     yield Heading("Answer")
     yield from _answers(record)
     yield Heading("How often such an answer is wrong")
     yield Items(tuple(_error_rate(record)))
-    yield Heading("What it does not say")
+    yield Heading("What it does not mean")
     yield Items(LIMITS if record.bank is None else (*LIMITS[:2], BANK_LIMIT, *LIMITS[3:]))
     yield Heading("What was compared")
-    rows = [(title, _say(value)) for title, value in _named_models(models) if value]
+    rows = [(title, _line(value)) for title, value in _named_models(models) if value]
     rows += [("Picture", f"{file_name(p.name)}") for p in pictures if not several]
-    rows += [("Control pictures", _controls_said(record))]
-    rows += [("Bank, SHA-256", _say(record.bank.sha256))] if record.bank is not None else []
+    rows += [("Control pictures", _describe_controls(record))]
+    rows += [("Bank, SHA-256", _line(record.bank.sha256))] if record.bank is not None else []
     yield Table(tuple(rows), (1, 4))
     files = _digests(record)
     if len(files) <= FILES_IN_FRONT:
         yield Table((("File", "SHA-256"), *files), (2, 3), head=True, code=True)
     else:
-        yield Text(f"The SHA-256 of {len(files)} files, which identify them, are stated under “The run”.")
-    date = _say(record.date).replace("T", " ").replace("+00:00", " UTC")
+        yield Text(f"The SHA-256 of the {len(files)} files, which identify them, are listed under “The run”.")
+    date = _line(record.date).replace("T", " ").replace("+00:00", " UTC")
     yield Text(f"Run finished {date}. SHA-256 of the record, result.json: {record_sha256}")
 
 
 def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
-    """What the run compared, by the names that were given."""
+    """Name what the run compared, as it was given."""
     yield "Public base", models.base
     yield "Suspect", models.suspect
     yield "Prompt", models.prompt
@@ -126,56 +134,57 @@ def _answers(record: Record) -> Iterator[Block]:
     if together is None:
         yield from _answer(pictures[0])
         return
-    yield Text("Of the pictures together:")
+    yield Text("All pictures together:")
     yield from _answer(together)
-    yield Text("Of each by itself:")
+    yield Text("Each picture by itself:")
     if len(pictures) <= PICTURES_IN_FRONT:
         yield _answer_table(pictures)
         return
     counts = Counter(p.outcome for p in pictures)
-    yield Items(tuple(f"{n} of {len(pictures)}: {_say(outcome)}" for outcome, n in counts.items()))
+    yield Items(tuple(f"{n} of {len(pictures)}: {_line(outcome)}" for outcome, n in counts.items()))
 
 
 def _answer(judged: PictureRecord | SetRecord) -> Iterator[Block]:
-    yield Text(_first_upper(_say(judged.outcome)) + _p(judged), strong=True)
-    yield Text(_say(judged.reason))
+    yield Text(_first_upper(_line(judged.outcome)) + _p(judged), strong=True)
+    yield Text(_line(judged.reason))
 
 
 def _answer_table(pictures: Sequence[PictureRecord]) -> Table:
-    rows = ((file_name(p.name), _say(p.outcome), _p_value(p.p_value)) for p in pictures)
+    rows = ((file_name(p.name), _line(p.outcome), _p_value(p.p_value)) for p in pictures)
     return Table((("Picture", "Answer", "p"), *rows), (5, 5, 1), head=True)
 
 
 def _error_rate(record: Record) -> Iterator[str]:
     pictures, n, level = record.pictures, len(record.control_scores), record.level
     yield (
-        f"“Consistent with training” is held to a false-positive rate of {level:.0%}: of 100 pictures that were not "
-        f"used, at most about {100 * level:.0f} are called so by mistake."
+        f"“Consistent with training” is held to a false-positive rate of {level:.0%}. Of 100 pictures that were not "
+        f"used, it is said of at most about {100 * level:.0f}, by mistake."
     )
     if record.expected_power is not None:
-        yield f"Of the pictures that such a suspect was trained on, about {record.expected_power:.0%} are found so."
+        yield f"It is said of about {record.expected_power:.0%} of the pictures that such a suspect was trained on."
     if n:
         yield (
-            "The p-value says how often a picture that was not used would score as high. It was measured on "
-            f"{n} {_negatives(record)}, and with so many it cannot be lower than {1 / (n + 1):.3f}."
+            "The p-value states how often a picture that was not used would score as high. It was measured with "
+            f"{n} {_reference_name(record)}. With that number it cannot be lower than {1 / (n + 1):.3f}."
         )
     else:
-        yield "There are no control pictures, so there is no p-value and no answer."
+        yield "There are no control pictures. So there is no p-value and no answer."
     if len(pictures) > 1:
         yield (
-            f"Each of the {len(pictures)} pictures is held to that rate by itself. If none of them was used, about "
-            f"{level * len(pictures):.1f} would still be called consistent; the answer for all together is one."
+            f"That rate is the rate of each of the {len(pictures)} pictures. If none of them was used, about "
+            f"{level * len(pictures):.1f} would still be called consistent. The one answer for all pictures together "
+            "has that rate, too."
         )
         yield from _how_many(record.set, level)
 
 
 def _how_many(together: SetRecord | None, level: float) -> Iterator[str]:
-    """The bounds on how many were used, and what Holm's correction leaves."""
+    """State the bounds on the number of used pictures, and what Holm's correction leaves."""
     if together is None or together.used is None:
         return
     used, n = together.used, together.pictures
     many = f"between {used.low} and {used.high}" if used.bounded_above else f"at least {used.low}"
-    yield f"Of {n} pictures {many} were used; such a statement is right for at least {1 - level:.0%} of sets."
+    yield f"Of {n} pictures {many} were used. Such a statement is right for at least {1 - level:.0%} of sets."
     left = sum(p is not None and p <= level for p in together.adjusted)
     yield f"Corrected for their number (Holm), {left} pictures by themselves stay at a p-value of at most {level:g}."
 
@@ -188,22 +197,24 @@ def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Bl
     yield from _answer(picture)
     score = picture.scores.get(record.judged_by)
     if score is not None and abs(score) < float("inf"):
-        yield Heading(f"Among the {_negatives(record)}", 3)
-        yield ScoreStrip(score, tuple(c for c in record.control_scores if abs(c) < float("inf")), _negatives(record))
+        yield Heading(f"Among the {_reference_name(record)}", 3)
+        yield ScoreStrip(
+            score, tuple(c for c in record.control_scores if abs(c) < float("inf")), _reference_name(record)
+        )
         if len(record.config.views) > 1:
             views = ", ".join(record.config.views)
-            yield Text(f"The largest over several views of each picture ({views}) counts; here: {picture.view}.")
+            yield Text(f"The score is the largest over several views of a picture ({views}). Here: {picture.view}.")
     yield Heading("Scores", 3)
-    rows = [(_say(k), _number(v), MEANINGS.get(k, "")) for k, v in picture.scores.items() if v is not None]
-    rows += [(_say(k), "none", _say(why)) for k, why in picture.not_computed.items()]
-    yield Table((("Score", "Value", "Meaning; higher: more likely used"), *rows), (4, 2, 9), head=True)
-    yield Heading("What speaks against trusting it", 3)
-    flags = tuple(f"{_say(f.name)}: {_say(f.note)}" for f in picture.flags)
+    rows = [(_line(k), _number(v), MEANINGS.get(k, "")) for k, v in picture.scores.items() if v is not None]
+    rows += [(_line(k), "none", _line(why)) for k, why in picture.not_computed.items()]
+    yield Table((("Score", "Value", "Meaning (a higher value: more likely used)"), *rows), (4, 2, 9), head=True)
+    yield Heading("Reasons not to trust the number", 3)
+    flags = tuple(f"{_line(f.name)}: {_line(f.note)}" for f in picture.flags)
     yield Items(flags) if flags else Text("No flag was raised.")
     yield Heading("The file", 3)
-    notes = tuple(_say(note) for note in picture.notes)
+    notes = tuple(_line(note) for note in picture.notes)
     yield Items(notes or ("Used as it is: nothing was cut, rotated or converted.",))
-    yield Table((("Name", _say(picture.name)), ("SHA-256", _say(picture.sha256))), (1, 5), code=True)
+    yield Table((("Name", _line(picture.name)), ("SHA-256", _line(picture.sha256))), (1, 5), code=True)
 
 
 def _method() -> Iterator[Block]:
@@ -220,13 +231,13 @@ def _run(record: Record) -> Iterator[Block]:
     rows = {
         "Settings": f"preset {config.preset}, {recovery.steps} steps of {recovery.draws} draws",
         "Seed": record.config.seed,
-        "Moved": _moved(record),
+        "Distance": _distance(record),
         "Time": f"{record.seconds} s",
         "Machine": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in vars(machine).items() if v not in ("", None)),
         "Versions": ", ".join(f"{k} {v}" for k, v in record.versions.items() if v),
         "Code": f"cgidm {code.version}, SHA-256 of its sources {code.sha256}",
     }
-    yield Table(tuple((k, _say(v)) for k, v in rows.items()), (1, 5))
+    yield Table(tuple((k, _line(v)) for k, v in rows.items()), (1, 5))
     if len(record.pictures) > PICTURES_IN_FRONT:
         yield Heading("The answer of each picture", 3)
         yield _answer_table(record.pictures)
@@ -236,68 +247,65 @@ def _run(record: Record) -> Iterator[Block]:
         yield Table((("File", "SHA-256"), *files), (2, 3), head=True, code=True)
     if scores and record.bank is None:
         yield Heading("Control pictures", 3)
-        yield Text(_controls_said(record))
+        yield Text(_describe_controls(record))
         names = [file_name(c.name) for c in record.controls] or [f"number {i + 1}" for i in range(len(scores))]
         order = sorted(range(len(scores)), key=lambda i: -scores[i])
         rows = tuple((names[i], _number(scores[i])) for i in order)
         yield Table((("Control picture", "Score"), *rows), (4, 1), head=True)
 
 
-def _moved(record: Record) -> str:
-    """How far the suspect has moved from its base: by which the strength of its training is told."""
-    shifts, weights = (
-        [p.distance_from_base for p in record.pictures if p.distance_from_base is not None],
-        record.weight_distance,
-    )
-    said = [f"its answers by {sum(shifts) / len(shifts):.4f} of the base's loss"] if shifts else []
-    said += [] if weights is None else [f"its weights by {weights:.2%} of their length"]
-    return f"the suspect from its base: {', '.join(said)}" if said else "not measured"
+def _distance(record: Record) -> str:
+    """State the distance of the suspect from its base, which tells how strongly it was trained."""
+    known = [p.distance_from_base for p in record.pictures if p.distance_from_base is not None]
+    weights = record.weight_distance
+    parts = [f"{sum(known) / len(known):.4f} of the base's loss in its predictions"] if known else []
+    parts += [] if weights is None else [f"{weights:.2%} of the length of the base's weights"]
+    return f"the suspect from its base: {', '.join(parts)}" if parts else "not measured"
 
 
 def _checking(record: Record, record_sha256: str) -> Iterator[Block]:
     yield Heading("How to check this")
     yield Text(
-        "This report belongs to a bundle of evidence: the record of the run (result.json), every picture as the method "
-        "saw it, without loss, and a manifest with the SHA-256 of each file. Whoever has the bundle can see whether a "
-        "single byte was changed:"
+        "This report belongs to a bundle of evidence. The bundle holds the record of the run (result.json), every "
+        "picture as the method saw it, without loss, and a manifest with the SHA-256 of each file. With the bundle, "
+        "anybody can check whether a single byte was changed:"
     )
     yield Command("python -m cgidm verify BUNDLE")
     yield Text(
-        "Without this tool: sha256sum -c seal.txt checks the manifest, which states the SHA-256 of all other files. A "
-        "seal shows a change only to those who know it from before, so it should be written down or signed when the "
-        "bundle is handed over. The record that this report was made of has the SHA-256 "
-        f"{record_sha256}."
+        "Without this tool, sha256sum -c seal.txt checks the manifest, which states the SHA-256 of all other files. A "
+        "seal shows a change only to those who know it from before. So write it down, or sign it, when the bundle is "
+        f"handed over. The record that this report was made from has the SHA-256 {record_sha256}."
     )
     bring = "" if record.controls else " --controls FOLDER" if record.bank is None else " --bank FOLDER"
-    yield Text("Whoever also has both models can run it again, and sees every score beside the recorded one:")
+    yield Text("With both models, anybody can repeat the run and compare every score with the recorded one:")
     yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --suspect SUSPECT{bring}")
     yield Text(
-        "The models count as the same only if their weights have the SHA-256 that is stated here. Scores may differ in "
-        "their last digits on another machine; the command states how much it allows."
+        "Models are the same only if their weights have the SHA-256 that is stated here. On another machine, scores "
+        "may differ in their last digits. The command states how much it allows."
     )
 
 
 def _lineup(record: Record) -> Iterator[Block]:
-    """The blind sheet, and on the pages after it its key."""
+    """Write the sheet of the line-up, and on the pages after it the key."""
     lineup = lineup_of(record)
     if lineup is None:
         return
     yield NewPage()
     yield Heading(TITLE)
     yield Text(
-        "Show this part to somebody who has not seen the pictures: the file lineup.html, or these pages without those "
-        "before and after them, which betray the answer. The answer of this report does not rest on it."
+        "Show this part to somebody who has not seen the pictures. Use the file lineup.html, or these pages alone: the "
+        "pages before and after them betray the answer. The answer of this report does not rest on the line-up."
     )
     yield from lineup_sheet(lineup.sizes)
     yield NewPage()
     yield Heading("Key of the line-up: read after choosing")
     yield _key(lineup, record)
     for left in lineup.left_out:
-        yield Text(f"Picture {left.picture + 1} has no round: {_say(left.reason)}.")
-    yield Heading("What the choices come to", 3)
+        yield Text(f"Picture {left.picture + 1} has no round: {_line(left.reason)}.")
+    yield Heading("What the choices mean", 3)
     yield Text(
-        "If the pictures asked about could change places with the control pictures, whoever chooses is right with a "
-        "chance of one in as many as a round shows, whatever they look at. So by chance alone:"
+        "If the picture in question does not differ from the control pictures, a choice is right with a chance of one "
+        "in the number of pictures of its round, whatever the observer looks at. So by chance alone:"
     )
     n = len(lineup.sizes)
     rows = ((f"{hits} or more of {n}", _p_value(lineup_p_value(lineup.sizes, hits))) for hits in range(1, n + 1))
@@ -308,25 +316,25 @@ def _lineup(record: Record) -> Iterator[Block]:
 
 
 def _key(lineup: Lineup, record: Record) -> Table:
-    """What stands where: of the controls their names, or their numbers where the bundle does not hold them."""
+    """Write the key: the controls by their names, or by their numbers where the bundle does not hold them."""
     names = [file_name(c.name) for c in record.controls]
     names = names or [f"control {i + 1}" for i in range(len(record.control_scores))]
     rows = (
         (str(n), r.letter, file_name(record.pictures[r.picture].name), ", ".join(names[d] for d in r.decoys))
         for n, r in enumerate(lineup.rounds, 1)
     )
-    head = ("Round", "Answer", "Picture asked about", "Control pictures around it, in their order")
+    head = ("Round", "Answer", "Picture in question", "Control pictures around it, in their order")
     return Table((head, *rows), (2, 2, 5, 11), head=True)
 
 
-def _negatives(record: Record) -> str:
-    """What the score is compared with."""
+def _reference_name(record: Record) -> str:
+    """Name what the score is compared with."""
     return "control pictures" if record.bank is None else "scores of models that were not trained on the picture"
 
 
-def _controls_said(record: Record) -> str:
+def _describe_controls(record: Record) -> str:
     if record.bank is not None:
-        return f"none; {len(record.control_scores)} scores of bank {_say(record.bank.name)} instead"
+        return f"none, but {len(record.control_scores)} scores of the bank {_line(record.bank.name)}"
     n, held = len(record.control_scores), len(record.controls)
     if not n:
         return "none were given"
@@ -334,8 +342,8 @@ def _controls_said(record: Record) -> str:
 
 
 def _digests(record: Record) -> list[tuple[str, str]]:
-    pictures = [(file_name(p.name), _say(p.sha256)) for p in record.pictures]
-    return pictures + [(_say(name), _say(digest)) for name, digest in record.models.sha256.items()]
+    pictures = [(file_name(p.name), _line(p.sha256)) for p in record.pictures]
+    return pictures + [(_line(name), _line(digest)) for name, digest in record.models.sha256.items()]
 
 
 def _p(judged: PictureRecord | SetRecord) -> str:
@@ -343,7 +351,7 @@ def _p(judged: PictureRecord | SetRecord) -> str:
 
 
 def _p_value(value: float | None) -> str:
-    """Never 0, which no p-value is."""
+    """Write a p-value, never as 0, which none is."""
     return _number(value) if value is None or value >= 0.001 else f"{value:.1g}"
 
 
@@ -352,11 +360,11 @@ def _number(value: float | None) -> str:
 
 
 def file_name(path: str) -> str:
-    """A file's name without its folders."""
-    return _say(re.split(r"[\\/]", path.rstrip("\\/"))[-1])
+    """Return a file's name without its folders."""
+    return _line(re.split(r"[\\/]", path.rstrip("\\/"))[-1])
 
 
-def _say(value: Any) -> str:
+def _line(value: Any) -> str:
     return single_line(str(value), LONGEST)
 
 

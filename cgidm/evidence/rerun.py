@@ -1,4 +1,4 @@
-"""A bundle's run done again, from its own pictures, with the models that it names by their SHA-256."""
+"""Repeat the run of a bundle, with its own pictures and the models that it names by their SHA-256."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,6 @@ from ..intake.layout import Checkpoint, open_checkpoint
 from ..judging.null_bank import Bank, open_bank
 from ..pictures.embedders import load_embedders
 from ..pictures.images import Picture, picture_files, read_picture
-from ..text import single_line
 from .bundle_reader import Bundle
 from .bundle_writer import weights_sha256
 from .record import BankRecord, ModelsRecord, Record
@@ -26,7 +25,6 @@ from .rerun_diff import Comparison, compare, read_png
 from .seal import bundle_record
 
 MOST_THREADS = 1024
-ACCEPTED = "accepted: a bundle that this version of `cgidm authenticate` wrote"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +51,15 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     record = bundle_record(bundle)
     config = config_of(record)
     if record.stopped:
-        raise UserError("the run of this bundle was stopped before its end; accepted: one that came to its end")
+        raise UserError("evidence.stopped")
     if config.encoding == "sample":
-        raise UserError(f"preset {config.preset} draws without a seed and cannot be repeated; accepted: another preset")
+        raise UserError("evidence.unseeded", preset=config.preset)
     held, scored = len(record.controls), len(record.control_scores)
     if held not in (0, scored):
-        raise UserError(f"{scored} control scores are recorded, and {held} controls; {ACCEPTED}")
+        raise UserError("evidence.other_number_of_controls", scores=scored, controls=held)
     bank = _bank(record.bank, options.bank)
     if scored and not held and not bank and options.controls is None:
-        raise UserError("the bundle does not hold its control pictures; accepted: --controls with the folder of them")
+        raise UserError("evidence.no_controls")
     base, suspect, *embeddings = _open_models(record.models, options)
     _check_weights(record.models.sha256, (base, suspect, *embeddings))
     unrelated = _open_unrelated(record.models, options)
@@ -90,7 +88,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
 
 
 def _open_models(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint]:
-    """Base, suspect, embeddings: as given now, or where the bundle says that they were."""
+    """Open base, suspect and embeddings: as given now, or where the bundle says that they were."""
     wanted = [
         ("base model", options.base, models.base, "--base"),
         ("fine-tuned model", options.suspect, models.suspect, "--suspect"),
@@ -107,78 +105,74 @@ def _open_model(role: str, given: str | None, recorded: str, option: str, option
     except UserError as error:
         if given:
             raise
-        said = f"the {role} cannot be opened where the bundle says it was ({error})"
-        raise UserError(f"{said}; accepted: {option} with its place today") from error
+        raise UserError("evidence.model_not_found", role=role, problem=error.note, option=option) from error
 
 
 def _open_unrelated(models: ModelsRecord, options: RerunOptions) -> Checkpoint | None:
-    """The suspect that must find nothing, if the run had one."""
+    """Open the unrelated suspect, a negative control, if the run had one."""
     if models.unrelated is None:
         return None
     other = _open_model("unrelated model", options.unrelated, models.unrelated, "--unrelated", options)
     if weights_sha256(other) != models.unrelated_sha256:
-        recorded = single_line(models.unrelated_sha256 or "")
-        raise UserError(f"unrelated model {other.name} is not the recorded one; accepted: SHA-256 {recorded}")
+        raise UserError("evidence.other_unrelated", model=other.name, expected=models.unrelated_sha256 or "")
     return other
 
 
 def _check_weights(recorded: Mapping[str, str], opened: tuple[Checkpoint, ...]) -> None:
-    """Are they the recorded weights, whatever their names are today?"""
+    """Refuse other weights than the recorded ones, whatever their names are now."""
     now = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in opened for f in c.weights}
     old, new = (list(dict.fromkeys(table.values())) for table in (recorded, now))
     if old == new:
         return
     if sorted(old) == sorted(new):
-        raise UserError("base and suspect are the recorded ones in another order; accepted: each in its own option")
-    gone = [f"{single_line(name)} (SHA-256 {sha})" for name, sha in recorded.items() if sha not in new]
+        raise UserError("evidence.models_swapped")
+    missing = [f"{name} (SHA-256 {sha})" for name, sha in recorded.items() if sha not in new]
     more = [f"{name} (SHA-256 {sha})" for name, sha in now.items() if sha not in old]
-    said = f"not among the given: {gone[0]}" if gone else f"not recorded: {more[0]}"
-    raise UserError(
-        f"the weights are not those of the bundle: of {len(old)} recorded files {len(gone)} are missing; {said}; "
-        "accepted: base and suspect whose weights have the recorded SHA-256"
-    )
+    if missing:
+        raise UserError("evidence.missing_weights", files=len(old), missing=len(missing), first=missing[0])
+    raise UserError("evidence.more_weights", files=len(old), first=more[0])
 
 
 def _bank(recorded: BankRecord | None, folder: Path | None) -> Bank | None:
-    """The bank that the run was judged against, by its digest."""
+    """Open the bank that the run was judged by, and check its digest."""
     if recorded is None:
         return None
-    known = f"bank {single_line(recorded.name)} (SHA-256 {single_line(recorded.sha256)})"
     if folder is None:
-        raise UserError(f"the run was judged against {known}; accepted: --bank with its folder")
+        raise UserError("evidence.no_bank", bank=recorded.name, sha256=recorded.sha256)
     bank = open_bank(folder)
     if bank.sha256 != recorded.sha256:
-        raise UserError(f"bank {folder} has the SHA-256 {bank.sha256}; accepted: {known}")
+        digests = {"expected": recorded.sha256, "given": bank.sha256}
+        raise UserError("evidence.other_bank", bank=recorded.name, folder=str(folder), **digests)
     return bank
 
 
-def _controls(bundle: Bundle, record: Record, folder: Path | None, side: int) -> list[Picture]:
+def _controls(bundle: Bundle, record: Record, folder: Path | None, resolution: int) -> list[Picture]:
     recorded = record.controls
     if folder is None:
-        return [_recorded_picture(bundle, c.name, c.sha256, c.image, side) for c in recorded]
-    files = [read_picture(p, side) for p in picture_files(folder, "controls")]
+        return [_recorded_picture(bundle, c.name, c.sha256, c.image, resolution) for c in recorded]
+    files = [read_picture(p, resolution) for p in picture_files(folder, "controls")]
     if not recorded:  # then nothing is known of them but their number and their order
         if len(files) != len(record.control_scores):
-            known = len(record.control_scores)
-            raise UserError(f"controls {folder} holds {len(files)} pictures; accepted: the {known} that were recorded")
+            counts = {"expected": len(record.control_scores), "given": len(files)}
+            raise UserError("evidence.number_of_controls", folder=str(folder), **counts)
         return files
     by_digest = {f.sha256: f for f in files}
     if missing := [c for c in recorded if c.sha256 not in by_digest]:
-        first = f"{single_line(missing[0].name)} (SHA-256 {single_line(missing[0].sha256)})"
-        said = f"{len(missing)} of {len(recorded)} recorded control pictures are not in {folder}, first: {first}"
-        raise UserError(f"{said}; accepted: the files as they were given")
+        first = {"first": missing[0].name, "sha256": missing[0].sha256}
+        counts = {"recorded": len(recorded), "missing": len(missing)}
+        raise UserError("evidence.missing_controls", folder=str(folder), **counts, **first)
     return [by_digest[c.sha256] for c in recorded]
 
 
-def _recorded_picture(bundle: Bundle, name: str, sha256: str, file: str, side: int) -> Picture:
-    return Picture(name, sha256, read_png(bundle, file, side))
+def _recorded_picture(bundle: Bundle, name: str, sha256: str, file: str, resolution: int) -> Picture:
+    return Picture(name, sha256, read_png(bundle, file, resolution))
 
 
 @contextmanager
 def _threads(number: Any) -> Iterator[None]:
-    """Compute on so many threads until the end of the block."""
+    """Compute on that number of threads until the end of the block."""
     if not isinstance(number, int) or not 1 <= number <= MOST_THREADS:
-        raise UserError(f"threads = {number} was given; accepted: a whole number from 1 to {MOST_THREADS}")
+        raise UserError("evidence.threads", most=MOST_THREADS, given=str(number))
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -1,4 +1,4 @@
-"""The numbers and pictures of a bundle beside those of the same run done again."""
+"""Compare the numbers and pictures of a bundle with those of a repeated run."""
 
 import io
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ from .record import ModelsRecord, Record, to_json
 from .record_of_result import image_name, lineup_of, make_record
 from .report import file_name
 
-# What is accepted. Measured on the shipped suspects and a CPU (`python -m eval reruns`): with the same threads 0; with
-# other threads, or the instructions of AVX2 or SSE4 instead of AVX512, 5e-7 (the 1000 steps of `paper`, other threads:
-# 3e-7); of an embedder, which sees pictures rounded to 8 bits, 1.3e-4.
-SAME = 1e-6  # with the recorded processor, threads, versions and code
-ELSEWHERE = 1e-3  # with any other
-# In bfloat16, on a processor that lacks its instructions: 7e-4, of pictures 1.5e-3, of an embedder 7e-3.
+# Tolerances. Largest differences that were measured on the shipped suspects and a CPU (`python -m eval reruns`): with
+# the same threads 0; with other threads, or AVX2 or SSE4 instead of AVX512, 5e-7 (the 1000 steps of `paper` with other
+# threads: 3e-7); of an embedder, which sees pictures rounded to 8 bits, 1.3e-4.
+SAME_MACHINE = 1e-6  # the recorded processor, threads, versions and code
+OTHER_MACHINE = 1e-3
+# In bfloat16, on a processor without instructions for it: 7e-4, of pictures 1.5e-3, of an embedder 7e-3.
 # float16 and GPUs were not measured.
-HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE = 5e-3, 3e-2
+HALF_OTHER_MACHINE, HALF_EMBEDDER_OTHER_MACHINE = 5e-3, 3e-2
 
 
 @dataclass(frozen=True)
@@ -45,39 +45,41 @@ class Row:
 
     @property
     def difference(self) -> float | None:
-        """Absolute; two that are no numbers do not differ."""
+        """The absolute difference, 0 of two NaN; None where only one is a number."""
         if self.now is None or isnan(self.now) != isnan(self.recorded):
             return None
         return 0.0 if isnan(self.now) else abs(self.now - self.recorded)
 
     @property
     def ok(self) -> bool:
+        """Whether the difference is within the tolerance."""
         return self.difference is not None and self.difference <= self.tolerance
 
     def line(self) -> str:
+        """Return the row of the table."""
         numbers = ["-" if v is None else f"{v:.7f}" for v in (self.recorded, self.now)]
         difference = "-" if self.difference is None else f"{self.difference:.1e}"
         word = "ok" if self.ok else "DIFFERS"
         return f"{self.of[-32:]:32s}  {self.score:20s}{numbers[0]:>13s}{numbers[1]:>13s}{difference:>10s}  {word}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A run beside the recorded one."""
+    """A repeated run beside the recorded one."""
 
     rows: tuple[Row, ...]
     outcomes: tuple[tuple[str, str, str], ...]  # picture, recorded, now
-    differing: tuple[str, ...]  # which of the surroundings are not the recorded ones
+    differing: tuple[str, ...]  # of machine, versions and code
     tolerance: float
-    seen_tolerance: float  # of what embedders say
+    embedder_tolerance: float
 
     @property
-    def whole(self) -> bool:
-        """Are all scores within the tolerance, and all outcomes equal?"""
+    def agrees(self) -> bool:
+        """Whether all scores are within the tolerance, and all outcomes equal."""
         return all(row.ok for row in self.rows) and all(a == b for _, a, b in self.outcomes)
 
     def lines(self) -> Iterator[str]:
-        """The table, and what it comes to."""
+        """Yield the table, and the conclusion."""
         yield f"{'picture':32s}  {'score':20s}{'recorded':>13s}{'now':>13s}{'differ.':>10s}"
         yield from (row.line() for row in self.rows)
         for name, recorded, now in self.outcomes:
@@ -85,27 +87,26 @@ class Comparison:
             yield f"{name[-32:]:32s}  answer: {recorded}  {word}"
         yield from self.differing
         where = "another machine, versions or code" if self.differing else "the recorded machine, versions and code"
-        seen = "" if self.seen_tolerance == self.tolerance else f" ({self.seen_tolerance:g} of an embedder)"
-        yield f"tolerance {self.tolerance:g}{seen}: {where}"
+        other = "" if self.embedder_tolerance == self.tolerance else f" ({self.embedder_tolerance:g} of an embedder)"
+        yield f"tolerance {self.tolerance:g}{other}: {where}"
         largest = max((d for row in self.rows if (d := row.difference) is not None), default=0.0)
-        yield f"{'the same' if self.whole else 'NOT the same'}: largest difference {largest:.1e}"
+        yield f"{'the same' if self.agrees else 'NOT the same'}: largest difference {largest:.1e}"
 
 
 def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
-    """Every number of a record beside that of a run of the same pictures."""
+    """Compare every number of a record with that of a repeated run."""
     now = make_record(result, ModelsRecord(base="", suspect="", prompt=""))
     differing = tuple(_differences(record, now))
     same = not differing and now.machine.device == "cpu"
     half = now.machine.precision in ("bfloat16", "float16")
-    tolerance = SAME if same else HALF_ELSEWHERE if half else ELSEWHERE
-    seen = HALF_SEEN_ELSEWHERE if half and not same else tolerance  # of what an embedder says, which sees 8 bits
+    tolerance = SAME_MACHINE if same else HALF_OTHER_MACHINE if half else OTHER_MACHINE
+    of_embedders = HALF_EMBEDDER_OTHER_MACHINE if half and not same else tolerance  # they see 8 bits
     rows, outcomes = [], []
     for number, (old, new, run) in enumerate(zip(record.pictures, now.pictures, result.pictures, strict=True)):
         name = file_name(old.name)
         scores = {s: (v, new.scores.get(s)) for s, v in old.scores.items() if v is not None}
-        rows += [
-            Row(name, single_line(s), *values, seen if s in SOURCES else tolerance) for s, values in scores.items()
-        ]
+        for score, values in scores.items():
+            rows.append(Row(name, single_line(score), *values, of_embedders if score in SOURCES else tolerance))
         for role, image in (("partial", run.partial), ("recovered", run.recovered)):
             away = _away(bundle, image_name(number, role), image)
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
@@ -115,19 +116,25 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
     names = [file_name(c.name) for c in record.controls] or [f"{kind} {i}" for i in numbers]
     pairs = zip(names, record.control_scores, now.control_scores, strict=True)
     rows += [Row(name, single_line(record.judged_by), old, new, tolerance) for name, old, new in pairs]
-    lineup, shown = _lineup(bundle, record, result, tolerance)
-    rows, outcomes = [*rows, *shown], [*outcomes, *lineup]
+    lineup, panels = _lineup(bundle, record, result, tolerance)
+    rows, outcomes = [*rows, *panels], [*outcomes, *lineup]
     if record.weight_distance is not None:  # an older record does not state it
         rows.append(Row("the suspect", "weight_distance", record.weight_distance, now.weight_distance, tolerance))
     if record.set is not None and now.set is not None:
         outcomes.append(("all together", record.set.outcome, now.set.outcome))
-    return Comparison(tuple(rows), tuple(outcomes), differing, tolerance, seen)
+    return Comparison(
+        rows=tuple(rows),
+        outcomes=tuple(outcomes),
+        differing=differing,
+        tolerance=tolerance,
+        embedder_tolerance=of_embedders,
+    )
 
 
 def _lineup(
     bundle: Bundle, record: Record, result: Result, tolerance: float
 ) -> tuple[list[tuple[str, str, str]], list[Row]]:
-    """The key of a line-up as it was recorded and as it is now; and how far each picture shown is from the one now."""
+    """Compare the keys of the recorded line-up and the repeated one, and the images of each panel."""
     recorded = lineup_of(record)
     if recorded is None and result.lineup is None:
         return [], []
@@ -141,7 +148,7 @@ def _lineup(
 
 
 def _key(lineup: Lineup | None) -> str:
-    """All of it in a line."""
+    """Write the key on one line."""
     if lineup is None:
         return "none"
     rounds = (f"{r.letter} = picture {r.picture + 1}, decoys {' '.join(map(str, r.decoys))}" for r in lineup.rounds)
@@ -149,7 +156,7 @@ def _key(lineup: Lineup | None) -> str:
 
 
 def _differences(record: Record, now: Record) -> Iterator[str]:
-    """What of the surroundings is not as it was recorded."""
+    """Yield what of machine, versions and code is not as it was recorded."""
     for part in ("machine", "versions", "code"):
         recorded, found = to_json(getattr(record, part)), to_json(getattr(now, part))
         for key, value in found.items():
@@ -158,21 +165,25 @@ def _differences(record: Record, now: Record) -> Iterator[str]:
 
 
 def _away(bundle: Bundle, name: str, image: Float[Tensor, "3 H W"]) -> float:
-    """Mean absolute difference between a picture of the bundle and the one that was made now; both in [0, 1]."""
+    """Compute the mean absolute difference between a picture of the bundle and the one made now, in [0, 1]."""
     old = read_png(bundle, name, image.shape[-1])
     return (old - torch.from_numpy(pixels(image)).movedim(-1, 0) / 255).abs().mean().item()
 
 
-def read_png(bundle: Bundle, name: str, side: int) -> Float[Tensor, "3 H W"]:
-    """A picture of the bundle as the method saw it."""
-    accepted = f"accepted: an RGB PNG of {side}x{side} pixels"
+def read_png(bundle: Bundle, name: str, resolution: int) -> Float[Tensor, "3 H W"]:
+    """Read a picture of the bundle as the method saw it.
+
+    Raises:
+        UserError: if it is no RGB PNG of that resolution.
+    """
     data = read_small(bundle, name, MAX_BYTES)
     if data is None:
-        raise UserError(f"{single_line(name)} is missing in the bundle, or cannot be read; {accepted}")
+        raise UserError("evidence.missing_picture", file=name, side=resolution)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            if picture.size != (side, side) or picture.mode != "RGB":
-                raise UserError(f"{single_line(name)} is {picture.size} {picture.mode}; {accepted}")
+            if picture.size != (resolution, resolution) or picture.mode != "RGB":
+                size = {"side": resolution, "width": picture.width, "height": picture.height}
+                raise UserError("evidence.other_picture", file=name, mode=picture.mode, **size)
             return as_tensor(picture)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{single_line(name)} is no picture that can be read; {accepted}") from error
+        raise UserError("evidence.missing_picture", file=name, side=resolution) from error

@@ -65,7 +65,7 @@ def verify(options: argparse.Namespace) -> int:
         given = {k: v for k in RERUN if (v := getattr(options, k)) is not None}
         comparison = repeat(bundle, RerunOptions(**given, max_download=int(options.max_download * 1e9)))
     print("\n".join(comparison.lines()))
-    return 0 if comparison.whole else 1
+    return 0 if comparison.agrees else 1
 
 
 def report_integrity(bundle: Bundle, key: Path | None = None) -> bool:

@@ -148,7 +148,7 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         largest[kind] = max(largest[kind], row.difference)
     differ = sum(recorded != now for _, recorded, now in comparison.outcomes)
     answers = {"answers": len(comparison.outcomes), "answers_that_differ": differ}
-    return largest | answers | {"accepted": comparison.whole}
+    return largest | answers | {"accepted": comparison.agrees}
 
 
 def _largest(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

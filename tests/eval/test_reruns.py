@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from cgidm.evidence.rerun_diff import ELSEWHERE, HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE, Comparison, Row
+from cgidm.evidence.rerun_diff import HALF_EMBEDDER_OTHER_MACHINE, HALF_OTHER_MACHINE, OTHER_MACHINE, Comparison, Row
 from eval.studies import reruns
 from tests.support.errors import refuses
 from tests.support.paths import ASSETS, RESULTS
@@ -15,16 +15,21 @@ from tests.support.paths import ASSETS, RESULTS
 pytestmark = pytest.mark.slow
 
 RECORDED = (
-    Row("a.jpg", "loss_contrast", 0.5, 0.5002, ELSEWHERE),
-    Row("a.jpg", "removed_gain", 0.5, 0.4997, ELSEWHERE),
-    Row("a.jpg", "efficientnet_lite0", 0.5, 0.51, ELSEWHERE),
-    Row("a.jpg", "recovered picture", 0.0, 0.0004, ELSEWHERE),
+    Row("a.jpg", "loss_contrast", 0.5, 0.5002, OTHER_MACHINE),
+    Row("a.jpg", "removed_gain", 0.5, 0.4997, OTHER_MACHINE),
+    Row("a.jpg", "efficientnet_lite0", 0.5, 0.51, OTHER_MACHINE),
+    Row("a.jpg", "recovered picture", 0.0, 0.0004, OTHER_MACHINE),
 )
+
+
+def comparison(rows, outcomes=(), differing=()):
+    limits = {"tolerance": OTHER_MACHINE, "embedder_tolerance": OTHER_MACHINE}
+    return Comparison(rows=rows, outcomes=outcomes, differing=differing, **limits)
 
 
 def test_differences_are_told_by_their_kind():
     outcomes = (("a.jpg", "no evidence", "no evidence"), ("all together", "no evidence", "cannot tell"))
-    found = reruns.summarise(Comparison(RECORDED, outcomes, ("another machine",), ELSEWHERE, ELSEWHERE))
+    found = reruns.summarise(comparison(RECORDED, outcomes, ("another machine",)))
     assert {k: pytest.approx(found[k]) for k in ("scores", "embedder", "pictures")} == {
         "scores": 3e-4,
         "embedder": 1e-2,
@@ -34,9 +39,9 @@ def test_differences_are_told_by_their_kind():
 
 
 def test_a_number_that_is_missing_is_no_agreement():
-    gone = Row("a.jpg", "dino", 0.5, None, ELSEWHERE)
+    gone = Row("a.jpg", "dino", 0.5, None, OTHER_MACHINE)
     with refuses("studies.not_repeated", score="dino", picture="a.jpg"):
-        reruns.summarise(Comparison((*RECORDED, gone), (), (), ELSEWHERE, ELSEWHERE))
+        reruns.summarise(comparison((*RECORDED, gone)))
 
 
 def test_a_process_starts_with_its_own_instructions(monkeypatch):
@@ -80,7 +85,7 @@ def test_the_committed_differences_are_within_the_tolerances():
     assert sorted(tried) == sorted((*run, place.name) for place in reruns.ENVIRONMENTS for run in place.of)
     for row in report["rows"]:
         half = row["precision"] == "bfloat16"
-        limit, seen = (HALF_ELSEWHERE, HALF_SEEN_ELSEWHERE) if half else (ELSEWHERE, ELSEWHERE)
+        limit, seen = (HALF_OTHER_MACHINE, HALF_EMBEDDER_OTHER_MACHINE) if half else (OTHER_MACHINE, OTHER_MACHINE)
         assert row["accepted"] and row["answers_that_differ"] == 0 and row["answers"] == 10
         assert max(row["scores"], row["pictures"]) < limit / 2 and row["embedder"] < seen / 2
         if row["elsewhere"] == reruns.ENVIRONMENTS[0].name:

@@ -108,7 +108,9 @@ def test_other_threads_stay_within_the_tolerance_of_another_machine(made, capsys
     threads = json.loads((made / "out" / "result.json").read_text())["machine"]["threads"] + 1
     code, out, _ = again(capsys, made / "out", "--threads", threads)
     assert (
-        code == 0 and f"machine threads: {threads} instead of" in out and f"tolerance {comparison.ELSEWHERE:g}" in out
+        code == 0
+        and f"machine threads: {threads} instead of" in out
+        and f"tolerance {comparison.OTHER_MACHINE:g}" in out
     )
 
 
@@ -121,7 +123,7 @@ def test_a_bundle_without_its_controls_needs_them_and_finds_them_by_their_bytes(
     assert code == 0
     (tmp_path / "renamed" / "0.jpg").unlink()
     code, _, err = again(capsys, out, "--controls", tmp_path / "renamed")
-    assert code == 2 and "1 of 19 recorded control pictures" in err and "accepted" in err
+    assert code == 2 and "expected the 19 recorded control pictures, but 1 are not in" in err
     shutil.rmtree(out / "controls")
     reseal(out, lambda record: record.update(controls=[]))
     code, _, err = again(capsys, out)
@@ -192,7 +194,9 @@ def test_a_picture_of_the_line_up_that_was_exchanged_does_not_come_out_again(out
 def test_other_weights_are_refused_before_anything_is_computed(out, made, capsys, monkeypatch):
     monkeypatch.setattr(rerun, "authenticate", None)
     code, _, err = again(capsys, out, *BASE, "--suspect", OTHER / "checkpoint")
-    assert code == 2 and "not those of the bundle" in err and "pytorch_lora_weights.safetensors (SHA-256" in err
+    assert (
+        code == 2 and "expected the weights of the bundle" in err and "pytorch_lora_weights.safetensors (SHA-256" in err
+    )
     code, _, err = again(capsys, out, "--base", LORA / "checkpoint", "--suspect", ASSETS / "mini")
     assert code == 2 and "another order" in err
 
@@ -206,20 +210,20 @@ def test_other_weights_are_refused_before_anything_is_computed(out, made, capsys
         (lambda r: r["models"].update(base="no-such-model"), "--base"),
         (lambda r: r["config"].update(unheard=1), "cannot be followed"),
         (lambda r: r["config"].update(recovery=3), "cannot be followed"),
-        (lambda r: r["machine"].update(threads=10**9), "accepted: a whole number"),
-        (lambda r: r["machine"].update(threads="many"), "accepted: a whole number"),
+        (lambda r: r["machine"].update(threads=10**9), "expected 1 to 1024 threads"),
+        (lambda r: r["machine"].update(threads="many"), "expected 1 to 1024 threads"),
         (lambda r: r["config"]["recovery"].update(steps=0), "steps = 0"),
         (lambda r: r["controls"][0].update(image="../../etc/passwd"), "missing in the bundle"),
-        (lambda r: r["controls"][0].update(image="report.html"), "no picture that can be read"),
+        (lambda r: r["controls"][0].update(image="report.html"), "expected an RGB PNG"),
         (lambda r: r["config"].update(lineup=40), "accepted: from 2 to 20"),
-        (lambda r: r["lineup"]["rounds"][0].update(letter="Z"), "the line-up of the record cannot be read"),
-        (lambda r: r["controls"].pop(), "19 control scores are recorded, and 18 controls"),
+        (lambda r: r["lineup"]["rounds"][0].update(letter="Z"), "The line-up of the record cannot be read"),
+        (lambda r: r["controls"].pop(), "19 control scores but 18 controls"),
     ],
 )
 def test_a_record_that_cannot_be_followed_is_refused_in_words(out, capsys, change, said):
     reseal(out, change)
     code, _, err = again(capsys, out)
-    assert code == 2 and said in err and err.count("\n") == 1 and "accepted" in err
+    assert code == 2 and said in err and err.count("\n") == 1
 
 
 def test_an_altered_bundle_is_not_run(out, capsys, monkeypatch):

@@ -123,18 +123,18 @@ def test_the_bank_must_be_the_recorded_one(place, judged, tmp_path, capsys, monk
     mode, out = judged
     monkeypatch.setattr(rerun, "authenticate", None)
     code, _, err = again(capsys, out)
-    assert code == 2 and f"judged against bank bank-{mode} (SHA-256" in err and "accepted: --bank" in err
+    assert code == 2 and f"judged by the bank bank-{mode} (SHA-256" in err and "--bank FOLDER" in err
     data = json.loads((place / f"bank-{mode}" / "bank.json").read_text())
     (tmp_path / "bank.json").write_text(json.dumps(data | {"versions": {}}))
     code, _, err = again(capsys, out, "--bank", tmp_path)
-    assert code == 2 and "has the SHA-256" in err and f"accepted: bank bank-{mode}" in err
+    assert code == 2 and "has the SHA-256" in err and f"expected the bank bank-{mode}" in err
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_bank_of_the_other_kind_is_refused(place, mode, tmp_path, capsys):
     (other,) = set(MODES) - {mode}
     assert authenticate(place, mode, tmp_path / "out", "--bank", str(place / f"bank-{other}")) == 2
-    assert "each model of bank" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "as the models of the bank" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_weights_that_moved_otherwise_do_not_come_out_again(place, tmp_path, capsys):
@@ -169,10 +169,10 @@ def test_an_unrelated_suspect_is_asked_again_and_must_be_the_recorded_one(place,
     assert code == 0 and "answer: cannot tell  ok" in text and "DIFFERS" not in text
     shutil.move(unrelated, tmp_path / "moved")
     code, _, err = again(capsys, out)
-    assert code == 2 and "accepted: --unrelated with its place today" in err
+    assert code == 2 and "Say where it is now: --unrelated" in err
     assert again(capsys, out, "--unrelated", tmp_path / "moved")[0] == 0
     code, _, err = again(capsys, out, "--unrelated", place / "suspect-lora")
-    assert code == 2 and "is not the recorded one; accepted: SHA-256" in err
+    assert code == 2 and "expected the recorded unrelated model (SHA-256" in err
 
 
 def test_steps_are_interpolated_by_a_power_law():
