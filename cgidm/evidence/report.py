@@ -229,7 +229,7 @@ def _run(record: Record) -> Iterator[Block]:
     recovery, scores = config.recovery, record.control_scores
     yield Heading("The run")
     rows = {
-        "Settings": f"preset {config.preset}, {recovery.steps} steps of {recovery.draws} draws",
+        "Settings": f"preset {config.preset}, {recovery.steps} steps, {recovery.draws} draws a step",
         "Seed": record.config.seed,
         "Distance": _distance(record),
         "Time": f"{record.seconds} s",
