@@ -11,7 +11,7 @@ the picture. An observer must know none of the pictures, and chooses once.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
 from string import ascii_uppercase
 from typing import Annotated, Any, TypeVar
@@ -104,10 +104,6 @@ class Lineup:
             rounds.append(r.in_order(pictures[r.picture], rest[: len(r.decoys)]))
             rest = rest[len(r.decoys) :]
         return rounds
-
-    def describe(self) -> dict[str, Any]:
-        """Describe it for a record; `parse_lineup` is the inverse."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -222,7 +218,7 @@ def explain_reach(sizes: Sequence[int]) -> Note:
 
 
 def parse_lineup(stated: Mapping[str, Any] | None) -> Lineup | None:
-    """Read what `Lineup.describe` wrote, which may be hostile; None if a record has no line-up.
+    """Read a line-up as a record states it, which may be hostile; None if a record has none.
 
     Raises:
         UserError: if it is none.
