@@ -1,14 +1,11 @@
 """What ships is found in a checkout, in an installed package, and where CGIDM_ASSETS says."""
 
-from pathlib import Path
-
 import pytest
 
 from cgidm import resources
 from cgidm.intake.layout import open_checkpoint
 from tests.support.errors import refuses
-
-ASSETS = Path(__file__).parents[1] / "assets"
+from tests.support.paths import ASSETS
 
 
 def test_the_root_is_the_checkout_s_the_wheel_s_or_the_environment_s(tmp_path, monkeypatch):

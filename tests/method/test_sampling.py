@@ -1,7 +1,6 @@
 """Draws of (t, eps), configuration, schedules."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +10,6 @@ from cgidm.method.config import find_preset
 from cgidm.method.sampling import picture_generator, sample_noise, sample_times
 from tests.support.errors import refuses
 from tests.support.worlds import generators
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_stratified_times_hit_every_stratum_once():

@@ -8,11 +8,11 @@ import sysconfig
 import time
 import urllib.request
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 EXAMPLE = "rollandin-lora"
 
 pytestmark = pytest.mark.slow
