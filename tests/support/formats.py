@@ -16,8 +16,8 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
 from safetensors.torch import save_file
 
 from cgidm.families.adapters import sgm_names
-from tests.families.test_single_file import single_file
 from tests.support import tiny, tiny_families
+from tests.support.single_files import single_file
 
 RANK, ALPHA = 2, 3.0
 WORD = "<sks>"
