@@ -49,6 +49,7 @@ def show_example(name: str, language: str) -> View:
             "picture": str(picture_of(name)),
             "controls": None,
             "bank": None,
+            "unrelated": None,
             "preset": record.config.preset,
             "seed": record.config.seed,
             "search": len(record.config.views) > 1,

@@ -55,6 +55,7 @@ def authenticate(
     search: bool = False,
     bank: str | None = None,
     lineup: float = 0,
+    unrelated: str = "",
     oauth_token: gr.OAuthToken | None = None,
 ) -> Iterator[Answer]:
     """Judge whether a picture was used to train a fine-tuned diffusion model (LoRA, DreamBooth, textual inversion).
@@ -77,13 +78,15 @@ def authenticate(
         bank: a bank.json of null models, as `cgidm bank` writes it, instead of controls.
         lineup: panels of a line-up for a blind observer, 2 to 20: the evidence then also shows each picture among
             control pictures that were recovered too, which costs as many more recoveries. 0 for none. Not with a bank.
+        unrelated: a suspect of the same base that was trained on other pictures, named as `suspect` is: it must find
+            nothing. May be empty. Not with a bank.
 
     Returns:
         The record (outcome, reason, p-value, scores, flags, configuration, hashes), the original, partial and recovered
         picture as lossless PNGs, and a zip with all evidence.
     """
     named = {"suspect": suspect, "upload": upload, "base": base, "prompt": prompt, "preset": preset, "seed": seed}
-    options = {"steps": steps, "search": search, "bank": bank, "lineup": lineup}
+    options = {"steps": steps, "search": search, "bank": bank, "lineup": lineup, "unrelated": unrelated}
     request = make_request({"picture": picture, "controls": controls, **named, **options})
     yield from _answers(request, 1, oauth_token)
 
@@ -101,6 +104,7 @@ def portfolio(
     search: bool = False,
     bank: str | None = None,
     lineup: float = 0,
+    unrelated: str = "",
     oauth_token: gr.OAuthToken | None = None,
 ) -> Iterator[Answer]:
     """Judge 2 to 30 pictures together: one answer for the set by a permutation test, and one for each picture.
@@ -119,12 +123,14 @@ def portfolio(
         bank: a bank.json of null models, as `cgidm bank` writes it, instead of controls.
         lineup: panels of a line-up for a blind observer, 2 to 20: the evidence then also shows each picture among
             control pictures that were recovered too, which costs as many more recoveries. 0 for none. Not with a bank.
+        unrelated: a suspect of the same base that was trained on other pictures, named as `suspect` is: it must find
+            nothing. May be empty. Not with a bank.
 
     Returns:
         The record with the set's answer and each picture's, every picture's PNGs in order, and a zip with all evidence.
     """
     named = {"suspect": suspect, "upload": upload, "base": base, "prompt": prompt, "preset": preset, "seed": seed}
-    options = {"steps": steps, "search": search, "bank": bank, "lineup": lineup}
+    options = {"steps": steps, "search": search, "bank": bank, "lineup": lineup, "unrelated": unrelated}
     request = make_request({"picture": pictures, "controls": controls, **named, **options})
     yield from _answers(request, 2, oauth_token)
 
@@ -163,10 +169,11 @@ def build_api() -> None:
         search = gr.Checkbox(False, label="search")
         bank = gr.File(label="bank", type="filepath", file_types=[".json"])
         lineup = gr.Number(0, label="lineup")
+        unrelated = gr.Textbox(label="unrelated")
         record = gr.JSON(label="record")
         images = gr.File(label="pictures, lossless PNGs", file_count="multiple", type="filepath")
         evidence = gr.File(label="evidence", type="filepath")
-        rest = [suspect, upload, base, prompt, controls, preset, seed, steps, search, bank, lineup]
+        rest = [suspect, upload, base, prompt, controls, preset, seed, steps, search, bank, lineup, unrelated]
         answers = [record, images, evidence]
         button = gr.Button()
     button.click(inspect, [suspect, upload], record, api_name="inspect", concurrency_limit=4)

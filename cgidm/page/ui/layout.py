@@ -44,7 +44,8 @@ INTO_VIEW = """() => {
     };
     setTimeout(look, 200, 150, 0);
 }"""
-SHARED = ("suspect", "base", "prompt", "preset", "seed", "search", "lineup")  # what a link to the settings holds
+# what a link to the settings holds
+SHARED = ("suspect", "base", "prompt", "unrelated", "preset", "seed", "search", "lineup")
 SEARCH = "views"  # how it says that the search is on
 
 
@@ -167,7 +168,7 @@ def _wire_forget(forget: gr.Button, token: gr.BrowserState, tabs: tuple[Tab, ...
 
 def _settings_of(query: dict[str, str]) -> dict[str, Any]:
     """Return what a link to settings fills in. It is only put into the form, never run."""
-    found: dict[str, Any] = {n: query[n][:500] for n in ("suspect", "base", "prompt") if n in query}
+    found: dict[str, Any] = {n: query[n][:500] for n in ("suspect", "base", "prompt", "unrelated") if n in query}
     if query.get("preset") in PRESET_NAMES:
         found["preset"] = query["preset"]
     if query.get("seed", "").isdecimal():

@@ -35,7 +35,7 @@ def build_panel(texts: Texts) -> Panel:
     gr.Markdown("## " + texts("step1"))
     with gr.Row():
         with gr.Column(min_width=280):
-            suspect = _suspect_field(texts)
+            suspect = suspect_field(texts, "suspect", "suspect", SHIPPED + EXAMPLES[0] if EXAMPLES else None)
             upload = file_upload(texts("upload_model"), "upload", several=False, types=[".safetensors"], height=140)
             check = gr.Button(texts("check"), size="sm", elem_id="check")
             info(texts("check.info"))
@@ -48,14 +48,15 @@ def build_panel(texts: Texts) -> Panel:
     return Panel(suspect, upload, base, prompt)
 
 
-def _suspect_field(texts: Texts) -> gr.Dropdown:
+def suspect_field(texts: Texts, name: str, elem_id: str, value: str | None) -> gr.Dropdown:
+    """A field for a fine-tuned model: a shipped one, or any name; `name` is that of its texts."""
     return gr.Dropdown(
-        [(EXAMPLE_NAMES.get(name, name), SHIPPED + name) for name in EXAMPLES],
-        value=SHIPPED + EXAMPLES[0] if EXAMPLES else None,
+        [(EXAMPLE_NAMES.get(example, example), SHIPPED + example) for example in EXAMPLES],
+        value=value,
         allow_custom_value=True,
-        label=texts("suspect.label"),
-        info=texts("suspect.info"),
-        elem_id="suspect",
+        label=texts(f"{name}.label"),
+        info=texts(f"{name}.info"),
+        elem_id=elem_id,
     )
 
 

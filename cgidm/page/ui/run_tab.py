@@ -14,7 +14,7 @@ from ..handlers.cost import cost_view
 from ..handlers.request import file_list, make_request
 from ..html.views import View
 from ..runs.settings import LINEUPS, MAX_SEED, PRESET_NAMES
-from .model_panel import Panel
+from .model_panel import Panel, suspect_field
 from .widgets import file_upload, info, picture_upload, result_image
 from .wiring import GPU, PRIVATE, QUICK, REFUSABLE, Texts, Values, Widgets, listen, stream
 
@@ -94,7 +94,8 @@ def _comparison_fields(texts: Texts, kind: str) -> dict[str, Any]:
     info(texts("controls.shipped"))
     bank = file_upload(texts("bank.label"), f"{kind}-bank", several=False, types=[".json"])
     info(texts("bank.info"))
-    return {"controls": controls, "bank": bank}
+    unrelated = suspect_field(texts, "unrelated", f"{kind}-unrelated", value=None)
+    return {"controls": controls, "bank": bank, "unrelated": unrelated}
 
 
 def _setting_fields(texts: Texts, kind: str) -> dict[str, Any]:
