@@ -142,7 +142,7 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
     shown = sources(visitor)
     visitor.card(3)
     visitor.at("#one-history input").click()
-    visitor.page.get_by_role("option").get_by_text(picture["path"]).click()
+    visitor.page.get_by_role("option").get_by_text(picture["name"]).click()
     visitor.wait_for("#one-answer", CONSISTENT)
     assert sources(visitor) == shown
 
@@ -253,10 +253,15 @@ def test_a_link_to_settings_fills_the_form(visit):
     assert visitor.page.get_by_label(translate("en", "seed.label")).first.input_value() == "7"
     visitor.at("#one-search input").check()
     visitor.at("#one-lineup input[value='10']").check()
+    visitor.page.get_by_role("button", name=translate("en", "compared")).first.click()
+    visitor.at("#one-unrelated input").fill("owner/other")
+    visitor.at("#one-unrelated input").press("Tab")
     link = visitor.at("#share textarea, #share input").first
     visitor.page.wait_for_function("e => /seed=7.*search=views&lineup=10/.test(e.value)", arg=link.element_handle())
     assert link.input_value().startswith(visitor.server.url + "?suspect=owner%2Flora")
     other = visit(link.input_value().removeprefix(visitor.server.url))
     assert other.at("#suspect input").input_value() == "owner/lora"
+    other.page.get_by_role("button", name=translate("en", "compared")).first.click()
+    assert other.at("#one-unrelated input").input_value() == "owner/other"
     other.page.get_by_role("button", name=translate("en", "settings")).first.click()
     assert other.at("#one-search input").is_checked() and other.at("#one-lineup input[value='10']").is_checked()

@@ -1,10 +1,11 @@
 """A line-up in a real browser: somebody who is blind chooses, and nothing betrays the key before they have."""
 
-import json
 import re
 
 import pytest
 
+from cgidm.evidence.record import read_record
+from cgidm.evidence.record_of_result import lineup_of
 from cgidm.judging.lineup import judge_lineup
 from cgidm.page.html.i18n import translate
 from cgidm.page.runs.model_cache import shipped_controls
@@ -64,8 +65,8 @@ def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
     visitor = visit()
     kind = run_with_lineup(visitor, pictures=2)
     path = latest(visitor.server)
-    record, folder = json.loads(path.read_text()), path.parent.name
-    lineup = read_lineup(record)
+    record, folder = read_record(path.read_bytes(), path.name), path.parent.name
+    lineup = lineup_of(record)
     key = [r.letter for r in lineup.rounds]
     said = visitor.wait_for("#set-about-lineup", re.escape(translate("en", "lineup.observer")))
     assert "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.0278" in said and len(key) == 2
@@ -73,7 +74,7 @@ def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
     wire = Wire(visitor.page)
     visitor.at(f"#{kind}-observe").click()
     visitor.wait_for("#lineup", "Round 1 of 2")
-    secrets = [p["path"] for p in record["pictures"]] + [c["name"] for c in record["controls"]]
+    secrets = [p.name for p in record.pictures] + [c.name for c in record.controls]
     for word in ("Finished", "used", "score", "Consistent", *secrets):
         assert word not in visitor.at("body").inner_text(), word
     assert visitor.at("#tab-one, #set-answer, #one-picture, #set-history").count() == 0
@@ -143,7 +144,7 @@ def test_a_line_up_is_readable_in_the_dark_and_on_a_phone(visit, name, query, op
     poor = [(t.inner_text()[:40], t.evaluate(CONTRAST)) for t in texts.all() if t.is_visible()]
     assert [found for found in poor if found[1] < 4.5] == [] and len(poor) > 40
     visitor.picture(f"lineup-{name}")
-    letter = read_lineup(json.loads(latest(visitor.server).read_text())).rounds[0].letter
+    letter = lineup_of(read_record(latest(visitor.server).read_bytes(), "it")).rounds[0].letter
     visitor.at("#lineup-pick input").first.focus()
     for _ in range("ABCDEFGHIJ".index(letter)):  # by keyboard
         visitor.page.keyboard.press("ArrowDown")
