@@ -33,7 +33,7 @@ from .method.models import ModelPair
 from .method.partial import make_partial
 from .method.run_state import RunState, continue_recovery, new_state
 from .method.views import AS_GIVEN
-from .pictures.duplicates import alike, copy_notes
+from .pictures.duplicates import copy_notes, near_duplicates
 from .pictures.embedders import SHIPPED_NAME, Embedders
 from .pictures.images import Picture
 from .provenance import describe_machine
@@ -131,7 +131,7 @@ def plan_run(request: RunRequest) -> RunPlan:
     Raises:
         UserError: if the controls do not suffice for the line-up.
     """
-    table = alike([p.image for p in request.pictures], [c.image for c in request.controls])
+    table = near_duplicates([p.image for p in request.pictures], [c.image for c in request.controls])
     used = [i for i, copied in enumerate(table.T) if not copied.any()]
     copies = tuple(tuple(i for i, same in enumerate(row) if same) for row in table)
     lineup, config = None, request.config

@@ -163,7 +163,7 @@ def print_table(result: Result) -> None:
         print(f"{name}: {reason}")
     for r in result.pictures:
         for note in r.picture.notes:
-            print(f"{single_line(r.picture.name)}: {single_line(note)}")
+            print(f"{single_line(r.picture.name)}: {note}")
 
 
 def _authenticate(options: argparse.Namespace) -> None:

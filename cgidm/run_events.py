@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import UserError
+from .files import write_atomically
 from .judging.lineup import Lineup, parse_lineup
 from .judging.null_bank import Bank
 from .judging.result import Result
@@ -69,9 +70,7 @@ class RunProgress:
         """Write the progress to `folder`, its state last: where there is a state, the rest is there, too."""
         assert self.state is not None and self.plan is not None, "a run is saved once it has begun"
         table = {"plan": asdict(self.plan), "control_scores": self.control_scores, "seconds": self.seconds}
-        whole = folder / f"{FILE}.tmp"
-        whole.write_text(json.dumps(table))
-        whole.replace(folder / FILE)
+        write_atomically(folder / FILE, json.dumps(table))
         if self.decoys is not None:
             self.decoys.save(folder / DECOYS)
         self.state.save(folder / STATE)

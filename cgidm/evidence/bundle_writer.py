@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
+from ..files import atomic_path
 from ..intake.layout import Checkpoint
 from ..judging.lineup import LETTERS
 from ..judging.result import PictureResult, Result
-from ..pictures.images import Picture
+from ..pictures.images import Picture, to_uint8
 from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
 from .record import ModelsRecord, Record, record_bytes
 from .record_of_result import control_name, image_name, make_record
@@ -53,11 +53,11 @@ def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Se
     record = make_record(result, models, controls)
     for number, picture in enumerate(result.pictures):
         for role, image in zip(ROLES, picture.panel.images, strict=True):
-            Image.fromarray(pixels(image)).save(out / image_name(number, role))
+            Image.fromarray(to_uint8(image)).save(out / image_name(number, role))
     if controls:
         (out / "controls").mkdir(exist_ok=True)
     for number, control in enumerate(controls):
-        Image.fromarray(pixels(control.image)).save(out / control_name(number))
+        Image.fromarray(to_uint8(control.image)).save(out / control_name(number))
     shown = _write_lineup(result, out)
     _write_reports(record, out)
     images = [image_name(number, role) for number in range(len(result.pictures)) for role in ROLES]
@@ -78,7 +78,7 @@ def _write_lineup(result: Result, out: Path) -> list[str]:
         for role, image in zip(ROLES, panel.images, strict=True)
     }
     for name, image in images.items():
-        Image.fromarray(pixels(image)).save(out / name)
+        Image.fromarray(to_uint8(image)).save(out / name)
     blocks = [Heading(TITLE, 1), *lineup_sheet(result.lineup.sizes)]
     (out / LINEUP).write_text(report_html(blocks, out), encoding="utf-8")
     return [LINEUP, *images]
@@ -104,11 +104,10 @@ def _clear(out: Path) -> None:
 def pack_evidence(folder: Path, path: Path) -> Path:
     """One zip of a folder of evidence: what its manifest states, manifest, seal, signature. Always the same bytes."""
     stated = json.loads((folder / MANIFEST).read_text())["sha256"]
-    whole = path.with_suffix(".tmp")
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as bundle:
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name in (*stated, *(n for n in ENVELOPE if (folder / n).is_file())):
             bundle.writestr(zipfile.ZipInfo(name, EPOCH), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
-    return whole.replace(path)
+    return path
 
 
 def weights_sha256(checkpoint: Checkpoint) -> str:
@@ -118,9 +117,4 @@ def weights_sha256(checkpoint: Checkpoint) -> str:
 
 def three_images(result: PictureResult) -> Image.Image:
     """Original, partial and recovered, side by side."""
-    return Image.fromarray(np.concatenate([pixels(i) for i in result.panel.images], axis=1))
-
-
-def pixels(image: Tensor) -> np.ndarray:
-    """A picture in [0, 1], `3 H W`, as 8-bit values, `H W 3`."""
-    return (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()
+    return Image.fromarray(np.concatenate([to_uint8(i) for i in result.panel.images], axis=1))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isnan
 
-import torch
+import numpy as np
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -14,10 +14,9 @@ from ..errors import UserError
 from ..judging.lineup import LETTERS, Lineup
 from ..judging.result import Result
 from ..pictures.embedders import SOURCES
-from ..pictures.images import MAX_BYTES, as_tensor
+from ..pictures.images import MAX_BYTES, from_uint8, to_uint8
 from ..text import single_line
 from .bundle_reader import Bundle, read_small
-from .bundle_writer import pixels
 from .lineup_sheet import ROLES, panel_name
 from .record import ModelsRecord, Record, to_json
 from .record_of_result import image_name, lineup_of, make_record
@@ -167,7 +166,7 @@ def _differences(record: Record, now: Record) -> Iterator[str]:
 def _away(bundle: Bundle, name: str, image: Float[Tensor, "3 H W"]) -> float:
     """Compute the mean absolute difference between a picture of the bundle and the one made now, in [0, 1]."""
     old = read_png(bundle, name, image.shape[-1])
-    return (old - torch.from_numpy(pixels(image)).movedim(-1, 0) / 255).abs().mean().item()
+    return (old - from_uint8(to_uint8(image))).abs().mean().item()
 
 
 def read_png(bundle: Bundle, name: str, resolution: int) -> Float[Tensor, "3 H W"]:
@@ -184,6 +183,6 @@ def read_png(bundle: Bundle, name: str, resolution: int) -> Float[Tensor, "3 H W
             if picture.size != (resolution, resolution) or picture.mode != "RGB":
                 size = {"side": resolution, "width": picture.width, "height": picture.height}
                 raise UserError("evidence.other_picture", file=name, mode=picture.mode, **size)
-            return as_tensor(picture)
+            return from_uint8(np.array(picture))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError("evidence.missing_picture", file=name, side=resolution) from error

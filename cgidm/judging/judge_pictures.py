@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from ..messages import Note
-from ..pictures.duplicates import alike, first_alike, tie_notes
+from ..pictures.duplicates import group_notes, near_duplicates, representatives
 from .portfolio import SetVerdict, holm, judge_set
 from .result import VERDICT_SCORE, MeasuredPicture, PictureResult
 from .verdict import judge
@@ -29,8 +29,8 @@ def judge_pictures(
         members: scores of pictures that were used, of a bank; they bound the number of used pictures from above.
         power: share of used pictures that would be found; None if it was never measured.
     """
-    first = first_alike(alike([p.picture.image for p in pictures]))
-    notes = tie_notes([PurePath(p.picture.name).name for p in pictures], first)
+    first = representatives(near_duplicates([p.picture.image for p in pictures]))
+    notes = group_notes([PurePath(p.picture.name).name for p in pictures], first)
     judged = []
     for measured, more in zip(pictures, notes, strict=True):
         verdict = judge(measured.scores.get(VERDICT_SCORE), nulls, _blocking([measured]), power=power)

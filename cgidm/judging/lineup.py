@@ -25,7 +25,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..messages import Note, note
 from ..method.sampling import picture_generator
-from ..pictures.duplicates import alike, first_alike
+from ..pictures.duplicates import near_duplicates, representatives
 from ..pictures.images import Picture
 from .verdict import LEVEL
 
@@ -136,10 +136,11 @@ def plan_lineup(pictures: Sequence[Picture], controls: Sequence[Picture], size: 
     Raises:
         UserError: if they do not suffice for one.
     """
-    usable = [i for i, first in enumerate(first_alike(alike([c.image for c in controls]))) if first == i]
+    standing = representatives(near_duplicates([c.image for c in controls]))
+    usable = [i for i, representative in enumerate(standing) if representative == i]
     check_lineup(size, len(usable))
-    representatives = first_alike(alike([p.image for p in pictures]))
-    return draw_lineup([p.sha256 for p in pictures], representatives, usable, size, seed)
+    standing = representatives(near_duplicates([p.image for p in pictures]))
+    return draw_lineup([p.sha256 for p in pictures], standing, usable, size, seed)
 
 
 def draw_lineup(

@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ..errors import UserError
+from ..files import write_atomically
 from .config import RecoveryConfig
 from .models import ModelPair
 from .partial import Partial
@@ -60,9 +61,7 @@ class RunState:
 
     def save(self, path: Path) -> None:
         """Write atomically: an interrupted write leaves the previous file."""
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(save({name: value.contiguous() for name, value in vars(self.on_cpu()).items()}))
-        temporary.replace(path)
+        write_atomically(path, save({name: value.contiguous() for name, value in vars(self.on_cpu()).items()}))
 
     @classmethod
     def load(cls, path: Path) -> "RunState":

@@ -1,17 +1,18 @@
-"""Content credentials (C2PA) that a picture brings along, in sentences: who signed it, what they say.
+"""Content credentials (C2PA) that a picture brings along: who signed it, and what the signed statements claim.
 
-They are read by `c2pa-python` where it is installed, from the bytes alone: nothing is fetched. What they say was
-written by somebody else; a signature shows that it was not altered since, not that it is true.
+They are read by `c2pa-python` where it is installed, from the bytes alone: nothing is fetched. Somebody else wrote the
+statements. A signature shows that they were not altered since, not that they are true.
 """
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..messages import Note, note
 from ..text import single_line
 
-MARK = b"c2pa"  # in every file that holds them, or says where they are kept
+MARK = b"c2pa"  # in every file that holds credentials, or names where they are kept
 SETTINGS = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": []},
@@ -20,32 +21,41 @@ TYPES = {
     **{"PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg"},
     **{"WEBP": "image/webp", "GIF": "image/gif", "TIFF": "image/tiff"},
 }
-ACTIONS_SHOWN = 6
-PERMISSIONS = {"allowed": "allowed", "notAllowed": "not allowed", "constrained": "allowed under conditions"}
-KINDS = {  # digital source types of the IPTC that bear on the question
-    "trainedAlgorithmicMedia": "made by a trained model",
-    "compositeWithTrainedAlgorithmicMedia": "made in part by a trained model",
-    "algorithmicMedia": "made by an algorithm",
-    "digitalCapture": "taken with a digital camera",
-    "humanEdits": "edited by a person",
-    "digitalCreation": "drawn by a person on a computer",
-    "digitalArt": "drawn by a person on a computer",
+MOST_ACTIONS, MOST_USES = 6, 8  # that are named
+STATES = {  # the validation states of c2pa -> the note's code
+    "Trusted": "pictures.credentials_trusted",
+    "Valid": "pictures.credentials_valid",
+    "Invalid": "pictures.credentials_invalid",
 }
-STATES = {
-    "Trusted": "the signature is valid and its certificate trusted",
-    "Valid": "the signature is valid; whether its certificate can be trusted was not checked",
-    "Invalid": "the signature or what it covers is not valid: the picture or its credentials were altered",
+PERMISSIONS = {  # of an entry on training and mining -> the note's code
+    "allowed": "pictures.credentials_allow",
+    "notAllowed": "pictures.credentials_forbid",
+    "constrained": "pictures.credentials_constrain",
+}
+SOURCES = {  # the IPTC's digital source types that bear on the question -> the note's code
+    "trainedAlgorithmicMedia": "pictures.credentials_made_by_model",
+    "compositeWithTrainedAlgorithmicMedia": "pictures.credentials_made_by_model_in_part",
+    "algorithmicMedia": "pictures.credentials_made_by_algorithm",
+    "digitalCapture": "pictures.credentials_photographed",
+    "humanEdits": "pictures.credentials_edited_by_person",
+    "digitalCreation": "pictures.credentials_drawn_by_person",
+    "digitalArt": "pictures.credentials_drawn_by_person",
 }
 
 
-def credential_notes(data: bytes, picture_format: str) -> list[str]:
-    """What the content credentials of a picture file say, a sentence each; none if it has none. Never raises."""
+def credential_notes(data: bytes, picture_format: str) -> list[Note]:
+    """State what the content credentials of a picture file claim; no note if it has none. Never raises.
+
+    Args:
+        data: the file's bytes.
+        picture_format: the format as Pillow names it: "PNG".
+    """
     if MARK not in data or picture_format not in TYPES:
         return []
     try:
         import c2pa
     except (ImportError, OSError):  # OSError: its native library does not fit this system
-        return ["The file seems to hold content credentials (C2PA). They were not read: c2pa-python is not installed."]
+        return [note("pictures.credentials_not_read")]
     try:
         context = c2pa.Context.from_dict(SETTINGS)
         reader = c2pa.Reader.try_create(TYPES[picture_format], io.BytesIO(data), context=context)
@@ -55,50 +65,61 @@ def credential_notes(data: bytes, picture_format: str) -> list[str]:
             store = json.loads(reader.json())
         return list(_describe(store))
     except Exception as error:  # of a native library, fed with what a stranger wrote
-        return [single_line(f"The file holds content credentials (C2PA) that cannot be read: {error}")]
+        return [note("pictures.credentials_damaged", error=single_line(str(error)))]
 
 
-def _describe(store: dict[str, Any]) -> Iterator[str]:
+def _describe(store: Mapping[str, Any]) -> Iterator[Note]:
     manifest = store["manifests"][store["active_manifest"]]
+    yield note(STATES.get(str(store.get("validation_state")), "pictures.credentials_not_checked"))
     signer = manifest.get("signature_info") or {}
-    names = [single_line(str(n)) for n in (signer.get("common_name"), signer.get("issuer")) if n]
-    by = f" of {' / '.join(names)}" if names else ""
-    state = STATES.get(str(store.get("validation_state")), "its signature was not checked")
-    yield single_line(f"Content credentials (C2PA){by}: {state}.")
-
+    if names := [single_line(str(n)) for n in (signer.get("common_name"), signer.get("issuer")) if n]:
+        yield note("pictures.credentials_signer", names=names)
     tools = [" ".join(str(t[k]) for k in ("name", "version") if t.get(k)) for t in _tools(manifest)]
     if tools:
-        yield single_line(f"Content credentials: written by {', '.join(tools)}.")
+        yield note("pictures.credentials_tools", names=[single_line(t) for t in tools[:MOST_USES]])
     assertions = [(str(a.get("label")), a.get("data") or {}) for a in manifest.get("assertions") or []]
     yield from _actions(assertions)
-    for label, data in assertions:
-        if label.startswith(("c2pa.training-mining", "cawg.training-mining")):
-            said = [f"{_word(k)} {_permission(v)}" for k, v in (data.get("entries") or {}).items()]
-            if said:
-                yield single_line(f"Content credentials: {', '.join(said)}.")
+    yield from _permissions(assertions)
 
 
-def _tools(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def _tools(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     tools = manifest.get("claim_generator_info") or [{"name": manifest.get("claim_generator")}]
     return [t for t in tools if t.get("name")]
 
 
-def _actions(assertions: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+def _actions(assertions: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[Note]:
+    """One note for each source that an action states, one for all actions that state none."""
     found = [a for label, data in assertions if label.startswith("c2pa.actions") for a in data.get("actions") or []]
-    words = []
-    for action in found[:ACTIONS_SHOWN]:
-        kind = str(action.get("digitalSourceType") or "").rpartition("/")[2]
-        words.append(_word(str(action.get("action"))) + (f" ({KINDS.get(kind, kind)})" if kind else ""))
-    if words:
-        more = f" and {len(found) - ACTIONS_SHOWN} more" if len(found) > ACTIONS_SHOWN else ""
-        yield single_line(f"Content credentials: actions: {', '.join(words)}{more}.")
+    plain = []
+    for action in found[:MOST_ACTIONS]:
+        name, source = _phrase(str(action.get("action"))), str(action.get("digitalSourceType") or "").rpartition("/")[2]
+        if source in SOURCES:
+            yield note(SOURCES[source], action=name)
+        elif source:
+            yield note("pictures.credentials_other_source", action=name, source=single_line(source))
+        else:
+            plain.append(name)
+    if plain:
+        yield note("pictures.credentials_actions", names=plain)
+    if len(found) > MOST_ACTIONS:
+        yield note("pictures.credentials_more_actions", count=len(found) - MOST_ACTIONS)
 
 
-def _word(label: str) -> str:
-    """cawg.ai_generative_training -> ai generative training"""
-    return label.partition(".")[2].replace("_", " ") or label
+def _permissions(assertions: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[Note]:
+    """One note for each kind of permission, with the uses that have it."""
+    uses: dict[str, list[str]] = {}
+    for label, data in assertions:
+        if label.startswith(("c2pa.training-mining", "cawg.training-mining")):
+            for use, entry in (data.get("entries") or {}).items():
+                permission = str(entry.get("use") if isinstance(entry, dict) else entry)
+                uses.setdefault(single_line(permission), []).append(_phrase(use))
+    for permission, names in list(uses.items())[:MOST_USES]:
+        if permission in PERMISSIONS:
+            yield note(PERMISSIONS[permission], uses=names[:MOST_USES])
+        else:
+            yield note("pictures.credentials_other_permission", uses=names[:MOST_USES], permission=permission)
 
 
-def _permission(entry: Any) -> str:
-    use = str(entry.get("use") if isinstance(entry, dict) else entry)
-    return PERMISSIONS.get(use, use)
+def _phrase(label: str) -> str:
+    """Make `cawg.ai_generative_training` readable: "ai generative training"."""
+    return single_line(label.partition(".")[2].replace("_", " ") or label)

@@ -12,6 +12,9 @@ from PIL import Image
 from scipy.fft import dctn
 from torch import Tensor
 
+from ..messages import Note, note
+from .images import to_uint8
+
 HASH_DISTANCE = 6  # of 64 bits
 GREY_SIDE, FREQUENCIES = 32, 8
 
@@ -19,54 +22,65 @@ GREY_SIDE, FREQUENCIES = 32, 8
 def perceptual_hash(image: Float[Tensor, "3 H W"]) -> Bool[np.ndarray, "64"]:
     """64 bits of a square in [0, 1]: which of its lowest frequencies lie above their median (pHash; Zauner 2010).
 
-    The same bits as `imagehash.phash`, with neither that package nor its own dependencies.
+    The bits equal those of `imagehash.phash`, without that package and its dependencies.
     """
-    pixels = (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()
-    grey = Image.fromarray(pixels).convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.LANCZOS)
+    grey = Image.fromarray(to_uint8(image)).convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.LANCZOS)
     low = np.asarray(dctn(np.asarray(grey, dtype=float)))[:FREQUENCIES, :FREQUENCIES]
     return (low > np.median(low)).ravel()
 
 
-def alike(
+def near_duplicates(
     images: Sequence[Float[Tensor, "3 _ _"]],
     others: Sequence[Float[Tensor, "3 _ _"]] | None = None,
     within: int = HASH_DISTANCE,
 ) -> Bool[np.ndarray, "n m"]:
-    """Which of `images` are near-duplicates of which of `others` (None: of each other)."""
+    """Tell which of `images` are near-duplicates of which of `others`.
+
+    Args:
+        images: n squares in [0, 1].
+        others: m squares in [0, 1]; None: compare `images` with each other.
+        within: the number of bits in which the hashes of near-duplicates differ at most.
+    """
     rows = _hashes(images)
     columns = rows if others is None else _hashes(others)
     return (rows[:, None] != columns[None]).sum(-1) <= within
 
 
-def first_alike(table: Bool[np.ndarray, "n n"]) -> list[int]:
-    """The picture that each one counts as: itself, or an earlier one that it resembles and that counts as itself.
+def representatives(table: Bool[np.ndarray, "n n"]) -> list[int]:
+    """The index of the picture that each picture counts as: itself, or an earlier near-duplicate that represents it.
 
-    The order given decides, and nothing else. A picture that resembles only pictures that do not count stays.
+    The order decides, and nothing else. A picture that only resembles pictures that others represent stands for itself.
+
+    Args:
+        table: which pictures are near-duplicates of which, as `near_duplicates` tells.
     """
-    kept: list[int] = []
+    standing: list[int] = []
     found: list[int] = []
     for i in range(len(table)):
-        twin = next((k for k in kept if table[i, k]), i)
-        found.append(twin)
-        if twin == i:
-            kept.append(i)
+        representative = next((k for k in standing if table[i, k]), i)
+        found.append(representative)
+        if representative == i:
+            standing.append(i)
     return found
 
 
-def tie_notes(names: Sequence[str], first: Sequence[int]) -> list[tuple[str, ...]]:
-    """What each picture's notes say of the ones that it counts as one with; `first` is that of `first_alike`."""
+def group_notes(names: Sequence[str], representative: Sequence[int]) -> list[tuple[Note, ...]]:
+    """The notes that name, for each picture, the near-duplicates that it counts as one with.
+
+    Args:
+        names: the pictures' names.
+        representative: the index that each picture counts as, from `representatives`.
+    """
     notes = []
-    for i, own in enumerate(first):
-        twins = [names[j] for j, other in enumerate(first) if other == own and j != i]
-        said = f"nearly the same picture as {', '.join(twins)}: in the answer for all together they count as one"
-        notes.append((said,) if twins else ())
+    for i, own in enumerate(representative):
+        group = [names[j] for j, other in enumerate(representative) if other == own and j != i]
+        notes.append((note("pictures.counts_as_one_with", names=group),) if group else ())
     return notes
 
 
-def copy_notes(names: Sequence[str]) -> tuple[str, ...]:
-    """What a picture's notes say of the control pictures, of these `names`, that are its near-duplicates."""
-    said = "nearly the same picture as control {}, which is not used: no picture is asked about and known at once"
-    return tuple(said.format(name) for name in names)
+def copy_notes(names: Sequence[str]) -> tuple[Note, ...]:
+    """The notes that name a picture's near-duplicates among the control pictures: those of these `names`."""
+    return tuple(note("pictures.copy_of_control", name=name) for name in names)
 
 
 def _hashes(images: Sequence[Tensor]) -> Bool[np.ndarray, "n 64"]:

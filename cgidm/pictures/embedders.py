@@ -1,7 +1,7 @@
 """Similarity of original and recovered picture as a network sees it (Sec. 4.1): CLIP, DINO, and one that ships.
 
-The weights of CLIP and DINO are read from the Hub's local cache, and fetched only if that is asked for. Where they
-cannot be had the score is missing, with the reason; the shipped EfficientNet-Lite0 has a name and a score of its own.
+The weights of CLIP and DINO are read from the Hub's local cache, and fetched only on request. Without them their score
+is missing, with the reason. The shipped EfficientNet-Lite0 has a name and a score of its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,12 +14,15 @@ import torch.nn.functional as F
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from jaxtyping import Float
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import to_pil_image
 
+from ..errors import UserError
 from ..messages import Note, note
 from ..resources import embedder_file
+from ..text import single_line
+from .images import to_uint8
 
 SHIPPED_NAME = "efficientnet_lite0"  # the embedder whose weights ship
 DINO_BLOCKS = 4  # the CLS tokens of the last four blocks are joined, as in DINO's own linear evaluation
@@ -27,14 +30,16 @@ DINO_BLOCKS = 4  # the CLS tokens of the last four blocks are joined, as in DINO
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Pictures in [0, 1] to unit vectors."""
+    """A function from pictures in [0, 1] to unit vectors."""
 
-    def __call__(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d"]: ...
+    def __call__(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d"]:
+        """Embed `images`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkEmbedder:
-    """A frozen network behind its own preprocessing, which it gets as 8-bit pictures, as from a file."""
+    """A frozen network behind its own preprocessing, which takes 8-bit pictures, as from a file."""
 
     network: Callable[[Tensor], Tensor]
     preprocess: Callable[[Any], Tensor]  # PIL image -> normalised tensor
@@ -42,14 +47,14 @@ class NetworkEmbedder:
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b d"]:
-        pixels = (images.clamp(0, 1) * 255).round().byte().cpu()
-        batch = torch.stack([self.preprocess(to_pil_image(p)) for p in pixels]).to(self.device)
+        """Embed `images`."""
+        batch = torch.stack([self.preprocess(Image.fromarray(p)) for p in to_uint8(images)]).to(self.device)
         return F.normalize(self.network(batch), dim=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Embedders:
-    """What there is on this machine, and why the rest is not there."""
+    """The embedders of this machine, and why the others are missing."""
 
     ready: Mapping[str, Embedder] = field(default_factory=dict)
     missing: Mapping[str, Note] = field(default_factory=dict)  # name -> reason
@@ -58,36 +63,42 @@ class Embedders:
 def similarity(
     embedder: Embedder, images: Float[Tensor, "b 3 H W"], others: Float[Tensor, "b 3 H W"]
 ) -> Float[Tensor, " b"]:
-    """Cosine between the embeddings of each picture and its counterpart. The kept half lifts it for everyone."""
+    """Cosine between the embeddings of each picture and its counterpart. The known half raises it for all pictures."""
     return (embedder(images) * embedder(others)).sum(1).cpu()
 
 
 def load_embedders(device: str | torch.device = "cpu", *, download: bool = False) -> Embedders:
-    """Every embedder whose weights are on this machine; with `download`, also those that the Hub has (440 MB)."""
+    """Load every embedder whose weights are on this machine.
+
+    Args:
+        device: where the networks compute.
+        download: also fetch missing weights from the Hub (440 MB).
+    """
     ready: dict[str, Embedder] = {}
     missing: dict[str, Note] = {}
     for name, (build, find) in SOURCES.items():
         try:
             ready[name] = build(find(download), torch.device(device))
-        except (OSError, HfHubHTTPError) as error:
-            problem = str(error).strip().splitlines()[0]
-            missing[name] = note("pictures.embedder_not_available", problem=problem)
+        except UserError as error:
+            missing[name] = error.note
+        except OSError as error:
+            missing[name] = note("pictures.weights_unreadable", error=_first_line(error))
     return Embedders(ready, missing)
 
 
 def clip_embedder(weights: Path, device: torch.device) -> NetworkEmbedder:
-    """CLIP ViT-B/32 of OpenAI (512 numbers). QuickGELU, which those weights want; open_clip's plain name has GELU."""
+    """CLIP ViT-B/32 of OpenAI (512 numbers), with QuickGELU as in training; open_clip's plain name means GELU."""
     from open_clip import create_model_and_transforms
 
     model, _, preprocess = create_model_and_transforms("ViT-B-32-quickgelu", pretrained=str(weights))
-    visual: Any = model.visual  # the text tower is not kept
+    visual: Any = model.visual  # without the text tower
     return NetworkEmbedder(_frozen(visual, device), preprocess, device)  # type: ignore[arg-type]
 
 
 def dino_embedder(weights: Path, device: torch.device) -> NetworkEmbedder:
     """DINO ViT-S/16: the normalised CLS tokens of the last four blocks, joined (4 x 384 numbers).
 
-    Preprocessing is that of timm's card of the weights: short side 248 (DINO's own script has 256), centre 224.
+    The preprocessing is that of the weights' card in timm: short side 248 (DINO's own script has 256), centre 224.
     """
     model: Any = _timm_model("vit_small_patch16_224.dino", weights, device)
 
@@ -105,7 +116,7 @@ def efficientnet_embedder(weights: Path, device: torch.device) -> NetworkEmbedde
 
 
 def timm_preprocess(model: nn.Module, **changes: Any) -> Callable[[Any], Tensor]:
-    """The preprocessing on the card of a timm model, with `changes` to its configuration."""
+    """The preprocessing that the card of a timm model states, with `changes` to its configuration."""
     from timm.data import create_transform, resolve_data_config
 
     return create_transform(**{**resolve_data_config({}, model=model), **changes})  # type: ignore[return-value]
@@ -127,17 +138,23 @@ def _on_hub(repo: str, file: str) -> Callable[[bool], Path]:
     def find(download: bool) -> Path:
         try:
             return Path(hf_hub_download(repo, file, local_files_only=not download))
-        except FileNotFoundError as error:
-            where = "could not be fetched" if download else "is not in the Hub's local cache"
-            raise FileNotFoundError(f"{repo}/{file} {where}") from error
+        except (OSError, HfHubHTTPError) as error:
+            if not download:
+                raise UserError("pictures.weights_not_cached", repo=repo, file=file) from error
+            raise UserError("pictures.weights_not_fetched", repo=repo, file=file, error=_first_line(error)) from error
 
     return find
 
 
 def _shipped(download: bool) -> Path:
     if not (file := embedder_file()).exists():
-        raise FileNotFoundError(f"{file.name} is not in {file.parent.parent.name}/{file.parent.name}")
+        folder = f"{file.parent.parent.name}/{file.parent.name}"
+        raise UserError("pictures.weights_not_shipped", file=file.name, folder=folder)
     return file
+
+
+def _first_line(error: Exception) -> str:
+    return single_line((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 SOURCES: dict[str, tuple[Callable[[Path, torch.device], Embedder], Callable[[bool], Path]]] = {

@@ -1,21 +1,23 @@
-"""A file that somebody gave us -> a square RGB tensor, or one sentence that says why not."""
+"""Picture files: from the bytes that somebody gave to a square RGB tensor, or one sentence that says why not."""
 
 import hashlib
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import UserError
+from ..messages import Note, note
 from .credentials import credential_notes
 
-ACCEPTED = "accepted: a PNG, JPEG, WebP, GIF, BMP or TIFF picture from 32 to 16,384 pixels a side"
 MIN_SIDE, MAX_SIDE = 32, 16_384
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 100_000_000
@@ -25,104 +27,137 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture as it was given and as the method sees it."""
+    """One picture, as it was given and as the method sees it."""
 
     name: str
     sha256: str  # of the file's bytes, unaltered
     image: Float[Tensor, "3 H W"]  # the centre square in [0, 1]
-    notes: tuple[str, ...] = ()  # what was done to it, in words
+    notes: tuple[Note, ...] = ()  # what was done to it, and what it resembles
+
+
+def list_picture_files(folder: Path) -> list[Path]:
+    """The picture files of a folder by name, without hidden ones: macOS writes `._1.jpg` beside `1.jpg`."""
+    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(p for p in files if not p.is_dir())
 
 
 def picture_files(folder: Path, role: str) -> list[Path]:
-    """The picture files of a folder, in the order of their names.
+    """The picture files of a folder by name, at least one.
+
+    Args:
+        folder: the folder that was given.
+        role: what its pictures are for, as the error names it: "controls".
 
     Raises:
-        UserError: if it is no folder, or holds none.
+        UserError: if it is no folder, or holds no picture.
     """
     if not folder.is_dir():
-        raise UserError(f"{role} {folder} is not a folder; accepted: a folder of picture files")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+        raise UserError("pictures.not_a_folder", role=role, path=str(folder))
+    files = list_picture_files(folder)
     if not files:
-        raise UserError(f"{role} {folder} holds no picture; accepted: {', '.join(sorted(SUFFIXES))} files")
+        raise UserError("pictures.no_pictures", role=role, path=str(folder), suffixes=sorted(SUFFIXES))
     return files
 
 
-def read_picture(path: Path, side: int) -> Picture:
-    """Read a file and decode it.
+def read_picture(path: Path, resolution: int) -> Picture:
+    """Read a file and decode it to a square of `resolution` pixels.
 
     Raises:
         UserError: if it is missing, a folder, too large, or not a picture that can be used.
     """
     if path.is_dir():
-        raise UserError(f"{path} is a folder; {ACCEPTED}: name the files in it")
+        raise UserError("pictures.is_a_folder", path=str(path))
     if not path.exists():
-        raise UserError(f"{path} does not exist; {ACCEPTED}")
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path} has {path.stat().st_size:,} bytes; accepted: at most {MAX_BYTES:,}")
-    return decode_picture(path.read_bytes(), str(path), side)
+        raise UserError("pictures.missing", path=str(path))
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise UserError("pictures.too_large", path=str(path), bytes=size, most=MAX_BYTES)
+    return decode_picture(path.read_bytes(), str(path), resolution)
 
 
-def decode_picture(data: bytes, name: str, side: int) -> Picture:
-    """Decode bytes: EXIF rotation applied, transparency laid on white, 16 bits scaled to 8, centre square resized.
+def decode_picture(data: bytes, name: str, resolution: int) -> Picture:
+    """Decode the bytes of a picture file.
+
+    Its EXIF rotation is applied, transparency laid on white, 16 bits scaled to 8, the centre square resized.
+
+    Args:
+        data: the file's bytes.
+        name: what the picture is called, in the result and in errors.
+        resolution: the side of the square, in pixels.
 
     Raises:
-        UserError: with one line that says what was given and what is accepted.
+        UserError: if it is not a picture that can be used.
     """
-    if not data:
-        raise UserError(f"{name} is empty (0 bytes); {ACCEPTED}")
-    notes: list[str] = []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
-            _check_size(picture, name)
-            picture.load()
-    except UserError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise UserError(f"{name} holds more pixels than is safe to open ({error}); {ACCEPTED}") from error
-    except UnidentifiedImageError as error:
-        raise UserError(f"{name} is not a picture that can be read; {ACCEPTED}") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{name} is damaged or cut off ({error}); {ACCEPTED}") from error
+    with _refusals(name):
+        if not data:
+            raise UserError("pictures.empty", path=name)
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(picture, name)
+        picture.load()
 
-    if getattr(picture, "n_frames", 1) > 1:
-        notes.append(f"{picture.n_frames} frames: only the first is used")  # type: ignore[attr-defined]
+    notes: list[Note] = []
+    if (frames := getattr(picture, "n_frames", 1)) > 1:
+        notes.append(note("pictures.frames", count=frames))
     rotated = ImageOps.exif_transpose(picture)
     if rotated.size != picture.size or picture.getexif().get(0x0112, 1) != 1:
-        notes.append("rotated as its EXIF tag says")
+        notes.append(note("pictures.rotated"))
     flat = _to_rgb(rotated, notes)
     short = min(flat.size)
     left, top = (flat.width - short) // 2, (flat.height - short) // 2
     if flat.width != flat.height:
-        notes.append(f"centre square of {flat.width}x{flat.height} used")
+        notes.append(note("pictures.centre_square", width=flat.width, height=flat.height))
     square = flat.crop((left, top, left + short, top + short))
-    square = square.resize((side, side), Image.Resampling.LANCZOS)
+    square = square.resize((resolution, resolution), Image.Resampling.LANCZOS)
     notes += credential_notes(data, picture.format or "")
-    return Picture(name, hashlib.sha256(data).hexdigest(), as_tensor(square), tuple(notes))
+    return Picture(name, hashlib.sha256(data).hexdigest(), from_uint8(np.array(square)), tuple(notes))
 
 
-def as_tensor(square: Image.Image) -> Float[Tensor, "3 H W"]:
-    """An RGB picture of 8 bits as the method sees it, in [0, 1]."""
-    return torch.from_numpy(np.array(square)).movedim(-1, 0).float() / 255
+def to_uint8(images: Float[Tensor, "*b 3 H W"]) -> UInt8[np.ndarray, "*b H W 3"]:
+    """Pictures in [0, 1] as 8-bit values, channels last, as files hold them and Pillow takes them."""
+    return (images.clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy()
+
+
+def from_uint8(pixels: UInt8[np.ndarray, "*b H W 3"]) -> Float[Tensor, "*b 3 H W"]:
+    """8-bit pictures, channels last, as tensors in [0, 1]."""
+    return torch.from_numpy(pixels).movedim(-1, -3).float() / 255
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Turn what Pillow raises on a file into a `UserError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UserError("pictures.too_many_pixels", path=name, most=MAX_PIXELS) from error
+    except UnidentifiedImageError as error:
+        raise UserError("pictures.not_a_picture", path=name) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError("pictures.damaged", path=name, error=str(error)) from error
 
 
 def _check_size(picture: Image.Image, name: str) -> None:
     width, height = picture.size
-    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise UserError(f"{name} is {width}x{height} pixels; {ACCEPTED}, {MAX_PIXELS:,} in all")
+    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
+        raise UserError(
+            "pictures.wrong_size", path=name, width=width, height=height, shortest=MIN_SIDE, longest=MAX_SIDE
+        )
+    if width * height > MAX_PIXELS:
+        raise UserError("pictures.too_many_pixels", path=name, most=MAX_PIXELS)
 
 
-def _to_rgb(picture: Image.Image, notes: list[str]) -> Image.Image:
+def _to_rgb(picture: Image.Image, notes: list[Note]) -> Image.Image:
     if picture.mode.startswith("I") or picture.mode == "F":
         values = np.asarray(picture, dtype=np.float64)
         top = 65535.0 if values.max() > 255 else 255.0
-        notes.append("16-bit values scaled to 8 bits")
+        notes.append(note("pictures.scaled_16_bit"))
         return Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8)).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        notes.append("transparency laid on white")
+        notes.append(note("pictures.transparency_on_white"))
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     if picture.mode == "CMYK":
-        notes.append("CMYK converted to RGB without a colour profile")
+        notes.append(note("pictures.cmyk_without_profile"))
     return picture.convert("RGB")

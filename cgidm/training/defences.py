@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.transforms.v2 import RandAugment
 
+from cgidm.pictures.images import to_uint8
+
 Defence = Literal["flip", "cutout", "randaugment"]
 CUTOUT_SIDE = 64  # pixels at 512 px, scaled with the picture (Sec. 4.5)
 GREY = 0.5  # zero in the autoencoder's range [-1, 1]
@@ -47,5 +49,5 @@ def _randaugment(image: Tensor, generator: torch.Generator) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         # torchvision draws from the CPU's global generator; `torch.manual_seed` would reseed the GPUs' as well
         torch.random.default_generator.manual_seed(seed)
-        augmented = RandAugment(num_ops=2, magnitude=9)((image * 255).round().byte().cpu())
+        augmented = RandAugment(num_ops=2, magnitude=9)(torch.from_numpy(to_uint8(image)).movedim(-1, 0).contiguous())
     return augmented.to(image) / 255

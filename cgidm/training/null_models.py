@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..files import write_atomically
 from ..intake.layout import open_checkpoint
 from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
 from ..messages import Note
@@ -149,9 +150,7 @@ def build_bank(
         models=tuple(_null_model(plan, model, pictures) for model in models),
         versions={p: version(p) for p in ("torch", "diffusers", "peft")},
     )
-    temporary = plan.out / f"{FILE}.tmp"
-    temporary.write_text(json.dumps(bank.model_dump(), indent=1) + "\n")
-    temporary.replace(plan.out / FILE)
+    write_atomically(plan.out / FILE, json.dumps(bank.model_dump(), indent=1) + "\n")
     return bank
 
 

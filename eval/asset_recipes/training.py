@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Any
 import torch
 from diffusers.training_utils import EMAModel
 from torch import nn
+
+from cgidm.files import atomic_path
 
 LOG_FIELDS = ("step", "seconds", "learning_rate", "train_loss", "held_out")
 
@@ -78,7 +79,6 @@ class Training:
 
     def save(self) -> None:
         """Write a checkpoint whole or not at all."""
-        temporary = self._checkpoint.with_suffix(".tmp")
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -87,8 +87,8 @@ class Training:
             "step": self.step,
             "seconds": self.seconds,
         }
-        torch.save(state, temporary)
-        os.replace(temporary, self._checkpoint)
+        with atomic_path(self._checkpoint) as temporary:
+            torch.save(state, temporary)
 
     @property
     def _checkpoint(self) -> Path:

@@ -5,7 +5,6 @@ every picture left out with the reason. The same inputs give the same bytes.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +12,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from cgidm.errors import UserError
-from cgidm.pictures.images import SUFFIXES, read_picture
+from cgidm.files import write_atomically
+from cgidm.messages import render
+from cgidm.pictures.images import list_picture_files, read_picture
 from cgidm.training.split import PictureFile, rank_by_seed, split_in_halves
-from eval.benchmark.duplicates import Rule, find_rule, near_duplicates
+from eval.benchmark.duplicates import Rule, find_near_duplicates, find_rule
 from eval.benchmark.experiment import Dataset, Experiment
 
 FIXED_HALVES = ("member", "holdout")  # folders inside a concept's that fix its halves A and B
@@ -67,12 +68,7 @@ def prepare(experiment: Experiment, data: Path, out: Path) -> Manifest:
     datasets = {n: _prepare_dataset(n, d, experiment.seed, data) for n, d in experiment.datasets.items()}
     manifest = Manifest(experiment.name, experiment.seed, datasets)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(asdict(manifest), indent=1) + "\n")
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(out, json.dumps(asdict(manifest), indent=1) + "\n")
     return manifest
 
 
@@ -133,11 +129,11 @@ def _prepare_concept(
     folder: Path, name: str, dataset: Dataset, seed: int, data: Path, rule: Rule
 ) -> tuple[Concept, list[Dropped]]:
     fixed = [folder / half for half in FIXED_HALVES]
-    groups = [_picture_files(folder)]
+    groups = [list_picture_files(folder)]
     if any(half.is_dir() for half in fixed):
         if groups[0]:
             raise UserError("benchmark.pictures_beside_halves", folder=str(folder))
-        groups = [_picture_files(half) if half.is_dir() else [] for half in fixed]
+        groups = [list_picture_files(half) if half.is_dir() else [] for half in fixed]
     usable, dropped = _usable([path for group in groups for path in group], data, rule)
 
     chosen = [[usable[path] for path in group if path in usable] for group in groups]
@@ -153,12 +149,6 @@ def _prepare_concept(
     return Concept(folder.name, (tuple(a), tuple(b))), dropped
 
 
-def _picture_files(folder: Path) -> list[Path]:
-    """The files with a picture's name, by name; what is hidden (macOS writes `._1.jpg` beside `1.jpg`) is none."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return sorted(p for p in files if not p.is_dir())
-
-
 def _usable(paths: Sequence[Path], data: Path, rule: Rule) -> tuple[dict[Path, PictureFile], list[Dropped]]:
     """Those that can be opened and are no near-duplicates of earlier ones, and why the others are left out."""
     usable: dict[Path, PictureFile] = {}
@@ -171,9 +161,9 @@ def _usable(paths: Sequence[Path], data: Path, rule: Rule) -> tuple[dict[Path, P
             usable[path] = PictureFile(file, read_picture(path, CHECK_SIDE).sha256)
         except OSError as error:
             dropped.append(Dropped(file, f"cannot be read: {error.strerror}"))
-        except UserError as error:  # its text names the path, and a manifest is the same wherever the data lies
-            dropped.append(Dropped(file, str(error).replace(str(path), file)))
-    for path, kept in near_duplicates(list(usable), rule).items():
+        except UserError as error:  # a manifest is the same wherever the data lies
+            dropped.append(Dropped(file, render(error.code, error.params | {"path": file})))
+    for path, kept in find_near_duplicates(list(usable), rule).items():
         dropped.append(Dropped(usable.pop(path).file, f"near-duplicate of {usable[kept].file} ({rule.name})"))
     return usable, dropped
 

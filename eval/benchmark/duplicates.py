@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from cgidm.errors import UserError
-from cgidm.pictures.duplicates import HASH_DISTANCE, alike, first_alike
+from cgidm.pictures.duplicates import HASH_DISTANCE, near_duplicates, representatives
 from cgidm.pictures.embedders import Embedder, load_embedders
 from cgidm.pictures.images import read_picture
 
@@ -35,8 +35,8 @@ class Rule:
     matches: Callable[[Sequence[Path]], np.ndarray]  # n pictures -> n n of bool, symmetric
 
 
-def near_duplicates(pictures: Sequence[Path], rule: Rule) -> dict[Path, Path]:
-    """The pictures to drop, each with the earlier one, kept, that it resembles; no two of the rest are alike.
+def find_near_duplicates(pictures: Sequence[Path], rule: Rule) -> dict[Path, Path]:
+    """The pictures to drop, each with the earlier one that represents it; no two of the rest are near-duplicates.
 
     The order given decides: the first of a pair stays. A picture that resembles only dropped ones stays.
 
@@ -45,7 +45,7 @@ def near_duplicates(pictures: Sequence[Path], rule: Rule) -> dict[Path, Path]:
     """
     if not pictures:
         return {}
-    first = first_alike(rule.matches(pictures))
+    first = representatives(rule.matches(pictures))
     return {picture: pictures[k] for i, (picture, k) in enumerate(zip(pictures, first, strict=True)) if k != i}
 
 
@@ -81,6 +81,6 @@ def hash_rule(within: int = HASH_DISTANCE) -> Rule:
     """Near-duplicates are pictures whose 64-bit perceptual hashes differ in at most `within` bits."""
 
     def by_hash(pictures: Sequence[Path]) -> np.ndarray:
-        return alike([read_picture(p, HASH_SIDE).image for p in pictures], within=within)
+        return near_duplicates([read_picture(p, HASH_SIDE).image for p in pictures], within=within)
 
     return Rule(f"pHash of 64 bits within {within}", by_hash)

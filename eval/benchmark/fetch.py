@@ -23,6 +23,7 @@ from typing import Any, Literal
 from huggingface_hub import HfApi, hf_hub_download
 
 from cgidm.errors import UserError
+from cgidm.files import atomic_path, write_atomically
 from cgidm.intake.hub_answers import Unreachable, in_sentences
 
 DREAMBOOTH = "https://github.com/google/dreambooth/archive/refs/heads/main.zip"
@@ -126,22 +127,19 @@ def _subjects(archive: zipfile.ZipFile, url: str) -> dict[str, list[zipfile.ZipI
 
 
 def _download(url: str, out: Path) -> None:
-    temporary = out.with_suffix(".part")
-    try:
-        with urllib.request.urlopen(url, timeout=60) as answer, temporary.open("wb") as file:
-            stated = int(answer.headers.get("Content-Length") or 0)
-            size = 0
-            while size <= MAX_BYTES >= stated and (chunk := answer.read(CHUNK)):
-                size += file.write(chunk)
-    except (OSError, http.client.HTTPException) as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError("benchmark.download_failed", url=url, reason=str(error)) from error
-    if max(size, stated) > MAX_BYTES or size < stated:
-        temporary.unlink()
+    with atomic_path(out) as temporary:
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer, temporary.open("wb") as file:
+                stated = int(answer.headers.get("Content-Length") or 0)
+                size = 0
+                while size <= MAX_BYTES >= stated and (chunk := answer.read(CHUNK)):
+                    size += file.write(chunk)
+        except (OSError, http.client.HTTPException) as error:
+            raise UserError("benchmark.download_failed", url=url, reason=str(error)) from error
         if max(size, stated) > MAX_BYTES:
             raise UserError("benchmark.too_large", source=url, given=max(size, stated), most=MAX_BYTES)
-        raise UserError("benchmark.download_incomplete", url=url, given=size, expected=stated)
-    os.replace(temporary, out)
+        if size < stated:
+            raise UserError("benchmark.download_incomplete", url=url, given=size, expected=stated)
 
 
 def _fetch_wikiart(folder: Path, shards: Callable[[], Iterable[Shard]]) -> None:
@@ -220,9 +218,7 @@ def _write_sources(folder: Path, hashes: Mapping[str, str]) -> None:
     """The last thing written: it says that the dataset is whole."""
     time = datetime.now(UTC).isoformat(timespec="seconds")
     sources: dict[str, Any] = {"fetched": time, "sources": [{"url": u, "sha256": h} for u, h in hashes.items()]}
-    part = folder / ".SOURCES.json.part"
-    part.write_text(json.dumps(sources, indent=1) + "\n")
-    os.replace(part, folder / "SOURCES.json")
+    write_atomically(folder / "SOURCES.json", json.dumps(sources, indent=1) + "\n")
 
 
 def _sha256(path: Path) -> str:

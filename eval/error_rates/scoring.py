@@ -5,13 +5,13 @@ suspect whose file exists is not scored again.
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from cgidm.files import write_atomically
 from cgidm.method.config import RunConfig
 from cgidm.training.scoring import score_pictures
 from cgidm.training.split import PictureFile, locate_picture, rank_by_seed
@@ -103,9 +103,7 @@ class SuspectJob:
             weight_distance=found.weight_distance,
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(scores)) + "\n")
-        temporary.replace(self.path)
+        write_atomically(self.path, json.dumps(asdict(scores)) + "\n")
         yield []
 
 

@@ -14,7 +14,6 @@ from diffusers import DDIMScheduler
 from PIL import Image
 
 from cgidm.authenticate import authenticate
-from cgidm.evidence.bundle_writer import pixels
 from cgidm.families import load_pair
 from cgidm.families.adapters import apply_adapter
 from cgidm.families.pipelines import load_pipeline, load_suspect
@@ -23,7 +22,7 @@ from cgidm.judging.generated import round_trip_ratio
 from cgidm.judging.result import VERDICT_SCORE
 from cgidm.method.config import find_preset
 from cgidm.pictures.embedders import load_embedders
-from cgidm.pictures.images import Picture, decode_picture, read_picture
+from cgidm.pictures.images import Picture, decode_picture, read_picture, to_uint8
 
 COUNT, STEPS, GUIDANCE = 10, 30, 3.0
 FORMATS: dict[str, dict[str, Any]] = {"PNG": {}, "JPEG": {"quality": 90}}
@@ -77,7 +76,7 @@ def sample(base: Path, suspect: Path, prompt: str) -> list[Image.Image]:
     made = pipeline(
         [prompt] * COUNT, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generator, output_type="pt"
     )
-    return [Image.fromarray(pixels(image)) for image in made.images]
+    return [Image.fromarray(to_uint8(image)) for image in made.images]
 
 
 def _as_upload(image: Image.Image, name: str, kind: str, options: dict[str, Any], side: int) -> Picture:

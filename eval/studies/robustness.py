@@ -16,17 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from cgidm.evidence.bundle_writer import pixels
 from cgidm.families import load_pair
 from cgidm.judging.scoring import score_views
 from cgidm.judging.verdict import LEVEL, judge
 from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.models import ModelPair
 from cgidm.method.views import CROP, JPEG_QUALITY, VIEWS, Square, crop
-from cgidm.pictures.images import Picture, as_tensor, picture_files, read_picture
+from cgidm.pictures.images import Picture, from_uint8, picture_files, read_picture, to_uint8
 from eval.markdown import markdown_table
 
 OTHER_CROP = 0.8  # of the side
@@ -37,7 +35,7 @@ SEARCH = ("without", "with")
 
 def perturb(image: Square) -> Square:
     """Uniform noise on every value, the same for the same picture: in strength what a protection adds."""
-    seed = int.from_bytes(hashlib.sha256(pixels(image).tobytes()).digest()[:7], "big")
+    seed = int.from_bytes(hashlib.sha256(to_uint8(image).tobytes()).digest()[:7], "big")
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(seed))
     return (image + NOISE * (2 * noise - 1)).clamp(0, 1)
 
@@ -88,8 +86,8 @@ def run(options: argparse.Namespace) -> None:
 
 def copy_of(picture: Picture, make: Callable[[Square], Square]) -> Picture:
     """The copy that a user holds: 8 bits a value, and other bytes than the original's."""
-    values = pixels(make(picture.image))
-    return Picture(picture.name, hashlib.sha256(values.tobytes()).hexdigest(), as_tensor(Image.fromarray(values)))
+    values = to_uint8(make(picture.image))
+    return Picture(picture.name, hashlib.sha256(values.tobytes()).hexdigest(), from_uint8(values))
 
 
 def judge_copies(members: np.ndarray, holdouts: np.ndarray, controls: np.ndarray) -> dict:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from cgidm.messages import Note
 from cgidm.pictures.embedders import Embedders
 from cgidm.training.split import locate_picture
 from eval.benchmark import duplicates
 from eval.benchmark.datasets import load_manifest, prepare
-from eval.benchmark.duplicates import Rule, clip_rule, find_rule, near_duplicates
+from eval.benchmark.duplicates import Rule, clip_rule, find_near_duplicates, find_rule
 from eval.benchmark.experiment import Dataset, Experiment
 from tests.support.errors import refuses
 
@@ -132,9 +133,9 @@ def test_what_is_no_concept_and_no_picture_is_passed_over(data):
 
 
 def test_suffixes_in_any_case(data):
-    for i, suffix in enumerate((".JPG", ".jpeg", ".Png", ".webp", ".bmp", ".tif", ".TIFF")):
+    for i, suffix in enumerate((".JPG", ".jpeg", ".Png", ".webp", ".bmp", ".tif", ".TIFF", ".gif")):
         draw(data / "art" / "dora" / f"{i}{suffix}", 50 + i)
-    assert sum(len(h) for h in prepared(data, concepts=("dora",)).concepts[0].halves) == 7
+    assert sum(len(h) for h in prepared(data, concepts=("dora",)).concepts[0].halves) == 8
 
 
 def test_member_and_holdout_fix_the_halves(data):
@@ -225,8 +226,8 @@ def test_with_clip_the_limit_is_a_cosine(tmp_path, monkeypatch):
     paths[0].parent.mkdir(parents=True)
     for path, colour in zip(paths, colours.values(), strict=True):
         Image.new("RGB", (40, 40), colour).save(path)
-    assert near_duplicates(paths, clip_rule(embedder)) == {paths[1]: paths[0], paths[4]: paths[2]}
-    assert near_duplicates([], clip_rule(embedder)) == {}
+    assert find_near_duplicates(paths, clip_rule(embedder)) == {paths[1]: paths[0], paths[4]: paths[2]}
+    assert find_near_duplicates([], clip_rule(embedder)) == {}
     monkeypatch.setattr(duplicates, "load_embedders", lambda: Embedders({"clip": embedder}))
     made = prepared(tmp_path / "data", near_duplicates="clip")
     assert made.rule == "CLIP cosine above 0.90"
@@ -237,15 +238,16 @@ def test_a_picture_that_resembles_only_dropped_ones_stays():
     """In a chain a ~ b ~ c only b goes."""
     alike = np.eye(3, dtype=bool) | np.eye(3, k=1, dtype=bool) | np.eye(3, k=-1, dtype=bool)
     a, b, c = Path("a"), Path("b"), Path("c")
-    assert near_duplicates([a, b, c], Rule("chain", lambda _: alike)) == {b: a}
+    assert find_near_duplicates([a, b, c], Rule("chain", lambda _: alike)) == {b: a}
 
 
 def test_the_rule_is_the_experiment_s_and_never_the_machine_s(monkeypatch):
     monkeypatch.setattr(duplicates, "load_embedders", lambda: Embedders({"clip": lambda images: images.flatten(1)}))
     assert find_rule("clip").name == "CLIP cosine above 0.90"
     assert find_rule("phash").name == "pHash of 64 bits within 6"
-    monkeypatch.setattr(duplicates, "load_embedders", lambda: Embedders({}, {"clip": "not available offline"}))
-    with refuses("benchmark.clip_missing", reason="not available offline"):
+    reason = Note("pictures.weights_not_cached", {"repo": "r", "file": "f"})
+    monkeypatch.setattr(duplicates, "load_embedders", lambda: Embedders({}, {"clip": reason}))
+    with refuses("benchmark.clip_missing", reason=reason):
         find_rule("clip")
 
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from cgidm.evidence.bundle_writer import pack_evidence, pixels, write_evidence
+from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
 from cgidm.evidence.record import ModelsRecord, Record, StoppedRecord
 from cgidm.judging.flags import NOT_FINITE
 from cgidm.judging.portfolio import judge_set
 from cgidm.judging.result import Result
-from cgidm.pictures.images import as_tensor, read_picture
+from cgidm.pictures.images import from_uint8, read_picture, to_uint8
 from tests.support.bundles import MODELS
 from tests.support.paths import EXAMPLES
 from tests.support.results import CONTROL_SCORES, HOSTILE, result_of
@@ -42,16 +42,16 @@ def test_pictures_are_written_without_loss(evidence, tmp_path):
     for number, r in enumerate(result.pictures):
         for role, image in (("original", r.picture.image), ("partial", r.partial), ("recovered", r.recovered)):
             with Image.open(tmp_path / "out" / f"{number:02d}-{role}.png") as written:
-                np.testing.assert_array_equal(np.asarray(written), pixels(image))
+                np.testing.assert_array_equal(np.asarray(written), to_uint8(image))
 
 
 def test_what_the_method_saw_is_read_back_exactly(tmp_path):
     every = torch.arange(256).float().reshape(1, 16, 16).expand(3, 16, 16) / 255  # each value of 8 bits
     seen = [every, *(read_picture(p, 128).image for p in sorted(MEMBERS.iterdir())[:3])]
     for image in seen:
-        Image.fromarray(pixels(image)).save(tmp_path / "original.png")
+        Image.fromarray(to_uint8(image)).save(tmp_path / "original.png")
         with Image.open(tmp_path / "original.png") as written:
-            assert torch.equal(as_tensor(written), image)
+            assert torch.equal(from_uint8(np.array(written)), image)
 
 
 def test_control_pictures_are_in_the_bundle_with_the_digest_of_the_given_file(evidence, tmp_path):
@@ -59,7 +59,7 @@ def test_control_pictures_are_in_the_bundle_with_the_digest_of_the_given_file(ev
     for control, stated in zip(result.controls, record.controls, strict=True):
         assert (stated.name, stated.sha256) == (control.name, control.sha256)
         with Image.open(tmp_path / "out" / stated.image) as written:
-            np.testing.assert_array_equal(np.asarray(written), pixels(control.image))
+            np.testing.assert_array_equal(np.asarray(written), to_uint8(control.image))
 
 
 @pytest.mark.usefixtures("evidence")

@@ -17,7 +17,7 @@ from scipy.stats import binom, chisquare
 from cgidm import UserError
 from cgidm.authenticate import authenticate
 from cgidm.cli import main
-from cgidm.evidence.bundle_writer import pixels, write_evidence
+from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.lineup_sheet import ROLES, lineup_sheet
 from cgidm.evidence.record_of_result import lineup_of, make_record
 from cgidm.evidence.report import report_blocks
@@ -36,7 +36,7 @@ from cgidm.judging.lineup import (
 )
 from cgidm.messages import note
 from cgidm.method.config import RecoveryConfig, RunConfig
-from cgidm.pictures.images import Picture
+from cgidm.pictures.images import Picture, to_uint8
 from tests.support.bundles import MODELS, record_of, reseal
 from tests.support.errors import refuses
 from tests.support.paths import ASSETS
@@ -222,7 +222,7 @@ def test_the_sheet_shows_each_panel_where_the_key_says(out):
         for letter, panel in zip("ABCD", panels, strict=True):
             for role, image in zip(ROLES, panel.images, strict=True):
                 with Image.open(out / "lineup" / f"{number}-{letter}-{role}.png") as written:
-                    np.testing.assert_array_equal(np.asarray(written), pixels(image))
+                    np.testing.assert_array_equal(np.asarray(written), to_uint8(image))
     assert (out / "lineup" / "1-C-recovered.png").read_bytes() == (out / "00-recovered.png").read_bytes()
     assert (out / "lineup.html").read_text().count("data:image/png;base64,") == 2 * 4 * 3
 

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image, ImageFilter
 
 from cgidm.authenticate import authenticate
-from cgidm.evidence.bundle_writer import ROLES, pixels
+from cgidm.evidence.bundle_writer import ROLES
 from cgidm.families import load_pair
 from cgidm.method.config import find_preset
 from cgidm.page.handlers.examples import picture_of
 from cgidm.page.html.i18n import translate
 from cgidm.page.runs.model_cache import shipped_controls, shipped_prompt
-from cgidm.pictures.images import decode_picture
+from cgidm.pictures.images import decode_picture, to_uint8
 from tests.support.browser import PATIENCE
 from tests.support.page_runs import write_bank
 from tests.support.paths import ASSETS
@@ -120,7 +120,7 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
 
     result = computed.pictures[0]
     for shown, image in zip(pictures(visitor), (result.picture.image, result.partial, result.recovered), strict=True):
-        np.testing.assert_array_equal(shown, pixels(image))
+        np.testing.assert_array_equal(shown, to_uint8(image))
     visitor.wait_for("#one-answer", CONSISTENT)
     assert translate("en", "precomputed") not in visitor.at("#one-answer").inner_text()
     visitor.picture("finished")
@@ -162,7 +162,9 @@ def test_a_run_that_was_stopped_outlives_a_reload_and_goes_on(visit, tmp_path):
 
     visitor.page.reload()
     assert visitor.wait_for("#one-answer", "Stopped at step") == said
-    np.testing.assert_array_equal(pictures(visitor)[0], pixels(decode_picture(sent.read_bytes(), sent.name, 128).image))
+    np.testing.assert_array_equal(
+        pictures(visitor)[0], to_uint8(decode_picture(sent.read_bytes(), sent.name, 128).image)
+    )
     visitor.at("#one-resume").click()
     visitor.wait_for("#one-progress", "Finished in", PATIENCE)
     said = visitor.wait_for("#one-answer", "(?i)rotated as its EXIF tag says")

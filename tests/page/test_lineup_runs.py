@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from cgidm.authenticate import authenticate
 from cgidm.cli import main
-from cgidm.evidence.bundle_writer import LINEUP, pixels, write_evidence
+from cgidm.evidence.bundle_writer import LINEUP, write_evidence
 from cgidm.evidence.lineup_sheet import ROLES, panel_name
 from cgidm.judging.lineup import judge_lineup
 from cgidm.page.handlers import lineup as choosing
@@ -31,7 +31,7 @@ from cgidm.page.runs.model_cache import PAIRS, open_models
 from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.settings import make_config
 from cgidm.page.runs.store import Visit, sweep
-from cgidm.pictures.images import decode_picture
+from cgidm.pictures.images import decode_picture, to_uint8
 from tests.support import page_runs
 from tests.support.page_records import Reader
 from tests.support.page_runs import found, write_bank
@@ -353,4 +353,4 @@ def test_each_panel_shows_the_picture_that_the_key_says(whole):
         stand = r.in_order(run.pictures()[r.picture], [run.controls()[i] for i in r.decoys])
         for letter, sent in zip("ABC", stand, strict=True):
             image = Image.open(io.BytesIO(shown[Path(panel_name(number, letter, "original")).name]))
-            np.testing.assert_array_equal(np.asarray(image), pixels(decode_picture(sent.data, sent.name, side).image))
+            np.testing.assert_array_equal(np.asarray(image), to_uint8(decode_picture(sent.data, sent.name, side).image))

@@ -19,12 +19,12 @@ from gradio_client.utils import Status
 from PIL import Image
 
 from cgidm.authenticate import authenticate
-from cgidm.evidence.bundle_writer import ROLES, pixels
+from cgidm.evidence.bundle_writer import ROLES
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
 from cgidm.method.config import RunConfig
 from cgidm.page.runs.settings import make_config
-from cgidm.pictures.images import read_picture
+from cgidm.pictures.images import read_picture, to_uint8
 from tests.support.page_client import PageClient, asked
 from tests.support.paths import EXAMPLES, ROOT, SUSPECTS, pictures_of
 
@@ -71,7 +71,7 @@ def test_each_visitor_gets_the_own_picture_and_suspect(answers, wishes):
         assert judged["sha256"] == sha256(path.read_bytes()).hexdigest() and judged["name"] == path.name
         assert record["models"]["suspect"].split("/")[0] == suspect and len(record["control_scores"]) == 40
         with Image.open(images[0]["path"]) as original:
-            np.testing.assert_array_equal(np.asarray(original), pixels(read_picture(path, 128).image))
+            np.testing.assert_array_equal(np.asarray(original), to_uint8(read_picture(path, 128).image))
 
 
 def test_equal_requests_get_equal_answers_whoever_came_between(answers):
@@ -99,7 +99,7 @@ def test_the_page_measures_what_the_library_measures(answers, wishes, suspect):
             for image, role in zip(images, ROLES, strict=True):
                 shown = np.asarray(Image.open(image["path"]), dtype=int)
                 want = {"original": result.picture.image, "partial": result.partial, "recovered": result.recovered}
-                assert abs(shown - pixels(want[role])).max() <= 1
+                assert abs(shown - to_uint8(want[role])).max() <= 1
 
 
 def test_memory_and_files_do_not_grow_with_the_number_of_runs(server, answers):

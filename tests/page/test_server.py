@@ -109,7 +109,7 @@ def test_a_hostile_model_is_one_sentence(server, client, picture, controls, name
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("wide.png", png(30_000, 1), "30000x1 pixels"),
+        ("wide.png", png(30_000, 1), "30000 x 1"),
         ("bomb.png", png(30_000, 30_000), "pixels"),
         ("words.png", png(64, 64, (b"zTXt", b"k\0\0" + zlib.compress(bytes(50_000_000), 9))), "damaged"),
         ("text.png", b"hello", "not a picture"),

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
-from cgidm.pictures.credentials import credential_notes
+from cgidm.messages import english, note
+from cgidm.pictures.credentials import _describe, credential_notes
 from cgidm.pictures.images import decode_picture
 
 HOSTILE = "<b>Ann</b>\x1b[31m\u202e"
@@ -80,27 +81,47 @@ def signed():
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_what_the_credentials_say_is_said(signed, kind):
-    notes = decode_picture(signed[kind], "a", 64).notes
-    said = " ".join(notes)
-    assert "Content credentials (C2PA) of Painter / Studio: the signature is valid" in said
-    assert "whether its certificate can be trusted was not checked" in said
-    assert "created (made by a trained model)" in said
-    assert "ai generative training not allowed" in said and "data mining allowed under conditions" in said
-    assert "<b>Ann</b>[31m 1" in said and said.isprintable() and all(len(n) <= 200 for n in notes)
+    notes = [n for n in decode_picture(signed[kind], "a", 64).notes if n.code != "pictures.centre_square"]
+    assert [(n.code.removeprefix("pictures.credentials_"), dict(n.params)) for n in notes] == [
+        ("valid", {}),
+        ("signer", {"names": ["Painter", "Studio"]}),
+        ("tools", {"names": ["<b>Ann</b>[31m 1"]}),
+        ("made_by_model", {"action": "created"}),
+        ("forbid", {"uses": ["ai generative training"]}),
+        ("constrain", {"uses": ["data mining"]}),
+    ]
+    assert "created (made by a trained model)" in str(notes[3]) and all(n.code in english() for n in notes)
+
+
+def test_a_store_of_every_kind_of_statement_is_described_and_bounded():
+    actions = [{"action": "c2pa.opened"}, {"action": "c2pa.edited", "digitalSourceType": "x/odd\n"}] * 5
+    entries = {f"c2pa.use_{i}": {"use": "allowed"} for i in range(20)} | {"c2pa.other": "may\nbe"}
+    assertions = [{"label": "c2pa.actions.v2", "data": {"actions": actions}}]
+    assertions += [{"label": "c2pa.training-mining", "data": {"entries": entries}}]
+    store = {"active_manifest": "m", "manifests": {"m": {"assertions": assertions}}}
+    notes = list(_describe(store))
+    assert [n.code.removeprefix("pictures.credentials_") for n in notes] == [
+        "not_checked",
+        *(["other_source"] * 3),
+        *("actions", "more_actions", "allow", "other_permission"),
+    ]
+    assert notes[4].params == {"names": ["opened"] * 3} and notes[5].params == {"count": 4}
+    assert len(notes[6].params["uses"]) == 8 and notes[7].params == {"uses": ["other"], "permission": "may be"}
+    assert all(n.code in english() and str(n).isprintable() for n in notes)
 
 
 def test_a_picture_that_was_altered_is_called_so(signed):
     data = bytearray(signed["JPEG"])
     data[-40] ^= 1  # within the picture
-    said = " ".join(credential_notes(bytes(data), "JPEG"))
-    assert "is not valid: the picture or its credentials were altered" in said
+    assert credential_notes(bytes(data), "JPEG")[0].code == "pictures.credentials_invalid"
 
 
 def test_credentials_that_were_altered_or_damaged_are_called_so(signed):
     notes = credential_notes(signed["PNG"].replace(b"notAllowed", b"isAllowed!"), "PNG")
-    assert "is not valid" in notes[0] and "ai generative training isAllowed!" in " ".join(notes)
-    (note,) = credential_notes(signed["JPEG"][:9000], "JPEG")
-    assert "cannot be read" in note and note.isprintable()
+    odd = note("pictures.credentials_other_permission", uses=["ai generative training"], permission="isAllowed!")
+    assert notes[0].code == "pictures.credentials_invalid" and odd in notes
+    (damaged,) = credential_notes(signed["JPEG"][:9000], "JPEG")
+    assert damaged.code == "pictures.credentials_damaged" and str(damaged).isprintable()
 
 
 def test_a_picture_without_them_has_no_note(monkeypatch):
@@ -110,8 +131,7 @@ def test_a_picture_without_them_has_no_note(monkeypatch):
 
 def test_without_the_package_it_is_said_that_they_were_not_read(signed, monkeypatch):
     monkeypatch.setitem(sys.modules, "c2pa", None)
-    (note,) = credential_notes(signed["PNG"], "PNG")
-    assert "were not read" in note and "c2pa-python" in note
+    assert credential_notes(signed["PNG"], "PNG") == [note("pictures.credentials_not_read")]
 
 
 def test_credentials_that_are_kept_elsewhere_are_not_fetched(monkeypatch):
@@ -129,4 +149,4 @@ def test_credentials_that_are_kept_elsewhere_are_not_fetched(monkeypatch):
     data = io.BytesIO()
     Image.effect_noise((96, 64), 80).convert("RGB").save(data, "JPEG", xmp=xmp.encode())
     notes = credential_notes(data.getvalue(), "JPEG")
-    assert len(notes) <= 1 and all("cannot be read" in note for note in notes)
+    assert len(notes) <= 1 and all(n.code == "pictures.credentials_damaged" for n in notes)

@@ -122,7 +122,9 @@ def test_absent_weights_are_a_reason_and_never_another_network(tmp_path, monkeyp
     for download in (False, True):
         found = load_embedders(download=download)
         assert list(found.ready) == ["efficientnet_lite0"] and set(found.missing) == {"clip", "dino"}
-        assert all(reason.startswith("not available offline: timm/vit_") for reason in found.missing.values())
+        code = "pictures.weights_not_fetched" if download else "pictures.weights_not_cached"
+        assert {reason.code for reason in found.missing.values()} == {code}
+        assert all(str(reason).startswith("timm/vit_") for reason in found.missing.values())
 
 
 def test_weights_of_another_architecture_are_refused(dino, tmp_path):

@@ -1,4 +1,4 @@
-"""Whatever somebody uploads: decoded rightly, or refused in one line."""
+"""Whatever somebody uploads: decoded rightly, or refused in one sentence."""
 
 import io
 import struct
@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cgidm import UserError
-from cgidm.pictures.images import decode_picture, read_picture
+from cgidm.messages import Note
+from cgidm.pictures.images import decode_picture, from_uint8, picture_files, read_picture, to_uint8
+from tests.support.errors import refuses
 
 
 def encoded(picture, kind="PNG", **options):
@@ -29,30 +30,57 @@ def png_header_of(width, height):
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
 
 
+NOISE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
 REFUSED = {
-    "text": b"this is not a picture",
-    "empty": b"",
-    "truncated": encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)), "JPEG")[
-        :900
-    ],
-    "bomb": png_header_of(60_000, 60_000),
-    "large": png_header_of(16_000, 16_000),
-    "1x1": encoded(plain((1, 1))),
-    "20000x10": encoded(plain((20_000, 10))),
+    "text": (b"this is not a picture", "not_a_picture"),
+    "empty": (b"", "empty"),
+    "truncated": (encoded(Image.fromarray(NOISE), "JPEG")[:900], "damaged"),
+    "bomb": (png_header_of(60_000, 60_000), "too_many_pixels"),
+    "large": (png_header_of(16_000, 16_000), "too_many_pixels"),
+    "1x1": (encoded(plain((1, 1))), "wrong_size"),
+    "20000x10": (encoded(plain((20_000, 10))), "wrong_size"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_in_one_line_that_says_what_is_accepted(name):
-    with pytest.raises(UserError, match="accepted") as error:
-        decode_picture(REFUSED[name], f"{name}.png", 64)
+def test_what_cannot_be_used_is_refused_in_one_sentence(name):
+    data, code = REFUSED[name]
+    with refuses(f"pictures.{code}", path=f"{name}.png") as error:
+        decode_picture(data, f"{name}.png", 64)
     assert "\n" not in str(error.value) and str(error.value).startswith(f"{name}.png")
 
 
-def test_a_folder_and_a_missing_file_are_refused(tmp_path):
-    for path in (tmp_path, tmp_path / "missing.png"):
-        with pytest.raises(UserError, match="accepted"):
-            read_picture(path, 64)
+def test_a_sentence_says_what_was_given_and_what_is_expected():
+    with refuses("pictures.wrong_size", width=20_000, height=10) as error:
+        decode_picture(REFUSED["20000x10"][0], "a.png", 64)
+    assert "expected 32 to 16,384 pixels a side, got 20000 x 10" in str(error.value)
+
+
+def test_a_folder_a_missing_and_a_large_file_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(encoded(plain()))
+    monkeypatch.setattr("cgidm.pictures.images.MAX_BYTES", 9)
+    for name, code in ((".", "is_a_folder"), ("missing.png", "missing"), ("a.png", "too_large")):
+        with refuses(f"pictures.{code}", path=str(tmp_path / name)):
+            read_picture(tmp_path / name, 64)
+
+
+def test_the_picture_files_of_a_folder_are_those_with_a_picture_s_suffix(tmp_path):
+    with refuses("pictures.no_pictures", role="controls"):
+        picture_files(tmp_path, "controls")
+    for name in ("b.GIF", "a.tiff", "._a.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [p.name for p in picture_files(tmp_path, "controls")] == ["a.tiff", "b.GIF"]
+    with refuses("pictures.not_a_folder", path=str(tmp_path / "a.tiff")):
+        picture_files(tmp_path / "a.tiff", "controls")
+
+
+def test_8_bit_values_survive_both_ways():
+    every = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    np.testing.assert_array_equal(to_uint8(from_uint8(every)), every)
+    two = torch.stack([from_uint8(every), from_uint8(every[::-1].copy()) + 0.001])
+    assert to_uint8(two).shape == (2, 16, 16, 3) and to_uint8(two - 9).max() == 0 and to_uint8(two + 9).min() == 255
+    np.testing.assert_array_equal(to_uint8(two)[1], every[::-1])
 
 
 def mean_colour(data):
@@ -70,20 +98,20 @@ def test_plain_pictures_keep_their_colour():
 def test_animated_gif_uses_its_first_frame_and_says_so():
     data = encoded(plain(colour=(255, 0, 0)), "GIF", save_all=True, append_images=[plain(colour=(0, 0, 255))])
     colour, notes = mean_colour(data)
-    assert colour[0] > 0.9 and colour[2] < 0.1 and "first" in notes[0]
+    assert colour[0] > 0.9 and colour[2] < 0.1 and notes == (Note("pictures.frames", {"count": 2}),)
 
 
 def test_cmyk_is_converted():
     colour, notes = mean_colour(encoded(plain().convert("CMYK"), "JPEG"))
     torch.testing.assert_close(colour, torch.tensor([200, 100, 50]) / 255, atol=0.03, rtol=0)
-    assert "CMYK" in notes[0]
+    assert notes == (Note("pictures.cmyk_without_profile"),)
 
 
 def test_16_bit_values_are_scaled_not_clipped():
     values = np.full((64, 64), 32768, np.uint16)
     colour, notes = mean_colour(encoded(Image.fromarray(values)))
     torch.testing.assert_close(colour, torch.full((3,), 0.5), atol=0.01, rtol=0)
-    assert "16-bit" in notes[0]
+    assert notes == (Note("pictures.scaled_16_bit"),)
 
 
 def test_transparency_is_laid_on_white_even_in_a_palette():
@@ -92,7 +120,7 @@ def test_transparency_is_laid_on_white_even_in_a_palette():
     palette.putpalette([255, 0, 0] + [0, 0, 0] * 255)
     for data in (encoded(layer), encoded(palette, transparency=0)):
         colour, notes = mean_colour(data)
-        assert (colour == 1).all() and "white" in notes[0]
+        assert (colour == 1).all() and notes == (Note("pictures.transparency_on_white"),)
 
 
 def test_exif_rotation_is_applied():
@@ -100,7 +128,9 @@ def test_exif_rotation_is_applied():
     picture.paste((255, 255, 255), (0, 0, 64, 32))  # the upper half is white
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
-    image = decode_picture(encoded(picture, "JPEG", exif=exif, quality=95), "x", 64).image
+    decoded = decode_picture(encoded(picture, "JPEG", exif=exif, quality=95), "x", 64)
+    image = decoded.image
+    assert decoded.notes == (Note("pictures.rotated"),)
     assert image[:, :24].mean() < 0.05 and image[:, 40:].mean() > 0.95
 
 
@@ -108,5 +138,5 @@ def test_the_hash_is_of_the_bytes_and_the_square_is_the_centre():
     picture = plain((128, 64), (0, 0, 0))
     picture.paste((255, 255, 255), (32, 0, 96, 64))
     a = decode_picture(encoded(picture), "a", 64)
-    assert a.image.min() > 0.99 and "128x64" in a.notes[0]
+    assert a.image.min() > 0.99 and a.notes == (Note("pictures.centre_square", {"width": 128, "height": 64}),)
     assert a.sha256 != decode_picture(encoded(picture, compress_level=0), "a", 64).sha256

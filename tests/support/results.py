@@ -7,6 +7,7 @@ from cgidm.judging.flags import stopped_flag
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.power import PowerRow
 from cgidm.judging.result import MeasuredPicture, Result
+from cgidm.messages import Note
 from cgidm.method.config import PRESETS
 from cgidm.pictures.images import Picture
 from cgidm.provenance import describe_machine
@@ -25,7 +26,7 @@ def result_of(scores, steps=1000, shift=None, power=None):
         images = [torch.rand(3, 16, 16, generator=g) for _ in range(3)]
         measured.append(
             MeasuredPicture(
-                picture=Picture(HOSTILE, "a" * 64, images[0], (HOSTILE,)),
+                picture=Picture(HOSTILE, "a" * 64, images[0], (Note(HOSTILE),)),
                 scores={"loss_contrast": score} if steps == 1000 else {},
                 flags=flags,
                 partial=images[1],

@@ -10,12 +10,12 @@ from pathlib import Path
 from PIL import Image
 
 from cgidm.errors import UserError
-from cgidm.evidence.bundle_writer import pack_evidence, pixels, write_evidence
+from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
 from cgidm.evidence.record import StoppedRecord
 from cgidm.evidence.record_of_result import make_record
 from cgidm.judging.null_bank import check_bank
 from cgidm.judging.result import Result
-from cgidm.pictures.images import decode_picture
+from cgidm.pictures.images import decode_picture, to_uint8
 from cgidm.run_events import RunEvent, RunProgress, Trouble
 
 from . import hardware
@@ -207,11 +207,11 @@ def write_live(folder: Path, result: Result, step: int) -> None:
     first = result.pictures[0]
     for name, image in (("original", first.picture.image), ("partial", first.partial)):
         if not (folder / f"live-{name}.png").exists():
-            Image.fromarray(pixels(image)).save(folder / f"live-{name}.png")
+            Image.fromarray(to_uint8(image)).save(folder / f"live-{name}.png")
     old = sorted(folder.glob("live-[0-9]*.png"))[:-2]  # a page may still be fetching the last two
     for path in old:
         path.unlink()
-    Image.fromarray(pixels(first.recovered)).save(folder / f"live-{step:05d}.png")
+    Image.fromarray(to_uint8(first.recovered)).save(folder / f"live-{step:05d}.png")
 
 
 def live_images(folder: Path) -> dict[str, str]:

@@ -24,6 +24,7 @@ from cgidm.errors import UserError
 from cgidm.evidence.bundle_writer import LINEUP
 from cgidm.evidence.record import Record, read_record, record_bytes
 from cgidm.evidence.seal import RECORD
+from cgidm.files import write_atomically
 from cgidm.judging.null_bank import Bank, read_bank
 from cgidm.run_events import STATE, RunProgress
 
@@ -171,9 +172,7 @@ class Run:
 
     def write_record(self, record: Record) -> None:
         """Write the record of a run that was put down, whole or not at all."""
-        whole = self.private_dir / "result.tmp"
-        whole.write_bytes(record_bytes(record))
-        whole.replace(self.public_dir / RECORD)
+        write_atomically(self.public_dir / RECORD, record_bytes(record))
 
     def finalize(self) -> None:
         """Its evidence is packed: leave nothing to be taken up, and put the line-up where observers look."""
