@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from .authenticate import authenticate
 from .device import DEVICES, PRECISIONS, choose_device
-from .doctor.environment import add_options as add_doctor_options
-from .doctor.environment import diagnose
+from .doctor.command import add_options as add_doctor_options
+from .doctor.command import diagnose
 from .errors import UserError
 from .evidence.bundle_reader import open_bundle
 from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
@@ -217,7 +217,7 @@ def _authenticate(options: argparse.Namespace) -> None:
         warning=warning,
     )
     if warning is not None:
-        print(f"warning: {single_line(str(warning))}")
+        print(f"warning: {warning}")
     write_evidence(result, options.out, models)
     signer = sign_folder(options.out, key) if key else None
     print_table(result)

@@ -1,4 +1,4 @@
-"""Where a pair computes, and in which precision: for the command line, the page and a repeated run alike."""
+"""The device on which a pair computes, and its precision: for the command line, the page and a repeated run."""
 
 from dataclasses import dataclass
 
@@ -15,30 +15,35 @@ WIDE_FAMILIES = ("SD 3",)  # leave the range of float16; of SDXL only the autoen
 
 @dataclass(frozen=True)
 class ComputeTarget:
-    """What `families.load_pair` wants to be told."""
+    """The device and precision of a pair, as `families.load_pair` takes them."""
 
     device: str  # "cpu" or "cuda"
-    dtype: torch.dtype  # that networks and autoencoder compute in; states and steps are float32 in any case
+    dtype: torch.dtype  # of networks and autoencoder; states and steps are always float32
 
 
 def choose_device(base: Checkpoint, device: str = "auto", precision: str = "auto") -> ComputeTarget:
-    """The GPU if there is one, in half precision, which halves memory and more; else the CPU in float32.
+    """Choose the GPU in half precision if there is one, else the CPU in float32.
 
-    On a CPU bfloat16 is for whoever asks for it: quicker where the processor has instructions for it, but its last
+    On a CPU bfloat16 is used on request only: it is quicker where the processor has instructions for it, but its last
     digits differ more from machine to machine.
 
+    Args:
+        base: the base model, whose family decides on the kind of half precision.
+        device: one of `DEVICES`.
+        precision: one of `PRECISIONS`.
+
     Raises:
-        UserError: for a GPU where none is, and float16 on a CPU, which has no convolutions in it.
+        UserError: if the device or precision is unknown, or not available on this machine.
     """
     if device not in DEVICES:
-        raise UserError(f"device {device!r} was given; accepted: {', '.join(DEVICES)}")
+        raise UserError("device.unknown_device", given=device, accepted=list(DEVICES))
     if precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r} was given; accepted: {', '.join(PRECISIONS)}")
+        raise UserError("device.unknown_precision", given=precision, accepted=list(PRECISIONS))
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda' was given, but torch sees no GPU here; accepted here: auto, cpu")
+        raise UserError("device.no_gpu")
     chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    if chosen == "cpu" and precision == "float16":
-        raise UserError("precision 'float16' was given for a CPU; accepted there: auto, float32, bfloat16")
+    if chosen == "cpu" and precision == "float16":  # torch has no convolutions in it there
+        raise UserError("device.float16_on_cpu")
     if precision != "auto":
         return ComputeTarget(chosen, getattr(torch, precision))
     if chosen == "cpu":
@@ -48,7 +53,7 @@ def choose_device(base: Checkpoint, device: str = "auto", precision: str = "auto
 
 
 def recorded_device(base: Checkpoint, device: str, precision: str) -> ComputeTarget:
-    """The place of a recorded run, or the nearest to it on this machine."""
+    """Choose the device and precision of a recorded run, or the nearest to them on this machine."""
     here = device if device == "cuda" and torch.cuda.is_available() else "cpu"
     known = precision if precision in PRECISIONS and not (here == "cpu" and precision == "float16") else "auto"
     return choose_device(base, here, known)

@@ -1,4 +1,4 @@
-"""What the last digits of a score depend on beside its inputs: machine, threads, versions, the library's code."""
+"""Machine, thread count, package versions and code hash: what affects a score's last digits besides its inputs."""
 
 import hashlib
 import platform
@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 def describe_machine(pair: ModelPair) -> dict[str, Any]:
-    """Where a pair computes, in which precision, on how many threads, in which pieces. It names nobody's computer."""
+    """Describe where a pair computes: device, precision, threads, batch size. Host and user are not named."""
     dtype = getattr(pair.base, "dtype", None)
     plan = pair.memory
     held = {} if plan is None else {"rows_at_once": plan.rows_per_call, "tiles": plan.tiling}
@@ -36,10 +36,10 @@ def describe_machine(pair: ModelPair) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def describe_code() -> dict[str, str]:
-    """The library's version, and one SHA-256 over its sources, without those of the page, which computes nothing.
+    """The library's version, and one SHA-256 over its sources; the page, which computes nothing, is left out.
 
-    It is that of `find cgidm -name '*.py' -not -path 'cgidm/page/*' | LC_ALL=C sort | xargs sha256sum | sha256sum`, run
-    beside the package.
+    The same hash comes from this command, run in the folder of the package:
+    `find cgidm -name '*.py' -not -path 'cgidm/page/*' | LC_ALL=C sort | xargs sha256sum | sha256sum`
     """
     ours = [p for p in SOURCE.rglob("*.py") if p.relative_to(SOURCE).parts[0] != "page"]
     names = sorted(p.relative_to(SOURCE.parent).as_posix() for p in ours)
@@ -48,18 +48,21 @@ def describe_code() -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str | None]:
-    """Python's version and that of every package that computes; null where one is not installed."""
+    """The versions of Python and of every package that computes; None for one that is not installed."""
     return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}}
 
 
 @lru_cache(maxsize=1)
-def name_processor(told: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name, what torch uses of it, and its instructions for bfloat16.
+def name_processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, the instructions that torch uses, and its instructions for bfloat16.
 
-    Processors of one name, as machines that are rented out have it, may differ in these, and then in the third digit.
+    Processors of one name, as rented machines report it, may differ in these, and their scores in the third digit.
+
+    Args:
+        cpuinfo: the file in which Linux describes the processor.
     """
     try:
-        lines = [line.partition(":") for line in told.read_text().splitlines()]
+        lines = [line.partition(":") for line in cpuinfo.read_text().splitlines()]
     except OSError:
         lines = []
     facts = {name.strip(): value.strip() for name, _, value in lines}

@@ -11,5 +11,5 @@ def single_line(text: str, longest: int = LONGEST) -> str:
     A note or a file name may hold terminal commands, line breaks, or a megabyte.
     """
     flat = re.sub(r"\s+", " ", text)
-    kept = "".join(c for c in flat if c.isprintable()).strip()
-    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
+    printable = "".join(c for c in flat if c.isprintable()).strip()
+    return printable if len(printable) <= longest else printable[: longest - 1] + "…"

@@ -109,7 +109,7 @@ def test_a_blank_prompt_is_answered_with_what_the_suspect_s_notes_suggest(folder
         ({"tuned": "missing"}, "fine-tuned model"),
         (["--steps", "0"], "steps = 0"),
         (["--radius", "-1"], "radius = -1"),
-        (["--controls", "nowhere"], "controls nowhere"),
+        (["--controls", "nowhere"], "got nowhere"),
         (["--lineup", "1"], "lineup = 1"),
         (["--lineup", "6"], "different control pictures for a line-up of 6, got 0"),
     ],
@@ -119,9 +119,7 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(folder, tmp_pat
     extra, named = (wrong, {}) if isinstance(wrong, list) else ([], wrong)
     assert main(arguments(folder, "--out", str(out), *extra, **named)) == 2
     error = capsys.readouterr().err
-    assert (
-        error.count("\n") == 1 and said in error and ("accepted" in error or "expected" in error) and not out.exists()
-    )
+    assert error.count("\n") == 1 and said in error and ("accepted" in error or "xpected" in error) and not out.exists()
 
 
 def test_an_unknown_preset_exits_with_2(folder):

@@ -1,73 +1,73 @@
-"""What ships in assets/: is every model whole, as far as names and headers tell, every bank legible, no file left
-with Git LFS?"""
+"""Whether what ships in assets/ is complete: models by names and headers, banks as JSON, no file left with Git LFS."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import UserError
 from ..intake.header import read_header
 from ..intake.layout import Checkpoint, read_layout
 from ..intake.listing import LocalListing
+from ..messages import Note, note
+from .finding import command_fix, first_line
 
 EMBEDDER, BANK = "efficientnet_lite0.safetensors", "bank.json"
-POINTER = b"version https://git-lfs.github.com/spec/v1"  # how what Git LFS leaves instead of a file begins
+POINTER = b"version https://git-lfs.github.com/spec/v1"  # the start of what Git LFS leaves instead of a file
 FETCH = "git lfs install && git lfs pull"
 
 
-def find_faults(root: Path) -> dict[str, tuple[str, str]]:
-    """Each folder of `root`/assets with what is wrong with it and what mends it; both blank where nothing is."""
-    examples = sorted(p.name for p in (root / "assets" / "examples").glob("*/"))
+def asset_problems(assets: Path) -> dict[str, tuple[Note, Note] | None]:
+    """The problem of each folder of `assets`, with its fix; None if it is complete."""
+    examples = sorted(p.name for p in (assets / "examples").glob("*/"))
     names = [*(f"banks/{name}" for name in examples), "controls", "embedder"]
     names += [*(f"examples/{name}" for name in examples), "mini"]
-    return {f"assets/{name}": _fault(LocalListing(root / "assets" / name, label=f"assets/{name}")) for name in names}
+    return {f"assets/{name}": _problem(LocalListing(assets / name, label=f"assets/{name}")) for name in names}
 
 
-def _fault(listing: LocalListing) -> tuple[str, str]:
+def _problem(listing: LocalListing) -> tuple[Note, Note] | None:
     try:
         if pointers := [f for f in listing.sizes if listing.read(f, 0, len(POINTER)) == POINTER]:
-            return f"Git LFS left a pointer instead of {_few(pointers)}", FETCH
-        said = _lack(listing)
-    except (ValueError, OSError) as error:  # a UserError is in the words of `intake`
-        said = str(error)
-    return said, f"git checkout -- {listing.name}; or clone the repository anew" if said else ""
+            problem = note("doctor.git_lfs_pointers", files=pointers[:3], count=len(pointers))
+            return problem, command_fix(FETCH)
+        problem = _find_problem(listing)
+    except UserError as error:
+        problem = error.note
+    except OSError as error:
+        problem = note("doctor.asset_unreadable", error=first_line(error))
+    return None if problem is None else (problem, note("doctor.fix_asset", folder=listing.name))
 
 
-def _lack(listing: LocalListing) -> str:
-    """What is missing, said here or raised by what reads it; blank if nothing is."""
+def _find_problem(listing: LocalListing) -> Note | None:
+    """What is missing in a folder, returned here or raised by its reader; None if nothing is."""
     match listing.name:
         case "assets/controls":
-            return "" if listing.sizes else f"{listing.name} holds no pictures"
+            return None if listing.sizes else note("doctor.asset_no_pictures", folder=listing.name)
         case "assets/embedder":
             read_header(listing, EMBEDDER)
-            return ""
+            return None
         case "assets/mini":
-            return _lack_of_pipeline(read_layout(listing))
+            return _pipeline_problem(read_layout(listing))
         case name if name.startswith("assets/banks/"):
-            return _lack_of_bank(listing)
+            return _bank_problem(listing)
         case _:
             read_layout(listing, "checkpoint")
-            return ""
+            return None
 
 
-def _lack_of_bank(listing: LocalListing) -> str:
-    """Its own reader wants more than what a doctor may take for granted; whether it is JSON tells one that was cut."""
+def _bank_problem(listing: LocalListing) -> Note | None:
+    """A bank that is missing or cut off. Its own reader needs packages that may be missing: being JSON must do."""
+    file = f"{listing.name}/{BANK}"
     if BANK not in listing.sizes:
-        return f"{listing.name}/{BANK} does not exist"
+        return note("doctor.asset_file_missing", file=file)
     try:
         json.loads(listing.read(BANK, 0, listing.sizes[BANK]))
     except ValueError:
-        return f"{listing.name}/{BANK} is damaged"
-    return ""
+        return note("doctor.asset_damaged", file=file)
+    return None
 
 
-def _lack_of_pipeline(model: Checkpoint) -> str:
-    """A folder of networks without their index, or a component without its configuration; weights were seen by then."""
+def _pipeline_problem(model: Checkpoint) -> Note | None:
+    """Networks without their index, or a component without its configuration; the weights were checked before."""
     if model.kind != "pipeline":
-        return f"{model.name}/model_index.json does not exist"
+        return note("doctor.asset_file_missing", file=f"{model.name}/model_index.json")
     bare = [c for c, part in model.components.items() if not any(f.startswith(f"{c}/") for f in part.extras)]
-    return f"{model.name} lacks the configuration of its {', '.join(bare)}" if bare else ""
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    return note("doctor.asset_no_configuration", folder=model.name, components=bare) if bare else None

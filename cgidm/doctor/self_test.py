@@ -1,6 +1,6 @@
-"""Does this device compute? One gradient of the contrast (Eq. 7), between two networks of one small convolution.
+"""The doctor on computing: one gradient of the contrast (Eq. 7), between two networks of one small convolution.
 
-And is its processor the quicker one in bfloat16, or, for want of instructions, many times slower?
+A processor is also timed in bfloat16: without instructions for it, it is many times slower.
 """
 
 import time
@@ -8,18 +8,46 @@ import time
 import torch
 from torch.nn.functional import conv2d
 
+from ..messages import note
 from ..method.models import ModelPair, NetworkEpsModel
 from ..method.objective import contrast
 from ..method.schedule import Schedule
+from .finding import REINSTALL, Finding, first_line
+from .machine import Machine
 
 TOLERANCE = 0.01  # relative; TF32, which GPUs use for convolutions, is off by 0.001
+QUICKER = 1.2  # times as fast: more than noise
+
+
+def check_computing(machine: Machine) -> list[Finding]:
+    """A small gradient comes out right on the GPU, or on the processor where the GPU must not be touched."""
+    device = machine.device
+    try:
+        error = gradient_error(device)
+    except RuntimeError as refusal:
+        problem = note("doctor.gradient_refused", device=device, error=first_line(refusal))
+        return [Finding("computing", "error", problem, note("doctor.fix_gradient_refused", command=REINSTALL))]
+    if not error <= TOLERANCE:  # NaN is no answer
+        problem = note("doctor.gradient_wrong", device=device)
+        return [Finding("computing", "error", problem, note("doctor.fix_gradient_wrong", command=REINSTALL))]
+    return [Finding("computing", "ok", note("doctor.gradient", device=device))]
+
+
+def check_bfloat16(machine: Machine) -> list[Finding]:
+    """Whether `--precision bfloat16` saves time on this processor, which depends on its instructions alone."""
+    if machine.on_zerogpu or machine.device == "cuda":
+        return []
+    times = bfloat16_speed()
+    if times > QUICKER:
+        return [Finding("bfloat16", "ok", note("doctor.bfloat16_faster", times=times))]
+    return [Finding("bfloat16", "ok", note("doctor.bfloat16_slower", times=1 / times))]
 
 
 def gradient_error(device: str) -> float:
-    """How far the gradient in float32 on `device` is from that in float64 on the processor, relative to its length.
+    """The relative distance of the gradient in float32 on `device` from that in float64 on the processor.
 
     Raises:
-        RuntimeError: if the device, or torch as it was built, cannot do it.
+        RuntimeError: if the device, or torch as it was built, cannot compute it.
     """
     exact = _gradient("cpu", torch.float64)
     return float((_gradient(device, torch.float32) - exact).norm() / exact.norm())

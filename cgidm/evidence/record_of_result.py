@@ -14,7 +14,6 @@ from ..pictures.images import Picture
 from ..provenance import describe_code, package_versions
 from .record import (
     FORMAT,
-    TEXT,
     BankRecord,
     CodeRecord,
     ConfigRecord,
@@ -67,7 +66,7 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
         lineup=None if result.lineup is None else from_json(LineupRecord, to_json(result.lineup), "lineup"),
         weight_distance=result.weight_distance,
         controls=tuple(
-            ControlRecord(name=c.name, sha256=c.sha256, image=control_name(i), notes=_notes(c))
+            ControlRecord(name=c.name, sha256=c.sha256, image=control_name(i), notes=c.notes)
             for i, c in enumerate(controls)
         ),
         config=_config_record(result.config),
@@ -103,16 +102,12 @@ def lineup_of(record: Record) -> Lineup | None:
     return None if record.lineup is None else parse_lineup(to_json(record.lineup))
 
 
-def _notes(picture: Picture) -> tuple[Note, ...]:
-    return tuple(n if isinstance(n, Note) else Note(TEXT, {"text": n}) for n in picture.notes)
-
-
 def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
     missing = {name: reason_missing(result, name) for name in SOURCES if name not in r.scores}
     return PictureRecord(
         name=r.picture.name,
         sha256=r.picture.sha256,
-        notes=_notes(r.picture),
+        notes=r.picture.notes,
         scores={**r.scores, **dict.fromkeys(missing)},
         not_computed=missing,
         p_value=r.verdict.p_value,

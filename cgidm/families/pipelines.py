@@ -15,6 +15,11 @@ from .conditioning import FAMILIES
 from .single_file import load_single_file
 from .weight_coverage import check_coverage, explain_error
 
+ACCEPTED = (
+    "accepted: a folder in the diffusers layout (with model_index.json), a training checkpoint (with unet/), a LoRA or "
+    "PEFT folder, or one .safetensors file"
+)
+
 
 def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **components: Any) -> Any:
     """Load a pipeline of a known class; `components` are used instead of loaded.

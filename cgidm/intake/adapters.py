@@ -1,16 +1,16 @@
-"""The grammar of adapter files: which tensor belongs to which module of which network, in every dialect met.
+"""The grammar of adapter files: which tensor belongs to which module of which network, in every known dialect.
 
-A LoRA can load in part, or not at all, without an error; that would be a false "no evidence". So every name is parsed,
-every module must be whole, and what is not understood is refused by name, before any library sees the file.
+A LoRA can load in part, or not at all, without an error; that would give a false "no evidence". So every name is
+parsed, and every module must be complete. A file with an unknown name is refused before any library sees it.
 Names of parts: `down` and `up` (their product is the change), `mid` (a Tucker core between them), `alpha`, `magnitude`
-(DoRA), and those of LoHa and LoKr as they are.
+(DoRA), and those of LoHa and LoKr as their files name them.
 """
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ..errors import UserError
 from .header import TensorInfo
@@ -33,8 +33,8 @@ KOHYA_PARTS = {
 }
 FACTOR = r"hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2"
 HADAMARD = frozenset(f"hada_w{i}_{side}" for i in (1, 2) for side in "ab")
-# the sets of parts that make one change, whole
-WHOLE = (
+# the sets of parts that make one complete change
+COMPLETE = (
     *(frozenset({"down", "up", *core}) for core in ((), ("mid",))),
     *(HADAMARD | set(cores) for cores in ((), ("hada_t1", "hada_t2"))),
     *(
@@ -44,14 +44,14 @@ WHOLE = (
     ),
 )
 RANKED = ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")  # parts whose first dimension is the rank
-REFUSED = {  # LyCORIS's other methods, by a part that only they have
-    "diff": "a full difference of weights",
-    "diff_b": "a full difference of weights",
+REFUSED = {  # a part that only this method has -> the method, as LyCORIS names it
+    "diff": "Full",
+    "diff_b": "Full",
     "on_input": "IA3",
     "oft_blocks": "OFT",
     "a1.weight": "GLoRA",
-    "w_norm": "trained norms",
-    "b_norm": "trained norms",
+    "w_norm": "Norms",
+    "b_norm": "Norms",
 }
 DOTTED = tuple(  # diffusers and peft: path of the module, then one of these; peft may name the adapter
     re.compile(rf"(.+)\.{ending}")
@@ -79,7 +79,7 @@ Modules = Mapping[tuple[Component, str], Mapping[str, str]]  # (network, module 
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter file understood: each module that it changes, whole."""
+    """A parsed adapter file: every module that it changes, with all parts."""
 
     dialect: Dialect
     method: Method
@@ -92,11 +92,15 @@ class Adapter:
 
 
 def parse_adapter(tensors: Mapping[str, TensorInfo], name: str) -> Adapter:
-    """Understand every tensor of an adapter file.
+    """Parse the name and shape of every tensor of an adapter file.
+
+    Args:
+        tensors: the file's header.
+        name: what the file is called, for errors.
 
     Raises:
-        UserError: if a name is of no dialect, a module lacks a part, parts do not fit one another, or the method is one
-            that cannot be loaded exactly.
+        UserError: if a name is of no dialect, a module lacks a part, parts do not fit one another, or the method cannot
+            be loaded exactly.
     """
     dialect = _dialect(tensors)
     modules: dict[tuple[Component, str], dict[str, str]] = {}
@@ -109,18 +113,26 @@ def parse_adapter(tensors: Mapping[str, TensorInfo], name: str) -> Adapter:
         component, module, part = found
         parts = modules.setdefault((component, module), {})
         if part in parts:
-            _refuse(name, f"holds {part!r} of {module!r:.120} twice, as {parts[part]!r:.160} and {key!r:.160}")
+            raise UserError(
+                "intake.adapter_part_twice",
+                file=name,
+                part=part,
+                module=_cut(module),
+                tensors=[_cut(parts[part]), _cut(key)],
+            )
         parts[part] = key
     if unmatched:
-        shown = ", ".join(f"{k:.120}" for k in unmatched[:3])
-        _refuse(name, f"has {len(unmatched)} of {len(tensors)} tensors whose names are not understood ({shown})")
+        examples = [_cut(k) for k in unmatched[:3]]
+        raise UserError(
+            "intake.adapter_unknown_names", file=name, count=len(unmatched), of=len(tensors), examples=examples
+        )
     ranks = {_check_module(module, parts, tensors, dialect, name) for (_, module), parts in modules.items()}
-    method = _check_alike(modules, tensors, name)
+    method = _common_method(modules, tensors, name)
     return Adapter(dialect, method, modules, tuple(sorted(rank for rank in ranks if rank is not None)))
 
 
 def is_adapter(tensors: Mapping[str, TensorInfo]) -> bool:
-    """Does a file look like an adapter of any kind, sound or not?"""
+    """Tell whether a file looks like an adapter of any kind, sound or damaged."""
     marks = re.compile(r"^lora_(unet|te\d?)_|\.lora_|\.lora\.|_lora\.|\.hada_|\.lokr_|\.oft_|\.diff$|^lycoris_")
     return any(marks.search(key) for key in tensors)
 
@@ -137,7 +149,7 @@ def _parse_kohya(key: str, name: str) -> tuple[Component, str, str] | None:
         return None
     prefix, module, rest = match.groups()
     if rest in REFUSED:
-        _refuse(name, f"holds {REFUSED[rest]} ({key:.120}), which cannot be loaded exactly here")
+        raise UserError("intake.adapter_other_method", file=name, method=REFUSED[rest], tensor=_cut(key))
     part = KOHYA_PARTS.get(rest) or (rest if re.fullmatch(FACTOR, rest) else None)
     return None if part is None else (KOHYA_COMPONENTS[prefix], module, part)
 
@@ -164,8 +176,11 @@ def _component(path: str) -> tuple[Component | None, str]:
 def change_shape(shapes: Mapping[str, Shape]) -> Shape | None:
     """The shape of the change that one module's factors make, (out, in, *kernel); None if they do not fit one another.
 
-    LoHa and LoKr without a core write a convolution's change flat, as (out, in * height * width). As in LyCORIS 3.2 and
-    peft 0.21, where a core (r, r, *kernel) turns the factors beside it to (r, out) and (r, in).
+    LoHa and LoKr without a core write a convolution's change flat, as (out, in * height * width). A core
+    (r, r, *kernel) turns the factors beside it to (r, out) and (r, in), as in LyCORIS 3.2 and peft 0.21.
+
+    Args:
+        shapes: the shape of each part of the module.
     """
     if any(0 in shape for shape in shapes.values()):
         return None
@@ -182,14 +197,19 @@ def change_shape(shapes: Mapping[str, Shape]) -> Shape | None:
 
 
 def find_rank(shapes: Mapping[str, Shape]) -> int | None:
-    """The rank of one module's factors; None for a LoKr of two whole ones, which has none."""
+    """The rank of one module's factors; None for a LoKr of two full factors, which has none."""
     return next((shapes[part][0] for part in RANKED if part in shapes), None)
 
 
 def magnitude_axis(shape: Shape, change: Shape | None, dialect: Dialect) -> Literal["output", "input"] | None:
-    """What a DoRA's magnitudes scale: the weight's rows (outputs) or columns (inputs); None if they fit neither.
+    """The axis of the weight that a DoRA's magnitudes scale: outputs or inputs; None if they fit neither.
 
     LyCORIS writes (out, 1, ..) or (1, in, ..), peft (out,) or, for a convolution, (1, out, 1, 1).
+
+    Args:
+        shape: the shape of the magnitudes.
+        change: the shape of the module's change, from `change_shape`.
+        dialect: the dialect of the file.
     """
     if change is None:
         return None
@@ -225,46 +245,47 @@ def _product(shapes: Mapping[str, Shape], name: str, core: str) -> Shape | None:
 def _check_module(
     module: str, parts: Mapping[str, str], tensors: Mapping[str, TensorInfo], dialect: Dialect, name: str
 ) -> int | None:
-    """The rank of one module, if it has one. Refuse it unless its parts are all there and fit one another."""
+    """The rank of one module, if it has one. Refuse the file unless the parts are complete and fit one another."""
     shapes = {part: tensors[key].shape for part, key in parts.items()}
     if "alpha" in shapes and tensors[parts["alpha"]].numel != 1:
-        _refuse(name, f"has an alpha of shape {shapes['alpha']} in {module:.120}; a single number is meant")
+        raise UserError("intake.adapter_alpha_shape", file=name, module=_cut(module), shape=list(shapes["alpha"]))
     factors = shapes.keys() - {"alpha", "magnitude"}
-    if factors not in WHOLE:
+    if factors not in COMPLETE:
         _refuse_incomplete(module, factors, name)
     change = change_shape(shapes)
     odd = {"down", "magnitude"} <= shapes.keys() and magnitude_axis(shapes["magnitude"], change, dialect) is None
     if change is None or odd:
-        listed = ", ".join(f"{part} {shapes[part]}" for part in sorted(shapes.keys() - {"alpha"}))
-        _refuse(name, f"has weights that do not fit one another in {module:.120} ({listed})")
+        listed = [f"{part} {shapes[part]}" for part in sorted(shapes.keys() - {"alpha"})]
+        raise UserError("intake.adapter_shapes", file=name, module=_cut(module), shapes=listed)
     return find_rank(shapes)
 
 
 def _refuse_incomplete(module: str, factors: Set[str], name: str) -> NoReturn:
-    listed = ", ".join(sorted(factors))
+    known: dict[str, Any] = {"file": name, "module": _cut(module)}
     if not any(part.startswith(("hada", "lokr")) for part in factors):
         missing = [part for part in ("down", "up") if part not in factors]
-        _refuse(name, f"lacks the {' and '.join(missing)} weights of {module:.120}: the file is not whole")
-    if any(whole < factors for whole in WHOLE) and not any(factors < whole for whole in WHOLE):
-        _refuse(name, f"has {listed} in {module:.120}: more factors than one change is made of")
-    _refuse(name, f"has only {listed} in {module:.120}: factors are missing")
+        raise UserError("intake.adapter_weights_missing", **known, missing=missing)
+    if any(complete < factors for complete in COMPLETE) and not any(factors < complete for complete in COMPLETE):
+        raise UserError("intake.adapter_too_many_factors", **known, factors=sorted(factors))
+    raise UserError("intake.adapter_factors_missing", **known, factors=sorted(factors))
 
 
-def _check_alike(modules: Modules, tensors: Mapping[str, TensorInfo], name: str) -> Method:
-    """The one method of all modules. A part that only some of them hold is how a deleted tensor shows."""
+def _common_method(modules: Modules, tensors: Mapping[str, TensorInfo], name: str) -> Method:
+    """The one method of all modules. A part that only some modules hold betrays a deleted tensor."""
     kinds = {module: _kind(parts) for (_, module), parts in modules.items()}
     counts = Counter(kinds.values()).most_common()
     if len(counts) > 1:
-        listed = ", ".join(f"{n} modules are {kind}" for kind, n in counts)
-        first = next(module for module, kind in kinds.items() if kind == counts[-1][0])
-        _refuse(name, f"mixes methods: {listed} (first {counts[-1][0]}: {first:.120}); one method is meant")
+        rarest = counts[-1][0]
+        first = next(module for module, kind in kinds.items() if kind == rarest)
+        listed = [f"{kind} ({n})" for kind, n in counts]
+        raise UserError("intake.adapter_mixed_methods", file=name, methods=listed, rarest=rarest, module=_cut(first))
     kind = counts[0][0]
     if kind not in ("LoRA", "LoHa", "LoKr", "DoRA"):
-        _refuse(name, f"is a {kind} in {counts[0][1]} modules, which cannot be loaded exactly here")
+        raise UserError("intake.adapter_magnitudes", file=name, method=kind, count=counts[0][1])
     without = [module for (_, module), parts in modules.items() if "alpha" not in parts]
     if 0 < len(without) < len(modules):
-        have = len(modules) - len(without)
-        _refuse(name, f"has an alpha in {have} of {len(modules)} modules (first without: {without[0]:.120})")
+        have, of = len(modules) - len(without), len(modules)
+        raise UserError("intake.adapter_alphas_missing", file=name, count=have, of=of, module=_cut(without[0]))
     if kind == "LoRA":
         kernels = {tensors[parts["down"]].shape[2:] for parts in modules.values()}
         return "LoCon" if any("mid" in parts for parts in modules.values()) or kernels - {(), (1, 1)} else "LoRA"
@@ -275,10 +296,8 @@ def _kind(parts: Mapping[str, str]) -> str:
     kind = "LoRA" if "down" in parts else "LoHa" if "hada_w1_a" in parts else "LoKr"
     if "magnitude" not in parts:
         return kind
-    return "DoRA" if kind == "LoRA" else f"{kind} with magnitudes (DoRA)"
+    return "DoRA" if kind == "LoRA" else f"{kind} + DoRA"
 
 
-def _refuse(name: str, what: str) -> NoReturn:
-    raise UserError(
-        f"{name} {what}; accepted: a whole LoRA, LoCon, LoHa, LoKr or DoRA file of diffusers, peft or kohya"
-    )
+def _cut(text: str) -> str:
+    return text[:160]

@@ -1,14 +1,14 @@
-"""The files of a folder in the diffusers layout: of each component its weights, in one precision, and what it needs.
+"""The files of a folder in the diffusers layout: each component's weights in one precision, and its configuration.
 
-A published repository holds the same weights many times (two precisions, pickles, other frameworks, one large file);
-only what will be loaded is counted, hashed and downloaded.
+A published repository holds the same weights many times: two precisions, pickles, other frameworks, one large file.
+Only the files that will be loaded are counted, hashed and downloaded.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import UserError
 from .listing import Listing
@@ -32,10 +32,18 @@ class Component:
 
 
 def find_components(listing: Listing, root: str, index: Mapping[str, Any]) -> tuple[dict[str, Component], str | None]:
-    """The components that a model_index.json names, and the variant of their weights.
+    """Find the files of the components that a model_index.json names.
+
+    Args:
+        listing: the files.
+        root: the folder of model_index.json, inside the listing.
+        index: the content of model_index.json.
+
+    Returns:
+        The components by name, and the variant of their weights: "fp16", or None for the plain files.
 
     Raises:
-        UserError: if one has no weights, has them only as pickles, or no precision is whole.
+        UserError: if a component has no weights, has them only as pickles, or no precision is complete.
     """
     classes = {
         name: entry[1]
@@ -46,7 +54,7 @@ def find_components(listing: Listing, root: str, index: Mapping[str, Any]) -> tu
 
 
 def find_network(listing: Listing, root: str, names: Sequence[str]) -> tuple[dict[str, Component], str | None]:
-    """The same for the networks `names` that a training run saved."""
+    """Find the files of the networks `names` that a training run saved, as `find_components` does."""
     return _find(listing, root, dict.fromkeys(names, True))
 
 
@@ -55,7 +63,7 @@ def _find(listing: Listing, root: str, wanted: Mapping[str, bool]) -> tuple[dict
     held = {name: _weights(listing, folders[name]) for name, network in wanted.items() if network}
     for name, variants in held.items():
         if not variants:
-            _explain(listing, folders[name], name)
+            _refuse(listing, folders[name], name)
     variant = _choose(held, f"{listing.name}/{root}".rstrip("/"))
     components = {}
     for name, folder in folders.items():
@@ -67,7 +75,7 @@ def _find(listing: Listing, root: str, wanted: Mapping[str, bool]) -> tuple[dict
 
 
 def _folder(listing: Listing, root: str, name: str) -> str:
-    """Pixel models of the first hour have their one network beside model_index.json."""
+    """The folder of a component. Early pixel-space pipelines keep their one network beside model_index.json."""
     folder = f"{root}/{name}" if root else name
     return folder if _files(listing, folder) else root
 
@@ -77,7 +85,7 @@ def _files(listing: Listing, folder: str) -> list[str]:
 
 
 def _weights(listing: Listing, folder: str) -> dict[str | None, list[str]]:
-    """Variant -> its files, where all its parts are there."""
+    """Variant -> its files, if all parts are present."""
     found: dict[str | None, list[str]] = {}
     parts: dict[str | None, int] = {}
     for file in sorted(_files(listing, folder)):
@@ -88,22 +96,20 @@ def _weights(listing: Listing, folder: str) -> dict[str | None, list[str]]:
 
 
 def _choose(held: Mapping[str, Mapping[str | None, Sequence[str]]], name: str) -> str | None:
-    """The plain weights where every component has them, else the one variant that fills every gap."""
+    """None for the plain weights if every component has them, else the one variant that fills every gap."""
     gaps = [set(variants) for variants in held.values() if None not in variants]
     if not gaps:
         return None
     common = set.intersection(*gaps)
     if not common:
-        raise UserError(f"{name} is whole in no precision; accepted: safetensors of every component in one precision")
+        raise UserError("intake.no_complete_precision", name=name)
     return "fp16" if "fp16" in common else min(v for v in common if v is not None)
 
 
-def _explain(listing: Listing, folder: str, name: str) -> None:
+def _refuse(listing: Listing, folder: str, name: str) -> NoReturn:
     pickles = [PurePosixPath(f).name for f in _files(listing, folder) if PurePosixPath(f).suffix.lower() in PICKLES]
-    if pickles:
-        what = f"only as pickles, which can run code when they are opened ({', '.join(sorted(pickles)[:3])})"
-        what += "" if listing.about is None else "; a pull request (owner/name@refs/pr/1) may hold them converted"
-    else:
-        what = "not at all, or not all parts of them"
     where = f"{listing.name}/{folder}".rstrip("/")
-    raise UserError(f"{where} holds the weights of its {name} {what}; accepted: .safetensors")
+    if not pickles:
+        raise UserError("intake.component_missing", name=where, component=name)
+    code = "intake.component_pickled" if listing.about is None else "intake.component_pickled_on_hub"
+    raise UserError(code, name=where, component=name, files=sorted(pickles)[:3])

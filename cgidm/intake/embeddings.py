@@ -11,16 +11,15 @@ from pathlib import PurePosixPath
 from ..errors import UserError
 from .header import TensorInfo
 
-PLACES = {"clip_l": 0, "clip_g": 1, "text_encoders_0": 0, "text_encoders_1": 1, "emb_params": 0}
+POSITIONS = {"clip_l": 0, "clip_g": 1, "text_encoders_0": 0, "text_encoders_1": 1, "emb_params": 0}
 ENCODERS = ("text_encoder", "text_encoder_2")
-MAX_VECTORS = 77  # places in a prompt
+MAX_VECTORS = 77  # tokens of a prompt
 MAX_WORD = 100  # characters
-ACCEPTED = "accepted: the vectors of one word, for one text encoder or for both of SDXL"
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """A file of embeddings understood: the word, and the vectors that it stands for."""
+    """A parsed file of embeddings: the word, and the vectors that it stands for."""
 
     word: str  # what a prompt says to call them
     keys: Mapping[str, str]  # text encoder -> tensor
@@ -29,39 +28,41 @@ class Embedding:
 
 
 def is_embedding(tensors: Mapping[str, TensorInfo]) -> bool:
-    """Does a file look like embeddings, sound or not?"""
+    """Tell whether a file looks like embeddings, sound or damaged."""
     return 0 < len(tensors) <= 2 and all(_vectors(t) for t in tensors.values())
 
 
 def parse_embedding(tensors: Mapping[str, TensorInfo], name: str) -> Embedding:
-    """Understand every tensor of a file of embeddings.
+    """Parse the name and shape of every tensor of a file of embeddings.
+
+    Args:
+        tensors: the file's header.
+        name: the file's path; its last part may be the word.
 
     Raises:
-        UserError: if it is not whole, or holds more than one word.
+        UserError: if it is incomplete, or holds more than one word.
     """
     word = PurePosixPath(name).name.removesuffix(".safetensors")
-    if len(tensors) == 1 and (only := next(iter(tensors))) not in PLACES:
+    if len(tensors) == 1 and (only := next(iter(tensors))) not in POSITIONS:
         keys, word = {"text_encoder": only}, only
-    elif unknown := sorted(tensors.keys() - PLACES.keys()):
-        raise UserError(f"{name} holds embeddings of unknown place ({unknown[0]:.80}); {ACCEPTED}")
+    elif unknown := sorted(tensors.keys() - POSITIONS.keys()):
+        raise UserError("intake.embedding_unknown_encoder", file=name, tensor=unknown[0][:80])
     else:
-        keys = {ENCODERS[PLACES[k]]: k for k in tensors}
+        keys = {ENCODERS[POSITIONS[k]]: k for k in tensors}
     if len(keys) != len(tensors) or "text_encoder" not in keys:
-        raise UserError(f"{name} holds embeddings for one encoder of two ({', '.join(tensors)}); {ACCEPTED}")
+        raise UserError("intake.embedding_one_encoder", file=name, tensors=[k[:80] for k in tensors])
     if list(tensors) in (["clip_l"], ["text_encoders_0"]):
-        raise UserError(f"{name} lacks the embeddings of the second text encoder; {ACCEPTED}")
+        raise UserError("intake.embedding_second_missing", file=name)
     counts = {_vectors(tensors[k]) for k in keys.values()}
     if len(counts) > 1:
-        raise UserError(f"{name} holds {' and '.join(map(str, sorted(counts)))} vectors for one word; {ACCEPTED}")
+        raise UserError("intake.embedding_counts", file=name, counts=sorted(counts))
     if not word.strip() or len(word) > MAX_WORD or not word.isprintable():
-        raise UserError(
-            f"{name} is called by {word!r:.120}; accepted: a word of at most {MAX_WORD} printable characters"
-        )
+        raise UserError("intake.embedding_word", file=name, word=word[:120], longest=MAX_WORD)
     return Embedding(word, keys, counts.pop(), {e: tensors[k].shape[-1] for e, k in keys.items()})
 
 
 def _vectors(tensor: TensorInfo) -> int:
-    """How many vectors; 0 if it is none."""
+    """The number of vectors; 0 if the tensor holds none."""
     shape = tensor.shape
     rows = 1 if len(shape) == 1 else shape[0] if len(shape) == 2 else 0
     return rows if rows <= MAX_VECTORS and shape and shape[-1] > 1 else 0

@@ -1,7 +1,7 @@
-"""Which base does it need? Every hint is a vote; the shapes of the tensors outvote what anybody wrote."""
+"""Which base a checkpoint needs: every hint is a vote, and the shapes of the tensors outvote written hints."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..messages import Note, note
@@ -26,7 +26,7 @@ CLASSES = {
     "StableDiffusion3Pipeline": "SD 3",
     "FluxPipeline": "FLUX",
 }
-WRITTEN = (  # what people write of a base, the first that fits counts
+WRITTEN = (  # what people write as the name of a base; the first match counts
     (r"alt_?diffusion", "AltDiffusion"),
     (r"flux", "FLUX"),
     (r"stable-diffusion-3|sd3", "SD 3"),
@@ -38,12 +38,12 @@ WRITTEN = (  # what people write of a base, the first that fits counts
 
 @dataclass(frozen=True)
 class Vote:
-    """One hint."""
+    """One hint on the family of a checkpoint's base."""
 
     source: str  # where it was read
     family: str
-    reason: str
-    certain: bool  # shapes and pipeline classes are; what anybody wrote is not
+    reason: Note
+    certain: bool  # true of shapes and pipeline classes, false of what somebody wrote
 
 
 @dataclass(frozen=True)
@@ -53,35 +53,38 @@ class BaseGuess:
     family: str | None
     base: str | None  # the repository that its writer named, else the best known one of that family
     votes: tuple[Vote, ...]
-    disagreement: str | None  # in words, if hints differ
+    disagreement: Note | None  # if hints differ
 
 
 def guess_base(checkpoint: Checkpoint) -> BaseGuess:
-    """Collect the votes; certain ones win, then the first of what was written."""
+    """Collect the votes. Certain votes win, then the first written one."""
     votes = tuple(_votes(checkpoint))
     ordered = sorted(votes, key=lambda v: not v.certain)
     family = ordered[0].family if ordered else None
     other = [v for v in votes if v.family != family]
-    said = "; ".join(f"{v.source} says {v.family} ({v.reason})" for v in other)
     named = _named_base(checkpoint) if not other else None
     base = named or BASES.get(family or "")
-    return BaseGuess(family, base, votes, f"taken for {family}, but {said}" if other else None)
+    if not other:
+        return BaseGuess(family, base, votes, None)
+    hints = [f"{v.source}: {v.family}" for v in other]
+    return BaseGuess(family, base, votes, note("intake.hints_disagree", family=family, hints=hints))
 
 
 def compare_bases(base: Checkpoint, suspect: Checkpoint) -> Note | None:
-    """What the suspect's writer says against `base`; None if nothing does. Shapes do not tell 1.4 from 1.5."""
+    """The warning if the suspect's card, configuration or notes name another base: shapes do not tell 1.4 from 1.5."""
     named, about = _named_base(suspect), base.listing.about
-    if named and about and named not in (about.repo, about.asked):
-        return note("intake.names_other_base", named=f"{named:.100}", base=about.repo)
+    if named and about and named not in (about.repo, about.requested_id):
+        return note("intake.made_for_other_base", named=named[:100], base=about.repo)
     family = guess_base(base).family
     other = next((v for v in guess_base(suspect).votes if not v.certain and family and v.family != family), None)
     if other is None:
         return None
-    return note("intake.other_family", source=other.source, family=other.family, reason=other.reason, base=family)
+    params = {"source": other.source, "family": other.family, **other.reason.params, "base_family": family}
+    return note("intake.made_for_other_family", **params)
 
 
 def _named_base(checkpoint: Checkpoint) -> str | None:
-    """The repository that the configuration or the card names, where it is today."""
+    """The repository that the configuration or the card names as the base, by its id today."""
     named = [(checkpoint.config or {}).get("base_model_name_or_path")]
     named += checkpoint.listing.about.base_models if checkpoint.listing.about else ()
     found = (n for n in named if isinstance(n, str) and IDENTIFIER.fullmatch(n) and not n.startswith("/"))
@@ -92,7 +95,7 @@ def _votes(checkpoint: Checkpoint) -> Iterator[Vote]:
     config = checkpoint.config or {}
     name = config.get("_class_name")
     if checkpoint.kind == "pipeline" and isinstance(name, str) and (family := CLASSES.get(name)):
-        yield Vote("model_index.json", family, f"class {name:.60}", True)
+        yield Vote("model_index.json", family, note("intake.vote_class", name=name[:60]), True)
     else:
         yield from _shape_votes(checkpoint)
     for base in checkpoint.listing.about.base_models if checkpoint.listing.about else ():
@@ -107,7 +110,7 @@ def _shape_votes(checkpoint: Checkpoint) -> Iterator[Vote]:
     if checkpoint.embedding is not None:
         widths = frozenset(checkpoint.embedding.widths.values())
         if widths in EMBEDDINGS:
-            yield Vote("shapes", EMBEDDINGS[widths], f"embeddings {_listed(widths)} wide", True)
+            yield Vote("shapes", EMBEDDINGS[widths], note("intake.vote_embedding_width", widths=sorted(widths)), True)
         return
     if adapter is None:
         widths = {t.shape[1] for k, t in tensors.items() if k.endswith("attn2.to_k.weight") and len(t.shape) == 2}
@@ -119,20 +122,16 @@ def _shape_votes(checkpoint: Checkpoint) -> Iterator[Vote]:
         ]
         widths = {tensors[k].shape[1] for k in keys}
         if any(component == "text_encoder_2" for component, _ in adapter.modules):
-            yield Vote("shapes", "SDXL", "a second text encoder", True)
+            yield Vote("shapes", "SDXL", note("intake.vote_second_text_encoder"), True)
         if any(component == "transformer" for component, _ in adapter.modules):
             flux = any("single_transformer_blocks" in module for _, module in adapter.modules)
-            yield Vote("shapes", "FLUX" if flux else "SD 3", "a transformer instead of a UNet", True)
+            yield Vote("shapes", "FLUX" if flux else "SD 3", note("intake.vote_transformer"), True)
     for width in sorted(widths & CONTEXT.keys()):
-        yield Vote("shapes", CONTEXT[width], f"cross-attention reads text features {width} wide", True)
+        yield Vote("shapes", CONTEXT[width], note("intake.vote_attention_width", width=width), True)
 
 
 def _written(source: str, text: object) -> Iterator[Vote]:
     if isinstance(text, str):
         found = next((family for pattern, family in WRITTEN if re.search(pattern, text.lower())), None)
         if found is not None:
-            yield Vote(source, found, f"{text:.80}", False)
-
-
-def _listed(widths: Sequence[int] | frozenset[int]) -> str:
-    return " and ".join(map(str, sorted(widths)))
+            yield Vote(source, found, note("intake.vote_text", text=text[:80]), False)

@@ -1,8 +1,8 @@
 """The header of a safetensors file, read as if its author were hostile.
 
 Layout (https://huggingface.co/docs/safetensors): 8 bytes little-endian length N, N bytes of JSON, then the data. Every
-number is checked before it is used, and tensors must tile the data exactly: no gap, no overlap, nothing left over.
-No weight is read.
+number is checked before use. The tensors must tile the data exactly: no gap, no overlap, no remainder. No weight is
+read.
 """
 
 import json
@@ -21,18 +21,18 @@ BITS = {
     **{"I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32},
     **{"I64": 64, "U64": 64, "F64": 64, "C64": 64},
 }
-ACCEPTED = "accepted: a whole, undamaged .safetensors file"
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a header says of one tensor."""
+    """The type and shape of one tensor, as a header states them."""
 
     dtype: str  # as the format names it: F16, BF16, F32, ...
     shape: tuple[int, ...]
 
     @property
     def numel(self) -> int:
+        """The number of its values."""
         return math.prod(self.shape)
 
 
@@ -45,44 +45,60 @@ class Header:
 
 
 def read_header(listing: Listing, file: str) -> Header:
-    """Read and check the header of `file`; no more of it is read.
+    """Read and check the header of `file`, and nothing after it.
 
     Raises:
-        UserError: if the file is missing or is not a sound safetensors file; says what is wrong with it.
+        UserError: if the file is missing, or is not a sound safetensors file.
     """
     name = f"{listing.name}/{file}"
     if file not in listing.sizes:
-        raise UserError(f"{name} does not exist; {ACCEPTED}")
+        raise UserError("intake.file_missing", file=name)
     size = listing.sizes[file]
     length = header_length(listing.read(file, 0, 8), size, name)
     return parse_header(listing.read(file, 8, 8 + length), size - 8 - length, name)
 
 
 def header_length(start: bytes, file_size: int, name: str) -> int:
-    """The length N that the first 8 bytes state, checked against the file's size and `MAX_HEADER`."""
+    """The length N that the first 8 bytes state.
+
+    Args:
+        start: the first 8 bytes of the file, or fewer if it is shorter.
+        file_size: the file's bytes.
+        name: what the file is called, for errors.
+
+    Raises:
+        UserError: if N does not fit the file, or exceeds `MAX_HEADER`.
+    """
     if len(start) < 8:
-        _refuse(name, f"has {len(start)} bytes, fewer than a header's length takes")
+        raise UserError("intake.header_too_short", file=name, bytes=len(start))
     length = int.from_bytes(start, "little")
     if length > file_size - 8:
-        _refuse(
-            name, f"states a header of {length:,} bytes but has {file_size - 8:,} after it: cut off, or another format"
-        )
+        raise UserError("intake.header_cut_off", file=name, stated=length, left=file_size - 8)
     if length > MAX_HEADER:
-        _refuse(name, f"states a header of {length:,} bytes, more than the {MAX_HEADER:,} that are read")
+        raise UserError("intake.header_too_large", file=name, stated=length, most=MAX_HEADER)
     return length
 
 
 def parse_header(data: bytes, data_size: int, name: str) -> Header:
-    """Check the JSON `data` of a header in front of `data_size` bytes of tensors. `name` is for the error."""
+    """Parse and check a header.
+
+    Args:
+        data: its JSON.
+        data_size: the bytes of tensors that follow it.
+        name: what the file is called, for errors.
+
+    Raises:
+        UserError: if it is not a sound header of so many bytes.
+    """
     if not data.startswith(b"{"):
-        _refuse(name, "does not begin with a header")
+        raise UserError("intake.header_not_found", file=name)
     try:
         entries = json.loads(data.decode("utf-8"), object_pairs_hook=_sound_table, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        _refuse(name, f"has a header that is not proper JSON ({_brief(error)})")
+        raise UserError("intake.header_not_json", file=name, error=_brief(error)) from error
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        _refuse(name, "has a __metadata__ that is not a table of texts")
+        raise UserError("intake.header_metadata", file=name)
     tensors, ranges = {}, []
     for key, entry in entries.items():
         tensors[key], offsets = _tensor(key, entry, name)
@@ -90,28 +106,29 @@ def parse_header(data: bytes, data_size: int, name: str) -> Header:
     reached = 0
     for begin, end, key in sorted(ranges):
         if begin != reached:
-            what = "overlaps the one before it" if begin < reached else "leaves a gap before it"
-            _refuse(name, f"has a tensor {key!r:.80} that {what}")
+            code = "intake.header_overlap" if begin < reached else "intake.header_gap"
+            raise UserError(code, file=name, tensor=key[:80])
         reached = end
     if reached != data_size:
-        _refuse(name, f"has {data_size:,} bytes of tensors where its header states {reached:,}")
+        raise UserError("intake.header_data_size", file=name, stated=reached, found=data_size)
     return Header(tensors, metadata)
 
 
 def _tensor(key: str, entry: Any, name: str) -> tuple[TensorInfo, tuple[int, int]]:
+    known = {"file": name, "tensor": key[:80]}
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        _refuse(name, f"has a tensor {key!r:.80} without dtype, shape and data_offsets")
+        raise UserError("intake.header_fields", **known)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
-        _refuse(name, f"has a tensor {key!r:.80} of unknown type {dtype!r:.40}")
+        raise UserError("intake.header_dtype", **known, dtype=f"{dtype!s:.40}")
     if not _counts(shape) or len(shape) > MAX_DIMENSIONS:
-        _refuse(name, f"has a tensor {key!r:.80} of shape {shape!r:.80}")
+        raise UserError("intake.header_shape", **known, shape=f"{shape!r:.80}")
     if not _counts(offsets) or len(offsets) != 2:
-        _refuse(name, f"has a tensor {key!r:.80} at {offsets!r:.80}")
+        raise UserError("intake.header_offsets", **known, offsets=f"{offsets!r:.80}")
     info = TensorInfo(dtype, tuple(shape))
     begin, end = offsets
     if info.numel * BITS[dtype] != 8 * (end - begin):
-        _refuse(name, f"has a tensor {key!r:.80} of {dtype} {shape!r:.80} in {end - begin:,} bytes")
+        raise UserError("intake.header_tensor_size", **known, dtype=dtype, shape=f"{shape!r:.80}", bytes=end - begin)
     return info, (begin, end)
 
 
@@ -135,7 +152,3 @@ def _no_constant(text: str) -> NoReturn:
 
 def _brief(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0][:120]
-
-
-def _refuse(name: str, what: str) -> NoReturn:
-    raise UserError(f"{name} {what}; {ACCEPTED}")

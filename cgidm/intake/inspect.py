@@ -1,8 +1,9 @@
-"""`cgidm inspect`: everything that a source's names and headers say, as a table or as plain data."""
+"""`cgidm inspect`: everything that a model's file names and headers state, as lines or as plain data."""
 
 from dataclasses import asdict
 from typing import Any
 
+from ..messages import render
 from ..text import single_line
 from .family import guess_base
 from .layout import Checkpoint
@@ -12,7 +13,7 @@ EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evide
 
 
 def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What `checkpoint` is, as plain data. Local files are read through once for their hashes; the Hub states them."""
+    """Describe `checkpoint` as plain data. Local files are read once for their hashes; the Hub states its own."""
     guess, notes = guess_base(checkpoint), read_notes(checkpoint.metadata)
     about, sizes = checkpoint.listing.about, checkpoint.listing.sizes
     return {
@@ -22,7 +23,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "family": guess.family,
         "base": guess.base,
         "votes": [asdict(v) for v in guess.votes],
-        "disagreement": guess.disagreement,
+        "disagreement": None if guess.disagreement is None else asdict(guess.disagreement),
         "adapter": _adapter(checkpoint),
         "embedding": None if checkpoint.embedding is None else asdict(checkpoint.embedding),
         "tensors": len(checkpoint.tensors),
@@ -38,13 +39,13 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def suggest_prompt(checkpoint: Checkpoint) -> str | None:
-    """The prompt that the card or the file's notes name; a hint for the field that a person fills."""
+    """The prompt that the card or the file's notes name: a hint for the person who enters one."""
     about = checkpoint.listing.about
     return (single_line(about.prompt) if about and about.prompt else None) or read_notes(checkpoint.metadata).prompt
 
 
 def report_lines(found: dict[str, Any]) -> list[str]:
-    """The same for people, one fact a line."""
+    """Describe what `inspect_checkpoint` returned in lines for people, one fact a line."""
     rows = [("source", found["source"]), ("what", found["kind"])]
     if found["hub"]:
         rows += _hub_rows(found["hub"])
@@ -56,13 +57,13 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         rows += [("rank", ", ".join(map(str, adapter["ranks"])) or "no single rank")]
     if found["embedding"]:
         rows += [
-            ("called by", single_line(found["embedding"]["word"])),
+            ("word", single_line(found["embedding"]["word"])),
             ("vectors", str(found["embedding"]["vectors"])),
         ]
     rows += [("family", found["family"] or "not known")]
-    rows += [("vote", f"{v['family']}: {v['source']}, {single_line(v['reason'])}") for v in found["votes"]]
+    rows += [("vote", f"{v['family']}: {v['source']}, {render(**v['reason'])}") for v in found["votes"]]
     if found["disagreement"]:
-        rows += [("careful", single_line(found["disagreement"]))]
+        rows += [("warning", render(**found["disagreement"]))]
     rows += [("public base", found["base"] or "not known: name it yourself")]
     size = f"{found['bytes']:,} bytes, {found['parameters']:,} numbers in {found['tensors']:,} tensors"
     rows += [("size", f"{size} ({', '.join(found['types'])})")]
@@ -79,8 +80,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
 
 def _hub_rows(hub: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("commit", f"{hub['sha']}" + (" (from the local cache; the Hub was not reached)" if hub["cached"] else ""))]
-    if hub["asked"] != hub["repo"]:
-        rows += [("moved", f"{hub['asked']} is {single_line(hub['repo'])} today")]
+    if hub["requested_id"] != hub["repo"]:
+        rows += [("moved", f"{hub['requested_id']} is {single_line(hub['repo'])} today")]
     if not hub["cached"]:
         rows += [("licence", single_line(hub["licence"] or "none stated"))]
         rows += [("gated", "yes: its owner decides who may download" if hub["gated"] else "no")]

@@ -1,4 +1,4 @@
-"""What is this? A file or a folder that somebody calls a model -> a `Checkpoint`, or one sentence why not.
+"""What a file or folder is: a `Checkpoint`, or a `UserError` that says why it is none.
 
 Only names, sizes and safetensors headers are read. A pickle is refused by its name, before any library can open it.
 """
@@ -24,21 +24,17 @@ LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 NETWORKS = ("unet", "transformer", "text_encoder", "text_encoder_2")  # what a training run saves
 PEFT = ("adapter_model.safetensors", "adapter_config.json")
 MAX_CONFIG = 1_000_000  # bytes of a JSON configuration that are read
-ACCEPTED = (
-    "accepted: a folder in the diffusers layout (with model_index.json), a training checkpoint (with unet/), a LoRA or "
-    "PEFT folder, or one .safetensors file"
-)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A source understood as far as its names and headers go."""
+    """A model as its file names and headers describe it."""
 
     kind: Kind
     listing: Listing
-    root: str  # the file or folder that it is, in the listing; "" is the whole listing
-    headers: Mapping[str, Header]  # every safetensors file that belongs to it, as the listing calls it
-    extras: tuple[str, ...] = ()  # configurations and tokenizers that loading needs beside them
+    root: str  # its file or folder in the listing; "": the whole listing
+    headers: Mapping[str, Header]  # of every safetensors file that belongs to it
+    extras: tuple[str, ...] = ()  # configurations and tokenizers, which loading needs too
     components: Mapping[str, Component] = field(default_factory=dict)  # of a pipeline or training checkpoint
     variant: str | None = None  # diffusers' word for another precision: fp16
     adapter: Adapter | None = None
@@ -47,26 +43,29 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
+        """The listing's name, and the file or folder in it."""
         return f"{self.listing.name}/{self.root}" if self.root else self.listing.name
 
     @property
     def weights(self) -> tuple[str, ...]:
+        """Its safetensors files, as the listing names them."""
         return tuple(self.headers)
 
     @property
-    def whole(self) -> bool:
-        """Does a suspect like this have a network of its own, not the base's with something beside it?"""
+    def is_full_network(self) -> bool:
+        """Whether it holds a full network, not one that is added to a base."""
         return self.kind not in ("adapter", "textual inversion")
 
     @property
     def tensors(self) -> dict[str, TensorInfo]:
-        """Every tensor; in a folder behind the name of its component, as two components may use one name."""
+        """Every tensor by name. In a folder the component goes before the name, as two components may use one name."""
         if not self.components:
             return {key: info for header in self.headers.values() for key, info in header.tensors.items()}
         return {f"{name}/{key}": info for name in self.components for key, info in self.of_component(name).items()}
 
     @property
     def metadata(self) -> dict[str, str]:
+        """The notes of all its files; anyone can edit them."""
         return {k: v for header in self.headers.values() for k, v in header.metadata.items()}
 
     def of_component(self, name: str) -> dict[str, TensorInfo]:
@@ -74,7 +73,7 @@ class Checkpoint:
         return {k: info for f in self.components[name].weights for k, info in self.headers[f].tensors.items()}
 
     def fetch(self) -> Path:
-        """The local file or folder of `root`, downloaded if need be: nothing but what loading needs."""
+        """Download the files that loading needs, unless they are here, and return the local file or folder."""
         return self.listing.fetch([*self.headers, *self.extras]) / self.root
 
 
@@ -87,11 +86,18 @@ def open_checkpoint(
     max_download: int = MAX_DOWNLOAD,
     progress: bool = False,
 ) -> Checkpoint:
-    """What `given` is: a path (if `local`), a place on the Hub, which `token` may open, or a model that ships.
+    """Find out what `given` is, from names and headers alone.
+
+    Args:
+        given: a path, the id of a repository on the Hub, a link, or "shipped:" and the name of a shipped model.
+        role: what it is used as, which goes before the error's message: "base model".
+        local: accept paths on this machine.
+        token: the visitor's own, for gated repositories.
+        max_download: bytes that `Checkpoint.fetch` may download.
+        progress: draw a bar while downloading.
 
     Raises:
-        UserError: if it is missing, out of reach, a pickle, several models at once, or nothing that is known. `role`
-            goes before the sentence.
+        UserError: if it is missing, out of reach, a pickle, several models at once, or of no known kind.
     """
     try:
         if given.startswith(SHIPPED):
@@ -101,14 +107,16 @@ def open_checkpoint(
             return read_layout(open_repository(source, token, max_download, progress), source.path)
         return _read_path(source)
     except UserError as error:
-        raise type(error)(f"{role} {error}".strip()) from error
+        if role:  # only the English message names it: code and parameters are those of the problem
+            error.args = (f"{role}: {error}",)
+        raise
 
 
 def _read_path(source: Path) -> Checkpoint:
     if source.is_file():
         return read_layout(LocalListing(source.parent, (source.name, "adapter_config.json")), source.name)
     if not source.is_dir():
-        raise UserError(f"{source} does not exist; {ACCEPTED}")
+        raise UserError("intake.missing", name=str(source))
     if source.name == "unet" and (source / "config.json").is_file():  # the network's own folder
         source = source.parent
     return read_layout(LocalListing(source))
@@ -118,15 +126,15 @@ def read_layout(listing: Listing, root: str = "") -> Checkpoint:
     """Find out what the file or folder `root` of `listing` is.
 
     Raises:
-        UserError: if it is missing, a pickle, several models at once, or nothing that is known.
+        UserError: if it is missing, a pickle, several models at once, or of no known kind.
     """
     if PurePosixPath(root).suffix.lower() in PICKLES:
-        raise UserError(f"{listing.name}/{root} is a pickle, which can run code when it is opened; {ACCEPTED}")
+        raise UserError("intake.pickle", name=f"{listing.name}/{root}")
     if root in listing.sizes:
         return _file(listing, root)
     inside = _inside(listing, root)
     if root and not inside:
-        raise UserError(f"{listing.name} has no file or folder {root}; {ACCEPTED}")
+        raise UserError("intake.missing_inside", name=listing.name, path=root)
     if "model_index.json" in inside:
         config = read_json(listing, _join(root, "model_index.json"))
         return _folder("pipeline", listing, root, *find_components(listing, root, config), config)
@@ -140,47 +148,45 @@ def read_layout(listing: Listing, root: str = "") -> Checkpoint:
         found = sorted(name for name in inside if name.endswith(".safetensors") and "/" not in name)
     if len(found) == 1:
         return _file(listing, _join(root, found[0]))
-    _explain(_join(listing.name, root), inside, found)
+    _refuse_folder(_join(listing.name, root), inside, found)
 
 
 def read_json(listing: Listing, file: str) -> dict[str, Any]:
-    """A configuration file as a table.
+    """Read a configuration file.
 
     Raises:
-        UserError: if it is large, or no JSON object.
+        UserError: if it is too large, or not a JSON object.
     """
     name, size = f"{listing.name}/{file}", listing.sizes[file]
     if size > MAX_CONFIG:
-        raise UserError(f"{name} has {size:,} bytes; accepted: at most {MAX_CONFIG:,}")
+        raise UserError("intake.config_too_large", file=name, bytes=size, most=MAX_CONFIG)
     try:
         value = json.loads(listing.read(file, 0, size))
     except (ValueError, RecursionError) as error:
-        said = f"{(str(error).splitlines() or ['nested too deeply'])[0]:.120}"
-        raise UserError(f"{name} cannot be read ({said}); accepted: a JSON object") from error
+        reason = (str(error).splitlines() or ["nested too deeply"])[0][:120]
+        raise UserError("intake.config_damaged", file=name, error=reason) from error
     if not isinstance(value, dict):
-        raise UserError(f"{name} is JSON but no table; accepted: a JSON object")
+        raise UserError("intake.config_no_object", file=name)
     return value
 
 
 def _file(listing: Listing, file: str) -> Checkpoint:
     name = f"{listing.name}/{file}"
     if not file.lower().endswith(".safetensors"):
-        raise UserError(f"{name} is not a .safetensors file; {ACCEPTED}")
+        raise UserError("intake.not_safetensors", file=name)
     header = read_header(listing, file)
-    tensors, headers = header.tensors, {file: header}
+    tensors, known = header.tensors, {"listing": listing, "root": file, "headers": {file: header}}
     if is_adapter(tensors):
         weights, config = PEFT
-        beside = file.removesuffix(weights) + config
-        extras = (beside,) if file.endswith(weights) and beside in listing.sizes else ()
-        table = read_json(listing, beside) if extras else None
-        adapter = parse_adapter(tensors, name)
-        return Checkpoint("adapter", listing, file, headers, extras, adapter=adapter, config=table)
+        neighbour = file.removesuffix(weights) + config
+        extras = (neighbour,) if file.endswith(weights) and neighbour in listing.sizes else ()
+        table = read_json(listing, neighbour) if extras else None
+        return Checkpoint(kind="adapter", **known, extras=extras, adapter=parse_adapter(tensors, name), config=table)
     if any(k.startswith("model.diffusion_model.") for k in tensors):
-        return Checkpoint("single file", listing, file, headers)
+        return Checkpoint(kind="single file", **known)
     if is_embedding(tensors):
-        return Checkpoint("textual inversion", listing, file, headers, embedding=parse_embedding(tensors, name))
-    shown = ", ".join(f"{k:.80}" for k in list(tensors)[:3]) or "no tensor at all"
-    raise UserError(f"{name} is a sound file of no known kind (it holds {shown}); {ACCEPTED}")
+        return Checkpoint(kind="textual inversion", **known, embedding=parse_embedding(tensors, name))
+    raise UserError("intake.unknown_kind", file=name, tensors=[k[:80] for k in list(tensors)[:3]])
 
 
 def _folder(
@@ -195,7 +201,16 @@ def _folder(
     extras = [file for c in components.values() for file in c.extras]
     if config is not None:
         extras.append(_join(root, "model_index.json"))
-    return Checkpoint(kind, listing, root, headers, tuple(extras), components, variant, config=config)
+    return Checkpoint(
+        kind=kind,
+        listing=listing,
+        root=root,
+        headers=headers,
+        extras=tuple(extras),
+        components=components,
+        variant=variant,
+        config=config,
+    )
 
 
 def _inside(listing: Listing, root: str) -> list[str]:
@@ -208,18 +223,19 @@ def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder and name else folder or name
 
 
-def _explain(name: str, inside: Sequence[str], found: Sequence[str]) -> NoReturn:
-    """Why a folder cannot be used: several models, only pickles, several training steps, or nothing."""
+def _refuse_folder(name: str, inside: Sequence[str], found: Sequence[str]) -> NoReturn:
+    """Say why a folder cannot be used: several models, only pickles, several training steps, or nothing."""
     top = sorted({file.split("/")[0] for file in inside})
     steps = sorted({file.split("/")[0] for file in inside if file.startswith("checkpoint-") and "/" in file})
     pickles = [file for file in inside if PurePosixPath(file).suffix.lower() in PICKLES]
     if found:
-        what, names = "holds several models; name one", found
+        code, names = "intake.several_models", found
     elif steps:
-        what, names = "holds several steps of one training; name one", steps
+        code, names = "intake.several_steps", steps
     elif pickles:
-        what, names = "holds its weights only as pickles, which can run code when they are opened", pickles
+        code, names = "intake.only_pickles", pickles
+    elif top:
+        code, names = "intake.no_known_model", top
     else:
-        what, names = "holds no model that is known", top
-    listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    raise UserError(f"{name} {what} ({listed or 'it is empty'}); {ACCEPTED}")
+        raise UserError("intake.empty_folder", name=name)
+    raise UserError(code, name=name, files=[*names[:6], *(["…"] if len(names) > 6 else [])])

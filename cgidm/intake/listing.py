@@ -1,7 +1,7 @@
-"""The files of a model, wherever they lie: names, sizes, a few bytes, and all of it only when asked.
+"""The files of a model, wherever they lie: names, sizes, single byte ranges, and whole files only on request.
 
-`LocalListing` is a folder here; `hub.HubListing` is a repository on the Hub. What a model is, is said from a `Listing`
-alone, so that inspecting a repository downloads no weight.
+`LocalListing` is a folder on this machine, `hub.HubListing` a repository on the Hub. A `Listing` is all that
+`layout` reads, so inspecting a repository downloads no weights.
 """
 
 import hashlib
@@ -17,45 +17,59 @@ from ..errors import UserError
 MAX_FILES = 10_000  # names in one folder; a model has tens, a home directory has more
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class About:
-    """What the Hub says of a repository."""
+    """What the Hub states about a repository."""
 
     repo: str  # its id today
     sha: str  # the commit that was read
-    asked: str  # the id that was asked for; another one if the repository has moved
+    requested_id: str  # the id that was requested; it differs if the repository has moved
     licence: str | None = None
     gated: bool = False
     base_models: tuple[str, ...] = ()  # the card's and the tags', written by its owner
     prompt: str | None = None  # the card's instance_prompt
-    cached: bool = False  # read from the local cache, the Hub not asked
+    cached: bool = False  # read from the local cache, without the Hub
 
 
 @runtime_checkable
 class Listing(Protocol):
-    """A folder of files, here or on the Hub."""
+    """A folder of files, on this machine or on the Hub. Files are named by posix paths inside the folder."""
 
     @property
-    def name(self) -> str: ...  # as people call it; with the commit if it has one
+    def name(self) -> str:
+        """The folder's path, or the repository with its commit."""
+        ...
 
     @property
-    def sizes(self) -> Mapping[str, int]: ...  # file, as a posix path inside the folder -> bytes
+    def sizes(self) -> Mapping[str, int]:
+        """The bytes of each file."""
+        ...
 
     @property
-    def about(self) -> About | None: ...
+    def about(self) -> About | None:
+        """What the Hub states about the repository; None for a folder."""
+        ...
 
-    def read(self, file: str, start: int, end: int) -> bytes: ...  # bytes start to end of a file
+    def read(self, file: str, start: int, end: int) -> bytes:
+        """Read the bytes from `start` up to `end` of a file."""
+        ...
 
-    def sha256(self, file: str) -> str: ...
+    def sha256(self, file: str) -> str:
+        """The SHA-256 of a file, in hex digits."""
+        ...
 
-    def stated_sha256(self, file: str) -> str | None: ...  # without downloading; None where nobody states it
+    def stated_sha256(self, file: str) -> str | None:
+        """The SHA-256 of a file as far as it is known without a download."""
+        ...
 
-    def fetch(self, files: Sequence[str]) -> Path: ...  # a local folder in which these files lie
+    def fetch(self, files: Sequence[str]) -> Path:
+        """Make `files` available in a local folder, and return the folder."""
+        ...
 
 
 @dataclass(frozen=True)
 class LocalListing:
-    """A folder on this machine, or one file of it and its neighbours."""
+    """A folder on this machine, or some of its files."""
 
     folder: Path
     only: tuple[str, ...] | None = None  # the files to list; None: all
@@ -65,10 +79,12 @@ class LocalListing:
 
     @property
     def name(self) -> str:
+        """The folder's path, or the label."""
         return self.label or str(self.folder)
 
     @property
     def sizes(self) -> Mapping[str, int]:
+        """The bytes of each file."""
         return self._sizes
 
     @cached_property
@@ -77,20 +93,24 @@ class LocalListing:
         return {name: (self.folder / name).stat().st_size for name in names if (self.folder / name).is_file()}
 
     def read(self, file: str, start: int, end: int) -> bytes:
+        """Read the bytes from `start` up to `end` of a file."""
         with (self.folder / file).open("rb") as opened:
             opened.seek(start)
             return opened.read(end - start)
 
     def sha256(self, file: str) -> str:
+        """The SHA-256 of a file, in hex digits; computed once."""
         if file not in self._cache:
             with (self.folder / file).open("rb") as opened:
                 self._cache[file] = hashlib.file_digest(opened, "sha256").hexdigest()
         return self._cache[file]
 
     def stated_sha256(self, file: str) -> str | None:
+        """The same as `sha256`: no download is needed."""
         return self.sha256(file)
 
     def fetch(self, files: Sequence[str]) -> Path:
+        """Return the folder, in which the files already lie."""
         return self.folder
 
     def _walk(self) -> Sequence[str]:
@@ -98,5 +118,5 @@ class LocalListing:
         for folder, _, files in os.walk(self.folder):
             found += [(Path(folder) / file).relative_to(self.folder).as_posix() for file in files]
             if len(found) > MAX_FILES:
-                raise UserError(f"{self.name} holds more than {MAX_FILES:,} files; accepted: the folder of one model")
+                raise UserError("intake.too_many_files", name=self.name, most=MAX_FILES)
         return sorted(found)

@@ -1,4 +1,4 @@
-"""What a file's writer noted about its training: shown, and a hint for base and prompt, but editable by anyone."""
+"""What a file's writer noted about its training: a hint for base and prompt, since anyone can edit it."""
 
 import json
 import re
@@ -31,7 +31,7 @@ TAGS_SHOWN = 12
 
 @dataclass(frozen=True)
 class TrainingNotes:
-    """Notes in words, cleaned for display."""
+    """The notes of a file, made safe to display."""
 
     fields: Mapping[str, str]
     tags: tuple[tuple[str, int], ...]  # the most frequent ones, with their counts
@@ -39,7 +39,11 @@ class TrainingNotes:
 
 
 def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
-    """The notes of kohya's scripts (`ss_...`) and of the model specification (`modelspec...`), where there are any."""
+    """Read the notes of kohya's scripts (`ss_...`) and of the model specification (`modelspec...`).
+
+    Args:
+        metadata: the `__metadata__` of a safetensors header.
+    """
     fields = {}
     for note, keys in FIELDS.items():
         value = next((v for k in keys if (v := single_line(metadata.get(k, ""))) and v != "None"), None)
@@ -55,7 +59,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
 
 
 def _prompt(folders: Mapping[str, Any], counts: Counter[str]) -> str | None:
-    """kohya's folders are named `<repeats>_<prompt>`; with captions, the most frequent tag is the trigger word."""
+    """The probable prompt: the most frequent caption tag, else what kohya's folder `<repeats>_<prompt>` names."""
     if counts:
         return counts.most_common(1)[0][0]
     names = [match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", single_line(folder)))]
@@ -63,7 +67,7 @@ def _prompt(folders: Mapping[str, Any], counts: Counter[str]) -> str | None:
 
 
 def _table(value: Any) -> dict[str, Any]:
-    """A JSON object given as text or as itself; nothing if it is neither."""
+    """A JSON object, given as text or as itself; else an empty one."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -24,7 +24,7 @@ from huggingface_hub import HfApi, hf_hub_download
 
 from cgidm.errors import UserError
 from cgidm.files import atomic_path, write_atomically
-from cgidm.intake.hub_answers import Unreachable, in_sentences
+from cgidm.intake.hub_answers import HubUnreachable, explain_hub_errors
 
 DREAMBOOTH = "https://github.com/google/dreambooth/archive/refs/heads/main.zip"
 WIKIART = "huggan/wikiart"
@@ -67,7 +67,7 @@ def fetch(
             _fetch_dreambooth(folder, archive)
         else:
             _fetch_wikiart(folder, shards or hub_shards)
-    except Unreachable as error:
+    except HubUnreachable as error:
         raise UserError("benchmark.offline") from error
     except OSError as error:
         raise UserError("benchmark.fetch_failed", dataset=name, folder=str(folder), reason=str(error)) from error
@@ -75,7 +75,7 @@ def fetch(
 
 def hub_shards() -> Iterator[Shard]:
     """The parquet files of WikiArt, one after another, at the commit that its main branch has now."""
-    with in_sentences(WIKIART, None):
+    with explain_hub_errors(WIKIART, None):
         info = HfApi().dataset_info(WIKIART, files_metadata=True)
     for file in sorted(info.siblings or (), key=lambda s: s.rfilename):
         if not file.rfilename.endswith(".parquet"):
@@ -83,7 +83,7 @@ def hub_shards() -> Iterator[Shard]:
         if (file.size or 0) > MAX_BYTES:
             source = f"{file.rfilename} of {WIKIART}"
             raise UserError("benchmark.too_large", source=source, given=file.size, most=MAX_BYTES)
-        with in_sentences(WIKIART, info.sha):
+        with explain_hub_errors(WIKIART, info.sha):
             path = hf_hub_download(WIKIART, file.rfilename, repo_type="dataset", revision=info.sha)
         url = f"https://huggingface.co/datasets/{WIKIART}/resolve/{info.sha}/{file.rfilename}"
         yield Shard(url, Path(path))

@@ -5,10 +5,10 @@ import re
 import pytest
 from huggingface_hub import SpaceHardware
 
-from cgidm.doctor import environment as doctor
-from cgidm.doctor.environment import ROOT
+from cgidm.doctor.deployment import check_front_matter
 from cgidm.doctor.front_matter import LONGEST, read_front_matter
-from tests.support.machines import only_finding
+from cgidm.doctor.machine import ROOT
+from tests.support.machines import make_machine, only_finding
 
 GOOD = {
     "sdk": "gradio",
@@ -19,6 +19,10 @@ GOOD = {
 }
 
 
+def check(root):
+    return check_front_matter(make_machine(root=root))
+
+
 def write_front_matter(root, **changes):
     told = {k: v for k, v in {**GOOD, **changes}.items() if v is not None}
     (root / "app.py").touch()
@@ -27,27 +31,23 @@ def write_front_matter(root, **changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said", "fix"),
+    ("changes", "code", "given", "fix"),
     [
-        ({"sdk": "static"}, "sdk is 'static'", "sdk: gradio"),
-        ({"sdk": None}, "sdk is None", "sdk: gradio"),
-        ({"python_version": None}, "python_version is not set: a Space has 3.10", 'python_version: "3.12", in quotes'),
-        ({"python_version": "3.10"}, "python_version is 3.1, which is too old", 'python_version: "3.12", in quotes'),
-        ({"python_version": '"3.10.13"'}, "3.10.13, which is too old", 'python_version: "3.12", in quotes'),
-        ({"short_description": "x" * 61}, "short_description has 61 characters", "at most 60 characters"),
-        (
-            {"colorFrom": "orange"},
-            "colorFrom is 'orange'",
-            "colorFrom: one of red, yellow, green, blue, indigo, purple",
-        ),
-        ({"colorTo": "Red"}, "colorTo is 'Red'", "colorTo: one of red"),
-        ({"app_file": "page.py"}, "app_file is 'page.py', and there is no such file", "app_file: app.py"),
+        ({"sdk": "static"}, "sdk", "static", "Write sdk: gradio"),
+        ({"sdk": None}, "sdk", "None", "Write sdk: gradio"),
+        ({"python_version": None}, "no_python", None, 'Write python_version: "3.12", in quotes.'),
+        ({"python_version": "3.10"}, "python", "3.1", 'Write python_version: "3.12", in quotes.'),
+        ({"python_version": '"3.10.13"'}, "python", "3.10.13", 'Write python_version: "3.12", in quotes.'),
+        ({"short_description": "x" * 61}, "description", None, "Shorten it."),
+        ({"colorFrom": "orange"}, "colour", "orange", "Write colorFrom: red"),
+        ({"colorTo": "Red"}, "colour", "Red", "Write colorTo: red"),
+        ({"app_file": "page.py"}, "app", "page.py", "Write app_file: app.py"),
     ],
 )
-def test_each_line_that_keeps_a_space_from_starting_is_named(tmp_path, changes, said, fix):
+def test_each_line_that_keeps_a_space_from_starting_is_named(tmp_path, changes, code, given, fix):
     write_front_matter(tmp_path, **changes)
-    found = only_finding(doctor.check_front_matter(tmp_path))
-    assert found.status == "broken" and said in found.said and found.fix.startswith(fix)
+    found = only_finding(check(tmp_path), f"front_matter_{code}")
+    assert found.status == "error" and found.note.params.get("value") == given and str(found.fix) == fix
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,13 @@ def test_each_line_that_keeps_a_space_from_starting_is_named(tmp_path, changes, 
 )
 def test_a_good_head_passes(tmp_path, changes):
     write_front_matter(tmp_path, **changes)
-    assert only_finding(doctor.check_front_matter(tmp_path)).status == "ok"
+    assert only_finding(check(tmp_path)).status == "ok"
 
 
 def test_several_mistakes_are_several_findings_and_a_missing_app_is_one(tmp_path):
     write_front_matter(tmp_path, sdk="docker", app_file=None)
     (tmp_path / "app.py").unlink()
-    said = [f.said for f in doctor.check_front_matter(tmp_path)]
-    assert said == ["sdk is 'docker'", "app_file is 'app.py', and there is no such file"]
+    assert [f.note.code for f in check(tmp_path)] == ["doctor.front_matter_sdk", "doctor.front_matter_app"]
 
 
 @pytest.mark.parametrize(
@@ -70,16 +69,15 @@ def test_several_mistakes_are_several_findings_and_a_missing_app_is_one(tmp_path
 )
 def test_a_readme_that_the_hub_cannot_read_is_one_finding(tmp_path, text):
     (tmp_path / "README.md").write_text(text)
-    found = only_finding(doctor.check_front_matter(tmp_path))
-    assert found.status == "broken" and "nothing that the Hub can read" in found.said
+    assert only_finding(check(tmp_path), "no_front_matter").status == "error"
 
 
 def test_without_a_readme_there_is_nothing_to_say(tmp_path):
-    assert doctor.check_front_matter(tmp_path) == []
+    assert check(tmp_path) == []
 
 
 def test_our_own_head_is_what_a_space_wants():
-    assert only_finding(doctor.check_front_matter(ROOT)).status == "ok"
+    assert only_finding(check(ROOT)).status == "ok"
     told = read_front_matter(ROOT / "README.md")
     assert told["python_version"] == "3.12" and len(told["short_description"]) <= LONGEST
     assert told["hf_oauth"] is True and told["hf_oauth_scopes"] == ["gated-repos"]

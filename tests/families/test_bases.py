@@ -125,7 +125,7 @@ def test_a_variant_is_taken_where_there_is_one(tmp_path):
     loaded = load(tmp_path, torch.float16)
     assert {loaded.unet.dtype, loaded.vae.dtype, loaded.text_encoder.dtype} == {torch.float16}
     (tmp_path / "unet" / "diffusion_pytorch_model.fp16.safetensors").unlink()
-    with pytest.raises(UserError, match=r"unet not at all.*accepted: \.safetensors"):
+    with pytest.raises(UserError, match=r"lacks the weights of its unet"):
         load(tmp_path, torch.float16)
 
 
@@ -219,5 +219,5 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
     for text in (None, "[]", "no json"):
         if text is not None:
             (tmp_path / "model_index.json").write_text(text)
-        with pytest.raises(UserError, match="accepted"):
+        with pytest.raises(UserError, match=r"xpected a "):
             load(tmp_path)

@@ -15,6 +15,8 @@ from safetensors.torch import save, save_file
 from cgidm import UserError
 from cgidm.intake.header import MAX_HEADER, header_length, parse_header, read_header
 from cgidm.intake.listing import LocalListing
+from cgidm.messages import english
+from tests.support.errors import refuses
 
 TENSORS = {
     "a.weight": torch.zeros(4, 3),
@@ -51,49 +53,53 @@ def test_a_sound_file_is_read_as_the_library_reads_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "code"),
     [
-        (b"", "0 bytes"),
-        (b"abc", "3 bytes"),
-        (struct.pack("<Q", 2**63) + b"{}", "9,223,372,036,854,775,808"),
-        (SOUND[:40], "cut off"),
-        (SOUND[:-1], "bytes of tensors where its header states"),
-        (SOUND + b"x", "bytes of tensors where its header states"),
-        (packed(b"[]"), "does not begin"),
-        (packed(b"{\xff}"), "not proper JSON"),
-        (packed(b"{"), "not proper JSON"),
-        (packed(b'{"a":' * 100_000), "nested too deeply"),
-        (packed(b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,8]}}', bytes(8)), "NaN"),
-        (packed(b'{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,8]}}', bytes(8)), "shape"),
-        (packed(b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,8]}}', bytes(8)), "JSON"),
-        (packed(b'{"a":1,"a":2}'), "a name stands twice"),
-        (packed({"a": entry(shape=(-2,))}, bytes(8)), "shape"),
-        (packed({"a": entry(shape=(2**40, 2**40))}, bytes(8)), "in 8 bytes"),
-        (packed({"a": entry(shape=(True,), offsets=(0, 4))}, bytes(4)), "shape"),
-        (packed({"a": entry(dtype="F31")}, bytes(8)), "unknown type 'F31'"),
-        (packed({"a": entry(offsets=(8, 0))}, bytes(8)), "in -8 bytes"),
-        (packed({"a": entry(), "b": entry(offsets=(4, 12))}, bytes(12)), "overlaps"),
-        (packed({"a": entry(), "b": entry(offsets=(0, 8))}, bytes(8)), "overlaps"),
-        (packed({"a": entry(), "b": entry(offsets=(12, 20))}, bytes(20)), "gap"),
-        (packed({"a": {"dtype": "F32"}}), "without dtype"),
-        (packed({"__metadata__": {"x": 1}}), "__metadata__"),
-        (packed({"__metadata__": "x"}), "__metadata__"),
+        (b"", "header_too_short"),
+        (b"abc", "header_too_short"),
+        (struct.pack("<Q", 2**63) + b"{}", "header_cut_off"),
+        (SOUND[:40], "header_cut_off"),
+        (SOUND[:-1], "header_data_size"),
+        (SOUND + b"x", "header_data_size"),
+        (packed(b"[]"), "header_not_found"),
+        (packed(b"{\xff}"), "header_not_json"),
+        (packed(b"{"), "header_not_json"),
+        (packed(b'{"a":' * 100_000), "header_not_json"),
+        (packed(b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,8]}}', bytes(8)), "header_not_json"),
+        (packed(b'{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,8]}}', bytes(8)), "header_shape"),
+        (
+            packed(b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,8]}}', bytes(8)),
+            "header_not_json",
+        ),
+        (packed(b'{"a":1,"a":2}'), "header_not_json"),
+        (packed({"a": entry(shape=(-2,))}, bytes(8)), "header_shape"),
+        (packed({"a": entry(shape=(2**40, 2**40))}, bytes(8)), "header_tensor_size"),
+        (packed({"a": entry(shape=(True,), offsets=(0, 4))}, bytes(4)), "header_shape"),
+        (packed({"a": entry(dtype="F31")}, bytes(8)), "header_dtype"),
+        (packed({"a": entry(offsets=(8, 0))}, bytes(8)), "header_tensor_size"),
+        (packed({"a": entry(), "b": entry(offsets=(4, 12))}, bytes(12)), "header_overlap"),
+        (packed({"a": entry(), "b": entry(offsets=(0, 8))}, bytes(8)), "header_overlap"),
+        (packed({"a": entry(), "b": entry(offsets=(12, 20))}, bytes(20)), "header_gap"),
+        (packed({"a": {"dtype": "F32"}}), "header_fields"),
+        (packed({"__metadata__": {"x": 1}}), "header_metadata"),
+        (packed({"__metadata__": "x"}), "header_metadata"),
     ],
 )
-def test_a_damaged_or_hostile_header_is_one_sentence(data, said):
+def test_a_damaged_or_hostile_header_is_refused_in_one_line(data, code):
     with pytest.raises(UserError) as error:
         read_bytes(data)
     message = str(error.value)
-    assert said in message and "accepted" in message and "\n" not in message and len(message) < 400
+    assert error.value.code == f"intake.{code}" and error.value.code in english()
+    assert message.startswith("file") and "\n" not in message and len(message) < 400
 
 
 def test_a_header_over_the_cap_is_not_read():
-    with pytest.raises(UserError, match="more than the"):
+    with refuses("intake.header_too_large", most=MAX_HEADER):
         header_length(struct.pack("<Q", MAX_HEADER + 1), 2**40, "file")
 
 
-def test_a_missing_file_is_said(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
+def test_a_missing_file_is_refused(tmp_path):
+    with refuses("intake.file_missing"):
         read_header(LocalListing(tmp_path), "no.safetensors")
 
 

@@ -13,7 +13,6 @@ from huggingface_hub.utils import close_session
 from PIL import Image
 from safetensors.torch import save
 
-from cgidm import UserError
 from cgidm.cli import main
 from cgidm.families import load_pair
 from cgidm.intake import hub
@@ -21,6 +20,7 @@ from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny
 from tests.support.adapters import answers, kohya, weights
+from tests.support.errors import refuses
 from tests.support.hub_server import SHA, Repository, serve
 
 CARD = {
@@ -74,25 +74,34 @@ def server(files, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "code"),
     [
-        ("owner/gated", "is gated: its owner admits only who accepts the terms at https://huggingface.co/owner/gated"),
-        ("owner/nothing", "is not on the Hub, or private"),
-        ("owner/lora@v9", "has no revision v9"),
-        ("owner/lora/sub", "has no file or folder sub"),
-        ("owner/lora/other.safetensors", "has no file or folder other"),
-        ("owner/busy", r"no more questions for now \(rate limit\).*try again in 30 seconds"),
-        ("owner/ill", "answers 503 when asked for owner/ill: try again later"),
-        ("owner/forbidden", "does not let this token read"),
-        ("owner/steps", "several steps of one training; name one .checkpoint-1, checkpoint-2"),
-        ("owner/pickled", "only as pickles"),
+        ("owner/gated", "hub_gated"),
+        ("owner/nothing", "hub_not_found"),
+        ("owner/lora@v9", "hub_revision_not_found"),
+        ("owner/lora/sub", "missing_inside"),
+        ("owner/lora/other.safetensors", "missing_inside"),
+        ("owner/busy", "hub_rate_limit"),
+        ("owner/ill", "hub_status"),
+        ("owner/forbidden", "hub_forbidden"),
+        ("owner/steps", "several_steps"),
+        ("owner/pickled", "only_pickles"),
     ],
 )
-def test_what_the_hub_does_not_grant_is_one_sentence(server, given, said):
+def test_what_the_hub_does_not_grant_is_one_line(server, given, code):
     start = time.monotonic()
-    with pytest.raises(UserError, match=said) as error:
-        open_checkpoint(given)
-    assert "accepted" in str(error.value) and "\n" not in str(error.value) and time.monotonic() - start < 3
+    with refuses(f"intake.{code}") as error:
+        open_checkpoint(given, "suspect")
+    assert str(error.value).startswith("suspect: ") and "\n" not in str(error.value) and time.monotonic() - start < 3
+
+
+def test_sentences_say_what_to_do(server):
+    with refuses("intake.hub_gated", repo="owner/gated") as error:
+        open_checkpoint("owner/gated")
+    assert "accept the terms at https://huggingface.co/owner/gated" in str(error.value)
+    with refuses("intake.hub_rate_limit", seconds=30) as error:
+        open_checkpoint("owner/busy")
+    assert "Try again in 30 seconds" in str(error.value)
 
 
 def test_out_of_reach_is_said_at_once_and_the_cache_is_used_and_named(server, monkeypatch):
@@ -100,7 +109,7 @@ def test_out_of_reach_is_said_at_once_and_the_cache_is_used_and_named(server, mo
     known.fetch()
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     start = time.monotonic()
-    with pytest.raises(UserError, match="cannot be reached and owner/base is not in the local cache"):
+    with refuses("intake.hub_unreachable", repo="owner/base"):
         open_checkpoint("owner/base")
     cached = open_checkpoint("owner/lora")
     assert cached.listing.about.cached and cached.listing.about.sha == SHA and cached.name == known.name
@@ -131,7 +140,7 @@ def test_inspecting_reads_headers_only_and_says_what_the_hub_knows(server):
 
 
 def test_of_a_large_file_little_is_read_and_of_a_repository_nothing_but_headers(server, files):
-    with pytest.raises(UserError, match="no known kind"):
+    with refuses("intake.unknown_kind"):
         open_checkpoint("owner/big")
     ranges = [r for command, _, r, _ in server.seen if command == "GET" and r]
     assert ranges == [f"bytes=0-{hub.FIRST_READ - 1}"] and len(files[2]["big.safetensors"]) > 10 * hub.FIRST_READ
@@ -175,12 +184,12 @@ def test_a_run_records_the_commits_and_what_the_card_says_against_the_base(serve
     told = json.loads((tmp_path / "out" / "result.json").read_text())["models"]
     assert told["base commit"] == told["suspect commit"] == SHA and told["suspect"].startswith("owner/lora@")
     assert "names stable-diffusion-v1-5/stable-diffusion-v1-5 as its base, not owner/base" in told["careful"]
-    assert f"careful: {told['careful']}" in capsys.readouterr().out
+    assert f"warning: {told['careful']}" in capsys.readouterr().out
 
 
 def test_a_token_is_used_only_if_the_caller_hands_one_over(server, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_operator")
-    with pytest.raises(UserError, match="gated"):
+    with refuses("intake.hub_gated"):
         open_checkpoint("owner/gated")
     open_checkpoint("owner/lora").fetch()
     assert {who for *_, who in server.seen} == {None}
@@ -191,10 +200,10 @@ def test_a_token_is_used_only_if_the_caller_hands_one_over(server, monkeypatch):
 def test_too_large_is_said_before_the_download_and_damage_after_it(server):
     small = open_checkpoint("owner/base", max_download=1000)
     server.seen.clear()
-    with pytest.raises(UserError, match=r"needs a download of 0\.0 GB; accepted: at most 0\.0 GB"):
+    with refuses("intake.hub_download_too_large", most=1e-6):
         small.fetch()
     assert not server.seen
-    with pytest.raises(UserError, match="arrived damaged"):
+    with refuses("intake.hub_damaged"):
         open_checkpoint("owner/damaged").fetch()
 
 

@@ -150,7 +150,7 @@ def test_a_long_run_is_not_swept_while_it_is_carried_out(monkeypatch):
         ({"base": ""}, "No base model"),
         ({"suspect": " "}, "No suspect"),
         ({"suspect": "shipped:../../etc", "controls": ()}, "does not ship"),
-        ({"suspect": "/etc/passwd"}, "no model on the Hub"),
+        ({"suspect": "/etc/passwd"}, "xpected owner/name"),
         ({"suspect": "a/b/model.ckpt"}, "pickle"),
         ({"controls": ["x.png"] * 101}, "101 control pictures were given"),
     ],

@@ -125,7 +125,7 @@ def test_a_hostile_picture_is_one_sentence(server, client, controls, name, data,
         client.call("portfolio", asked([sent, sent], GERALD, controls)),
     ):
         words = refusal(answer, server)
-        assert said in words and name in words and "accepted" in words
+        assert said in words and name in words and "xpected" in words
 
 
 @pytest.mark.parametrize(

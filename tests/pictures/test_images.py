@@ -26,8 +26,9 @@ def plain(size=(64, 64), colour=(200, 100, 50)):
 
 def png_header_of(width, height):
     """A PNG that claims a size and holds no pixels: a decompression bomb's first bytes."""
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, b"IDAT"))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 NOISE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)

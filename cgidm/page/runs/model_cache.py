@@ -60,7 +60,7 @@ class OpenedModels:
     base: Checkpoint
     suspect: Checkpoint
     prompt: str
-    warning: Note | None  # what the suspect's writer says against this base
+    warning: Note | None  # if the suspect's writer names another base
     example: str | None  # the shipped suspect, whose control pictures ship too
     key: str  # of everything that the pair is made of
 
