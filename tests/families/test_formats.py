@@ -3,7 +3,6 @@
 The table in docs/usage/formats.md is made here: `python -m scripts.render_docs --formats` writes it.
 """
 
-import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
