@@ -107,10 +107,10 @@ def test_a_blank_prompt_is_answered_with_what_the_suspect_s_notes_suggest(folder
         ({"picture": "missing.png"}, "does not exist"),
         ({"base": "missing"}, "base model"),
         ({"tuned": "missing"}, "fine-tuned model"),
-        (["--steps", "0"], "steps = 0"),
-        (["--radius", "-1"], "radius = -1"),
+        (["--steps", "0"], "steps: expected a whole number of at least 1, got 0"),
+        (["--radius", "-1"], "radius: expected a number above 0"),
         (["--controls", "nowhere"], "got nowhere"),
-        (["--lineup", "1"], "lineup = 1"),
+        (["--lineup", "1"], "expected 2 to 20 panels per round, or none, got 1"),
         (["--lineup", "6"], "different control pictures for a line-up of 6, got 0"),
     ],
 )

@@ -18,6 +18,7 @@ from cgidm.families import load_pair
 from cgidm.intake import hub
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
+from cgidm.messages import Note
 from tests.support import tiny
 from tests.support.adapters import answers, kohya, weights
 from tests.support.errors import refuses
@@ -182,9 +183,10 @@ def test_a_run_records_the_commits_and_what_the_card_says_against_the_base(serve
     models = ["--base", "owner/base", "--suspect", "owner/lora", "--prompt", "a"]
     assert main(["authenticate", str(tmp_path / "a.png"), *models, "--steps", "1", "--out", str(tmp_path / "out")]) == 0
     told = json.loads((tmp_path / "out" / "result.json").read_text())["models"]
-    assert told["base commit"] == told["suspect commit"] == SHA and told["suspect"].startswith("owner/lora@")
-    assert "names stable-diffusion-v1-5/stable-diffusion-v1-5 as its base, not owner/base" in told["careful"]
-    assert f"warning: {told['careful']}" in capsys.readouterr().out
+    assert told["commits"] == {"base": SHA, "suspect": SHA} and told["suspect"].startswith("owner/lora@")
+    params = {"named": "stable-diffusion-v1-5/stable-diffusion-v1-5", "base": "owner/base"}
+    assert told["warning"] == {"code": "intake.made_for_other_base", "params": params}
+    assert f"warning: {Note(**told['warning'])}" in capsys.readouterr().out
 
 
 def test_a_token_is_used_only_if_the_caller_hands_one_over(server, monkeypatch):
