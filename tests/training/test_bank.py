@@ -24,6 +24,8 @@ from cgidm.training.trainer import FinetuneConfig, finetune
 from tests.support import tiny
 from tests.support.errors import refuses
 
+pytestmark = pytest.mark.slow
+
 PROMPT, MODES = "abc", ("dreambooth", "lora")
 STEP = {"steps_per_picture": 2, "batch": 2, "learning_rate": 1e-2, "rank": 2}
 
