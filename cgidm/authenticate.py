@@ -272,9 +272,10 @@ class _Run:
     def _score_controls(self, at_once: int | None) -> Generator[RunEvent]:
         """Score the controls that are not scored yet."""
         assert self.plan is not None
-        controls, count = self._controls, len(self.plan.controls)
+        used, count = self.plan.controls, len(self.plan.controls)
         for first in range(len(self.scores), count, at_once or max(1, count)):
-            self.scores += score_controls(self.pair, controls[first : first + (at_once or count)], self.config)
+            controls = [self.request.controls[i] for i in used[first : first + (at_once or count)]]
+            self.scores += score_controls(self.pair, controls, self.config)
             yield self._event("controls", len(self.scores), count, progress=self._progress())
 
     def _recover_pictures(self, steps: int | None, preview_seconds: float | None) -> Generator[RunEvent]:
@@ -294,8 +295,7 @@ class _Run:
         """Recover the line-up's decoys as the pictures were recovered; they are neither scored nor judged."""
         assert self.plan is not None and self.plan.lineup is not None and self.judged is not None
         lineup, of = self.plan.lineup, self.config.recovery.steps
-        controls = self._controls
-        shown = [controls[i] for i in lineup.decoys]
+        shown = [self.request.controls[self.plan.controls[i]] for i in lineup.decoys]
         self.decoys = self.decoys or start_recovery(self.pair, shown, self.config)
         last = time.monotonic()
         for _ in continue_recovery(self.pair, self.decoys, self.config.recovery, steps):

@@ -6,8 +6,8 @@ from collections import namedtuple
 
 import pytest
 
-from cgidm import UserError
 from cgidm.page.runs import download_cache as disk
+from tests.support.errors import refuses
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_what_was_used_longest_ago_goes_first_and_what_is_needed_stays(cache, mo
 def test_a_full_disk_is_one_sentence(cache, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
-    with pytest.raises(UserError, match=r"need 0\.0 GB, and 0\.0 GB are free; accepted"):
+    with refuses("page.disk_full", needed=5000 / 1e9, free=0.0):
         disk.make_room(5000)
     assert there(cache) == []
 

@@ -25,7 +25,7 @@ from cgidm.intake.layout import open_checkpoint
 from cgidm.method.config import RunConfig
 from cgidm.page.runs.settings import make_config
 from cgidm.pictures.images import read_picture, to_uint8
-from tests.support.page_client import PageClient, asked
+from tests.support.page_client import PageClient, api_arguments
 from tests.support.paths import EXAMPLES, ROOT, SUSPECTS, pictures_of
 
 pytestmark = pytest.mark.soak
@@ -49,7 +49,7 @@ def answers(server, wishes):
     order, jobs, begun = [], [], time.monotonic()
     for number, (suspect, picture) in enumerate(wishes):
         visitor = Client(server.url, verbose=False, download_files=False)
-        data = asked(handle_file(picture), suspect, steps=2)
+        data = api_arguments(handle_file(picture), suspect, steps=2)
         job = visitor.submit(*data, api_name="/authenticate")
         job.add_done_callback(lambda _, number=number: order.append(number))
         while job.status().code not in TAKEN_IN:
@@ -108,7 +108,7 @@ def test_memory_and_files_do_not_grow_with_the_number_of_runs(server, answers):
     controls = client.upload(*pictures_of(SUSPECTS[0], "control")[:2])
     used, files = [], []
     for number in range(50):
-        kind, (_, images, _) = client.call("authenticate", asked(picture, SUSPECTS[number % 2], controls))
+        kind, (_, images, _) = client.call("authenticate", api_arguments(picture, SUSPECTS[number % 2], controls))
         assert kind == "complete"
         if number in (9, 49):
             used.append(process.memory_info().rss)
@@ -126,7 +126,7 @@ def quick(server):
     client = PageClient(server.url)
     controls = client.upload(*pictures_of(SUSPECTS[0], "control")[:2])
     (picture,) = client.upload(pictures_of(SUSPECTS[0], "member")[0])
-    return client, lambda steps: asked(picture, SUSPECTS[0], controls, steps=steps)
+    return client, lambda steps: api_arguments(picture, SUSPECTS[0], controls, steps=steps)
 
 
 def watched(client, event):
@@ -204,5 +204,5 @@ def test_who_leaves_the_queue_is_not_run(server, quick):
     gone = time.monotonic()
     thread.join()
     assert_freed(gone, seen)
-    asked_for = [json.loads(p.read_text())["steps"] for p in server.folder.rglob("request.json")]
+    asked_for = [json.loads(p.read_text())["settings"]["steps"] for p in server.folder.rglob("request.json")]
     assert 1998 in asked_for and 1999 not in asked_for

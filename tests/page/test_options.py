@@ -4,11 +4,10 @@ import dataclasses
 import json
 import zipfile
 from contextlib import closing
+from importlib import import_module
 
-import gradio as gr
 import pytest
 
-from cgidm import authenticate as library
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.scoring import score_views
 from cgidm.method.views import VIEWS
@@ -16,19 +15,22 @@ from cgidm.page.handlers import request
 from cgidm.page.handlers import runs as judging
 from cgidm.page.handlers.cost import cost_view
 from cgidm.page.html.i18n import translate
-from cgidm.page.runs import gpu_worker as work
 from cgidm.page.runs import store as visit
 from cgidm.page.runs.cost import cost_of
 from cgidm.page.runs.model_cache import PAIRS, open_models
-from cgidm.page.runs.runner import execute_run
+from cgidm.page.runs.runner import execute_run, open_run_models
 from cgidm.page.runs.settings import make_config
+from cgidm.page.runs.shipped_controls import ShippedScores
 from cgidm.page.runs.store import Visit
 from cgidm.pictures.images import decode_picture
 from tests.support import page_runs
-from tests.support.page_runs import found, write_bank
+from tests.support.errors import refuses
+from tests.support.page_runs import found, page_refuses, write_bank
 from tests.support.paths import SUSPECTS, pictures_of
 
 pytestmark = pytest.mark.slow
+
+conductor = import_module("cgidm.authenticate")  # the package has a function of that name
 
 
 @pytest.fixture(autouse=True)
@@ -53,24 +55,24 @@ def test_what_a_run_can_find_is_said_before_its_first_step_and_is_what_it_found(
     moments = list(execute_run(run))
     phases = [m.phase for m in moments]
     assert phases[:3] == ["loading", "loading", "planned"] and "planned" not in phases[3:]
-    power = moments[2].foreseen["power"]
-    assert power > 0.9 and record_of(run)["power"] == power
-    assert all(m.foreseen == {"power": power} for m in moments[2:-1])
+    power = moments[2].plan.expected_power
+    assert power > 0.9 and record_of(run)["expected_power"] == power
+    assert all(m.plan.expected_power == power for m in moments[2:])
 
 
-def test_a_run_that_was_put_down_keeps_what_was_foreseen_and_does_not_ask_again(monkeypatch):
+def test_a_run_that_was_put_down_keeps_its_plan_and_does_not_plan_again(monkeypatch):
     run = begun(steps=5)
     with closing(execute_run(run)) as moments:
-        assert next(m for m in moments if m.phase == "step" and m.done == 1).foreseen
-    power = run.record()["power"]
-    assert run.record()["stopped"] and run.progress().foreseen == {"power": power} and power > 0.9
-    monkeypatch.setattr(work, "foresee", None)
+        assert next(m for m in moments if m.done == 1 and m.phase in ("step", "preview")).plan.expected_power
+    power = run.record().expected_power
+    assert run.record().stopped and run.progress().plan.expected_power == power and power > 0.9
+    monkeypatch.setattr(conductor, "expect_power", None)
     *_, last = execute_run(run)
-    assert last.phase == "finished" and record_of(run)["power"] == power
+    assert last.phase == "finished" and record_of(run)["expected_power"] == power
 
 
 def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
-    monkeypatch.setattr(library, "find_power_table", lambda weights: None)
+    monkeypatch.setattr(conductor, "find_power_table", lambda weights: None)
     visitor = Visit()
     name = judging.begin(page_runs.request(steps=1), visitor.token, False, "en")["current"]
     views = list(judging.go_on(visitor.token, name, False, "en", None))
@@ -80,12 +82,12 @@ def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
 
 
 def test_an_undertrained_suspect_is_told_of_before_the_run_and_yields_cannot_tell(monkeypatch):
-    monkeypatch.setattr(library, "weight_distance", lambda pair: 0.01)
+    monkeypatch.setattr(conductor, "weight_distance", lambda pair: 0.01)
     holdout = [str(path) for path in pictures_of(SUSPECTS[0], "holdout")[:1]]
     wish = dataclasses.replace(page_runs.request(2), pictures=holdout, controls=())
     run = wish.begin(Visit())
     moments = list(execute_run(run))
-    power = next(m for m in moments if m.phase == "planned").foreseen["power"]
+    power = next(m for m in moments if m.phase == "planned").plan.expected_power
     [picture] = record_of(run)["pictures"]
     assert power < 0.5 and picture["outcome"] == "cannot tell" and picture["p_value"] > 0.05
 
@@ -105,13 +107,48 @@ def test_the_search_looks_at_every_view_of_pictures_and_controls():
     assert record["pictures"][0]["view"] == list(VIEWS)[int(pictures[:, 0].argmax())]
 
 
+def test_an_unrelated_model_that_knows_the_picture_forbids_a_verdict_as_on_the_command_line():
+    """A picture that the second suspect was trained on stands out under it; one of the first suspect does not."""
+    pictures = [str(pictures_of(suspect, "member")[0]) for suspect in SUSPECTS]
+    controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:19]]
+    wish = page_runs.request(steps=1, controls=controls, unrelated=f"shipped:{SUSPECTS[1]}")
+    run = dataclasses.replace(wish, pictures=pictures).begin(Visit())
+    list(execute_run(run))
+    models, unrelated = open_run_models(run)
+    pair = PAIRS.get(models)
+    read = [
+        [decode_picture(s.data, s.name, pair.resolution) for s in part] for part in (run.pictures(), run.controls())
+    ]
+    result = conductor.authenticate(pair, *read, config=run.settings.config(), unrelated=PAIRS.get(unrelated))
+    record = run.record()
+    raised = [[f.name for f in p.flags] for p in record.pictures]
+    assert raised == [[f.name for f in p.flags] for p in result.pictures] == [[], ["stands_out"]]
+    assert [p.outcome for p in record.pictures] == [p.verdict.outcome for p in result.pictures]
+    assert record.pictures[1].outcome == "cannot tell" and record.models.unrelated.startswith(SUSPECTS[1])
+
+
+def test_an_unrelated_model_costs_another_scoring_unless_there_is_a_bank():
+    config, name = make_config("fast", 0), f"shipped:{SUSPECTS[0]}"
+    plain, more = (cost_of(1, 40, config, unrelated=unrelated).evaluations for unrelated in (False, True))
+    assert more - plain == pytest.approx(2 * 41 * 20 / 3, abs=1)
+    for rest, count in (
+        ({"unrelated": "a/b"}, more),
+        ({"bank": "b", "unrelated": "a/b"}, cost_of(1, 0, config).evaluations),
+    ):
+        said = cost_view({"suspect": name, "preset": "fast", **rest}, "en")["cost"]
+        assert f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") in said
+
+
 def test_the_known_scores_of_the_shipped_controls_are_those_of_the_same_views():
     run = begun(controls=())
     models, controls = open_models(run.requested_models()), run.controls()
     config, searching = make_config("fast", 0), make_config("fast", 0, search=True)
-    known = ShippedScores()
-    known.put(models, controls, config, (1.0, 2.0))
-    assert known.get(models, controls, config) == (1.0, 2.0) and known.get(models, controls, searching) == ()
+    known, scores = ShippedScores(), tuple(map(float, range(len(controls))))
+    known.put(models, controls, config, scores[:-1])  # of a run that was put down, or that set a control aside
+    assert known.get(models, controls, config) == ()
+    known.put(models, controls, config, scores)
+    assert known.get(models, controls, config) == scores and known.get(models, controls, searching) == ()
+    assert known.get(models, controls[1:], config) == ()
 
 
 def test_what_the_search_costs_is_said_beforehand(tmp_path):
@@ -143,42 +180,41 @@ def test_a_bank_stands_for_controls_whether_or_not_the_run_is_put_down(tmp_path)
     assert record["control_scores"] == list(bank.content.nulls) and record["controls"] == []
     assert record["bank"]["sha256"] == bank.sha256 and record["bank"]["name"] == "my bank.json"
     assert record["set"]["used"]["bounded_above"] and len(record["set"]["adjusted"]) == 2
-    assert record["power"] == pytest.approx(min(bank.content.power(), 0.9875))
+    assert record["expected_power"] == pytest.approx(min(bank.content.power(), 0.9875))
     with zipfile.ZipFile(whole.public_dir / "evidence.zip") as evidence:
         assert not [name for name in evidence.namelist() if name.startswith("controls/")]
 
 
 REFUSED = (
-    ({"controls": None}, {}, "Control pictures and a bank were given; accepted: one of them"),
-    ({"search": True}, {}, "A bank and the search were given; accepted: one of them"),
-    ({}, {"models": []}, "but bank.json is not one"),
-    ({}, {"format": 3}, "but bank.json is not one"),
-    ({}, {"format": 1}, "but bank.json has format 1"),
-    ({}, {"base": ["0" * 64]}, "was made for another base model"),
-    ({}, {"prompt": "another"}, "expected the prompt “another”"),
-    ({"seed": 4}, {}, "expected seed = 3, with which"),
+    ({"controls": None}, {}, "run.bank_and_controls", {}),
+    ({"search": True}, {}, "page.bank_and_search", {}),
+    ({"unrelated": f"shipped:{SUSPECTS[1]}"}, {}, "run.bank_and_unrelated", {}),
+    ({}, {"models": []}, "judging.bank.damaged", {"bank": "bank.json"}),
+    ({}, {"format": 3}, "judging.bank.damaged", {"bank": "bank.json"}),
+    ({}, {"format": 1}, "judging.bank.old_format", {"bank": "bank.json", "format": 1}),
+    ({}, {"base": ["0" * 64]}, "judging.bank.other_base", {"bank": "bank.json"}),
+    ({}, {"prompt": "another"}, "judging.bank.other_prompt", {"expected": "another", "given": "sks style"}),
+    ({"seed": 4}, {}, "judging.bank.other_setting", {"name": "seed", "expected": 3, "given": 4}),
 )
 
 
-@pytest.mark.parametrize(("other", "spoilt", "said"), REFUSED, ids=[said for *_, said in REFUSED])
-def test_a_bank_that_does_not_fit_is_one_sentence_before_anybody_waits_for_a_gpu(tmp_path, other, spoilt, said):
+@pytest.mark.parametrize(("other", "spoilt", "code", "params"), REFUSED, ids=str)
+def test_a_bank_that_does_not_fit_is_one_sentence_before_anybody_waits_for_a_gpu(tmp_path, other, spoilt, code, params):
     wish = {"bank": write_bank(tmp_path / "bank.json", **spoilt), "controls": ()} | other
     if wish["controls"] is None:
         del wish["controls"]
     visitor = Visit()
-    with pytest.raises(gr.Error) as error:
+    with page_refuses(code, **params):
         name = judging.begin(page_runs.request(**wish), visitor.token, False, "en")["current"]
         list(judging.fetch(visitor.token, name, "en", None))
-    words = str(error.value.message)
-    assert said.replace("'", "&#x27;") in words and str(tmp_path) not in words and len(words) < 600
 
 
 def test_a_bank_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "bank.json"
     with path.open("wb") as file:
         file.truncate(request.MAX_BANK + 1)
-    with pytest.raises(request.UserError, match=r"bank\.json has 5,000,001 bytes; accepted: a bank of at most 5,000"):
+    with refuses("page.bank_too_large", file="bank.json", bytes=5_000_001, most=5_000_000):
         page_runs.request(bank=str(path), controls=()).check()
     monkeypatch.setattr(request, "MAX_NULLS", 79)
-    with pytest.raises(request.UserError, match=r"holds 80 scores; accepted here: a bank of at most 79"):
+    with refuses("page.bank_scores", file="bank.json", given=80, most=79):
         page_runs.request(bank=write_bank(path), controls=()).check()

@@ -18,7 +18,7 @@ import pytest
 from gradio_client import Client
 
 from cgidm.page.runs import store as visit
-from tests.support.page_client import FILE, PageClient, asked
+from tests.support.page_client import FILE, PageClient, api_arguments, sentence
 from tests.support.page_runs import write_bank
 from tests.support.paths import ROOT, SUSPECTS, pictures_of
 
@@ -82,7 +82,8 @@ def test_a_path_in_the_name_of_a_file_stays_a_name(server, client):
     for name in ("../../../cgidm-visits/shown/evil.jpg", "..\\..\\evil.jpg", "/etc/evil.jpg"):
         (sent,) = client.upload((name, data))
         assert Path(sent["path"]).parents[1] == server.folder / "gradio" and sent["path"].endswith("evil.jpg")
-        assert "does not ship" in refusal(client.call("authenticate", asked(sent, "shipped:none")), server)
+        said = refusal(client.call("authenticate", api_arguments(sent, "shipped:none")), server)
+        assert sentence("resources.unknown_model").fullmatch(said)
     assert not list(server.folder.rglob("cgidm-visits/**/evil.jpg"))
 
 
@@ -100,7 +101,7 @@ def test_a_hostile_model_is_one_sentence(server, client, picture, controls, name
     (sent,) = client.upload((name, data))
     for answer in (
         client.call("inspect", ["", sent]),
-        client.call("authenticate", asked(picture, "", controls, upload=sent)),
+        client.call("authenticate", api_arguments(picture, "", controls, upload=sent)),
     ):
         said = refusal(answer, server)
         assert "safetensors" in said
@@ -121,8 +122,8 @@ def test_a_hostile_picture_is_one_sentence(server, client, controls, name, data,
     (sent,) = client.upload((name, data))
     assert len(data) < 500_000
     for answer in (
-        client.call("authenticate", asked(sent, GERALD, controls)),
-        client.call("portfolio", asked([sent, sent], GERALD, controls)),
+        client.call("authenticate", api_arguments(sent, GERALD, controls)),
+        client.call("portfolio", api_arguments([sent, sent], GERALD, controls)),
     ):
         words = refusal(answer, server)
         assert said in words and name in words and "xpected" in words
@@ -141,28 +142,37 @@ def test_a_hostile_picture_is_one_sentence(server, client, controls, name, data,
 )
 def test_a_hostile_bank_is_one_sentence(server, client, picture, data, said):
     (sent,) = client.upload(("bank.json", data))
-    words = refusal(client.call("authenticate", asked(picture, GERALD, bank=sent)), server)
+    words = refusal(client.call("authenticate", api_arguments(picture, GERALD, bank=sent)), server)
     assert said in words and "bank.json" in words and "accepted" in words
 
 
 def test_a_program_asks_with_a_bank_or_with_a_search(server, client, picture, controls, tmp_path):
     (bank,) = client.upload(Path(write_bank(tmp_path / "bank.json", seed=0)))
-    kind, (record, _, _) = client.call("authenticate", asked(picture, GERALD, bank=bank))
+    kind, (record, _, _) = client.call("authenticate", api_arguments(picture, GERALD, bank=bank))
     assert kind == "complete" and record["bank"]["models"] == 4 and len(record["control_scores"]) == 40
-    kind, (record, _, _) = client.call("authenticate", asked(picture, GERALD, controls, search=True))
+    kind, (record, _, _) = client.call("authenticate", api_arguments(picture, GERALD, controls, search=True))
     assert kind == "complete" and len(record["config"]["views"]) == 7 and record["pictures"][0]["view"]
-    both = [
-        asked(picture, GERALD, controls, bank=bank),
-        asked(picture, GERALD, bank=bank, search=True),
-        asked(picture, GERALD, bank=bank, lineup=6),
-    ]
-    assert all("accepted: one of them" in refusal(client.call("authenticate", wish), server) for wish in both)
+    both = {
+        "run.bank_and_controls": api_arguments(picture, GERALD, controls, bank=bank),
+        "page.bank_and_search": api_arguments(picture, GERALD, bank=bank, search=True),
+        "page.bank_and_lineup": api_arguments(picture, GERALD, bank=bank, lineup=6),
+        "run.bank_and_unrelated": api_arguments(picture, GERALD, bank=bank, unrelated=f"shipped:{SUSPECTS[1]}"),
+    }
+    for code, wish in both.items():
+        assert sentence(code).fullmatch(refusal(client.call("authenticate", wish), server))
+
+
+def test_a_program_names_an_unrelated_model(server, client, picture, controls):
+    other = f"shipped:{SUSPECTS[1]}"
+    kind, (record, _, _) = client.call("authenticate", api_arguments(picture, GERALD, controls, unrelated=other))
+    assert kind == "complete" and record["models"]["unrelated"].startswith(SUSPECTS[1])
+    assert re.fullmatch("[0-9a-f]{64}( [0-9a-f]{64})*", record["models"]["unrelated_sha256"])
 
 
 def test_a_program_asks_for_a_line_up(server, client, picture):
     controls = client.upload(*pictures_of(GERALD, "control")[:3])
     events = list(
-        client.events("authenticate", client.submit("authenticate", asked(picture, GERALD, controls, lineup=3)))
+        client.events("authenticate", client.submit("authenticate", api_arguments(picture, GERALD, controls, lineup=3)))
     )
     phases = [data[0]["phase"] for _, data in events if "phase" in data[0]]
     assert "judged" in phases and phases[-1] == "decoys"
@@ -170,7 +180,7 @@ def test_a_program_asks_for_a_line_up(server, client, picture):
     assert kind == "complete" and [len(r["decoys"]) for r in record["lineup"]["rounds"]] == [2] and len(images) == 3
     with zipfile.ZipFile(io.BytesIO(client.file(evidence["path"]).content)) as bundle:
         assert len([n for n in bundle.namelist() if n.startswith("lineup/")]) == 9
-    said = refusal(client.call("authenticate", asked(picture, GERALD, controls, lineup=6)), server)
+    said = refusal(client.call("authenticate", api_arguments(picture, GERALD, controls, lineup=6)), server)
     assert "at least 5 different control pictures for a line-up of 6, got 3" in said
 
 
@@ -216,13 +226,13 @@ def test_what_an_upload_leaves_that_breaks_off_is_swept(server, monkeypatch, tmp
 def test_a_portfolio_has_2_to_30_pictures(server, client, count):
     data = png(64, 64)
     pictures = client.upload(*[(f"{i}.png", data) for i in range(count)]) if count else []
-    said = refusal(client.call("portfolio", asked(pictures, GERALD)), server)
-    given = {0: "No picture was given", 1: "1 pictures were given"}.get(count, f"{count} pictures were given")
-    assert said == f"{given}; accepted: 2 to 30 picture files"
+    said = refusal(client.call("portfolio", api_arguments(pictures, GERALD)), server)
+    assert sentence("page.picture_count", given=count, fewest=2, most=30).fullmatch(said)
 
 
 def test_no_picture_is_one_sentence(server, client):
-    assert "No picture was given; accepted" in refusal(client.call("authenticate", asked(None, GERALD)), server)
+    said = refusal(client.call("authenticate", api_arguments(None, GERALD)), server)
+    assert sentence("page.no_picture").fullmatch(said)
 
 
 def test_the_server_s_own_files_are_no_input_and_are_not_served(server, client, picture, controls):
@@ -231,8 +241,8 @@ def test_the_server_s_own_files_are_no_input_and_are_not_served(server, client, 
     for path in (*own, f"{server.url}config", "http://127.0.0.1:1/a.png", f"file://{own[0]}"):
         stolen = {"path": path, "meta": FILE}
         for answer in (
-            client.call("authenticate", asked(stolen, GERALD, controls)),
-            client.call("authenticate", asked(picture, "", controls, upload=stolen)),
+            client.call("authenticate", api_arguments(stolen, GERALD, controls)),
+            client.call("authenticate", api_arguments(picture, "", controls, upload=stolen)),
             client.call("inspect", ["", stolen]),
         ):
             assert answer[0] == "error" and not LEAKS.search(json.dumps(answer[1])), (path, answer)
@@ -248,43 +258,44 @@ OTHERS = ("/etc/passwd", "../../a", "a" * 10**6)
 def test_a_name_that_is_no_model_is_one_sentence(server, client, picture, controls, name):
     said = [
         refusal(client.call("inspect", [name, None]), server),
-        refusal(client.call("authenticate", asked(picture, name, controls)), server),
-        refusal(client.call("authenticate", asked(picture, name)), server),
-        refusal(client.call("authenticate", asked(picture, GERALD, controls, base=name)), server),
+        refusal(client.call("authenticate", api_arguments(picture, name, controls)), server),
+        refusal(client.call("authenticate", api_arguments(picture, name)), server),
+        refusal(client.call("authenticate", api_arguments(picture, GERALD, controls, base=name)), server),
     ]
     assert all("accepted" in words for words in said)
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "code", "params"),
     [
-        ({"seed": -1}, "seed -1"),
-        ({"seed": 2**31}, "whole number from 0"),
-        ({"seed": 10**400}, "whole number from 0"),
-        ({"seed": float("nan")}, "seed nan"),
-        ({"seed": 0.5}, "seed 0.5"),
-        ({"seed": None}, "seed None"),
-        ({"steps": 10**9}, "1000000000 steps"),
-        ({"steps": -1}, "-1 steps"),
-        ({"steps": 1.5}, "1.5 steps"),
-        ({"steps": float("inf")}, "inf steps"),
-        ({"preset": "reference"}, "reference"),
-        ({"preset": "nonsense"}, "nonsense"),
-        ({"prompt": "x" * 10**6}, "1,000,000 characters"),
-        ({"base": " "}, "No base model"),
-        ({"lineup": 1}, "a line-up of 1 panels"),
-        ({"lineup": float("nan")}, "a line-up of nan panels"),
+        ({"seed": -1}, "page.seed", {"given": "-1"}),
+        ({"seed": 2**31}, "page.seed", {"largest": 2**31 - 1}),
+        ({"seed": 10**400}, "page.seed", {}),
+        ({"seed": float("nan")}, "page.seed", {"given": "nan"}),
+        ({"seed": 0.5}, "page.seed", {"given": "0.5"}),
+        ({"seed": None}, "page.seed", {"given": "None"}),
+        ({"steps": 10**9}, "page.steps", {"given": "1000000000"}),
+        ({"steps": -1}, "page.steps", {"given": "-1"}),
+        ({"steps": 1.5}, "page.steps", {"given": "1.5"}),
+        ({"steps": float("inf")}, "page.steps", {"given": "inf"}),
+        ({"preset": "reference"}, "page.preset", {"given": "'reference'"}),
+        ({"preset": "nonsense"}, "page.preset", {"given": "'nonsense'"}),
+        ({"prompt": "x" * 10**6}, "page.prompt_too_long", {"given": 10**6, "most": 500}),
+        ({"base": " "}, "page.no_base", {}),
+        ({"lineup": 1}, "page.lineup", {"given": "1"}),
+        ({"lineup": float("nan")}, "page.lineup", {"given": "nan"}),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
-def test_a_setting_out_of_range_is_one_sentence(server, client, picture, controls, other, said):
-    assert said in refusal(client.call("authenticate", asked(picture, GERALD, controls, **other)), server)
+def test_a_setting_out_of_range_is_one_sentence(server, client, picture, controls, other, code, params):
+    said = refusal(client.call("authenticate", api_arguments(picture, GERALD, controls, **other)), server)
+    assert sentence(code, **params).fullmatch(said)
 
 
 @pytest.fixture(scope="module")
 def run(server, client, picture, controls):
     """A finished run of somebody else's: the addresses of its results."""
-    kind, (record, images, evidence) = client.call("authenticate", asked(picture, GERALD, controls))
+    kind, (record, images, evidence) = client.call("authenticate", api_arguments(picture, GERALD, controls))
     assert kind == "complete" and record["stopped"] is None
     return [file["path"] for file in (*images, evidence)]
 
@@ -314,7 +325,7 @@ def test_what_was_sent_is_never_served_even_to_whoever_knows_its_path(server, cl
                     answer = raw_get(server, place + spelt)
                     assert answer.split()[1] in (b"403", b"404", b"400"), (place + spelt, answer[:200])
         stolen = {"path": str(path), "meta": FILE}
-        assert client.call("authenticate", asked(stolen, GERALD, controls))[0] == "error"
+        assert client.call("authenticate", api_arguments(stolen, GERALD, controls))[0] == "error"
 
 
 def raw_get(server, address):

@@ -6,21 +6,24 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import gradio as gr
 import pytest
 
+from cgidm import UserError
 from cgidm.authenticate import start_recovery
 from cgidm.page.runs import hardware
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
-from cgidm.page.runs.gpu_worker import requested_seconds, work
+from cgidm.page.runs.gpu_worker import GpuJob, requested_seconds, work
 from cgidm.page.runs.model_cache import PAIRS, open_models
 from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.settings import make_config
 from cgidm.page.runs.store import Visit
 from cgidm.page.ui import api
 from cgidm.pictures.images import decode_picture
+from cgidm.run_events import RunEvent, RunProgress
 from tests.support.page_runs import STEPS, broken_run, found, new_run, request
 from tests.support.paths import ROOT, SUSPECTS, pictures_of
 
@@ -75,7 +78,7 @@ class Lender:
             while (got := pickle.loads(here.recv_bytes())) is not None:
                 if isinstance(got, Exception):
                     raise got
-                assert isinstance(got, Update)
+                assert isinstance(got, RunEvent)
                 yield got
         finally:
             process.kill()
@@ -101,8 +104,13 @@ def test_chunks_in_forked_processes_end_as_one_run_in_one_process(whole, lent):
     *_, last = execute_run(run)
     assert last.phase == "finished" and found(run) == whole
     assert [job.steps for job in lender.jobs] == [1] * STEPS
-    assert [job.state.steps if job.state else 0 for job in lender.jobs] == list(range(STEPS))
-    assert all(len(job.control_scores) == 2 for job in lender.jobs[1:])
+    assert [places(job)[0] for job in lender.jobs] == list(range(STEPS))
+    assert all(len(job.progress.control_scores) == 2 for job in lender.jobs[1:])
+
+
+def places(job):
+    """Where a sitting begins: steps of the pictures, and of the decoys."""
+    return tuple(state.steps if state else 0 for state in (job.progress.state, job.progress.decoys))
 
 
 def test_a_line_up_s_decoys_are_recovered_in_chunks_too(lent):
@@ -116,11 +124,20 @@ def test_a_line_up_s_decoys_are_recovered_in_chunks_too(lent):
         *_, last = execute_run(run)
         assert last.phase == phase
     assert found(run) == found(plain)
-    shown = [{p.name: p.read_bytes() for p in r.blind.rglob("*.*")} for r in (plain, run)]
+    shown = [{p.name: p.read_bytes() for p in r.lineup_dir.rglob("*.*")} for r in (plain, run)]
     assert shown[0] == shown[1] and len(shown[0]) == 1 + 3 * 3
-    stood = [(job.state.steps if job.state else 0, job.decoys.steps if job.decoys else 0) for job in lender.jobs]
-    assert stood == [(0, 0), (1, 0), (2, 0), (2, 0), (3, 0), (3, 1), (3, 1), (3, 2)]
-    assert [job.judged is not None for job in lender.jobs] == [False] * 4 + [True, True, False, True]
+    assert [places(job) for job in lender.jobs] == [(0, 0), (1, 0), (2, 0), (2, 0), (3, 0), (3, 1), (3, 1), (3, 2)]
+    assert [job.progress.judged is not None for job in lender.jobs] == [False] * 4 + [True, True, False, True]
+
+
+def test_an_unrelated_model_scores_in_the_sitting_that_judges(lent):
+    wish = request(steps=2, unrelated=f"shipped:{SUSPECTS[1]}")
+    plain = wish.begin(Visit())
+    list(execute_run(plain))
+    lender, run = lent(), wish.begin(Visit())
+    list(execute_run(run))
+    assert found(run) == found(plain) and [job.judges for job in lender.jobs] == [False, True]
+    assert run.record().models.unrelated.startswith(SUSPECTS[1])
 
 
 @pytest.mark.parametrize(
@@ -150,7 +167,7 @@ def test_a_refused_gpu_pauses_the_run_and_loses_nothing(whole, lent, title, said
 def test_a_program_is_told_that_no_gpu_was_to_be_had(lent):
     lent({1: gr.Error("60s requested", title="ZeroGPU quota exceeded", print_exception=False)})
     wish = request()
-    given = ("shipped:gerald-g-dreambooth", None, wish.base, wish.prompt, list(wish.controls), "fast", 0, 1)
+    given = (wish.suspect, None, wish.base, wish.prompt, list(wish.controls), "fast", 0, 1)
     with pytest.raises(gr.Error, match=r"The GPU was not to be had \(quota\)"):
         list(api.authenticate(wish.pictures[0], *given))
 
@@ -158,21 +175,30 @@ def test_a_program_is_told_that_no_gpu_was_to_be_had(lent):
 def test_a_picture_that_is_none_is_said_in_words_across_the_fork(lent):
     lent()
     run = broken_run(Visit())
-    with pytest.raises(running.UserError, match=r"mine\.png is not a picture"):
+    with pytest.raises(UserError) as refused:
         list(execute_run(run))
+    assert refused.value.code == "pictures.not_a_picture" and refused.value.params == {"path": "mine.png"}
 
 
 def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds():
     run = new_run(40)
     models, config = open_models(run.requested_models()), make_config("fast", 0, 40)
-    job = Job(models, tuple(run.pictures()), tuple(run.controls()), config)
-    chunk = Job(models, job.pictures, job.controls, config, control_scores=(0.0, 0.0), steps=10)
+    job = GpuJob(
+        models=models,
+        pictures=tuple(run.pictures()),
+        controls=tuple(run.controls()),
+        config=config,
+        progress=RunProgress(),
+    )
+    chunk = replace(job, progress=RunProgress(control_scores=(0.0, 0.0)), steps=10)
     whole, part = requested_seconds(job, gr.Progress(), progress=None), requested_seconds(chunk)
     assert isinstance(whole, int) and hardware.LOADING < part < whole
     pair = PAIRS.get(models)
     state = start_recovery(pair, [decode_picture(s.data, s.name, pair.resolution) for s in job.pictures], config)
-    rest = Job(models, job.pictures, job.controls, config, control_scores=(0.0, 0.0), state=state)
+    rest = replace(job, progress=RunProgress(control_scores=(0.0, 0.0), state=state))
     assert part < requested_seconds(pickle.loads(pickle.dumps(rest))) < whole
+    checked, checked_part = (requested_seconds(replace(j, unrelated=models)) for j in (job, chunk))
+    assert checked > whole + hardware.LOADING and checked_part == part  # another pair, in the sitting that judges
 
 
 def ask_python(code, **environment):

@@ -1,16 +1,29 @@
 """A program that asks the page over plain HTTP, as `curl` would: uploads, calls, and the events that come back."""
 
 import json
+import re
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from cgidm.messages import english
 from tests.support.paths import SUSPECTS
 
 FILE = {"_type": "gradio.FileData"}
 Event = tuple[str, Any]
+
+
+def sentence(code: str, **params: Any) -> re.Pattern[str]:
+    """What an English message of that code matches, with these parameters and any others."""
+    parts = []
+    for text, name, spec, _ in string.Formatter().parse(english()[code]):
+        parts.append(re.escape(text))
+        if name is not None:
+            parts.append(re.escape(format(params[name], spec or "")) if name in params else ".*")
+    return re.compile("".join(parts))
 
 
 class PageClient:
@@ -52,7 +65,7 @@ class PageClient:
         return self.http.get(f"gradio_api/file={path}")
 
 
-def asked(picture: Any, suspect: str, controls: Any = None, *, steps: float = 1, **other: Any) -> list[Any]:
+def api_arguments(picture: Any, suspect: str, controls: Any = None, *, steps: float = 1, **other: Any) -> list[Any]:
     """What /authenticate and /portfolio take, for a shipped suspect unless `other` says otherwise."""
     known = {
         "upload": None,
@@ -63,8 +76,10 @@ def asked(picture: Any, suspect: str, controls: Any = None, *, steps: float = 1,
         "search": False,
         "bank": None,
         "lineup": 0,
+        "unrelated": "",
     }
     known |= other
     named = f"shipped:{suspect}" if suspect in SUSPECTS else suspect
-    last = [controls, known["preset"], known["seed"], steps, known["search"], known["bank"], known["lineup"]]
-    return [picture, named, known["upload"], known["base"], known["prompt"], *last]
+    options = [known[name] for name in ("search", "bank", "lineup", "unrelated")]
+    models = [named, known["upload"], known["base"], known["prompt"]]
+    return [picture, *models, controls, known["preset"], known["seed"], steps, *options]

@@ -1,14 +1,38 @@
 """Runs of the page in this process, on the shipped model, and what is left of them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
 from pathlib import Path
+from typing import Any
 
+import gradio as gr
+import pytest
+
+from cgidm.errors import UserError
+from cgidm.messages import english
 from cgidm.page.handlers.request import Request
 from cgidm.page.runs.model_cache import RequestedModels, open_models
+from cgidm.page.runs.settings import RunSettings
 from cgidm.page.runs.store import Run, Sent, Visit
+from cgidm.run_events import DECOYS, FILE, STATE
 from tests.support.paths import SUSPECTS, pictures_of
 
 STEPS = 5
+
+
+@contextmanager
+def page_refuses(code: str, **params: Any) -> Iterator[None]:
+    """The block must refuse with the sentence of that code, escaped, with at least these parameters."""
+    with pytest.raises(gr.Error) as caught:
+        yield
+    error, message = caught.value.__cause__, str(caught.value.message)
+    assert isinstance(error, UserError)
+    assert message == escape(str(error)) and "\n" not in message and len(message) < 600
+    assert error.code == code or code not in english(), f"{error.code}: {error}"
+    found = {name: error.params.get(name) for name in params}
+    assert found == params or code not in english()
 
 
 def request(steps: float = STEPS, pictures: int = 1, **other) -> Request:
@@ -62,13 +86,13 @@ def write_bank(path: Path, **changes) -> str:
 def broken_run(visitor: Visit) -> Run:
     """A run whose picture turns out to be none."""
     models = {"base": "shipped:mini", "suspect": f"shipped:{SUSPECTS[1]}", "prompt": ""}
-    settings = {"preset": "fast", "seed": 0, "steps": 1, "search": False, "lineup": None}
-    return visitor.begin(models | settings, [Sent("mine.png", b"none")])
+    return visitor.begin(RunSettings(**models, preset="fast", seed=0, steps=1), [Sent("mine.png", b"none")])
 
 
 def found(run: Run) -> dict:
     """All that a finished run has found, to the last bit; only when it ended and how long it took may differ."""
-    assert run.is_finished and not run.is_locked and not run.state_path.exists()
+    assert run.is_finished and not run.is_locked
+    assert not any((run.private_dir / name).exists() for name in (FILE, STATE, DECOYS))
     record = json.loads((run.public_dir / "result.json").read_text())
     images = {p.name: p.read_bytes() for p in run.public_dir.glob("*.png")}
     assert len(images) == 3 * len(record["pictures"]) and (run.public_dir / "evidence.zip").is_file()

@@ -16,6 +16,12 @@ def cost_view(form: Mapping[str, Any], language: str) -> View:
     pictures = max(1, len(file_list(form.get("picture"))))
     controls = len(file_list(form.get("controls"))) or len(default_controls(form.get("suspect") or ""))
     config = make_config(form["preset"], 0, search=bool(form.get("search")), lineup=form.get("lineup"))
-    cost = cost_of(pictures, 0 if form.get("bank") else controls, config)
-    known = {"evaluations": cost.evaluations, "seconds": cost.seconds, "kind": cost.kind, "gpu_seconds": cost.asked}
+    bank, unrelated = bool(form.get("bank")), bool((form.get("unrelated") or "").strip())
+    cost = cost_of(pictures, 0 if bank else controls, config, unrelated=unrelated and not bank)
+    known = {
+        "evaluations": cost.evaluations,
+        "seconds": cost.seconds,
+        "kind": cost.kind,
+        "gpu_seconds": cost.gpu_seconds,
+    }
     return {"cost": cost_html(language, **known)}

@@ -51,25 +51,25 @@ class Request:
         """
         config = self._settings().config()
         if not fewest <= len(self.pictures) <= MAX_PICTURES:
-            given = "No picture was" if not self.pictures else f"{len(self.pictures)} pictures were"
-            accepted = "one picture file" if fewest == 1 else f"{fewest} to {MAX_PICTURES} picture files"
-            raise UserError(f"{given} given; accepted: {accepted}")
+            if fewest == 1 and not self.pictures:
+                raise UserError("page.no_picture")
+            raise UserError("page.picture_count", given=len(self.pictures), fewest=fewest, most=MAX_PICTURES)
         if len(self.controls) > MAX_CONTROLS:
-            raise UserError(f"{len(self.controls)} control pictures were given; accepted: at most {MAX_CONTROLS}")
+            raise UserError("page.control_count", given=len(self.controls), most=MAX_CONTROLS)
         if len(self.prompt) > MAX_PROMPT:
-            raise UserError(f"A prompt of {len(self.prompt):,} characters was given; accepted: at most {MAX_PROMPT}")
+            raise UserError("page.prompt_too_long", given=len(self.prompt), most=MAX_PROMPT)
         if not self.base.strip():
-            raise UserError("No base model was given; accepted: its id or link on huggingface.co")
+            raise UserError("page.no_base")
         check_name(self.base.strip())
         if self.upload is not None:
             open_suspect("", self.upload)  # its header
         elif not self.suspect.strip():
-            raise UserError("No suspect was given; accepted: its id or link on huggingface.co, or a .safetensors file")
+            raise UserError("page.no_suspect")
         else:
             check_name(self.suspect.strip())
         together = sum(Path(path).stat().st_size for path in (*self.pictures, *self.controls))
         if together > MAX_TOGETHER:
-            raise UserError(f"The pictures have {together:,} bytes together; accepted: at most {MAX_TOGETHER:,}")
+            raise UserError("page.pictures_too_large", bytes=together, most=MAX_TOGETHER)
         for path in (*self.pictures, *self.controls):
             sent = read_sent(path)
             decode_picture(sent.data, sent.name, LOOKED_AT)
@@ -85,13 +85,13 @@ class Request:
         if self.bank is None:
             return
         if self.controls:
-            raise UserError("Control pictures and a bank were given; accepted: one of them, a bank has its own scores")
+            raise UserError("run.bank_and_controls")
         if self.unrelated.strip():
             raise UserError("run.bank_and_unrelated")
         if self.search:
-            raise UserError("A bank and the search were given; accepted: one of them, its scores are of one view alone")
+            raise UserError("page.bank_and_search")
         if self.lineup:
-            raise UserError("A bank and a line-up were given; accepted: one of them, a bank holds no pictures to show")
+            raise UserError("page.bank_and_lineup")
         read_sent_bank(self.bank)
 
     def begin(self, visit: Visit) -> Run:
@@ -158,7 +158,7 @@ def read_sent(path: str | Path) -> Sent:
     """
     file = Path(path)
     if file.stat().st_size > MAX_BYTES:
-        raise UserError(f"{file.name} has {file.stat().st_size:,} bytes; accepted: at most {MAX_BYTES:,}")
+        raise UserError("page.picture_too_large", file=file.name, bytes=file.stat().st_size, most=MAX_BYTES)
     return Sent(file.name, file.read_bytes())
 
 
@@ -170,9 +170,9 @@ def read_sent_bank(path: str | Path) -> Bank:
     """
     file = Path(path)
     if file.stat().st_size > MAX_BANK:
-        raise UserError(f"{file.name} has {file.stat().st_size:,} bytes; accepted: a bank of at most {MAX_BANK:,}")
+        raise UserError("page.bank_too_large", file=file.name, bytes=file.stat().st_size, most=MAX_BANK)
     bank = read_bank(file.read_bytes(), file.name)
     held = len(bank.content.nulls) + len(bank.content.members)
     if held > MAX_NULLS:
-        raise UserError(f"{file.name} holds {held:,} scores; accepted here: a bank of at most {MAX_NULLS:,}")
+        raise UserError("page.bank_scores", file=file.name, given=held, most=MAX_NULLS)
     return bank

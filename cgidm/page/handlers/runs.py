@@ -15,8 +15,7 @@ from ..html.i18n import translate
 from ..html.progress import status_html
 from ..html.views import View, empty_view, event_view, history_view, record_view, stopped_view
 from ..runs.download_cache import bytes_needed, fetch_models
-from ..runs.model_cache import open_models
-from ..runs.runner import check_fits, execute_run
+from ..runs.runner import check_bank_fits, execute_run, open_run_models
 from ..runs.store import Run, Visit
 from .errors import refusal
 from .request import Request
@@ -45,16 +44,16 @@ def fetch(token: str, current: str, language: str, oauth_token: gr.OAuthToken | 
     if run is None:
         raise refusal(translate(language, "error.gone"), language)
     try:
-        models = open_models(run.requested_models(), visitor_token(oauth_token))
-        if gigabytes := round(bytes_needed(models) / 1e9, 1):
+        models = open_run_models(run, visitor_token(oauth_token))
+        if gigabytes := round(bytes_needed(*models) / 1e9, 1):
             pool = ThreadPoolExecutor(1)
-            download = pool.submit(fetch_models, models)
+            download = pool.submit(fetch_models, *models)
             pool.shutdown(wait=False)  # if the visitor leaves, the download ends by itself, for the next one
             while not download.done():
                 yield {"progress": status_html(language, "status.fetching", gb=gigabytes)}
                 wait([download], timeout=1)
             download.result()
-        check_fits(run, models)
+        check_bank_fits(run, models[0])
     except UserError as error:
         yield {"progress": ""}
         raise refusal(error, language) from error

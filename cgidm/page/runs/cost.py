@@ -8,22 +8,32 @@ from . import hardware
 from .gpu_worker import PACE, count_evaluations, most_decoys
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one run on this machine."""
+    """Expected cost of one run on this machine."""
 
     evaluations: int  # forward passes and input gradients
     seconds: float
     measured: bool  # by an earlier run with these models; or a guess
     kind: hardware.Kind
-    asked: float | None  # seconds of ZeroGPU in one request
+    gpu_seconds: float | None  # of ZeroGPU in one request; None on other machines
 
 
-def cost_of(pictures: int, controls: int, config: RunConfig, model: str = "") -> Cost:
-    """What such a run would ask for; `model` is the key of an opened pair, if it is known."""
+def cost_of(pictures: int, controls: int, config: RunConfig, *, unrelated: bool = False, model: str = "") -> Cost:
+    """Estimate the cost of a run before it starts.
+
+    Args:
+        pictures: how many are in question.
+        controls: how many control pictures are scored.
+        config: steps, draws, views, and whether there is a line-up.
+        unrelated: whether an unrelated suspect scores all of them, too.
+        model: the key of an opened pair, if it is known.
+    """
     recovered = pictures + most_decoys(pictures, controls, config)
-    evaluations = count_evaluations(recovered, config.recovery.steps, controls + pictures, config)
-    kind = hardware.kind()
-    seconds = evaluations * PACE.seconds(model)
-    asked = hardware.LOADING + 1.4 * min(seconds, hardware.ASKED_AT_ONCE) if kind == "zero" else None
-    return Cost(evaluations, seconds, PACE.measured(model), kind, asked)
+    scored = (pictures + controls) * (2 if unrelated else 1)
+    evaluations = count_evaluations(recovered, config.recovery.steps, scored, config)
+    kind, seconds = hardware.kind(), evaluations * PACE.seconds(model)
+    gpu_seconds = hardware.LOADING + 1.4 * min(seconds, hardware.ASKED_AT_ONCE) if kind == "zero" else None
+    return Cost(
+        evaluations=evaluations, seconds=seconds, measured=PACE.measured(model), kind=kind, gpu_seconds=gpu_seconds
+    )

@@ -9,6 +9,7 @@ from huggingface_hub import constants, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
 from cgidm import UserError
+from cgidm.intake.layout import Checkpoint
 
 from .model_cache import OpenedModels
 
@@ -16,22 +17,32 @@ MAX_KEPT = int(float(os.environ.get("CGIDM_MAX_CACHE_GB", "35")) * 1e9)
 SPARE = 2_000_000_000  # bytes of the disk that downloads leave free
 
 
-def fetch_models(models: OpenedModels) -> None:
+def fetch_models(*models: OpenedModels | None) -> None:
     """Download what a run needs and is not here yet, after making room for it. It needs no GPU.
+
+    Args:
+        models: those of the run; None counts for nothing.
 
     Raises:
         UserError: if there is no room, or the Hub does not hand it out.
     """
-    both = (models.base, models.suspect)
-    make_room(bytes_needed(models), {c.listing.about.repo for c in both if c.listing.about is not None})
-    for checkpoint in both:
+    checkpoints = _checkpoints(models)
+    make_room(bytes_needed(*models), {c.listing.about.repo for c in checkpoints if c.listing.about is not None})
+    for checkpoint in checkpoints:
         checkpoint.fetch()
 
 
-def bytes_needed(models: OpenedModels) -> int:
-    """Bytes of both models' weights that lie on the Hub; those that are here already count too."""
-    there = [c for c in (models.base, models.suspect) if c.listing.about is not None]
-    return sum(c.listing.sizes[file] for c in there for file in c.weights)
+def bytes_needed(*models: OpenedModels | None) -> int:
+    """Count the bytes of the models' weights on the Hub, each file once; those that are here already count too."""
+    sizes = {}
+    for checkpoint in _checkpoints(models):
+        if (about := checkpoint.listing.about) is not None:
+            sizes |= {(about.repo, about.sha, file): checkpoint.listing.sizes[file] for file in checkpoint.weights}
+    return sum(sizes.values())
+
+
+def _checkpoints(models: Iterable[OpenedModels | None]) -> list[Checkpoint]:
+    return [checkpoint for m in models if m is not None for checkpoint in (m.base, m.suspect)]
 
 
 def make_room(needed: int, keep: Iterable[str] = ()) -> None:
@@ -57,4 +68,4 @@ def make_room(needed: int, keep: Iterable[str] = ()) -> None:
         there -= repo.size_on_disk
     if missing and shutil.disk_usage(cache).free < missing + SPARE:
         free = shutil.disk_usage(cache).free / 1e9
-        raise UserError(f"the models need {missing / 1e9:.1f} GB, and {free:.1f} GB are free; accepted: smaller models")
+        raise UserError("page.disk_full", needed=missing / 1e9, free=free)

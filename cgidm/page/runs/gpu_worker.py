@@ -59,15 +59,24 @@ class GpuJob:
             return len(plan.lineup.decoys)
         return most_decoys(len(self.pictures), len(self.controls), self.config)
 
+    @property
+    def judges(self) -> bool:
+        """Whether the pictures are scored and judged in this sitting."""
+        return self._picture_steps == self.steps_left and self.progress.judged is None
+
+    @property
+    def _picture_steps(self) -> int:
+        return self.steps_left if self.steps is None else min(self.steps_left, self.steps)
+
     def evaluations(self) -> int:
         """Network evaluations of this sitting."""
-        steps = self.steps_left if self.steps is None else min(self.steps_left, self.steps)
+        steps = self._picture_steps
         plan, known = self.progress.plan, len(self.progress.control_scores)
         scored = (len(self.controls) if plan is None else len(plan.controls)) - known
-        if steps == self.steps_left and self.progress.judged is None:
+        if self.judges:
             scored += len(self.pictures)
             if self.unrelated is not None:
-                scored += len(self.pictures) + len(self.controls)
+                scored += len(self.pictures) + (len(self.controls) if plan is None else len(plan.controls))
         return count_evaluations(len(self.pictures), steps, scored, self.config) + self._decoy_evaluations()
 
     def _decoy_evaluations(self) -> int:
@@ -103,7 +112,8 @@ def most_decoys(pictures: int, controls: int, config: RunConfig) -> int:
 
 def requested_seconds(job: GpuJob, *_: object, **__: object) -> int:
     """The time that ZeroGPU is asked for: what a sitting may take at most."""
-    return ceil(hardware.LOADING + 1.4 * job.evaluations() * PACE.seconds(job.models.key))
+    loading = hardware.LOADING * (2 if job.judges and job.unrelated is not None else 1)
+    return ceil(loading + 1.4 * job.evaluations() * PACE.seconds(job.models.key))
 
 
 PACE = hardware.Pace()

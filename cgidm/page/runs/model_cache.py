@@ -88,8 +88,8 @@ def open_models(wanted: RequestedModels, token: str | None = None) -> OpenedMode
     base = _open(wanted.base, "base model", token)
     suspect = open_suspect(wanted.suspect, wanted.upload, token)
     if hardware.kind() == "cpu":
-        for role, checkpoint in (("base model", base), ("suspect", suspect)):
-            _check_small(role, checkpoint)
+        for checkpoint in (base, suspect):
+            _check_small(checkpoint)
     name = wanted.suspect.removeprefix(SHIPPED)
     example = name if wanted.suspect.startswith(SHIPPED) else None
     return OpenedModels(
@@ -104,8 +104,7 @@ def open_suspect(suspect: str, upload: str | None, token: str | None = None) -> 
         UserError: as above.
     """
     if bool(suspect.strip()) == (upload is not None):
-        given = "A name and a file were given" if upload else "No suspect was given"
-        raise UserError(f"{given}; accepted: its id or link on huggingface.co, or a .safetensors file")
+        raise UserError("page.no_suspect" if upload is None else "page.two_suspects")
     if upload is None:
         return _open(suspect, "suspect", token)
     file = Path(upload)
@@ -145,14 +144,11 @@ def _open(given: str, role: str, token: str | None) -> Checkpoint:
     return open_checkpoint(given, role, local=False, token=token, max_download=MAX_DOWNLOAD)
 
 
-def _check_small(role: str, checkpoint: Checkpoint) -> None:
+def _check_small(checkpoint: Checkpoint) -> None:
     size = sum(t.numel for t in checkpoint.tensors.values())
     if size > hardware.LARGEST_ON_CPU:
-        raise UserError(
-            f"{role} {checkpoint.name} has {size / 1e6:,.0f} million numbers, and this machine has no GPU; accepted "
-            f"here: at most {hardware.LARGEST_ON_CPU / 1e6:,.0f} million, as the shipped model. Run it on a GPU: "
-            "duplicate this Space to GPU hardware, or use the command line"
-        )
+        most = hardware.LARGEST_ON_CPU
+        raise UserError("page.model_needs_gpu", model=checkpoint.name, millions=size / 1e6, most=most / 1e6)
 
 
 def _key(base: Checkpoint, suspect: Checkpoint, prompt: str) -> str:

@@ -43,12 +43,9 @@ def execute_run(run: Run, token: str | None = None) -> Generator[RunEvent]:
 
 def _execute(run: Run, token: str | None) -> Generator[RunEvent]:
     yield RunEvent(phase="loading")
-    models = open_models(run.requested_models(), token)
-    unrelated = _open_unrelated(run, token)
-    for opened in (models, unrelated):
-        if opened is not None:
-            fetch_models(opened)
-    check_fits(run, models)
+    models, unrelated = open_run_models(run, token)
+    fetch_models(models, unrelated)
+    check_bank_fits(run, models)
     config, controls = run.settings.config(), tuple(run.controls())
     progress = run.progress()
     if progress.plan is None:
@@ -82,18 +79,22 @@ def _execute(run: Run, token: str | None) -> Generator[RunEvent]:
         recorder.save()
 
 
-def _open_unrelated(run: Run, token: str | None) -> OpenedModels | None:
-    """The suspect that must find nothing, on the same base, if one was named."""
-    wanted = run.requested_models()
-    name = run.settings.unrelated
-    return open_models(replace(wanted, suspect=name, upload=None), token) if name else None
-
-
-def check_fits(run: Run, models: OpenedModels) -> None:
-    """Check that a bank which was handed over is of these models; they have been downloaded.
+def open_run_models(run: Run, token: str | None = None) -> tuple[OpenedModels, OpenedModels | None]:
+    """Open the models of a run, and those of its unrelated suspect if one was named. Only headers are downloaded.
 
     Raises:
-        UserError: if it was made for others, or for other settings.
+        UserError: if one is missing, out of reach, unsafe, or too large for this machine.
+    """
+    requested, unrelated = run.requested_models(), run.settings.unrelated
+    models = open_models(requested, token)
+    return models, open_models(replace(requested, suspect=unrelated, upload=None), token) if unrelated else None
+
+
+def check_bank_fits(run: Run, models: OpenedModels) -> None:
+    """Check that the run's bank was made for its models, which must have been downloaded.
+
+    Raises:
+        UserError: if it was made for other models or settings.
     """
     if (bank := run.bank()) is not None:
         fingerprints = {f: models.base.listing.sha256(f) for f in models.base.weights}
@@ -104,8 +105,8 @@ class RunRecorder:
     """Saves what comes of a run: on disk, and for the person who watches."""
 
     def __init__(self, run: Run, models: OpenedModels, unrelated: OpenedModels | None, progress: RunProgress) -> None:
-        self.run, self.models, self.unrelated = run, models, unrelated
-        self.progress = progress
+        self.run, self.progress = run, progress
+        self._models, self._unrelated = models, unrelated
         self.is_finished = False
         self.place = (0, 0)  # steps done, steps in all
         self._result: Result | None = None
@@ -128,15 +129,16 @@ class RunRecorder:
             return event
         if event.phase == "paused":  # a sitting is over, the run goes on in the next one
             event = replace(event, phase="preview" if self.progress.judged is None else "decoys")
-        self.place = (event.done, event.of)
-        if event.contrast:
+        if event.contrast and event.done != self.place[0]:  # a preview at the start of a sitting repeats the last step
             self._curve.append(sum(event.contrast) / len(event.contrast))
+        if event.phase in ("preview", "judged") and self._result is not None:
+            write_live(self.run.public_dir, self._result, event.done)
         if event.phase == "judged":
             self._timed_from = None
-            self.place = (self._decoy_steps, event.of)
-        event = replace(event, done=self.place[0], curve=tuple(self._curve), remaining=self._remaining(event))
-        if event.phase in ("preview", "judged") and self._result is not None:
-            write_live(self.run.public_dir, self._result, self.place[0])
+        if self.progress.judged is not None and event.progress is not None and event.phase != "finished":
+            event = replace(event, done=self._decoy_steps)  # once the pictures are judged, the decoys' steps count
+        self.place = (event.done, event.of)
+        event = replace(event, curve=tuple(self._curve), remaining=self._remaining(event))
         if event.phase == "finished":
             self._write_evidence()
             self.is_finished = True
@@ -152,7 +154,7 @@ class RunRecorder:
         if self.is_finished or self.progress.state is None or self._result is None or not self.run.exists:
             return
         self.run.save_progress(self.progress)
-        record = make_record(self._result, models_record(self.models, self.unrelated))
+        record = make_record(self._result, models_record(self._models, self._unrelated))
         if self.progress.judged is not None:  # the answer is there, and its evidence is not
             stopped = StoppedRecord(step=self._decoy_steps, of=self.place[1], decoys=True)
             record = dataclasses.replace(record, stopped=stopped)
@@ -174,7 +176,7 @@ class RunRecorder:
         pixels_a_side = result.pictures[0].picture.image.shape[-1]
         sent = self.run.controls()
         controls = [decode_picture(sent[i].data, sent[i].name, pixels_a_side) for i in plan.controls]
-        write_evidence(result, folder, models_record(self.models, self.unrelated), controls)
+        write_evidence(result, folder, models_record(self._models, self._unrelated), controls)
         pack_evidence(folder, folder / "evidence.zip")
         self.run.finalize()
 
@@ -195,7 +197,7 @@ class RunRecorder:
             return None
         each = (now - begun) / (done - first)
         if self._result is not None:
-            PACE.learn(self.models.key, each / (2 * self._result.config.recovery.draws * rows))
+            PACE.learn(self._models.key, each / (2 * self._result.config.recovery.draws * rows))
         return each * (of - done + later)
 
 
