@@ -7,13 +7,14 @@ verify` answer where torch is not installed.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .authenticate import Result as Result
-    from .authenticate import authenticate as authenticate
+    from .conductor import authenticate as authenticate
     from .errors import UserError as UserError
     from .evidence.bundle_writer import write_evidence as write_evidence
     from .families import load_pair as load_pair
     from .intake.layout import open_checkpoint as open_checkpoint
     from .judging.null_bank import open_bank as open_bank
+    from .judging.result import PictureResult as PictureResult
+    from .judging.result import Result as Result
     from .messages import Note as Note
     from .method.config import PRESETS as PRESETS
     from .method.config import RecoveryConfig as RecoveryConfig
@@ -39,12 +40,13 @@ else:
     from importlib import import_module
 
     NAMES = {
-        "authenticate": ("authenticate", "Result"),
+        "conductor": ("authenticate",),
         "errors": ("UserError",),
         "evidence.bundle_writer": ("write_evidence",),
         "families": ("load_pair",),
         "intake.layout": ("open_checkpoint",),
         "judging.null_bank": ("open_bank",),
+        "judging.result": ("PictureResult", "Result"),
         "messages": ("Note",),
         "method.config": ("PRESETS", "RecoveryConfig", "RunConfig"),
         "method.models": ("Codec", "EpsModel", "IdentityCodec", "ModelPair", "NetworkEpsModel"),

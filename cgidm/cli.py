@@ -14,7 +14,7 @@ from pathlib import Path
 from huggingface_hub import get_token
 from tqdm import tqdm
 
-from .authenticate import authenticate
+from .conductor import authenticate
 from .device import DEVICES, PRECISIONS, choose_device
 from .doctor.command import add_options as add_doctor_options
 from .doctor.command import diagnose

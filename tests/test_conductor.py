@@ -1,4 +1,4 @@
-"""The protocol is conducted once: what decides an answer is called by `cgidm/authenticate.py` and by nothing else."""
+"""The protocol is conducted once: what decides an answer is called by `cgidm/conductor.py` and by nothing else."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from tests.support.paths import ROOT
 
 LIBRARY = ROOT / "cgidm"
-CONDUCTOR = "authenticate.py"
+CONDUCTOR = "conductor.py"
 ROOMS = ("judging.", "pictures.duplicates", "method.run_state")  # whose functions the conductor puts in order
 OTHERS_TOO = {  # steps that are not the protocol's own
     "check_bank",  # callers ask it before a run, so that nobody waits for a refusal

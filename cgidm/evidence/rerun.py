@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from huggingface_hub import get_token
 
-from ..authenticate import authenticate
+from ..conductor import authenticate
 from ..device import recorded_device
 from ..errors import UserError
 from ..intake.hub import MAX_DOWNLOAD

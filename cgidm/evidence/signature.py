@@ -25,9 +25,9 @@ def read_private_key(path: Path) -> Any:
     Raises:
         UserError: if it is missing or another kind of key, or if `cryptography` is not installed.
     """
-    keys = _keys()
+    keys, data = _keys(), _read(path)
     try:
-        key = keys.serialization.load_pem_private_key(_read(path), None)
+        key = keys.serialization.load_pem_private_key(data, None)
     except (ValueError, TypeError, keys.UnsupportedAlgorithm) as error:
         raise UserError("evidence.no_private_key", path=str(path)) from error
     if not isinstance(key, keys.Ed25519PrivateKey):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record import ModelsRecord
 from cgidm.families import load_pair

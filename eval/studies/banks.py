@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.families import load_pair
 from cgidm.judging.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_bank
 from cgidm.judging.power import Kind, PowerTable, find_power_table

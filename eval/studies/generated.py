@@ -13,7 +13,7 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.families import load_pair
 from cgidm.families.adapters import apply_adapter
 from cgidm.families.pipelines import load_pipeline, load_suspect

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.families import adapters, load_pair
 from cgidm.judging.result import Result
 from cgidm.method.config import PRESETS

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.errors import UserError
 from cgidm.families import load_pair
 from cgidm.judging.result import VERDICT_SCORE, Result

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_writer import three_images
 from cgidm.families import load_pair
 from cgidm.judging.result import Result

@@ -2,7 +2,7 @@
 
 import torch
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.families import load_pair
 from cgidm.method.models import ModelPair
 from cgidm.pictures.embedders import Embedders, load_embedders

@@ -15,8 +15,8 @@ from PIL import Image
 from scipy.stats import binom, chisquare
 
 from cgidm import UserError
-from cgidm.authenticate import authenticate
 from cgidm.cli import main
+from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.lineup_sheet import ROLES, lineup_sheet
 from cgidm.evidence.record_of_result import lineup_of, make_record
@@ -190,7 +190,7 @@ def test_a_line_up_changes_nothing_of_the_answer_and_decoys_are_recovered_as_pic
 
 
 def test_too_few_controls_are_refused_before_anything_is_computed(pair, monkeypatch):
-    monkeypatch.setattr("cgidm.authenticate.score_controls", None)
+    monkeypatch.setattr("cgidm.conductor.score_controls", None)
     with refuses("judging.lineup.few_controls", given=0):
         authenticate(pair, [picture(0)], [], config=CONFIG)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.judging.scoring import score_controls, score_views
 from cgidm.judging.verdict import conformal_p_value
 from cgidm.method.config import RecoveryConfig, RunConfig

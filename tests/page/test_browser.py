@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_writer import ROLES
 from cgidm.families import load_pair
 from cgidm.method.config import find_preset

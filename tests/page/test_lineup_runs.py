@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from cgidm.authenticate import authenticate
 from cgidm.cli import main
+from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_writer import LINEUP, write_evidence
 from cgidm.evidence.lineup_sheet import ROLES, panel_name
 from cgidm.evidence.record import StoppedRecord, to_json

@@ -18,7 +18,7 @@ from gradio_client import Client, handle_file
 from gradio_client.utils import Status
 from PIL import Image
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_writer import ROLES
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint

@@ -4,10 +4,10 @@ import dataclasses
 import json
 import zipfile
 from contextlib import closing
-from importlib import import_module
 
 import pytest
 
+from cgidm import conductor
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.scoring import score_views
 from cgidm.method.views import VIEWS
@@ -29,8 +29,6 @@ from tests.support.page_runs import found, page_refuses, write_bank
 from tests.support.paths import SUSPECTS, pictures_of
 
 pytestmark = pytest.mark.slow
-
-conductor = import_module("cgidm.authenticate")  # the package has a function of that name
 
 
 @pytest.fixture(autouse=True)

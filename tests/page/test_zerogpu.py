@@ -12,7 +12,7 @@ import gradio as gr
 import pytest
 
 from cgidm import UserError
-from cgidm.authenticate import start_recovery
+from cgidm.conductor import start_recovery
 from cgidm.page.runs import hardware
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import to_pil_image
 
-from cgidm.authenticate import authenticate
+from cgidm.conductor import authenticate
 from cgidm.judging.portfolio import judge_set
 from cgidm.messages import Note
 from cgidm.method.config import RecoveryConfig, RunConfig

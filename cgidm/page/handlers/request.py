@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cgidm import UserError
-from cgidm.authenticate import plan_run
+from cgidm.conductor import plan_run
 from cgidm.judging.null_bank import Bank, read_bank
 from cgidm.pictures.images import MAX_BYTES, Picture, decode_picture
 from cgidm.run_events import RunRequest

@@ -10,7 +10,7 @@ from typing import overload
 import torch
 
 from cgidm import ModelPair
-from cgidm.authenticate import authentication_steps
+from cgidm.conductor import authentication_steps
 from cgidm.errors import UserError
 from cgidm.judging.null_bank import Bank
 from cgidm.judging.result import Result

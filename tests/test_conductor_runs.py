@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from cgidm.authenticate import authenticate, authentication_steps, plan_run
+from cgidm.conductor import authenticate, authentication_steps, plan_run
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.result import Result
 from cgidm.method.config import RecoveryConfig, RunConfig
