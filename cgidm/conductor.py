@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -245,18 +246,9 @@ class _Run:
             seconds=self._seconds,
         )
 
-    def _event(
-        self,
-        phase: Phase,
-        done: int = 0,
-        of: int = 0,
-        contrast: tuple[float, ...] = (),
-        progress: RunProgress | None = None,
-        result: Result | None = None,
-    ) -> RunEvent:
-        return RunEvent(
-            phase=phase, done=done, of=of, plan=self.plan, contrast=contrast, progress=progress, result=result
-        )
+    def _event(self, phase: Phase, done: int = 0, of: int = 0, **more: Any) -> RunEvent:
+        """An event at this point of the run; `more` are its other fields."""
+        return RunEvent(phase=phase, done=done, of=of, plan=self.plan, **more)
 
     def _preview(self, phase: Phase) -> RunEvent:
         """The event of a run that is not complete, with the result as if it had been stopped here."""
