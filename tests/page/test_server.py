@@ -143,7 +143,7 @@ def test_a_hostile_picture_is_one_sentence(server, client, controls, name, data,
 def test_a_hostile_bank_is_one_sentence(server, client, picture, data, said):
     (sent,) = client.upload(("bank.json", data))
     words = refusal(client.call("authenticate", api_arguments(picture, GERALD, bank=sent)), server)
-    assert said in words and "bank.json" in words and "accepted" in words
+    assert said in words and "bank.json" in words and "expected" in words
 
 
 def test_a_program_asks_with_a_bank_or_with_a_search(server, client, picture, controls, tmp_path):
@@ -262,7 +262,7 @@ def test_a_name_that_is_no_model_is_one_sentence(server, client, picture, contro
         refusal(client.call("authenticate", api_arguments(picture, name)), server),
         refusal(client.call("authenticate", api_arguments(picture, GERALD, controls, base=name)), server),
     ]
-    assert all("accepted" in words for words in said)
+    assert all("xpected" in words for words in said)
 
 
 @pytest.mark.parametrize(

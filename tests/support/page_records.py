@@ -137,7 +137,8 @@ def picture(score, p_value, outcome):
 def raise_flag(record, code="judging.flag.indistinguishable", **params):
     for judged in (record["set"], *record["pictures"]):
         judged.update(outcome="cannot tell", p_value=None, reason={"code": code, "params": params})
-    record["pictures"][0]["flags"] = [{"code": code, "params": params, "blocks_verdict": True}]
+    note = {"code": code, "params": params}
+    record["pictures"][0]["flags"] = [{"name": code.split(".")[-1], "note": note, "blocks_verdict": True}]
     return record
 
 
