@@ -47,7 +47,7 @@ class Flag:
 
 def make_flag(name: str, *, blocks_verdict: bool = True, **params: Any) -> Flag:
     """Make the flag of that name; its sentences stand under `judging.flag.NAME`."""
-    return Flag(Note(PREFIX + name, params), blocks_verdict)
+    return Flag(Note(f"judging.flag.{name}", params), blocks_verdict)
 
 
 INDISTINGUISHABLE = make_flag("indistinguishable", limit=INDISTINGUISHABLE_RATIO)
