@@ -13,8 +13,8 @@ from cgidm.doctor.command import CHECKS, examine
 from cgidm.doctor.finding import Finding
 from cgidm.doctor.machine import ROOT
 from cgidm.messages import Note, english, note
-from tests.doctor.test_deployment import EXAMPLES
 from tests.support.machines import NOWHERE, make_machine
+from tests.support.paths import SUSPECTS
 
 
 def test_the_command_line_prints_a_line_a_finding_and_its_fix(monkeypatch, capsys):
@@ -74,7 +74,7 @@ def test_nothing_is_wrong_here_and_nothing_heavy_is_imported(tmp_path):
     findings = json.loads("\n".join(printed))
     assert not [f for f in findings if f["code"] in ("doctor.check_failed", "doctor.package_missing")]
     assert {f["code"] for f in findings} <= english().keys()
-    shipped = {f"assets/{n}/{e}" for n in ("banks", "examples") for e in EXAMPLES}
+    shipped = {f"assets/{n}/{e}" for n in ("banks", "examples") for e in SUSPECTS}
     shipped |= {f"assets/{n}" for n in ("mini", "embedder", "controls")}
     grouped = {"what ships", "CLIP and DINO"}
     assert {f["name"] for f in findings} == (CHECKS.keys() - grouped) | {"clip", "dino"} | shipped

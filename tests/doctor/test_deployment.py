@@ -11,8 +11,7 @@ from cgidm.doctor.machine import ROOT
 from cgidm.pictures import embedders
 from cgidm.resources import embedder_file, resource_root
 from tests.support.machines import make_machine, only_finding
-
-EXAMPLES = ("gerald-g-dreambooth", "rollandin-lora")
+from tests.support.paths import SUSPECTS
 
 
 def test_a_machine_that_is_no_space_needs_nothing_of_one():
@@ -48,7 +47,7 @@ def errors(machine):
 def test_what_ships_is_complete(copy):
     for machine in (make_machine(), copy):
         found = check_assets(machine)
-        banks, examples = ([f"{n}/{e}" for e in EXAMPLES] for n in ("banks", "examples"))
+        banks, examples = ([f"{n}/{e}" for e in SUSPECTS] for n in ("banks", "examples"))
         names = [*banks, "controls", "embedder", *examples, "mini"]
         assert [f.name for f in found] == [f"assets/{n}" for n in names] and {f.status for f in found} == {"ok"}
 

@@ -69,7 +69,7 @@ def test_each_visitor_gets_the_own_picture_and_suspect(answers, wishes):
     for (record, images, _), (suspect, path) in zip(answers[1], wishes, strict=True):
         (judged,) = record["pictures"]
         assert judged["sha256"] == sha256(path.read_bytes()).hexdigest() and judged["name"] == path.name
-        assert record["models"]["suspect"].split("/")[0] == suspect and len(record["control_scores"]) == 40
+        assert record["models"]["suspect"] == f"shipped:{suspect}/checkpoint" and len(record["control_scores"]) == 40
         with Image.open(images[0]["path"]) as original:
             np.testing.assert_array_equal(np.asarray(original), to_uint8(read_picture(path, 128).image))
 
