@@ -176,7 +176,7 @@ def _authenticate(options: argparse.Namespace) -> None:
         check_lineup(config.lineup, len(controls))
     key = read_private_key(options.sign) if options.sign else None
     if options.bundle and not options.bundle.parent.is_dir():
-        raise UserError(f"bundle {options.bundle}: there is no such folder; accepted: a file in a folder that exists")
+        raise UserError("run.no_folder_for_bundle", path=options.bundle, folder=options.bundle.parent)
 
     base = _open(options.base, "base model", options)
     suspect = _open(options.suspect, "fine-tuned model", options)
@@ -254,7 +254,7 @@ def _lineup(options: argparse.Namespace) -> int:
             return 1
         lineup = lineup_of(bundle_record(bundle))
     if lineup is None:
-        raise UserError(f"bundle {options.bundle} holds no line-up; accepted: one that `authenticate --lineup M` wrote")
+        raise UserError("evidence.no_lineup", path=options.bundle)
     picks = options.picks.split(",")
     found = judge_lineup(lineup, picks)
     for number, (r, pick, right) in enumerate(zip(lineup.rounds, picks, found.right, strict=True), 1):

@@ -91,7 +91,7 @@ def authentication_steps(
     unrelated: Callable[[], ModelPair] | None = None,
     steps: int | None = None,
     preview_seconds: float | None = None,
-    controls_at_once: int | None = None,
+    controls_per_event: int | None = None,
 ) -> Generator[RunEvent]:
     """Carry a run out from where `progress` stands, yielding often. Closing the generator puts the run down.
 
@@ -107,7 +107,7 @@ def authentication_steps(
         unrelated: loads the unrelated suspect when it is needed.
         steps: how many to take in this sitting: of the pictures, or of the decoys once these are judged.
         preview_seconds: time between two "preview" events; without it there are none.
-        controls_at_once: controls scored between two events; all, if not given.
+        controls_per_event: controls scored between two events; all, if not given.
 
     Raises:
         UserError: if the pictures, controls or bank cannot be used together.
@@ -121,7 +121,7 @@ def authentication_steps(
             raise UserError("run.bank_and_unrelated")
         check_bank(request.bank, pair.fingerprints, pair.is_full_network, request.config)
     run = _Run(pair, request, progress or RunProgress(), embedders or Embedders(), unrelated)
-    yield from run.steps(steps, preview_seconds, controls_at_once)
+    yield from run.steps(steps, preview_seconds, controls_per_event)
 
 
 def plan_run(request: RunRequest) -> RunPlan:
@@ -188,7 +188,7 @@ class _Run:
         self.state = progress.state or start_recovery(pair, request.pictures, self.config)
 
     def steps(
-        self, steps: int | None, preview_seconds: float | None, controls_at_once: int | None
+        self, steps: int | None, preview_seconds: float | None, controls_per_event: int | None
     ) -> Generator[RunEvent]:
         if self.plan is None:
             self.plan = replace(plan_run(self.request), expected_power=self._expect_power())
@@ -198,7 +198,7 @@ class _Run:
         if self.judged is None:
             if had_steps_left and preview_seconds is not None:
                 yield self._preview("preview")
-            yield from self._score_controls(controls_at_once)
+            yield from self._score_controls(controls_per_event)
             yield from self._recover_pictures(steps, preview_seconds)
             if not self._is_complete:
                 yield self._preview("paused")
@@ -261,12 +261,12 @@ class _Run:
         distances = measure_distance(self.pair, self.request.pictures, self.state.z, self.config).tolist()
         return expect_power(self.pair, distances, self.request.bank)
 
-    def _score_controls(self, at_once: int | None) -> Generator[RunEvent]:
+    def _score_controls(self, per_event: int | None) -> Generator[RunEvent]:
         """Score the controls that are not scored yet."""
         assert self.plan is not None
         used, count = self.plan.controls, len(self.plan.controls)
-        for first in range(len(self.scores), count, at_once or max(1, count)):
-            controls = [self.request.controls[i] for i in used[first : first + (at_once or count)]]
+        for first in range(len(self.scores), count, per_event or max(1, count)):
+            controls = [self.request.controls[i] for i in used[first : first + (per_event or count)]]
             self.scores += score_controls(self.pair, controls, self.config)
             yield self._event("controls", len(self.scores), count, progress=self._progress())
 

@@ -23,7 +23,7 @@ def describe_machine(pair: ModelPair) -> dict[str, Any]:
     """Describe where a pair computes: device, precision, threads, batch size. Host and user are not named."""
     dtype = getattr(pair.base, "dtype", None)
     plan = pair.memory
-    held = {} if plan is None else {"rows_at_once": plan.rows_per_call, "tiles": plan.tiling}
+    held = {} if plan is None else {"rows_per_call": plan.rows_per_call, "tiles": plan.tiling}
     return {
         "device": pair.device.type,
         "device_name": name_processor() if pair.device.type == "cpu" else torch.cuda.get_device_name(pair.device),

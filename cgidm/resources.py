@@ -67,7 +67,7 @@ def embedder_file() -> Path:
 
 def example_answers() -> Path:
     """The folders of evidence that the page shows at once: `<example>/member` and `<example>/holdout`."""
-    return resource_root() / "beforehand"
+    return resource_root() / "answers"
 
 
 def example_names() -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def numbers(result: Result):
 
 
 def test_the_order_of_events(pair):
-    phases = [e.phase for e in authentication_steps(pair, request(), controls_at_once=10)]
+    phases = [e.phase for e in authentication_steps(pair, request(), controls_per_event=10)]
     steps = CONFIG.recovery.steps
     assert phases == ["planned", *["controls"] * 2, *["step"] * steps, "judged", *["decoys"] * steps, "finished"]
 
@@ -60,7 +60,7 @@ def test_a_run_put_down_anywhere_ends_as_if_it_had_not_been(pair, tmp_path, step
     progress, sittings = RunProgress(), 0
     while True:
         sittings += 1
-        options = {"steps": steps, "preview_seconds": 0.0, "controls_at_once": 7}
+        options = {"steps": steps, "preview_seconds": 0.0, "controls_per_event": 7}
         with closing(authentication_steps(pair, request(), progress, **options)) as events:
             for number, event in enumerate(events, 1):
                 if event.progress is not None:

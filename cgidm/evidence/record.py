@@ -184,7 +184,7 @@ class MachineRecord:
     precision: str
     threads: int
     system: str
-    rows_at_once: int | None = None
+    rows_per_call: int | None = None
     tiles: bool | None = None
 
 
@@ -368,6 +368,7 @@ def _upgrade(old: dict[str, Any]) -> dict[str, Any]:
         "controls": [c | {"notes": [_sentence(n) for n in c["notes"]]} for c in old["controls"]],
         "config": {"lineup": None, "views": ["as given"]} | config | {"recovery": recovery},
         "models": known | {"sha256": known["sha256"]},
+        "machine": {"rows_per_call" if k == "rows_at_once" else k: v for k, v in old["machine"].items()},
         "stopped": stopped,
     }
 

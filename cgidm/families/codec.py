@@ -30,12 +30,12 @@ class VaeCodec:
     load: Callable[[], None] | None = None
 
     @property
-    def scale(self) -> float:
+    def scaling_factor(self) -> float:
         """The factor between the autoencoder's latents and the network's."""
         return float(self.vae.config.scaling_factor)
 
     @property
-    def shift(self) -> float:
+    def shift_factor(self) -> float:
         """The offset between the autoencoder's latents and the network's."""
         return float(getattr(self.vae.config, "shift_factor", None) or 0.0)
 
@@ -58,8 +58,8 @@ class VaeCodec:
     def _encode(self, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 c h w"]:
         posterior = self.vae.encode((2 * image - 1).to(self.vae.dtype)).latent_dist
         z = posterior.mode() if self.encoding == "mode" else posterior.sample()
-        return (z.to(image.dtype) - self.shift) * self.scale
+        return (z.to(image.dtype) - self.shift_factor) * self.scaling_factor
 
     def _decode(self, z: Float[Tensor, "1 c h w"]) -> Float[Tensor, "1 3 H W"]:
-        image = self.vae.decode((z / self.scale + self.shift).to(self.vae.dtype)).sample
+        image = self.vae.decode((z / self.scaling_factor + self.shift_factor).to(self.vae.dtype)).sample
         return ((image.to(z.dtype) + 1) / 2).clamp(0, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..messages import Note, note
 from .layout import Checkpoint
-from .source import IDENTIFIER, MOVED
+from .source import IDENTIFIER, RENAMED_REPOSITORIES
 
 # the width of the text features that cross-attention reads; AltDiffusion's is SD 1.x's, in m18 SD 2.x's: only the
 # class of a pipeline tells it from them
@@ -88,7 +88,7 @@ def _named_base(checkpoint: Checkpoint) -> str | None:
     named = [(checkpoint.config or {}).get("base_model_name_or_path")]
     named += checkpoint.listing.about.base_models if checkpoint.listing.about else ()
     found = (n for n in named if isinstance(n, str) and IDENTIFIER.fullmatch(n) and not n.startswith("/"))
-    return next((MOVED.get(n, n) for n in found), None)
+    return next((RENAMED_REPOSITORIES.get(n, n) for n in found), None)
 
 
 def _votes(checkpoint: Checkpoint) -> Iterator[Vote]:

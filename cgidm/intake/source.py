@@ -20,7 +20,7 @@ WORD = r"[A-Za-z0-9][\w.-]{0,95}"
 REVISION = r"refs/pr/\d+|[A-Za-z0-9][\w.-]{0,120}"
 IDENTIFIER = re.compile(rf"(?P<repo>{WORD}/{WORD})(?:@(?P<revision>{REVISION}))?(?:/(?P<path>.*))?", re.ASCII)
 # repositories that were deleted -> repositories of the same files today
-MOVED = {
+RENAMED_REPOSITORIES = {
     "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
     **{
@@ -104,7 +104,7 @@ def _hub_source(text: str, repo: str, revision: str | None, path: str) -> HubSou
         raise UserError("intake.pickle", name=text[:300])
     if ".." in repo or "--" in repo or any(part.endswith((".", "-")) for part in repo.split("/")):
         raise UserError("intake.repository_name", **_given(text))
-    return HubSource(MOVED.get(repo, repo), revision, path, repo)
+    return HubSource(RENAMED_REPOSITORIES.get(repo, repo), revision, path, repo)
 
 
 def _hosts() -> set[str]:

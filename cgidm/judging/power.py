@@ -18,8 +18,8 @@ from ..errors import UserError
 from ..resources import resource_root
 
 TABLE = "detectability.json"
-SHIFT = AliasChoices("prediction_distance", "shift")
-WEIGHT_SHIFT = AliasChoices("weight_distance", "weight_shift")
+DISTANCE_KEYS = AliasChoices("prediction_distance", "shift")
+WEIGHT_KEYS = AliasChoices("weight_distance", "weight_shift")
 Kind = Literal["lora", "dreambooth"]  # an adapter on the base's network; a full network
 
 
@@ -33,8 +33,8 @@ class PowerRow(BaseModel):
     steps_per_picture: int
     rank: int | None
     # means over its suspects, by the older keys of the file; the second is None of adapters
-    prediction_distance: float = Field(validation_alias=SHIFT, serialization_alias="shift")
-    weight_distance: float | None = Field(None, validation_alias=WEIGHT_SHIFT, serialization_alias="weight_shift")
+    prediction_distance: float = Field(validation_alias=DISTANCE_KEYS, serialization_alias="shift")
+    weight_distance: float | None = Field(None, validation_alias=WEIGHT_KEYS, serialization_alias="weight_shift")
     power: float  # share of used pictures found at `level`
     false_positives: float  # share of pictures not used that were found, too
     members: int  # decisions behind `power`

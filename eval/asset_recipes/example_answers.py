@@ -26,7 +26,7 @@ PARTS = ("member", "holdout")
 
 
 def write_example_answers(assets: Path, preset: str = "fast") -> list[Path]:
-    """Judge them and write `assets/beforehand/<suspect>/<member or holdout>/`; returns the folders."""
+    """Judge them and write `assets/answers/<suspect>/<member or holdout>/`; returns the folders."""
     torch.set_num_threads(1)  # so that the answers change with the code, not with who makes them
     config, embedders, written = find_preset(preset), load_embedders(), []
     base = read_layout(LocalListing(assets / "mini", label="mini"))
@@ -40,7 +40,7 @@ def write_example_answers(assets: Path, preset: str = "fast") -> list[Path]:
             scores = score_controls(pair, pictures, config)
             median = pictures[sorted(range(len(scores)), key=lambda i: scores[i])[len(scores) // 2]]
             result = authenticate(pair, [median], controls, config=config, embedders=embedders)
-            out = assets / "beforehand" / folder.name / part
+            out = assets / "answers" / folder.name / part
             shutil.rmtree(out, ignore_errors=True)
             write_evidence(result, out, ModelsRecord(base=base.name, suspect=suspect.name, prompt=prompt))
             written.append(out)

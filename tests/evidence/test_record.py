@@ -59,7 +59,7 @@ def test_a_record_of_format_1_is_read_in_the_words_of_this_one():
 
 
 def test_the_answers_that_ship_have_this_format():
-    for path in sorted((ASSETS / "beforehand").rglob("result.json")):
+    for path in sorted((ASSETS / "answers").rglob("result.json")):
         assert read_record(path.read_bytes(), path.name).format == FORMAT
 
 

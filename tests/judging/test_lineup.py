@@ -339,7 +339,7 @@ def test_a_hostile_record_is_answered_in_words(out, capsys, stated):
 
 def test_a_record_is_read_back_and_older_ones_have_none(out, tmp_path):
     assert lineup_of(record_of(out)) == KEY
-    for folder in sorted((ASSETS / "beforehand").glob("*/*")):
+    for folder in sorted((ASSETS / "answers").glob("*/*")):
         record = record_of(folder)
         assert lineup_of(record) is None and report_blocks(record, "f" * 64)
         shutil.copytree(folder, tmp_path / folder.parent.name / folder.name)

@@ -282,7 +282,7 @@ def test_a_bank_has_no_pictures_to_show(tmp_path):
         wish(bank=bank, controls=()).check()
 
 
-def test_what_a_line_up_costs_is_said_beforehand():
+def test_what_a_line_up_costs_is_said_before_the_run():
     config = make_config("fast", 0, lineup=6)
     step = 2 * config.recovery.steps * config.recovery.draws
     plain = cost_of(1, 40, make_config("fast", 0)).evaluations
@@ -314,7 +314,7 @@ def test_a_chunk_asks_for_what_it_does():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "work", note)
         patch.setattr(running.hardware, "kind", lambda: "zero")
-        patch.setattr(running.hardware, "ASKED_AT_ONCE", 0)
+        patch.setattr(running.hardware, "SECONDS_PER_REQUEST", 0)
         list(execute_run(begun(pictures=2)))
     steps, rows, before, evaluations = zip(*jobs, strict=True)
     assert steps == (1,) * 2 * STEPS and rows == (2,) * STEPS + (4,) * STEPS

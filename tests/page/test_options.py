@@ -149,7 +149,7 @@ def test_the_known_scores_of_the_shipped_controls_are_those_of_the_same_views():
     assert known.get(models, controls[1:], config) == ()
 
 
-def test_what_the_search_costs_is_said_beforehand(tmp_path):
+def test_what_the_search_costs_is_said_before_the_run(tmp_path):
     config, searching = make_config("fast", 0), make_config("fast", 0, search=True)
     steps = 2 * 40 * 2
     plain, more = (cost_of(1, 40, c).evaluations - steps for c in (config, searching))

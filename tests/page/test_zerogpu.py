@@ -93,7 +93,7 @@ def lent(monkeypatch):
         lender = Lender(refused)
         monkeypatch.setattr(running, "work", lender)
         monkeypatch.setattr(hardware, "kind", lambda: "zero")
-        monkeypatch.setattr(hardware, "ASKED_AT_ONCE", 0)
+        monkeypatch.setattr(hardware, "SECONDS_PER_REQUEST", 0)
         return lender
 
     return lend

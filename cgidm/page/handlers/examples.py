@@ -10,13 +10,13 @@ from cgidm.resources import SHIPPED, SHIPPED_BASE, example_answers, resource_roo
 from ..html.views import View, empty_view, evidence_view
 from ..runs.model_cache import EXAMPLES, shipped_prompt
 
-BEFOREHAND = example_answers()  # written by `python -m eval example-answers`
+EXAMPLE_ANSWERS = example_answers()  # written by `python -m eval example-answers`
 
 
 def example_names() -> list[str]:
     """Every answer that ships: `<suspect>/<member or holdout>`."""
     found = [f"{e}/{part}" for part in ("member", "holdout") for e in EXAMPLES]
-    return [name for name in found if (BEFOREHAND / name / RECORD).is_file()]
+    return [name for name in found if (EXAMPLE_ANSWERS / name / RECORD).is_file()]
 
 
 def picture_of(name: str) -> Path:
@@ -27,12 +27,12 @@ def picture_of(name: str) -> Path:
 
 def icon_of(name: str) -> Path:
     """What the method sees of it."""
-    return BEFOREHAND / name / image_name(0, "original")
+    return EXAMPLE_ANSWERS / name / image_name(0, "original")
 
 
 def record_of(name: str) -> Record:
     """The record that ships."""
-    return read_record((BEFOREHAND / name / RECORD).read_bytes(), f"{name}/{RECORD}")
+    return read_record((EXAMPLE_ANSWERS / name / RECORD).read_bytes(), f"{name}/{RECORD}")
 
 
 def show_example(name: str, language: str) -> View:
@@ -40,7 +40,7 @@ def show_example(name: str, language: str) -> View:
     suspect, record = name.split("/")[0], record_of(name)
     return (
         empty_view()
-        | evidence_view(BEFOREHAND / name, record, language, precomputed=True)
+        | evidence_view(EXAMPLE_ANSWERS / name, record, language, precomputed=True)
         | {
             "suspect": SHIPPED + suspect,
             "upload": None,

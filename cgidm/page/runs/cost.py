@@ -33,7 +33,7 @@ def cost_of(pictures: int, controls: int, config: RunConfig, *, unrelated: bool 
     scored = (pictures + controls) * (2 if unrelated else 1)
     evaluations = count_evaluations(recovered, config.recovery.steps, scored, config)
     kind, seconds = hardware.kind(), evaluations * PACE.seconds(model)
-    gpu_seconds = hardware.LOADING + 1.4 * min(seconds, hardware.ASKED_AT_ONCE) if kind == "zero" else None
+    gpu_seconds = hardware.LOADING + 1.4 * min(seconds, hardware.SECONDS_PER_REQUEST) if kind == "zero" else None
     return Cost(
         evaluations=evaluations, seconds=seconds, measured=PACE.measured(model), kind=kind, gpu_seconds=gpu_seconds
     )

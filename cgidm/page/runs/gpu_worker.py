@@ -23,7 +23,7 @@ from . import hardware
 from .model_cache import PAIRS, OpenedModels
 from .store import Sent
 
-CONTROLS_AT_ONCE = 2  # control pictures scored between two looks at whether the visitor is still there
+CONTROLS_PER_EVENT = 2  # control pictures scored between two looks at whether the visitor is still there
 PREVIEW_SECONDS = 1.0  # between two previews
 
 
@@ -139,7 +139,7 @@ def work(job: GpuJob) -> Generator[RunEvent]:
             unrelated=_loader(job.unrelated),
             steps=job.steps,
             preview_seconds=PREVIEW_SECONDS,
-            controls_at_once=CONTROLS_AT_ONCE,
+            controls_per_event=CONTROLS_PER_EVENT,
         )
         with closing(events):
             for event in events:

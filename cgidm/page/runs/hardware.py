@@ -19,7 +19,7 @@ import torch
 
 Kind = Literal["cpu", "gpu", "zero"]
 LARGEST_ON_CPU = 100_000_000  # numbers in a model: the shipped one has 8 million, Stable Diffusion 1.4 1,070
-ASKED_AT_ONCE = 60  # seconds of ZeroGPU in one request: small enough for every visitor's daily quota
+SECONDS_PER_REQUEST = 60  # seconds of ZeroGPU in one request: small enough for every visitor's daily quota
 # seconds of one network evaluation (forward and input gradient), by kind: guesses until a run has been timed here
 FIRST_GUESS: dict[Kind, float] = {"cpu": 0.03, "gpu": 0.08, "zero": 0.08}
 LOADING = 20  # seconds that a worker may need for its models

@@ -232,7 +232,7 @@ def _steps_in_a_sitting(job: GpuJob) -> int | None:
     if hardware.kind() != "zero":
         return None
     each = job.rows * 2 * job.config.recovery.draws * PACE.seconds(job.models.key)
-    return max(1, int(hardware.ASKED_AT_ONCE / each))
+    return max(1, int(hardware.SECONDS_PER_REQUEST / each))
 
 
 def explain(error: Exception) -> Trouble | None:

@@ -139,12 +139,12 @@ def _answers(request: Request, fewest: int, oauth_token: gr.OAuthToken | None) -
     try:
         request.check(fewest)
         run = request.begin(Visit())
-        with closing(execute_run(run, visitor_token(oauth_token))) as moments:
-            for moment in moments:
-                if moment.phase == "paused":
-                    raise gr.Error(f"The GPU was not to be had ({moment.trouble}). Try again later.")
-                if moment.phase != "finished":
-                    yield {"phase": moment.phase, "done": moment.done, "of": moment.of}, None, None
+        with closing(execute_run(run, visitor_token(oauth_token))) as events:
+            for event in events:
+                if event.phase == "paused":
+                    raise UserError("page.no_gpu", reason=event.trouble)
+                if event.phase != "finished":
+                    yield {"phase": event.phase, "done": event.done, "of": event.of}, None, None
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from error
     record = run.record()
