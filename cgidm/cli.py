@@ -1,5 +1,7 @@
-"""The command line: `authenticate` judges, `lineup` counts what an observer chose, `verify` checks evidence, `inspect`
-reads models, `bank` trains null models, `doctor` examines this machine.
+"""The command line: each command reads its options and calls the library.
+
+`authenticate` judges, `lineup` counts what an observer chose, `verify` checks evidence, `inspect` reads models, `bank`
+trains null models, `doctor` examines this machine.
 """
 
 import argparse
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each command sets `run`, the function that carries it out."""
     parser = argparse.ArgumentParser(prog="cgidm", description="Was this picture used to train that model?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")

@@ -147,8 +147,10 @@ def expect_power(pair: ModelPair, distances: Sequence[float], bank: Bank | None 
     The base's table of power and the bank's own members each give one; the smaller counts.
 
     Args:
+        pair: base and suspect.
         distances: of the suspect's predictions from its base's, for each picture. An adapter is looked up by their
             mean, a full network by its weights. Without any, nothing is looked up.
+        bank: null models of this suspect, if there are any.
     """
     table = find_power_table(list(pair.fingerprints.values()))
     looked_up = None

@@ -22,10 +22,12 @@ class UserError(ValueError):
 
     @property
     def code(self) -> str:
+        """What went wrong, as a dotted name: "intake.empty_file"."""
         return self.note.code
 
     @property
     def params(self) -> dict[str, Any]:
+        """What the sentence of the code names: the given value, what is accepted."""
         return dict(self.note.params)
 
     def __reduce__(self) -> tuple[Any, ...]:  # with its parameters, across processes

@@ -41,6 +41,7 @@ class ShippedExample:
 
     @property
     def control_pictures(self) -> tuple[Path, ...]:
+        """The pictures of `controls`, sorted."""
         return _files(self.controls)
 
 

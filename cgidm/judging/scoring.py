@@ -79,7 +79,10 @@ def measure_distance(
     """Return how far the suspect's predictions are from its base's on each picture; the same before a run and after.
 
     Args:
+        pair: base and suspect.
+        pictures: to draw noise for, each from its own bytes.
         z: latents of the pictures.
+        config: its seed is used.
     """
     return prediction_distance(pair, z.to(pair.device), picture_generators(pictures, config, "shift"))
 

@@ -68,6 +68,7 @@ class Column:
     missing: str = ""
 
     def text(self, entry: Entry) -> str:
+        """An entry's number as the table shows it."""
         value = self.value(entry)
         return self.missing if value is None else self.style(value) + self.detail(entry)
 

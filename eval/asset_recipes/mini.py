@@ -129,11 +129,14 @@ class Denoiser(nn.Module):
         )
 
     def forward(self, z_t: Tensor, t: Tensor, ids: Tensor) -> Tensor:
+        """Predict the noise of latents at rows t, under prompts of token ids."""
         return self.unet(z_t, t, encoder_hidden_states=self.text_encoder(ids)[0]).sample
 
 
 @dataclass(frozen=True, eq=False)
 class DenoisingBatch:
+    """Latents with prompts, rows of the schedule, and the noise to predict."""
+
     z: Tensor  # b c h w
     ids: Tensor  # b LENGTH
     t: Tensor  # b

@@ -62,6 +62,7 @@ class Training:
 
     @property
     def learning_rate(self) -> float:
+        """Of the next step: a linear warm-up of 100 steps, then a half cosine down to 2 % of the peak."""
         warm = min(1.0, (self.step + 1) / 100)
         return self.peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
 

@@ -25,7 +25,9 @@ class StageJob(Protocol):
     """A piece of a stage that depends on no other."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
 
     @property
     def cost(self) -> int:

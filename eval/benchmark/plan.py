@@ -29,6 +29,7 @@ class Suspect:
 
     @property
     def name(self) -> str:
+        """Of the suspect, unique in a run."""
         return f"{self.dataset}/{self.concept}-{HALVES[self.half]}-{self.training}"
 
     @property
@@ -61,6 +62,7 @@ class Unit:
 
     @property
     def training(self) -> str:
+        """How the suspect was trained; "none" of the base itself."""
         return "none" if self.suspect is None else self.suspect.training
 
 

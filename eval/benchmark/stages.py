@@ -34,6 +34,7 @@ class Setting:
 
     @property
     def base_weights(self) -> tuple[str, ...]:
+        """SHA-256 of the base's weight files."""
         return weight_digests(self.experiment.base)
 
 
@@ -46,6 +47,7 @@ class TrainJob:
 
     @property
     def name(self) -> str:
+        """The suspect's."""
         return self.suspect.name
 
     @property
@@ -54,6 +56,7 @@ class TrainJob:
         return self.suspect.config.steps * self.suspect.config.batch
 
     def run(self) -> Iterator[list[Row]]:
+        """Train what is missing; the ledger gets no rows."""
         train_model(
             self.suspect.model,
             self.setting.experiment.base,
@@ -74,6 +77,7 @@ class ScoreJob:
 
     @property
     def name(self) -> str:
+        """Suspect and pictures."""
         return f"{self.unit.suspect_name} on {self.unit.concept.name}"
 
     @property

@@ -41,6 +41,7 @@ def read_architecture(name: str) -> Architecture:
 
 
 def architecture_names() -> tuple[str, ...]:
+    """The architectures that can be built, sorted."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.json")))
 
 

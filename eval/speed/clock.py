@@ -36,6 +36,7 @@ class Budget:
 
     @classmethod
     def of(cls, seconds: float) -> "Budget":
+        """A budget that ends so many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     @property
@@ -76,6 +77,7 @@ def summarise(seconds: list[float]) -> Timing:
 
 
 def seconds_of(call: Callable[[], object], device: torch.device) -> float:
+    """Time one call, from an idle device to an idle device."""
     wait_for(device)
     start = time.perf_counter()
     call()

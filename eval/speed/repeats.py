@@ -33,6 +33,7 @@ class Run:
     assets: Path
 
     def rows(self) -> Iterator[dict[str, Any]]:
+        """Measure, and yield one row for each model, kind and number of pictures."""
         places: list[tuple[str, PairKind, int]] = list(product(self.models, self.kinds, self.pictures))
         for model, kind, pictures in places:
             arm = Contender(model, kind, self.device, self.dtypes[0], self.assets)

@@ -36,6 +36,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
+        """Where a value is drawn."""
         largest = max(abs(self.low), abs(self.high))  # divided out first: the range of two floats may overflow
         low, high = self.low / largest, self.high / largest
         return self.start + (value / largest - low) / (high - low) * (self.end - self.start)

@@ -58,8 +58,10 @@ class Pace:
         return self._known.get(model) or next(iter(self._known.values()), FIRST_GUESS[kind()])
 
     def measured(self, model: str) -> bool:
+        """Whether a run of this model has been timed."""
         return model in self._known
 
     def learn(self, model: str, seconds: float) -> None:
+        """Take in the seconds of one evaluation; the last runs count most."""
         before = self._known.get(model, seconds)
         self._known[model] = 0.7 * before + 0.3 * seconds

@@ -56,6 +56,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of its folders, which cannot be guessed."""
         return self.private_dir.name
 
     @property
@@ -75,12 +76,15 @@ class Run:
 
     @property
     def picture_names(self) -> list[str]:
+        """The names of its pictures, in their order."""
         return self._request()["pictures"]
 
     def pictures(self) -> list[Sent]:
+        """The pictures to judge, as they were sent."""
         return self._read("pictures")
 
     def controls(self) -> list[Sent]:
+        """The control pictures, as they were sent."""
         return self._read("controls")
 
     def bank(self) -> Bank | None:
@@ -214,6 +218,7 @@ class Visit:
 
     @property
     def folder(self) -> Path:
+        """Its private folder."""
         return ROOT / "private" / self._name
 
     def begin(

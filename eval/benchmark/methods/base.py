@@ -56,7 +56,9 @@ class Method(Protocol):
     visual: ClassVar[bool]  # does it use the embedders at hand?
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name in ledgers and tables."""
+        ...
 
     @property
     def evaluations(self) -> int:
@@ -67,17 +69,23 @@ class Method(Protocol):
         """
         ...
 
-    def __call__(self, case: Case) -> list[Answer]: ...
+    def __call__(self, case: Case) -> list[Answer]:
+        """Score the pictures of a case, by each of its measures."""
+        ...
 
 
 class Statistic(Protocol):
     """A method that asks one model only, so that any model can be asked."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As a method's."""
+        ...
 
     @property
-    def evaluations(self) -> int: ...
+    def evaluations(self) -> int:
+        """As a method's, for the two models of a pair."""
+        ...
 
     def statistic(
         self,
@@ -85,7 +93,9 @@ class Statistic(Protocol):
         schedule: Schedule,
         z: Float[Tensor, "b c h w"],
         generators: Sequence[torch.Generator],
-    ) -> Float[Tensor, " b"]: ...
+    ) -> Float[Tensor, " b"]:
+        """Score latents by one model; higher always means more likely a member. Noise comes from each sample's generator."""
+        ...
 
 
 class MembershipTest:
@@ -99,6 +109,7 @@ class MembershipTest:
     visual: ClassVar[bool] = False
 
     def __call__(self: Statistic, case: Case) -> list[Answer]:
+        """Ask the suspect and the base on the same draws."""
         of = [
             self.statistic(model, case.pair.schedule, case.z, case.generators(self.name))
             for model in (case.pair.suspect, case.pair.base)
@@ -120,4 +131,5 @@ def predict_at(model: EpsModel, x: Float[Tensor, "b c h w"], row: int) -> Float[
 
 
 def rows_like(x: Float[Tensor, "b c h w"], row: int) -> Tensor:
+    """The same row for every sample of a batch."""
     return torch.full((len(x),), row, device=x.device)
