@@ -94,7 +94,7 @@ class Statistic(Protocol):
         z: Float[Tensor, "b c h w"],
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, " b"]:
-        """Score latents by one model; higher always means more likely a member. Noise comes from each sample's generator."""
+        """Score latents by one model, with noise from each one's generator; higher means more likely a member."""
         ...
 
 
