@@ -133,7 +133,7 @@ def test_the_answer_is_shown_while_the_decoys_are_recovered():
         assert f"step 1 of {STEPS}" in next(views)["progress"]
     stopped = judging.stop(visitor.token, name, False, "en")
     assert "Cannot tell" in stopped["answer"] and stopped["resume"]["visible"]
-    assert "Your pictures are judged. Stopped" in stopped["progress"] and not stopped["observe"]["visible"]
+    assert f"stopped at step 0 of {STEPS}" in stopped["progress"] and not stopped["observe"]["visible"]
     back = judging.arrive(visitor.token, False, "en")
     assert back["current"] == name and back["resume"]["visible"] and back["answer"] == stopped["answer"]
     *_, answer, _ = judging.go_on(visitor.token, name, False, "en", None)
@@ -198,7 +198,7 @@ def test_a_choice_is_judged_once_kept_and_shown_again(finished):
         lambda: choosing.finish(visitor.token, state, key[1], "en"),
         lambda: choosing.turn(visitor.token, state, key[1], -1, "en"),
     ):
-        with pytest.raises(gr.Error, match="is not changed"):
+        with pytest.raises(gr.Error, match="cannot be changed"):
             again()
     shown = judging.show(visitor.token, run.name, True, "de")
     assert (

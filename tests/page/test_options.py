@@ -107,7 +107,7 @@ def test_the_search_looks_at_every_view_of_pictures_and_controls():
 
 def test_an_unrelated_model_that_knows_the_picture_forbids_a_verdict_as_on_the_command_line():
     """A picture that the second suspect was trained on stands out under it; one of the first suspect does not."""
-    pictures = [str(pictures_of(suspect, "member")[0]) for suspect in SUSPECTS]
+    pictures = [str(pictures_of(suspect, "member")[1]) for suspect in SUSPECTS]
     controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:19]]
     wish = page_runs.request(steps=1, controls=controls, unrelated=f"shipped:{SUSPECTS[1]}")
     run = dataclasses.replace(wish, pictures=pictures).begin(Visit())
@@ -122,7 +122,7 @@ def test_an_unrelated_model_that_knows_the_picture_forbids_a_verdict_as_on_the_c
     raised = [[f.name for f in p.flags] for p in record.pictures]
     assert raised == [[f.name for f in p.flags] for p in result.pictures] == [[], ["stands_out"]]
     assert [p.outcome for p in record.pictures] == [p.verdict.outcome for p in result.pictures]
-    assert record.pictures[1].outcome == "cannot tell" and record.models.unrelated.startswith(SUSPECTS[1])
+    assert record.pictures[1].outcome == "cannot tell" and record.models.unrelated.startswith(f"shipped:{SUSPECTS[1]}")
 
 
 def test_an_unrelated_model_costs_another_scoring_unless_there_is_a_bank():

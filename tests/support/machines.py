@@ -29,7 +29,8 @@ def make_machine(**facts):
         "temporary": ROOMY,
         "hub": HubFacts(NOWHERE, False, ROOMY),
     }
-    return Machine(**{**plain, **facts})
+    chosen = {**plain, **facts}
+    return Machine(**{**chosen, "packages": frozenset(chosen["packages"])})
 
 
 def make_plain(monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ addresses of images; the key stays in the record. What was chosen is kept on the
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gradio as gr
 
@@ -35,7 +36,7 @@ def open_lineup(token: str, current: str, several: bool, language: str) -> tuple
     return choosing, _round(choosing, *_find(token, current, language), language)
 
 
-def turn(token: str, choosing: Choosing, pick: str | None, by: int, language: str) -> tuple[Choosing, View]:
+def turn(token: str, choosing: Choosing, pick: Any, by: int, language: str) -> tuple[Choosing, View]:
     """Go one round on (`by` = 1) or back (-1); whoever goes on has chosen."""
     run, lineup = _find(token, choosing.run, language)
     choosing = _choose(choosing, pick, lineup, language, needed=by > 0)
@@ -43,7 +44,7 @@ def turn(token: str, choosing: Choosing, pick: str | None, by: int, language: st
     return choosing, _round(choosing, run, lineup, language)
 
 
-def finish(token: str, choosing: Choosing, pick: str | None, language: str) -> tuple[Choosing, View]:
+def finish(token: str, choosing: Choosing, pick: Any, language: str) -> tuple[Choosing, View]:
     """All rounds are chosen in: judge the choice and keep it. Then, and not before, the key is told."""
     run, lineup = _find(token, choosing.run, language)
     choosing = _choose(choosing, pick, lineup, language, needed=True)
@@ -65,7 +66,7 @@ def _find(token: str, current: str, language: str) -> tuple[Run, Lineup]:
     return run, lineup
 
 
-def _choose(choosing: Choosing, pick: str | None, lineup: Lineup, language: str, needed: bool) -> Choosing:
+def _choose(choosing: Choosing, pick: Any, lineup: Lineup, language: str, needed: bool) -> Choosing:
     """Note what was chosen in the round that is shown."""
     if choosing.made:
         raise refusal(translate(language, "lineup.made"), language)

@@ -12,7 +12,7 @@ from cgidm.pictures.images import MAX_BYTES, Picture, decode_picture
 from cgidm.run_events import RunRequest
 
 from ..runs.model_cache import check_name, open_suspect
-from ..runs.settings import RunSettings
+from ..runs.settings import RunSettings, make_config
 from ..runs.shipped_controls import default_controls
 from ..runs.store import Run, Sent, Visit
 
@@ -27,7 +27,7 @@ LOOKED_AT = 64  # pixels: enough to see that a file is a picture
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a visitor asks for, as the form holds it."""
+    """What a visitor asks for, as the form or a program states it: `check` says what of it cannot be."""
 
     pictures: Sequence[str]  # files that gradio has taken in
     controls: Sequence[str]
@@ -35,12 +35,12 @@ class Request:
     upload: str | None
     base: str
     prompt: str
-    preset: str
-    seed: float | None
-    steps: float | None = None  # instead of the preset's; for programs
+    preset: Any
+    seed: Any  # a whole number
+    steps: Any = None  # a whole number, instead of the preset's; for programs
     search: bool = False  # also for changed copies of the pictures
     bank: str | None = None  # a file, instead of controls
-    lineup: float | None = None  # panels of each round; 0 or None: no line-up
+    lineup: Any = None  # a whole number: panels of each round; 0 or None: no line-up
     unrelated: str = ""  # a suspect of the same base, trained on other pictures, that must find nothing
 
     def check(self, fewest: int = 1) -> None:
@@ -49,7 +49,7 @@ class Request:
         Raises:
             UserError: with one sentence that says what was given and what is accepted.
         """
-        config = self._settings().config()
+        config = make_config(self.preset, self.seed, self.steps, self.search, self.lineup)
         if not fewest <= len(self.pictures) <= MAX_PICTURES:
             if fewest == 1 and not self.pictures:
                 raise UserError("page.no_picture")

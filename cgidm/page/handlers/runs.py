@@ -60,7 +60,9 @@ def fetch(token: str, current: str, language: str, oauth_token: gr.OAuthToken | 
     yield {"progress": status_html(language, "status.queue")}
 
 
-def go_on(token: str, current: str, several: bool, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
+def go_on(
+    token: str | None, current: str, several: bool, language: str, oauth_token: gr.OAuthToken | None
+) -> Generator[View]:
     """Carry a run out from where it stands, showing it. Closing the generator puts it down."""
     visit = Visit(token)
     run = visit.find(current)
@@ -75,7 +77,7 @@ def go_on(token: str, current: str, several: bool, language: str, oauth_token: g
     yield {"history": history_view(visit, language, several)}
 
 
-def stop(token: str, current: str, several: bool, language: str) -> View:
+def stop(token: str | None, current: str, several: bool, language: str) -> View:
     """What is left of a run that was just stopped; gradio has closed its generator, or is about to."""
     visit = Visit(token)
     run = visit.find(current)
@@ -85,7 +87,7 @@ def stop(token: str, current: str, several: bool, language: str) -> View:
     return show(token, current, several, language)
 
 
-def show(token: str, current: str | None, several: bool, language: str) -> View:
+def show(token: str | None, current: str | None, several: bool, language: str) -> View:
     """A run of this visit as it stands, finished or put down."""
     visit = Visit(token)
     run = visit.find(current)

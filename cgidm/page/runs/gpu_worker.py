@@ -126,7 +126,7 @@ def work(job: GpuJob) -> Generator[RunEvent]:
         pair = PAIRS.get(job.models)
         yield RunEvent(phase="loading", plan=job.progress.plan)
         request = RunRequest(
-            pictures=DecodedPictures(job.pictures, pair),
+            pictures=[*DecodedPictures(job.pictures, pair)],  # all of them are recovered; of controls, a part is scored
             controls=DecodedPictures(job.controls, pair),
             config=job.config,
             bank=job.bank,

@@ -38,9 +38,9 @@ class RunSettings:
 
 
 def make_config(
-    preset: str, seed: float | None, steps: float | None = None, search: bool = False, lineup: float | None = None
+    preset: object, seed: object, steps: object = None, search: bool = False, lineup: object = None
 ) -> RunConfig:
-    """Make a run's configuration from what a form holds.
+    """Make a run's configuration from what a form or a program states.
 
     Args:
         preset: one of `PRESET_NAMES`.
@@ -52,14 +52,14 @@ def make_config(
     Raises:
         UserError: if one is out of range.
     """
-    if preset not in PRESET_NAMES:
+    if not isinstance(preset, str) or preset not in PRESET_NAMES:
         raise UserError("page.preset", given=f"{preset!r:.40}", accepted=PRESET_NAMES)
     if not _is_whole(seed) or not 0 <= seed <= MAX_SEED:
         raise UserError("page.seed", given=f"{seed!r:.40}", largest=MAX_SEED)
     config = find_preset(preset)
     config = dataclasses.replace(config, seed=int(seed), views=tuple(VIEWS) if search else config.views)
     if lineup:
-        if lineup not in LINEUP_SIZES:
+        if not _is_whole(lineup) or lineup not in LINEUP_SIZES:
             raise UserError("page.lineup", given=f"{lineup!r:.40}", smallest=LINEUP_SIZES[0], largest=LINEUP_SIZES[-1])
         config = dataclasses.replace(config, lineup=int(lineup))
     if not steps:
