@@ -11,6 +11,7 @@ from cgidm.evidence.rerun_diff import HALF_EMBEDDER_OTHER_MACHINE, HALF_OTHER_MA
 from eval.studies import reruns
 from tests.support.errors import refuses
 from tests.support.paths import ASSETS, RESULTS
+from tests.support.processor import HALF_IS_FAST
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,8 @@ def test_a_process_starts_with_its_own_instructions(monkeypatch):
 
 
 def test_a_run_is_recorded_and_repeated(tmp_path, monkeypatch):
-    """One member, one holdout and a few controls, on one thread."""
+    """One member, one holdout and a few controls, on one thread, in bfloat16 where the processor has it."""
+    precision = "bfloat16" if HALF_IS_FAST else "float32"
     monkeypatch.setattr(reruns, "THREADS", 1)
     name = "rollandin-lora"
     example = tmp_path / "examples" / name
@@ -65,8 +67,8 @@ def test_a_run_is_recorded_and_repeated(tmp_path, monkeypatch):
     shutil.copytree(ASSETS / "examples" / name / "checkpoint", example / "checkpoint")
     shutil.copy(ASSETS / "examples" / name / "example.json", example)
     (tmp_path / "mini").symlink_to(ASSETS / "mini")
-    machine = reruns._record(tmp_path, example, "fast", "bfloat16", tmp_path / "bundle")
-    assert (machine["precision"], machine["threads"]) == ("bfloat16", 1)
+    machine = reruns._record(tmp_path, example, "fast", precision, tmp_path / "bundle")
+    assert (machine["precision"], machine["threads"]) == (precision, 1)
     found = reruns._rerun(tmp_path / "bundle", 1)
     assert [found[k] for k in ("scores", "pictures", "embedder", "answers_that_differ")] == [0, 0, 0, 0]
     assert found["accepted"] and found["answers"] == 3

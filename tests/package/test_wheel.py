@@ -58,7 +58,7 @@ def test_it_holds_the_library_and_what_ships_and_nothing_else(wheel):
     assert {f"cgidm/{name}" for name in wanted} <= set(names)
     tracked = subprocess.run(["git", "ls-files", "cgidm"], cwd=ROOT, capture_output=True, text=True).stdout.split()
     assert set(tracked) <= set(names)
-    assert not [n for n in names if "training/" in n or n.endswith("page.jpg")]
+    assert not [n for n in names if "assets/mini/training" in n or n.endswith("page.jpg")]
 
 
 def test_an_example_is_judged_and_its_evidence_verified(command, elsewhere):

@@ -8,16 +8,26 @@ from typing import Any
 
 import pytest
 
+from cgidm.method.config import PRESETS
 from tests.support.browser import REACTION, Visitor
 from tests.support.page_server import PageServer, page_server
+from tests.support.quick_presets import QUICK
 
 SCREENSHOTS = "CGIDM_SCREENSHOTS"  # a folder to keep what the tests saw
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_draws() -> Iterator[None]:
+    """Scores of few draws, in this process as on the served page: what is tested here is what happens around them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "fast", QUICK)
+        yield
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    """`python app.py`. A test must not mind what others left there."""
-    with page_server(tmp_path_factory.mktemp("server")) as running:
+    """`python app.py` with few draws. A test must not mind what others left there."""
+    with page_server(tmp_path_factory.mktemp("server"), "-m", "tests.support.quick_presets") as running:
         yield running
 
 

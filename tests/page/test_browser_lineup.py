@@ -135,7 +135,7 @@ def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
 @pytest.mark.parametrize(("name", "query", "options"), [("dark", "?__theme=dark", {}), ("phone", "", PHONE)])
 def test_a_line_up_is_readable_in_the_dark_and_on_a_phone(visit, name, query, options):
     visitor = visit(query, **options)
-    run_with_lineup(visitor, panels="10")
+    run_with_lineup(visitor, panels="6")
     visitor.at("#one-observe").click()
     visitor.wait_for("#lineup", "Round 1 of 1")
     assert visitor.at("#lineup img").count() == 30

@@ -37,15 +37,15 @@ TAKEN_IN = (Status.IN_QUEUE, Status.PROCESSING, Status.ITERATING, Status.FINISHE
 
 @pytest.fixture(scope="module")
 def wishes():
-    """Ten pictures, half of them used in training, of two suspects in turn; then the same once more, from the end."""
-    parts = [(s, part, i) for i, part in enumerate(("member", "holdout") * 2 + ("member",)) for s in SUSPECTS]
-    ten = [(suspect, pictures_of(suspect, part)[i]) for suspect, part, i in parts]
-    return ten + ten[::-1]
+    """Six pictures, used in training and not, of two suspects in turn; then the same once more, from the end."""
+    parts = [(s, part, i) for i, part in enumerate(("member", "holdout", "member")) for s in SUSPECTS]
+    six = [(suspect, pictures_of(suspect, part)[i]) for suspect, part, i in parts]
+    return six + six[::-1]
 
 
 @pytest.fixture(scope="module")
 def answers(server, wishes):
-    """What twenty visitors get, each with a client of its own, and the order in which they got it."""
+    """What twelve visitors get, each with a client of its own, and the order in which they got it."""
     order, jobs, begun = [], [], time.monotonic()
     for number, (suspect, picture) in enumerate(wishes):
         visitor = Client(server.url, verbose=False, download_files=False)
@@ -56,11 +56,11 @@ def answers(server, wishes):
             time.sleep(0.01)
         jobs.append(job)
     answers = [job.result(timeout=300) for job in jobs]
-    print(f"\n20 visitors: {time.monotonic() - begun:.0f} s, answered in the order {order}")
+    print(f"\n12 visitors: {time.monotonic() - begun:.0f} s, answered in the order {order}")
     return order, answers
 
 
-def test_twenty_visitors_are_answered_in_their_order(answers, wishes):
+def test_twelve_visitors_are_answered_in_their_order(answers, wishes):
     order, found = answers
     assert order == list(range(len(wishes))) and all(evidence for _, _, evidence in found)
 
@@ -76,7 +76,7 @@ def test_each_visitor_gets_the_own_picture_and_suspect(answers, wishes):
 
 def test_equal_requests_get_equal_answers_whoever_came_between(answers):
     found = answers[1]
-    for (first, images, _), (second, others, _) in zip(found[:10], found[:9:-1], strict=True):
+    for (first, images, _), (second, others, _) in zip(found[:6], found[:5:-1], strict=True):
         when = {"seconds": 0, "date": ""}
         assert first | when == second | when
         for one, other in zip(images, others, strict=True):
@@ -89,13 +89,14 @@ def test_the_page_measures_what_the_library_measures(answers, wishes, suspect):
     tuned = open_checkpoint(str(EXAMPLES / suspect / "checkpoint"), "suspect")
     pair = load_pair(base, tuned, "sks style")
     config: RunConfig = make_config("fast", 0, 2)
-    shipped = json.loads((ROOT / "assets" / "answers" / suspect / "member" / "result.json").read_text())
-    for (record, images, _), (name, path) in list(zip(answers[1], wishes, strict=True))[:10]:
+    controls = [read_picture(path, 128) for path in pictures_of(suspect, "control")]
+    for (record, images, _), (name, path) in list(zip(answers[1], wishes, strict=True))[:6]:
         if name == suspect:
-            (result,) = authenticate(pair, [read_picture(path, 128)], config=config).pictures
+            alone = authenticate(pair, [read_picture(path, 128)], controls, config=config)
+            (result,) = alone.pictures
             scores = {k: v for k, v in record["pictures"][0]["scores"].items() if k in result.scores}
             assert scores == pytest.approx(result.scores, abs=1e-5) and len(scores) == 4
-            assert record["control_scores"] == pytest.approx(shipped["control_scores"], abs=1e-4)
+            assert record["control_scores"] == pytest.approx(list(alone.control_scores), abs=1e-5)
             for image, role in zip(images, ROLES, strict=True):
                 shown = np.asarray(Image.open(image["path"]), dtype=int)
                 want = {"original": result.picture.image, "partial": result.partial, "recovered": result.recovered}
@@ -108,17 +109,17 @@ def test_memory_and_files_do_not_grow_with_the_number_of_runs(server, answers):
     controls = client.upload(*pictures_of(SUSPECTS[0], "control")[:2])
     used, files = [], []
     visits = server.folder / "cgidm-visits"  # beside it, gradio leaves an empty file for each one sent, until a sweep
-    for number in range(50):
+    for number in range(20):
         kind, (_, images, _) = client.call("authenticate", api_arguments(picture, SUSPECTS[number % 2], controls))
         assert kind == "complete"
-        if number in (9, 49):
+        if number in (4, 19):
             used.append(process.memory_info().rss)
             files.append(sum(p.is_file() for p in visits.rglob("*")))
-    print(f"\nmemory after 10 and 50 runs: {[round(u / 1e6) for u in used]} MB; files: {files}")
+    print(f"\nmemory after 5 and 20 runs: {[round(u / 1e6) for u in used]} MB; files: {files}")
     assert used[1] < 1.1 * used[0]
     run = Path(images[0]["path"]).parent
     (private,) = (visits / "private").glob(f"*/{run.name}")
-    assert files[1] - files[0] == 40 * sum(p.is_file() for f in (run, private.parent) for p in f.rglob("*"))
+    assert files[1] - files[0] == 15 * sum(p.is_file() for f in (run, private.parent) for p in f.rglob("*"))
 
 
 @pytest.fixture

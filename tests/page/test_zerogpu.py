@@ -216,6 +216,8 @@ def ask_python(code, **environment):
 
 def test_importing_the_page_leaves_the_gpu_alone_and_heavy_libraries_unread():
     code = """
+from cgidm.page.runs import hardware  # the order of cgidm.page.launch
+from cgidm.page.ui.layout import build_page
 import torch
 heavy = [m for m in ("diffusers", "transformers", "peft", "accelerate", "open_clip", "timm") if m in sys.modules]
 names = list(sys.modules)

@@ -1,4 +1,4 @@
-"""`python app.py` as a visitor meets it: a process of its own, on a free port, with a temporary folder of its own."""
+"""The page as a visitor meets it: a process of its own, on a free port, with a temporary folder of its own."""
 
 import os
 import socket
@@ -40,8 +40,14 @@ class PageServer:
 
 
 @contextmanager
-def page_server(folder: Path, **environment: str) -> Iterator[PageServer]:
-    """Serve the page until the end of the block. `folder` becomes its TMPDIR; `environment` is added to its own."""
+def page_server(folder: Path, *command: str, **environment: str) -> Iterator[PageServer]:
+    """Serve the page until the end of the block.
+
+    Args:
+        folder: becomes its TMPDIR.
+        command: what Python is given to serve it; `app.py` if nothing.
+        environment: added to this process's.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -58,9 +64,9 @@ def page_server(folder: Path, **environment: str) -> Iterator[PageServer]:
     }
     environment.pop("GRADIO_TEMP_DIR", None)
     log = folder / "app.log"
-    command = [sys.executable, "-u", "app.py"]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        arguments = [sys.executable, "-u", *(command or ["app.py"])]
+        process = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}/"
     try:
         _wait(url, process, log)

@@ -111,13 +111,13 @@ def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, capsys)
     mode, out = judged
     record, bank = record_of(out), place / f"bank-{mode}"
     assert record["bank"]["sha256"] == open_bank(bank).sha256 and record["controls"] == []
-    assert (record["weight_shift"] is None) == (mode == "lora")
+    assert (record["weight_distance"] is None) == (mode == "lora")
     report = (out / "report.html").read_text()
     assert "its answers by 0." in report and ("its weights by " in report) == (mode == "dreambooth")
     assert "other_recipe" not in {f["name"] for p in record["pictures"] for f in p["flags"]}
     code, text, _ = again(capsys, out, "--bank", bank)
     assert code == 0 and "null score 20" in text and "DIFFERS" not in text and "the same: largest difference 0" in text
-    assert text.count("weight_shift") == (mode == "dreambooth")
+    assert text.count("weight_distance") == (mode == "dreambooth")
     assert again(capsys, out, "--bank", bank / "bank.json")[0] == 0
 
 
@@ -144,13 +144,13 @@ def test_weights_that_moved_otherwise_do_not_come_out_again(place, tmp_path, cap
     out = tmp_path / "out"
     assert authenticate(place, "dreambooth", out, "--bank", str(bank)) == 0
     record = record_of(out)
-    record["weight_shift"] += 1e-4
+    record["weight_distance"] += 1e-4
     (out / "result.json").write_text(json.dumps(record, indent=2) + "\n")
     stated = json.loads((out / "manifest.json").read_text())["sha256"]
     seal_folder(out, record, list(stated))
     code, text, _ = again(capsys, out, "--bank", bank)
     (line,) = [line for line in text.splitlines() if "DIFFERS" in line]
-    assert code == 1 and line.startswith("the suspect ") and "weight_shift" in line
+    assert code == 1 and line.startswith("the suspect ") and "weight_distance" in line
 
 
 def test_an_unrelated_suspect_is_asked_again_and_must_be_the_recorded_one(place, tmp_path, capsys):
@@ -223,7 +223,7 @@ def test_the_command_scores_models_that_are_there_again(place, capsys, monkeypat
     before = json.loads(path.read_text())
     old = before | {
         "format": 1,
-        "models": [{k: v for k, v in m.items() if k != "weight_shift"} for m in before["models"]],
+        "models": [{k: v for k, v in m.items() if k != "weight_distance"} for m in before["models"]],
     }
     path.write_text(json.dumps(old))
     with pytest.raises(UserError, match="format 1"):
