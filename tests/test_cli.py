@@ -14,6 +14,8 @@ from cgidm.method.views import VIEWS
 from tests.support import tiny
 from tests.support.adapters import kohya, weights
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -95,7 +95,7 @@ def test_no_step_waits_for_a_gpu():
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_two_hundred_steps_do_not_grow_and_leave_no_weight_gradient():
+def test_many_steps_do_not_grow_and_leave_no_weight_gradient():
     pair = pair_of()
     run = continue_recovery(pair, begin(draw_latents(LATENT, 2, CPU)), timed_config("paper", 2))
 
@@ -106,9 +106,9 @@ def test_two_hundred_steps_do_not_grow_and_leave_no_weight_gradient():
 
     tracemalloc.start()
     try:
-        list(islice(run, 20))
+        list(islice(run, 10))
         tensors, size = held()
-        list(islice(run, 200))
+        list(islice(run, 60))
         tensors_after, size_after = held()
     finally:
         tracemalloc.stop()

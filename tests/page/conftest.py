@@ -8,20 +8,15 @@ from typing import Any
 
 import pytest
 
-from cgidm.method.config import PRESETS
 from tests.support.browser import REACTION, Visitor
 from tests.support.page_server import PageServer, page_server
-from tests.support.quick_presets import QUICK
 
 SCREENSHOTS = "CGIDM_SCREENSHOTS"  # a folder to keep what the tests saw
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_draws() -> Iterator[None]:
-    """Scores of few draws, in this process as on the served page: what is tested here is what happens around them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "fast", QUICK)
-        yield
+def as_served(few_draws: None) -> None:
+    """This process draws as few as the served page."""
 
 
 @pytest.fixture(scope="session")

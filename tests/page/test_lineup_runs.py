@@ -304,7 +304,7 @@ def test_a_chunk_asks_for_what_it_does():
         progress=RunProgress(),
     )
     row = 2 * config.recovery.draws
-    assert whole.evaluations() == round(2 * 8 * 20 / 3) + row * STEPS * (2 + 4)
+    assert whole.evaluations() == round(2 * 8 * config.loss_draws / 3) + row * STEPS * (2 + 4)
     jobs = []
 
     def note(job):

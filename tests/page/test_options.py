@@ -128,7 +128,7 @@ def test_an_unrelated_model_that_knows_the_picture_forbids_a_verdict_as_on_the_c
 def test_an_unrelated_model_costs_another_scoring_unless_there_is_a_bank():
     config, name = make_config("fast", 0), f"shipped:{SUSPECTS[0]}"
     plain, more = (cost_of(1, 40, config, unrelated=unrelated).evaluations for unrelated in (False, True))
-    assert more - plain == pytest.approx(2 * 41 * 20 / 3, abs=1)
+    assert more - plain == pytest.approx(2 * 41 * config.loss_draws / 3, abs=1)
     for rest, count in (
         ({"unrelated": "a/b"}, more),
         ({"bank": "b", "unrelated": "a/b"}, cost_of(1, 0, config).evaluations),
@@ -153,7 +153,7 @@ def test_what_the_search_costs_is_said_before_the_run(tmp_path):
     config, searching = make_config("fast", 0), make_config("fast", 0, search=True)
     steps = 2 * 40 * 2
     plain, more = (cost_of(1, 40, c).evaluations - steps for c in (config, searching))
-    assert more == pytest.approx(7 * plain, abs=4) and plain == round(2 * 41 * 20 / 3)
+    assert more == pytest.approx(7 * plain, abs=4) and plain == round(2 * 41 * config.loss_draws / 3)
     name = f"shipped:{SUSPECTS[0]}"
     said = [
         cost_view({"suspect": name, "preset": "fast", **rest}, "en")["cost"]

@@ -137,7 +137,7 @@ def test_an_unrelated_model_scores_in_the_sitting_that_judges(lent):
     lender, run = lent(), wish.begin(Visit())
     list(execute_run(run))
     assert found(run) == found(plain) and [job.judges for job in lender.jobs] == [False, True]
-    assert run.record().models.unrelated.startswith(SUSPECTS[1])
+    assert run.record().models.unrelated.startswith(f"shipped:{SUSPECTS[1]}")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_program_is_told_that_no_gpu_was_to_be_had(lent):
     lent({1: gr.Error("60s requested", title="ZeroGPU quota exceeded", print_exception=False)})
     wish = request()
     given = (wish.suspect, None, wish.base, wish.prompt, list(wish.controls), "fast", 0, 1)
-    with pytest.raises(gr.Error, match=r"The GPU was not to be had \(quota\)"):
+    with pytest.raises(gr.Error, match=r"Expected a free GPU, got none \(quota\)"):
         list(api.authenticate(wish.pictures[0], *given))
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from cgidm.errors import UserError
 from cgidm.messages import english
+from cgidm.method.config import find_preset
 from cgidm.page.handlers.request import Request
 from cgidm.page.runs.model_cache import RequestedModels, open_models
 from cgidm.page.runs.settings import RunSettings
@@ -74,7 +75,7 @@ def write_bank(path: Path, **changes) -> str:
         "base": sorted(base.listing.sha256(file) for file in base.weights),
         "prompt": "sks style",
         "recipe": {"mode": "dreambooth"},
-        "loss_draws": 20,
+        "loss_draws": find_preset("fast").loss_draws,
         "seed": 3,
         "pictures": pictures,
         "models": models,
