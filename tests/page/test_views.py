@@ -128,7 +128,7 @@ def test_flags_are_explained(record):
         text = Reader(page).text
         assert "von seinem Basismodell nicht zu unterscheiden" in text and translate("de", "outcome.unclear") in text
     text = Reader(answer_html(typed(record), "de")).text
-    assert "(indistinguishable)" in text
+    assert "liegt unter dem 0.001-Fachen" in text and "indistinguishable" in text
     unknown = typed(raise_flag(record, "judging.flag.unheard_of", limit=7))
     assert "judging.flag.unheard_of.raised_if: limit = 7" in Reader(answer_html(unknown, "de")).text
 
