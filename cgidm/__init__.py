@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .conductor import authenticate as authenticate
     from .errors import UserError as UserError
     from .evidence.bundle_writer import write_evidence as write_evidence
+    from .evidence.record import ModelsRecord as ModelsRecord
     from .families import load_pair as load_pair
     from .intake.layout import open_checkpoint as open_checkpoint
     from .judging.null_bank import open_bank as open_bank
@@ -43,6 +44,7 @@ else:
         "conductor": ("authenticate",),
         "errors": ("UserError",),
         "evidence.bundle_writer": ("write_evidence",),
+        "evidence.record": ("ModelsRecord",),
         "families": ("load_pair",),
         "intake.layout": ("open_checkpoint",),
         "judging.null_bank": ("open_bank",),

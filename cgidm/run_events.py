@@ -1,6 +1,6 @@
 """What a run is made of while it goes on: its plan, its progress, its events. All of it can be pickled.
 
-`authenticate.authentication_steps` yields `RunEvent`s. Some of them hold a `RunProgress`, from which the run can be
+`conductor.authentication_steps` yields `RunEvent`s. Some of them hold a `RunProgress`, from which the run can be
 taken up again: in another process, or after a crash from the files that `RunProgress.save` wrote.
 """
 

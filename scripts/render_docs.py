@@ -86,6 +86,19 @@ def _bounds(portfolios: list[dict[str, Any]]) -> str:
     return ", ".join(str(p["covered"]) for p in portfolios) + f" of {portfolios[0]['repeats']} each"
 
 
+def render_power() -> str:
+    """Used pictures found, by how often each of ten was presented in training; LoRAs of rank 16."""
+    rows = json.loads((ROOT / "assets" / "detectability.json").read_text(encoding="utf-8"))[0]["rows"]
+    found = {
+        (row["kind"], row["steps_per_picture"]): _percent(row["power"], 0)
+        for row in rows
+        if row["images"] == 10 and row["rank"] in (None, 16)
+    }
+    counts = sorted({steps for _, steps in found}, reverse=True)
+    heads = ["presentations of each picture", "used pictures found, LoRA", "used pictures found, DreamBooth"]
+    return _table(heads, [[n, *(found.get((kind, n), "not measured") for kind in KINDS)] for n in counts])
+
+
 def render_shipped() -> str:
     """AUC of each score on the shipped examples."""
     examples = _read("shipped.json")["examples"]
@@ -110,6 +123,7 @@ def render_speed() -> str:
 BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what stands between the marks
     "summary": ("README.md", render_summary),
     "rates": ("docs/results/error-rates.md", render_rates),
+    "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),
     "copies": ("docs/results/robustness.md", lambda: copies_table(_read("robustness.json"))),
     "precision": ("docs/results/precision.md", render_precision),

@@ -59,12 +59,13 @@ def picture_files(folder: Path, role: str) -> list[Path]:
     return files
 
 
-def read_picture(path: Path, resolution: int) -> Picture:
+def read_picture(path: str | Path, resolution: int) -> Picture:
     """Read a file and decode it to a square of `resolution` pixels.
 
     Raises:
         UserError: if it is missing, a folder, too large, or not a picture that can be used.
     """
+    path = Path(path)
     if path.is_dir():
         raise UserError("pictures.is_a_folder", path=str(path))
     if not path.exists():

@@ -81,7 +81,7 @@ class Request:
             plan_run(RunRequest(pictures=pictures, controls=controls, config=config))
 
     def _check_bank(self) -> None:
-        """Whether it fits base, prompt and seed shows when the models are opened (`nullbank.check_bank`)."""
+        """Whether it fits base, prompt and seed shows when the models are opened (`null_bank.check_bank`)."""
         if self.bank is None:
             return
         if self.controls:
