@@ -319,7 +319,9 @@ def test_a_chunk_asks_for_what_it_does():
     steps, rows, before, evaluations = zip(*jobs, strict=True)
     assert steps == (1,) * 2 * STEPS and rows == (2,) * STEPS + (4,) * STEPS
     assert before == (0, 1, 2, 3, *[STEPS] * STEPS)
-    scoring = [round(2 * n * 20 / 3) for n in (6, 0, 0, 2)]  # of the controls first, of the pictures last
+    scoring = [
+        round(2 * n * config.loss_draws / 3) for n in (6, 0, 0, 2)
+    ]  # of the controls first, of the pictures last
     assert evaluations == (*[2 * row + n for n in scoring], *[4 * row] * STEPS)
 
 
