@@ -298,7 +298,7 @@ def test_one_file_is_of_one_method(base, files):
     with pytest.raises(UserError, match=r"LoHa \+ DoRA in 6 modules"):
         parse_adapter(infos(files["LoHa"] | every), "file")
     both = {**files["LoHa"], f"{start}lokr_w1": torch.ones(2, 2)}
-    with pytest.raises(UserError, match="more factors of .* than one change"):
+    with pytest.raises(UserError, match=r"more factors of .* than one change"):
         parse_adapter(infos(both), "file")
 
 
