@@ -56,6 +56,7 @@ def command(*given, stage="run"):
     """The command in a process of its own, which can be killed."""
     arguments = [sys.executable, "-W", "ignore", "-m", "eval", *arguments_of(*given, stage=stage)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment["RAY_raylet_start_wait_time_s"] = "180"  # other tests are at work, too
     return subprocess.Popen(
         arguments,
         cwd=ROOT,
@@ -82,7 +83,7 @@ def killed_again_and_again(folder, name, kills, seconds, rng):
     """Start the same command and kill it at a random moment, `kills` times; every other time its workers too."""
     for i in range(kills):
         process = command(folder, name, "--workers", 2)
-        time.sleep(rng.uniform(0.3, 0.7) * seconds)
+        time.sleep(rng.uniform(0.2, 0.5) * seconds)
         (os.killpg if i % 2 else os.kill)(process.pid, signal.SIGKILL)
         process.communicate()
 
