@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgidm.evidence.record import FORMAT, ConfigRecord, Record, RecoveryRecord, read_record, record_bytes
@@ -89,6 +89,7 @@ PLAIN |= {"control_scores": PLAIN["control_scores"][:2], "controls": []}
 PLACES = [p for p in places(PLAIN) if p and p[0] != "format"]
 
 
+@settings(max_examples=min(500, settings.default.max_examples))
 @given(st.sampled_from(PLACES), st.sampled_from([None, 3, "x", [], {}, [None], {"x": 1}, True, -1.5]))
 def test_a_value_of_another_kind_is_refused_or_read_as_its_own_kind(place, value):
     changed = json.loads(json.dumps(PLAIN))

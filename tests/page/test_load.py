@@ -120,7 +120,7 @@ def test_memory_and_files_do_not_grow_with_the_number_of_runs(server, answers):
             used.append(process.memory_info().rss)
             files.append(sum(p.is_file() for p in visits.rglob("*")))
     print(f"\nmemory after 4 and 12 runs: {[round(u / 1e6) for u in used]} MB; files: {files}")
-    assert used[1] < 1.1 * used[0]
+    assert used[1] < 1.02 * used[0]  # in 8 runs; 10 % in 40
     run = Path(images[0]["path"]).parent
     (private,) = (visits / "private").glob(f"*/{run.name}")
     assert files[1] - files[0] == 8 * sum(p.is_file() for f in (run, private.parent) for p in f.rglob("*"))

@@ -106,7 +106,10 @@ def test_the_search_looks_at_every_view_of_pictures_and_controls():
 
 
 def test_an_unrelated_model_that_knows_the_picture_forbids_a_verdict_as_on_the_command_line():
-    """A picture that the second suspect was trained on stands out under it; one of the first suspect does not."""
+    """A picture that the second suspect was trained on stands out under it; one of the first suspect does not.
+
+    The flag has a level of 5 %: of the first example's 20 pictures one stands out by chance, its first member.
+    """
     pictures = [str(pictures_of(suspect, "member")[1]) for suspect in SUSPECTS]
     controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:19]]
     wish = page_runs.request(steps=1, controls=controls, unrelated=f"shipped:{SUSPECTS[1]}")
