@@ -1,4 +1,4 @@
-"""One served page for all modules that ask for one, and visitors of it with a real browser."""
+"""Served pages for all modules that ask for one, on the shipped models or on tiny ones; visitors with a browser."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cgidm.evidence import bundle_writer
 from tests.support.browser import REACTION, Visitor
 from tests.support.page_server import PageServer, page_server
 
@@ -20,9 +21,34 @@ def as_served(few_draws: None) -> None:
 
 
 @pytest.fixture(scope="session")
+def small_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like the shipped one, with tiny networks."""
+    from tests.support.small_assets import write_small_assets
+
+    return write_small_assets(tmp_path_factory.mktemp("assets"))
+
+
+@pytest.fixture(scope="module")
+def small_models(small_assets: Path) -> Iterator[None]:
+    """This process's page has tiny networks, and a report without pages: for what happens around a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CGIDM_ASSETS", str(small_assets))
+        patch.setattr(bundle_writer, "write_pdf", lambda blocks, folder, path, date: path.write_bytes(b"%PDF-1.4\n"))
+        yield
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     """`python app.py` with few draws. A test must not mind what others left there."""
     with page_server(tmp_path_factory.mktemp("server"), "-m", "tests.support.quick_presets") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def small_server(tmp_path_factory: pytest.TempPathFactory, small_assets: Path) -> Iterator[PageServer]:
+    """The same with tiny networks: a module that cares what happens around a run names it `server`."""
+    command, assets = ("-m", "tests.support.quick_presets"), str(small_assets)
+    with page_server(tmp_path_factory.mktemp("small-server"), *command, CGIDM_ASSETS=assets) as running:
         yield running
 
 

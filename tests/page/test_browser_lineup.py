@@ -18,6 +18,11 @@ EXAMPLE = "gerald-g-dreambooth"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
+@pytest.fixture(scope="module")
+def server(small_server):
+    return small_server
+
+
 def run_with_lineup(visitor, panels="6", pictures=1):
     """A run with a line-up to its end, as a visitor does it."""
     kind = "one" if pictures == 1 else "set"

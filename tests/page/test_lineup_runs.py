@@ -40,7 +40,7 @@ from tests.support.page_records import Reader
 from tests.support.page_runs import found, page_refuses, write_bank
 from tests.support.paths import SUSPECTS, pictures_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_models")]
 
 CONTROLS = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:6]]
 STEPS = 4

@@ -25,15 +25,21 @@ from cgidm.intake.layout import open_checkpoint
 from cgidm.method.config import RunConfig
 from cgidm.page.runs.settings import make_config
 from cgidm.pictures.images import read_picture, to_uint8
+from cgidm.resources import base_folder, find_example
 from tests.support.page_client import PageClient, api_arguments
-from tests.support.paths import EXAMPLES, ROOT, SUSPECTS, pictures_of
+from tests.support.paths import SUSPECTS, pictures_of
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("small_models")]
 
 CONTROLS = 4  # of each visitor
 MANY = 2000  # steps of a run that somebody gives up: minutes
 FREED = 30.0  # seconds until the next visitor's run begins, on a busy machine; usually one step
 TAKEN_IN = (Status.IN_QUEUE, Status.PROCESSING, Status.ITERATING, Status.FINISHED)
+
+
+@pytest.fixture(scope="module")
+def server(small_server):
+    return small_server
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +95,8 @@ def test_equal_requests_get_equal_answers_whoever_came_between(answers):
 
 @pytest.mark.parametrize("suspect", SUSPECTS)
 def test_the_page_measures_what_the_library_measures(answers, wishes, suspect):
-    base = open_checkpoint(str(ROOT / "assets" / "mini"), "base model")
-    tuned = open_checkpoint(str(EXAMPLES / suspect / "checkpoint"), "suspect")
+    base = open_checkpoint(str(base_folder()), "base model")
+    tuned = open_checkpoint(str(find_example(suspect).checkpoint), "suspect")
     pair = load_pair(base, tuned, "sks style")
     config: RunConfig = make_config("fast", 0, 2)
     controls = [read_picture(path, 128) for path in pictures_of(suspect, "control")[:CONTROLS]]

@@ -25,7 +25,7 @@ from tests.support.errors import refuses
 from tests.support.page_runs import STEPS, broken_run, found, new_run, page_refuses, request
 from tests.support.paths import EXAMPLES, SUSPECTS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_models")]
 NOT_SHIPPED, NOT_ON_HUB = "resources.unknown_model", "intake.no_repository_named"
 
 

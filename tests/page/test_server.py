@@ -27,7 +27,12 @@ GERALD = SUSPECTS[0]
 LEAKS = re.compile(rf"Traceback|File \"|{ROOT}|/tmp|/home|/root|site-packages|hf_[A-Za-z]{{8}}")
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_models")]
+
+
+@pytest.fixture(scope="module")
+def server(small_server):
+    return small_server
 
 
 @pytest.fixture(scope="module")

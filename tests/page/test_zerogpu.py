@@ -29,6 +29,7 @@ from tests.support.paths import ROOT, SUSPECTS, pictures_of
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("small_models"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 

@@ -25,9 +25,9 @@ UNET = {
 }
 
 
-def tokenizer():
+def tokenizer(longest=7):
     vocabulary = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{c}</w>" for c in LETTERS)]
-    return CLIPTokenizer(vocab={v: i for i, v in enumerate(vocabulary)}, merges=[], model_max_length=7)
+    return CLIPTokenizer(vocab={v: i for i, v in enumerate(vocabulary)}, merges=[], model_max_length=longest)
 
 
 def text_encoder(names):
@@ -37,7 +37,7 @@ def text_encoder(names):
         intermediate_size=8,
         num_hidden_layers=1,
         num_attention_heads=2,
-        max_position_embeddings=7,
+        max_position_embeddings=names.model_max_length,
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=1,
@@ -55,9 +55,9 @@ def vae():
     )
 
 
-def stable_diffusion(prediction="epsilon", seed=0, width=4):
+def stable_diffusion(prediction="epsilon", seed=0, width=4, longest=7):
     torch.manual_seed(seed)
-    names = tokenizer()
+    names = tokenizer(longest)
     return StableDiffusionPipeline(
         vae=vae(),
         text_encoder=text_encoder(names),
