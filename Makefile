@@ -1,23 +1,28 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# one thread for each process: two processes share two cores
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -q
+# one thread for each process: two processes share two cores; modules are compiled once, not in every process
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q
 
-.PHONY: demo test test-fast lint types docs wheel install
+.PHONY: demo test test-fast tests tests-fast lint types docs wheel install
 
 # The verdict on a used and an unused picture of a shipped example, then the page.
 demo: install
 	$(VENV)/bin/cgidm example gerald-g-dreambooth --out demo-out
 	$(VENV)/bin/cgidm page
 
-# Every check and every test, as continuous integration runs them.
+# Every check and every test, as continuous integration runs them. The checks take one core, and not for long: side by
+# side with the tests they cost half their time.
 test: install
-	$(MAKE) --output-sync -j2 lint types
-	$(PYTEST) -n 2 --durations=25
+	$(MAKE) -j3 lint types tests
 
 # The lane for every change: no browser, nothing slow, fewer random examples; how much of the library it runs.
 test-fast: install
-	$(MAKE) --output-sync -j2 lint types
+	$(MAKE) -j3 lint types tests-fast
+
+tests: install
+	$(PYTEST) -n 2 --durations=25
+
+tests-fast: install
 	$(PYTEST) -n 2 --cov --hypothesis-profile=fast -m "not slow and not browser and not soak"
 
 lint: install
