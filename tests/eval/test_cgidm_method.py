@@ -1,5 +1,6 @@
 """CGI-DM as a method of the benchmark: the library's own numbers, a curve, and the public code's ways by name."""
 
+import pytest
 import torch
 
 from cgidm.conductor import authenticate
@@ -44,6 +45,7 @@ def test_members_come_back_and_an_innocent_suspect_adds_nothing():
     assert sum(wins) / 3 > 0.9
 
 
+@pytest.mark.slow
 def test_its_numbers_are_those_of_the_library():
     """The same recovery and scores as `authenticate` reports for the same pictures, and the same embedder."""
     pair = load_pair(str(ASSETS / "mini"), f"{EXAMPLE}/checkpoint", "sks style")

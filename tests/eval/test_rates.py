@@ -67,6 +67,7 @@ def test_a_test_that_is_not_uniform_is_noticed():
     assert found["uniformity"]["p_value"] < 0.001 and found["p at or below the level"]["interval"][0] > 0.05
 
 
+@pytest.mark.slow
 def test_portfolios_know_how_many_were_used():
     rows = list(portfolios(everything(6.0), EXPERIMENT))
     assert len(rows) == 5 * 20 and {r["used"] for r in rows} == {0, 2, 3, 5, 7, 8, 10}
@@ -84,6 +85,7 @@ def test_the_interval_of_a_share_is_the_exact_one():
     assert share([]) is None
 
 
+@pytest.mark.slow
 def test_the_page_shows_every_cell():
     decisions, sets = decide(everything(5.0, 3), EXPERIMENT), list(portfolios(everything(5.0, 3), EXPERIMENT))
     text = rates_text(
