@@ -131,13 +131,13 @@ def files(base):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_is_the_network_with_merged_weights(base, tmp_path, layout):
     state, merged = made(base, layout)
-    assert_exact(base, written(tmp_path, state), merged, tmp_path)
+    assert_exact(base, written(tmp_path, state), merged)
 
 
 @pytest.mark.parametrize("layout", ["LoHa", "LoKr with a core", "DoRA"])
 def test_without_alpha_the_scale_is_one(base, tmp_path, layout):
     state, merged = made(base, layout, alpha=None)
-    assert_exact(base, written(tmp_path, state), merged, tmp_path)
+    assert_exact(base, written(tmp_path, state), merged)
 
 
 @pytest.mark.parametrize("end", ["", ".default"])
@@ -151,7 +151,7 @@ def test_dotted_names_with_and_without_the_adapter_s(base, tmp_path, end):
         if module in names:
             dotted[f"base_model.model.{names[module]}.{part}{end}"] = factor
     merged.text_encoder = tiny.stable_diffusion().text_encoder
-    assert_exact(base, written(tmp_path, dotted), merged, tmp_path)
+    assert_exact(base, written(tmp_path, dotted), merged)
 
 
 def test_a_linear_layer_takes_kernels_of_one(base, tmp_path):
@@ -160,7 +160,7 @@ def test_a_linear_layer_takes_kernels_of_one(base, tmp_path):
     linear, conv = OBLONG.replace(".", "_"), UNET[1].replace(".", "_")
     state[f"lora_unet_{linear}.lokr_w2"] = state[f"lora_unet_{linear}.lokr_w2"][..., None, None]
     state[f"lora_unet_{conv}.lokr_w2"] = state[f"lora_unet_{conv}.lokr_w2"][..., 0, 0]
-    assert_exact(base, written(tmp_path, state), merged, tmp_path)
+    assert_exact(base, written(tmp_path, state), merged)
 
 
 CONFIGS = {
@@ -195,7 +195,7 @@ def saved(folder, config):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_folder_that_peft_saved_is_what_peft_merges(base, tmp_path, name):
     merged = saved(tmp_path / "adapter", CONFIGS[name])
-    assert_exact(base, tmp_path / "adapter", merged, tmp_path)
+    assert_exact(base, tmp_path / "adapter", merged)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_one_network_s_notes_in_the_header(base, tmp_path):
     merged.unet.load_lora_adapter(tmp_path / "lora", prefix=None, weight_name="pytorch_lora_weights.safetensors")
     merged.unet.fuse_lora()
     merged.unet.unload_lora()
-    assert_exact(base, tmp_path / "lora", merged, tmp_path)
+    assert_exact(base, tmp_path / "lora", merged)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -39,7 +39,7 @@ def diffusers(pairs, down="lora_A.weight", up="lora_B.weight", text=""):
 
 def test_kohya_with_alphas_convolutions_and_text_encoder(base, tmp_path):
     pairs, merged = weights(base)
-    assert_exact(base, written(tmp_path, kohya(pairs)), merged, tmp_path)
+    assert_exact(base, written(tmp_path, kohya(pairs)), merged)
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_kohya_with_alphas_convolutions_and_text_encoder(base, tmp_path):
 )
 def test_diffusers_without_alpha_takes_the_rank(base, tmp_path, down, up, text):
     pairs, merged = weights(base, scale=1.0)
-    assert_exact(base, written(tmp_path, diffusers(pairs, down, up, text)), merged, tmp_path)
+    assert_exact(base, written(tmp_path, diffusers(pairs, down, up, text)), merged)
 
 
 def test_diffusers_notes_its_alpha_in_the_header(base, tmp_path):
     pairs, merged = weights(base)
     notes = {f"{c}.{k}": v for c in ("unet", "text_encoder") for k, v in (("r", RANK), ("lora_alpha", ALPHA))}
     path = written(tmp_path, diffusers(pairs), {"lora_adapter_metadata": json.dumps(notes)})
-    assert_exact(base, path, merged, tmp_path)
+    assert_exact(base, path, merged)
 
 
 def test_a_folder_that_diffusers_saved(base, tmp_path):
@@ -71,7 +71,7 @@ def test_a_folder_that_diffusers_saved(base, tmp_path):
     config = {"r": RANK, "lora_alpha": ALPHA, "target_modules": list(state)}
     StableDiffusionPipeline.save_lora_weights(tmp_path / "lora", layers, unet_lora_adapter_metadata=config)
     merged.text_encoder = tiny.stable_diffusion().text_encoder
-    assert_exact(base, tmp_path / "lora", merged, tmp_path)
+    assert_exact(base, tmp_path / "lora", merged)
 
 
 @pytest.mark.parametrize("root", [False, True], ids=["alpha by rank", "rslora"])
@@ -88,7 +88,7 @@ def test_a_folder_that_peft_saved_with_its_patterns(base, tmp_path, root):
     model.save_pretrained(tmp_path / "lora")
     merged = tiny.stable_diffusion()
     merged.unet = model.merge_and_unload()
-    assert_exact(base, tmp_path / "lora", merged, tmp_path)
+    assert_exact(base, tmp_path / "lora", merged)
 
 
 def test_a_tucker_core_and_other_kernels_of_one(base, tmp_path):
@@ -107,7 +107,7 @@ def test_a_tucker_core_and_other_kernels_of_one(base, tmp_path):
     flat = "lora_unet_down_blocks_1_attentions_0_proj_in"
     for part in ("lora_down", "lora_up"):
         state[f"{flat}.{part}.weight"] = state[f"{flat}.{part}.weight"].flatten(1)
-    assert_exact(base, written(tmp_path, state), merged, tmp_path)
+    assert_exact(base, written(tmp_path, state), merged)
 
 
 @pytest.mark.parametrize("write", [kohya, diffusers])
