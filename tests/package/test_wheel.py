@@ -1,6 +1,8 @@
 """The wheel, installed into an environment of its own, works from an unrelated folder."""
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,10 +10,11 @@ import sysconfig
 import time
 import urllib.request
 import zipfile
+from pathlib import Path
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, pictures_of
 
 EXAMPLE = "rollandin-lora"
 
@@ -62,9 +65,15 @@ def test_it_holds_the_library_and_what_ships_and_nothing_else(wheel):
 
 
 def test_an_example_is_judged_and_its_evidence_verified(command, elsewhere):
-    steps = ("--steps", "2", "--out", "evidence", "--bundle", "evidence.zip")
+    few = elsewhere / "controls"  # of the 40 that it would take
+    few.mkdir()
+    for path in pictures_of(EXAMPLE, "control")[:4]:
+        shutil.copy(path, few)
+    steps = ("--steps", "2", "--controls", "controls", "--out", "evidence", "--bundle", "evidence.zip")
     done = run(command, elsewhere, "example", EXAMPLE, *steps)
     assert done.returncode == 0, done.stderr
+    shipped, given = re.findall(r"--controls (\S+)", done.stdout.splitlines()[0])
+    assert len(list(Path(shipped).iterdir())) == 40 and given == "controls"
     assert f"--suspect shipped:{EXAMPLE}" in done.stdout and "evidence: evidence/report.pdf" in done.stdout
     assert str(ROOT) not in done.stdout
     checked = run(command, elsewhere, "verify", "evidence.zip")
