@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -57,6 +58,7 @@ def command(*given, stage="run"):
     arguments = [sys.executable, "-W", "ignore", "-m", "eval", *arguments_of(*given, stage=stage)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     environment["RAY_raylet_start_wait_time_s"] = "180"  # other tests are at work, too
+    environment["RAY_prestart_worker_first_driver"] = "0"  # jobs bring an environment, which these would lack
     return subprocess.Popen(
         arguments,
         cwd=ROOT,
@@ -80,10 +82,16 @@ def contents(folder):
 
 
 def killed_again_and_again(folder, name, kills, seconds, rng):
-    """Start the same command and kill it at a random moment, `kills` times; every other time its workers too."""
+    """Start the same command and kill it at a random moment of its work; every other time its workers too.
+
+    `seconds` is what the whole takes, with one worker.
+    """
     for i in range(kills):
         process = command(folder, name, "--workers", 2)
-        time.sleep(rng.uniform(0.2, 0.5) * seconds)
+        while len(psutil.Process(process.pid).children(recursive=True)) < 4:  # two servants of the pool, two workers
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 0.25) * seconds)
         (os.killpg if i % 2 else os.kill)(process.pid, signal.SIGKILL)
         process.communicate()
 
@@ -94,7 +102,7 @@ def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark")
     write_experiment(folder, datasets={"art": EXPERIMENT["datasets"]["art"]})
     start = time.monotonic()
-    finished(command(folder, "one", "--workers", 1))
+    main(arguments_of(folder, "one", "--workers", 1))
     return folder, time.monotonic() - start
 
 
@@ -103,7 +111,7 @@ def test_two_workers_and_a_run_that_was_killed_give_the_same_bytes(undisturbed, 
     expected = contents(folder / "one" / "out")
     assert {"scores.csv", "scores.parquet", "summary.json", "table.md"} <= expected.keys()
     killed_again_and_again(folder, "killed", KILLS, seconds, random.Random(0))
-    finished(command(folder, "killed", "--workers", 2))
+    answer_here(capsys, folder, "killed", "--workers", 2)
     assert contents(folder / "killed" / "out") == expected
     text = answer_here(capsys, folder, "killed", "--workers", 2)
     assert "0 suspects to train" in text and "0 units to score" in text
@@ -339,8 +347,8 @@ def test_stages_say_what_is_to_be_done_first(tmp_path, capsys):
     write_experiment(tmp_path)
     assert "Run `python -m eval prepare` first" in answer_here(capsys, tmp_path, "new", stage="finetune")
     answer_here(capsys, tmp_path, "new", stage="prepare")
-    text = finished(command(tmp_path, "new", stage="score"), 1)
-    assert "art/cat1-a-dreambooth is not trained yet. Run the training again" in text and "Traceback" not in text
+    text = answer_here(capsys, tmp_path, "new", stage="score")
+    assert "art/cat1-a-dreambooth is not trained yet. Run the training again" in text and "\n" not in text.strip()
 
 
 if __name__ == "__main__":
