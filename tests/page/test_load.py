@@ -32,8 +32,8 @@ from tests.support.paths import SUSPECTS, pictures_of
 pytestmark = [pytest.mark.soak, pytest.mark.usefixtures("small_models")]
 
 CONTROLS = 4  # of each visitor
-MANY = 2000  # steps of a run that somebody gives up: minutes
-FREED = 30.0  # seconds until the next visitor's run begins, on a busy machine; usually one step
+MANY = 2000  # steps of a run that somebody gives up: a minute at least
+FREED = 20.0  # seconds until the next visitor's run begins, on a busy machine; usually one step
 TAKEN_IN = (Status.IN_QUEUE, Status.PROCESSING, Status.ITERATING, Status.FINISHED)
 
 
