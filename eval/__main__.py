@@ -41,6 +41,11 @@ COMMANDS = {
         "options:add_power",
         "error_rates.trust:run_power",
     ),
+    "mirror": Command(
+        "error rates and power of the mirror test; writes its table of null scores; resumes",
+        "options:add_mirror",
+        "error_rates.mirror:run",
+    ),
     "blind": Command(
         "false alarms of the blind baseline; writes blind.json", "options:add_blind", "benchmark.blind_split:run"
     ),
@@ -79,6 +84,11 @@ COMMANDS = {
     ),
     "embedder": Command("convert the offline embedder's weights", "options:add_embedder", "asset_recipes.embedder:run"),
     "examples": Command("fine-tune the shipped examples", "options:add_examples", "asset_recipes.examples:run"),
+    "reference": Command(
+        "choose the reference pictures of the mirror test",
+        "options:add_reference",
+        "asset_recipes.reference_pictures:run",
+    ),
     "example-answers": Command(
         "judge the examples whose answers ship with the page",
         "options:add_assets",

@@ -125,6 +125,24 @@ def add_power(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def add_mirror(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mirror`."""
+    parser.add_argument("experiments", nargs="+", help="names of presets, or .json files, with the same base")
+    parser.add_argument("--unused", nargs="*", default=[], help="experiments whose scores do not enter the table")
+    parser.add_argument("--reference", type=int, default=6, help="suspects of each training scored on them")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "mirror", help="folder of the results")
+    parser.add_argument("--table", type=Path, help="write the table of null scores: assets/mirror_nulls.json")
+    _add_work(parser)
+    _add_workers(parser)
+
+
+def add_reference(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `reference`."""
+    parser.add_argument("--openclipart", type=Path, required=True, help="folder of the Open Clip Art Library")
+    parser.add_argument("--photographs", type=Path, required=True, help="folder of photographs that may be shipped")
+    parser.add_argument("--out", type=Path, default=resource_root() / "reference", help="folder of the pictures")
+
+
 def count(text: str) -> int:
     """Parse a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:

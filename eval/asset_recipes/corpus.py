@@ -94,7 +94,7 @@ def square_picture(path: Path, side: int) -> Image.Image:
 
 def build_corpus(pictures: Path, openclipart: Path | None, out: Path) -> Corpus:
     """Decode every source once and write `corpus.npz` and `SOURCES.csv` (name, author, licence) to `out`."""
-    sources = [s for s in find_sources(pictures, openclipart) if _is_sane(s.path)]
+    sources = [s for s in find_sources(pictures, openclipart) if is_sane(s.path)]
     arrays = np.stack([np.asarray(square_picture(s.path, RESOLUTION)) for s in sources])
     names = [s.path.name for s in sources]
     held_out = np.array([int(_digest(n), 16) % 1000 < 1000 * HELD_OUT_SHARE for n in names])
@@ -113,7 +113,7 @@ def load_corpus(out: Path) -> Corpus:
     return Corpus(data["pictures"], [str(c) for c in data["captions"]], data["held_out"])
 
 
-def _is_sane(path: Path) -> bool:
+def is_sane(path: Path) -> bool:
     """False for the few posters of hundreds of megapixels, which Pillow takes for decompression bombs."""
     try:
         with Image.open(path) as picture:
