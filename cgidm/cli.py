@@ -36,13 +36,14 @@ from .intake.layout import Checkpoint, open_checkpoint
 from .judging.lineup import check_lineup, explain_reach, judge_lineup
 from .judging.null_bank import check_bank, open_bank
 from .judging.result import Result
-from .judging.verdict import LEVEL
+from .judging.verdict import LEVEL, Witness
 from .method.config import PRESETS, RunConfig, find_preset
 from .method.views import AS_GIVEN, VIEWS
 from .page.launch import add_options as add_page_options
 from .page.launch import serve_page
 from .pictures.embedders import load_embedders
 from .pictures.images import picture_files, read_picture
+from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .run_events import RunEvent
 from .text import single_line
@@ -82,6 +83,18 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
     run.add_argument("--bank", type=Path, help="null models instead of controls: what `cgidm bank` wrote")
     run.add_argument("--unrelated", help="a suspect of the same base trained on other pictures: it must find nothing")
+    run.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="ask the mirror test; leave it out where the trainer is known to have mirrored its pictures",
+    )
+    run.add_argument(
+        "--reference",
+        action=argparse.BooleanOptionalAction,
+        help="score the shipped reference pictures, too, for the mirror test of a base that was not measured "
+        "(minutes on a GPU, and then the default)",
+    )
     run.add_argument("--out", type=Path, default=Path("cgidm-out"), help="folder for the evidence")
     run.add_argument("--seed", type=int, default=0, help="of every random draw")
     run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
@@ -150,6 +163,7 @@ def print_table(result: Result) -> None:
         scores = [f"{r.scores[n]:18.4f}" for n in names]
         seen = "" if r.view == AS_GIVEN else f" (its view {r.view})"
         print("  ".join([f"{r.picture.name[-32:]:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
+        print(f"    {_witness_line(r.verdict.witnesses)}")
     if (together := result.together) is not None:
         print(f"together: {together.outcome}. {together.reason}")
         if (used := together.used) is not None:
@@ -167,6 +181,18 @@ def print_table(result: Result) -> None:
     for r in result.pictures:
         for note in r.picture.notes:
             print(f"{single_line(r.picture.name)}: {note}")
+
+
+def _witness_line(witnesses: Sequence[Witness]) -> str:
+    """What each test says by itself."""
+    names = {"mirror": "mirror test", "controls": "controls"}
+    parts = [
+        f"{names[w.name]}: {w.silent}"
+        if w.p_value is None
+        else f"{names[w.name]}: p = {w.p_value:.2g} of {w.references}"
+        for w in witnesses
+    ]
+    return "; ".join(parts)
 
 
 def _authenticate(options: argparse.Namespace) -> None:
@@ -204,10 +230,11 @@ def _authenticate(options: argparse.Namespace) -> None:
     embedders = load_embedders(pair.device, download=options.download)
     pictures = [read_picture(p, pair.resolution) for p in options.pictures]
     known = [read_picture(p, pair.resolution) for p in controls]
+    wanted = where.device.startswith("cuda") if options.reference is None else options.reference
+    reference = read_reference_pictures(pair.resolution) if wanted else ()
+    others = {"bank": bank, "reference": reference, "unrelated": unrelated}
     with _progress_bar(config) as advance:
-        result = authenticate(
-            pair, pictures, known, config=config, embedders=embedders, bank=bank, unrelated=unrelated, progress=advance
-        )
+        result = authenticate(pair, pictures, known, config=config, embedders=embedders, progress=advance, **others)
     abouts = {"base": base.listing.about, "suspect": suspect.listing.about}
     models = ModelsRecord(
         base=base.name,
@@ -277,4 +304,7 @@ def _config(options: argparse.Namespace) -> RunConfig:
     given = {k: v for k in ("steps", "radius") if (v := getattr(options, k)) is not None}
     recovery = dataclasses.replace(preset.recovery, **given)
     views = tuple(VIEWS) if options.search else preset.views
-    return dataclasses.replace(preset, seed=options.seed, recovery=recovery, views=views, lineup=options.lineup)
+    mirror = {} if options.mirror else {"mirror_draws": 0}
+    return dataclasses.replace(
+        preset, seed=options.seed, recovery=recovery, views=views, lineup=options.lineup, **mirror
+    )

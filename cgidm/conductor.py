@@ -19,6 +19,7 @@ from .judging.distance import weight_distance
 from .judging.flags import Flag, check_run, stopped_flag
 from .judging.judge_pictures import judge_pictures
 from .judging.lineup import Panel, plan_lineup
+from .judging.mirror_test import mirror_reference, needed_references
 from .judging.negative_controls import (
     base_vs_itself_flags,
     generated_flags,
@@ -26,9 +27,9 @@ from .judging.negative_controls import (
     unrelated_suspect_flags,
 )
 from .judging.null_bank import Bank, bank_flags, check_bank
-from .judging.power import find_power_table
-from .judging.result import MeasuredPicture, Result
-from .judging.scoring import measure_distance, picture_generators, score_controls, score_recovery
+from .judging.power import expect_power
+from .judging.result import MIRROR_SCORE, MeasuredPicture, Result
+from .judging.scoring import measure_distance, picture_generators, score_controls, score_mirror, score_recovery
 from .method.config import RunConfig
 from .method.models import ModelPair
 from .method.partial import make_partial
@@ -51,6 +52,7 @@ def authenticate(
     config: RunConfig | None = None,
     embedders: Embedders | None = None,
     bank: Bank | None = None,
+    reference: Sequence[Picture] = (),
     unrelated: ModelPair | None = None,
     progress: Callable[[RunEvent], None] | None = None,
 ) -> Result:
@@ -64,14 +66,16 @@ def authenticate(
         config: how the run is done; `PRESETS["paper"]` if not given.
         embedders: measure likeness as CLIP or DINO see it (`load_embedders`); none if not given.
         bank: null models instead of controls.
-        unrelated: a suspect of the same base, trained on other pictures: a negative control. It must not tell the
-            pictures from the controls.
+        reference: pictures by many hands, surely not used, for the mirror test. They are not needed for a base whose
+            null scores were measured (`judging.mirror_test`). `read_reference_pictures` reads those that ship.
+        unrelated: a suspect of the same base and other pictures: it must not tell the pictures from the controls.
         progress: is called with each event.
 
     Raises:
         UserError: if the pictures, controls or bank cannot be used together.
     """
-    request = RunRequest(pictures=pictures, controls=controls, config=config or RunConfig(), bank=bank)
+    asked = {"config": config or RunConfig(), "bank": bank, "reference": reference}
+    request = RunRequest(pictures=pictures, controls=controls, **asked)
     other = None if unrelated is None else lambda: unrelated
     result = None
     for event in authentication_steps(pair, request, embedders=embedders, unrelated=other):
@@ -95,9 +99,9 @@ def authentication_steps(
 ) -> Generator[RunEvent]:
     """Carry a run out from where `progress` stands, yielding often. Closing the generator puts the run down.
 
-    The order: plan (controls without near-duplicates, line-up, expected power), scores of the controls, recovery of the
-    pictures, negative controls, verdicts; then the decoys of a line-up, so that no answer depends on it. The last event
-    is "finished", or "paused" after `steps`.
+    The order: plan (controls without near-duplicates, line-up, expected power), mirror test, scores of the controls,
+    recovery, negative controls, verdicts; then a line-up's decoys, so that no answer depends on it. The last event is
+    "finished", or "paused" after `steps`.
 
     Args:
         pair: base and suspect.
@@ -141,27 +145,6 @@ def plan_run(request: RunRequest) -> RunPlan:
     return RunPlan(controls=tuple(used), copies=copies, lineup=lineup)
 
 
-def expect_power(pair: ModelPair, distances: Sequence[float], bank: Bank | None = None) -> float | None:
-    """Return the share of used pictures found in a suspect so strongly trained; None if it was never measured.
-
-    The base's table of power and the bank's own members each give one; the smaller counts.
-
-    Args:
-        pair: base and suspect.
-        distances: of the suspect's predictions from its base's, for each picture. An adapter is looked up by their
-            mean, a full network by its weights. Without any, nothing is looked up.
-        bank: null models of this suspect, if there are any.
-    """
-    table = find_power_table(list(pair.fingerprints.values()))
-    looked_up = None
-    if table is not None and distances:
-        weights = weight_distance(pair)
-        mean = sum(distances) / len(distances)
-        looked_up = table.power(mean, "lora") if weights is None else table.power(weights, "dreambooth")
-    known = (looked_up, None if bank is None else bank.content.power())
-    return min((p for p in known if p is not None), default=None)
-
-
 def start_recovery(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> RunState:
     """The state of a recovery before its first step; `continue_recovery` takes the steps."""
     images = torch.stack([p.image for p in pictures]).to(pair.device)
@@ -181,12 +164,13 @@ class _Run:
         embedders: Embedders,
         unrelated: Callable[[], ModelPair] | None,
     ) -> None:
-        self.begun = time.monotonic()
+        self.begun, self.earlier = time.monotonic(), progress.seconds
         self.pair, self.request, self.config = pair, request, request.config
         self.embedders, self.unrelated = embedders, unrelated
-        self.earlier = progress.seconds
         self.plan, self.judged, self.decoys = progress.plan, progress.judged, progress.decoys
         self.scores = list(progress.control_scores)
+        self.needed = needed_references(pair, self.config.mirror_draws, request.pictures, request.reference)
+        self.mirror, self.reference_scores = list(progress.mirror_scores), list(progress.reference_scores)
         self.state = progress.state or start_recovery(pair, request.pictures, self.config)
 
     def steps(
@@ -200,6 +184,7 @@ class _Run:
         if self.judged is None:
             if had_steps_left and preview_seconds is not None:
                 yield self._preview("preview")
+            yield from self._test_mirror(controls_per_event)
             yield from self._score_controls(controls_per_event)
             yield from self._recover_pictures(steps, preview_seconds)
             if not self._is_complete:
@@ -241,6 +226,8 @@ class _Run:
     def _progress(self) -> RunProgress:
         return RunProgress(
             plan=self.plan,
+            mirror_scores=tuple(self.mirror),
+            reference_scores=tuple(self.reference_scores),
             control_scores=tuple(self.scores),
             state=self.state.on_cpu(),
             judged=self.judged,
@@ -262,6 +249,16 @@ class _Run:
     def _expect_power(self) -> float | None:
         distances = measure_distance(self.pair, self.request.pictures, self.state.z, self.config).tolist()
         return expect_power(self.pair, distances, self.request.bank)
+
+    def _test_mirror(self, per_event: int | None) -> Generator[RunEvent]:
+        """Score the pictures, then the reference pictures, that are not scored yet."""
+        if not self.config.mirror_draws:
+            return
+        for pictures, scores in ((self.request.pictures, self.mirror), (self.needed, self.reference_scores)):
+            for first in range(len(scores), len(pictures), per_event or max(1, len(pictures))):
+                part = pictures[first : first + (per_event or len(pictures))]
+                scores += score_mirror(self.pair, part, self.config)
+                yield self._event("mirror", len(scores), len(pictures), progress=self._progress())
 
     def _score_controls(self, per_event: int | None) -> Generator[RunEvent]:
         """Score the controls that are not scored yet."""
@@ -314,6 +311,8 @@ class _Run:
         pair, pictures, state = self.pair, self.request.pictures, self.state
         decoded = _decode(pair, state)
         table, views = score_recovery(pair, pictures, state, decoded[1], self.config, self.embedders)
+        if self.mirror:
+            table = {MIRROR_SCORE: torch.tensor(self.mirror), **table}
         distances = measure_distance(pair, pictures, state.z, self.config).tolist()
         return self._result(decoded, table, self._raise_flags(distances), distances, views, tuple(self._controls))
 
@@ -368,10 +367,14 @@ class _Run:
         ]
         bank, nulls = self.request.bank, self._null_scores
         members = () if bank is None else bank.content.members
-        pictures, together = judge_pictures(measured, nulls, members, power=self.plan.expected_power)
+        power = self.plan.expected_power
+        digests = [p.sha256 for p in self.needed]
+        mirror = mirror_reference(self.pair, self.config.mirror_draws, self.reference_scores, digests)
+        pictures, together = judge_pictures(measured, nulls, members, mirror=mirror, power=power)
         return Result(
             pictures=pictures,
             control_scores=nulls,
+            mirror=mirror,
             not_computed=self.embedders.missing,
             config=self.config,
             fingerprints=self.pair.fingerprints,

@@ -61,6 +61,11 @@ def base_folder() -> Path:
     return resource_root() / BASE_NAME
 
 
+def reference_files() -> tuple[Path, ...]:
+    """Pictures by many hands for the mirror test, sorted."""
+    return tuple(p for p in _files(resource_root() / "reference") if p.suffix == ".jpg")
+
+
 def embedder_file() -> Path:
     """The weights of EfficientNet-Lite0."""
     return resource_root() / "embedder" / "efficientnet_lite0.safetensors"

@@ -22,6 +22,7 @@ from .pictures.images import Picture
 Phase = Literal[
     "loading",  # the models are being loaded
     "planned",  # `plan` is known
+    "mirror",  # some pictures were scored by the mirror test: the pictures in question, then reference pictures
     "controls",  # some control pictures were scored
     "step",  # a step of the pictures' recovery
     "preview",  # the same, with `result` as if the run had been stopped here
@@ -43,6 +44,7 @@ class RunRequest:
     controls: Sequence[Picture] = ()  # pictures known not to be in the training set
     config: RunConfig
     bank: Bank | None = None  # null models instead of controls
+    reference: Sequence[Picture] = ()  # pictures of many hands, for the mirror test of a base without a table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class RunProgress:
     """Where a run stands: everything that its next step depends on. Its tensors are on the CPU."""
 
     plan: RunPlan | None = None  # None: not begun
+    mirror_scores: tuple[float, ...] = ()  # of the pictures, by the mirror test
+    reference_scores: tuple[float, ...] = ()  # of the first reference pictures
     control_scores: tuple[float, ...] = ()  # of the first controls that are used; before there is a plan, of the first
     state: RunState | None = None  # of the pictures' recovery; None: not begun
     judged: Result | None = None  # of the pictures; not saved, since it can be computed again
@@ -69,7 +73,8 @@ class RunProgress:
     def save(self, folder: Path) -> None:
         """Write the progress to `folder`, its state last: where there is a state, the rest is there, too."""
         assert self.state is not None and self.plan is not None, "a run is saved once it has begun"
-        table = {"plan": asdict(self.plan), "control_scores": self.control_scores, "seconds": self.seconds}
+        names = ("mirror_scores", "reference_scores", "control_scores", "seconds")
+        table = {"plan": asdict(self.plan), **{name: getattr(self, name) for name in names}}
         write_atomically(folder / FILE, json.dumps(table))
         if self.decoys is not None:
             self.decoys.save(folder / DECOYS)
@@ -87,12 +92,19 @@ class RunProgress:
         try:
             table = json.loads((folder / FILE).read_text())
             plan = _read_plan(table["plan"])
-            scores, seconds = tuple(map(float, table["control_scores"])), float(table["seconds"])
+            mirror, reference = (tuple(map(float, table.get(f"{k}_scores", ()))) for k in ("mirror", "reference"))
+            controls, seconds = tuple(map(float, table["control_scores"])), float(table["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError("run.damaged_progress", file=FILE, problem=str(error)) from error
         decoys = RunState.load(folder / DECOYS) if (folder / DECOYS).is_file() else None
         return cls(
-            plan=plan, control_scores=scores, state=RunState.load(folder / STATE), decoys=decoys, seconds=seconds
+            plan=plan,
+            mirror_scores=mirror,
+            reference_scores=reference,
+            control_scores=controls,
+            state=RunState.load(folder / STATE),
+            decoys=decoys,
+            seconds=seconds,
         )
 
     @staticmethod

@@ -66,6 +66,7 @@ def judge(checkout: Path, example: str, against: str, out: Path) -> dict[str, An
             "sks style",
         ]
         command += ["--base", str(assets / "mini"), suspect, str(assets / "examples" / example / "checkpoint")]
+        command += ["--no-mirror"] if '"--mirror"' in cli else []  # earlier commits have no mirror test
         command += [f"--{against}", str(assets / AGAINST[against] / example), "--out", str(out)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(checkout)}
         subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL)

@@ -99,6 +99,41 @@ def render_power() -> str:
     return _table(heads, [[n, *(found.get((kind, n), "not measured") for kind in KINDS)] for n in counts])
 
 
+def render_mirror_summary() -> str:
+    """The mirror test on LoRA and DreamBooth suspects of the first experiment."""
+    rows = _read("mini/mirror/mirror.json")["rows"]
+    kinds = [next(r for r in rows if r["experiment"] == "mini-mirror" and r["training"] == kind) for kind in KINDS]
+    table = [["AUC", *(f"{k['AUC']:.3f}" for k in kinds)]]
+    for index, level in enumerate(("5 %", "1 %")):
+        for what, name in (("unused", "false calls"), ("used", "power")):
+            found = [k["pictures"][index][name] for k in kinds]
+            table.append([f"{what} pictures called, level {level}", *map(_interval, found)])
+    worst = [k["pictures"][0]["false calls"]["worst artist"][0] for k in kinds]
+    table.append(["of the worst artist, unused, level 5 %", *(_percent(w, 0) for w in worst)])
+    sets = [[k["sets of ten"][0][name] for k in kinds] for name in ("false calls", "power")]
+    for what, found in zip(("unused", "used"), sets, strict=True):
+        table.append([f"sets of ten {what} works called, level 5 %", *(f"{f['count']} of {f['of']}" for f in found)])
+    return _table(["", "LoRA", "DreamBooth"], table)
+
+
+def render_mirror() -> str:
+    """The mirror test on every experiment, at a level of 5 %."""
+    table = []
+    for row in _read("mini/mirror/mirror.json")["rows"]:
+        (rate, *_) = row["pictures"]
+        label = f"{row['experiment']}, {row['dataset'] or row['training']}"
+        counts = [row["artists"], row["suspects"], f"{row['AUC']:.3f}"]
+        table.append([label, *counts, _interval(rate["false calls"]), _interval(rate["power"])])
+    heads = ["experiment", "artists", "suspects", "AUC", "unused pictures called", "used pictures called"]
+    return _table(heads, table)
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    """A share with its interval over artists."""
+    low, high = found["interval"]
+    return f"{100 * found['share']:.1f} % ({found['count']} of {found['of']}; {100 * low:.1f} to {100 * high:.1f} %)"
+
+
 def render_shipped() -> str:
     """AUC of each score on the shipped examples."""
     examples = _read("shipped.json")["examples"]
@@ -121,7 +156,9 @@ def render_speed() -> str:
 
 
 BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what stands between the marks
+    "mirror-summary": ("README.md", render_mirror_summary),
     "summary": ("README.md", render_summary),
+    "mirror": ("docs/results/error-rates.md", render_mirror),
     "rates": ("docs/results/error-rates.md", render_rates),
     "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),

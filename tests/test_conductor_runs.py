@@ -15,7 +15,7 @@ from cgidm.run_events import RunProgress, RunRequest
 from tests.support.errors import refuses
 from tests.support.pictures import pair_that_learnt, picture
 
-CONFIG = RunConfig(recovery=RecoveryConfig(steps=4), lineup=3)
+CONFIG = RunConfig(recovery=RecoveryConfig(steps=4), lineup=3, mirror_draws=2)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,15 @@ def numbers(result: Result):
 def test_the_order_of_events(pair):
     phases = [e.phase for e in authentication_steps(pair, request(), controls_per_event=10)]
     steps = CONFIG.recovery.steps
-    assert phases == ["planned", *["controls"] * 2, *["step"] * steps, "judged", *["decoys"] * steps, "finished"]
+    assert phases == [
+        "planned",
+        "mirror",
+        *["controls"] * 2,
+        *["step"] * steps,
+        "judged",
+        *["decoys"] * steps,
+        "finished",
+    ]
 
 
 def test_authenticate_drains_the_same_events(pair):

@@ -7,16 +7,17 @@ format 1, whose sentences become notes that hold the sentence itself. Standard l
 import dataclasses
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UserError
 from ..messages import Note
+from .record_format_1 import upgrade_format_1
 
-FORMAT = 2  # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`
-TEXT = "evidence.text"  # the code of a note that holds a sentence of an older record
+# 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test
+FORMAT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,16 @@ class FlagRecord:
     def condition(self) -> Note:
         """When it is raised: the code of its note with `.raised_if`, and the same parameters."""
         return Note(f"{self.note.code}.raised_if", self.note.params)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WitnessRecord:
+    """One test of a picture or a set; a verdict combines them."""
+
+    name: str  # "mirror" or "controls"
+    p_value: float | None
+    references: int  # scores behind the p-value
+    silent: Note | None  # why there is no p-value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +60,7 @@ class PictureRecord:
     view: str
     distance_from_base: float | None  # of the suspect's predictions, as a share of the base's loss
     contrast: tuple[float, ...]  # Eq. 7 per latent entry, of each step
+    witnesses: tuple[WitnessRecord, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +83,17 @@ class SetRecord:
     controls: int
     used: UsedRecord | None
     adjusted: tuple[float | None, ...]  # p-value of each picture, corrected by Holm
+    witnesses: tuple[WitnessRecord, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MirrorRecord:
+    """What the mirror test compared with."""
+
+    source: str  # "table" of the base, or "pictures": reference pictures under the very suspect
+    references: int
+    sha256: str  # of the table, or over the reference pictures' own digests
+    scores: tuple[float, ...]  # of the reference pictures; those of a table are not repeated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +170,7 @@ class ConfigRecord:
     start: str
     encoding: str
     loss_draws: int
+    mirror_draws: int = 0  # 0: no mirror test
     views: tuple[str, ...]
     seed: int
     lineup: int | None
@@ -220,6 +244,7 @@ class Record:
     machine: MachineRecord
     seconds: float
     stopped: StoppedRecord | None
+    mirror: MirrorRecord | None = None  # None: no mirror test, or it was silent
 
 
 def record_bytes(record: Record) -> bytes:
@@ -240,10 +265,10 @@ def read_record(data: bytes | None, name: str) -> Record:
     if not isinstance(table, dict):
         raise UserError("evidence.no_record", name=name)
     number = table.get("format", 1)
-    if number not in (1, FORMAT):
+    if number not in (1, 2, FORMAT):
         raise UserError("evidence.newer_record", name=name, format=str(number), known=FORMAT)
     try:
-        return from_json(Record, _upgrade(table) if number == 1 else table, "record")
+        return from_json(Record, upgrade_format_1(table) if number == 1 else table, "record")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError("evidence.damaged_record", name=name, problem=str(error)) from error
 
@@ -332,67 +357,3 @@ def _is_required(f: dataclasses.Field[Any]) -> bool:
 def _expect(holds: bool, where: str, wanted: str) -> None:
     if not holds:
         raise ValueError(f"{where}: expected {wanted}")
-
-
-def _upgrade(old: dict[str, Any]) -> dict[str, Any]:
-    """A record of format 1 in the words of `FORMAT`; `format` itself stays 1."""
-    models, config = dict(old["models"]), dict(old["config"])
-    commits = {new: models.pop(f"{role} commit", None) for role, new in (("base", "base"), ("finetuned", "suspect"))}
-    embeddings = [models.pop(role) for role in sorted(k for k in models if k.startswith("embedding "))]
-    known = {
-        "base": models.pop("base", ""),
-        "suspect": models.pop("finetuned", ""),
-        "prompt": models.pop("prompt", ""),
-        "embeddings": embeddings,
-        "commits": {role: sha for role, sha in commits.items() if sha is not None},
-        "unrelated": models.pop("unrelated", None),
-        "unrelated_sha256": models.pop("unrelated SHA-256", None),
-        "warning": _optional(_sentence, models.pop("careful", None)),
-        "sha256": models.pop("sha256"),
-    }
-    recovery = {k: v for k, v in config["recovery"].items() if k != "weight_gradients"}
-    together, lineup, stopped = old["set"], old.get("lineup"), old["stopped"]
-    upgraded = {k: v for k, v in old.items() if k not in ("power", "weight_shift", "seed", "lineup")}
-    return upgraded | {
-        "format": 1,
-        "pictures": [_upgrade_picture(p) for p in old["pictures"]],
-        "set": _optional(lambda s: s | {"reason": _sentence(s["reason"])}, together),
-        "expected_power": old.get("power"),
-        "weight_distance": old.get("weight_shift"),
-        "lineup": _optional(
-            lambda known: (
-                known | {"left_out": [left | {"reason": _sentence(left["reason"])} for left in known["left_out"]]}
-            ),
-            lineup,
-        ),
-        "controls": [c | {"notes": [_sentence(n) for n in c["notes"]]} for c in old["controls"]],
-        "config": {"lineup": None, "views": ["as given"]} | config | {"recovery": recovery},
-        "models": known | {"sha256": known["sha256"]},
-        "machine": {"rows_per_call" if k == "rows_at_once" else k: v for k, v in old["machine"].items()},
-        "stopped": stopped,
-    }
-
-
-def _upgrade_picture(old: dict[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in old.items() if k not in ("path", "shift")}
-    flags = [
-        {"name": f["name"], "note": _sentence(f["explanation"], raised_if=f["raised_if"]), "blocks_verdict": True}
-        for f in old["flags"]
-    ]
-    return kept | {
-        "name": old["path"],
-        "notes": [_sentence(n) for n in old["notes"]],
-        "not_computed": {score: _sentence(why) for score, why in old["not_computed"].items()},
-        "reason": _sentence(old["reason"]),
-        "flags": flags,
-        "view": old.get("view", "as given"),
-        "distance_from_base": old.get("shift"),
-    }
-
-
-def _sentence(text: str, **more: str) -> dict[str, Any]:
-    return {"code": TEXT, "params": {"text": text, **more}}
-
-
-def _optional(change: Callable[[Any], Any], value: Any) -> Any:
-    return None if value is None else change(value)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ..judging.lineup import Lineup, parse_lineup
+from ..judging.mirror_test import MirrorReference
 from ..judging.result import VERDICT_SCORE, PictureResult, Result
-from ..judging.verdict import LEVEL
+from ..judging.verdict import LEVEL, Witness
 from ..messages import Note, note
 from ..method.config import RecoveryConfig, RunConfig
 from ..pictures.embedders import SOURCES
@@ -21,6 +22,7 @@ from .record import (
     FlagRecord,
     LineupRecord,
     MachineRecord,
+    MirrorRecord,
     ModelsRecord,
     PictureRecord,
     Record,
@@ -28,6 +30,7 @@ from .record import (
     SetRecord,
     StoppedRecord,
     UsedRecord,
+    WitnessRecord,
     from_json,
     to_json,
 )
@@ -76,6 +79,7 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
         machine=MachineRecord(**result.machine),
         seconds=round(result.seconds, 2),
         stopped=StoppedRecord(step=done, of=of) if done < of else None,
+        mirror=_mirror_record(result),
     )
 
 
@@ -117,7 +121,20 @@ def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
         view=r.view,
         distance_from_base=r.distance_from_base,
         contrast=r.contrast,
+        witnesses=_witness_records(r.verdict.witnesses),
     )
+
+
+def _witness_records(witnesses: Sequence[Witness]) -> tuple[WitnessRecord, ...]:
+    return tuple(WitnessRecord(**vars(w)) for w in witnesses)
+
+
+def _mirror_record(result: Result) -> MirrorRecord | None:
+    mirror = result.mirror
+    if not isinstance(mirror, MirrorReference):
+        return None
+    scores = mirror.scores if mirror.source == "pictures" else ()
+    return MirrorRecord(source=mirror.source, references=len(mirror.scores), sha256=mirror.digest, scores=scores)
 
 
 def _set_record(result: Result) -> SetRecord | None:
@@ -132,6 +149,7 @@ def _set_record(result: Result) -> SetRecord | None:
         controls=together.controls,
         used=None if together.used is None else UsedRecord(**vars(together.used)),
         adjusted=together.adjusted,
+        witnesses=_witness_records(together.witnesses),
     )
 
 

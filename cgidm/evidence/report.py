@@ -15,58 +15,11 @@ from .lineup_sheet import ROLES, TITLE, lineup_sheet
 from .record import ModelsRecord, PictureRecord, Record, SetRecord
 from .record_of_result import lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
+from .report_words import BANK_LIMIT, LIMITS, LINEUP_RULES, MEANINGS, METHOD, MIRROR_LIMITS, MIRROR_SOURCES
 
 LONGEST = 600  # characters shown of a text from outside
 FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
 PICTURES_IN_FRONT = 6  # pictures whose answers it holds
-MEANINGS = {
-    "loss_contrast": "how much better the suspect knows the picture than its base does. 0: no better",
-    "removed_cosine": "likeness of the recovery to the original where it was removed. High for easy pictures, too",
-    "removed_gain": "the same, minus the likeness of the start. Above 0: the suspect brought the picture closer",
-    "removed_alignment": "whether the recovery moved towards the original. 1: straight to it. 0: only by chance",
-    "clip": "likeness of the full pictures as CLIP sees them",
-    "dino": "likeness of the full pictures as DINO sees them",
-    "efficientnet_lite0": "likeness of the full pictures as EfficientNet-Lite0 sees them",
-}
-LIMITS = (
-    "“No evidence” does not mean that the picture was never used. A picture that was seen only a few times, or changed "
-    "a lot before the training, may leave no trace.",
-    "This is statistical evidence. Any single answer can be wrong, at the rate stated above.",
-    "The error rate holds if the control pictures are like the picture in every way except that they were certainly "
-    "not used. They must be other works of the same artist, not works of somebody else.",
-    "Every recovery looks a little like the original. Do not judge by the recovered picture alone. Compare the score "
-    "with those of the control pictures.",
-    "Whether such a use was allowed is another question.",
-)
-BANK_LIMIT = (
-    "The error rate holds if the models of the bank were made as the suspect was: from the same base, with as many "
-    "steps, on other pictures of the same kind."
-)
-METHOD = (
-    "The suspect was made from a public model, its base, by further training. Both are diffusion models: they estimate "
-    "the noise in a noisy picture.",
-    "The error of this estimate is smaller for pictures that a model was trained on. The error of the base minus the "
-    "error of the suspect, on the same noise, is called the contrast. It shows how much better the suspect knows a "
-    "picture than its base does.",
-    "The answer rests on the contrast alone. It is compared with the contrast of control pictures, which were "
-    "certainly not used. The p-value is the share of these that score as high; the picture itself counts as one of "
-    "them.",
-    "A second experiment shows what the suspect knows. Half of the picture is removed in small blocks. The gaps are "
-    "then changed step by step, in the direction that raises the contrast.",
-    "If the suspect was trained on the picture, the gaps tend to fill with what was there.",
-    "The recovery is compared with the original in the removed half alone. These scores stand beside the answer, which "
-    "does not rest on them.",
-    "Every random number is drawn from a recorded seed and the bytes of the picture, so the run can be repeated.",
-    "The method is CGI-DM (Wu et al., CVPR 2024). The control pictures and the p-value are additions of this tool.",
-)
-LINEUP_RULES = (
-    "Somebody who handed over one of the pictures, or has seen one, cannot be the observer. Nobody observes twice.",
-    "Do not add up the choices of several persons. They see the same panels, and what stands out by accident stands "
-    "out to all of them. Decide before the first choice whose choices count.",
-    "The result holds if the control pictures are like the others in every way except that they were not used. A "
-    "picture of another style or subject than its decoys can be found by that alone.",
-    "The result says that a recovery stands out to a person, not by how much. The scores say that.",
-)
 
 
 def report_blocks(record: Record, record_sha256: str) -> list[Block]:
@@ -101,7 +54,9 @@ def _front(record: Record, record_sha256: str) -> Iterator[Block]:
     yield Heading("How often such an answer is wrong")
     yield Items(tuple(_error_rate(record)))
     yield Heading("What it does not mean")
-    yield Items(LIMITS if record.bank is None else (*LIMITS[:2], BANK_LIMIT, *LIMITS[3:]))
+    about_controls = (LIMITS[2] if record.bank is None else BANK_LIMIT, LIMITS[3]) if record.control_scores else ()
+    about_mirror = () if record.mirror is None else MIRROR_LIMITS
+    yield Items((*LIMITS[:2], *about_mirror, *about_controls, *LIMITS[4:]))
     yield Heading("What was compared")
     rows = [(title, _line(value)) for title, value in _named_models(models) if value]
     rows += [("Picture", f"{file_name(p.name)}") for p in pictures if not several]
@@ -136,6 +91,7 @@ def _answers(record: Record) -> Iterator[Block]:
         return
     yield Text("All pictures together:")
     yield from _answer(together)
+    yield from _witnesses(together, record)
     yield Text("Each picture by itself:")
     if len(pictures) <= PICTURES_IN_FRONT:
         yield _answer_table(pictures)
@@ -160,14 +116,19 @@ def _error_rate(record: Record) -> Iterator[str]:
         f"“Consistent with training” is held to a false-positive rate of {level:.0%}. Of 100 pictures that were not "
         f"used, it is said of at most about {100 * level:.0f}, by mistake."
     )
-    if record.expected_power is not None:
+    if record.expected_power is not None and record.mirror is None:
         yield f"It is said of about {record.expected_power:.0%} of the pictures that such a suspect was trained on."
+    if record.mirror is not None:
+        yield (
+            "The mirror test was measured with "
+            f"{record.mirror.references} {MIRROR_SOURCES.get(record.mirror.source, 'scores')}."
+        )
     if n:
         yield (
-            "The p-value states how often a picture that was not used would score as high. It was measured with "
-            f"{n} {_reference_name(record)}. With that number it cannot be lower than {1 / (n + 1):.3f}."
+            "The p-value of the control test states how often a picture that was not used would score as high. It was "
+            f"measured with {n} {_reference_name(record)}. With that number it cannot be lower than {1 / (n + 1):.3f}."
         )
-    else:
+    elif record.mirror is None:
         yield "There are no control pictures. So there is no p-value and no answer."
     if len(pictures) > 1:
         yield (
@@ -180,11 +141,14 @@ def _error_rate(record: Record) -> Iterator[str]:
 
 def _how_many(together: SetRecord | None, level: float) -> Iterator[str]:
     """State the bounds on the number of used pictures, and what Holm's correction leaves."""
-    if together is None or together.used is None:
+    if together is None:
         return
-    used, n = together.used, together.pictures
-    many = f"between {used.low} and {used.high}" if used.bounded_above else f"at least {used.low}"
-    yield f"Of {n} pictures {many} were used. Such a statement is right for at least {1 - level:.0%} of sets."
+    if (used := together.used) is not None:
+        many = f"between {used.low} and {used.high}" if used.bounded_above else f"at least {used.low}"
+        yield (
+            f"By the control test, of {together.pictures} pictures {many} were used. Such a statement is right for at "
+            f"least {1 - level:.0%} of sets."
+        )
     left = sum(p is not None and p <= level for p in together.adjusted)
     yield f"Corrected for their number (Holm), {left} pictures by themselves stay at a p-value of at most {level:g}."
 
@@ -195,8 +159,9 @@ def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Bl
     yield Heading(f"{f'Picture {number + 1}: ' if several else ''}{file_name(picture.name)}")
     yield Pictures(tuple((caption, f"{number:02d}-{role}.png") for role, caption in ROLES.items()))
     yield from _answer(picture)
+    yield from _witnesses(picture, record)
     score = picture.scores.get(record.judged_by)
-    if score is not None and abs(score) < float("inf"):
+    if score is not None and abs(score) < float("inf") and record.control_scores:
         yield Heading(f"Among the {_reference_name(record)}", 3)
         yield ScoreStrip(
             score, tuple(c for c in record.control_scores if abs(c) < float("inf")), _reference_name(record)
@@ -217,11 +182,25 @@ def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Bl
     yield Table((("Name", _line(picture.name)), ("SHA-256", _line(picture.sha256))), (1, 5), code=True)
 
 
+def _witnesses(judged: PictureRecord | SetRecord, record: Record) -> Iterator[Block]:
+    """State what each test says by itself, where there is more than the controls."""
+    if not any(w.name == "mirror" for w in judged.witnesses):
+        return
+    names = {"mirror": "Mirror test", "controls": "Bank" if record.bank is not None else "Control pictures"}
+    rows = [
+        (names.get(w.name, _line(w.name)), _p_value(w.p_value), f"{w.references}", _line(w.silent) if w.silent else "")
+        for w in judged.witnesses
+    ]
+    yield Heading("What each test says by itself", 3)
+    yield Table((("Test", "p", "Scores behind it", "Why it says nothing"), *rows), (3, 1, 2, 6), head=True)
+
+
 def _method() -> Iterator[Block]:
     yield NewPage()
     yield Heading("The method in plain words")
     yield Text(" ".join(METHOD[:3]))
-    yield Text(" ".join(METHOD[3:]))
+    yield Text(" ".join(METHOD[3:5]))
+    yield Text(" ".join(METHOD[5:]))
 
 
 def _run(record: Record) -> Iterator[Block]:
@@ -231,6 +210,7 @@ def _run(record: Record) -> Iterator[Block]:
     rows = {
         "Settings": f"preset {config.preset}, {recovery.steps} steps, {recovery.draws} draws a step",
         "Seed": record.config.seed,
+        "Mirror test": f"{record.config.mirror_draws} draws" if record.config.mirror_draws else "left out",
         "Distance": _distance(record),
         "Time": f"{record.seconds} s",
         "Machine": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in vars(machine).items() if v not in ("", None)),

@@ -17,6 +17,7 @@ from ..intake.layout import Checkpoint, open_checkpoint
 from ..judging.null_bank import Bank, open_bank
 from ..pictures.embedders import load_embedders
 from ..pictures.images import Picture, picture_files, read_picture
+from ..pictures.reference import read_reference_pictures
 from .bundle_reader import Bundle
 from .bundle_writer import weights_sha256
 from .record import BankRecord, ModelsRecord, Record
@@ -82,9 +83,14 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
             config=config,
             embedders=load_embedders(where.device, download=options.download),
             bank=bank,
+            reference=read_reference_pictures(pair.resolution) if _needs_reference(record) else (),
             unrelated=None if unrelated is None else load_pair(base, unrelated, prompt, **place),
         )
     return compare(bundle, record, result)
+
+
+def _needs_reference(record: Record) -> bool:
+    return record.mirror is not None and record.mirror.source == "pictures"
 
 
 def _open_models(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint]:

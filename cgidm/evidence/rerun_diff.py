@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..judging.lineup import LETTERS, Lineup
-from ..judging.result import Result
+from ..judging.result import MIRROR_SCORE, Result
 from ..pictures.embedders import SOURCES
 from ..pictures.images import MAX_BYTES, from_uint8, to_uint8
 from ..text import single_line
@@ -29,6 +29,8 @@ SAME_MACHINE = 1e-6  # the recorded processor, threads, versions and code
 OTHER_MACHINE = 1e-3
 # In bfloat16, on a processor without instructions for it: 7e-4, of pictures 1.5e-3, of an embedder 7e-3.
 # float16 and GPUs were not measured.
+# The mirror test ranks: where rounding swaps two neighbours it moves by 0.004, a hundredth of what pictures differ by
+MIRROR_OTHER_MACHINE = 0.05
 HALF_OTHER_MACHINE, HALF_EMBEDDER_OTHER_MACHINE = 5e-3, 3e-2
 
 
@@ -99,13 +101,15 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
     same = not differing and now.machine.device == "cpu"
     half = now.machine.precision in ("bfloat16", "float16")
     tolerance = SAME_MACHINE if same else HALF_OTHER_MACHINE if half else OTHER_MACHINE
+    of_mirror = tolerance if same else MIRROR_OTHER_MACHINE
     of_embedders = HALF_EMBEDDER_OTHER_MACHINE if half and not same else tolerance  # they see 8 bits
     rows, outcomes = [], []
     for number, (old, new, run) in enumerate(zip(record.pictures, now.pictures, result.pictures, strict=True)):
         name = file_name(old.name)
         scores = {s: (v, new.scores.get(s)) for s, v in old.scores.items() if v is not None}
         for score, values in scores.items():
-            rows.append(Row(name, single_line(score), *values, of_embedders if score in SOURCES else tolerance))
+            within = of_embedders if score in SOURCES else of_mirror if score == MIRROR_SCORE else tolerance
+            rows.append(Row(name, single_line(score), *values, within))
         for role, image in (("partial", run.partial), ("recovered", run.recovered)):
             away = _away(bundle, image_name(number, role), image)
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
@@ -115,6 +119,10 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
     names = [file_name(c.name) for c in record.controls] or [f"{kind} {i}" for i in numbers]
     pairs = zip(names, record.control_scores, now.control_scores, strict=True)
     rows += [Row(name, single_line(record.judged_by), old, new, tolerance) for name, old, new in pairs]
+    if record.mirror is not None:
+        outcomes.append(("what the mirror test compares with", _compared(record), _compared(now)))
+        pairs = zip(record.mirror.scores, now.mirror.scores if now.mirror is not None else (), strict=False)
+        rows += [Row(f"reference {i}", MIRROR_SCORE, old, new, of_mirror) for i, (old, new) in enumerate(pairs, 1)]
     lineup, panels = _lineup(bundle, record, result, tolerance)
     rows, outcomes = [*rows, *panels], [*outcomes, *lineup]
     if record.weight_distance is not None:  # an older record does not state it
@@ -152,6 +160,12 @@ def _key(lineup: Lineup | None) -> str:
         return "none"
     rounds = (f"{r.letter} = picture {r.picture + 1}, decoys {' '.join(map(str, r.decoys))}" for r in lineup.rounds)
     return "; ".join([*rounds, *(f"without {left.picture + 1}" for left in lineup.left_out)])
+
+
+def _compared(record: Record) -> str:
+    """What the mirror test of a record compared with, on one line."""
+    mirror = record.mirror
+    return "nothing" if mirror is None else f"{mirror.source}, {mirror.references} scores, SHA-256 {mirror.sha256}"
 
 
 def _differences(record: Record, now: Record) -> Iterator[str]:

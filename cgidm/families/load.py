@@ -11,6 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
+from ..intake.notes import read_notes
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
 from ..method.models import ModelPair, NetworkEpsModel, SharedNetwork
 from .adapters import MAX_ROUNDING_LOSS, apply_adapter, merge, share_weights, split_batch_network
@@ -81,9 +82,10 @@ def load_pair(
         pair = replace(pair, base=replace(pair.base, codec=replace(pair.base.codec, encoding=encoding)))
     memory = fit_pair(pair.base, pair.suspect, loader.offloader, dtype=dtype, free=free, joint=pair.joint)
     fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights}
-    return make_pair(
+    made = make_pair(
         pair.base, pair.suspect, device=target, dtype=dtype, fingerprints=fingerprints, memory=memory, joint=pair.joint
     )
+    return replace(made, mirrored_training=read_notes(suspect.metadata).mirrored)
 
 
 def silence_libraries() -> None:

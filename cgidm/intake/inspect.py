@@ -35,6 +35,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "notes": dict(notes.fields),
         "tags": [list(tag) for tag in notes.tags],
         "prompt": suggest_prompt(checkpoint),
+        "mirrored": notes.mirrored,
     }
 
 
@@ -75,6 +76,9 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     if found["tags"]:
         rows += [("tags", ", ".join(f"{tag} ({count})" for tag, count in found["tags"]))]
     rows += [("prompt", f"{found['prompt']} (a guess from card or notes)" if found["prompt"] else "not noted")]
+    if found["mirrored"] is not None:
+        how = "were mirrored at random: the mirror test cannot be used" if found["mirrored"] else "were not mirrored"
+        rows += [("training", f"pictures {how} (by the notes)")]
     return [f"{name:18s}{text}" for name, text in rows] + [EDITABLE]
 
 

@@ -36,6 +36,7 @@ class TrainingNotes:
     fields: Mapping[str, str]
     tags: tuple[tuple[str, int], ...]  # the most frequent ones, with their counts
     prompt: str | None  # what the pictures were probably captioned with
+    mirrored: bool | None = None  # whether the training mirrored pictures at random; None: not noted
 
 
 def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
@@ -55,7 +56,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
         counts.update(
             {single_line(t): n for t, n in _table(tags).items() if type(n) is int and n > 0 and single_line(t)}
         )
-    return TrainingNotes(fields, tuple(counts.most_common(TAGS_SHOWN)), _prompt(folders, counts))
+    return TrainingNotes(fields, tuple(counts.most_common(TAGS_SHOWN)), _prompt(folders, counts), _mirrored(metadata))
 
 
 def _prompt(folders: Mapping[str, Any], counts: Counter[str]) -> str | None:
@@ -64,6 +65,33 @@ def _prompt(folders: Mapping[str, Any], counts: Counter[str]) -> str | None:
         return counts.most_common(1)[0][0]
     names = [match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", single_line(folder)))]
     return names[0] if names else None
+
+
+def _mirrored(metadata: Mapping[str, str]) -> bool | None:
+    """Whether any set of pictures was trained with flips.
+
+    kohya's scripts note `ss_flip_aug`, and with several sets `flip_aug` of each in `ss_datasets`:
+    https://github.com/kohya-ss/sd-scripts, `train_network.py`. OneTrainer notes its settings in `ot_config` if the user
+    wants it to: `concepts[].image.enable_random_flip`, `enable_fixed_flip`.
+    """
+    said = [metadata["ss_flip_aug"].lower() == "true"] if "ss_flip_aug" in metadata else []
+    for dataset in _list(metadata.get("ss_datasets")):
+        said += [bool(s["flip_aug"]) for s in (dataset, *_list(dataset.get("subsets"))) if "flip_aug" in s]
+    for concept in _list(_table(metadata.get("ot_config")).get("concepts")):
+        image = _table(concept.get("image"))
+        keys = ("enable_random_flip", "enable_fixed_flip")
+        said += [any(bool(image.get(key)) for key in keys)] if any(key in image for key in keys) else []
+    return any(said) if said else None
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    """The JSON objects of a list, given as text or as itself; else none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return []
+    return [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Flags of a run: what speaks against trusting its number."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,11 +18,13 @@ class Flag:
 
     Attributes:
         note: what it says, of code `judging.flag.NAME`; the parameters are the limits and counts that it speaks of.
-        blocks_verdict: whether a run with this flag must not be judged.
+        blocks_verdict: whether what it concerns must not be judged.
+        concerns: "run": every test. "controls": only the comparison with controls or a bank.
     """
 
     note: Note
     blocks_verdict: bool = True
+    concerns: Literal["run", "controls"] = "run"
 
     @property
     def name(self) -> str:
@@ -45,9 +47,11 @@ class Flag:
         return str(self.condition)
 
 
-def make_flag(name: str, *, blocks_verdict: bool = True, **params: Any) -> Flag:
+def make_flag(
+    name: str, *, blocks_verdict: bool = True, concerns: Literal["run", "controls"] = "run", **params: Any
+) -> Flag:
     """Make the flag of that name; its sentences stand under `judging.flag.NAME`."""
-    return Flag(Note(f"judging.flag.{name}", params), blocks_verdict)
+    return Flag(Note(f"judging.flag.{name}", params), blocks_verdict, concerns)
 
 
 INDISTINGUISHABLE = make_flag("indistinguishable", limit=INDISTINGUISHABLE_RATIO)

@@ -22,8 +22,8 @@ LEAST_FOR_BLIND_TEST = 10  # pictures, and controls: with fewer the blind test f
 
 UNSTABLE = make_flag("unstable", limit=BASE_VS_ITSELF_LIMIT)
 GENERATED = make_flag("generated", limit=GENERATED_RATIO)
-STANDS_OUT = make_flag("stands_out", level=LEVEL)
-SHIFTED_CONTROLS = make_flag("shifted_controls", level=LEVEL)
+STANDS_OUT = make_flag("stands_out", concerns="controls", level=LEVEL)
+SHIFTED_CONTROLS = make_flag("shifted_controls", concerns="controls", level=LEVEL)
 
 
 def generated_flags(pair: ModelPair, images: Float[Tensor, "b 3 H W"]) -> list[tuple[Flag, ...]]:

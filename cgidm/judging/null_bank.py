@@ -204,7 +204,9 @@ def check_bank(
 
 
 OTHER_HANDS = make_flag("other_hands", blocks_verdict=False)
-OTHER_RECIPE = make_flag("other_recipe", factor=SAME_PICTURES_RANGE, factor_elsewhere=OTHER_PICTURES_RANGE)
+OTHER_RECIPE = make_flag(
+    "other_recipe", concerns="controls", factor=SAME_PICTURES_RANGE, factor_elsewhere=OTHER_PICTURES_RANGE
+)
 
 
 def bank_flags(bank: NullBank, distances: Mapping[str, float], weight_distance: float | None) -> tuple[Flag, ...]:

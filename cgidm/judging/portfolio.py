@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..messages import Note, note
-from .verdict import LEAST_POWER, LEVEL
+from .verdict import LEAST_POWER, LEVEL, Witness, silence
 
 SetOutcome = Literal["consistent with training on some of these images", "no evidence", "cannot tell"]
 RESAMPLES = 9_999
@@ -34,6 +34,7 @@ class SetVerdict:
     pictures: int
     controls: int
     used: Used | None = None
+    witnesses: tuple[Witness, ...] = ()  # what it rests on
     adjusted: tuple[float | None, ...] = ()  # each picture's p-value after Holm's correction for their number
 
 
@@ -42,42 +43,61 @@ def judge_set(
     controls: Sequence[float],
     blocking: Sequence[Note],
     *,
+    distrusted: Sequence[Note] = (),
     members: Sequence[float] = (),
+    mirror: Witness | None = None,
     level: float = LEVEL,
     power: float | None = None,
 ) -> SetVerdict:
-    """Judge a set of pictures together, by the permutation test of its mean score against the controls'.
+    """Judge a set of pictures together: by the mirror test, else by the permutation test of its mean score.
 
-    The answer is that some were used, not which: a single picture has its own verdict. A set needs at least one
-    positive score to be "consistent with training". The mean would not do: strong fine-tuning lowers the scores of
-    unused pictures.
+    The answer is that some were used, not which: a single picture has its own verdict. By the controls a set needs at
+    least one positive score to be "consistent with training". The mean would not do: strong fine-tuning lowers the
+    scores of unused pictures.
 
     Args:
         scores: the verdict's score of each picture; None where it could not be computed.
         controls: the same score of pictures that were certainly not used.
         blocking: the notes of raised flags that forbid a judgement; the first becomes the reason.
+        distrusted: the notes of raised flags that forbid the comparison with controls; the first becomes its reason.
         members: scores of pictures under models that are known to have been trained on them, in the suspect's way.
             They bound the number of used pictures from above.
+        mirror: what the mirror test says of the set, if it was asked.
         level: the false-positive rate that the verdict is held to.
         power: the share of used pictures that would be found, where it is known; see `verdict.judge`.
     """
-    sizes = (len(scores), len(controls))
     known = [s for s in scores if s is not None and np.isfinite(s)]
+    asked = _ask_controls(scores, controls, level)
+    if silent := (*blocking, *distrusted):
+        asked = silence(asked, silent[0])
+    if mirror is not None and blocking:
+        mirror = silence(mirror, blocking[0])
+    p = asked.p_value
+    used = None if p is None else count_used(known, controls, members, level)
+    found = {"pictures": len(scores), "n": len(controls), "p": p}
 
     def verdict(outcome: SetOutcome, p: float | None, reason: Note, used: Used | None = None) -> SetVerdict:
-        pictures, n = sizes
-        return SetVerdict(outcome=outcome, p_value=p, reason=reason, pictures=pictures, controls=n, used=used)
+        return SetVerdict(
+            outcome=outcome,
+            p_value=p,
+            reason=reason,
+            pictures=len(scores),
+            controls=len(controls),
+            used=used,
+            witnesses=(asked,) if mirror is None else (mirror, asked),
+        )
 
     if blocking:
         return verdict("cannot tell", None, blocking[0])
-    if missing := len(scores) - len(known):
-        return verdict("cannot tell", None, note("judging.set.no_scores", missing=missing, pictures=len(scores)))
-    if min(sizes) < 2 or 1 / comb(sum(sizes), len(scores)) > level:
-        counts = {"pictures": len(scores), "n": len(controls), "level": level}
-        return verdict("cannot tell", None, Note("judging.set.few", counts))
-    p, used = portfolio_p_value(known, controls), count_used(known, controls, members, level)
-    found = {"pictures": len(scores), "n": len(controls), "p": p}
-    if p <= level and used.low > 0:
+    learnt = used is not None and used.low > 0  # the bound is 0 where no picture is better known than to the base
+    if mirror is not None and mirror.p_value is not None:
+        outcome, reason = _judge_by_mirror(mirror, mirror.p_value, asked, learnt, len(scores), level, power)
+        agree = outcome.startswith("consistent") and learnt
+        return verdict(outcome, mirror.p_value, reason, used if agree else None)
+    if p is None:
+        assert asked.silent is not None, "a silent test says why"
+        return verdict("cannot tell", None, asked.silent)
+    if p <= level and learnt:
         reason = Note("judging.set.above_controls", found)
         return verdict("consistent with training on some of these images", p, reason, used)
     if power is not None and power < LEAST_POWER:
@@ -85,6 +105,35 @@ def judge_set(
     if p <= level:
         return verdict("no evidence", p, Note("judging.set.no_better_than_base", found), used)
     return verdict("no evidence", p, Note("judging.set.as_high", found), used)
+
+
+def _judge_by_mirror(
+    mirror: Witness, p: float, asked: Witness, learnt: bool, pictures: int, level: float, power: float | None
+) -> tuple[SetOutcome, Note]:
+    """Judge by the mirror test, as `verdict.judge` does for one picture."""
+    counts = {"pictures": pictures, "n": asked.references, "p": p}
+    if p <= level:
+        found = {"pictures": pictures, "n": mirror.references, "p": p}
+        return "consistent with training on some of these images", Note("judging.mirror.set.knows", found)
+    if asked.p_value is None:
+        return "cannot tell", note("judging.mirror.set.silent", pictures=pictures, p=p)
+    if asked.p_value <= level and learnt:
+        return "cannot tell", Note("judging.mirror.set.disagree", {**counts, "p_controls": asked.p_value})
+    if power is not None and power < LEAST_POWER:
+        return "cannot tell", note("judging.weak_suspect", power=power, level=level, p=asked.p_value)
+    return "no evidence", Note("judging.mirror.set.neither", {**counts, "p_controls": asked.p_value})
+
+
+def _ask_controls(scores: Sequence[float | None], controls: Sequence[float], level: float) -> Witness:
+    """Compare the mean score of a set with the controls'."""
+    known, n = [s for s in scores if s is not None and np.isfinite(s)], len(controls)
+    silent = None
+    if missing := len(scores) - len(known):
+        silent = note("judging.set.no_scores", missing=missing, pictures=len(scores))
+    elif min(len(scores), n) < 2 or 1 / comb(len(scores) + n, n) > level:
+        silent = note("judging.set.few", pictures=len(scores), n=n, level=level)
+    p = portfolio_p_value(known, controls) if silent is None else None
+    return Witness(name="controls", p_value=p, references=n, silent=silent)
 
 
 def portfolio_p_value(scores: Sequence[float], controls: Sequence[float], seed: int = 0) -> float:

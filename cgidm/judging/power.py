@@ -15,7 +15,10 @@ import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import UserError
+from ..method.models import ModelPair
 from ..resources import resource_root
+from .distance import weight_distance
+from .null_bank import Bank
 
 TABLE = "detectability.json"
 DISTANCE_KEYS = AliasChoices("prediction_distance", "shift")
@@ -92,6 +95,27 @@ def find_power_table(weights: Sequence[str], folder: Path | None = None) -> Powe
     except (ValueError, ValidationError) as error:
         raise UserError("judging.damaged_power_table", file=TABLE, problem=str(error).splitlines()[0]) from None
     return next((t for t in tables if set(t.base) <= set(weights)), None)
+
+
+def expect_power(pair: ModelPair, distances: Sequence[float], bank: Bank | None = None) -> float | None:
+    """Return the share of used pictures found in a suspect so strongly trained; None if it was never measured.
+
+    The base's table of power and the bank's own members each give one; the smaller counts.
+
+    Args:
+        pair: base and suspect.
+        distances: of the suspect's predictions from its base's, for each picture. An adapter is looked up by their
+            mean, a full network by its weights. Without any, nothing is looked up.
+        bank: null models of this suspect, if there are any.
+    """
+    table = find_power_table(list(pair.fingerprints.values()))
+    looked_up = None
+    if table is not None and distances:
+        weights = weight_distance(pair)
+        mean = sum(distances) / len(distances)
+        looked_up = table.power(mean, "lora") if weights is None else table.power(weights, "dreambooth")
+    known = (looked_up, None if bank is None else bank.content.power())
+    return min((p for p in known if p is not None), default=None)
 
 
 def _non_decreasing(values: Sequence[float], weights: Sequence[int]) -> np.ndarray:

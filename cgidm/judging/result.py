@@ -13,6 +13,7 @@ from ..method.views import AS_GIVEN
 from ..pictures.images import Picture
 from .flags import Flag
 from .lineup import Lineup, Panel
+from .mirror_test import MirrorReference
 from .null_bank import Bank
 from .portfolio import SetVerdict
 from .verdict import LEVEL, Verdict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERDICT_SCORE = "loss_contrast"
+MIRROR_SCORE = "mirror"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,6 +57,7 @@ class Result:
 
     pictures: tuple[PictureResult, ...]
     control_scores: tuple[float, ...]  # of the controls, or the null scores of the bank
+    mirror: MirrorReference | Note | None = None  # what the mirror test compares with, or why it is silent
     not_computed: Mapping[str, Note]  # similarity -> why it is not among the scores
     config: RunConfig
     fingerprints: dict[str, str]  # weight file -> SHA-256
@@ -113,6 +116,7 @@ def _picture_dict(r: PictureResult) -> dict[str, Any]:
         "outcome": r.verdict.outcome,
         "p_value": r.verdict.p_value,
         "reason": str(r.verdict.reason),
+        "witnesses": [{"name": w.name, "p_value": w.p_value, "references": w.references} for w in r.verdict.witnesses],
         "scores": dict(r.scores),
         "view": r.view,
         "distance_from_base": r.distance_from_base,

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..method.config import RunConfig
+from ..method.mirror import mirror_scores
 from ..method.models import ModelPair
 from ..method.run_state import RunState
 from ..method.sampling import picture_generator
@@ -15,6 +16,7 @@ from ..method.views import AS_GIVEN, VIEWS
 from ..pictures.embedders import Embedders, similarity
 from ..pictures.images import Picture
 from .distance import prediction_distance
+from .mirror_test import MIRROR_SEED
 from .result import VERDICT_SCORE
 
 
@@ -23,6 +25,12 @@ def score_controls(pair: ModelPair, controls: Sequence[Picture], config: RunConf
     if not controls:
         return ()
     return tuple(score_views(pair, controls, config).amax(0).tolist())
+
+
+def score_mirror(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> tuple[float, ...]:
+    """Score pictures by the mirror test; no recovery is needed."""
+    images = torch.stack([p.image for p in pictures])
+    return tuple(mirror_scores(pair, images, config.mirror_draws, MIRROR_SEED).tolist())
 
 
 def score_views(

@@ -1,7 +1,7 @@
 """From scores to a verdict: an error rate first, an outcome second."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,26 @@ LEVEL = 0.05  # false-positive rate that a verdict is held to
 LEAST_POWER = 0.5  # share of used pictures that must be found for silence to be called "no evidence"
 
 
+WitnessName = Literal["mirror", "controls"]  # "controls": or a bank of null models in their place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Witness:
+    """One test of a picture, or of a set of pictures.
+
+    Attributes:
+        name: which test.
+        p_value: None where the test says nothing; see `silent`.
+        references: scores of pictures that were not used behind the p-value.
+        silent: why there is no p-value.
+    """
+
+    name: WitnessName
+    p_value: float | None
+    references: int
+    silent: Note | None = None
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What may be said of one picture."""
@@ -22,6 +42,7 @@ class Verdict:
     p_value: float | None  # None: no controls, or the run cannot be judged
     reason: Note
     controls: int  # scores behind the p-value
+    witnesses: tuple[Witness, ...] = ()  # what it rests on
 
 
 def conformal_p_value(score: float, controls: Sequence[float]) -> float:
@@ -38,41 +59,101 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     return (1 + sum(c >= score for c in controls)) / (len(controls) + 1)
 
 
+def ask_controls(score: float | None, controls: Sequence[float], level: float = LEVEL) -> Witness:
+    """Compare a score with those of pictures that were not used.
+
+    Args:
+        score: the picture's `loss_contrast`; None or not finite where it could not be computed.
+        controls: the same score of pictures that were certainly not used.
+        level: the test is silent with too few controls to reach it.
+    """
+    n = len(controls)
+    if score is None or not np.isfinite(score):
+        return Witness(name="controls", p_value=None, references=n, silent=note("judging.no_score"))
+    if 1 / (n + 1) > level:
+        few = note("judging.few_controls", n=n, need=round(1 / level) - 1, level=level)
+        return Witness(name="controls", p_value=None, references=n, silent=few)
+    return Witness(name="controls", p_value=conformal_p_value(score, controls), references=n)
+
+
 def judge(
     score: float | None,
     controls: Sequence[float],
     blocking: Sequence[Note],
     *,
+    distrusted: Sequence[Note] = (),
+    mirror: Witness | None = None,
     level: float = LEVEL,
     power: float | None = None,
 ) -> Verdict:
     """Judge one picture.
 
-    A score of 0 means that the suspect knows the picture as well as its base does. A score <= 0 is never "consistent
-    with training", even if all controls score lower: the suspect must know the picture better than its base does.
+    Where the mirror test can be asked, it alone decides whether the answer is "consistent with training": it has the
+    whole level, whatever the controls say. They decide what its silence means. Where it cannot be asked, the controls
+    decide. Which of the two it is does not depend on the scores.
+
+    By the controls a score <= 0 is never "consistent with training", even if all of them score lower: the suspect must
+    know the picture better than its base does.
 
     Args:
-        score: the verdict's score of the picture; None or not finite where it could not be computed.
+        score: the picture's `loss_contrast`; None or not finite where it could not be computed.
         controls: the same score of pictures that were certainly not used.
         blocking: the notes of raised flags that forbid a judgement; the first becomes the reason.
+        distrusted: the notes of raised flags that forbid the comparison with controls; the first becomes its reason.
+        mirror: what the mirror test says, if it was asked.
         level: the false-positive rate that the verdict is held to.
-        power: the share of used pictures that would be found, where it is known. Below `LEAST_POWER` a score like
-            those of the controls is "cannot tell" instead of "no evidence".
+        power: the share of used pictures that would be found by the controls, where it is known. Below `LEAST_POWER` a
+            score like those of the controls is "cannot tell" instead of "no evidence".
     """
-    n = len(controls)
+    n, asked = len(controls), ask_controls(score, controls, level)
+    if silent := (*blocking, *distrusted):
+        asked = silence(asked, silent[0])
+    if mirror is not None and blocking:
+        mirror = silence(mirror, blocking[0])
+    witnesses = (asked,) if mirror is None else (mirror, asked)
+    p = asked.p_value
     if blocking:
-        return Verdict("cannot tell", None, blocking[0], n)
-    if score is None or not np.isfinite(score):
-        return Verdict("cannot tell", None, note("judging.no_score"), n)
-    if 1 / (n + 1) > level:
-        need = round(1 / level) - 1
-        return Verdict("cannot tell", None, note("judging.few_controls", n=n, need=need, level=level), n)
-    p = conformal_p_value(score, controls)
-    if p <= level and score > 0:
+        return Verdict("cannot tell", None, blocking[0], n, witnesses)
+    learnt = score is not None and score > 0
+    if mirror is not None and mirror.p_value is not None:
+        outcome, reason = _judge_by_mirror(mirror, mirror.p_value, asked, learnt, level, power)
+        return Verdict(outcome, mirror.p_value, reason, n, witnesses)
+    if p is None:
+        assert asked.silent is not None, "a silent test says why"
+        reason = asked.silent if mirror is None or n or mirror.silent is None else mirror.silent
+        return Verdict("cannot tell", None, reason, n, witnesses)
+    if p <= level and learnt:
         reason = note("judging.above_controls", n=n, higher=round(p * (n + 1)) - 1, p=p)
-        return Verdict("consistent with training on this image", p, reason, n)
+        return Verdict("consistent with training on this image", p, reason, n, witnesses)
     if power is not None and power < LEAST_POWER:
-        return Verdict("cannot tell", p, note("judging.weak_suspect", power=power, level=level, p=p), n)
+        weak = note("judging.weak_suspect", power=power, level=level, p=p)
+        return Verdict("cannot tell", p, weak, n, witnesses)
     if p <= level:
-        return Verdict("no evidence", p, note("judging.no_better_than_base", n=n, p=p), n)
-    return Verdict("no evidence", p, note("judging.as_high", n=n, higher=round(p * (n + 1)) - 1, p=p), n)
+        return Verdict("no evidence", p, note("judging.no_better_than_base", n=n, p=p), n, witnesses)
+    reason = note("judging.as_high", n=n, higher=round(p * (n + 1)) - 1, p=p)
+    return Verdict("no evidence", p, reason, n, witnesses)
+
+
+def silence(witness: Witness, reason: Note) -> Witness:
+    """Take a test's p-value back, for a reason."""
+    return replace(witness, p_value=None, silent=reason)
+
+
+def _judge_by_mirror(
+    mirror: Witness, p: float, asked: Witness, learnt: bool, level: float, power: float | None
+) -> tuple[Outcome, Note]:
+    """Judge by the mirror test.
+
+    Its silence alone is never "no evidence": where the trainer mirrored its pictures it is silent about all of them. If
+    the controls find something, the two disagree.
+    """
+    if p <= level:
+        reason = note("judging.mirror.knows", n=mirror.references, higher=round(p * (mirror.references + 1)) - 1, p=p)
+        return "consistent with training on this image", reason
+    if asked.p_value is None:
+        return "cannot tell", note("judging.mirror.silent", p=p)
+    if asked.p_value <= level and learnt:
+        return "cannot tell", note("judging.mirror.disagree", n=asked.references, p=p, p_controls=asked.p_value)
+    if power is not None and power < LEAST_POWER:
+        return "cannot tell", note("judging.weak_suspect", power=power, level=level, p=asked.p_value)
+    return "no evidence", note("judging.mirror.neither", n=asked.references, p=p, p_controls=asked.p_value)

@@ -54,6 +54,7 @@ class RunConfig:
     start: Start = "reencoded"  # content of the removed cells before the first step
     encoding: Literal["mode", "sample"] = "mode"  # of the autoencoder's posterior; "sample" is unseeded
     loss_draws: int = 20  # stratified samples for `loss_contrast`
+    mirror_draws: int = 24  # samples of the mirror test for each orientation, even; 0: no mirror test
     views: Sequence[str] = (AS_GIVEN,)  # of each picture; the view with the largest `loss_contrast` counts
     seed: int = 0
     lineup: int | None = None  # panels per round of a line-up, all but one of them decoys; None: no line-up
@@ -63,6 +64,8 @@ class RunConfig:
         check_views(self.views)
         if self.loss_draws < 1:
             raise UserError("method.not_positive", setting="loss_draws", given=self.loss_draws)
+        if self.mirror_draws < 0 or self.mirror_draws % 2:
+            raise UserError("method.mirror_draws", given=self.mirror_draws)
         if self.lineup is not None and self.lineup not in LINEUP_SIZES:
             raise UserError("method.lineup_size", given=self.lineup, least=LINEUP_SIZES[0], most=LINEUP_SIZES[-1])
 

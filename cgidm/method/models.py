@@ -105,6 +105,8 @@ class ModelPair:
         modules: every module that computes, base first, then suspect. An adapter's modules share their weights.
         memory: how the pair is held on its device; None: as it was loaded.
         shared_network: where one network can compute both models in one call.
+        mirrored_training: whether pictures were mirrored at random in the suspect's training, by its own notes; None:
+            they do not say.
     """
 
     base: EpsModel
@@ -119,6 +121,7 @@ class ModelPair:
     modules: tuple[torch.nn.Module, ...] = ()
     memory: MemoryPlan | None = None
     shared_network: SharedNetwork | None = None
+    mirrored_training: bool | None = None
 
     @property
     def is_full_network(self) -> bool:

@@ -95,6 +95,9 @@ def _prepare_dataset(name: str, dataset: Dataset, seed: int, data: Path) -> Data
         concept, out = _prepare_concept(folder, name, dataset, seed, data, rule)
         concepts.append(concept)
         dropped += out
+    if dataset.joined is not None:
+        halves = (tuple(p for c in concepts for p in c.halves[half]) for half in (0, 1))
+        concepts = [Concept(dataset.joined, (next(halves), next(halves)))]
     return DatasetManifest(name, rule.name, tuple(concepts), tuple(dropped))
 
 
@@ -110,6 +113,8 @@ def _concept_folders(name: str, dataset: Dataset, data: Path) -> list[Path]:
     there = {p.name: p for p in sorted((data / below).iterdir()) if p.is_dir() and not p.name.startswith(".")}
     wanted = len(there) if dataset.concepts is None else dataset.concepts
     if not isinstance(wanted, int):
+        nested = [c for c in wanted if "/" in c and ".." not in Path(c).parts]
+        there |= {c: data / below / c for c in nested if (data / below / c).is_dir()}
         if lacking := [c for c in wanted if c not in there]:
             raise UserError(
                 "benchmark.unknown_concept",

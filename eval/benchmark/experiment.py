@@ -36,6 +36,7 @@ class Dataset(_Strict):
 
     folder: str  # below the folder given by --data
     concepts: int | tuple[str, ...] | None = None  # the first so many by name, or those; None: all
+    joined: str | None = None  # all concepts together are one of this name: a suspect of many makers
     pictures: int | None = None  # of each concept, drawn by the seed, half of them for each half; None: all
     prompt: str = "sks style"  # "{concept}" stands for the concept's name in words
     class_prompt: str = "art style"  # for the prior loss

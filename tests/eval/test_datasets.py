@@ -122,6 +122,21 @@ def test_concepts_by_number_and_by_name(data):
         prepared(data, concepts=("dora",))
 
 
+def test_concepts_that_are_joined_are_one(data):
+    apart = prepared(data, concepts=["anna", "cleo"]).concepts
+    (joined,) = prepared(data, concepts=["anna", "cleo"], joined="both").concepts
+    assert joined.name == "both"
+    for half in (0, 1):
+        assert joined.halves[half] == (*apart[0].halves[half], *apart[1].halves[half])
+
+
+def test_concepts_of_several_folders_are_named_by_their_paths(data):
+    (found,) = prepared(data, folder=".", concepts=["art/anna"]).concepts
+    assert {p.file for half in found.halves for p in half} == {f"art/anna/{i}.jpg" for i in range(6)}
+    with refuses("benchmark.unknown_concept"):
+        prepared(data, folder=".", concepts=["art/../art/anna"])
+
+
 def test_what_is_no_concept_and_no_picture_is_passed_over(data):
     before = prepared(data)
     (data / "art" / ".anna.part").mkdir()

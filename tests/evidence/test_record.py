@@ -70,8 +70,8 @@ def test_what_is_no_record_is_refused(data):
 
 
 def test_a_newer_format_is_refused():
-    with refuses("evidence.newer_record", format="3"):
-        read_record(json.dumps({"format": 3}).encode(), "mine")
+    with refuses("evidence.newer_record", format="4"):
+        read_record(json.dumps({"format": 4}).encode(), "mine")
 
 
 def places(value, path=()):

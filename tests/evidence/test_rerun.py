@@ -92,7 +92,7 @@ def test_the_same_machine_gives_every_score_to_1e_6(made, once):
     record = json.loads((made / "out" / "result.json").read_text())
     rows = re.findall(r"^(.{32})  (\S+(?: picture)?) +(-?[\d.]+) +(-?[\d.]+) +(\S+)  ok$", out, re.MULTILINE)
     scores = [v for p in record["pictures"] for v in p["scores"].values() if v is not None]
-    assert len(rows) == len(scores) + 2 * len(record["pictures"]) + len(record["control_scores"]) == 10 + 4 + 19
+    assert len(rows) == len(scores) + 2 * len(record["pictures"]) + len(record["control_scores"]) == 12 + 4 + 19
     assert max(float(row[4]) for row in rows) <= 1e-6
     shown = re.findall(r"^line-up, round [12], [ABC] +its pictures +0.0000000 +(\S+) .*ok$", out, re.MULTILINE)
     assert len(shown) == 6 and max(map(float, shown)) <= 1e-6

@@ -259,6 +259,24 @@ def test_notes_are_read_cleaned_and_give_a_prompt():
         assert read_notes({"ss_tag_frequency": broken}).prompt is None
 
 
+@pytest.mark.parametrize(
+    "metadata, mirrored",
+    [
+        ({}, None),
+        ({"ss_flip_aug": "True"}, True),
+        ({"ss_flip_aug": "False"}, False),
+        ({"ss_datasets": json.dumps([{"flip_aug": False, "subsets": [{"flip_aug": True}]}])}, True),
+        ({"ss_datasets": json.dumps([{"subsets": [{"flip_aug": False}]}])}, False),
+        ({"ot_config": json.dumps({"concepts": [{"image": {"enable_random_flip": True}}]})}, True),
+        ({"ot_config": json.dumps({"concepts": [{"image": {"enable_random_flip": False}}]})}, False),
+        ({"ss_datasets": "[3", "ot_config": "{"}, None),
+        ({"ss_datasets": '[1, {"subsets": 3}]', "ot_config": '{"concepts": {"image": 1}}'}, None),
+    ],
+)
+def test_notes_say_whether_pictures_were_mirrored(metadata, mirrored):
+    assert read_notes(metadata).mirrored is mirrored
+
+
 def test_inspect_says_it_all_as_data_and_in_lines(tmp_path):
     path = written(tmp_path, kohya(lora_parts), {"ss_sd_model_name": "v1-5-pruned.safetensors", "ss_network_dim": "4"})
     found = inspect_checkpoint(open_checkpoint(str(path)))

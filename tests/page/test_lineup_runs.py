@@ -304,7 +304,8 @@ def test_a_chunk_asks_for_what_it_does():
         progress=RunProgress(),
     )
     row = 2 * config.recovery.draws
-    assert whole.evaluations() == round(2 * 8 * config.loss_draws / 3) + row * STEPS * (2 + 4)
+    mirror = 2 * 2 * config.mirror_draws  # two pictures and their mirror images
+    assert whole.evaluations() == round(2 * (8 * config.loss_draws + mirror) / 3) + row * STEPS * (2 + 4)
     jobs = []
 
     def note(job):
@@ -319,9 +320,9 @@ def test_a_chunk_asks_for_what_it_does():
     steps, rows, before, evaluations = zip(*jobs, strict=True)
     assert steps == (1,) * 2 * STEPS and rows == (2,) * STEPS + (4,) * STEPS
     assert before == (0, 1, 2, 3, *[STEPS] * STEPS)
-    scoring = [
-        round(2 * n * config.loss_draws / 3) for n in (6, 0, 0, 2)
-    ]  # of the controls first, of the pictures last
+    # of the mirror test and the controls first, of the pictures last
+    forward = [6 * config.loss_draws + mirror, 0, 0, 2 * config.loss_draws]
+    scoring = [round(2 * n / 3) for n in forward]
     assert evaluations == (*[2 * row + n for n in scoring], *[4 * row] * STEPS)
 
 

@@ -17,17 +17,21 @@ HOSTILE = "<script>alert(1)</script>\"'&.png"
 CONTROL_SCORES = tuple(i / 40 for i in range(40))
 
 
-def result_of(scores, steps=1000, shift=None, power=None):
-    """A result of pictures with these scores, judged against `CONTROL_SCORES`; stopped if `steps` is below 1000."""
+def result_of(scores, steps=1000, shift=None, power=None, *, mirror=None, mirror_scores=(), controlled=True):
+    """A result of pictures with these scores, judged against `CONTROL_SCORES`; stopped if `steps` is below 1000.
+
+    With `mirror` (a reference, or why the test is silent) also by the mirror test; if not `controlled`, by it alone.
+    """
     g = torch.Generator().manual_seed(0)
     flags = () if steps == 1000 else (stopped_flag(steps, 1000),)
     measured = []
-    for score in scores:
+    for number, score in enumerate(scores):
+        known = {"mirror": mirror_scores[number]} if mirror_scores else {}
         images = [torch.rand(3, 16, 16, generator=g) for _ in range(3)]
         measured.append(
             MeasuredPicture(
                 picture=Picture(HOSTILE, "a" * 64, images[0], (Note(HOSTILE),)),
-                scores={"loss_contrast": score} if steps == 1000 else {},
+                scores={**known, "loss_contrast": score} if steps == 1000 else {},
                 flags=flags,
                 partial=images[1],
                 recovered=images[2],
@@ -35,13 +39,13 @@ def result_of(scores, steps=1000, shift=None, power=None):
                 distance_from_base=shift,
             )
         )
-    controls = tuple(
-        Picture(f"{i}.png", f"{i:064x}", torch.rand(3, 16, 16, generator=g)) for i in range(len(CONTROL_SCORES))
-    )
-    pictures, together = judge_pictures(measured, CONTROL_SCORES, power=power)
+    nulls = CONTROL_SCORES if controlled else ()
+    controls = tuple(Picture(f"{i}.png", f"{i:064x}", torch.rand(3, 16, 16, generator=g)) for i in range(len(nulls)))
+    pictures, together = judge_pictures(measured, nulls, mirror=mirror, power=power)
     return Result(
         pictures=pictures,
-        control_scores=CONTROL_SCORES,
+        control_scores=nulls,
+        mirror=mirror,
         not_computed={},
         config=PRESETS["paper"],
         fingerprints={},

@@ -23,6 +23,7 @@ from .markup import (
 )
 from .progress import format_duration
 from .sentences import (
+    MIRROR_SCORE,
     VERDICT_SCORE,
     bank_sentences,
     comparison_key,
@@ -33,10 +34,20 @@ from .sentences import (
     rate_sentence,
     view_name,
     view_sentences,
+    witness_sentences,
 )
 from .svg import finite_values
 
-SCORES = (VERDICT_SCORE, "removed_alignment", "removed_gain", "removed_cosine", "clip", "dino", "efficientnet_lite0")
+SCORES = (
+    MIRROR_SCORE,
+    VERDICT_SCORE,
+    "removed_alignment",
+    "removed_gain",
+    "removed_cosine",
+    "clip",
+    "dino",
+    "efficientnet_lite0",
+)
 Rows = list[tuple[str, str]]  # title and value, both HTML
 
 
@@ -48,6 +59,7 @@ def answer_html(record: Record, language: str, *, precomputed: bool = False) -> 
     lines = [picture_sentence(picture, record, language)]
     if known_p_value(picture) is not None:
         lines.append(rate_sentence(record, language))
+    lines += witness_sentences(picture, record, language)
     lines += [*power_sentences(record, language, picture), *bank_sentences(record.bank, language)]
     lines += view_sentences(picture, record, language)
     if precomputed:
@@ -85,6 +97,8 @@ def caveats_html(record: Record, language: str) -> str:
     keys = ["caveat.chance", "caveat.none", comparison_key(record, "caveat.image"), "caveat.law"]
     if record.bank is not None:
         keys.insert(1, "caveat.bank")
+    if record.mirror is not None:
+        keys.insert(1, "caveat.mirror")
     title, items = html_text(language, "caveat.title"), bullets([html_text(language, key) for key in keys])
     return f'<section class="cg-caveat"><h3>{title}</h3>{items}</section>'
 
@@ -152,10 +166,13 @@ def _listing_row(name: str, listing: Mapping[str, str | None], language: str) ->
 def _scores(picture: PictureRecord, language: str) -> str:
     """List every score with its meaning; the one that decides stands first."""
     scores, rows = picture.scores, []
+    asked = {w.name for w in picture.witnesses if w.p_value is not None}
+    deciding = {MIRROR_SCORE} if asked == {"mirror"} else {VERDICT_SCORE}
+    deciding |= {MIRROR_SCORE} if "mirror" in asked else set()
     for name in (*(s for s in SCORES if s in scores), *(s for s in scores if s not in SCORES)):
         title, code = html_text_if_known(language, f"score.{name}"), f"<code>{escape_untrusted(name)}</code>"
         label = code if title is None else f"{title}<br>{code}"
-        if name == VERDICT_SCORE:
+        if name in deciding:
             label += f' <span class="cg-tag">{html_text(language, "scores.deciding")}</span>'
         meaning = html_text_if_known(language, f"score.{name}.about") or ""
         if not finite_values([scores[name]]):

@@ -27,6 +27,7 @@ from .sentences import (
     set_rate_sentences,
     set_sentence,
     view_sentences,
+    witness_sentences,
 )
 
 
@@ -57,6 +58,7 @@ def _together(record: Record, language: str) -> str:
     lines = [set_sentence(together, record, language)]
     if known_p_value(together) is not None:
         lines += set_rate_sentences(together, language)
+    lines += witness_sentences(together, record, language)
     lines += [*power_sentences(record, language, together), *bank_sentences(record.bank, language)]
     return card(style, html_text(language, key), lines)
 

@@ -5,16 +5,18 @@ from math import comb
 from cgidm.evidence.record import BankRecord, FlagRecord, PictureRecord, Record, SetRecord, UsedRecord
 from cgidm.judging.verdict import LEAST_POWER, LEVEL
 
-from .i18n import translate_if_known
+from .i18n import translate_if_known, translate_note
 from .markup import format_p_value, html_text, note_html, outcome_style
 from .svg import finite_values
 
-VERDICT_SCORE = "loss_contrast"
+VERDICT_SCORE, MIRROR_SCORE = "loss_contrast", "mirror"
 PERCENT = round(100 * LEVEL)
 
 
 def picture_sentence(picture: PictureRecord, record: Record, language: str) -> str:
     """Explain one picture's outcome."""
+    if by_mirror(picture):
+        return note_html(picture.reason, language)
     n, p, style = len(record.control_scores), known_p_value(picture), outcome_style(picture)[1]
     if p is not None and style != "unclear":
         times = round(p * (n + 1))
@@ -36,6 +38,8 @@ def picture_sentence(picture: PictureRecord, record: Record, language: str) -> s
 
 def set_sentence(together: SetRecord, record: Record, language: str) -> str:
     """Explain the outcome of all pictures together."""
+    if by_mirror(together):
+        return note_html(together.reason, language)
     pictures, n = record.pictures, len(record.control_scores)
     p, style = known_p_value(together), outcome_style(together)[1]
     if p is not None and style != "unclear":
@@ -56,9 +60,32 @@ def set_sentence(together: SetRecord, record: Record, language: str) -> str:
 
 def rate_sentence(record: Record, language: str) -> str:
     """State how often one picture's answer is wrong."""
+    if by_mirror(record.pictures[0]):
+        return html_text(language, "rate.mirror", level=PERCENT)
     n = len(record.control_scores)
     lowest = format_p_value(1 / (n + 1))
     return html_text(language, comparison_key(record, "rate"), level=PERCENT, n=n, lowest=lowest)
+
+
+def by_mirror(judged: PictureRecord | SetRecord) -> bool:
+    """Tell whether the mirror test decides an answer."""
+    return any(w.name == "mirror" and w.p_value is not None for w in judged.witnesses)
+
+
+def witness_sentences(judged: PictureRecord | SetRecord, record: Record, language: str) -> list[str]:
+    """State what each test says by itself, if the mirror test was asked."""
+    if not any(w.name == "mirror" for w in judged.witnesses):
+        return []
+    sentences = []
+    for witness in judged.witnesses:
+        p = known_share(witness.p_value)
+        if p is not None and witness.name in ("mirror", "controls"):
+            key = "witness.mirror" if witness.name == "mirror" else comparison_key(record, "witness.controls")
+            sentences.append(html_text(language, key, p=format_p_value(p), n=witness.references))
+        elif witness.name == "mirror" and witness.silent is not None and witness.silent != judged.reason:
+            reason = translate_note(language, witness.silent)
+            sentences.append(html_text(language, "witness.mirror.silent", reason=reason))
+    return sentences
 
 
 def set_rate_sentences(together: SetRecord, language: str) -> list[str]:
@@ -86,8 +113,8 @@ def used_sentence(used: UsedRecord, pictures: int, language: str) -> str:
 
 
 def power_sentences(record: Record, language: str, judged: PictureRecord | SetRecord | None = None) -> list[str]:
-    """State the expected power, unless the sentence of `judged` has stated it already."""
-    if judged is not None and _is_too_weak(judged, record):
+    """State what share the controls find, unless the mirror test decides, or the sentence of `judged` has stated it."""
+    if judged is not None and (by_mirror(judged) or _is_too_weak(judged, record)):
         return []
     return [power_sentence(record.expected_power, language)]
 
@@ -143,6 +170,8 @@ def known_share(value: float | None) -> float | None:
 
 def _is_too_weak(judged: PictureRecord | SetRecord, record: Record) -> bool:
     """Tell whether nothing was found in a suspect so weakly trained that this means nothing."""
+    if by_mirror(judged):
+        return False
     power = known_share(record.expected_power)
     unclear = outcome_style(judged)[1] == "unclear" and known_p_value(judged) is not None
     return unclear and power is not None and power < LEAST_POWER

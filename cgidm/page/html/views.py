@@ -40,6 +40,8 @@ def event_view(run: Run, event: RunEvent, language: str) -> View:
         return {"progress": status_html(language, "status.loading", power=power)}
     if event.phase == "planned":
         return {"progress": status_html(language, "status.beginning", power=power)}
+    if event.phase == "mirror":
+        return {"progress": status_html(language, "status.mirror", power=power, done=event.done, of=event.of)}
     if event.phase == "controls":
         return {"progress": status_html(language, "status.controls", power=power, done=event.done, n=event.of)}
     html = progress_html(

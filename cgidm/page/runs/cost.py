@@ -31,7 +31,7 @@ def cost_of(pictures: int, controls: int, config: RunConfig, *, unrelated: bool 
     """
     recovered = pictures + most_decoys(pictures, controls, config)
     scored = (pictures + controls) * (2 if unrelated else 1)
-    evaluations = count_evaluations(recovered, config.recovery.steps, scored, config)
+    evaluations = count_evaluations(recovered, config.recovery.steps, scored, config, mirrored=pictures)
     kind, seconds = hardware.kind(), evaluations * PACE.seconds(model)
     gpu_seconds = hardware.LOADING + 1.4 * min(seconds, hardware.SECONDS_PER_REQUEST) if kind == "zero" else None
     return Cost(

@@ -17,6 +17,7 @@ from cgidm.judging.result import Result
 from cgidm.method.config import RunConfig
 from cgidm.pictures.embedders import Embedders, load_embedders
 from cgidm.pictures.images import Picture, decode_picture
+from cgidm.pictures.reference import read_reference_pictures
 from cgidm.run_events import RunEvent, RunProgress, RunRequest
 
 from . import hardware
@@ -73,11 +74,13 @@ class GpuJob:
         steps = self._picture_steps
         plan, known = self.progress.plan, len(self.progress.control_scores)
         scored = (len(self.controls) if plan is None else len(plan.controls)) - known
+        mirrored = len(self.pictures) - len(self.progress.mirror_scores)
         if self.judges:
             scored += len(self.pictures)
             if self.unrelated is not None:
                 scored += len(self.pictures) + (len(self.controls) if plan is None else len(plan.controls))
-        return count_evaluations(len(self.pictures), steps, scored, self.config) + self._decoy_evaluations()
+        own = count_evaluations(len(self.pictures), steps, scored, self.config, mirrored=mirrored)
+        return own + self._decoy_evaluations()
 
     def _decoy_evaluations(self) -> int:
         """A sitting that was given a number of steps takes those of the pictures or those of the decoys."""
@@ -88,7 +91,7 @@ class GpuJob:
         return count_evaluations(self.decoy_count, min(left, self.steps or left), 0, self.config)
 
 
-def count_evaluations(rows: int, steps: int, scored: int, config: RunConfig) -> int:
+def count_evaluations(rows: int, steps: int, scored: int, config: RunConfig, *, mirrored: int = 0) -> int:
     """Count network evaluations (forward and input gradient) of steps and of scorings, both models.
 
     A scoring is forward only, which costs about a third; it takes each of `config.views`.
@@ -98,8 +101,10 @@ def count_evaluations(rows: int, steps: int, scored: int, config: RunConfig) -> 
         steps: of each.
         scored: pictures that are scored.
         config: draws of a step, of a scoring, and views.
+        mirrored: pictures of the mirror test, which scores their mirror images, too.
     """
-    return round(2 * (rows * steps * config.recovery.draws + scored * len(config.views) * config.loss_draws / 3))
+    forward = scored * len(config.views) * config.loss_draws + 2 * mirrored * config.mirror_draws
+    return round(2 * (rows * steps * config.recovery.draws + forward / 3))
 
 
 def most_decoys(pictures: int, controls: int, config: RunConfig) -> int:
@@ -130,6 +135,7 @@ def work(job: GpuJob) -> Generator[RunEvent]:
             controls=DecodedPictures(job.controls, pair),
             config=job.config,
             bank=job.bank,
+            reference=read_reference_pictures(pair.resolution) if hardware.kind() == "gpu" else (),
         )
         events = authentication_steps(
             pair,

@@ -122,7 +122,7 @@ class RunRecorder:
             self.progress = event.progress
         if event.result is not None:
             self._result = event.result
-        if event.phase == "controls":
+        if event.phase in ("mirror", "controls"):
             self._timed_from = None  # what takes its time now is no step
             return event
         if event.phase in ("loading", "planned"):

@@ -1,0 +1,248 @@
+"""The level of the mirror test: how often does a picture that was not used score as high?
+
+Two kinds of scores answer. A base may have a table: scores of works by many artists that other suspects of that base
+left out. Any other base is answered by the reference pictures that ship, scored under the very suspect. The test
+compares a picture with itself, so these need not be of the same hand.
+
+Works of one artist share a handedness (a signature, the light). A rate that holds for the average artist would be too
+high for some. So a score is first lowered by what the style of nine artists in ten adds at most. A set of works adds
+its artist's handedness up; its mean is compared with what artists' means differ by.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from scipy.stats import t as student
+
+from ..errors import UserError
+from ..messages import Note, note
+from ..method.models import ModelPair
+from ..pictures.duplicates import near_duplicates
+from ..pictures.images import Picture
+from ..resources import resource_root
+from .verdict import LEVEL, Witness, conformal_p_value
+
+TABLE = "mirror_nulls.json"
+ALLOWANCE = 1.28  # standard deviations of handedness that are taken off a score: those of nine artists in ten
+HANDEDNESS = 0.2  # standard deviation of artists' means, as a share of that of pictures; at least
+# Of the reference pictures, as shares of their standard deviation. They are by hands that the suspect did not learn:
+# unused works of the artist whom it learnt lie higher, and artists differ.
+SHIFT_ELSEWHERE, HANDEDNESS_ELSEWHERE = 0.2, 0.35
+LEAST_REFERENCES = round(1 / LEVEL) - 1
+MIRROR_SEED = 0  # of the noise, whatever the run's: another seed is no second chance
+Source = Literal["table", "pictures"]
+
+
+class NullGroup(BaseModel):
+    """Scores of works that one suspect left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    artist: str
+    training: str
+    scores: tuple[FiniteFloat, ...]
+
+
+class MirrorTable(BaseModel):
+    """The null scores of one base."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: tuple[str, ...]  # SHA-256 of its weight files, sorted
+    draws: int
+    groups: tuple[NullGroup, ...]
+
+    @cached_property
+    def reference(self) -> "MirrorReference":
+        """What scores are compared with."""
+        return table_reference(self.groups)
+
+
+@dataclass(frozen=True)
+class MirrorReference:
+    """What the mirror test's scores are compared with.
+
+    Attributes:
+        source: "table": works that other suspects of the base left out. "pictures": the reference pictures, under the
+            very suspect.
+        scores: of pictures that were not used, finite.
+        handedness: the standard deviation of the means of artists, as a share of that of the scores.
+        artists: how many artists' works they are.
+        digest: identifies what was scored; of a table, its scores.
+    """
+
+    source: Source
+    scores: tuple[float, ...]
+    handedness: float
+    artists: int
+    digest: str = ""
+
+    @cached_property
+    def spread(self) -> float:
+        """Standard deviation of the scores."""
+        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
+
+    @property
+    def lift(self) -> float:
+        """How much higher unused works of the artist lie whom the suspect learnt."""
+        return SHIFT_ELSEWHERE * self.spread if self.source == "pictures" else 0.0
+
+    @property
+    def allowance(self) -> float:
+        """What a picture's score is lowered by, for the style of its artist."""
+        return self.lift + ALLOWANCE * self.handedness * self.spread
+
+    @property
+    def silent(self) -> Note | None:
+        """Why nothing can be compared with these scores, if nothing can."""
+        if len(self.scores) < LEAST_REFERENCES or self.spread == 0:
+            return note("judging.mirror.few", n=len(self.scores), need=LEAST_REFERENCES)
+        return None
+
+    def ask(self, score: float | None) -> Witness:
+        """Compare one picture's score, less the allowance for its artist's style."""
+        silent = self.silent or (None if _is_finite(score) else note("judging.no_score"))
+        p = None if silent is not None or score is None else self.p_value(score)
+        return Witness(name="mirror", p_value=p, references=len(self.scores), silent=silent)
+
+    def p_value(self, score: float) -> float:
+        """The conformal p-value of one picture's score, less the allowance for its artist's style."""
+        return conformal_p_value(score - self.allowance, self.scores)
+
+    def ask_set(self, scores: Sequence[float | None]) -> Witness:
+        """Compare the mean score of several pictures of one artist; see `set_p_value`."""
+        known = [s for s in scores if s is not None and _is_finite(s)]
+        silent = self.silent
+        if silent is None and (len(known) < len(scores) or len(known) < 2):
+            silent = note("judging.set.no_scores", missing=len(scores) - len(known), pictures=len(scores))
+        p = set_p_value(known, self) if silent is None else None
+        return Witness(name="mirror", p_value=p, references=len(self.scores), silent=silent)
+
+
+def set_p_value(scores: Sequence[float], reference: MirrorReference) -> float:
+    """Test whether the mean score of a set is higher than that of works that were not used; one-sided.
+
+    The mean of n works of one artist varies by the artist's handedness, which does not average out, and by the works:
+    var = (handedness^2 + (1 - handedness^2) / n + 1 / m) * var(reference), with m reference scores. The quotient is
+    compared with Student's t, of as many degrees of freedom as there are artists less one. No p-value is below the
+    least that a single picture can have.
+    """
+    nulls = np.asarray(reference.scores, float)
+    between = reference.handedness**2
+    share = between + (1 - between) / len(scores) + 1 / len(nulls)
+    distance = (np.mean(scores) - nulls.mean() - reference.lift) / (reference.spread * share**0.5)
+    p = float(student.sf(distance, max(1, reference.artists - 1)))
+    return max(p, 1 / (len(nulls) + 1))
+
+
+def _is_finite(score: float | None) -> bool:
+    return score is not None and bool(np.isfinite(score))
+
+
+def table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
+    """What the scores of a table compare with."""
+    scores, artists = tuple(s for g in groups for s in g.scores), len({g.artist for g in groups})
+    digest = hashlib.sha256(json.dumps(scores).encode()).hexdigest()
+    return MirrorReference("table", scores, handedness(groups), artists, digest)
+
+
+def pictures_reference(scores: Sequence[float], digests: Sequence[str] = ()) -> MirrorReference:
+    """What the scores of reference pictures compare with; those that are not finite are left out.
+
+    Args:
+        scores: under the suspect.
+        digests: SHA-256 of each picture's file.
+    """
+    known = tuple(s for s in scores if _is_finite(s))
+    digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return MirrorReference("pictures", known, HANDEDNESS_ELSEWHERE, len(known), digest)
+
+
+def handedness(groups: Sequence[NullGroup]) -> float:
+    """Estimate the share of the scores' standard deviation that lies between artists, each under one suspect.
+
+    One-way analysis of variance: the variance of the groups' means, less what the scores within groups explain of it.
+    Not below `HANDEDNESS`: the artists of a table are too few to show that styles have none.
+    """
+    known = [np.asarray(g.scores, float) for g in groups if len(g.scores) > 1]
+    if len(known) < 2:
+        return HANDEDNESS
+    within = float(np.mean([g.var(ddof=1) for g in known]))
+    between = float(np.var([g.mean() for g in known], ddof=1)) - within * float(np.mean([1 / len(g) for g in known]))
+    return max(HANDEDNESS, (max(0.0, between) / (max(0.0, between) + within)) ** 0.5)
+
+
+def find_mirror_table(fingerprints: Mapping[str, str], draws: int, folder: Path | None = None) -> MirrorTable | None:
+    """Find the table of the base among these weight files; None if its null scores were never measured.
+
+    Args:
+        fingerprints: weight file -> SHA-256, of a pair.
+        draws: of the mirror test; a table with another number is not comparable.
+        folder: where the table lies; by default, where everything that ships lies.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    path = (folder or resource_root()) / TABLE
+    if not path.exists():
+        return None
+    try:
+        tables = [MirrorTable.model_validate(t) for t in json.loads(path.read_text())]
+    except (ValueError, ValidationError) as error:
+        raise UserError("judging.damaged_mirror_table", file=TABLE, problem=str(error).splitlines()[0]) from None
+    known = set(fingerprints.values())
+    return next((t for t in tables if set(t.base) <= known and t.draws == draws), None)
+
+
+def mirror_reference(
+    pair: ModelPair, draws: int, scores: Sequence[float], digests: Sequence[str] = ()
+) -> MirrorReference | Note | None:
+    """Choose what the mirror test compares with.
+
+    Args:
+        pair: base and suspect.
+        draws: of the test; 0: it is not asked.
+        scores: of reference pictures, under the suspect.
+        digests: SHA-256 of each of their files.
+
+    Returns:
+        The base's table if it has one, else `scores`; why the test is silent; None if it is not asked.
+    """
+    if not draws:
+        return None
+    if pair.mirrored_training:
+        return note("judging.mirror.flips")
+    if (table := find_mirror_table(pair.fingerprints, draws)) is not None:
+        return table.reference
+    return pictures_reference(scores, digests) if scores else note("judging.mirror.no_reference")
+
+
+def needed_references(
+    pair: ModelPair, draws: int, pictures: Sequence[Picture], given: Sequence[Picture]
+) -> list[Picture]:
+    """Choose the reference pictures to score: none where nothing asks for them, and no copy of a picture in question.
+
+    Args:
+        pair: base and suspect.
+        draws: of the test.
+        pictures: the pictures in question.
+        given: the reference pictures.
+    """
+    found = mirror_reference(pair, draws, [0.0])
+    if not isinstance(found, MirrorReference) or found.source == "table":
+        return []
+    seen = [side for p in pictures for side in (p.image, p.image.flip(-1))]
+    copies = np.any(near_duplicates(seen, [g.image for g in given]), axis=0).tolist()
+    return [g for g, copied in zip(given, copies, strict=True) if not copied]
+
+
+def silent_mirror(reason: Note) -> Witness:
+    """The mirror test where it cannot be used."""
+    return Witness(name="mirror", p_value=None, references=0, silent=reason)

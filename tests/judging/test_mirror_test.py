@@ -1,0 +1,217 @@
+"""The mirror test's level, and what it and the controls decide."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cgidm.judging.judge_pictures import judge_pictures
+from cgidm.judging.mirror_test import (
+    HANDEDNESS,
+    MirrorTable,
+    NullGroup,
+    find_mirror_table,
+    handedness,
+    mirror_reference,
+    needed_references,
+    pictures_reference,
+    set_p_value,
+    table_reference,
+)
+from cgidm.judging.portfolio import judge_set
+from cgidm.judging.result import MeasuredPicture
+from cgidm.judging.verdict import Witness, judge
+from cgidm.messages import note
+from cgidm.pictures.images import Picture
+from tests.support.errors import refuses
+from tests.support.pictures import picture
+from tests.support.worlds import world
+
+BASE = {"base/weights": "b" * 64, "suspect/weights": "c" * 64}
+CONTROLS = [i / 100 for i in range(100)]
+
+
+def witness(name, p):
+    return Witness(name=name, p_value=p, references=99)
+
+
+def groups_of(rng, artists, spread, each=10):
+    """Null scores of artists whose styles differ by `spread` standard deviations of a picture."""
+    centres = spread * rng.normal(size=artists)
+    return [
+        NullGroup(artist=f"m{i}", training="lora", scores=tuple(c + rng.normal(size=each)))
+        for i, c in enumerate(centres)
+    ]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 0.6])
+def test_the_level_holds_for_nine_artists_in_ten(spread):
+    """Counted on other artists than those of the table."""
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(30):
+        against = table_reference(groups_of(rng, 40, spread))
+        for artist in groups_of(rng, 10, spread, each=200):
+            rates.append(np.mean([against.p_value(s) <= 0.05 for s in artist.scores]))
+    assert np.mean(rates) <= 0.05
+    assert np.mean([r <= 0.065 for r in rates]) >= 0.88  # of 200 works 5 % are 13 at most, mostly
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 0.6])
+def test_a_set_of_unused_works_keeps_the_level(spread):
+    """A common handedness does not average out over a set; without an allowance for it, half of the sets would err."""
+    rng, found = np.random.default_rng(1), []
+    for _ in range(40):
+        against = table_reference(groups_of(rng, 40, spread))
+        found += [set_p_value(artist.scores, against) <= 0.05 for artist in groups_of(rng, 25, spread)]
+    assert np.mean(found) <= 0.065
+
+
+def test_a_used_set_is_found():
+    rng = np.random.default_rng(2)
+    against = table_reference(groups_of(rng, 40, 0.3))
+    assert set_p_value((3 + rng.normal(size=10)).tolist(), against) == 1 / 401  # the least that a picture can have
+
+
+def test_the_spread_of_artists_is_estimated():
+    rng = np.random.default_rng(3)
+    assert handedness(groups_of(rng, 400, 0.75)) == pytest.approx(0.6, abs=0.05)  # 0.75 / sqrt(1 + 0.75^2)
+    assert handedness(groups_of(rng, 1, 0.0)) == HANDEDNESS == handedness(groups_of(rng, 400, 0.0))
+
+
+def test_strangers_as_reference_allow_for_what_the_suspect_learnt():
+    """Unused works of the artist lie a little higher than pictures by hands that the suspect did not learn."""
+    rng, found, sets = np.random.default_rng(6), [], []
+    for _ in range(200):
+        against = pictures_reference(rng.normal(size=160).tolist())
+        works = 0.2 + 0.3 * rng.normal() + rng.normal(size=10)
+        found += [against.p_value(w) <= 0.05 for w in works]
+        sets.append(set_p_value(works.tolist(), against) <= 0.05)
+    assert np.mean(found) <= 0.05 and np.mean(sets) <= 0.05
+
+
+def test_references_that_show_nothing_leave_the_test_silent():
+    fine = [float(i) for i in range(19)]
+    assert pictures_reference(fine).ask(99.0).p_value == pytest.approx(1 / 20)
+    for scores in (fine[:-1], [0.0] * 40, [float("nan")] * 40, []):
+        for witness in (pictures_reference(scores).ask(99.0), pictures_reference(scores).ask_set([99.0, 99.0])):
+            assert witness.p_value is None and witness.silent is not None
+            assert witness.silent.code == "judging.mirror.few"
+    with_gaps = pictures_reference([*fine, float("nan"), float("inf")])
+    assert with_gaps.scores == tuple(fine) and with_gaps.p_value(-99.0) == 1.0
+    for score in (None, float("nan")):
+        silent = pictures_reference(fine).ask(score).silent
+        assert silent is not None and silent.code == "judging.no_score"
+
+
+def test_where_it_can_be_asked_the_mirror_test_alone_says_yes():
+    """It has the whole level, so controls can neither add a yes nor take one away."""
+    for controls in ([], CONTROLS[:20], CONTROLS):
+        for score in (-1.0, 0.5, 2.0):
+            verdict = judge(score, controls, [], mirror=witness("mirror", 0.04))
+            assert verdict.outcome.startswith("consistent") and verdict.reason.code == "judging.mirror.knows"
+            assert verdict.p_value == 0.04
+            assert not judge(score, controls, [], mirror=witness("mirror", 0.06)).outcome.startswith("consistent")
+
+
+def test_controls_say_what_its_silence_means():
+    silent = witness("mirror", 0.6)
+    assert judge(0.5, CONTROLS, [], mirror=silent).reason.code == "judging.mirror.neither"
+    assert judge(0.5, CONTROLS, [], mirror=silent).outcome == "no evidence"
+    apart = judge(2.0, CONTROLS, [], mirror=silent)
+    assert apart.outcome == "cannot tell" and apart.reason.code == "judging.mirror.disagree"
+    assert judge(0.5, CONTROLS, [], mirror=silent, power=0.2).reason.code == "judging.weak_suspect"
+    doubted = judge(2.0, CONTROLS, [], distrusted=[note("judging.flag.other_recipe")], mirror=silent)
+    assert doubted.outcome == "cannot tell" and doubted.reason.code == "judging.mirror.silent"
+    below = [c - 2 for c in CONTROLS]
+    assert (
+        judge(-0.5, below, [], mirror=silent).outcome == "no evidence"
+    )  # above all, and no better known than to the base
+
+
+def test_the_silence_of_the_mirror_test_alone_is_no_evidence_of_anything():
+    """The trainer may have mirrored its pictures."""
+    verdict = judge(0.5, [], [], mirror=witness("mirror", 0.6))
+    assert verdict.outcome == "cannot tell" and verdict.reason.code == "judging.mirror.silent"
+    flips = Witness(name="mirror", p_value=None, references=0, silent=note("judging.mirror.flips"))
+    assert judge(0.5, [], [], mirror=flips).reason.code == "judging.mirror.flips"
+    assert judge(2.0, CONTROLS, [], mirror=flips).outcome.startswith("consistent")  # the controls have the whole level
+
+
+def test_a_flag_of_the_controls_leaves_the_mirror_test_alone():
+    doubt = [note("judging.flag.other_recipe")]
+    assert judge(2.0, CONTROLS, [], distrusted=doubt, mirror=witness("mirror", 0.01)).outcome.startswith("consistent")
+    alone = judge(2.0, CONTROLS, [], distrusted=doubt)
+    assert alone.outcome == "cannot tell" and alone.reason == doubt[0]
+
+
+def test_a_set_bounds_the_used_only_where_its_tests_agree():
+    used, unused = [2.0] * 5, [0.5] * 5
+    agreed = judge_set(used, CONTROLS, [], mirror=witness("mirror", 0.001))
+    assert agreed.outcome.startswith("consistent") and agreed.used is not None and agreed.used.low > 0
+    for scores, p in ((used, 0.6), (unused, 0.001), (unused, 0.6)):
+        assert judge_set(scores, CONTROLS, [], mirror=witness("mirror", p)).used is None
+    assert judge_set(used, CONTROLS, [], mirror=witness("mirror", 0.6)).reason.code == "judging.mirror.set.disagree"
+    assert judge_set(unused, CONTROLS, [], mirror=witness("mirror", 0.6)).outcome == "no evidence"
+
+
+def test_flags_silence_the_mirror_test_as_well():
+    blocked = judge(0.5, [], [note("judging.flag.generated")], mirror=witness("mirror", 0.001))
+    assert blocked.outcome == "cannot tell" and blocked.p_value is None
+    assert [w.p_value for w in blocked.witnesses] == [None, None]
+
+
+def measured(score, mirror, seed):
+    given = picture(seed)
+    image = given.image
+    scores = {"mirror": mirror, "loss_contrast": score}
+    return MeasuredPicture(picture=given, scores=scores, flags=(), partial=image, recovered=image, contrast=())
+
+
+def test_pictures_and_their_set_are_judged_without_controls():
+    rng = np.random.default_rng(5)
+    against = pictures_reference(rng.normal(size=160).tolist())
+    used = [measured(0.1, 4.0, seed) for seed in (1, 2, 3)]
+    pictures, together = judge_pictures(used, (), mirror=against)
+    assert together is not None
+    assert {r.verdict.outcome for r in pictures} == {"consistent with training on this image"}
+    assert pictures[0].verdict.p_value == pytest.approx(1 / 161)
+    assert together.outcome.startswith("consistent") and together.reason.code == "judging.mirror.set.knows"
+    _, silent = judge_pictures([measured(0.1, 0.0, seed) for seed in (1, 2, 3)], (), mirror=against)
+    assert silent is not None and silent.outcome == "cannot tell"
+    assert silent.reason.code == "judging.mirror.set.silent"
+
+
+def table(**changes):
+    fields = {"base": ("b" * 64,), "draws": 24, "groups": (NullGroup(artist="m", training="lora", scores=(0.0, 1.0)),)}
+    return MirrorTable(**fields | changes).model_dump(mode="json")
+
+
+def test_a_table_is_found_by_base_and_draws(tmp_path):
+    (tmp_path / "mirror_nulls.json").write_text(json.dumps([table(base=("d" * 64,)), table()]))
+    found = find_mirror_table(BASE, 24, tmp_path)
+    assert found is not None and found.reference.scores == (0.0, 1.0)
+    assert find_mirror_table(BASE, 12, tmp_path) is None
+    assert find_mirror_table({"base": "e" * 64}, 24, tmp_path) is None
+    assert find_mirror_table(BASE, 24, tmp_path / "nowhere") is None
+    (tmp_path / "mirror_nulls.json").write_text('[{"base": 3}]')
+    with refuses("judging.damaged_mirror_table"):
+        find_mirror_table(BASE, 24, tmp_path)
+
+
+def test_what_is_compared_with_follows_from_notes_and_base():
+    pair = world(0)[0]
+    flipped = type(pair)(pair.base, pair.suspect, pair.schedule, mirrored_training=True)
+    assert mirror_reference(pair, 0, []) is None
+    assert mirror_reference(flipped, 24, [0.1]) == note("judging.mirror.flips")
+    assert mirror_reference(pair, 24, []) == note("judging.mirror.no_reference")
+    assert mirror_reference(pair, 24, [0.1, 0.2], ["a", "b"]) == pictures_reference([0.1, 0.2], ["a", "b"])
+
+
+def test_reference_pictures_are_scored_only_where_they_count():
+    pair = world(0)[0]
+    flipped = type(pair)(pair.base, pair.suspect, pair.schedule, mirrored_training=True)
+    given: list[Picture] = [picture(i) for i in range(4)]
+    needed = needed_references(pair, 24, [picture(2)], given)  # a copy of the picture in question is left out
+    assert [p.name for p in needed] == [given[i].name for i in (0, 1, 3)]
+    assert needed_references(flipped, 24, [picture(9)], given) == []
+    assert needed_references(pair, 0, [picture(9)], given) == []
