@@ -74,8 +74,8 @@ def authenticate(
     Raises:
         UserError: if the pictures, controls or bank cannot be used together.
     """
-    asked = {"config": config or RunConfig(), "bank": bank, "reference": reference}
-    request = RunRequest(pictures=pictures, controls=controls, **asked)
+    settings = {"config": config or RunConfig(), "bank": bank, "reference": reference}
+    request = RunRequest(pictures=pictures, controls=controls, **settings)
     other = None if unrelated is None else lambda: unrelated
     result = None
     for event in authentication_steps(pair, request, embedders=embedders, unrelated=other):

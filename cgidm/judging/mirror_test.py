@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 from scipy.stats import t as student
 
-from ..errors import UserError
 from ..messages import Note, note
 from ..method.models import ModelPair
 from ..pictures.duplicates import near_duplicates
 from ..pictures.images import Picture
-from ..resources import resource_root
+from .base_tables import read_tables
 from .verdict import LEVEL, Witness, conformal_p_value
 
 TABLE = "mirror_nulls.json"
@@ -190,13 +189,7 @@ def find_mirror_table(fingerprints: Mapping[str, str], draws: int, folder: Path 
     Raises:
         UserError: if the file is damaged.
     """
-    path = (folder or resource_root()) / TABLE
-    if not path.exists():
-        return None
-    try:
-        tables = [MirrorTable.model_validate(t) for t in json.loads(path.read_text())]
-    except (ValueError, ValidationError) as error:
-        raise UserError("judging.damaged_mirror_table", file=TABLE, problem=str(error).splitlines()[0]) from None
+    tables = read_tables(MirrorTable, TABLE, "judging.damaged_mirror_table", folder)
     known = set(fingerprints.values())
     return next((t for t in tables if set(t.base) <= known and t.draws == draws), None)
 

@@ -67,12 +67,12 @@ def judge_set(
         power: the share of used pictures that would be found, where it is known; see `verdict.judge`.
     """
     known = [s for s in scores if s is not None and np.isfinite(s)]
-    asked = _ask_controls(scores, controls, level)
+    by_controls = _ask_controls(scores, controls, level)
     if silent := (*blocking, *distrusted):
-        asked = silence(asked, silent[0])
+        by_controls = silence(by_controls, silent[0])
     if mirror is not None and blocking:
         mirror = silence(mirror, blocking[0])
-    p = asked.p_value
+    p = by_controls.p_value
     used = None if p is None else count_used(known, controls, members, level)
     found = {"pictures": len(scores), "n": len(controls), "p": p}
 
@@ -84,19 +84,19 @@ def judge_set(
             pictures=len(scores),
             controls=len(controls),
             used=used,
-            witnesses=(asked,) if mirror is None else (mirror, asked),
+            witnesses=(by_controls,) if mirror is None else (mirror, by_controls),
         )
 
     if blocking:
         return verdict("cannot tell", None, blocking[0])
     learnt = used is not None and used.low > 0  # the bound is 0 where no picture is better known than to the base
     if mirror is not None and mirror.p_value is not None:
-        outcome, reason = _judge_by_mirror(mirror, mirror.p_value, asked, learnt, len(scores), level, power)
+        outcome, reason = _judge_by_mirror(mirror, mirror.p_value, by_controls, learnt, len(scores), level, power)
         agree = outcome.startswith("consistent") and learnt
         return verdict(outcome, mirror.p_value, reason, used if agree else None)
     if p is None:
-        assert asked.silent is not None, "a silent test says why"
-        return verdict("cannot tell", None, asked.silent)
+        assert by_controls.silent is not None, "a silent test says why"
+        return verdict("cannot tell", None, by_controls.silent)
     if p <= level and learnt:
         reason = Note("judging.set.above_controls", found)
         return verdict("consistent with training on some of these images", p, reason, used)
@@ -108,20 +108,20 @@ def judge_set(
 
 
 def _judge_by_mirror(
-    mirror: Witness, p: float, asked: Witness, learnt: bool, pictures: int, level: float, power: float | None
+    mirror: Witness, p: float, by_controls: Witness, learnt: bool, pictures: int, level: float, power: float | None
 ) -> tuple[SetOutcome, Note]:
     """Judge by the mirror test, as `verdict.judge` does for one picture."""
-    counts = {"pictures": pictures, "n": asked.references, "p": p}
+    counts = {"pictures": pictures, "n": by_controls.references, "p": p}
     if p <= level:
         found = {"pictures": pictures, "n": mirror.references, "p": p}
         return "consistent with training on some of these images", Note("judging.mirror.set.knows", found)
-    if asked.p_value is None:
+    if by_controls.p_value is None:
         return "cannot tell", note("judging.mirror.set.silent", pictures=pictures, p=p)
-    if asked.p_value <= level and learnt:
-        return "cannot tell", Note("judging.mirror.set.disagree", {**counts, "p_controls": asked.p_value})
+    if by_controls.p_value <= level and learnt:
+        return "cannot tell", Note("judging.mirror.set.disagree", {**counts, "p_controls": by_controls.p_value})
     if power is not None and power < LEAST_POWER:
-        return "cannot tell", note("judging.weak_suspect", power=power, level=level, p=asked.p_value)
-    return "no evidence", Note("judging.mirror.set.neither", {**counts, "p_controls": asked.p_value})
+        return "cannot tell", note("judging.weak_suspect", power=power, level=level, p=by_controls.p_value)
+    return "no evidence", Note("judging.mirror.set.neither", {**counts, "p_controls": by_controls.p_value})
 
 
 def _ask_controls(scores: Sequence[float | None], controls: Sequence[float], level: float) -> Witness:

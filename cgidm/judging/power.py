@@ -6,17 +6,15 @@ found at 5 % false positives. How a suspect was trained is seldom known, so it i
 by its predictions, a full network by its weights (`distance`).
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from ..errors import UserError
 from ..method.models import ModelPair
-from ..resources import resource_root
+from .base_tables import read_tables
 from .distance import weight_distance
 from .null_bank import Bank
 
@@ -87,13 +85,7 @@ def find_power_table(weights: Sequence[str], folder: Path | None = None) -> Powe
     Raises:
         UserError: if the file is damaged.
     """
-    path = (folder or resource_root()) / TABLE
-    if not path.exists():
-        return None
-    try:
-        tables = [PowerTable.model_validate(t) for t in json.loads(path.read_text())]
-    except (ValueError, ValidationError) as error:
-        raise UserError("judging.damaged_power_table", file=TABLE, problem=str(error).splitlines()[0]) from None
+    tables = read_tables(PowerTable, TABLE, "judging.damaged_power_table", folder)
     return next((t for t in tables if set(t.base) <= set(weights)), None)
 
 

@@ -105,22 +105,22 @@ def judge(
         power: the share of used pictures that would be found by the controls, where it is known. Below `LEAST_POWER` a
             score like those of the controls is "cannot tell" instead of "no evidence".
     """
-    n, asked = len(controls), ask_controls(score, controls, level)
+    n, by_controls = len(controls), ask_controls(score, controls, level)
     if silent := (*blocking, *distrusted):
-        asked = silence(asked, silent[0])
+        by_controls = silence(by_controls, silent[0])
     if mirror is not None and blocking:
         mirror = silence(mirror, blocking[0])
-    witnesses = (asked,) if mirror is None else (mirror, asked)
-    p = asked.p_value
+    witnesses = (by_controls,) if mirror is None else (mirror, by_controls)
+    p = by_controls.p_value
     if blocking:
         return Verdict("cannot tell", None, blocking[0], n, witnesses)
     learnt = score is not None and score > 0
     if mirror is not None and mirror.p_value is not None:
-        outcome, reason = _judge_by_mirror(mirror, mirror.p_value, asked, learnt, level, power)
+        outcome, reason = _judge_by_mirror(mirror, mirror.p_value, by_controls, learnt, level, power)
         return Verdict(outcome, mirror.p_value, reason, n, witnesses)
     if p is None:
-        assert asked.silent is not None, "a silent test says why"
-        reason = asked.silent if mirror is None or n or mirror.silent is None else mirror.silent
+        assert by_controls.silent is not None, "a silent test says why"
+        reason = by_controls.silent if mirror is None or n or mirror.silent is None else mirror.silent
         return Verdict("cannot tell", None, reason, n, witnesses)
     if p <= level and learnt:
         reason = note("judging.above_controls", n=n, higher=round(p * (n + 1)) - 1, p=p)
@@ -140,7 +140,7 @@ def silence(witness: Witness, reason: Note) -> Witness:
 
 
 def _judge_by_mirror(
-    mirror: Witness, p: float, asked: Witness, learnt: bool, level: float, power: float | None
+    mirror: Witness, p: float, by_controls: Witness, learnt: bool, level: float, power: float | None
 ) -> tuple[Outcome, Note]:
     """Judge by the mirror test.
 
@@ -150,10 +150,12 @@ def _judge_by_mirror(
     if p <= level:
         reason = note("judging.mirror.knows", n=mirror.references, higher=round(p * (mirror.references + 1)) - 1, p=p)
         return "consistent with training on this image", reason
-    if asked.p_value is None:
+    if by_controls.p_value is None:
         return "cannot tell", note("judging.mirror.silent", p=p)
-    if asked.p_value <= level and learnt:
-        return "cannot tell", note("judging.mirror.disagree", n=asked.references, p=p, p_controls=asked.p_value)
+    if by_controls.p_value <= level and learnt:
+        return "cannot tell", note(
+            "judging.mirror.disagree", n=by_controls.references, p=p, p_controls=by_controls.p_value
+        )
     if power is not None and power < LEAST_POWER:
-        return "cannot tell", note("judging.weak_suspect", power=power, level=level, p=asked.p_value)
-    return "no evidence", note("judging.mirror.neither", n=asked.references, p=p, p_controls=asked.p_value)
+        return "cannot tell", note("judging.weak_suspect", power=power, level=level, p=by_controls.p_value)
+    return "no evidence", note("judging.mirror.neither", n=by_controls.references, p=p, p_controls=by_controls.p_value)

@@ -4,7 +4,6 @@ Trains and scores what is missing, then writes the tables. To resume, run the sa
 """
 
 import argparse
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -21,10 +20,9 @@ from eval.benchmark.ledger import Ledger
 from eval.benchmark.stages import Setting, train_jobs
 from eval.error_rates.mirror_rates import MirrorDecision, decide, decide_sets, null_groups, summarise
 from eval.error_rates.mirror_scores import MirrorScores, mirror_jobs, read_mirror_scores
+from eval.error_rates.trust import rounded, write_csv
 from eval.markdown import markdown_table
 from eval.options import default_workers
-
-DIGITS = 4  # after the point, of every number that is written
 
 
 def run(o: argparse.Namespace) -> None:
@@ -41,18 +39,15 @@ def run(o: argparse.Namespace) -> None:
             label = {"experiment": name, "training": training, "dataset": dataset}
             rows.append(label | summarise(judged, list(decide_sets(some, groups))))
     o.out.mkdir(parents=True, exist_ok=True)
-    report = _rounded({"table": [g.artist for g in groups], "rows": rows})
+    report = rounded({"table": [g.artist for g in groups], "rows": rows})
     (o.out / "mirror.json").write_text(json.dumps(report, indent=1) + "\n")
-    (o.out / "mirror.md").write_text(_text(report["rows"], o.experiments))
-    with (o.out / "decisions.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(MirrorDecision)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_rounded([asdict(d) for d in decisions]))
+    (o.out / "mirror.md").write_text(_text(report["rows"], o))
+    write_csv(o.out / "decisions.csv", [f.name for f in fields(MirrorDecision)], [asdict(d) for d in decisions])
     if o.table is not None:
         first = load_experiment(o.experiments[0])
         base = tuple(sorted(Setting(first, o.data, o.work).base_weights))
         table = MirrorTable(base=base, draws=RunConfig().mirror_draws, groups=tuple(groups))
-        write_atomically(o.table, json.dumps(_rounded([table.model_dump()])) + "\n")
+        write_atomically(o.table, json.dumps(rounded([table.model_dump()])) + "\n")
     print((o.out / "mirror.md").read_text())
 
 
@@ -67,11 +62,12 @@ def _score(experiment: Experiment, o: argparse.Namespace, reference: bool) -> li
     return read_mirror_scores(jobs)
 
 
-def _text(rows: Sequence[Mapping[str, Any]], experiments: Sequence[str]) -> str:
+def _text(rows: Sequence[Mapping[str, Any]], o: argparse.Namespace) -> str:
+    unused = f" --unused {' '.join(o.unused)}" if o.unused else ""
     columns = ["experiment", "training", "artists", "suspects", "AUC", "level", "false calls", "power"]
     parts = [
         "# The mirror test",
-        f"`python -m eval mirror {' '.join(experiments)} --data DIR`",
+        f"`python -m eval mirror {' '.join(o.experiments)}{unused} --reference {o.reference} --data DIR`",
         "Each picture is judged against the null scores of other artists. Intervals: bootstrap over artists, 95 %.",
     ]
     for name in ("pictures", "sets of ten", "pictures, against reference pictures"):
@@ -97,11 +93,3 @@ def _share(found: Mapping[str, Any] | None, row: Mapping[str, Any]) -> str:
     text = f"{found['share']:.1%} ({found['count']} of {found['of']}; {low:.1%} to {high:.1%})"
     worst = f"; worst artist {found['worst artist'][0]:.0%}" if row["artists"] > 1 else ""
     return text + worst
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, DIGITS)
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, list | tuple) else value

@@ -94,7 +94,7 @@ def decide_sets(scored: Sequence[MirrorScores], groups: Sequence[NullGroup], see
     for s in scored:
         for artist in dict.fromkeys(map(artist_of, s.files)):
             reference = without_artist(groups, artist)
-            strangers = pictures_reference(s.reference) if s.reference else None
+            pictures = pictures_reference(s.reference) if s.reference else None
             for member in (0, 1):
                 rows = zip(s.files, s.member, s.scores, strict=True)
                 chosen = [score for file, m, score in rows if m == member and artist_of(file) == artist]
@@ -107,7 +107,7 @@ def decide_sets(scored: Sequence[MirrorScores], groups: Sequence[NullGroup], see
                         suspect=name_of(s),
                         member=member,
                         p_value=set_p_value(some.tolist(), reference),
-                        reference_p=None if strangers is None else set_p_value(some.tolist(), strangers),
+                        reference_p=None if pictures is None else set_p_value(some.tolist(), pictures),
                     )
 
 

@@ -4,6 +4,7 @@ Each suspect has one file below the working folder; a suspect whose file exists 
 base, which are the same for every suspect, are kept beside them.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -100,7 +101,9 @@ class MirrorJob:
     def path(self) -> Path:
         """The file of its scores."""
         how = {"draws": self.draws, "seed": SEED, "blocks": BLOCKS}
-        pictures = [p.sha256 for p in self.pictures] + [p.name for p in self.reference]
+        pictures = [p.sha256 for p in self.pictures] + [
+            hashlib.sha256(p.read_bytes()).hexdigest() for p in self.reference
+        ]
         key = make_key(suspect=self.suspect.model.key(self.setting.base_weights), pictures=pictures, how=how)
         return self.setting.work / FOLDER / f"{self.suspect.name.replace('/', '-')}-{key[:10]}.json"
 

@@ -70,11 +70,11 @@ def run_rates(o: argparse.Namespace) -> None:
     }
     out = o.out or RESULTS.joinpath(*experiment.name.split("-", 1))
     out.mkdir(parents=True, exist_ok=True)
-    report = _rounded(report)
+    report = rounded(report)
     (out / "rates.json").write_text(json.dumps(report, indent=1) + "\n")
     (out / "rates.md").write_text(rates_text(report))
-    _write_csv(out / "decisions.csv", [f.name for f in fields(Decision)], [asdict(d) for d in decisions])
-    _write_csv(out / "portfolios.csv", list(sets[0]) if sets else [], sets)
+    write_csv(out / "decisions.csv", [f.name for f in fields(Decision)], [asdict(d) for d in decisions])
+    write_csv(out / "portfolios.csv", list(sets[0]) if sets else [], sets)
     print((out / "rates.md").read_text())
 
 
@@ -86,7 +86,7 @@ def run_power(o: argparse.Namespace) -> None:
         raise UserError("error_rates.many_bases", given=len(bases))
     rows = [row for _, of_one in measured for row in of_one]
     table = PowerTable(base=bases.pop(), level=LEVEL, rows=tuple(rows))
-    o.out.write_text(json.dumps([_rounded(table.model_dump())], indent=1) + "\n")
+    o.out.write_text(json.dumps([rounded(table.model_dump())], indent=1) + "\n")
     outcomes = count_outcomes(*score_all(o.held_out, o, other_artists=False), table) if o.held_out else []
     o.report.parent.mkdir(parents=True, exist_ok=True)
     o.report.write_text(power_text(table, outcomes, [e.name for e, _ in measured], o.held_out))
@@ -97,16 +97,18 @@ def _score_each(o: argparse.Namespace) -> list[tuple[Experiment, list[SuspectSco
     return [score_all(name, o, other_artists=False) for name in o.experiments]
 
 
-def _write_csv(path: Path, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+def write_csv(path: Path, names: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows under their names, numbers rounded."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_rounded(list(rows)))
+        writer.writerows(rounded(list(rows)))
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Round every number of plain data to `DIGITS`."""
     if isinstance(value, float):
         return round(value, DIGITS)
     if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, list | tuple) else value
+        return {k: rounded(v) for k, v in value.items()}
+    return [rounded(v) for v in value] if isinstance(value, list | tuple) else value

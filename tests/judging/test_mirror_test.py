@@ -78,7 +78,7 @@ def test_the_spread_of_artists_is_estimated():
     assert handedness(groups_of(rng, 1, 0.0)) == HANDEDNESS == handedness(groups_of(rng, 400, 0.0))
 
 
-def test_strangers_as_reference_allow_for_what_the_suspect_learnt():
+def test_pictures_by_other_hands_allow_for_what_the_suspect_learnt():
     """Unused works of the artist lie a little higher than pictures by hands that the suspect did not learn."""
     rng, found, sets = np.random.default_rng(6), [], []
     for _ in range(200):

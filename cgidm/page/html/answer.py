@@ -166,9 +166,9 @@ def _listing_row(name: str, listing: Mapping[str, str | None], language: str) ->
 def _scores(picture: PictureRecord, language: str) -> str:
     """List every score with its meaning; the one that decides stands first."""
     scores, rows = picture.scores, []
-    asked = {w.name for w in picture.witnesses if w.p_value is not None}
-    deciding = {MIRROR_SCORE} if asked == {"mirror"} else {VERDICT_SCORE}
-    deciding |= {MIRROR_SCORE} if "mirror" in asked else set()
+    tests = {w.name for w in picture.witnesses if w.p_value is not None}
+    deciding = {MIRROR_SCORE} if tests == {"mirror"} else {VERDICT_SCORE}
+    deciding |= {MIRROR_SCORE} if "mirror" in tests else set()
     for name in (*(s for s in SCORES if s in scores), *(s for s in scores if s not in SCORES)):
         title, code = html_text_if_known(language, f"score.{name}"), f"<code>{escape_untrusted(name)}</code>"
         label = code if title is None else f"{title}<br>{code}"
