@@ -80,7 +80,7 @@ def png(width, height, *chunks):
 def test_the_page_starts_within_seconds(server, client):
     assert client.http.get("").status_code == 200
     print(f"\n{server.startup:.1f} s of a processor until it served")
-    assert server.startup < 20  # about 8; the clock's seconds depend on who else is at work
+    assert server.startup < 40  # about 8 alone; a processor that others share counts up to three times as many
 
 
 def test_a_path_in_the_name_of_a_file_stays_a_name(server, client):
@@ -154,10 +154,14 @@ def test_a_hostile_bank_is_one_sentence(server, client, picture, data, said):
 
 def test_a_program_asks_with_a_bank_or_with_a_search(server, client, picture, controls, tmp_path):
     (bank,) = client.upload(Path(write_bank(tmp_path / "bank.json", seed=0)))
-    kind, (record, _, _) = client.call("authenticate", api_arguments(picture, GERALD, bank=bank))
-    assert kind == "complete" and record["bank"]["models"] == 4 and len(record["control_scores"]) == 40
-    kind, (record, _, _) = client.call("authenticate", api_arguments(picture, GERALD, controls, search=True))
-    assert kind == "complete" and len(record["config"]["views"]) == 7 and record["pictures"][0]["view"]
+    kind, answer = client.call("authenticate", api_arguments(picture, GERALD, bank=bank))
+    assert kind == "complete", answer
+    record = answer[0]
+    assert record["bank"]["models"] == 4 and len(record["control_scores"]) == 40
+    kind, answer = client.call("authenticate", api_arguments(picture, GERALD, controls, search=True))
+    assert kind == "complete", answer
+    record = answer[0]
+    assert len(record["config"]["views"]) == 7 and record["pictures"][0]["view"]
     both = {
         "run.bank_and_controls": api_arguments(picture, GERALD, controls, bank=bank),
         "page.bank_and_search": api_arguments(picture, GERALD, bank=bank, search=True),
