@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from ..judging.lineup import Lineup, parse_lineup
 from ..judging.mirror_test import MirrorReference
 from ..judging.result import VERDICT_SCORE, PictureResult, Result
-from ..judging.verdict import LEVEL, Witness
+from ..judging.verdict import LEVEL, STRICT_LEVEL, Witness
 from ..messages import Note, note
 from ..method.config import RecoveryConfig, RunConfig
 from ..pictures.embedders import SOURCES
@@ -63,6 +63,7 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
         set=_set_record(result),
         judged_by=VERDICT_SCORE,
         level=LEVEL,
+        strict_level=STRICT_LEVEL,
         control_scores=result.control_scores,
         bank=None if result.bank is None else BankRecord(**result.bank.describe()),
         expected_power=result.expected_power,

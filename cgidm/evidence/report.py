@@ -112,12 +112,18 @@ def _answer_table(pictures: Sequence[PictureRecord]) -> Table:
 
 def _error_rate(record: Record) -> Iterator[str]:
     pictures, n, level = record.pictures, len(record.control_scores), record.level
+    strict = level if record.strict_level is None else record.strict_level
     yield (
-        f"“Consistent with training” is held to a false-positive rate of {level:.0%}. Of 100 pictures that were not "
-        f"used, it is said of at most about {100 * level:.0f}, by mistake."
+        f"“Consistent with training” is held to a false-positive rate of {strict:.0%}. Of 100 pictures that were not "
+        f"used, it is said of at most about {100 * strict:.0f}, by mistake."
     )
+    if strict < level:
+        yield (
+            f"“Weak evidence” is what lies between that rate and {level:.0%}. Of 100 pictures that were not used, at "
+            f"most about {100 * level:.0f} get one of the two answers."
+        )
     if record.expected_power is not None and record.mirror is None:
-        yield f"It is said of about {record.expected_power:.0%} of the pictures that such a suspect was trained on."
+        yield f"About {record.expected_power:.0%} of the pictures that such a suspect was trained on get one of them."
     if record.mirror is not None:
         yield (
             "The mirror test was measured with "
@@ -132,9 +138,9 @@ def _error_rate(record: Record) -> Iterator[str]:
         yield "There are no control pictures. So there is no p-value and no answer."
     if len(pictures) > 1:
         yield (
-            f"That rate is the rate of each of the {len(pictures)} pictures. If none of them was used, about "
-            f"{level * len(pictures):.1f} would still be called consistent. The one answer for all pictures together "
-            "has that rate, too."
+            f"These rates are those of each of the {len(pictures)} pictures. If none of them was used, about "
+            f"{level * len(pictures):.1f} would still get a positive answer. The one answer for all pictures together "
+            "has these rates, too."
         )
         yield from _how_many(record.set, level)
 

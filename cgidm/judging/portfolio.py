@@ -9,9 +9,9 @@ import numpy as np
 
 from ..errors import UserError
 from ..messages import Note, note
-from .verdict import LEAST_POWER, LEVEL, Witness, silence
+from .verdict import LEVEL, STRICT_LEVEL, Witness, is_positive, silence, worthless_silence
 
-SetOutcome = Literal["consistent with training on some of these images", "no evidence", "cannot tell"]
+SetOutcome = Literal["consistent with training on some of these images", "weak evidence", "no evidence", "cannot tell"]
 RESAMPLES = 9_999
 
 
@@ -51,9 +51,8 @@ def judge_set(
 ) -> SetVerdict:
     """Judge a set of pictures together: by the mirror test, else by the permutation test of its mean score.
 
-    The answer is that some were used, not which: a single picture has its own verdict. By the controls a set needs at
-    least one positive score to be "consistent with training". The mean would not do: strong fine-tuning lowers the
-    scores of unused pictures.
+    A positive answer is that some were used, not which: a single picture has its own verdict. By the controls it needs
+    at least one score above 0. The mean would not do: strong fine-tuning lowers the scores of unused pictures.
 
     Args:
         scores: the verdict's score of each picture; None where it could not be computed.
@@ -63,7 +62,7 @@ def judge_set(
         members: scores of pictures under models that are known to have been trained on them, in the suspect's way.
             They bound the number of used pictures from above.
         mirror: what the mirror test says of the set, if it was asked.
-        level: the false-positive rate that the verdict is held to.
+        level: the false-positive rate that a positive answer is held to; see `verdict.judge`.
         power: the share of used pictures that would be found, where it is known; see `verdict.judge`.
     """
     known = [s for s in scores if s is not None and np.isfinite(s)]
@@ -92,19 +91,23 @@ def judge_set(
     learnt = used is not None and used.low > 0  # the bound is 0 where no picture is better known than to the base
     if mirror is not None and mirror.p_value is not None:
         outcome, reason = _judge_by_mirror(mirror, mirror.p_value, by_controls, learnt, len(scores), level, power)
-        agree = outcome.startswith("consistent") and learnt
+        agree = is_positive(outcome) and learnt
         return verdict(outcome, mirror.p_value, reason, used if agree else None)
     if p is None:
         assert by_controls.silent is not None, "a silent test says why"
         return verdict("cannot tell", None, by_controls.silent)
     if p <= level and learnt:
         reason = Note("judging.set.above_controls", found)
-        return verdict("consistent with training on some of these images", p, reason, used)
-    if power is not None and power < LEAST_POWER:
-        return verdict("cannot tell", p, note("judging.weak_suspect", power=power, level=level, p=p), used)
+        return verdict(_positive(p), p, reason, used)
+    if (unknown := worthless_silence(p, power, level)) is not None:
+        return verdict("cannot tell", p, unknown, used)
     if p <= level:
         return verdict("no evidence", p, Note("judging.set.no_better_than_base", found), used)
     return verdict("no evidence", p, Note("judging.set.as_high", found), used)
+
+
+def _positive(p: float) -> SetOutcome:
+    return "consistent with training on some of these images" if p <= STRICT_LEVEL else "weak evidence"
 
 
 def _judge_by_mirror(
@@ -114,13 +117,13 @@ def _judge_by_mirror(
     counts = {"pictures": pictures, "n": by_controls.references, "p": p}
     if p <= level:
         found = {"pictures": pictures, "n": mirror.references, "p": p}
-        return "consistent with training on some of these images", Note("judging.mirror.set.knows", found)
+        return _positive(p), Note("judging.mirror.set.knows", found)
     if by_controls.p_value is None:
         return "cannot tell", note("judging.mirror.set.silent", pictures=pictures, p=p)
     if by_controls.p_value <= level and learnt:
         return "cannot tell", Note("judging.mirror.set.disagree", {**counts, "p_controls": by_controls.p_value})
-    if power is not None and power < LEAST_POWER:
-        return "cannot tell", note("judging.weak_suspect", power=power, level=level, p=by_controls.p_value)
+    if (unknown := worthless_silence(by_controls.p_value, power, level)) is not None:
+        return "cannot tell", unknown
     return "no evidence", Note("judging.mirror.set.neither", {**counts, "p_controls": by_controls.p_value})
 
 

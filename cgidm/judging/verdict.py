@@ -9,10 +9,10 @@ import numpy as np
 from ..errors import UserError
 from ..messages import Note, note
 
-Outcome = Literal["consistent with training on this image", "no evidence", "cannot tell"]
-LEVEL = 0.05  # false-positive rate that a verdict is held to
+Outcome = Literal["consistent with training on this image", "weak evidence", "no evidence", "cannot tell"]
+LEVEL = 0.05  # false-positive rate of the positive answers, of both together
+STRICT_LEVEL = 0.01  # false-positive rate of "consistent with training"; between the two the evidence is weak
 LEAST_POWER = 0.5  # share of used pictures that must be found for silence to be called "no evidence"
-
 
 WitnessName = Literal["mirror", "controls"]  # "controls": or a bank of null models in their place
 
@@ -43,6 +43,11 @@ class Verdict:
     reason: Note
     controls: int  # scores behind the p-value
     witnesses: tuple[Witness, ...] = ()  # what it rests on
+
+
+def is_positive(outcome: str) -> bool:
+    """Tell whether an outcome speaks for training: "consistent" or "weak evidence", at `LEVEL` together."""
+    return outcome == "weak evidence" or outcome.startswith("consistent with training")
 
 
 def conformal_p_value(score: float, controls: Sequence[float]) -> float:
@@ -88,12 +93,13 @@ def judge(
 ) -> Verdict:
     """Judge one picture.
 
-    Where the mirror test can be asked, it alone decides whether the answer is "consistent with training": it has the
-    whole level, whatever the controls say. They decide what its silence means. Where it cannot be asked, the controls
-    decide. Which of the two it is does not depend on the scores.
+    Where the mirror test can be asked, it alone decides whether the answer is positive: it has the whole level,
+    whatever the controls say. They decide what its silence means. Where it cannot be asked, the controls decide. Which
+    of the two it is does not depend on the scores. A positive answer is "consistent with training" up to `STRICT_LEVEL`
+    and "weak evidence" up to `level`.
 
-    By the controls a score <= 0 is never "consistent with training", even if all of them score lower: the suspect must
-    know the picture better than its base does.
+    By the controls a score <= 0 is never a positive answer, even if all of them score lower: the suspect must know the
+    picture better than its base does.
 
     Args:
         score: the picture's `loss_contrast`; None or not finite where it could not be computed.
@@ -101,9 +107,9 @@ def judge(
         blocking: the notes of raised flags that forbid a judgement; the first becomes the reason.
         distrusted: the notes of raised flags that forbid the comparison with controls; the first becomes its reason.
         mirror: what the mirror test says, if it was asked.
-        level: the false-positive rate that the verdict is held to.
-        power: the share of used pictures that would be found by the controls, where it is known. Below `LEAST_POWER` a
-            score like those of the controls is "cannot tell" instead of "no evidence".
+        level: the false-positive rate that a positive answer is held to.
+        power: the share of used pictures that would be found by the controls. Where it is below `LEAST_POWER`, or was
+            never measured (None), a score like those of the controls is "cannot tell" instead of "no evidence".
     """
     n, by_controls = len(controls), ask_controls(score, controls, level)
     if silent := (*blocking, *distrusted):
@@ -123,15 +129,32 @@ def judge(
         reason = by_controls.silent if mirror is None or n or mirror.silent is None else mirror.silent
         return Verdict("cannot tell", None, reason, n, witnesses)
     if p <= level and learnt:
-        reason = note("judging.above_controls", n=n, higher=round(p * (n + 1)) - 1, p=p)
-        return Verdict("consistent with training on this image", p, reason, n, witnesses)
-    if power is not None and power < LEAST_POWER:
-        weak = note("judging.weak_suspect", power=power, level=level, p=p)
-        return Verdict("cannot tell", p, weak, n, witnesses)
+        return Verdict(_positive(p), p, _above_controls(p, n), n, witnesses)
+    if (unknown := worthless_silence(p, power, level)) is not None:
+        return Verdict("cannot tell", p, unknown, n, witnesses)
     if p <= level:
         return Verdict("no evidence", p, note("judging.no_better_than_base", n=n, p=p), n, witnesses)
     reason = note("judging.as_high", n=n, higher=round(p * (n + 1)) - 1, p=p)
     return Verdict("no evidence", p, reason, n, witnesses)
+
+
+def worthless_silence(p: float, power: float | None, level: float) -> Note | None:
+    """Say why it means nothing that the controls find nothing, if it does: too few used pictures would be found."""
+    if power is None:
+        return note("judging.unknown_power")
+    return note("judging.weak_suspect", power=power, level=level, p=p) if power < LEAST_POWER else None
+
+
+def _positive(p: float) -> Outcome:
+    return "consistent with training on this image" if p <= STRICT_LEVEL else "weak evidence"
+
+
+def _above_controls(p: float, n: int) -> Note:
+    """The reason of a positive answer by the controls; with few of them no better one can be had."""
+    higher, need = round(p * (n + 1)) - 1, round(1 / STRICT_LEVEL) - 1
+    if n < need:
+        return note("judging.above_few_controls", n=n, higher=higher, p=p, least=1 / (n + 1), need=need)
+    return note("judging.above_controls", n=n, higher=higher, p=p)
 
 
 def silence(witness: Witness, reason: Note) -> Witness:
@@ -149,13 +172,13 @@ def _judge_by_mirror(
     """
     if p <= level:
         reason = note("judging.mirror.knows", n=mirror.references, higher=round(p * (mirror.references + 1)) - 1, p=p)
-        return "consistent with training on this image", reason
+        return _positive(p), reason
     if by_controls.p_value is None:
         return "cannot tell", note("judging.mirror.silent", p=p)
     if by_controls.p_value <= level and learnt:
         return "cannot tell", note(
             "judging.mirror.disagree", n=by_controls.references, p=p, p_controls=by_controls.p_value
         )
-    if power is not None and power < LEAST_POWER:
-        return "cannot tell", note("judging.weak_suspect", power=power, level=level, p=by_controls.p_value)
+    if (unknown := worthless_silence(by_controls.p_value, power, level)) is not None:
+        return "cannot tell", unknown
     return "no evidence", note("judging.mirror.neither", n=by_controls.references, p=p, p_controls=by_controls.p_value)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import binomtest, kstest
 
 from cgidm.judging.portfolio import count_used, judge_set
-from cgidm.judging.verdict import LEVEL, conformal_p_value, judge
+from cgidm.judging.verdict import LEVEL, conformal_p_value, is_positive, judge
 from eval.benchmark.experiment import Experiment
 from eval.error_rates.scoring import SuspectScores
 
@@ -88,8 +88,8 @@ def summarise(decisions: Sequence[Decision]) -> dict[str, Any]:
         "suspects": len({d.suspect for d in decisions}),
         "level": LEVEL,
         "p at or below the level": share([d.p_value <= LEVEL for d in holdouts]),
-        "called, holdouts": share([d.outcome.startswith("consistent") for d in holdouts]),
-        "called, members": share([d.outcome.startswith("consistent") for d in members]),
+        "called, holdouts": share([is_positive(d.outcome) for d in holdouts]),
+        "called, members": share([is_positive(d.outcome) for d in members]),
         "called, holdouts, against pictures of other makers": share([(d.stranger_p or 0) <= LEVEL for d in crossed]),
         "uniformity": {"test": "Kolmogorov-Smirnov", "statistic": float(ks.statistic), "p_value": float(ks.pvalue)},
         "worst concept": max(
@@ -150,7 +150,7 @@ def _one_portfolio(
         "high": bounds.high,
         "covered": bounds.low <= used <= bounds.high,
         "p_value": verdict.p_value,
-        "called": verdict.outcome.startswith("consistent"),
+        "called": is_positive(verdict.outcome),
     }
 
 

@@ -67,7 +67,7 @@ def power_text(
         markdown_table([*columns, "found", "false positives", "of"], rows, spaced=True),
     ]
     if outcomes:
-        names = ["consistent with training on this image", "no evidence", "cannot tell"]
+        names = ["consistent with training on this image", "weak evidence", "no evidence", "cannot tell"]
         shares = [[o["training"], *(f"{o.get(n, 0):.0%}" for n in names), o["of"]] for o in outcomes]
         parts.append("Suspects of makers that the table does not know (half of the pictures members):")
         parts.append(markdown_table(["training", *names, "of"], shares, spaced=True))

@@ -16,6 +16,7 @@ from cgidm.families import load_pair
 from cgidm.judging.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_bank
 from cgidm.judging.power import Kind, PowerTable, find_power_table
 from cgidm.judging.result import Result
+from cgidm.judging.verdict import is_positive
 from cgidm.method.config import find_preset
 from cgidm.pictures.images import read_picture
 from eval.markdown import markdown_table
@@ -116,7 +117,7 @@ def banks_table(report: dict[str, Any]) -> str:
     """The README's table."""
     rows = []
     for name, b in report["banks"].items():
-        called = [b[part].get("consistent with training on this image", 0) for part in ("member", "holdout")]
+        called = [sum(n for said, n in b[part].items() if is_positive(said)) for part in ("member", "holdout")]
         counts = [f"{n} of {sum(b[part].values())}" for n, part in zip(called, ("member", "holdout"), strict=True)]
         used, taken = b["set"]["used"], b["taken"].values()
         shares = [", ".join(f"{t[k]:.0%}" for t in taken) for k in ("same", "half")]

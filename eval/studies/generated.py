@@ -20,6 +20,7 @@ from cgidm.families.pipelines import load_pipeline, load_suspect
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.generated import round_trip_ratio
 from cgidm.judging.result import VERDICT_SCORE
+from cgidm.judging.verdict import is_positive
 from cgidm.method.config import find_preset
 from cgidm.pictures.embedders import load_embedders
 from cgidm.pictures.images import Picture, decode_picture, read_picture, to_uint8
@@ -45,7 +46,7 @@ def measure_generated(assets: Path, out: Path) -> dict[str, Any]:
             result = authenticate(pair, pictures, controls, config=find_preset("fast"), embedders=load_embedders())
             ratios = round_trip_ratio(pair.codec, torch.stack([p.image for p in pictures]))
             found[name] = {
-                "called": sum(r.verdict.outcome.startswith("consistent") for r in result.pictures),
+                "called": sum(is_positive(r.verdict.outcome) for r in result.pictures),
                 "outcomes": [r.verdict.outcome for r in result.pictures],
                 "flagged as generated": sum(any(f.name == "generated" for f in r.flags) for r in result.pictures),
                 "round_trip_ratio": [round(x, 3) for x in ratios.tolist()],

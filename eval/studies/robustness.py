@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from cgidm.families import load_pair
 from cgidm.judging.scoring import score_views
-from cgidm.judging.verdict import LEVEL, judge
+from cgidm.judging.verdict import LEVEL, is_positive, judge
 from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.models import ModelPair
 from cgidm.method.views import CROP, JPEG_QUALITY, VIEWS, Square, crop
@@ -96,7 +96,7 @@ def judge_copies(members: np.ndarray, holdouts: np.ndarray, controls: np.ndarray
     tables = (members, holdouts, controls)
     for how, chosen in zip(SEARCH, ([t[0] for t in tables], [t.max(0) for t in tables]), strict=True):
         against = chosen[2].tolist()
-        called = [[judge(s, against, []).outcome.startswith("consistent") for s in part] for part in chosen[:2]]
+        called = [[is_positive(judge(s, against, []).outcome) for s in part] for part in chosen[:2]]
         labels = np.repeat([1, 0], [len(part) for part in chosen[:2]])
         found[how] = {
             "members_found": sum(called[0]),

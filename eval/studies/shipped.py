@@ -17,6 +17,7 @@ from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_writer import three_images
 from cgidm.families import load_pair
 from cgidm.judging.result import Result
+from cgidm.judging.verdict import is_positive
 from cgidm.method.config import find_preset
 from cgidm.pictures.embedders import load_embedders
 from cgidm.pictures.images import Picture, read_picture
@@ -58,7 +59,7 @@ def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
             "unrelated_auc": {
                 name: _split_areas(_scores(unrelated, name)) for name in ("loss_contrast", "removed_alignment")
             },
-            "unrelated_consistent": sum(r.verdict.outcome.startswith("consistent") for r in unrelated.pictures),
+            "unrelated_consistent": sum(is_positive(r.verdict.outcome) for r in unrelated.pictures),
             "seconds": round(time.monotonic() - start, 1),
         }
         member_above_holdout(result, is_member).save(out / f"{folder.name}.png")

@@ -119,6 +119,6 @@ def test_a_run_that_was_stopped_is_kept_and_not_judged(tmp_path):
     ],
 )
 def test_one_answer_for_a_set(scores, controls, said):
-    verdict = judge_set(scores, controls, [])
+    verdict = judge_set(scores, controls, [], power=0.9)
     assert verdict.outcome == said and (verdict.p_value is None) == (said == "cannot tell")
     assert judge_set(scores, controls, [NOT_FINITE.note]).reason == NOT_FINITE.note

@@ -40,7 +40,12 @@ def test_the_first_page_answers(made):
     record = record_of(made)
     for judged in [record.set or record.pictures[0], *record.pictures]:
         assert judged.outcome.lower() in said.lower()
-    assert "false-positive rate of 5%" in said and "40 control pictures" in said and "p = " in said
+    assert (
+        "false-positive rate of 1%" in said
+        and "between that rate and 5%" in said
+        and "40 control pictures" in said
+        and "p = " in said
+    )
     assert "p = 0.000)" not in said  # which no p-value is
     assert "does not mean that the picture was never used" in said and "statistical evidence" in said
     assert "are like the picture in every way except that they were certainly not used" in said

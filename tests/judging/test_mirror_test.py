@@ -20,7 +20,7 @@ from cgidm.judging.mirror_test import (
 )
 from cgidm.judging.portfolio import judge_set
 from cgidm.judging.result import MeasuredPicture
-from cgidm.judging.verdict import Witness, judge
+from cgidm.judging.verdict import Witness, is_positive, judge
 from cgidm.messages import note
 from cgidm.pictures.images import Picture
 from tests.support.errors import refuses
@@ -107,25 +107,26 @@ def test_where_it_can_be_asked_the_mirror_test_alone_says_yes():
     """It has the whole level, so controls can neither add a yes nor take one away."""
     for controls in ([], CONTROLS[:20], CONTROLS):
         for score in (-1.0, 0.5, 2.0):
-            verdict = judge(score, controls, [], mirror=witness("mirror", 0.04))
-            assert verdict.outcome.startswith("consistent") and verdict.reason.code == "judging.mirror.knows"
-            assert verdict.p_value == 0.04
-            assert not judge(score, controls, [], mirror=witness("mirror", 0.06)).outcome.startswith("consistent")
+            for p, outcome in ((0.01, "consistent with training on this image"), (0.04, "weak evidence")):
+                verdict = judge(score, controls, [], mirror=witness("mirror", p))
+                assert (verdict.outcome, verdict.p_value) == (outcome, p)
+                assert verdict.reason.code == "judging.mirror.knows"
+            assert not is_positive(judge(score, controls, [], mirror=witness("mirror", 0.06)).outcome)
 
 
 def test_controls_say_what_its_silence_means():
     silent = witness("mirror", 0.6)
-    assert judge(0.5, CONTROLS, [], mirror=silent).reason.code == "judging.mirror.neither"
-    assert judge(0.5, CONTROLS, [], mirror=silent).outcome == "no evidence"
+    neither = judge(0.5, CONTROLS, [], mirror=silent, power=0.9)
+    assert neither.outcome == "no evidence" and neither.reason.code == "judging.mirror.neither"
+    assert judge(0.5, CONTROLS, [], mirror=silent).reason.code == "judging.unknown_power"
     apart = judge(2.0, CONTROLS, [], mirror=silent)
     assert apart.outcome == "cannot tell" and apart.reason.code == "judging.mirror.disagree"
     assert judge(0.5, CONTROLS, [], mirror=silent, power=0.2).reason.code == "judging.weak_suspect"
     doubted = judge(2.0, CONTROLS, [], distrusted=[note("judging.flag.other_recipe")], mirror=silent)
     assert doubted.outcome == "cannot tell" and doubted.reason.code == "judging.mirror.silent"
     below = [c - 2 for c in CONTROLS]
-    assert (
-        judge(-0.5, below, [], mirror=silent).outcome == "no evidence"
-    )  # above all, and no better known than to the base
+    unlearnt = judge(-0.5, below, [], mirror=silent, power=0.9)  # above all, and no better known than to the base
+    assert unlearnt.outcome == "no evidence"
 
 
 def test_the_silence_of_the_mirror_test_alone_is_no_evidence_of_anything():
@@ -134,7 +135,7 @@ def test_the_silence_of_the_mirror_test_alone_is_no_evidence_of_anything():
     assert verdict.outcome == "cannot tell" and verdict.reason.code == "judging.mirror.silent"
     flips = Witness(name="mirror", p_value=None, references=0, silent=note("judging.mirror.flips"))
     assert judge(0.5, [], [], mirror=flips).reason.code == "judging.mirror.flips"
-    assert judge(2.0, CONTROLS, [], mirror=flips).outcome.startswith("consistent")  # the controls have the whole level
+    assert is_positive(judge(2.0, CONTROLS, [], mirror=flips).outcome)  # the controls have the whole level
 
 
 def test_a_flag_of_the_controls_leaves_the_mirror_test_alone():
@@ -151,7 +152,7 @@ def test_a_set_bounds_the_used_only_where_its_tests_agree():
     for scores, p in ((used, 0.6), (unused, 0.001), (unused, 0.6)):
         assert judge_set(scores, CONTROLS, [], mirror=witness("mirror", p)).used is None
     assert judge_set(used, CONTROLS, [], mirror=witness("mirror", 0.6)).reason.code == "judging.mirror.set.disagree"
-    assert judge_set(unused, CONTROLS, [], mirror=witness("mirror", 0.6)).outcome == "no evidence"
+    assert judge_set(unused, CONTROLS, [], mirror=witness("mirror", 0.6), power=0.9).outcome == "no evidence"
 
 
 def test_flags_silence_the_mirror_test_as_well():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cgidm.evidence import bundle_writer
+from cgidm.page.runs.model_cache import _open_shipped
 from tests.support.browser import REACTION, Visitor
 from tests.support.page_server import PageServer, page_server
 
@@ -34,7 +35,9 @@ def small_models(small_assets: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CGIDM_ASSETS", str(small_assets))
         patch.setattr(bundle_writer, "write_pdf", lambda blocks, folder, path, date: path.write_bytes(b"%PDF-1.4\n"))
+        _open_shipped.cache_clear()  # a module before this one may have opened the large ones
         yield
+    _open_shipped.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,10 @@ from .svg import finite_values, format_number
 OUTCOMES = {  # outcome of a record -> key of its text, and name of its style; any other is "unclear"
     "consistent with training on this image": ("outcome.consistent", "consistent"),
     "consistent with training on some of these images": ("outcome.set", "consistent"),
+    "weak evidence": ("outcome.weak", "weak"),
     "no evidence": ("outcome.none", "none"),
 }
-GLYPHS = {"consistent": "●", "none": "○", "unclear": "?", "stopped": "■"}
+GLYPHS = {"consistent": "●", "weak": "◐", "none": "○", "unclear": "?", "stopped": "■"}
 
 
 def html_text(language: str, key: str, **values: Any) -> str:

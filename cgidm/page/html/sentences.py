@@ -3,14 +3,15 @@
 from math import comb
 
 from cgidm.evidence.record import BankRecord, FlagRecord, PictureRecord, Record, SetRecord, UsedRecord
-from cgidm.judging.verdict import LEAST_POWER, LEVEL
+from cgidm.judging.verdict import LEAST_POWER, LEVEL, STRICT_LEVEL
 
 from .i18n import translate_if_known, translate_note
 from .markup import format_p_value, html_text, note_html, outcome_style
 from .svg import finite_values
 
 VERDICT_SCORE, MIRROR_SCORE = "loss_contrast", "mirror"
-PERCENT = round(100 * LEVEL)
+PERCENT, STRICT_PERCENT = round(100 * LEVEL), round(100 * STRICT_LEVEL)
+POSITIVE = ("consistent", "weak")  # styles of outcomes
 
 
 def picture_sentence(picture: PictureRecord, record: Record, language: str) -> str:
@@ -21,10 +22,13 @@ def picture_sentence(picture: PictureRecord, record: Record, language: str) -> s
     if p is not None and style != "unclear":
         times = round(p * (n + 1))
         other = "sentence.no_better" if p <= LEVEL else "sentence.none"
-        key = comparison_key(record, "sentence.consistent" if style == "consistent" else other)
+        key = comparison_key(record, "sentence.consistent" if style in POSITIVE else other)
         counts = {"n": n, "higher": times - 1, "times": times, "of": n + 1}
-        return html_text(language, key, **counts, p=format_p_value(p))
-    if _is_too_weak(picture, record):
+        sentence = html_text(language, key, **counts, p=format_p_value(p))
+        if style == "weak" and 1 / (n + 1) > STRICT_LEVEL:  # so few scores could not have shown more
+            sentence += f" {html_text(language, 'sentence.few_for_more', need=round(1 / STRICT_LEVEL) - 1)}"
+        return sentence
+    if p is not None:
         return _weak_sentence(picture, record, language)
     for flag in picture.flags:
         return flag_html(flag, language)
@@ -44,9 +48,9 @@ def set_sentence(together: SetRecord, record: Record, language: str) -> str:
     p, style = known_p_value(together), outcome_style(together)[1]
     if p is not None and style != "unclear":
         other = "sentence.set.no_better" if p <= LEVEL else "sentence.set.none"
-        key = comparison_key(record, "sentence.set.consistent" if style == "consistent" else other)
+        key = comparison_key(record, "sentence.set.consistent" if style in POSITIVE else other)
         return html_text(language, key, pictures=together.pictures, n=n, p=format_p_value(p))
-    if _is_too_weak(together, record):
+    if p is not None:
         return _weak_sentence(together, record, language)
     for flag in (f for picture in pictures for f in picture.flags):
         return flag_html(flag, language)
@@ -61,10 +65,11 @@ def set_sentence(together: SetRecord, record: Record, language: str) -> str:
 def rate_sentence(record: Record, language: str) -> str:
     """State how often one picture's answer is wrong."""
     if by_mirror(record.pictures[0]):
-        return html_text(language, "rate.mirror", level=PERCENT)
+        return html_text(language, "rate.mirror", level=PERCENT, strict=STRICT_PERCENT)
     n = len(record.control_scores)
     lowest = format_p_value(1 / (n + 1))
-    return html_text(language, comparison_key(record, "rate"), level=PERCENT, n=n, lowest=lowest)
+    counts = {"level": PERCENT, "strict": STRICT_PERCENT, "n": n, "lowest": lowest}
+    return html_text(language, comparison_key(record, "rate"), **counts)
 
 
 def by_mirror(judged: PictureRecord | SetRecord) -> bool:
@@ -90,7 +95,7 @@ def witness_sentences(judged: PictureRecord | SetRecord, record: Record, languag
 
 def set_rate_sentences(together: SetRecord, language: str) -> list[str]:
     """State how often a set's answer is wrong, how many pictures were used, and what correction leaves of the rest."""
-    sentences = [html_text(language, "rate.set", level=PERCENT)]
+    sentences = [html_text(language, "rate.set", level=PERCENT, strict=STRICT_PERCENT)]
     if together.used is not None:
         sentences.insert(0, used_sentence(together.used, together.pictures, language))
     if together.adjusted:
@@ -178,6 +183,9 @@ def _is_too_weak(judged: PictureRecord | SetRecord, record: Record) -> bool:
 
 
 def _weak_sentence(judged: PictureRecord | SetRecord, record: Record, language: str) -> str:
+    """Say why it means nothing that nothing was found."""
+    if not _is_too_weak(judged, record):
+        return note_html(judged.reason, language)
     power = round(100 * (record.expected_power or 0.0))
     p = format_p_value(known_p_value(judged))
     return html_text(language, "sentence.weak", power=power, level=PERCENT, p=p)

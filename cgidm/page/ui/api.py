@@ -60,9 +60,10 @@ def authenticate(
 ) -> Iterator[Answer]:
     """Judge whether a picture was used to train a fine-tuned diffusion model (LoRA, DreamBooth, textual inversion).
 
-    Half of the picture is removed and recovered by maximising the contrast between the public base model and the
-    suspect (CGI-DM, CVPR 2024). The answer is statistical: a p-value against control pictures, held to a
-    false-positive rate of 5 %.
+    The mirror test asks whether the suspect knows the picture better than its mirror image; controls say what its
+    silence means. Half of the picture is also removed and recovered by maximising the contrast between the public base
+    model and the suspect (CGI-DM, CVPR 2024). The answer is statistical: "consistent" is held to a false-positive rate
+    of 1 %, "weak evidence" to 5 %.
 
     Args:
         picture: the picture, unaltered.

@@ -25,8 +25,10 @@ LIGHT = {
     "consistent": "#4338ca",
     "none-ground": "#f1f5f9",
     "none": "#334155",
-    "unclear-ground": "#fffbeb",
-    "unclear": "#92400e",
+    "weak-ground": "#fffbeb",
+    "weak": "#92400e",
+    "unclear-ground": "#ecfeff",
+    "unclear": "#155e75",
     "dot": "#64748b",
 }
 DARK = {
@@ -38,8 +40,10 @@ DARK = {
     "consistent": "#a5b4fc",
     "none-ground": "#1e293b",
     "none": "#cbd5e1",
-    "unclear-ground": "#2b1d06",
-    "unclear": "#fcd34d",
+    "weak-ground": "#2b1d06",
+    "weak": "#fcd34d",
+    "unclear-ground": "#083344",
+    "unclear": "#a5f3fc",
     "dot": "#8fa1b9",
 }
 
@@ -142,11 +146,12 @@ CSS = (
 .cg.cg .cg-consistent{color:var(--cg-consistent);background:var(--cg-consistent-ground);
  border-color:var(--cg-consistent)}
 .cg.cg .cg-none,.cg.cg .cg-stopped{color:var(--cg-none);background:var(--cg-none-ground);border-color:var(--cg-none)}
+.cg.cg .cg-weak{color:var(--cg-weak);background:var(--cg-weak-ground);border-color:var(--cg-weak)}
 .cg.cg .cg-unclear{color:var(--cg-unclear);background:var(--cg-unclear-ground);border-color:var(--cg-unclear)}
 .cg.cg .cg-tag{display:inline-block;border:1px solid;border-radius:6px;padding:0 .45em;font-size:.875em}
-.cg.cg .cg-flags{border:1px solid var(--cg-unclear);border-radius:10px;padding:.75rem 1.25rem;margin:1rem 0;
- background:var(--cg-unclear-ground)}
-.cg.cg .cg-flags h3{margin:0;color:var(--cg-unclear)}
+.cg.cg .cg-flags{border:1px solid var(--cg-weak);border-radius:10px;padding:.75rem 1.25rem;margin:1rem 0;
+ background:var(--cg-weak-ground)}
+.cg.cg .cg-flags h3{margin:0;color:var(--cg-weak)}
 .cg.cg .cg-caveat{border-top:1px solid var(--cg-line);margin-top:1.75em}
 .cg.cg .cg-caveat h3{margin-top:1em}
 .cg.cg .cg-figure{margin:0 0 .5em;max-width:560px}
