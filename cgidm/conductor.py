@@ -7,6 +7,7 @@ The command line, the page and a repeated run drain it, each in its own way; `au
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
@@ -19,24 +20,20 @@ from .judging.distance import weight_distance
 from .judging.flags import Flag, check_run, stopped_flag
 from .judging.judge_pictures import judge_pictures
 from .judging.lineup import Panel, plan_lineup
+from .judging.measurements import Measurements
 from .judging.mirror_test import mirror_reference, needed_references
-from .judging.negative_controls import (
-    base_vs_itself_flags,
-    generated_flags,
-    shifted_control_flags,
-    unrelated_suspect_flags,
-)
-from .judging.null_bank import Bank, bank_flags, check_bank
+from .judging.null_bank import Bank, check_bank
 from .judging.power import expect_power
-from .judging.result import MIRROR_SCORE, MeasuredPicture, Result
-from .judging.scoring import measure_distance, picture_generators, score_controls, score_mirror, score_recovery
+from .judging.result import MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
+from .judging.scoring import picture_generators, score_controls, score_mirror, score_recovery
+from .judging.verdict import is_positive
 from .method.config import RunConfig
 from .method.models import ModelPair
 from .method.partial import make_partial
-from .method.run_state import RunState, continue_recovery, new_state
+from .method.run_state import RunState, continue_recovery, decode_recovery, new_state
 from .method.views import AS_GIVEN
 from .pictures.duplicates import copy_notes, near_duplicates
-from .pictures.embedders import SHIPPED_NAME, Embedders
+from .pictures.embedders import Embedders
 from .pictures.images import Picture
 from .provenance import describe_machine
 from .run_events import Phase, RunEvent, RunPlan, RunProgress, RunRequest
@@ -99,8 +96,9 @@ def authentication_steps(
 ) -> Generator[RunEvent]:
     """Carry a run out from where `progress` stands, yielding often. Closing the generator puts the run down.
 
-    The order: plan (controls without near-duplicates, line-up, expected power), mirror test, scores of the controls,
-    recovery, negative controls, verdicts; then a line-up's decoys, so that no answer depends on it. The last event is
+    The order: plan (controls without near-duplicates, line-up), mirror test, expected power, scores of the controls,
+    negative controls, verdicts ("answered"); then the recovery, which can only take them back, and a line-up's decoys.
+    Where nothing but the recovery could change it, the answer is there after the mirror test. The last event is
     "finished", or "paused" after `steps`.
 
     Args:
@@ -166,18 +164,20 @@ class _Run:
     ) -> None:
         self.begun, self.earlier = time.monotonic(), progress.seconds
         self.pair, self.request, self.config = pair, request, request.config
-        self.embedders, self.unrelated = embedders, unrelated
+        self.embedders = embedders
         self.plan, self.judged, self.decoys = progress.plan, progress.judged, progress.decoys
-        self.scores = list(progress.control_scores)
+        self.scores, self.answered = list(progress.control_scores), progress.answered
         self.needed = needed_references(pair, self.config.mirror_draws, request.pictures, request.reference)
         self.mirror, self.reference_scores = list(progress.mirror_scores), list(progress.reference_scores)
         self.state = progress.state or start_recovery(pair, request.pictures, self.config)
+        options = {"config": self.config, "bank": request.bank, "unrelated": unrelated, "embedders": embedders}
+        self.measured = Measurements(pair=pair, pictures=request.pictures, z=self.state.z, **options)
 
     def steps(
         self, steps: int | None, preview_seconds: float | None, controls_per_event: int | None
     ) -> Generator[RunEvent]:
         if self.plan is None:
-            self.plan = replace(plan_run(self.request), expected_power=self._expect_power())
+            self.plan = plan_run(self.request)
             self.scores = [self.scores[i] for i in self.plan.controls if i < len(self.scores)]
             yield self._event("planned", progress=self._progress())
         had_steps_left = not self._is_complete
@@ -185,7 +185,12 @@ class _Run:
             if had_steps_left and preview_seconds is not None:
                 yield self._preview("preview")
             yield from self._test_mirror(controls_per_event)
+            yield from self._answer(by_mirror=True)
+            if self.plan.expected_power is None:
+                power = expect_power(self.pair, self.measured.distances, self.request.bank)
+                self.plan = replace(self.plan, expected_power=power)
             yield from self._score_controls(controls_per_event)
+            yield from self._answer(by_mirror=False)
             yield from self._recover_pictures(steps, preview_seconds)
             if not self._is_complete:
                 yield self._preview("paused")
@@ -229,6 +234,7 @@ class _Run:
             mirror_scores=tuple(self.mirror),
             reference_scores=tuple(self.reference_scores),
             control_scores=tuple(self.scores),
+            answered=self.answered,
             state=self.state.on_cpu(),
             judged=self.judged,
             decoys=None if self.decoys is None else self.decoys.on_cpu(),
@@ -246,9 +252,31 @@ class _Run:
         contrast = tuple(progress.state.contrast[-1].tolist()) if progress.state.steps else ()
         return self._event(phase, *self._place, contrast=contrast, progress=progress, result=self._stopped_result())
 
-    def _expect_power(self) -> float | None:
-        distances = measure_distance(self.pair, self.request.pictures, self.state.z, self.config).tolist()
-        return expect_power(self.pair, distances, self.request.bank)
+    @cached_property
+    def _flags(self) -> list[tuple[Flag, ...]]:
+        return self.measured.flags(self._controls)
+
+    @property
+    def _mirror_table(self) -> dict[str, Float[Tensor, " b"]]:
+        return {MIRROR_SCORE: torch.tensor(self.mirror)} if self.mirror else {}
+
+    def _answer(self, *, by_mirror: bool) -> Generator[RunEvent]:
+        """Tell the verdicts, once. By the mirror test: if it alone gives them, since no control is scored yet."""
+        if self.answered or (by_mirror and not self.mirror):
+            return
+        decoded, measured, table = decode_recovery(self.pair, self.state), self.measured, self._mirror_table
+        if by_mirror:
+            views = [AS_GIVEN] * len(self.mirror)
+            result = self._result(decoded, table, measured.flags_of_run, None, views, (), nulls=())
+            said = (*(r.verdict for r in result.pictures), result.together or result.pictures[0].verdict)
+            if (self._controls or self.request.bank is not None) and not all(is_positive(v.outcome) for v in said):
+                return
+        else:
+            scores, views = measured.contrasts
+            settings = (self._flags, measured.distances, views, tuple(self._controls))
+            result = self._result(decoded, {**table, VERDICT_SCORE: scores}, *settings)
+        self.answered = True
+        yield self._event("answered", progress=self._progress(), result=result)
 
     def _test_mirror(self, per_event: int | None) -> Generator[RunEvent]:
         """Score the pictures, then the reference pictures, that are not scored yet."""
@@ -297,48 +325,24 @@ class _Run:
         if self.decoys.steps < of:
             yield self._event("paused", self.decoys.steps, of, progress=self._progress(), result=self.judged)
             return
-        panels = tuple(map(Panel, [p.image for p in shown], *_decode(self.pair, self.decoys)))
+        panels = tuple(map(Panel, [p.image for p in shown], *decode_recovery(self.pair, self.decoys)))
         result = replace(self.judged, lineup=lineup, decoys=panels, seconds=self._seconds)
         yield self._event("finished", self.decoys.steps, of, progress=self._progress(), result=result)
 
     def _stopped_result(self) -> Result:
         """The result of a run that is not complete: shown, not judged."""
         flags: list[tuple[Flag, ...]] = [(stopped_flag(*self._place),)] * len(self.request.pictures)
-        return self._result(_decode(self.pair, self.state), {}, flags, None, [AS_GIVEN] * len(flags), ())
+        return self._result(decode_recovery(self.pair, self.state), {}, flags, None, [AS_GIVEN] * len(flags), ())
 
     def _judge(self) -> Result:
-        """Score what was recovered, ask the negative controls, and judge."""
-        pair, pictures, state = self.pair, self.request.pictures, self.state
-        decoded = _decode(pair, state)
-        table, views = score_recovery(pair, pictures, state, decoded[1], self.config, self.embedders)
-        if self.mirror:
-            table = {MIRROR_SCORE: torch.tensor(self.mirror), **table}
-        distances = measure_distance(pair, pictures, state.z, self.config).tolist()
-        return self._result(decoded, table, self._raise_flags(distances), distances, views, tuple(self._controls))
-
-    def _raise_flags(self, distances: Sequence[float]) -> list[tuple[Flag, ...]]:
-        """What speaks against each picture's number: the run itself, and every negative control."""
-        request, pair, state = self.request, self.pair, self.state
-        pictures, controls = request.pictures, self._controls
-        images = [p.image for p in pictures]
+        """Score what was recovered, and judge. The recovery can take an answer back, and give none."""
+        pair, state = self.pair, self.state
+        decoded, (scores, views) = decode_recovery(pair, state), self.measured.contrasts
+        recovered = score_recovery(self.request.pictures, state, decoded[1], self.embedders)
+        table = {**self._mirror_table, VERDICT_SCORE: scores, **recovered}
         contrast, ratio = state.contrast.cpu(), state.gradient_ratio.cpu()
-        unstable = base_vs_itself_flags(pair, state.z.to(pair.device), self.config.seed)
-        generated = generated_flags(pair, torch.stack(images))
-        unrelated: Sequence[tuple[Flag, ...]] = [()] * len(pictures)
-        if self.unrelated is not None:
-            other = self.unrelated()
-            unrelated = unrelated_suspect_flags(
-                *(score_controls(other, part, self.config) for part in (pictures, controls))
-            )
-        if request.bank is not None:
-            known = {p.sha256: d for p, d in zip(pictures, distances, strict=True)}
-            common = bank_flags(request.bank.content, known, weight_distance(pair))
-        else:
-            common = shifted_control_flags(images, [c.image for c in controls], self.embedders.ready.get(SHIPPED_NAME))
-        return [
-            (*check_run(contrast[:, i], ratio[:, i]), *unstable, *generated[i], *unrelated[i], *common)
-            for i in range(len(pictures))
-        ]
+        flags = [(*check_run(contrast[:, i], ratio[:, i]), *more) for i, more in enumerate(self._flags)]
+        return self._result(decoded, table, flags, self.measured.distances, views, tuple(self._controls))
 
     def _result(
         self,
@@ -348,8 +352,9 @@ class _Run:
         distances: Sequence[float] | None,
         views: Sequence[str],
         controls: tuple[Picture, ...],
+        nulls: tuple[float, ...] | None = None,
     ) -> Result:
-        """Judge what was measured so far, and put it together with what identifies the run."""
+        """Judge what was measured so far, by `nulls` or all null scores; add what identifies the run."""
         assert self.plan is not None
         (starts, recoveries), contrast = decoded, self.state.contrast.cpu()
         measured = [
@@ -365,7 +370,7 @@ class _Run:
             )
             for i in range(len(flags))
         ]
-        bank, nulls = self.request.bank, self._null_scores
+        bank, nulls = self.request.bank, self._null_scores if nulls is None else nulls
         members = () if bank is None else bank.content.members
         power = self.plan.expected_power
         digests = [p.sha256 for p in self.needed]
@@ -393,8 +398,3 @@ class _Run:
         names = [PurePath(self.request.controls[i].name).name for i in self.plan.copies[index]]
         picture = self.request.pictures[index]
         return replace(picture, notes=(*picture.notes, *copy_notes(names)))
-
-
-def _decode(pair: ModelPair, state: RunState) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 3 H W"]]:
-    """The partial and the recovered pictures of a recovery, on the CPU, wherever it stands."""
-    return pair.codec.decode(state.start.to(pair.device)).cpu(), pair.codec.decode(state.z_hat.to(pair.device)).cpu()

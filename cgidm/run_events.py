@@ -24,6 +24,7 @@ Phase = Literal[
     "planned",  # `plan` is known
     "mirror",  # some pictures were scored by the mirror test: the pictures in question, then reference pictures
     "controls",  # some control pictures were scored
+    "answered",  # `result` has the verdicts, and nothing is recovered yet
     "step",  # a step of the pictures' recovery
     "preview",  # the same, with `result` as if the run had been stopped here
     "judged",  # the pictures have their verdicts; a line-up's decoys are still to be recovered
@@ -68,12 +69,13 @@ class RunProgress:
     state: RunState | None = None  # of the pictures' recovery; None: not begun
     judged: Result | None = None  # of the pictures; not saved, since it can be computed again
     decoys: RunState | None = None  # of the decoys' recovery, begun when the pictures are judged
+    answered: bool = False  # the verdicts were told before the recovery
     seconds: float = 0.0  # spent so far
 
     def save(self, folder: Path) -> None:
         """Write the progress to `folder`, its state last: where there is a state, the rest is there, too."""
         assert self.state is not None and self.plan is not None, "a run is saved once it has begun"
-        names = ("mirror_scores", "reference_scores", "control_scores", "seconds")
+        names = ("mirror_scores", "reference_scores", "control_scores", "answered", "seconds")
         table = {"plan": asdict(self.plan), **{name: getattr(self, name) for name in names}}
         write_atomically(folder / FILE, json.dumps(table))
         if self.decoys is not None:
@@ -104,6 +106,7 @@ class RunProgress:
             control_scores=controls,
             state=RunState.load(folder / STATE),
             decoys=decoys,
+            answered=bool(table.get("answered")),
             seconds=seconds,
         )
 
@@ -126,8 +129,8 @@ class RunEvent:
     of: int = 0
     plan: RunPlan | None = None
     contrast: tuple[float, ...] = ()  # of this step: each picture's, Eq. 7 per latent entry
-    progress: RunProgress | None = None  # with "planned", "controls", "preview", "judged", "paused" and "finished"
-    result: Result | None = None  # with "preview", "judged", "paused" and "finished"; judged once the pictures are done
+    progress: RunProgress | None = None  # with every phase but "loading", "step" and "refused"
+    result: Result | None = None  # with "answered", "preview", "judged", "paused" and "finished"
 
     refusal: UserError | None = None
     trouble: Trouble | None = None

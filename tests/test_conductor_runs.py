@@ -5,8 +5,10 @@ import pickle
 from contextlib import closing
 
 import pytest
+import torch
 
 from cgidm.conductor import authenticate, authentication_steps, plan_run
+from cgidm.judging.mirror_test import pictures_reference
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.result import Result
 from cgidm.method.config import RecoveryConfig, RunConfig
@@ -16,6 +18,7 @@ from tests.support.errors import refuses
 from tests.support.pictures import pair_that_learnt, picture
 
 CONFIG = RunConfig(recovery=RecoveryConfig(steps=4), lineup=3, mirror_draws=2)
+LEARNT = [picture(0), picture(1)]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,7 @@ def test_the_order_of_events(pair):
         "planned",
         "mirror",
         *["controls"] * 2,
+        "answered",
         *["step"] * steps,
         "judged",
         *["decoys"] * steps,
@@ -112,3 +116,70 @@ def test_what_cannot_go_together_is_refused_before_anything_is_computed(pair):
         next(authentication_steps(pair, request(bank=bank)))
     with refuses("run.bank_and_unrelated"):
         next(authentication_steps(pair, request(bank=bank, controls=()), unrelated=lambda: pair))
+
+
+def verdicts(result: Result):
+    """What is said of each picture and of all together."""
+    return [r.verdict.outcome for r in result.pictures], result.together and result.together.outcome
+
+
+@pytest.mark.parametrize("controlled", [True, False])
+def test_the_answer_is_there_before_the_recovery(pair, controlled):
+    """It is the answer of the end, and nothing has been recovered for it."""
+    changes = {} if controlled else {"controls": ()}
+    wish = request(pictures=LEARNT, config=dataclasses.replace(CONFIG, lineup=None), **changes)
+    events = list(authentication_steps(pair, wish))
+    phases = [e.phase for e in events]
+    assert phases.count("answered") == 1 and phases.index("answered") < phases.index("step")
+    answered = events[phases.index("answered")].result
+    assert verdicts(answered) == verdicts(events[-1].result)
+    for early, late in zip(answered.pictures, events[-1].result.pictures, strict=True):
+        assert torch.equal(early.recovered, early.partial) and early.contrast == ()
+        assert early.scores.items() <= late.scores.items() and early.verdict.p_value == late.verdict.p_value
+
+
+def test_the_recovery_can_take_an_answer_back(pair):
+    """A suspect that cannot be told from its base: only the recovery's gradients show it."""
+    wish = request(config=dataclasses.replace(CONFIG, lineup=None))
+    events = {e.phase: e.result for e in authentication_steps(pair, wish) if e.result is not None}
+    assert events["answered"].pictures[1].flags == ()
+    assert [f.name for f in events["finished"].pictures[1].flags] == ["indistinguishable"]
+
+
+def test_a_yes_of_the_mirror_test_waits_for_no_control(pair, monkeypatch):
+    known = pictures_reference([i / 1000 for i in range(200)])
+    monkeypatch.setattr("cgidm.conductor.mirror_reference", lambda *_: known)
+    monkeypatch.setattr("cgidm.conductor.score_mirror", lambda _, pictures, config: (9.0,) * len(pictures))
+    wish = request(pictures=LEARNT, config=dataclasses.replace(CONFIG, lineup=None))
+    events = list(authentication_steps(pair, wish))
+    phases = [e.phase for e in events]
+    assert phases[:4] == ["planned", "mirror", "answered", "controls"]
+    consistent = verdicts(events[2].result)
+    assert consistent == verdicts(events[-1].result) and consistent[1].startswith("consistent")
+    monkeypatch.setattr("cgidm.conductor.score_mirror", lambda _, pictures, config: (9.0, 0.0))
+    phases = [e.phase for e in authentication_steps(pair, wish)]
+    assert phases.index("answered") > phases.index("controls")
+
+
+def test_the_first_answer_takes_at_most_a_hundred_network_evaluations(pair):
+    """Forward passes of one row, of both networks together; with as many draws as a run has by default."""
+    rows, networks = [], (pair.base, pair.suspect)
+
+    def counting(model):
+        class Counting:
+            def predict_eps(self, z_t, t):
+                rows.append(len(z_t))
+                assert not torch.is_grad_enabled() or not z_t.requires_grad
+                return model.predict_eps(z_t, t)
+
+        return Counting()
+
+    base, suspect = map(counting, networks)
+    config = RunConfig(recovery=RecoveryConfig(steps=1))
+    wish = request(pictures=[picture(0)], controls=(), config=config)
+    counted = dataclasses.replace(pair, base=base, suspect=suspect)
+    for event in authentication_steps(counted, wish):
+        assert event.phase != "step"
+        if event.phase == "answered":
+            break
+    assert 0 < sum(rows) <= 100

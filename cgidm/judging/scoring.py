@@ -60,25 +60,17 @@ def score_views(
 
 
 def score_recovery(
-    pair: ModelPair,
-    pictures: Sequence[Picture],
-    state: RunState,
-    recoveries: Float[Tensor, "b 3 H W"],
-    config: RunConfig,
-    embedders: Embedders,
-) -> tuple[dict[str, Float[Tensor, " b"]], list[str]]:
-    """Return every score of each picture, and the view that gave the verdict's score."""
+    pictures: Sequence[Picture], state: RunState, recoveries: Float[Tensor, "b 3 H W"], embedders: Embedders
+) -> dict[str, Float[Tensor, " b"]]:
+    """Return the scores of what was recovered; no verdict rests on them."""
     z, z_hat, partial = state.z, state.z_hat, state.partial
-    largest = score_views(pair, pictures, config, z.to(pair.device)).max(0)
     images = torch.stack([p.image for p in pictures])
-    table = {
+    return {
         "removed_cosine": removed_cosine(z_hat, z, partial),
         "removed_gain": removed_gain(z_hat, z, partial),
         "removed_alignment": removed_alignment(z_hat, z, partial),
-        VERDICT_SCORE: largest.values,
         **{name: similarity(embedder, images, recoveries) for name, embedder in embedders.ready.items()},
     }
-    return table, [config.views[i] for i in map(int, largest.indices)]
 
 
 def measure_distance(

@@ -76,6 +76,12 @@ class RunState:
             raise UserError("method.damaged_state", name=path.name, cause=f"{error}") from error
 
 
+def decode_recovery(pair: ModelPair, state: RunState) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 3 H W"]]:
+    """Decode the start and the recovered pictures, wherever the recovery stands. They are on the CPU."""
+    start, recovered = (pair.codec.decode(z.to(pair.device)).cpu() for z in (state.start, state.z_hat))
+    return start, recovered
+
+
 def new_state(z: Tensor, partial: Partial, generators: list[torch.Generator]) -> RunState:
     """Make the state before the first step."""
     nothing = torch.empty(0, len(z))

@@ -134,7 +134,7 @@ def test_stop_stops_at_once_and_says_how_to_go_on(undisturbed):
 def test_ray_gives_the_same_bytes_though_a_worker_is_killed(undisturbed):
     pytest.importorskip("ray")
     folder, _ = undisturbed
-    process = command(folder, "ray", "--engine", "ray", "--workers", 2)
+    process = command(folder, "ray", "--engine", "ray", "--workers", 1)
     struck = False
     while process.poll() is None and not struck:
         time.sleep(0.05)

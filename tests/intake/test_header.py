@@ -139,12 +139,12 @@ def test_mutated_headers_never_crash_and_never_pass_where_the_library_refuses(mu
                 header[at:at] = header[at : at + 3 * len(noise)]
     stated = len(header) if fix_length else length
     mutated = struct.pack("<Q", stated) + bytes(header) + data
-    start = time.perf_counter()
+    start = time.process_time()  # others may be at work on this machine
     try:
         ours = {k: v.shape for k, v in read_bytes(mutated).tensors.items()}
     except UserError:
         ours = None
-    assert time.perf_counter() - start < 1  # what is read in quadratic time takes longer, even on a quiet machine
+    assert time.process_time() - start < 1  # what is read in quadratic time takes longer
     try:
         theirs = {k: tuple(v.shape) for k, v in load(mutated).items()}
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError):

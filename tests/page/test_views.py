@@ -99,7 +99,7 @@ def test_an_answer_says_what_it_rests_on(record, language):
     reader = Reader(answer_html(typed(record), language))
     assert ("div", {"class": "cg", "lang": language}) == reader.elements[0]
     assert translate(language, "outcome.consistent") in reader.text and "●" in reader.text
-    rate = translate(language, "rate", level=5, n=20, lowest="0.0476")
+    rate = translate(language, "rate", level=5, strict=1, n=20, lowest="0.0476")
     for said in ("p\xa0=\xa00.0476", rate, "owner/lora", "a" * 40, "b" * 64, "c" * 64, "new_score"):
         assert said in reader.text
     for key in ("caveat.none", "scores.missing", "score.removed_cosine.about"):

@@ -51,8 +51,15 @@ SCORES = (
 Rows = list[tuple[str, str]]  # title and value, both HTML
 
 
-def answer_html(record: Record, language: str, *, precomputed: bool = False) -> str:
-    """Show the answer for the first picture of a record; `precomputed`: it ships with the page."""
+def answer_html(record: Record, language: str, *, precomputed: bool = False, early: bool = False) -> str:
+    """Show the answer for the first picture of a record.
+
+    Args:
+        record: of a run.
+        language: the visitor's language.
+        precomputed: it ships with the page.
+        early: the recovery follows.
+    """
     if record.stopped is not None:
         return stopped_html(record, language)
     picture = record.pictures[0]
@@ -64,6 +71,8 @@ def answer_html(record: Record, language: str, *, precomputed: bool = False) -> 
     lines += view_sentences(picture, record, language)
     if precomputed:
         lines.append(html_text(language, "precomputed"))
+    if early:
+        lines.append(html_text(language, "answer.early"))
     key, style = outcome_style(picture)
     parts = [
         card(style, html_text(language, key), lines),

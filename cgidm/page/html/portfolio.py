@@ -31,18 +31,19 @@ from .sentences import (
 )
 
 
-def portfolio_html(record: Record, language: str, thumbnails: Sequence[str]) -> str:
+def portfolio_html(record: Record, language: str, thumbnails: Sequence[str], *, early: bool = False) -> str:
     """Show the answer for a set, then a row for each picture.
 
     Args:
         record: a run of several pictures.
         language: the visitor's language.
         thumbnails: one address a picture, paths of this site or data URLs; fewer or none if they are missing.
+        early: the recovery follows.
     """
     if record.stopped is not None:
         return stopped_html(record, language)
     parts = [
-        _together(record, language),
+        _together(record, language, early),
         _table(record, language, thumbnails),
         caveats_html(record, language),
         details_html(record, record.pictures, language),
@@ -50,7 +51,7 @@ def portfolio_html(record: Record, language: str, thumbnails: Sequence[str]) -> 
     return wrap_page(parts, language)
 
 
-def _together(record: Record, language: str) -> str:
+def _together(record: Record, language: str, early: bool) -> str:
     together = record.set
     if together is None:
         return ""
@@ -60,6 +61,7 @@ def _together(record: Record, language: str) -> str:
         lines += set_rate_sentences(together, language)
     lines += witness_sentences(together, record, language)
     lines += [*power_sentences(record, language, together), *bank_sentences(record.bank, language)]
+    lines += [html_text(language, "answer.early")] if early else []
     return card(style, html_text(language, key), lines)
 
 

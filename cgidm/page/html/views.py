@@ -31,11 +31,14 @@ def event_view(run: Run, event: RunEvent, language: str) -> View:
         return record_view(run, language)
     if event.phase == "paused":
         return stopped_view(run, language, event.trouble)
+    if event.phase == "answered":
+        return early_view(run, language)
     if event.phase == "judged":
         return judged_view(run, language)
     if event.phase == "decoys":
         return {"progress": decoys_html(language, step=event.done, steps=event.of, remaining=event.remaining)}
-    power = [] if event.plan is None else [power_sentence(event.plan.expected_power, language)]
+    told = event.plan is not None and event.phase not in ("planned", "mirror")  # before, it is not known
+    power = [power_sentence(event.plan.expected_power, language)] if event.plan is not None and told else []
     if event.phase == "loading":
         return {"progress": status_html(language, "status.loading", power=power)}
     if event.phase == "planned":
@@ -96,6 +99,16 @@ def judged_view(run: Run, language: str) -> View:
     return view | live_images(run.public_dir) | {"answer": answer_html(judged, language)}
 
 
+def early_view(run: Run, language: str) -> View:
+    """Show the answer that was there before the recovery; nothing, if there is none yet."""
+    record = run.answer()
+    if record is None:
+        return {}
+    several = len(record.pictures) > 1
+    shown = portfolio_html(record, language, [], early=True) if several else answer_html(record, language, early=True)
+    return {"progress": status_html(language, "status.answered"), "answer": shown}
+
+
 def evidence_view(folder: Path, record: Record, language: str, *, precomputed: bool = False) -> View:
     """Show a record and its pictures.
 
@@ -134,7 +147,7 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
     view: View = dict(live_images(run.public_dir)) if len(record.pictures) == 1 else {}
     return view | {
         "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
-        "answer": stopped_html(record, language),
+        "answer": early_view(run, language).get("answer", "") + stopped_html(record, language),
         "resume": gr.update(visible=True),
     }
 

@@ -120,9 +120,12 @@ class RunRecorder:
             raise event.refusal
         if event.progress is not None:
             self.progress = event.progress
-        if event.result is not None:
+        if event.phase == "answered":
+            assert event.result is not None
+            self.run.write_answer(make_record(event.result, models_record(self._models, self._unrelated)))
+        elif event.result is not None:
             self._result = event.result
-        if event.phase in ("mirror", "controls"):
+        if event.phase in ("mirror", "controls", "answered"):
             self._timed_from = None  # what takes its time now is no step
             return event
         if event.phase in ("loading", "planned"):

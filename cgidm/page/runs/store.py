@@ -35,6 +35,7 @@ ROOT = Path(tempfile.gettempdir()) / "cgidm-visits"
 PROCESS = secrets.token_hex(8)  # this process: the locks of an earlier one are ignored
 LIFETIME = 3600  # seconds after the last use
 REQUEST = "request.json"
+ANSWER = "answer.json"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 NAME = re.compile(r"[0-9a-f]{32}")
 
@@ -137,6 +138,13 @@ class Run:
         is_packed = (self.public_dir / "evidence.zip").is_file() and not (self.private_dir / STATE).is_file()
         return record if record.stopped or is_packed else None
 
+    def answer(self) -> Record | None:
+        """The answer that was there before the recovery, while that goes on; None before there is one."""
+        try:
+            return read_record((self.private_dir / ANSWER).read_bytes(), self.name)
+        except (FileNotFoundError, UserError):
+            return None
+
     @property
     def is_finished(self) -> bool:
         """Has it come to its end?"""
@@ -178,6 +186,10 @@ class Run:
         """Write the record of a run that was put down, whole or not at all."""
         write_atomically(self.public_dir / RECORD, record_bytes(record))
 
+    def write_answer(self, record: Record) -> None:
+        """Keep the answer that is there before the recovery."""
+        write_atomically(self.private_dir / ANSWER, record_bytes(record))
+
     def finalize(self) -> None:
         """Its evidence is packed: leave nothing to be taken up, and put the line-up where observers look."""
         shutil.rmtree(self.lineup_dir, ignore_errors=True)
@@ -188,6 +200,7 @@ class Run:
         for path in self.public_dir.glob("live-*.png"):
             path.unlink()
         RunProgress.delete(self.private_dir)
+        (self.private_dir / ANSWER).unlink(missing_ok=True)
 
     def choices(self) -> list[list[str]]:
         """What every observer of the line-up chose, one after the other."""

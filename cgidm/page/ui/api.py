@@ -83,8 +83,9 @@ def authenticate(
             nothing. May be empty. Not with a bank.
 
     Returns:
-        The record (outcome, reason, p-value, scores, flags, configuration, hashes), the original, partial and recovered
-        picture as lossless PNGs, and a zip with all evidence.
+        While it runs, {"phase", "done", "of"}. With the phase "answered" comes the answer: before the recovery, on
+        which it does not rest. At the end the record (outcome, reason, p-value, scores, flags, configuration, hashes),
+        the original, partial and recovered picture as lossless PNGs, and a zip with all evidence.
     """
     named = {"suspect": suspect, "upload": upload, "base": base, "prompt": prompt, "preset": preset, "seed": seed}
     options = {"steps": steps, "search": search, "bank": bank, "lineup": lineup, "unrelated": unrelated}
@@ -145,7 +146,10 @@ def _answers(request: Request, fewest: int, oauth_token: gr.OAuthToken | None) -
                 if event.phase == "paused":
                     raise UserError("page.no_gpu", reason=event.trouble)
                 if event.phase != "finished":
-                    yield {"phase": event.phase, "done": event.done, "of": event.of}, None, None
+                    told = {"phase": event.phase, "done": event.done, "of": event.of}
+                    if event.phase == "answered" and event.result is not None:
+                        told["answer"] = event.result.to_dict()
+                    yield told, None, None
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from error
     record = run.record()
