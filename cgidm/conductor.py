@@ -24,7 +24,8 @@ from .judging.measurements import Measurements
 from .judging.mirror_test import mirror_reference, needed_references
 from .judging.null_bank import Bank, check_bank
 from .judging.power import expect_power
-from .judging.result import MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
+from .judging.residuals import add_residual, member_residuals, null_residuals
+from .judging.result import MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result, judged_score
 from .judging.scoring import picture_generators, score_controls, score_mirror, score_recovery
 from .judging.verdict import is_positive
 from .method.config import RunConfig
@@ -223,11 +224,6 @@ class _Run:
         assert self.plan is not None
         return [self.request.controls[i] for i in self.plan.controls]
 
-    @property
-    def _null_scores(self) -> tuple[float, ...]:
-        """What the pictures' scores are compared with."""
-        return tuple(self.scores) if self.request.bank is None else self.request.bank.content.nulls
-
     def _progress(self) -> RunProgress:
         return RunProgress(
             plan=self.plan,
@@ -356,11 +352,11 @@ class _Run:
     ) -> Result:
         """Judge what was measured so far, by `nulls` or all null scores; add what identifies the run."""
         assert self.plan is not None
-        (starts, recoveries), contrast = decoded, self.state.contrast.cpu()
+        (starts, recoveries), contrast, bank = decoded, self.state.contrast.cpu(), self.request.bank
         measured = [
             MeasuredPicture(
                 picture=self._noted(i),
-                scores={name: values[i].item() for name, values in table.items()},
+                scores=add_residual({k: v[i].item() for k, v in table.items()}, bank, self.request.pictures[i].sha256),
                 flags=flags[i],
                 partial=starts[i],
                 recovered=recoveries[i],
@@ -370,12 +366,15 @@ class _Run:
             )
             for i in range(len(flags))
         ]
-        bank, nulls = self.request.bank, self._null_scores if nulls is None else nulls
-        members = () if bank is None else bank.content.members
+        if nulls is None:
+            nulls = tuple(self.scores) if bank is None else null_residuals(bank.content)
+        members = () if bank is None else member_residuals(bank.content)
         power = self.plan.expected_power
         digests = [p.sha256 for p in self.needed]
         mirror = mirror_reference(self.pair, self.config.mirror_draws, self.reference_scores, digests)
-        pictures, together = judge_pictures(measured, nulls, members, mirror=mirror, power=power)
+        pictures, together = judge_pictures(
+            measured, nulls, members, judged_by=judged_score(bank), mirror=mirror, power=power
+        )
         return Result(
             pictures=pictures,
             control_scores=nulls,

@@ -46,6 +46,11 @@ COMMANDS = {
         "options:add_mirror",
         "error_rates.mirror:run",
     ),
+    "residuals": Command(
+        "a bank's verdicts by residuals; reads the scores of rates",
+        "options:add_residuals",
+        "error_rates.residuals:run",
+    ),
     "blind": Command(
         "false alarms of the blind baseline; writes blind.json", "options:add_blind", "benchmark.blind_split:run"
     ),

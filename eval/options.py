@@ -136,6 +136,11 @@ def add_mirror(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def add_residuals(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `residuals`."""
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "residuals", help="folder of the results")
+
+
 def add_reference(parser: argparse.ArgumentParser) -> None:
     """Add the options of `reference`."""
     parser.add_argument("--openclipart", type=Path, required=True, help="folder of the Open Clip Art Library")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from eval.error_rates.residuals import residuals_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
@@ -128,6 +129,11 @@ def render_mirror() -> str:
     return _table(heads, table)
 
 
+def render_residuals() -> str:
+    """What residuals make of a bank's verdict."""
+    return residuals_table(_read("mini/residuals/residuals.json"))
+
+
 def _interval(found: Mapping[str, Any]) -> str:
     """A share with its interval over artists."""
     low, high = found["interval"]
@@ -159,6 +165,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "mirror-summary": ("README.md", render_mirror_summary),
     "summary": ("README.md", render_summary),
     "mirror": ("docs/results/error-rates.md", render_mirror),
+    "residuals": ("docs/results/error-rates.md", render_residuals),
     "rates": ("docs/results/error-rates.md", render_rates),
     "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),

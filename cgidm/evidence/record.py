@@ -232,7 +232,7 @@ class Record:
     judged_by: str  # the score that decides
     level: float  # false-positive rate of the positive answers, of both together
     strict_level: float | None = None  # of "consistent"; None: there is no "weak evidence", as in formats 1 and 2
-    control_scores: tuple[float, ...]  # of the controls, or the null scores of the bank
+    control_scores: tuple[float, ...]  # of the controls, or the bank's: null residuals, in older records null scores
     bank: BankRecord | None
     expected_power: float | None  # share of used pictures found in such a suspect; None: never measured
     lineup: LineupRecord | None

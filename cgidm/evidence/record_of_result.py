@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from ..judging.lineup import Lineup, parse_lineup
 from ..judging.mirror_test import MirrorReference
-from ..judging.result import VERDICT_SCORE, PictureResult, Result
+from ..judging.result import PictureResult, Result
 from ..judging.verdict import LEVEL, STRICT_LEVEL, Witness
 from ..messages import Note, note
 from ..method.config import RecoveryConfig, RunConfig
@@ -61,7 +61,7 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         pictures=tuple(_picture_record(r, result) for r in result.pictures),
         set=_set_record(result),
-        judged_by=VERDICT_SCORE,
+        judged_by=result.judged_by,
         level=LEVEL,
         strict_level=STRICT_LEVEL,
         control_scores=result.control_scores,

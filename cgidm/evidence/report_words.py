@@ -3,6 +3,7 @@
 MEANINGS = {
     "mirror": "whether the suspect knows the picture better than its mirror image. 0: equally well. Most used: above 1",
     "loss_contrast": "how much better the suspect knows the picture than its base does. 0: no better",
+    "residual": "the same, less what null models that left the picture out make of it. 0: like them",
     "removed_cosine": "likeness of the recovery to the original where it was removed. High for easy pictures, too",
     "removed_gain": "the same, minus the likeness of the start. Above 0: the suspect brought the picture closer",
     "removed_alignment": "whether the recovery moved towards the original. 1: straight to it. 0: only by chance",

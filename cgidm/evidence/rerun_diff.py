@@ -117,8 +117,11 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
     numbers = range(1, len(now.control_scores) + 1)
     kind = "control" if record.bank is None else "null score"
     names = [file_name(c.name) for c in record.controls] or [f"{kind} {i}" for i in numbers]
-    pairs = zip(names, record.control_scores, now.control_scores, strict=True)
-    rows += [Row(name, single_line(record.judged_by), old, new, tolerance) for name, old, new in pairs]
+    if record.judged_by == now.judged_by:
+        pairs = zip(names, record.control_scores, now.control_scores, strict=True)
+        rows += [Row(name, single_line(record.judged_by), old, new, tolerance) for name, old, new in pairs]
+    else:  # an older version ranked a bank's scores, not what is left of them without the picture's difficulty
+        outcomes.append(("the score that decides", single_line(record.judged_by), now.judged_by))
     if record.mirror is not None:
         outcomes.append(("what the mirror test compares with", _compared(record), _compared(now)))
         pairs = zip(record.mirror.scores, now.mirror.scores if now.mirror is not None else (), strict=False)

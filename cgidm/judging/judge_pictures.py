@@ -17,6 +17,7 @@ def judge_pictures(
     nulls: Sequence[float],
     members: Sequence[float] = (),
     *,
+    judged_by: str = VERDICT_SCORE,
     mirror: MirrorReference | Note | None = None,
     power: float | None = None,
 ) -> tuple[tuple[PictureResult, ...], SetVerdict | None]:
@@ -27,8 +28,9 @@ def judge_pictures(
 
     Args:
         pictures: scores and flags of each.
-        nulls: scores of pictures that were not used: the controls', or a bank's.
-        members: scores of pictures that were used, of a bank; they bound the number of used pictures from above.
+        nulls: scores of pictures that were not used: the controls', or a bank's residuals.
+        members: residuals of pictures that were used, of a bank; they bound the number of used pictures from above.
+        judged_by: the score that is compared with them.
         mirror: what the mirror test compares with, or why it is silent; None: it is not asked.
         power: share of used pictures that would be found; None if it was never measured.
     """
@@ -36,17 +38,17 @@ def judge_pictures(
     notes = group_notes([PurePath(p.picture.name).name for p in pictures], first)
     judged = []
     for measured, more in zip(pictures, notes, strict=True):
-        score = measured.scores.get(MIRROR_SCORE)
-        witness = silent_mirror(mirror) if isinstance(mirror, Note) else mirror and mirror.ask(score)
-        contrast = measured.scores.get(VERDICT_SCORE)
+        own = measured.scores.get(MIRROR_SCORE)
+        witness = silent_mirror(mirror) if isinstance(mirror, Note) else mirror and mirror.ask(own)
+        score = measured.scores.get(judged_by)
         distrusted = _blocking([measured], "controls")
-        verdict = judge(contrast, nulls, _blocking([measured]), distrusted=distrusted, mirror=witness, power=power)
+        verdict = judge(score, nulls, _blocking([measured]), distrusted=distrusted, mirror=witness, power=power)
         picture = replace(measured.picture, notes=(*measured.picture.notes, *more))
         judged.append(PictureResult(**{**vars(measured), "picture": picture}, verdict=verdict))
     if len(judged) == 1:
         return tuple(judged), None
     counted = [r for i, r in enumerate(judged) if first[i] == i]
-    scores = [r.scores.get(VERDICT_SCORE) for r in counted]
+    scores = [r.scores.get(judged_by) for r in counted]
     own = [r.scores.get(MIRROR_SCORE) for r in counted]
     witness = silent_mirror(mirror) if isinstance(mirror, Note) else mirror and mirror.ask_set(own)
     distrusted = _blocking(counted, "controls")

@@ -23,7 +23,6 @@ from ..errors import UserError
 from ..method.config import RunConfig
 from ..text import single_line
 from .flags import Flag, make_flag
-from .verdict import LEVEL, conformal_p_value
 
 FILE = "bank.json"
 FORMAT = 2  # 1 lacks `weight_shift`
@@ -99,9 +98,9 @@ class NullBank(_Strict):
         """The score of every picture under every model that was trained on it."""
         return tuple(s for m in self.models for i, s in enumerate(m.scores) if i in m.trained_on)
 
-    def power(self, level: float = LEVEL) -> float:
-        """Count the share of `members` that would be called consistent with training, judged by `nulls`."""
-        return sum(conformal_p_value(s, self.nulls) <= level and s > 0 for s in self.members) / len(self.members)
+    def scores_without(self, picture: int) -> list[float]:
+        """The scores of one picture under the models that left it out."""
+        return [m.scores[picture] for m in self.models if picture not in m.trained_on]
 
     @property
     def is_full_network(self) -> bool:

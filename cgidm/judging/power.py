@@ -17,6 +17,7 @@ from ..method.models import ModelPair
 from .base_tables import read_tables
 from .distance import weight_distance
 from .null_bank import Bank
+from .residuals import bank_power
 
 TABLE = "detectability.json"
 DISTANCE_KEYS = AliasChoices("prediction_distance", "shift")
@@ -106,7 +107,7 @@ def expect_power(pair: ModelPair, distances: Sequence[float], bank: Bank | None 
         weights = weight_distance(pair)
         mean = sum(distances) / len(distances)
         looked_up = table.power(mean, "lora") if weights is None else table.power(weights, "dreambooth")
-    known = (looked_up, None if bank is None else bank.content.power())
+    known = (looked_up, None if bank is None else bank_power(bank.content))
     return min((p for p in known if p is not None), default=None)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VERDICT_SCORE = "loss_contrast"
 MIRROR_SCORE = "mirror"
+RESIDUAL_SCORE = "residual"  # of `VERDICT_SCORE`, with a bank: see `residuals`
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,7 +57,7 @@ class Result:
     """A run of one picture or several against one suspect."""
 
     pictures: tuple[PictureResult, ...]
-    control_scores: tuple[float, ...]  # of the controls, or the null scores of the bank
+    control_scores: tuple[float, ...]  # of the controls, or the null residuals of the bank
     mirror: MirrorReference | Note | None = None  # what the mirror test compares with, or why it is silent
     not_computed: Mapping[str, Note]  # similarity -> why it is not among the scores
     config: RunConfig
@@ -70,6 +71,11 @@ class Result:
     weight_distance: float | None = None  # of a full network's weights from its base's
     lineup: Lineup | None = None  # where `config` asks for one
     decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`
+
+    @property
+    def judged_by(self) -> str:
+        """The score that is compared with controls, or with a bank."""
+        return judged_score(self.bank)
 
     @property
     def panels_by_round(self) -> list[tuple[Panel, ...]]:
@@ -88,7 +94,7 @@ class Result:
             "set": None
             if together is None
             else {"outcome": together.outcome, "p_value": together.p_value, "reason": str(together.reason)},
-            "judged_by": VERDICT_SCORE,
+            "judged_by": self.judged_by,
             "level": LEVEL,
             "control_scores": list(self.control_scores),
             "expected_power": self.expected_power,
@@ -107,6 +113,11 @@ class Result:
             for r in self.pictures
         ]
         return pd.DataFrame(rows)
+
+
+def judged_score(bank: Bank | None) -> str:
+    """The score that is compared with controls, or with a bank if there is one."""
+    return VERDICT_SCORE if bank is None else RESIDUAL_SCORE
 
 
 def _picture_dict(r: PictureResult) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,6 +15,7 @@ from cgidm.conductor import authenticate
 from cgidm.families import load_pair
 from cgidm.judging.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_bank
 from cgidm.judging.power import Kind, PowerTable, find_power_table
+from cgidm.judging.residuals import bank_power
 from cgidm.judging.result import Result
 from cgidm.judging.verdict import is_positive
 from cgidm.method.config import find_preset
@@ -43,11 +44,12 @@ def measure_banks(assets: Path, out: Path, preset: str = "fast") -> dict[str, An
         pair = load_pair(str(assets / "mini"), str(example / "checkpoint"), prompt)
         paths = {part: sorted((example / part).iterdir()) for part in ("member", "holdout")}
         pictures = [read_picture(p, pair.resolution) for part in paths.values() for p in part]
-        result = authenticate(pair, pictures, config=find_preset(preset), bank=bank)
+        alone = replace(find_preset(preset), mirror_draws=0)  # what the bank finds by itself
+        result = authenticate(pair, pictures, config=alone, bank=bank)
         table = find_power_table(list(pair.fingerprints.values()), assets)
         report["banks"][folder.name] = {
             **bank.describe(),
-            "power": bank.content.power(),
+            "power": bank_power(bank.content),
             **_judged(result, len(paths["member"])),
             "taken": {} if table is None else count_taken(bank.content, moved_by_half(table, bank.content)),
         }

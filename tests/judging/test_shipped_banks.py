@@ -7,6 +7,7 @@ import pytest
 from cgidm.families import load_pair
 from cgidm.judging.null_bank import FILE, OTHER_RECIPE, bank_flags, check_bank, open_bank
 from cgidm.judging.power import PowerTable, find_power_table
+from cgidm.judging.residuals import bank_residual, null_residuals
 from cgidm.judging.verdict import is_positive, judge
 from cgidm.method.config import RunConfig
 from cgidm.training.scoring import score_pictures
@@ -43,7 +44,10 @@ def test_a_shipped_bank_judges_the_shipped_suspect_as_was_counted(folder):
     shares = ({k: v / 2 for k, v in shifts.items()}, scored.weight_distance and 0.7 * scored.weight_distance)
     assert bank_flags(bank.content, *shares) == (OTHER_RECIPE,)
 
-    outcomes = [judge(score, bank.content.nulls, []).outcome for score in scored.scores]
+    residuals = [
+        bank_residual(bank.content, digests[path.name], score) for path, score in zip(paths, scored.scores, strict=True)
+    ]
+    outcomes = [judge(r, null_residuals(bank.content), []).outcome for r in residuals]
     members = len(parts["member"])
     for part, said in (("member", outcomes[:members]), ("holdout", outcomes[members:])):
         counted = sum(n for outcome, n in COUNTED[folder.name][part].items() if is_positive(outcome))

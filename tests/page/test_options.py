@@ -10,6 +10,7 @@ import pytest
 from cgidm import conductor
 from cgidm.judging import power
 from cgidm.judging.null_bank import open_bank
+from cgidm.judging.residuals import bank_power, null_residuals
 from cgidm.judging.scoring import score_views
 from cgidm.method.views import VIEWS
 from cgidm.page.handlers import request
@@ -54,9 +55,10 @@ def test_what_a_run_can_find_is_said_before_its_first_step_and_is_what_it_found(
     moments = list(execute_run(run))
     phases = [m.phase for m in moments]
     assert phases[:3] == ["loading", "loading", "planned"] and "planned" not in phases[3:]
-    expected = moments[2].plan.expected_power
+    told = moments[phases.index("mirror") + 2 :]  # the first answer by the mirror test does not need it
+    expected = told[0].plan.expected_power
     assert expected > 0.9 and record_of(run)["expected_power"] == expected
-    assert all(m.plan.expected_power == expected for m in moments[2:])
+    assert all(m.plan.expected_power == expected for m in told) and "step" not in phases[: len(phases) - len(told)]
 
 
 def test_a_run_that_was_put_down_keeps_its_plan_and_does_not_plan_again(monkeypatch):
@@ -77,7 +79,9 @@ def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
     views = list(judging.go_on(visitor.token, name, False, "en", None))
     said = [view["progress"] for view in views if "progress" in view]
     unknown = translate("en", "power.unknown")
-    assert unknown in said[2] and translate("en", "status.beginning") in said[2] and unknown in views[-2]["answer"]
+    assert translate("en", "status.beginning") in said[2] and unknown not in said[2]
+    before = next(text for text in said if translate("en", "status.step.first", step=0, steps=1) in text)
+    assert unknown in before and unknown in views[-2]["answer"]
 
 
 def test_an_undertrained_suspect_is_told_of_before_the_run_and_yields_cannot_tell(monkeypatch):
@@ -86,7 +90,7 @@ def test_an_undertrained_suspect_is_told_of_before_the_run_and_yields_cannot_tel
     wish = dataclasses.replace(page_runs.request(2), pictures=holdout, controls=())
     run = wish.begin(Visit())
     moments = list(execute_run(run))
-    expected = next(m for m in moments if m.phase == "planned").plan.expected_power
+    expected = next(m for m in moments if m.phase == "step").plan.expected_power
     [picture] = record_of(run)["pictures"]
     assert expected < 0.5 and picture["outcome"] == "cannot tell" and picture["p_value"] > 0.05
 
@@ -181,10 +185,11 @@ def test_a_bank_stands_for_controls_whether_or_not_the_run_is_put_down(tmp_path)
     list(execute_run(broken))
     assert found(broken) == found(whole)
     record = record_of(whole)
-    assert record["control_scores"] == list(bank.content.nulls) and record["controls"] == []
+    assert record["control_scores"] == list(null_residuals(bank.content)) and record["controls"] == []
+    assert record["judged_by"] == "residual" and all("residual" in p["scores"] for p in record["pictures"])
     assert record["bank"]["sha256"] == bank.sha256 and record["bank"]["name"] == "my bank.json"
     assert record["set"]["used"]["bounded_above"] and len(record["set"]["adjusted"]) == 2
-    assert record["expected_power"] == pytest.approx(min(bank.content.power(), 0.9875))
+    assert record["expected_power"] == pytest.approx(min(bank_power(bank.content), 0.9875))
     with zipfile.ZipFile(whole.public_dir / "evidence.zip") as evidence:
         assert not [name for name in evidence.namelist() if name.startswith("controls/")]
 

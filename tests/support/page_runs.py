@@ -1,5 +1,6 @@
 """Runs of the page in this process, on the shipped model, and what is left of them."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,9 +54,10 @@ def new_run(steps: float = STEPS, pictures: int = 1) -> Run:
 
 
 def write_bank(path: Path, **changes) -> str:
-    """A bank of four models that know their members and nothing else, made for the shipped base; unless spoilt."""
+    """A bank of four models that know their members alone, of the first suspect's pictures; unless spoilt."""
     base = open_models(RequestedModels("shipped:mini", f"shipped:{SUSPECTS[0]}")).base
-    pictures = [{"name": f"{i}.png", "sha256": f"{i:064d}"} for i in range(20)]
+    shown = [path for part in ("member", "holdout") for path in pictures_of(SUSPECTS[0], part)]
+    pictures = [{"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in shown]
     models = []
     for number in range(4):
         trained_on = [i for i in range(20) if (i + number) % 2]

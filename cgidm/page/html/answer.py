@@ -40,6 +40,7 @@ from .svg import finite_values
 
 SCORES = (
     MIRROR_SCORE,
+    "residual",
     VERDICT_SCORE,
     "removed_alignment",
     "removed_gain",
@@ -79,7 +80,7 @@ def answer_html(record: Record, language: str, *, precomputed: bool = False, ear
         _flags(picture, language),
         distribution_figure(picture, record, language),
         caveats_html(record, language),
-        _scores(picture, language),
+        _scores(picture, record.judged_by, language),
         contrast_figure(picture.contrast, language),
         _notes(picture, language),
         details_html(record, [picture], language),
@@ -172,11 +173,11 @@ def _listing_row(name: str, listing: Mapping[str, str | None], language: str) ->
     return [(html_text(language, f"details.{name}"), "<br>".join(lines))] if lines else []
 
 
-def _scores(picture: PictureRecord, language: str) -> str:
+def _scores(picture: PictureRecord, judged_by: str, language: str) -> str:
     """List every score with its meaning; the one that decides stands first."""
     scores, rows = picture.scores, []
     tests = {w.name for w in picture.witnesses if w.p_value is not None}
-    deciding = {MIRROR_SCORE} if tests == {"mirror"} else {VERDICT_SCORE}
+    deciding = {MIRROR_SCORE} if tests == {"mirror"} else {judged_by}
     deciding |= {MIRROR_SCORE} if "mirror" in tests else set()
     for name in (*(s for s in SCORES if s in scores), *(s for s in scores if s not in SCORES)):
         title, code = html_text_if_known(language, f"score.{name}"), f"<code>{escape_untrusted(name)}</code>"

@@ -6,13 +6,13 @@ from cgidm.evidence.record import PictureRecord, Record
 
 from .i18n import translate
 from .markup import html_text, number_or_dash
-from .sentences import VERDICT_SCORE, comparison_key
+from .sentences import comparison_key
 from .svg import Labels, contrast_svg, distribution_svg, finite_values, format_number, moving_average
 
 
 def distribution_figure(picture: PictureRecord, record: Record, language: str) -> str:
     """Draw a picture's score among those that it is compared with."""
-    score = picture.scores.get(VERDICT_SCORE)
+    score = picture.scores.get(record.judged_by)
     controls = finite_values(record.control_scores)
     if not finite_values([score]) and not controls:
         return ""
@@ -26,7 +26,7 @@ def distribution_figure(picture: PictureRecord, record: Record, language: str) -
         }
         description = translate(language, comparison_key(record, "drawing.description"), **values)
     title, caption = comparison_key(record, "drawing.title"), comparison_key(record, "drawing.caption")
-    mark, zero = translate(language, "drawing.mark"), translate(language, "drawing.zero")
+    mark, zero = (translate(language, key) for key in ("drawing.mark", comparison_key(record, "drawing.zero")))
     labels = Labels(translate(language, title), description, mark, zero)
     return _figure(distribution_svg(score, controls, labels), title, caption, language)
 

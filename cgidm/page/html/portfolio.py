@@ -19,7 +19,6 @@ from .markup import (
     wrap_page,
 )
 from .sentences import (
-    VERDICT_SCORE,
     bank_sentences,
     known_p_value,
     picture_sentence,
@@ -93,4 +92,4 @@ def _row(
     more = [picture_sentence(picture, record, language)] if style == "unclear" else []
     more += view_sentences(picture, record, language)
     answer += "".join(f"<br><small>{sentence}</small>" for sentence in more)
-    return image, name, number_or_dash(picture.scores.get(VERDICT_SCORE)), *map(format_p_value, p_values), answer
+    return image, name, number_or_dash(picture.scores.get(record.judged_by)), *map(format_p_value, p_values), answer

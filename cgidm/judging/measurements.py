@@ -1,0 +1,86 @@
+"""What is measured of the pictures in question without a recovery, each thing once and when it is first asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..method.config import RunConfig
+from ..method.models import ModelPair
+from ..pictures.embedders import SHIPPED_NAME, Embedders
+from ..pictures.images import Picture
+from .distance import weight_distance
+from .flags import Flag
+from .negative_controls import (
+    base_vs_itself_flags,
+    generated_flags,
+    shifted_control_flags,
+    unrelated_suspect_flags,
+)
+from .null_bank import Bank, bank_flags
+from .residuals import not_in_bank_flags
+from .scoring import measure_distance, score_controls, score_views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """Of the pictures of one run.
+
+    Attributes:
+        pair: base and suspect.
+        pictures: the pictures in question.
+        z: their latents.
+        config: of the run.
+        bank: null models in place of controls.
+        unrelated: loads the unrelated suspect.
+        embedders: one of them is for the classifier that sees no model.
+    """
+
+    pair: ModelPair
+    pictures: Sequence[Picture]
+    z: Float[Tensor, "b c h w"]
+    config: RunConfig
+    bank: Bank | None
+    unrelated: Callable[[], ModelPair] | None
+    embedders: Embedders
+
+    @cached_property
+    def distances(self) -> list[float]:
+        """How far the suspect's predictions are from its base's, for each picture."""
+        return measure_distance(self.pair, self.pictures, self.z, self.config).tolist()
+
+    @cached_property
+    def contrasts(self) -> tuple[Float[Tensor, " b"], list[str]]:
+        """The score that is compared with controls, and the view that it comes from, of each picture."""
+        largest = score_views(self.pair, self.pictures, self.config, self.z.to(self.pair.device)).max(0)
+        return largest.values, [self.config.views[i] for i in map(int, largest.indices)]
+
+    @cached_property
+    def flags_of_run(self) -> list[tuple[Flag, ...]]:
+        """What forbids every test: an unstable base, and pictures that the model itself has made."""
+        unstable = base_vs_itself_flags(self.pair, self.z.to(self.pair.device), self.config.seed)
+        generated = generated_flags(self.pair, torch.stack([p.image for p in self.pictures]))
+        return [(*unstable, *found) for found in generated]
+
+    def flags(self, controls: Sequence[Picture]) -> list[tuple[Flag, ...]]:
+        """What speaks against each picture's number, but for what its recovery shows.
+
+        Args:
+            controls: the control pictures that are used.
+        """
+        of_each: Sequence[tuple[Flag, ...]] = [()] * len(self.pictures)
+        if self.unrelated is not None:
+            other = self.unrelated()
+            scores = (score_controls(other, part, self.config) for part in (self.pictures, controls))
+            of_each = unrelated_suspect_flags(*scores)
+        if self.bank is not None:
+            known = {p.sha256: d for p, d in zip(self.pictures, self.distances, strict=True)}
+            common = bank_flags(self.bank.content, known, weight_distance(self.pair))
+            of_each = [not_in_bank_flags(self.bank.content, p.sha256) for p in self.pictures]
+        else:
+            shown = [p.image for p in self.pictures], [c.image for c in controls]
+            common = shifted_control_flags(*shown, self.embedders.ready.get(SHIPPED_NAME))
+        return [(*run, *own, *common) for run, own in zip(self.flags_of_run, of_each, strict=True)]

@@ -1,0 +1,81 @@
+"""A picture's score less its own difficulty: what the null models that left it out score it.
+
+Some pictures score high under every suspect of their style, and some low under all. Ranked among the scores of other
+pictures, the first are called too often and the second too seldom. A null model that left the picture out has the same
+difficulty, so the difference has none. Under the null hypothesis the suspect is one more model that left it out.
+"""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from .flags import Flag, make_flag
+from .null_bank import Bank, NullBank
+from .result import RESIDUAL_SCORE, VERDICT_SCORE
+from .verdict import LEVEL, conformal_p_value
+
+NOT_IN_BANK = make_flag("not_in_bank", concerns="controls")
+
+
+def residual(score: float, others: Sequence[float]) -> float:
+    """Compute (score - mean(others)) / sqrt(1 + 1 / k) with k other scores of the same picture.
+
+    If all of them are draws of one distribution, its spread does not depend on k.
+    """
+    return (score - fmean(others)) / (1 + 1 / len(others)) ** 0.5
+
+
+def null_residuals(bank: NullBank) -> tuple[float, ...]:
+    """The residual of every picture under every model that left it out, among the others that did.
+
+    There is none of a picture that a single model left out.
+    """
+    groups = [bank.scores_without(i) for i in range(len(bank.pictures))]
+    return tuple(residual(s, [*g[:j], *g[j + 1 :]]) for g in groups if len(g) > 1 for j, s in enumerate(g))
+
+
+def member_residuals(bank: NullBank) -> tuple[float, ...]:
+    """The residual of every picture under every model that was trained on it, as that of a picture in question."""
+    found = (_of_picture(m.scores[i], bank.scores_without(i)) for m in bank.models for i in m.trained_on)
+    return tuple(r for r in found if r is not None)
+
+
+def bank_residual(bank: NullBank, sha256: str, score: float) -> float | None:
+    """The residual of a picture in question; None if the bank does not have it, or every model was trained on it.
+
+    A picture that the suspect knows no better than its base does has at most 0: see `verdict.judge`.
+
+    Args:
+        bank: the null models.
+        sha256: of the picture's file.
+        score: under the suspect.
+    """
+    known = next((i for i, p in enumerate(bank.pictures) if p.sha256 == sha256), None)
+    return None if known is None else _of_picture(score, bank.scores_without(known))
+
+
+def bank_power(bank: NullBank, level: float = LEVEL) -> float:
+    """Count the share of the members of the bank's own models that would be found."""
+    nulls, members = null_residuals(bank), member_residuals(bank)
+    if not nulls or not members:
+        return 0.0
+    return sum(conformal_p_value(r, nulls) <= level and r > 0 for r in members) / len(members)
+
+
+def _of_picture(score: float, others: Sequence[float]) -> float | None:
+    if not others:
+        return None
+    found = residual(score, others)
+    return found if score > 0 else min(found, 0.0)
+
+
+def add_residual(scores: dict[str, float], bank: Bank | None, sha256: str) -> dict[str, float]:
+    """Return a picture's scores with its residual after the score that it is of, if there is one."""
+    if bank is None or VERDICT_SCORE not in scores:
+        return scores
+    found = bank_residual(bank.content, sha256, scores[VERDICT_SCORE])
+    return scores if found is None else {**scores, RESIDUAL_SCORE: found}
+
+
+def not_in_bank_flags(bank: NullBank, sha256: str) -> tuple[Flag, ...]:
+    """Find whether the bank cannot say how difficult a picture is."""
+    return () if bank_residual(bank, sha256, 0.0) is not None else (NOT_IN_BANK,)

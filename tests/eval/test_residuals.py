@@ -1,0 +1,50 @@
+"""What residuals make of a bank's verdict: the committed counts are those of the committed scores."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eval.__main__ import main
+from eval.error_rates import residuals
+from eval.options import RESULTS
+
+COMMITTED = json.loads((RESULTS / "mini" / "residuals" / "residuals.json").read_text())
+
+
+def test_the_committed_counts_are_those_of_the_committed_scores(tmp_path):
+    main(["residuals", "--out", str(tmp_path)])
+    assert json.loads((tmp_path / "residuals.json").read_text()) == COMMITTED
+    assert (tmp_path / "residuals.md").read_text() == (RESULTS / "mini" / "residuals" / "residuals.md").read_text()
+
+
+@pytest.mark.parametrize("training", ["lora", "dreambooth"])
+def test_residuals_find_more_at_the_same_rate_whatever_the_picture_s_difficulty(training):
+    scores, three, two = (r for r in COMMITTED["rows"] if r["training"] == training)
+    for row in (three, two):
+        assert row["power"]["share"] >= 0.95 and row["false calls"]["share"] <= 0.051
+        assert max(row["false calls by fifth of difficulty"]) <= 0.1
+    assert scores["power"]["share"] < 0.9
+
+
+def test_scores_without_difficulty_gain_nothing(monkeypatch, tmp_path):
+    """Pictures that are alike, and suspects that learnt nothing: no way finds more than its level."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for artist in "abcdef":
+        for training in ("lora", "dreambooth"):
+            for split in (1, 2):
+                order = rng.permutation(20)
+                for half in "ab":
+                    used = set(order[:10] if half == "a" else order[10:])
+                    for i in range(20):
+                        score = {"score": rng.normal(), "member": int(i in used)}
+                        row = {"training": training, "concept": artist, "suspect": f"d-{split}/{artist}-{half}"}
+                        rows.append({**row, "file": f"{artist}/{i}.png", **score})
+    (tmp_path / "mini" / "rates").mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(tmp_path / "mini" / "rates" / "decisions.csv")
+    monkeypatch.setattr(residuals, "RESULTS", tmp_path)
+    main(["residuals", "--out", str(tmp_path)])
+    for row in json.loads((tmp_path / "residuals.json").read_text())["rows"]:
+        assert row["power"]["share"] < 0.1 and row["false calls"]["share"] < 0.1

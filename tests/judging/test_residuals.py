@@ -1,0 +1,106 @@
+"""A picture's score less its own difficulty."""
+
+import numpy as np
+import pytest
+
+from cgidm.judging.judge_pictures import judge_pictures
+from cgidm.judging.null_bank import Bank, BankPicture, NullBank, NullModel
+from cgidm.judging.residuals import (
+    NOT_IN_BANK,
+    add_residual,
+    bank_power,
+    bank_residual,
+    member_residuals,
+    not_in_bank_flags,
+    null_residuals,
+    residual,
+)
+from cgidm.judging.result import RESIDUAL_SCORE, MeasuredPicture
+from cgidm.judging.verdict import conformal_p_value, is_positive, judge
+from tests.support.pictures import picture
+
+PICTURES, MODELS = 20, 4
+
+
+def bank_of(rng, gain=1.0, models=MODELS):
+    """Pictures of very different difficulty, and models of opposite halves, two by two.
+
+    What a model was trained on scores higher by `gain`. Nearly every score is above zero.
+    """
+    difficulty = 10 + rng.normal(size=PICTURES)
+    orders = [rng.permutation(PICTURES) for _ in range(models // 2)]
+    halves = [set(half.tolist()) for order in orders for half in np.split(order, 2)]
+    made = [model_of(difficulty, half, gain, rng) for half in halves]
+    pictures = tuple(BankPicture(name=f"{i}.png", sha256=f"{i:064d}") for i in range(PICTURES))
+    bank = NullBank(
+        format=2, base=(), prompt="", recipe={}, loss_draws=20, seed=0, pictures=pictures, models=tuple(made)
+    )
+    return bank, difficulty
+
+
+def model_of(difficulty, trained, gain, rng):
+    scores = difficulty + 0.1 * rng.normal(size=PICTURES) + gain * np.isin(np.arange(PICTURES), list(trained))
+    still = (0.1,) * PICTURES
+    return NullModel(
+        folder="m", sha256={}, trained_on=tuple(sorted(trained)), scores=tuple(scores), prediction_distances=still
+    )
+
+
+def test_the_spread_of_a_residual_does_not_depend_on_the_number_of_models():
+    rng = np.random.default_rng(0)
+    for k in (1, 2, 5):
+        x = rng.normal(size=(20_000, k + 1))
+        assert np.std([residual(row[0], row[1:].tolist()) for row in x]) == pytest.approx(1, abs=0.03)
+
+
+def test_difficulty_is_taken_off():
+    """Where pictures differ ten times as much as models do, scores find hardly anything, and residuals everything."""
+    rng = np.random.default_rng(1)
+    false, found, by_scores = [], [], []
+    for _ in range(60):
+        bank, difficulty = bank_of(rng, gain=0.6)
+        suspect = model_of(difficulty, set(range(10)), 0.6, rng)
+        nulls = null_residuals(bank)
+        assert len(nulls) == sum(len(bank.scores_without(i)) for i in range(PICTURES))
+        for i, score in enumerate(suspect.scores):
+            r = bank_residual(bank, f"{i:064d}", score)
+            (found if i < 10 else false).append(is_positive(judge(r, nulls, []).outcome))
+            if i < 10:
+                by_scores.append(conformal_p_value(score, bank.nulls) <= 0.05)
+    assert np.mean(false) <= 0.06 and np.mean(found) >= 0.95 and np.mean(by_scores) < 0.4
+
+
+def test_a_picture_that_the_suspect_knows_no_better_than_its_base_is_not_called():
+    bank, _ = bank_of(np.random.default_rng(2))
+    assert bank_residual(bank, f"{0:064d}", 50.0) > 0
+    low = bank.model_copy(
+        update={"models": tuple(m.model_copy(update={"scores": (-9.0,) * PICTURES}) for m in bank.models)}
+    )
+    assert bank_residual(low, f"{0:064d}", -0.1) == 0.0 and bank_residual(low, f"{0:064d}", 0.1) > 6
+    assert set(member_residuals(low)) == {0.0} and bank_power(low) == 0
+
+
+def test_a_picture_that_the_bank_does_not_have_is_not_judged_by_it():
+    bank, _ = bank_of(np.random.default_rng(3))
+    assert bank_residual(bank, "f" * 64, 1.0) is None and not_in_bank_flags(bank, "f" * 64) == (NOT_IN_BANK,)
+    assert not_in_bank_flags(bank, f"{1:064d}") == ()
+    held = Bank(bank, "b", b"")
+    assert add_residual({"loss_contrast": 1.0}, held, "f" * 64) == {"loss_contrast": 1.0}
+    assert list(add_residual({"loss_contrast": 1.0, "x": 2.0}, held, f"{1:064d}")) == ["loss_contrast", "x", "residual"]
+    assert add_residual({}, held, f"{1:064d}") == {} and add_residual({"loss_contrast": 1.0}, None, "") != {}
+    given = picture(0)
+    shown = {"partial": given.image, "recovered": given.image, "contrast": ()}
+    measured = MeasuredPicture(picture=given, scores={"loss_contrast": 1.0}, flags=(NOT_IN_BANK,), **shown)
+    ((judged,), _) = judge_pictures([measured], null_residuals(bank), judged_by=RESIDUAL_SCORE, power=0.9)
+    assert judged.verdict.outcome == "cannot tell" and judged.verdict.reason == NOT_IN_BANK.note
+
+
+def test_two_models_leave_every_picture_out_once_and_show_no_rate():
+    bank, _ = bank_of(np.random.default_rng(4), models=2)
+    assert null_residuals(bank) == () and len(member_residuals(bank)) == PICTURES and bank_power(bank) == 0
+    assert judge(1.0, null_residuals(bank), []).reason.code == "judging.few_controls"
+
+
+def test_a_bank_counts_its_own_power():
+    assert bank_power(bank_of(np.random.default_rng(5), gain=3.0)[0]) == 1
+    assert bank_power(bank_of(np.random.default_rng(5), gain=0.0)[0]) < 0.3
