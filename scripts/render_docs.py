@@ -129,6 +129,22 @@ def render_mirror() -> str:
     return _table(heads, table)
 
 
+def render_dose() -> str:
+    """The mirror test against presentations of each picture, at a level of 5 %."""
+    table = []
+    for row in _read("mini/mirror/mirror.json")["rows"]:
+        whole = row["experiment"] == "mini-mirror" and row["training"] == "lora"
+        if whole or row["experiment"] == "mini-mirror-dose":
+            presentations = 60 if whole else int(row["training"].rpartition("-")[2])
+            pictures, strictly = row["pictures"]
+            sets = row["sets of ten"][0]["power"]
+            shares = (pictures["false calls"], pictures["power"], strictly["power"])
+            shown = [_percent(found["share"], 0) for found in shares]
+            table.append([presentations, *shown, f"{sets['count']} of {sets['of']}"])
+    heads = ["presentations", "unused called", "used called", "of them at 1 %", "sets of ten used works called"]
+    return _table(heads, sorted(table))
+
+
 def render_residuals() -> str:
     """What residuals make of a bank's verdict."""
     return residuals_table(_read("mini/residuals/residuals.json"))
@@ -165,6 +181,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "mirror-summary": ("README.md", render_mirror_summary),
     "summary": ("README.md", render_summary),
     "mirror": ("docs/results/error-rates.md", render_mirror),
+    "dose": ("docs/verdicts.md", render_dose),
     "residuals": ("docs/results/error-rates.md", render_residuals),
     "rates": ("docs/results/error-rates.md", render_rates),
     "power": ("docs/verdicts.md", render_power),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from cgidm.errors import UserError
 from cgidm.files import write_atomically
 from cgidm.judging.mirror_test import MirrorTable
 from cgidm.method.config import RunConfig
@@ -29,6 +30,8 @@ def run(o: argparse.Namespace) -> None:
     """Run the command."""
     scored = {name: _score(load_experiment(name), o, i == 0) for i, name in enumerate(o.experiments)}
     groups = null_groups([s for name, found in scored.items() if name not in o.unused for s in found])
+    if not groups:
+        raise UserError("error_rates.no_table", unused=", ".join(o.unused))
     rows, decisions = [], []
     for name, found in scored.items():
         joined = [d for d, settings in load_experiment(name).datasets.items() if settings.joined is not None]

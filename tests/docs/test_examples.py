@@ -45,4 +45,4 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     notebook.cells.insert(0, nbformat.v4.new_code_cell(few))  # the README's example is run as it stands
     NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
     printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
-    assert "consistent with training on this image" in printed
+    assert "weak evidence" in printed  # with few draws the mirror test is not asked, and 40 controls show no more

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.browser
 
 EXAMPLE = "gerald-g-dreambooth"
 CONSISTENT = translate("en", "outcome.consistent")
+WEAK = translate("en", "outcome.weak")  # 40 controls show no more, and with few draws the mirror test is not asked
 WATCH = """() => {
     window.seen = [];
     setInterval(() => {
@@ -122,7 +123,7 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
     result = computed.pictures[0]
     for shown, image in zip(pictures(visitor), (result.picture.image, result.partial, result.recovered), strict=True):
         np.testing.assert_array_equal(shown, to_uint8(image))
-    visitor.wait_for("#one-answer", CONSISTENT)
+    visitor.wait_for("#one-answer", WEAK)
     assert translate("en", "precomputed") not in visitor.at("#one-answer").inner_text()
     visitor.picture("finished")
 
@@ -135,7 +136,7 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
         assert all(sha256(bundle.read(name)).hexdigest() == digest for name, digest in stated.items())
         record = json.loads(bundle.read("result.json"))
     [picture] = record["pictures"]
-    assert picture["outcome"] == result.verdict.outcome == "consistent with training on this image"
+    assert picture["outcome"] == result.verdict.outcome == "weak evidence"
     assert picture["p_value"] == result.verdict.p_value
     assert picture["scores"]["loss_contrast"] == pytest.approx(result.scores["loss_contrast"], abs=1e-5)
     assert record["control_scores"] == pytest.approx(computed.control_scores, abs=1e-5)
@@ -144,7 +145,7 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
     visitor.card(3)
     visitor.at("#one-history input").click()
     visitor.page.get_by_role("option").get_by_text(picture["name"]).click()
-    visitor.wait_for("#one-answer", CONSISTENT)
+    visitor.wait_for("#one-answer", WEAK)
     assert sources(visitor) == shown
 
 
@@ -210,7 +211,7 @@ def test_a_portfolio_is_judged_as_a_set_and_picture_by_picture(visit):
     visitor.at("#set-run").click()
     power = translate("en", "power", power=99, level=5)
     visitor.wait_for("#set-progress", re.escape(power), PATIENCE)
-    assert visitor.at("#set-answer .cg-card").count() == 0  # it is said before the run
+    assert "Finished" not in visitor.at("#set-progress").inner_text()  # it is said before the recovery
     visitor.wait_for("#set-progress", "Finished in", PATIENCE)
     said = visitor.wait_for("#set-answer", translate("en", "outcome.set"))
     assert power in said and re.search(r"How many were used: (at least )?\d of 5", said)
@@ -235,7 +236,7 @@ def test_a_bank_takes_the_place_of_control_pictures(visit, tmp_path):
     visitor.at("#one-controls").get_by_role("button", name=re.compile("clear|remove", re.I)).first.click()
     visitor.at("#one-run").click()
     visitor.wait_for("#one-progress", "Finished in", PATIENCE)
-    said = visitor.wait_for("#one-answer", CONSISTENT)
+    said = visitor.wait_for("#one-answer", WEAK)
     assert (
         translate("en", "bank.about", models=4, pictures=20) in said and translate("en", "drawing.title.bank") in said
     )

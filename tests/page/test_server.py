@@ -186,6 +186,8 @@ def test_a_program_asks_for_a_line_up(server, client, picture):
     )
     phases = [data[0]["phase"] for _, data in events if "phase" in data[0]]
     assert "judged" in phases and phases[-1] == "decoys"
+    [answered] = [data[0]["answer"] for _, data in events if data[0].get("phase") == "answered"]
+    assert len(answered["pictures"]) == 1 and phases.index("answered") < phases.index("step")
     kind, (record, images, evidence) = events[-1]
     assert kind == "complete" and [len(r["decoys"]) for r in record["lineup"]["rounds"]] == [2] and len(images) == 3
     with zipfile.ZipFile(io.BytesIO(client.file(evidence["path"]).content)) as bundle:

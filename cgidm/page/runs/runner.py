@@ -122,7 +122,8 @@ class RunRecorder:
             self.progress = event.progress
         if event.phase == "answered":
             assert event.result is not None
-            self.run.write_answer(make_record(event.result, models_record(self._models, self._unrelated)))
+            record = make_record(event.result, models_record(self._models, self._unrelated))
+            self.run.write_answer(dataclasses.replace(record, stopped=None))  # its recovery is still to come
         elif event.result is not None:
             self._result = event.result
         if event.phase in ("mirror", "controls", "answered"):
