@@ -56,6 +56,11 @@ COMMANDS = {
     ),
     # studies
     "shipped": Command("judge the shipped examples; writes shipped.json", "options:add_shipped", "studies.shipped:run"),
+    "mirrored": Command(
+        "recover the shipped pictures and their mirror images; writes mirrored.json",
+        "options:add_shipped",
+        "studies.mirrored:run",
+    ),
     "banks": Command(
         "judge the shipped examples with the shipped banks; writes banks.json",
         "options:add_folders",

@@ -127,8 +127,8 @@ def test_the_answer_is_shown_while_the_decoys_are_recovered():
     visitor = Visit()
     name = judging.begin(wish(), visitor.token, False, "en")["current"]
     with closing(judging.go_on(visitor.token, name, False, "en", None)) as views:
-        judged = next(v for v in views if "answer" in v)
-        assert "Cannot tell" in judged["answer"] and "Recovering the decoys" in judged["progress"]
+        judged = next(v for v in views if "Recovering the decoys" in v.get("progress", ""))
+        assert "Cannot tell" in judged["answer"]
         assert all(os.path.isfile(judged[role]) for role in ROLES)
         assert f"step 1 of {STEPS}" in next(views)["progress"]
     stopped = judging.stop(visitor.token, name, False, "en")
