@@ -275,6 +275,8 @@ def _progress_bar(config: RunConfig) -> Iterator[Callable[[RunEvent], None]]:
                 for r in event.result.pictures:
                     p = "" if r.verdict.p_value is None else f" (p = {r.verdict.p_value:.2g})"
                     bar.write(f"before the recovery: {single_line(r.picture.name)}: {r.verdict.outcome}{p}")
+                if event.result.together is not None:
+                    bar.write(f"before the recovery: together: {event.result.together.outcome}")
 
         yield advance
 

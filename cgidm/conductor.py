@@ -24,8 +24,8 @@ from .judging.measurements import Measurements
 from .judging.mirror_test import mirror_reference, needed_references
 from .judging.null_bank import Bank, check_bank
 from .judging.power import expect_power
-from .judging.residuals import add_residual, member_residuals, null_residuals
-from .judging.result import MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result, judged_score
+from .judging.residuals import add_residual, residuals_of
+from .judging.result import MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from .judging.scoring import picture_generators, score_controls, score_mirror, score_recovery
 from .judging.verdict import is_positive
 from .method.config import RunConfig
@@ -187,9 +187,9 @@ class _Run:
                 yield self._preview("preview")
             yield from self._test_mirror(controls_per_event)
             yield from self._answer(by_mirror=True)
-            if self.plan.expected_power is None:
+            if not self.plan.power_known:
                 power = expect_power(self.pair, self.measured.distances, self.request.bank)
-                self.plan = replace(self.plan, expected_power=power)
+                self.plan = replace(self.plan, expected_power=power, power_known=True)
             yield from self._score_controls(controls_per_event)
             yield from self._answer(by_mirror=False)
             yield from self._recover_pictures(steps, preview_seconds)
@@ -367,17 +367,17 @@ class _Run:
             for i in range(len(flags))
         ]
         if nulls is None:
-            nulls = tuple(self.scores) if bank is None else null_residuals(bank.content)
-        members = () if bank is None else member_residuals(bank.content)
+            nulls = tuple(self.scores) if bank is None else bank.content.nulls
+        members, residuals = () if bank is None else bank.content.members, residuals_of(bank)
         power = self.plan.expected_power
         digests = [p.sha256 for p in self.needed]
         mirror = mirror_reference(self.pair, self.config.mirror_draws, self.reference_scores, digests)
         pictures, together = judge_pictures(
-            measured, nulls, members, judged_by=judged_score(bank), mirror=mirror, power=power
+            measured, nulls, members, null_residuals=residuals, mirror=mirror, power=power
         )
         return Result(
             pictures=pictures,
-            control_scores=nulls,
+            control_scores=nulls if residuals is None else residuals,
             mirror=mirror,
             not_computed=self.embedders.missing,
             config=self.config,

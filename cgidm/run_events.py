@@ -56,6 +56,7 @@ class RunPlan:
     copies: tuple[tuple[int, ...], ...]  # of each picture: the controls that are its near-duplicates, not used
     lineup: Lineup | None = None  # its decoys are indices among the controls that are used
     expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
+    power_known: bool = False  # whether it was looked up, which waits for the mirror test
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -148,4 +149,5 @@ def _read_plan(table: dict[str, Any]) -> RunPlan:
         copies=tuple(map(tuple, table["copies"])),
         lineup=parse_lineup(table["lineup"]),
         expected_power=table["expected_power"],
+        power_known=table.get("power_known", True),
     )

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from eval.error_rates.residuals import WAYS, residuals_table
+from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
+from eval.studies.mirrored import mirrored_table
 from eval.studies.robustness import copies_table
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +57,7 @@ def render_table1() -> str:
 def render_summary() -> str:
     """The rows of the README: the control test by scores, and by residuals."""
     found = _read("mini/residuals/residuals.json")["rows"]
-    own = [next(r for r in found if r["training"] == kind and r["way"] == WAYS[1]) for kind in KINDS]
+    own = [next(r for r in found if r["training"] == kind and r["ranking"] == RANKINGS[1]) for kind in KINDS]
     residuals = [
         [f"{what}, by residuals of three null models", *(_percent(r[name]["share"], 1) for r in own)]
         for what, name in (("unused pictures called used", "false calls"), ("used pictures called used", "power"))
@@ -187,6 +188,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "mirror-summary": ("README.md", render_mirror_summary),
     "summary": ("README.md", render_summary),
     "mirror": ("docs/results/error-rates.md", render_mirror),
+    "mirrored": ("docs/verdicts.md", lambda: mirrored_table(_read("mirrored.json"))),
     "dose": ("docs/verdicts.md", render_dose),
     "residuals": ("docs/results/error-rates.md", render_residuals),
     "rates": ("docs/results/error-rates.md", render_rates),

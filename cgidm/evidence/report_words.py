@@ -42,6 +42,9 @@ METHOD = (
     "share of pictures that were not used whose score is as high.",
     "The contrast is also compared with that of control pictures, which were certainly not used. The p-value is the "
     "share of these that score as high; the picture itself counts as one of them.",
+    "With a bank of null models there are no control pictures. Each model left out some of the pictures. What a "
+    "picture scores on average under the models that left it out is taken off its score. What is left is ranked among "
+    "what is left of the other pictures, under models that left them out.",
     "Where the mirror test can be asked, it alone decides whether the answer is “consistent with training”. The "
     "control test decides what its silence means.",
     "A second experiment shows what the suspect knows. Half of the picture is removed in small blocks. The gaps are "

@@ -104,6 +104,7 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
     of_mirror = tolerance if same else MIRROR_OTHER_MACHINE
     of_embedders = HALF_EMBEDDER_OTHER_MACHINE if half and not same else tolerance  # they see 8 bits
     rows, outcomes = [], []
+    same_rule = record.strict_level is not None  # records of formats 1 and 2 have their scores compared alone
     for number, (old, new, run) in enumerate(zip(record.pictures, now.pictures, result.pictures, strict=True)):
         name = file_name(old.name)
         scores = {s: (v, new.scores.get(s)) for s, v in old.scores.items() if v is not None}
@@ -113,14 +114,15 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
         for role, image in (("partial", run.partial), ("recovered", run.recovered)):
             away = _away(bundle, image_name(number, role), image)
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
-        outcomes.append((name, old.outcome, new.outcome))
+        if same_rule:
+            outcomes.append((name, old.outcome, new.outcome))
     numbers = range(1, len(now.control_scores) + 1)
     kind = "control" if record.bank is None else "null score"
     names = [file_name(c.name) for c in record.controls] or [f"{kind} {i}" for i in numbers]
     if record.judged_by == now.judged_by:
         pairs = zip(names, record.control_scores, now.control_scores, strict=True)
         rows += [Row(name, single_line(record.judged_by), old, new, tolerance) for name, old, new in pairs]
-    else:  # an older version ranked a bank's scores, not what is left of them without the picture's difficulty
+    elif same_rule:
         outcomes.append(("the score that decides", single_line(record.judged_by), now.judged_by))
     if record.mirror is not None:
         outcomes.append(("what the mirror test compares with", _compared(record), _compared(now)))
@@ -130,7 +132,7 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
     rows, outcomes = [*rows, *panels], [*outcomes, *lineup]
     if record.weight_distance is not None:  # an older record does not state it
         rows.append(Row("the suspect", "weight_distance", record.weight_distance, now.weight_distance, tolerance))
-    if record.set is not None and now.set is not None:
+    if record.set is not None and now.set is not None and same_rule:
         outcomes.append(("all together", record.set.outcome, now.set.outcome))
     return Comparison(
         rows=tuple(rows),

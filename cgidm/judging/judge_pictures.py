@@ -8,7 +8,7 @@ from ..messages import Note
 from ..pictures.duplicates import group_notes, near_duplicates, representatives
 from .mirror_test import MirrorReference, silent_mirror
 from .portfolio import SetVerdict, holm, judge_set
-from .result import MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
+from .result import MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
 from .verdict import judge
 
 
@@ -17,7 +17,7 @@ def judge_pictures(
     nulls: Sequence[float],
     members: Sequence[float] = (),
     *,
-    judged_by: str = VERDICT_SCORE,
+    null_residuals: Sequence[float] | None = None,
     mirror: MirrorReference | Note | None = None,
     power: float | None = None,
 ) -> tuple[tuple[PictureResult, ...], SetVerdict | None]:
@@ -28,9 +28,10 @@ def judge_pictures(
 
     Args:
         pictures: scores and flags of each.
-        nulls: scores of pictures that were not used: the controls', or a bank's residuals.
-        members: residuals of pictures that were used, of a bank; they bound the number of used pictures from above.
-        judged_by: the score that is compared with them.
+        nulls: scores of pictures that were not used: the controls', or a bank's.
+        members: scores of pictures that were used, of a bank; they bound the number of used pictures from above.
+        null_residuals: of a bank; single pictures are then judged by their residuals. A set is not: a suspect lifts
+            all of its works alike, which their own difficulties hide in scores, and not in residuals.
         mirror: what the mirror test compares with, or why it is silent; None: it is not asked.
         power: share of used pictures that would be found; None if it was never measured.
     """
@@ -40,15 +41,16 @@ def judge_pictures(
     for measured, more in zip(pictures, notes, strict=True):
         own = measured.scores.get(MIRROR_SCORE)
         witness = silent_mirror(mirror) if isinstance(mirror, Note) else mirror and mirror.ask(own)
-        score = measured.scores.get(judged_by)
+        score = measured.scores.get(VERDICT_SCORE if null_residuals is None else RESIDUAL_SCORE)
         distrusted = _blocking([measured], "controls")
-        verdict = judge(score, nulls, _blocking([measured]), distrusted=distrusted, mirror=witness, power=power)
+        against = nulls if null_residuals is None else null_residuals
+        verdict = judge(score, against, _blocking([measured]), distrusted=distrusted, mirror=witness, power=power)
         picture = replace(measured.picture, notes=(*measured.picture.notes, *more))
         judged.append(PictureResult(**{**vars(measured), "picture": picture}, verdict=verdict))
     if len(judged) == 1:
         return tuple(judged), None
     counted = [r for i, r in enumerate(judged) if first[i] == i]
-    scores = [r.scores.get(judged_by) for r in counted]
+    scores = [r.scores.get(VERDICT_SCORE) for r in counted]
     own = [r.scores.get(MIRROR_SCORE) for r in counted]
     witness = silent_mirror(mirror) if isinstance(mirror, Note) else mirror and mirror.ask_set(own)
     distrusted = _blocking(counted, "controls")

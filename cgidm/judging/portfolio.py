@@ -131,10 +131,10 @@ def _ask_controls(scores: Sequence[float | None], controls: Sequence[float], lev
     """Compare the mean score of a set with the controls'."""
     known, n = [s for s in scores if s is not None and np.isfinite(s)], len(controls)
     silent = None
-    if missing := len(scores) - len(known):
-        silent = note("judging.set.no_scores", missing=missing, pictures=len(scores))
-    elif min(len(scores), n) < 2 or 1 / comb(len(scores) + n, n) > level:
+    if min(len(scores), n) < 2 or 1 / comb(len(scores) + n, n) > level:
         silent = note("judging.set.few", pictures=len(scores), n=n, level=level)
+    elif missing := len(scores) - len(known):
+        silent = note("judging.set.no_scores", missing=missing, pictures=len(scores))
     p = portfolio_p_value(known, controls) if silent is None else None
     return Witness(name="controls", p_value=p, references=n, silent=silent)
 

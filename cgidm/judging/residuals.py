@@ -10,7 +10,7 @@ from statistics import fmean
 
 from .flags import Flag, make_flag
 from .null_bank import Bank, NullBank
-from .result import RESIDUAL_SCORE, VERDICT_SCORE
+from .result import RESIDUAL_SCORE, VERDICT_SCORE, judged_score
 from .verdict import LEVEL, conformal_p_value
 
 NOT_IN_BANK = make_flag("not_in_bank", concerns="controls")
@@ -33,6 +33,11 @@ def null_residuals(bank: NullBank) -> tuple[float, ...]:
     return tuple(residual(s, [*g[:j], *g[j + 1 :]]) for g in groups if len(g) > 1 for j, s in enumerate(g))
 
 
+def residuals_of(bank: Bank | None) -> tuple[float, ...] | None:
+    """The null residuals that single pictures are ranked among; None where they are judged by their scores."""
+    return null_residuals(bank.content) if bank is not None and judged_score(bank) == RESIDUAL_SCORE else None
+
+
 def member_residuals(bank: NullBank) -> tuple[float, ...]:
     """The residual of every picture under every model that was trained on it, as that of a picture in question."""
     found = (_of_picture(m.scores[i], bank.scores_without(i)) for m in bank.models for i in m.trained_on)
@@ -53,11 +58,12 @@ def bank_residual(bank: NullBank, sha256: str, score: float) -> float | None:
     return None if known is None else _of_picture(score, bank.scores_without(known))
 
 
-def bank_power(bank: NullBank, level: float = LEVEL) -> float:
-    """Count the share of the members of the bank's own models that would be found."""
-    nulls, members = null_residuals(bank), member_residuals(bank)
-    if not nulls or not members:
-        return 0.0
+def bank_power(bank: NullBank, level: float = LEVEL) -> float | None:
+    """Count the share of the members of the bank's own models that would be found; None if it shows no rate."""
+    ways = (bank.nulls, bank.members) if bank.decoys else (null_residuals(bank), member_residuals(bank))
+    nulls, members = ways
+    if not members or 1 / (len(nulls) + 1) > level:
+        return None
     return sum(conformal_p_value(r, nulls) <= level and r > 0 for r in members) / len(members)
 
 
@@ -70,7 +76,7 @@ def _of_picture(score: float, others: Sequence[float]) -> float | None:
 
 def add_residual(scores: dict[str, float], bank: Bank | None, sha256: str) -> dict[str, float]:
     """Return a picture's scores with its residual after the score that it is of, if there is one."""
-    if bank is None or VERDICT_SCORE not in scores:
+    if bank is None or judged_score(bank) != RESIDUAL_SCORE or VERDICT_SCORE not in scores:
         return scores
     found = bank_residual(bank.content, sha256, scores[VERDICT_SCORE])
     return scores if found is None else {**scores, RESIDUAL_SCORE: found}
@@ -78,4 +84,4 @@ def add_residual(scores: dict[str, float], bank: Bank | None, sha256: str) -> di
 
 def not_in_bank_flags(bank: NullBank, sha256: str) -> tuple[Flag, ...]:
     """Find whether the bank cannot say how difficult a picture is."""
-    return () if bank_residual(bank, sha256, 0.0) is not None else (NOT_IN_BANK,)
+    return () if bank.decoys or bank_residual(bank, sha256, 0.0) is not None else (NOT_IN_BANK,)

@@ -16,7 +16,7 @@ from .lineup import Lineup, Panel
 from .mirror_test import MirrorReference
 from .null_bank import Bank
 from .portfolio import SetVerdict
-from .verdict import LEVEL, Verdict
+from .verdict import LEVEL, STRICT_LEVEL, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +96,7 @@ class Result:
             else {"outcome": together.outcome, "p_value": together.p_value, "reason": str(together.reason)},
             "judged_by": self.judged_by,
             "level": LEVEL,
+            "strict_level": STRICT_LEVEL,
             "control_scores": list(self.control_scores),
             "expected_power": self.expected_power,
             "not_computed": {score: str(why) for score, why in self.not_computed.items()},
@@ -116,8 +117,11 @@ class Result:
 
 
 def judged_score(bank: Bank | None) -> str:
-    """The score that is compared with controls, or with a bank if there is one."""
-    return VERDICT_SCORE if bank is None else RESIDUAL_SCORE
+    """The score by which single pictures are compared with controls, or with a bank.
+
+    Models that were trained on works by others do not know the style, which is most of what they would take off.
+    """
+    return VERDICT_SCORE if bank is None or bank.content.decoys else RESIDUAL_SCORE
 
 
 def _picture_dict(r: PictureResult) -> dict[str, Any]:

@@ -73,11 +73,11 @@ def ask_controls(score: float | None, controls: Sequence[float], level: float = 
         level: the test is silent with too few controls to reach it.
     """
     n = len(controls)
-    if score is None or not np.isfinite(score):
-        return Witness(name="controls", p_value=None, references=n, silent=note("judging.no_score"))
     if 1 / (n + 1) > level:
         few = note("judging.few_controls", n=n, need=round(1 / level) - 1, level=level)
         return Witness(name="controls", p_value=None, references=n, silent=few)
+    if score is None or not np.isfinite(score):
+        return Witness(name="controls", p_value=None, references=n, silent=note("judging.no_score"))
     return Witness(name="controls", p_value=conformal_p_value(score, controls), references=n)
 
 

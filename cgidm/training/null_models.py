@@ -73,10 +73,12 @@ class BankPlan:
         trained = len(self._trainable(unique))
         if trained < LEAST_PICTURES:
             raise UserError("training.too_few_pictures", given=trained, least=LEAST_PICTURES)
-        left_out = sum(len(unique) - len(half) for half in self.draw_halves(unique))
-        if left_out < LEAST_NULLS:
+        halves = self.draw_halves(unique)
+        left_out = [sum(i not in half for half in halves) for i in range(len(unique))]
+        nulls = sum(n for n in left_out if n > 1)  # a picture that one model left out has no residual
+        if nulls < LEAST_NULLS:
             counts = {"models": self.models, "pictures": len(unique)}
-            raise UserError("training.too_few_scores", **counts, scores=left_out, least=LEAST_NULLS)
+            raise UserError("training.too_few_scores", **counts, scores=nulls, least=LEAST_NULLS)
         return unique
 
     def draw_halves(self, pictures: Sequence[PictureFile]) -> list[tuple[int, ...]]:

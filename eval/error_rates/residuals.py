@@ -23,7 +23,7 @@ from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 from eval.options import RESULTS
 
-WAYS = ("scores, three models", "residuals, three models", "residuals, two models")
+RANKINGS = ("scores, three models", "residuals, three models", "residuals, two models")
 FIFTHS = 5
 
 
@@ -46,10 +46,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class Judged:
-    """One picture judged in one of the `WAYS`."""
+    """One picture judged in one of the `RANKINGS`."""
 
     scored: Scored
-    way: str
+    ranking: str
     p_value: float
 
 
@@ -61,7 +61,7 @@ def run(o: argparse.Namespace) -> None:
     for training in trainings:
         judged = list(_judge([s for s in scores if s.training == training]))
         fifths = _fifths([s for s in scores if s.training != training])
-        summaries += [_summary(training, way, judged, fifths) for way in WAYS]
+        summaries += [_summary(training, ranking, judged, fifths) for ranking in RANKINGS]
     report = {"level": LEVEL, "rows": rounded(summaries)}
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "residuals.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -80,8 +80,8 @@ def read_scores(path: Path) -> list[Scored]:
 
 
 def _judge(scores: Sequence[Scored]) -> Iterator[Judged]:
-    """Judge every picture under every suspect of one training, in each of the `WAYS`."""
-    two: list[tuple[Scored, float]] = []  # the third way waits for the residuals of all artists
+    """Judge every picture under every suspect of one training, in each of the `RANKINGS`."""
+    two: list[tuple[Scored, float]] = []  # the third ranking waits for the residuals of all artists
     for artist in dict.fromkeys(s.artist for s in scores):
         works = [s for s in scores if s.artist == artist]
         for suspect in dict.fromkeys(s.suspect for s in works):
@@ -94,13 +94,13 @@ def _judge(scores: Sequence[Scored]) -> Iterator[Judged]:
             own = [residual(x, [*g[:i], *g[i + 1 :]]) for g in groups.values() if len(g) > 1 for i, x in enumerate(g)]
             for s in works:
                 if s.suspect == suspect:
-                    yield Judged(s, WAYS[0], conformal_p_value(s.score, nulls))
-                    yield Judged(s, WAYS[1], conformal_p_value(residual(s.score, groups[s.file]), own))
+                    yield Judged(s, RANKINGS[0], conformal_p_value(s.score, nulls))
+                    yield Judged(s, RANKINGS[1], conformal_p_value(residual(s.score, groups[s.file]), own))
                     other_split = [n.score for n in left_out[s.file] if n.split != s.split]
                     two.append((s, residual(s.score, other_split)))
     for s, value in two:
         against = [r for other, r in two if other.artist != s.artist and not other.member]
-        yield Judged(s, WAYS[2], conformal_p_value(value, against))
+        yield Judged(s, RANKINGS[2], conformal_p_value(value, against))
 
 
 def _fifths(scores: Sequence[Scored]) -> dict[str, int]:
@@ -117,13 +117,13 @@ def _fifths(scores: Sequence[Scored]) -> dict[str, int]:
     return {file: int(np.searchsorted(edges, mean)) for file, mean in means.items()}
 
 
-def _summary(training: str, way: str, judged: Sequence[Judged], fifths: dict[str, int]) -> dict[str, Any]:
-    chosen = [j for j in judged if j.way == way]
+def _summary(training: str, ranking: str, judged: Sequence[Judged], fifths: dict[str, int]) -> dict[str, Any]:
+    chosen = [j for j in judged if j.ranking == ranking]
     unused, used = ([j for j in chosen if j.scored.member == member] for member in (False, True))
     by_fifth = [[j.p_value <= LEVEL for j in unused if fifths[j.scored.file] == k] for k in range(FIFTHS)]
     return {
         "training": training,
-        "way": way,
+        "ranking": ranking,
         "false calls": share_by_artist([(j.scored.artist, j.p_value <= LEVEL) for j in unused], max),
         "power": share_by_artist([(j.scored.artist, j.p_value <= LEVEL) for j in used], min),
         "false calls by fifth of difficulty": [float(np.mean(calls)) for calls in by_fifth],
@@ -139,7 +139,7 @@ def residuals_table(report: dict[str, Any]) -> str:
         fifths = ", ".join(f"{100 * share:.0f}" for share in row["false calls by fifth of difficulty"])
         kind = {"lora": "LoRA", "dreambooth": "DreamBooth"}[row["training"]]
         worst = f"{100 * false['worst artist'][0]:.0f} %"
-        rows.append([kind, row["way"], _share(false), worst, f"{fifths} %", _share(power)])
+        rows.append([kind, row["ranking"], _share(false), worst, f"{fifths} %", _share(power)])
     return markdown_table(columns, rows, spaced=True) + "\n"
 
 

@@ -29,7 +29,7 @@ def test_residuals_find_more_at_the_same_rate_whatever_the_picture_s_difficulty(
 
 
 def test_scores_without_difficulty_gain_nothing(monkeypatch, tmp_path):
-    """Pictures that are alike, and suspects that learnt nothing: no way finds more than its level."""
+    """Pictures that are alike, and suspects that learnt nothing: no ranking finds more than its level."""
     rng = np.random.default_rng(0)
     rows = []
     for artist in "abcdef":

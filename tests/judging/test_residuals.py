@@ -14,6 +14,7 @@ from cgidm.judging.residuals import (
     not_in_bank_flags,
     null_residuals,
     residual,
+    residuals_of,
 )
 from cgidm.judging.result import RESIDUAL_SCORE, MeasuredPicture
 from cgidm.judging.verdict import conformal_p_value, is_positive, judge
@@ -91,14 +92,39 @@ def test_a_picture_that_the_bank_does_not_have_is_not_judged_by_it():
     given = picture(0)
     shown = {"partial": given.image, "recovered": given.image, "contrast": ()}
     measured = MeasuredPicture(picture=given, scores={"loss_contrast": 1.0}, flags=(NOT_IN_BANK,), **shown)
-    ((judged,), _) = judge_pictures([measured], null_residuals(bank), judged_by=RESIDUAL_SCORE, power=0.9)
+    found = {"null_residuals": null_residuals(bank), "power": 0.9}
+    ((judged,), _) = judge_pictures([measured], bank.nulls, **found)
     assert judged.verdict.outcome == "cannot tell" and judged.verdict.reason == NOT_IN_BANK.note
 
 
 def test_two_models_leave_every_picture_out_once_and_show_no_rate():
     bank, _ = bank_of(np.random.default_rng(4), models=2)
-    assert null_residuals(bank) == () and len(member_residuals(bank)) == PICTURES and bank_power(bank) == 0
+    assert null_residuals(bank) == () and len(member_residuals(bank)) == PICTURES and bank_power(bank) is None
     assert judge(1.0, null_residuals(bank), []).reason.code == "judging.few_controls"
+
+
+def test_a_set_is_judged_by_scores():
+    """A suspect that lifts all of its works alike: their difficulties hide that in scores, and not in residuals."""
+    bank, difficulty = bank_of(np.random.default_rng(6))
+    given = [picture(i) for i in range(6)]
+    shown = [{"partial": p.image, "recovered": p.image, "contrast": (), "flags": (), "picture": p} for p in given]
+    scores = [difficulty[i] + 0.5 for i in range(6)]  # five times what models differ by
+    residuals = [bank_residual(bank, f"{i:064d}", s) for i, s in enumerate(scores)]
+    measured = [
+        MeasuredPicture(scores={"loss_contrast": s, RESIDUAL_SCORE: r}, **rest)
+        for s, r, rest in zip(scores, residuals, shown, strict=True)
+    ]
+    judged, together = judge_pictures(measured, bank.nulls, null_residuals=null_residuals(bank), power=0.9)
+    assert all(is_positive(r.verdict.outcome) for r in judged) and together.outcome == "no evidence"
+
+
+def test_decoys_take_no_difficulty_off():
+    """Models of other hands do not know the style, which is most of what they would take off."""
+    bank, _ = bank_of(np.random.default_rng(7))
+    decoys = Bank(bank.model_copy(update={"decoys": True}), "b", b"")
+    assert residuals_of(decoys) is None and not_in_bank_flags(decoys.content, "f" * 64) == ()
+    assert add_residual({"loss_contrast": 1.0}, decoys, f"{1:064d}") == {"loss_contrast": 1.0}
+    assert residuals_of(Bank(bank, "b", b"")) == null_residuals(bank) and residuals_of(None) is None
 
 
 def test_a_bank_counts_its_own_power():

@@ -68,7 +68,9 @@ def answer_html(record: Record, language: str, *, precomputed: bool = False, ear
     if known_p_value(picture) is not None:
         lines.append(rate_sentence(record, language))
     lines += witness_sentences(picture, record, language)
-    lines += [*power_sentences(record, language, picture), *bank_sentences(record.bank, language)]
+    if not early:  # it is looked up later
+        lines += power_sentences(record, language, picture)
+    lines += bank_sentences(record.bank, language)
     lines += view_sentences(picture, record, language)
     if precomputed:
         lines.append(html_text(language, "precomputed"))
@@ -93,7 +95,9 @@ def stopped_html(record: Record, language: str) -> str:
     stopped, pictures = record.stopped, record.pictures
     assert stopped is not None
     title = html_text(language, "status.stopped", step=stopped.step, steps=stopped.of)
-    lines = [html_text(language, "stopped.about"), *power_sentences(record, language)]
+    lines = [html_text(language, "stopped.about")]
+    if record.expected_power is not None:  # or it was not looked up yet
+        lines += power_sentences(record, language)
     parts = [
         card("stopped", title, lines),
         contrast_figure(pictures[0].contrast, language, stopped.of) if pictures else "",

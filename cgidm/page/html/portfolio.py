@@ -59,7 +59,8 @@ def _together(record: Record, language: str, early: bool) -> str:
     if known_p_value(together) is not None:
         lines += set_rate_sentences(together, language)
     lines += witness_sentences(together, record, language)
-    lines += [*power_sentences(record, language, together), *bank_sentences(record.bank, language)]
+    lines += [] if early else power_sentences(record, language, together)  # it is looked up later
+    lines += bank_sentences(record.bank, language)
     lines += [html_text(language, "answer.early")] if early else []
     return card(style, html_text(language, key), lines)
 

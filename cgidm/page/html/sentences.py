@@ -25,18 +25,18 @@ def picture_sentence(picture: PictureRecord, record: Record, language: str) -> s
         key = comparison_key(record, "sentence.consistent" if style in POSITIVE else other)
         counts = {"n": n, "higher": times - 1, "times": times, "of": n + 1}
         sentence = html_text(language, key, **counts, p=format_p_value(p))
-        if style == "weak" and 1 / (n + 1) > STRICT_LEVEL:  # so few scores could not have shown more
+        if style == "weak" and times == 1:  # so few scores could not have shown more
             sentence += f" {html_text(language, 'sentence.few_for_more', need=round(1 / STRICT_LEVEL) - 1)}"
         return sentence
     if p is not None:
         return _weak_sentence(picture, record, language)
     for flag in picture.flags:
         return flag_html(flag, language)
-    if not finite_values([picture.scores.get(VERDICT_SCORE)]):
-        return html_text(language, "sentence.no_score")
     if 1 / (n + 1) > LEVEL:
         key, need = comparison_key(record, "sentence.few"), round(1 / LEVEL) - 1
         return html_text(language, key, n=n, need=need, level=PERCENT)
+    if not finite_values([picture.scores.get(VERDICT_SCORE)]):
+        return html_text(language, "sentence.no_score")
     return note_html(picture.reason, language)
 
 
@@ -54,11 +54,11 @@ def set_sentence(together: SetRecord, record: Record, language: str) -> str:
         return _weak_sentence(together, record, language)
     for flag in (f for picture in pictures for f in picture.flags):
         return flag_html(flag, language)
-    if len(finite_values([p.scores.get(VERDICT_SCORE) for p in pictures])) < len(pictures):
-        return html_text(language, "sentence.no_score")
     if min(n, len(pictures)) < 2 or 1 / comb(n + len(pictures), n) > LEVEL:
         key = comparison_key(record, "sentence.set.few")
         return html_text(language, key, pictures=together.pictures, n=n, level=PERCENT)
+    if len(finite_values([p.scores.get(VERDICT_SCORE) for p in pictures])) < len(pictures):
+        return html_text(language, "sentence.no_score")
     return note_html(together.reason, language)
 
 

@@ -37,8 +37,8 @@ def event_view(run: Run, event: RunEvent, language: str) -> View:
         return judged_view(run, language)
     if event.phase == "decoys":
         return {"progress": decoys_html(language, step=event.done, steps=event.of, remaining=event.remaining)}
-    told = event.plan is not None and event.phase not in ("planned", "mirror")  # before, it is not known
-    power = [power_sentence(event.plan.expected_power, language)] if event.plan is not None and told else []
+    plan = event.plan
+    power = [power_sentence(plan.expected_power, language)] if plan is not None and plan.power_known else []
     if event.phase == "loading":
         return {"progress": status_html(language, "status.loading", power=power)}
     if event.phase == "planned":

@@ -62,8 +62,9 @@ class GpuJob:
 
     @property
     def judges(self) -> bool:
-        """Whether the pictures are scored and judged in this sitting."""
-        return self._picture_steps == self.steps_left and self.progress.judged is None
+        """Whether the pictures are scored and judged in this sitting: before their recovery, or at its end."""
+        is_last = self._picture_steps == self.steps_left
+        return self.progress.judged is None and (is_last or not self.progress.answered)
 
     @property
     def _picture_steps(self) -> int:
