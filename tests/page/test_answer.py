@@ -81,7 +81,7 @@ def test_a_picture_without_a_p_value_takes_no_part_in_the_correction(record):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_power_stands_beside_the_error_rate(record, language):
-    """In an answer, in one for a set, after a stop, and while the run is going on."""
+    """In an answer, in one for a set, and while the run is going on; after a stop, if it was looked up by then."""
     known = translate(language, "power", power=96, level=5)
     unknown, weak = translate(language, "power.unknown"), translate(language, "power.weak", power=38, level=5)
     for power, said in ((0.9625, known), (None, unknown), (0.375, weak)):
@@ -91,11 +91,11 @@ def test_the_power_stands_beside_the_error_rate(record, language):
         for html in (
             answer_html(typed(record), language),
             portfolio_html(typed(record), language, []),
-            stopped_html(typed(stopped), language),
             status_html(language, "status.controls", done=1, n=2, power=[power_sentence(power, language)]),
             progress_html(language, **step, power=[power_sentence(power, language)]),
         ):
             assert text_of(html).count(said) == 1
+        assert text_of(stopped_html(typed(stopped), language)).count(said) == (power is not None)
     assert "cg-power" not in status_html(language, "status.loading")
     assert "cg-power" not in progress_html(language, step=1, steps=2, remaining=None, contrast=[])
 

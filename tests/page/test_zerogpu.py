@@ -131,13 +131,13 @@ def test_a_line_up_s_decoys_are_recovered_in_chunks_too(lent):
     assert [job.progress.judged is not None for job in lender.jobs] == [False] * 4 + [True, True, False, True]
 
 
-def test_an_unrelated_model_scores_in_the_sitting_that_judges(lent):
+def test_an_unrelated_model_scores_before_the_recovery_and_at_its_end(lent):
     wish = request(steps=2, unrelated=f"shipped:{SUSPECTS[1]}")
     plain = wish.begin(Visit())
     list(execute_run(plain))
     lender, run = lent(), wish.begin(Visit())
     list(execute_run(run))
-    assert found(run) == found(plain) and [job.judges for job in lender.jobs] == [False, True]
+    assert found(run) == found(plain) and [job.judges for job in lender.jobs] == [True, True]
     assert run.record().models.unrelated.startswith(f"shipped:{SUSPECTS[1]}")
 
 
@@ -191,15 +191,16 @@ def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds()
         config=config,
         progress=RunProgress(),
     )
-    chunk = replace(job, progress=RunProgress(control_scores=(0.0, 0.0)), steps=10)
+    told = {"control_scores": (0.0, 0.0), "answered": True}
+    chunk = replace(job, progress=RunProgress(**told), steps=10)
     whole, part = requested_seconds(job, gr.Progress(), progress=None), requested_seconds(chunk)
     assert isinstance(whole, int) and hardware.LOADING < part < whole
     pair = PAIRS.get(models)
     state = start_recovery(pair, [decode_picture(s.data, s.name, pair.resolution) for s in job.pictures], config)
-    rest = replace(job, progress=RunProgress(control_scores=(0.0, 0.0), state=state))
+    rest = replace(job, progress=RunProgress(**told, state=state))
     assert part < requested_seconds(pickle.loads(pickle.dumps(rest))) < whole
     checked, checked_part = (requested_seconds(replace(j, unrelated=models)) for j in (job, chunk))
-    assert checked > whole + hardware.LOADING and checked_part == part  # another pair, in the sitting that judges
+    assert checked >= whole + hardware.LOADING and checked_part == part  # another pair, in a sitting that judges
 
 
 def ask_python(code, **environment):
