@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cgidm.resources import reference_files
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
@@ -40,6 +41,7 @@ TABLE1_ROWS = {
     "CLiD against the base": ("clid", "contrast"),
 }
 KINDS = ("lora", "dreambooth")
+REFERENCES = len(reference_files())
 
 
 def render_table1() -> str:
@@ -132,6 +134,9 @@ def render_mirror() -> str:
         label = f"{row['experiment']}, {row['dataset'] or row['training']}"
         counts = [row["artists"], row["suspects"], f"{row['AUC']:.3f}"]
         table.append([label, *counts, _interval(rate["false calls"]), _interval(rate["power"])])
+        for other in row["pictures, against reference pictures"][:1]:
+            shares = (_interval(other["false calls"]), _interval(other["power"]))
+            table.append([f"the same, some suspects, by {REFERENCES} reference pictures", "", "", "", *shares])
     heads = ["experiment", "artists", "suspects", "AUC", "unused pictures called", "used pictures called"]
     return _table(heads, table)
 
