@@ -320,8 +320,8 @@ def test_a_chunk_asks_for_what_it_does():
     steps, rows, before, evaluations = zip(*jobs, strict=True)
     assert steps == (1,) * 2 * STEPS and rows == (2,) * STEPS + (4,) * STEPS
     assert before == (0, 1, 2, 3, *[STEPS] * STEPS)
-    # of the mirror test and the controls first, of the pictures last
-    forward = [6 * config.loss_draws + mirror, 0, 0, 2 * config.loss_draws]
+    # of the mirror test, the controls and the pictures first; of the pictures again where the run ends
+    forward = [8 * config.loss_draws + mirror, 0, 0, 2 * config.loss_draws]
     scoring = [round(2 * n / 3) for n in forward]
     assert evaluations == (*[2 * row + n for n in scoring], *[4 * row] * STEPS)
 
