@@ -147,7 +147,7 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
     view: View = dict(live_images(run.public_dir)) if len(record.pictures) == 1 else {}
     return view | {
         "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
-        "answer": early_view(run, language).get("answer", "") + stopped_html(record, language),
+        "answer": stopped_html(record, language) + early_view(run, language).get("answer", ""),
         "resume": gr.update(visible=True),
     }
 
