@@ -15,8 +15,9 @@ from cgidm.method.recovery import RecoveryStep
 from cgidm.method.run_state import RunState, continue_recovery, new_state
 from eval.speed.reference import TwoNetworks, recover_one
 
-Arm = Literal["reference", "paper", "fast"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
+Recovery = Literal["reference", "paper", "fast"]
+Arm = Literal[Recovery, "answer"]  # "answer" recovers nothing: `first_answer`
+ARMS: tuple[Arm, ...] = (*get_args(Recovery), "answer")
 ENDLESS = 1_000_000  # steps: how many are taken is the clock's affair
 
 
@@ -36,12 +37,12 @@ def draw_latents(shape: tuple[int, int, int], pictures: int, device: torch.devic
     return Latents(z, Partial(mask, mask * z + (1 - mask) * rest))
 
 
-def preset_of(arm: Arm) -> RecoveryConfig:
+def preset_of(arm: Recovery) -> RecoveryConfig:
     """What a user of this arm runs; the public code's 1000 steps for the reference."""
     return find_preset(arm).recovery
 
 
-def timed_config(arm: Arm, pictures: int) -> RecoveryConfig:
+def timed_config(arm: Recovery, pictures: int) -> RecoveryConfig:
     """The preset, in as large calls as there are pictures, so that every batch is one call of each network."""
     preset = preset_of(arm)
     return replace(preset, steps=ENDLESS, rows_per_call=max(preset.rows_per_call, pictures))
@@ -54,7 +55,7 @@ def begin(latents: Latents) -> RunState:
 
 
 @contextmanager
-def stepping(pair: ModelPair, arm: Arm, latents: Latents) -> Iterator[Callable[[], Tensor]]:
+def stepping(pair: ModelPair, arm: Recovery, latents: Latents) -> Iterator[Callable[[], Tensor]]:
     """Ours, as the library's users run it: each call takes a step of all pictures."""
     run = continue_recovery(pair, begin(latents), timed_config(arm, len(latents.z)))
 

@@ -49,7 +49,7 @@ def run_bench(subjects: Sequence[Subject], job: BenchRun, tell: Callable[[str], 
         "dtype": str(settings.dtype).removeprefix("torch."),
         "quick": job.quick,
         "matrix_peak_flops": measure_matrix_peak(device, settings.dtype, job.quick),
-        "presets": {arm: asdict(preset_of(arm)) for arm in settings.arms},
+        "presets": {arm: asdict(preset_of(arm)) for arm in settings.arms if arm != "answer"},
         "pairs": [],
         "rows": [],
     }
@@ -76,9 +76,10 @@ def finish_rows(measured: PairReport) -> list[dict[str, Any]]:
     """Add what needs the whole pair's measurements: a picture's cost with its ends, and how often the reference's."""
     ends = measured.facts.get("ends_seconds")
     for row in measured.rows:
-        if row["step"] is None or ends is None:
+        own = row.get("ends_seconds", ends)
+        if row["step"] is None or own is None:
             continue
-        row["seconds_per_picture"] = row["recovery_seconds_per_picture"] + ends
+        row["seconds_per_picture"] = row["recovery_seconds_per_picture"] + own
         row["pictures_per_hour"] = 3600 / row["seconds_per_picture"]
     rates = [r["pictures_per_hour"] for r in measured.rows if r["arm"] == "reference" and r.get("pictures_per_hour")]
     for row in measured.rows:
@@ -95,7 +96,7 @@ def share_peak(report: dict[str, Any]) -> None:
     flops = {(p["model"], p["pair"]): p.get("flops_per_evaluation") for p in report["pairs"]}
     for row in report["rows"]:
         needed = flops[row["model"], row["pair"]]
-        if needed and row["step"]:
+        if needed and row["step"] and row["arm"] != "answer":  # it has no gradient
             row["share_of_matrix_peak"] = needed / row["seconds_per_evaluation"] / report["matrix_peak_flops"]
 
 

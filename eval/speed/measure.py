@@ -12,8 +12,9 @@ from torch import Tensor
 from cgidm.method.memory_plan import free_memory
 from cgidm.method.models import ModelPair
 from cgidm.method.run_state import continue_recovery
-from eval.speed.arms import Arm, begin, draw_latents, preset_of, stepping, stepping_reference, timed_config
+from eval.speed.arms import Arm, Recovery, begin, draw_latents, preset_of, stepping, stepping_reference, timed_config
 from eval.speed.clock import Budget, Plan, Timing, time_call
+from eval.speed.first_answer import EVALUATIONS, time_first_answer
 from eval.speed.fit import fit_line
 from eval.speed.memory import OUT_OF_MEMORY, read_peak, reset_peak, resident_memory
 from eval.speed.overhead import time_overhead
@@ -78,6 +79,8 @@ class Measurer:
         for arm in ("paper", "fast"):
             if arm in s.arms:
                 self._measure_arm(pair, arm)
+        if "answer" in s.arms:
+            self._measure_answer(pair)
         if "paper" in s.arms:
             self._measure_checkpointed(pair)
             self._measure_steps(pair)
@@ -109,7 +112,7 @@ class Measurer:
         except OUT_OF_MEMORY:
             self.tell(f"{self.subject.name} {self.kind}: {NO_MEMORY} at the ends")
 
-    def _measure_arm(self, pair: ModelPair, arm: Arm) -> None:
+    def _measure_arm(self, pair: ModelPair, arm: Recovery) -> None:
         self._before = None
         draws = preset_of(arm).draws
         for pictures in self.settings.pictures:
@@ -118,6 +121,34 @@ class Measurer:
             latents = draw_latents(self.subject.latent, pictures, self.settings.device)
             if not self._measure(arm, pictures, stepping(pair, arm, latents)):
                 break
+
+    def _measure_answer(self, pair: ModelPair) -> None:
+        """One picture's first answer; its forward passes are timed a call at a time, and multiplied."""
+        device = self.settings.device
+        reset_peak(device)
+        row: dict[str, Any] = {"model": self.subject.name, "pair": self.kind, "arm": "answer", "pictures": 1}
+        row |= {"checkpointing": False, "step": None, "not_measured": None}
+        if self.budget.left <= 0:
+            self.report.rows.append(row | {"not_measured": NO_TIME})
+            return
+        try:
+            found = time_first_answer(pair, self.subject.latent, self._plan())
+        except OUT_OF_MEMORY:
+            self.report.rows.append(row | {"not_measured": NO_MEMORY})
+            return
+        row |= {
+            "rows_per_call": found.rows,
+            "step": asdict(found.call),
+            "evaluations_per_picture": EVALUATIONS,
+            "seconds_per_evaluation": found.seconds_per_evaluation,
+            "recovery_seconds_per_picture": found.seconds_per_evaluation * EVALUATIONS,
+            "ends_seconds": found.autoencoder.median,
+            "peak_bytes": read_peak(device),
+        }
+        self.report.rows.append(row)
+        self.tell(
+            f"{self.subject.name} {self.kind} answer: {1000 * found.seconds_per_evaluation:.2f} ms a forward pass"
+        )
 
     def _measure_checkpointed(self, pair: ModelPair) -> None:
         """Activations computed twice instead of kept; diffusers 0.42 does so wherever gradients flow, in `eval` too."""
@@ -147,7 +178,7 @@ class Measurer:
 
     def _measure(
         self,
-        arm: Arm,
+        arm: Recovery,
         pictures: int,
         opened: AbstractContextManager[Callable[[], Tensor]],
         checkpointing: bool = False,
@@ -192,7 +223,7 @@ class Measurer:
 
     def _keep(
         self,
-        arm: Arm,
+        arm: Recovery,
         pictures: int,
         timing: Timing | None,
         why_not: str | None,

@@ -7,7 +7,7 @@ from pathlib import Path
 from cgidm.errors import UserError
 from cgidm.resources import resource_root
 
-ALL_ARMS = "reference,paper,fast"
+ALL_ARMS = "reference,paper,fast,answer"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", default="mini", help="models, comma-separated: mini, sd14, sd21, sdxl (default: mini)"
     )
-    parser.add_argument("--arms", default=ALL_ARMS, help="arms, comma-separated (default: reference,paper,fast)")
+    parser.add_argument("--arms", default=ALL_ARMS, help=f"arms, comma-separated (default: {ALL_ARMS})")
     parser.add_argument("--pairs", default="full,lora", help="kinds of suspect, comma-separated (default: full,lora)")
     parser.add_argument(
         "--pictures", help="batch sizes, comma-separated (default: 1,2,4,8,16,32; --quick: 1,2; --runs: 8)"

@@ -6,9 +6,11 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +35,7 @@ from tests.support.tiny_benchmark import EXPERIMENT, write_experiment
 pytestmark = pytest.mark.slow
 
 EMBEDDERS = sorted(load_embedders().ready)
-KILLS = 2  # in the suite, one of each kind; `python -m tests.eval.test_benchmark 20` for more
+KILLS = 1  # in the suite; `python -m tests.eval.test_benchmark 20` for more, of either kind
 
 
 def arguments_of(folder, name, *options, stage="run"):
@@ -81,11 +83,24 @@ def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def partly_done(folder, name, suspects):
+    """The undisturbed run's work, without some suspects of the dataset and without all that they scored."""
+    work = shutil.copytree(folder / "one" / "work", folder / name / "work")
+    gone = list((work / "suspects" / "art").glob(f"{suspects}-*"))
+    for place in gone:
+        shutil.rmtree(place)
+    with closing(sqlite3.connect(work / "ledger.db")) as db, db:
+        deleted = db.execute("DELETE FROM scores WHERE suspect GLOB ?", (f"art/{suspects}*",)).rowcount
+    assert gone and deleted
+    return work
+
+
 def killed_again_and_again(folder, name, kills, seconds, rng):
     """Start the same command and kill it at a random moment of its work; every other time its workers too.
 
-    `seconds` is what the whole takes, with one worker.
+    `seconds` is what the whole takes, with one worker. Returns how the processes ended.
     """
+    codes = []
     for i in range(kills):
         process = command(folder, name, "--workers", 2)
         while len(psutil.Process(process.pid).children(recursive=True)) < 4:  # two servants of the pool, two workers
@@ -94,6 +109,8 @@ def killed_again_and_again(folder, name, kills, seconds, rng):
         time.sleep(rng.uniform(0, 0.25) * seconds)
         (os.killpg if i % 2 else os.kill)(process.pid, signal.SIGKILL)
         process.communicate()
+        codes.append(process.returncode)
+    return codes
 
 
 @pytest.fixture(scope="module")
@@ -106,34 +123,46 @@ def undisturbed(tmp_path_factory):
     return folder, time.monotonic() - start
 
 
-def test_two_workers_and_a_run_that_was_killed_give_the_same_bytes(undisturbed, capsys):
-    folder, seconds = undisturbed
-    expected = contents(folder / "one" / "out")
-    assert {"scores.csv", "scores.parquet", "summary.json", "table.md"} <= expected.keys()
-    killed_again_and_again(folder, "killed", KILLS, seconds, random.Random(0))
-    answer_here(capsys, folder, "killed", "--workers", 2)
-    assert contents(folder / "killed" / "out") == expected
-    text = answer_here(capsys, folder, "killed", "--workers", 2)
-    assert "0 suspects to train" in text and "0 units to score" in text
+@pytest.fixture(scope="module")
+def stopped(undisturbed):
+    """A run with a third of its work ahead was stopped in a training, as Ctrl-C does it, which reaches the workers too.
 
-
-def test_stop_stops_at_once_and_says_how_to_go_on(undisturbed):
-    """As Ctrl-C does it, which reaches the workers too."""
+    Returns what it said, its exit status, and the seconds that it took to end.
+    """
     folder, _ = undisturbed
+    work = partly_done(folder, "stopped", "cat1")
     process = command(folder, "stopped", "--workers", 1)
-    while not list((folder / "stopped").rglob("*.tmp")):  # until a suspect is in training
+    while not list(work.rglob("*.tmp")):  # until a suspect is in training
         assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     start = time.monotonic()
-    text = finished(process, 130)
-    assert time.monotonic() - start < 60  # by itself, whoever else is at work
+    text, _ = process.communicate(timeout=300)
+    return text, process.returncode, time.monotonic() - start
+
+
+def test_stop_stops_at_once_and_says_how_to_go_on(stopped):
+    text, code, seconds = stopped
+    assert code == 130 and seconds < 60, text  # by itself, whoever else is at work
     assert "Stopped. Finished work is kept: run the same command again" in text and "Traceback" not in text
+
+
+def test_two_workers_and_a_run_that_was_stopped_and_killed_give_the_same_bytes(undisturbed, stopped, capsys):
+    folder, seconds = undisturbed
+    expected = contents(folder / "one" / "out")
+    assert {"scores.csv", "scores.parquet", "summary.json", "table.md"} <= expected.keys()
+    codes = killed_again_and_again(folder, "stopped", KILLS, seconds / 3, random.Random(0))
+    assert codes == [-signal.SIGKILL] * KILLS, "it ended before it was killed"
+    text = answer_here(capsys, folder, "stopped", "--workers", 2)
+    assert "0 units to score" not in text and contents(folder / "stopped" / "out") == expected
+    assert "0 suspects to train" in answer_here(capsys, folder, "stopped", stage="finetune")
+    assert "0 units to score" in answer_here(capsys, folder, "stopped", stage="score")
 
 
 def test_ray_gives_the_same_bytes_though_a_worker_is_killed(undisturbed):
     pytest.importorskip("ray")
     folder, _ = undisturbed
+    partly_done(folder, "ray", "cat1-a-lora")
     process = command(folder, "ray", "--engine", "ray", "--workers", 1)
     struck = False
     while process.poll() is None and not struck:

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from cgidm.evidence.rerun_diff import HALF_EMBEDDER_OTHER_MACHINE, HALF_OTHER_MACHINE, OTHER_MACHINE, Comparison, Row
+from cgidm.method.config import PRESETS
 from eval.studies import reruns
 from tests.support.errors import refuses
 from tests.support.paths import ASSETS, RESULTS
 from tests.support.processor import HALF_IS_FAST
+from tests.support.quick_presets import use_few_draws
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +58,11 @@ def test_a_process_starts_with_its_own_instructions(monkeypatch):
 
 
 def test_a_run_is_recorded_and_repeated(tmp_path, monkeypatch):
-    """One member, one holdout and a few controls, on one thread, in bfloat16 where the processor has it."""
+    """One member, one holdout and a few controls, on one thread, in bfloat16 where the processor has it.
+
+    With few draws and steps, but all draws of the mirror test, which is one of the answers.
+    """
+    use_few_draws(monkeypatch.setitem, mirror_draws=PRESETS["fast"].mirror_draws, steps=4)
     precision = "bfloat16" if HALF_IS_FAST else "float32"
     monkeypatch.setattr(reruns, "THREADS", 1)
     name = "rollandin-lora"

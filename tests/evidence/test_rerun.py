@@ -17,7 +17,7 @@ from cgidm.evidence import rerun_diff as comparison
 from tests.support.bundles import reseal
 from tests.support.paths import ASSETS
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_draws")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_draws", "without_pages")]
 
 LORA, OTHER = (ASSETS / "examples" / name for name in ("rollandin-lora", "gerald-g-dreambooth"))
 BASE, SUSPECT = ("--base", str(ASSETS / "mini")), ("--suspect", str(LORA / "checkpoint"))

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from cgidm.evidence import bundle_writer
 from cgidm.page.runs.model_cache import _open_shipped
 from tests.support.browser import REACTION, Visitor
 from tests.support.page_server import PageServer, page_server
+from tests.support.quick_presets import NO_PAGES
 
 SCREENSHOTS = "CGIDM_SCREENSHOTS"  # a folder to keep what the tests saw
 
 
 @pytest.fixture(scope="module", autouse=True)
-def as_served(few_draws: None) -> None:
-    """This process draws as few as the served page."""
+def as_served(few_draws: None, without_pages: None) -> None:
+    """This process draws as few as the served page, and nobody looks at its reports on paper."""
 
 
 @pytest.fixture(scope="session")
@@ -31,10 +31,9 @@ def small_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small_models(small_assets: Path) -> Iterator[None]:
-    """This process's page has tiny networks, and a report without pages: for what happens around a run."""
+    """This process's page has tiny networks: for what happens around a run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CGIDM_ASSETS", str(small_assets))
-        patch.setattr(bundle_writer, "write_pdf", lambda blocks, folder, path, date: path.write_bytes(b"%PDF-1.4\n"))
         _open_shipped.cache_clear()  # a module before this one may have opened the large ones
         yield
     _open_shipped.cache_clear()
@@ -49,8 +48,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
 
 @pytest.fixture(scope="session")
 def small_server(tmp_path_factory: pytest.TempPathFactory, small_assets: Path) -> Iterator[PageServer]:
-    """The same with tiny networks: a module that cares what happens around a run names it `server`."""
-    command, assets = ("-m", "tests.support.quick_presets"), str(small_assets)
+    """The same with tiny networks and reports without pages: for modules that care what happens around a run."""
+    command, assets = ("-m", "tests.support.quick_presets", NO_PAGES), str(small_assets)
     with page_server(tmp_path_factory.mktemp("small-server"), *command, CGIDM_ASSETS=assets) as running:
         yield running
 

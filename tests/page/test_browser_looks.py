@@ -105,18 +105,17 @@ def test_pictures_have_alternatives_and_controls_have_names(visit):
     assert len(set(cards)) == len(cards)
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_what_somebody_typed_stays_text(visit, text):
+def test_what_somebody_typed_stays_text(visit):
     visitor = visit()
     visitor.card(1)
     field = visitor.at("#suspect input")
-    field.fill(text)
-    field.press("Tab")
-    visitor.at("#check").click()
-    assert text.split("/")[-1].strip('"') in visitor.refused()
-    visitor.at("#one-run").click()
-    assert text.split("/")[-1].strip('"') in visitor.refused()
-    assert visitor.at("img[src=x], [data-testid=toast-text] :is(b, script)").count() == 0
+    for text in HOSTILE:
+        field.fill(text)
+        field.press("Tab")
+        for button in ("#check", "#one-run"):
+            visitor.at(button).click()
+            assert text.split("/")[-1].strip('"') in visitor.refused()
+            assert visitor.at("img[src=x], [data-testid=toast-text] :is(b, script)").count() == 0
 
 
 def test_a_file_that_is_no_picture_is_refused_in_a_sentence(visit, tmp_path):

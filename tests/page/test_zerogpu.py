@@ -141,26 +141,27 @@ def test_an_unrelated_model_scores_before_the_recovery_and_at_its_end(lent):
     assert run.record().models.unrelated.startswith(f"shipped:{SUSPECTS[1]}")
 
 
-@pytest.mark.parametrize(
-    ("title", "said", "trouble"),
-    [
-        ("ZeroGPU quota exceeded", "You have exceeded your GPU quota (60s requested vs. 5s left).", "quota"),
-        ("ZeroGPU illegal duration", "The requested GPU duration (600s) is larger than the maximum allowed", "quota"),
-        ("ZeroGPU queue timeout", "No GPU was available after 60s", "busy"),
-        ("ZeroGPU worker error", "GPU task aborted", "aborted"),
-    ],
+REFUSALS = (
+    ("ZeroGPU quota exceeded", "You have exceeded your GPU quota (60s requested vs. 5s left).", "quota"),
+    ("ZeroGPU illegal duration", "The requested GPU duration (600s) is larger than the maximum allowed", "quota"),
+    ("ZeroGPU queue timeout", "No GPU was available after 60s", "busy"),
+    ("ZeroGPU worker error", "GPU task aborted", "aborted"),
 )
-def test_a_refused_gpu_pauses_the_run_and_loses_nothing(whole, lent, title, said, trouble):
-    refusal = gr.Error(said, title=title, print_exception=False)
-    lent({1: refusal, 3: refusal})
+
+
+def test_a_refused_gpu_pauses_the_run_and_loses_nothing(whole, lent):
+    """Every other chunk of one run is refused, each time for another reason; the first before anything was computed."""
+    refused = [gr.Error(said, title=title, print_exception=False) for title, said, _ in REFUSALS]
+    lent({2 * n + 1: error for n, error in enumerate(refused)})
     run = new_run()
-    *_, early = execute_run(run)  # refused before anything was computed
-    assert (early.phase, early.trouble, early.done) == ("paused", trouble, 0) and run.progress().state is None
-    *_, late = execute_run(run)
-    kept = run.progress()
-    state, scores = kept.state, kept.control_scores
-    assert (late.phase, late.trouble) == ("paused", trouble)
-    assert state is not None and state.steps == late.done == 1 and len(scores) == 2 and not run.is_locked
+    for steps, (_, _, trouble) in enumerate(REFUSALS):
+        *_, last = execute_run(run)
+        kept = run.progress()
+        assert (last.phase, last.trouble, last.done) == ("paused", trouble, steps) and not run.is_locked
+        if steps == 0:
+            assert kept.state is None
+        else:
+            assert kept.state is not None and kept.state.steps == steps and len(kept.control_scores) == 2
     *_, last = execute_run(run)
     assert last.phase == "finished" and found(run) == whole
 

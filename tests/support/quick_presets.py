@@ -1,12 +1,14 @@
 """Presets with few draws and steps: for tests of all that happens around a score, where the score does not matter.
 
-`python -m tests.support.quick_presets` is `python app.py` with them.
+`python -m tests.support.quick_presets` is `python app.py` with them; with `--no-pages` its PDFs have none.
 """
 
 import operator
 import runpy
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cgidm.method.config import PRESETS
@@ -15,16 +17,35 @@ from tests.support.paths import ROOT
 DRAWS = 4  # of `loss_contrast`, instead of 20
 MIRROR_DRAWS = 2  # instead of 24; no table of null scores has so few, so the mirror test has no p-value
 STEPS = 20  # of `fast`, instead of 40
+NO_PAGES = "--no-pages"
 
 
-def use_few_draws(set_item: Callable[[Any, str, Any], object] = operator.setitem) -> None:
-    """Let `fast` and `paper` do less; `set_item` puts them there."""
+def use_few_draws(
+    set_item: Callable[[Any, str, Any], object] = operator.setitem,
+    *,
+    mirror_draws: int = MIRROR_DRAWS,
+    steps: int = STEPS,
+) -> None:
+    """Let `fast` and `paper` do less; `set_item` puts them there. With all of its draws the mirror test answers."""
     fast, paper = PRESETS["fast"], PRESETS["paper"]
-    few = {"loss_draws": DRAWS, "mirror_draws": MIRROR_DRAWS}
-    set_item(PRESETS, "fast", replace(fast, **few, recovery=replace(fast.recovery, steps=STEPS)))
+    few = {"loss_draws": DRAWS, "mirror_draws": mirror_draws}
+    set_item(PRESETS, "fast", replace(fast, **few, recovery=replace(fast.recovery, steps=steps)))
     set_item(PRESETS, "paper", replace(paper, **few))
+
+
+def leave_pages_out(set_attribute: Callable[[object, str, Any], object] = setattr) -> None:
+    """Write PDFs without pages, which take a second each; `set_attribute` puts the writer there."""
+    from cgidm.evidence import bundle_writer  # late: the page decides in which order libraries are read
+
+    def write_pdf(blocks: object, folder: Path, path: Path, date: object) -> None:
+        path.write_bytes(b"%PDF-1.4\n")
+
+    set_attribute(bundle_writer, "write_pdf", write_pdf)
 
 
 if __name__ == "__main__":
     use_few_draws()
+    if NO_PAGES in sys.argv:
+        sys.argv.remove(NO_PAGES)
+        leave_pages_out()
     runpy.run_path(str(ROOT / "app.py"), run_name="__main__")

@@ -24,7 +24,7 @@ from tests.support import tiny
 from tests.support.bundles import reseal
 from tests.support.errors import refuses
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
 PROMPT, MODES = "abc", ("dreambooth", "lora")
 STEP = {"steps_per_picture": 2, "batch": 2, "learning_rate": 1e-2, "rank": 2}

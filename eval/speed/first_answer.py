@@ -1,0 +1,67 @@
+"""The first answer about a picture: the mirror test and the negative control before it, forward passes alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from cgidm.judging.negative_controls import BASE_VS_ITSELF_DRAWS, generated_flags
+from cgidm.method.config import RunConfig, find_preset
+from cgidm.method.mirror import encode_both
+from cgidm.method.models import ModelPair
+from cgidm.method.partial import make_partial
+from eval.speed.clock import Plan, Timing, time_call
+
+EVALUATIONS = 4 * RunConfig().mirror_draws + 2 * BASE_VS_ITSELF_DRAWS  # two models, a picture and its mirror image
+SMALL = 16**3  # numbers of a latent: on a CPU, larger ones gain nothing from company in a batch
+
+
+@dataclass(frozen=True)
+class FirstAnswer:
+    """What it costs.
+
+    Attributes:
+        call: both models' calls with `rows` rows each.
+        rows: of a call.
+        autoencoder: its part: both orientations, whether the picture was generated, the start of the recovery.
+    """
+
+    call: Timing
+    rows: int
+    autoencoder: Timing
+
+    @property
+    def seconds_per_evaluation(self) -> float:
+        """Of one forward pass of one model on one row."""
+        return self.call.median / (2 * self.rows)
+
+
+def time_first_answer(pair: ModelPair, latent: tuple[int, int, int], plan: Plan) -> FirstAnswer:
+    """Time one call of each model, and what the autoencoder does."""
+    device = pair.device
+    rows = pair.rows_per_call() if device.type != "cpu" or prod(latent) <= SMALL else 1
+    image = torch.rand(1, 3, pair.resolution, pair.resolution, generator=torch.Generator().manual_seed(0)).to(device)
+    x = torch.randn(rows, *latent, generator=torch.Generator().manual_seed(0)).to(device)
+    config = find_preset("fast")
+
+    def autoencoder() -> None:
+        encode_both(pair.codec, image)
+        generated_flags(pair, image)
+        z = pair.codec.encode(image)  # a run also prepares its recovery before it answers
+        pair.codec.decode(make_partial(config.partial, pair.codec, image, z, config.start).start)
+
+    t = torch.linspace(1, len(pair.schedule) - 1, rows).long().to(device)
+    return FirstAnswer(
+        time_call(_without_gradient(lambda: [m.predict_eps(x, t) for m in (pair.base, pair.suspect)]), device, plan),
+        rows,
+        time_call(_without_gradient(autoencoder), device, plan),
+    )
+
+
+def _without_gradient(call: Callable[[], object]) -> Callable[[], object]:
+    def run() -> object:
+        with torch.no_grad():
+            return call()
+
+    return run
