@@ -6,7 +6,7 @@ taken up again: in another process, or after a crash from the files that `RunPro
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,10 @@ class RunRequest:
     config: RunConfig
     bank: Bank | None = None  # null models instead of controls
     reference: Sequence[Picture] = ()  # pictures of many hands, for the mirror test of a base without a table
+
+    def __post_init__(self) -> None:
+        if self.bank is not None:  # its models scored each file with the noise of its own
+            object.__setattr__(self, "config", replace(self.config, score_noise="own"))
 
 
 @dataclass(frozen=True, kw_only=True)

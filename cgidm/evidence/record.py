@@ -83,6 +83,7 @@ class SetRecord:
     controls: int
     used: UsedRecord | None
     adjusted: tuple[float | None, ...]  # p-value of each picture, corrected by Holm
+    adjusted_bh: tuple[float | None, ...] = ()  # and by Benjamini and Hochberg
     witnesses: tuple[WitnessRecord, ...] = ()
 
 
@@ -170,6 +171,7 @@ class ConfigRecord:
     start: str
     encoding: str
     loss_draws: int
+    score_noise: Literal["shared", "own"] = "own"  # `method.sampling.ScoreNoise`
     mirror_draws: int = 0  # 0: no mirror test
     views: tuple[str, ...]
     seed: int

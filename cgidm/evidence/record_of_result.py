@@ -150,6 +150,7 @@ def _set_record(result: Result) -> SetRecord | None:
         controls=together.controls,
         used=None if together.used is None else UsedRecord(**vars(together.used)),
         adjusted=together.adjusted,
+        adjusted_bh=together.adjusted_bh,
         witnesses=_witness_records(together.witnesses),
     )
 

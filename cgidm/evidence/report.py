@@ -157,6 +157,12 @@ def _how_many(together: SetRecord | None, level: float) -> Iterator[str]:
         )
     left = sum(p is not None and p <= level for p in together.adjusted)
     yield f"Corrected for their number (Holm), {left} pictures by themselves stay at a p-value of at most {level:g}."
+    if together.adjusted_bh:
+        found = sum(p is not None and p <= level for p in together.adjusted_bh)
+        yield (
+            f"Corrected by Benjamini and Hochberg's procedure, {found} stay there. If these are named, {level:.0%} of "
+            "them are named by mistake, on average over many sets."
+        )
 
 
 def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Block]:

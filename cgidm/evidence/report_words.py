@@ -52,7 +52,8 @@ METHOD = (
     "If the suspect was trained on the picture, the gaps tend to fill with what was there.",
     "The recovery is compared with the original in the removed half alone. These scores stand beside the answer, which "
     "does not rest on them.",
-    "Every random number is drawn from a recorded seed and the bytes of the picture, so the run can be repeated.",
+    "Every random number follows from a recorded seed, the bytes of the picture or those of the models. So the run can "
+    "be repeated.",
     "The method is CGI-DM (Wu et al., CVPR 2024). The control pictures and the p-value are additions of this tool.",
 )
 LINEUP_RULES = (

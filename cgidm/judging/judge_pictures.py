@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from ..messages import Note
+from jaxtyping import Float
+from torch import Tensor
+
+from ..messages import Note, note
+from ..method.mirror import is_symmetric
 from ..pictures.duplicates import group_notes, near_duplicates, representatives
 from .mirror_test import MirrorReference, silent_mirror
-from .portfolio import SetVerdict, holm, judge_set
+from .portfolio import SetVerdict, benjamini_hochberg, holm, judge_set
 from .result import MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
-from .verdict import judge
+from .verdict import Witness, judge
 
 
 def judge_pictures(
@@ -40,7 +44,7 @@ def judge_pictures(
     judged = []
     for measured, more in zip(pictures, notes, strict=True):
         own = measured.scores.get(MIRROR_SCORE)
-        witness = silent_mirror(mirror) if isinstance(mirror, Note) else mirror and mirror.ask(own)
+        witness = mirror and ask_mirror(mirror, own, measured.picture.image)
         score = measured.scores.get(VERDICT_SCORE if null_residuals is None else RESIDUAL_SCORE)
         distrusted = _blocking([measured], "controls")
         against = nulls if null_residuals is None else null_residuals
@@ -51,12 +55,35 @@ def judge_pictures(
         return tuple(judged), None
     counted = [r for i, r in enumerate(judged) if first[i] == i]
     scores = [r.scores.get(VERDICT_SCORE) for r in counted]
-    own = [r.scores.get(MIRROR_SCORE) for r in counted]
-    witness = silent_mirror(mirror) if isinstance(mirror, Note) else mirror and mirror.ask_set(own)
+    asked = [r for r in counted if not is_symmetric(r.picture.image)]
+    witness = mirror and ask_mirror_of_set(mirror, asked, len(counted))
     distrusted = _blocking(counted, "controls")
-    others = {"members": members, "mirror": witness, "power": power}
+    others = {"members": members, "mirror": witness, "asked": len(asked), "power": power}
     together = judge_set(scores, nulls, _blocking(counted), distrusted=distrusted, **others)
-    return tuple(judged), replace(together, adjusted=holm([r.verdict.p_value for r in judged]))
+    p_values = [r.verdict.p_value for r in judged]
+    return tuple(judged), replace(together, adjusted=holm(p_values), adjusted_bh=benjamini_hochberg(p_values))
+
+
+def ask_mirror(mirror: MirrorReference | Note, score: float | None, image: Float[Tensor, "3 H W"]) -> Witness:
+    """What the mirror test says of a picture; nothing of one that is its own mirror image."""
+    if isinstance(mirror, Note):
+        return silent_mirror(mirror)
+    return silent_mirror(note("judging.mirror.symmetric")) if is_symmetric(image) else mirror.ask(score)
+
+
+def ask_mirror_of_set(mirror: MirrorReference | Note, asked: Sequence[MeasuredPicture], pictures: int) -> Witness:
+    """What the mirror test says of pictures together.
+
+    Args:
+        mirror: what it compares with, or why it is silent.
+        asked: those that are not their own mirror images.
+        pictures: how many there are with those that are.
+    """
+    if isinstance(mirror, Note):
+        return silent_mirror(mirror)
+    if len(asked) < 2:
+        return silent_mirror(note("judging.mirror.few_in_set", asked=len(asked), symmetric=pictures - len(asked)))
+    return mirror.ask_set([p.scores.get(MIRROR_SCORE) for p in asked])
 
 
 def _blocking(pictures: Sequence[MeasuredPicture], concerns: str = "run") -> list[Note]:

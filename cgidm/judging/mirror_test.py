@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 from scipy.stats import t as student
 
 from ..messages import Note, note
+from ..method.mirror import is_symmetric
 from ..method.models import ModelPair
 from ..pictures.duplicates import near_duplicates
 from ..pictures.images import Picture
@@ -220,7 +221,9 @@ def mirror_reference(
 def needed_references(
     pair: ModelPair, draws: int, pictures: Sequence[Picture], given: Sequence[Picture]
 ) -> list[Picture]:
-    """Choose the reference pictures to score: none where nothing asks for them, and no copy of a picture in question.
+    """Choose the reference pictures to score, where something asks for them.
+
+    A copy of a picture in question is left out, and so is a picture that is its own mirror image.
 
     Args:
         pair: base and suspect.
@@ -233,7 +236,7 @@ def needed_references(
         return []
     seen = [side for p in pictures for side in (p.image, p.image.flip(-1))]
     copies = np.any(near_duplicates(seen, [g.image for g in given]), axis=0).tolist()
-    return [g for g, copied in zip(given, copies, strict=True) if not copied]
+    return [g for g, copied in zip(given, copies, strict=True) if not copied and not is_symmetric(g.image)]
 
 
 def silent_mirror(reason: Note) -> Witness:

@@ -18,6 +18,7 @@ from .generated import GENERATED_RATIO, round_trip_ratio
 from .verdict import LEVEL, conformal_p_value
 
 BASE_VS_ITSELF_LIMIT = 1e-4  # of `loss_contrast`; half precision on the CPU gives 0, learned pictures 0.01 and more
+BASE_VS_ITSELF_DRAWS = 2
 LEAST_FOR_BLIND_TEST = 10  # pictures, and controls: with fewer the blind test finds nothing (`blind_test`)
 
 UNSTABLE = make_flag("unstable", limit=BASE_VS_ITSELF_LIMIT)
@@ -35,7 +36,7 @@ def generated_flags(pair: ModelPair, images: Float[Tensor, "b 3 H W"]) -> list[t
 def base_vs_itself_flags(pair: ModelPair, z: Float[Tensor, "b c h w"], seed: int) -> tuple[Flag, ...]:
     """Find whether the base, compared with itself, seems to know the first picture of latents `z`."""
     same = replace(pair, suspect=pair.base)
-    score = loss_contrast(same, z[:1], 2, [picture_generator(seed, "innocent", "innocent")])
+    score = loss_contrast(same, z[:1], BASE_VS_ITSELF_DRAWS, [picture_generator(seed, "innocent", "innocent")])
     return () if score.abs().item() <= BASE_VS_ITSELF_LIMIT else (UNSTABLE,)
 
 

@@ -6,10 +6,11 @@ from math import comb
 from typing import Literal
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
 from ..errors import UserError
 from ..messages import Note, note
-from .verdict import LEVEL, STRICT_LEVEL, Witness, is_positive, silence, worthless_silence
+from .verdict import LEVEL, STRICT_LEVEL, Witness, is_positive, silence, why_silent, worthless_silence
 
 SetOutcome = Literal["consistent with training on some of these images", "weak evidence", "no evidence", "cannot tell"]
 RESAMPLES = 9_999
@@ -36,6 +37,7 @@ class SetVerdict:
     used: Used | None = None
     witnesses: tuple[Witness, ...] = ()  # what it rests on
     adjusted: tuple[float | None, ...] = ()  # each picture's p-value after Holm's correction for their number
+    adjusted_bh: tuple[float | None, ...] = ()  # the same after Benjamini and Hochberg's
 
 
 def judge_set(
@@ -46,6 +48,7 @@ def judge_set(
     distrusted: Sequence[Note] = (),
     members: Sequence[float] = (),
     mirror: Witness | None = None,
+    asked: int | None = None,
     level: float = LEVEL,
     power: float | None = None,
 ) -> SetVerdict:
@@ -62,6 +65,7 @@ def judge_set(
         members: scores of pictures under models that are known to have been trained on them, in the suspect's way.
             They bound the number of used pictures from above.
         mirror: what the mirror test says of the set, if it was asked.
+        asked: of how many pictures it was asked; all, if not given.
         level: the false-positive rate that a positive answer is held to; see `verdict.judge`.
         power: the share of used pictures that would be found, where it is known; see `verdict.judge`.
     """
@@ -90,12 +94,13 @@ def judge_set(
         return verdict("cannot tell", None, blocking[0])
     learnt = used is not None and used.low > 0  # the bound is 0 where no picture is better known than to the base
     if mirror is not None and mirror.p_value is not None:
-        outcome, reason = _judge_by_mirror(mirror, mirror.p_value, by_controls, learnt, len(scores), level, power)
+        outcome, reason = _judge_by_mirror(
+            mirror, mirror.p_value, by_controls, learnt, asked or len(scores), level, power
+        )
         agree = is_positive(outcome) and learnt
         return verdict(outcome, mirror.p_value, reason, used if agree else None)
     if p is None:
-        assert by_controls.silent is not None, "a silent test says why"
-        return verdict("cannot tell", None, by_controls.silent)
+        return verdict("cannot tell", None, why_silent(mirror, by_controls))
     if p <= level and learnt:
         reason = Note("judging.set.above_controls", found)
         return verdict(_positive(p), p, reason, used)
@@ -187,6 +192,18 @@ def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
         largest = max(largest, min(1.0, (len(known) - rank) * p))
         adjusted[i] = largest
     return tuple(adjusted)
+
+
+def benjamini_hochberg(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Adjust p-values by the step-up procedure of Benjamini and Hochberg (1995).
+
+    Of the pictures that are named because their adjusted p-value is at most the level, that share is named by mistake
+    on average. This holds for conformal p-values that share their references (Bates et al. 2023, Theorem 2). A picture
+    without a p-value takes no part.
+    """
+    known = [p for p in p_values if p is not None]
+    adjusted = iter(false_discovery_control(known).tolist() if known else ())
+    return tuple(None if p is None else next(adjusted) for p in p_values)
 
 
 def _unlike(ascending: np.ndarray, reference: np.ndarray, first: float, then: float | None = None) -> int:

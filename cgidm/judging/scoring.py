@@ -1,4 +1,4 @@
-"""The scores of pictures under a pair of models, each from random draws of its own."""
+"""The scores of pictures under a pair of models. What is compared with controls meets the same draws as they do."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from ..method.config import RunConfig
 from ..method.mirror import mirror_scores
 from ..method.models import ModelPair
 from ..method.run_state import RunState
-from ..method.sampling import picture_generator
+from ..method.sampling import picture_generator, shared_generators
 from ..method.scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
 from ..method.views import AS_GIVEN, VIEWS
 from ..pictures.embedders import Embedders, similarity
@@ -41,7 +41,7 @@ def score_views(
     Pictures and controls are searched over the same views. The largest of them is a score like any other, so the
     conformal p-value stays exact. A search costs power instead, since controls have as many tries.
 
-    Each view has generators of its own: its scores do not depend on the other views.
+    Each view has draws of its own: its scores do not depend on the other views.
 
     Args:
         pair: base and suspect.
@@ -55,7 +55,7 @@ def score_views(
         if known is None:
             known = pair.codec.encode(torch.stack([VIEWS[view](p.image) for p in pictures]).to(pair.device))
         purpose = VERDICT_SCORE if view == AS_GIVEN else f"{VERDICT_SCORE}, {view}"
-        rows.append(loss_contrast(pair, known, config.loss_draws, picture_generators(pictures, config, purpose)))
+        rows.append(loss_contrast(pair, known, config.loss_draws, score_generators(pair, pictures, config, purpose)))
     return torch.stack(rows)
 
 
@@ -80,11 +80,20 @@ def measure_distance(
 
     Args:
         pair: base and suspect.
-        pictures: to draw noise for, each from its own bytes.
+        pictures: to draw noise for, each from its own bytes: the mean over pictures is then over many draws.
         z: latents of the pictures.
         config: its seed is used.
     """
     return prediction_distance(pair, z.to(pair.device), picture_generators(pictures, config, "shift"))
+
+
+def score_generators(
+    pair: ModelPair, pictures: Sequence[Picture], config: RunConfig, purpose: str
+) -> list[torch.Generator]:
+    """One generator a picture, for a score that is compared with that of controls or of null models."""
+    if config.score_noise == "own":
+        return picture_generators(pictures, config, purpose)
+    return shared_generators(len(pictures), pair.weights_sha256, purpose)
 
 
 def picture_generators(pictures: Sequence[Picture], config: RunConfig, purpose: str) -> list[torch.Generator]:

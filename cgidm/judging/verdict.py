@@ -125,9 +125,7 @@ def judge(
         outcome, reason = _judge_by_mirror(mirror, mirror.p_value, by_controls, learnt, level, power)
         return Verdict(outcome, mirror.p_value, reason, n, witnesses)
     if p is None:
-        assert by_controls.silent is not None, "a silent test says why"
-        reason = by_controls.silent if mirror is None or n or mirror.silent is None else mirror.silent
-        return Verdict("cannot tell", None, reason, n, witnesses)
+        return Verdict("cannot tell", None, why_silent(mirror, by_controls), n, witnesses)
     if p <= level and learnt:
         return Verdict(_positive(p), p, _above_controls(p, n), n, witnesses)
     if (unknown := worthless_silence(p, power, level)) is not None:
@@ -143,6 +141,14 @@ def worthless_silence(p: float, power: float | None, level: float) -> Note | Non
     if power is None:
         return note("judging.unknown_power")
     return note("judging.weak_suspect", power=power, level=level, p=p) if power < LEAST_POWER else None
+
+
+def why_silent(mirror: Witness | None, by_controls: Witness) -> Note:
+    """Say why no test has a p-value: without any control, why the mirror test has none."""
+    assert by_controls.silent is not None, "a silent test says why"
+    if by_controls.references or mirror is None or mirror.silent is None:
+        return by_controls.silent
+    return mirror.silent
 
 
 def _positive(p: float) -> Outcome:

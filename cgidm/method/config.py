@@ -6,7 +6,7 @@ from typing import Literal
 
 from ..errors import UserError
 from .partial import PartialKind, Start
-from .sampling import TimeSampling
+from .sampling import ScoreNoise, TimeSampling
 from .views import AS_GIVEN, check_views
 
 STEP_TO_RADIUS = 2 / 70  # Sec. 4: step length 2 within a ball of 70
@@ -54,6 +54,7 @@ class RunConfig:
     start: Start = "reencoded"  # content of the removed cells before the first step
     encoding: Literal["mode", "sample"] = "mode"  # of the autoencoder's posterior; "sample" is unseeded
     loss_draws: int = 20  # stratified samples for `loss_contrast`
+    score_noise: ScoreNoise = "shared"  # of `loss_contrast`; "own" against a bank, and in records that do not name it
     mirror_draws: int = 24  # samples of the mirror test for each orientation, even; 0: no mirror test
     views: Sequence[str] = (AS_GIVEN,)  # of each picture; the view with the largest `loss_contrast` counts
     seed: int = 0

@@ -22,6 +22,7 @@ from .schedule import Schedule
 
 BLOCKS = 4  # per side. More blocks gain nothing once each draw has ranks of its own
 ROUNDING = 1e-6  # of the base's loss: a smaller difference is none, and must not be ranked
+LEAST_ASYMMETRY = 0.02  # exact symmetry, but for what scaling a file rounds; `is_symmetric`
 
 
 def sample_mirrored(
@@ -42,6 +43,15 @@ def sample_mirrored(
     t = sample_times(generators, half, 1, len(schedule) - 1, "stratified")[0].to(like.device)
     eps = sample_noise(generators, half, like[:1])[0]
     return torch.cat([t, t]), torch.cat([eps, eps.flip(-1)])
+
+
+def is_symmetric(image: Float[Tensor, "3 H W"]) -> bool:
+    """Tell whether a picture is its own mirror image, but for rounding: nothing can tell the two apart.
+
+    Its mean difference from its mirror image is compared with that from its mean colour.
+    """
+    contrast = (image - image.mean((1, 2), keepdim=True)).abs().mean()
+    return bool((image - image.flip(-1)).abs().mean() <= LEAST_ASYMMETRY * contrast)
 
 
 @torch.no_grad()

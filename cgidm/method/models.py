@@ -1,5 +1,6 @@
 """The interface between the method and a diffusion model: noise predictor, codec, pair."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, Protocol, runtime_checkable
@@ -127,6 +128,11 @@ class ModelPair:
     def is_full_network(self) -> bool:
         """Whether the suspect has its own network, rather than the base's with an adapter or an embedding."""
         return len(self.networks) == 2
+
+    @property
+    def weights_sha256(self) -> str:
+        """A digest of both models' weights, whatever their files are called."""
+        return hashlib.sha256(" ".join(sorted(self.fingerprints.values())).encode()).hexdigest()
 
     @property
     def joint(self) -> EpsModel | None:

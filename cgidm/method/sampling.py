@@ -1,4 +1,8 @@
-"""Monte Carlo samples of (t, eps): one generator per picture, so that a picture never depends on its batch."""
+"""Monte Carlo samples of (t, eps): one generator per picture, so that a picture never depends on its batch.
+
+The generators of a recovery differ between pictures. Those of a score that is compared with controls are alike: all
+pictures meet the same noise, and a file that is saved anew does not draw another.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,12 +13,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 TimeSampling = Literal["uniform", "stratified"]
+ScoreNoise = Literal["shared", "own"]  # the same for all pictures under a suspect; from the seed and each file's bytes
 
 
 def picture_generator(seed: int, picture_sha256: str, purpose: str) -> torch.Generator:
     """Make a CPU generator from the run's seed, the picture's SHA-256 and the purpose of the draws."""
     digest = hashlib.sha256(f"{seed}:{picture_sha256}:{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def shared_generators(count: int, models_sha256: str, purpose: str) -> list[torch.Generator]:
+    """Make one CPU generator for each of `count` pictures, all with the same draws.
+
+    They depend on the models' weights alone. So another file or seed is no second chance for who asks, and who trains
+    a suspect cannot know the draws beforehand.
+    """
+    return [picture_generator(0, models_sha256, purpose) for _ in range(count)]
 
 
 def sample_times(

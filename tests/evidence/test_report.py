@@ -65,6 +65,8 @@ def test_a_set_is_told_how_many_and_what_correction_leaves(made):
     assert f"at least {together.used.low} were used" in said and not together.used.bounded_above
     left = sum(p <= 0.05 for p in together.adjusted)
     assert f"(Holm), {left} pictures" in said
+    found = sum(p <= 0.05 for p in together.adjusted_bh)
+    assert found >= left and f"Benjamini and Hochberg's procedure, {found} stay there" in said
 
 
 def test_each_picture_has_its_images_its_scores_and_its_place_among_the_controls(made):
@@ -84,6 +86,7 @@ def test_texts_from_outside_are_on_one_line_and_cannot_command_a_terminal(made):
     assert every.isprintable() and "作品" in every and "\u202e" not in every
 
 
+@pytest.mark.parametrize("made", [9], indirect=True)  # it has all that the others have
 def test_a_pdf_is_the_same_from_the_same_record_whenever_and_wherever_it_is_made(made, tmp_path):
     date = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     write_pdf(blocks_of(made), made, tmp_path / "a.pdf", date)

@@ -1,9 +1,11 @@
 """The mirror test's level, and what it and the controls decide."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.mirror_test import (
@@ -180,6 +182,31 @@ def test_pictures_and_their_set_are_judged_without_controls():
     _, silent = judge_pictures([measured(0.1, 0.0, seed) for seed in (1, 2, 3)], (), mirror=against)
     assert silent is not None and silent.outcome == "cannot tell"
     assert silent.reason.code == "judging.mirror.set.silent"
+
+
+def own_mirror_image(given):
+    """The same picture, its right half the mirror image of its left."""
+    left = given.picture.image[..., : given.picture.image.shape[-1] // 2]
+    return replace(given, picture=replace(given.picture, image=torch.cat([left, left.flip(-1)], -1)))
+
+
+def test_a_picture_that_is_its_own_mirror_image_is_not_asked():
+    against = pictures_reference(np.random.default_rng(5).normal(size=160).tolist())
+    used = [measured(0.1, 4.0, seed) for seed in (1, 2, 3)]
+    mixed = [own_mirror_image(used[0]), *used[1:]]
+    (first, *others), together = judge_pictures(mixed, (), mirror=against)
+    assert first.verdict.outcome == "cannot tell" and first.verdict.reason.code == "judging.mirror.symmetric"
+    assert all(is_positive(r.verdict.outcome) for r in others) and together is not None
+    assert is_positive(together.outcome) and together.reason.params["pictures"] == 2, "two of the three can be asked"
+    _, none = judge_pictures([own_mirror_image(m) for m in used], (), mirror=against)
+    assert none is not None and none.outcome == "cannot tell"
+    assert none.reason == note("judging.mirror.few_in_set", asked=0, symmetric=3)
+    twins = [used[0], replace(used[0], picture=replace(used[0].picture, name="twin"))]
+    _, copies = judge_pictures(twins, (), mirror=against)
+    assert copies is not None and copies.reason == note("judging.mirror.few_in_set", asked=1, symmetric=0)
+    controls = [i / 1000 for i in range(-50, 50)]
+    ((by_controls, *_), _) = judge_pictures(mixed, controls, mirror=against, power=0.9)
+    assert by_controls.verdict.p_value == pytest.approx(1 / 101), "the controls decide"
 
 
 def table(**changes):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cgidm.judging.portfolio import Used, count_used, holm, judge_set, portfolio_p_value
-from cgidm.judging.verdict import is_positive
+from cgidm.judging.portfolio import Used, benjamini_hochberg, count_used, holm, judge_set, portfolio_p_value
+from cgidm.judging.verdict import conformal_p_value, is_positive
 from tests.support.errors import refuses
 
 RNG = np.random.default_rng(0)
@@ -85,6 +85,23 @@ def test_holm_as_in_his_paper():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
     assert holm([None, 0.5, 0.7]) == (None, 1.0, 1.0)
     assert holm([]) == ()
+
+
+def test_benjamini_and_hochberg_s_adjusted_p_values_by_hand():
+    assert benjamini_hochberg([0.01, None, 0.04, 0.03, 0.005]) == pytest.approx((0.02, None, 0.04, 0.04, 0.02))
+    assert benjamini_hochberg([None]) == (None,) and benjamini_hochberg([]) == ()
+
+
+def test_a_twentieth_of_what_is_named_is_wrong_though_the_references_are_shared():
+    """Half of twenty pictures were used; the others are like the references."""
+    rng, shares = np.random.default_rng(7), []
+    for _ in range(400):
+        references = rng.normal(size=199)
+        scores = np.concatenate([rng.normal(size=10), rng.normal(3.5, 1, 10)])
+        p_values = [conformal_p_value(s, references.tolist()) for s in scores]
+        named = [i for i, p in enumerate(benjamini_hochberg(p_values)) if p is not None and p <= 0.1]
+        shares.append(sum(i < 10 for i in named) / max(1, len(named)))
+    assert 0.02 < np.mean(shares) <= 0.055  # the level times the share of unused pictures
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=1, max_size=12))

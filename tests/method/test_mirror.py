@@ -6,6 +6,7 @@ import torch
 from cgidm.method.config import RunConfig
 from cgidm.method.mirror import (
     encode_both,
+    is_symmetric,
     mirror_differences,
     mirror_losses,
     mirror_score,
@@ -49,6 +50,17 @@ def test_a_picture_that_is_its_own_mirror_image_scores_zero():
     pair, members, _ = learnt_world()
     symmetric = (members + members.flip(-1)) / 2
     assert scores(pair, symmetric).abs().max() < 0.01  # `cdist` rounds more than the rest
+
+
+@pytest.mark.parametrize(("share", "symmetric"), [(0.0, True), (0.009, True), (0.03, False), (1.0, False)])
+def test_a_picture_is_symmetric_up_to_a_fiftieth_of_its_contrast(share, symmetric):
+    g = torch.Generator().manual_seed(0)
+    even, odd = torch.rand(2, 3, 8, 8, generator=g)
+    even, odd = even + even.flip(-1), odd - odd.flip(-1)
+    even -= even.mean((1, 2), keepdim=True)
+    odd *= share * even.abs().mean() / (2 * odd).abs().mean()  # the difference from the mirror image is twice `odd`
+    assert is_symmetric(0.5 + even + odd) == symmetric
+    assert is_symmetric(torch.full((3, 8, 8), 0.5))
 
 
 def test_a_suspect_that_learnt_both_orientations_is_not_caught():

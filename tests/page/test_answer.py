@@ -46,6 +46,7 @@ def test_a_set_says_how_many_of_it_were_used(record, language):
     text = text_of(portfolio_html(typed(record), language, []))
     assert translate(language, "used.least", low=1, n=2, sure=95) in text
     assert translate(language, "set.holm", left=0, n=2, p="0.05", level=5) in text
+    assert translate(language, "set.bh", found=1, n=2, p="0.05", level=5) in text
     assert translate(language, "set.head.holm") in text
     assert [row[3:5] for row in rows_of(portfolio_html(typed(record), language, []))] == [
         ["0.0476", "0.0952"],

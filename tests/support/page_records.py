@@ -172,7 +172,7 @@ def make_full_record(**of_set):
     """The same with all that a record can say."""
     record = make_record()
     used = {"low": 1, "high": 2, "bounded_above": True}
-    record["set"] |= {"used": used, "adjusted": [2 / 21, 0.8]} | of_set
+    record["set"] |= {"used": used, "adjusted": [2 / 21, 0.8], "adjusted_bh": [0.04, 0.8]} | of_set
     record["config"]["views"] = ["as given", "mirrored"]
     for picture, view in zip(record["pictures"], ("mirrored", "as given"), strict=True):
         picture["view"] = view

@@ -102,6 +102,10 @@ def set_rate_sentences(together: SetRecord, language: str) -> list[str]:
         left = sum(p is not None and p <= LEVEL for p in together.adjusted)
         values = {"left": left, "n": len(together.adjusted), "p": format_p_value(LEVEL), "level": PERCENT}
         sentences.append(html_text(language, "set.holm", **values))
+    if together.adjusted_bh:
+        found = sum(p is not None and p <= LEVEL for p in together.adjusted_bh)
+        values = {"found": found, "n": len(together.adjusted_bh), "p": format_p_value(LEVEL), "level": PERCENT}
+        sentences.append(html_text(language, "set.bh", **values))
     return sentences
 
 
