@@ -46,6 +46,12 @@ COMMANDS = {
         "options:add_mirror",
         "error_rates.mirror:run",
     ),
+    "altered": Command(
+        "judge LoRAs whose files were scaled or given noise; resumes", "options:add_altered", "error_rates.altered:run"
+    ),
+    "foreign": Command(
+        "error rates for suspects of another trainer; resumes", "options:add_foreign", "error_rates.foreign:run"
+    ),
     "residuals": Command(
         "a bank's verdicts by residuals; reads the scores of rates",
         "options:add_residuals",
@@ -72,6 +78,7 @@ COMMANDS = {
     "robustness": Command(
         "judge altered copies, with and without a search", "options:add_folders", "studies.robustness:run"
     ),
+    "resaved": Command("judge a picture that is saved anew 200 times", "options:add_folders", "studies.resaved:run"),
     "precision": Command(
         "compare verdicts in half precision with float32", "options:add_precision", "studies.precision:run"
     ),

@@ -136,6 +136,23 @@ def add_mirror(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def add_altered(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `altered`."""
+    parser.add_argument("experiment", help="name of a preset, or a .json file; its LoRAs are altered")
+    parser.add_argument("--suspects", type=count, help="so many, drawn by the hash of their names (default: all)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "altered", help="folder of the results")
+    _add_work(parser)
+    _add_workers(parser)
+
+
+def add_foreign(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `foreign`."""
+    parser.add_argument("experiment", help="name of a preset, or a .json file, whose artists are taken")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "foreign", help="folder of the results")
+    _add_work(parser)
+    _add_workers(parser)
+
+
 def add_residuals(parser: argparse.ArgumentParser) -> None:
     """Add the options of `residuals`."""
     parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "residuals", help="folder of the results")

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.resources import reference_files
+from eval.error_rates.altered import rates_table as altered_rates
+from eval.error_rates.foreign import foreign_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
 from eval.studies.mirrored import mirrored_table
+from eval.studies.resaved import spread_table
 from eval.studies.robustness import copies_table
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +36,7 @@ TABLE1_ROWS = {
     "img2img, EfficientNet-Lite0": ("img2img", "efficientnet_lite0"),
     "loss of the suspect alone": ("loss", "suspect"),
     "loss against the base, one time step": ("loss", "contrast"),
-    "`loss_contrast` (the verdict)": ("loss_contrast", "contrast"),
+    "`loss_contrast` (the control test)": ("loss_contrast", "contrast"),
     "SecMI against the base": ("secmi", "contrast"),
     "PIA against the base": ("pia", "contrast"),
     "PFAMI against the base": ("pfami", "contrast"),
@@ -127,18 +130,25 @@ def render_mirror_summary() -> str:
 
 
 def render_mirror() -> str:
-    """The mirror test on every experiment, at a level of 5 %."""
+    """The mirror test on every experiment, at both levels."""
     table = []
     for row in _read("mini/mirror/mirror.json")["rows"]:
-        (rate, *_) = row["pictures"]
+        rate, strict = row["pictures"]
         label = f"{row['experiment']}, {row['dataset'] or row['training']}"
         counts = [row["artists"], row["suspects"], f"{row['AUC']:.3f}"]
-        table.append([label, *counts, _interval(rate["false calls"]), _interval(rate["power"])])
-        for other in row["pictures, against reference pictures"][:1]:
-            shares = (_interval(other["false calls"]), _interval(other["power"]))
-            table.append([f"the same, some suspects, by {REFERENCES} reference pictures", "", "", "", *shares])
-    heads = ["experiment", "artists", "suspects", "AUC", "unused pictures called", "used pictures called"]
+        table.append([label, *counts, *_both_levels(rate, strict)])
+        if others := row["pictures, against reference pictures"]:
+            label = f"the same, some suspects, by {REFERENCES} reference pictures"
+            table.append([label, "", "", "", *_both_levels(*others)])
+    heads = ["experiment", "artists", "suspects", "AUC"]
+    heads += [f"{what} called, {level}" for level in ("5 %", "1 %") for what in ("unused", "used")]
     return _table(heads, table)
+
+
+def _both_levels(rate: Mapping[str, Any], strict: Mapping[str, Any]) -> list[str]:
+    """False calls and power at 5 %, with their intervals, and at 1 %."""
+    found = [_interval(rate[name]) for name in ("false calls", "power")]
+    return found + [_share(strict[name]) for name in ("false calls", "power")]
 
 
 def render_dose() -> str:
@@ -163,7 +173,9 @@ def render_residuals() -> str:
 
 
 def _interval(found: Mapping[str, Any]) -> str:
-    """A share with its interval over artists."""
+    """A share with its interval over artists. A bootstrap of none, or of all, would have no width: it is left out."""
+    if found["count"] in (0, found["of"]):
+        return f"{100 * found['share']:.1f} % ({found['count']} of {found['of']})"
     low, high = found["interval"]
     return f"{100 * found['share']:.1f} % ({found['count']} of {found['of']}; {100 * low:.1f} to {100 * high:.1f} %)"
 
@@ -173,7 +185,7 @@ def render_shipped() -> str:
     examples = _read("shipped.json")["examples"]
     names = {"gerald-g-dreambooth": "DreamBooth", "rollandin-lora": "LoRA"}
     scores = ("removed_cosine", "removed_gain", "removed_alignment", "loss_contrast", "efficientnet_lite0")
-    heads = ["AUC", *(f"`{s}`" for s in scores[:3]), "`loss_contrast` (verdict)", "EfficientNet-Lite0"]
+    heads = ["AUC", *(f"`{s}`" for s in scores[:3]), "`loss_contrast` (control test)", "EfficientNet-Lite0"]
     return _table(heads, [[label, *(f"{examples[n]['auc'][s]:.2f}" for s in scores)] for n, label in names.items()])
 
 
@@ -199,6 +211,9 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "rates": ("docs/results/error-rates.md", render_rates),
     "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),
+    "altered": ("docs/results/error-rates.md", lambda: altered_rates(_read("mini/altered/altered.json")) + "\n"),
+    "foreign": ("docs/results/error-rates.md", lambda: foreign_table(_read("mini/foreign/foreign.json")) + "\n"),
+    "resaved": ("docs/results/robustness.md", lambda: spread_table(_read("resaved.json")) + "\n"),
     "copies": ("docs/results/robustness.md", lambda: copies_table(_read("robustness.json"))),
     "precision": ("docs/results/precision.md", render_precision),
     "speed": ("docs/results/speed.md", render_speed),

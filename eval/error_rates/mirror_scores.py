@@ -6,9 +6,11 @@ base, which are the same for every suspect, are kept beside them.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,6 +36,7 @@ from eval.benchmark.datasets import Concept, Manifest
 from eval.benchmark.ledger import Row, make_key
 from eval.benchmark.plan import Suspect, plan_suspects
 from eval.benchmark.stages import Setting
+from eval.error_rates.alteration import UNALTERED, Alteration
 
 FOLDER = "mirror"  # below the working folder
 BASE_FOLDER = "mirror-base"
@@ -86,6 +89,11 @@ class MirrorJob:
     pictures: tuple[PictureFile, ...]
     reference: tuple[Path, ...]
     draws: int = RunConfig().mirror_draws
+    alteration: Alteration = UNALTERED
+
+    def altered(self, alteration: Alteration) -> "MirrorJob":
+        """The same suspect, its file altered."""
+        return replace(self, alteration=alteration)
 
     @property
     def name(self) -> str:
@@ -100,7 +108,9 @@ class MirrorJob:
     @property
     def path(self) -> Path:
         """The file of its scores."""
-        how = {"draws": self.draws, "seed": SEED, "blocks": BLOCKS}
+        how: dict[str, Any] = {"draws": self.draws, "seed": SEED, "blocks": BLOCKS}
+        if self.alteration != UNALTERED:
+            how["alteration"] = asdict(self.alteration)
         pictures = [p.sha256 for p in self.pictures] + [
             hashlib.sha256(p.read_bytes()).hexdigest() for p in self.reference
         ]
@@ -111,9 +121,10 @@ class MirrorJob:
         """Score the pictures and write the file; the ledger gets no row."""
         setting, s = self.setting, self.suspect
         model = find_checkpoint(s.model, setting.base_weights, setting.work)
-        pair = load_pair(setting.experiment.base, str(model), s.config.prompt)
         paths = [*(locate_picture(setting.data, p) for p in self.pictures), *self.reference]
-        scores = [self._score(pair, path) for path in paths]
+        with self.alteration.checkpoint(model) as folder:
+            pair = load_pair(setting.experiment.base, str(folder), s.config.prompt)
+            scores = [score_by_mirror(setting, s.config.prompt, pair, path, self.draws) for path in paths]
         trained, n = {p.sha256 for p in s.pictures}, len(self.pictures)
         found = MirrorScores(
             dataset=s.dataset,
@@ -129,23 +140,33 @@ class MirrorJob:
         write_atomically(self.path, json.dumps(asdict(found)) + "\n")
         yield []
 
-    def _score(self, pair: ModelPair, path: Path) -> float:
-        picture = read_picture(path, pair.resolution)
-        z = encode_both(pair.codec, picture.image[None])
 
-        def losses(model: EpsModel) -> Float[Tensor, "1 2 n h w"]:
-            return mirror_losses(model, pair.schedule, z, self.draws, SEED, pair.rows_per_call())
+def score_by_mirror(
+    setting: Setting, prompt: str, pair: ModelPair, path: Path, draws: int = RunConfig().mirror_draws
+) -> float:
+    """Score one picture; the base's losses are computed once for all suspects.
 
-        how = {"draws": self.draws, "seed": SEED, "prompt": self.suspect.config.prompt}
-        key = make_key(base=self.setting.base_weights, picture=picture.sha256, **how)
-        folder = self.setting.work / BASE_FOLDER
-        kept = folder / f"{key}.pt"
-        if not kept.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = kept.with_suffix(f".{self.path.stem}")
-            torch.save(losses(pair.base), temporary)
-            temporary.replace(kept)
-        return mirror_score(mirror_differences(torch.load(kept), losses(pair.suspect))).item()
+    Args:
+        setting: its working folder keeps these losses.
+        prompt: of both models.
+        pair: base and suspect.
+        path: the picture.
+        draws: of the test.
+    """
+    picture = read_picture(path, pair.resolution)
+    z = encode_both(pair.codec, picture.image[None])
+
+    def losses(model: EpsModel) -> Float[Tensor, "1 2 n h w"]:
+        return mirror_losses(model, pair.schedule, z, draws, SEED, pair.rows_per_call())
+
+    how = {"draws": draws, "seed": SEED, "prompt": prompt}
+    kept = setting.work / BASE_FOLDER / f"{make_key(base=setting.base_weights, picture=picture.sha256, **how)}.pt"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_suffix(f".{os.getpid()}")
+        torch.save(losses(pair.base), temporary)
+        temporary.replace(kept)
+    return mirror_score(mirror_differences(torch.load(kept), losses(pair.suspect))).item()
 
 
 def mirror_jobs(

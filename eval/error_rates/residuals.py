@@ -8,7 +8,7 @@ each picture out once; they are compared with the residuals of *other* artists.
 import argparse
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -85,13 +85,10 @@ def _judge(scores: Sequence[Scored]) -> Iterator[Judged]:
     for artist in dict.fromkeys(s.artist for s in scores):
         works = [s for s in scores if s.artist == artist]
         for suspect in dict.fromkeys(s.suspect for s in works):
-            left_out: dict[str, list[Scored]] = {s.file: [] for s in works}
-            for s in works:
-                if s.suspect != suspect and not s.member:
-                    left_out[s.file].append(s)
+            left_out = left_out_by_others(works, suspect)
             groups = {file: [s.score for s in found] for file, found in left_out.items()}
             nulls = [score for group in groups.values() for score in group]
-            own = [residual(x, [*g[:i], *g[i + 1 :]]) for g in groups.values() if len(g) > 1 for i, x in enumerate(g)]
+            own = residuals_among(groups)
             for s in works:
                 if s.suspect == suspect:
                     yield Judged(s, RANKINGS[0], conformal_p_value(s.score, nulls))
@@ -101,6 +98,20 @@ def _judge(scores: Sequence[Scored]) -> Iterator[Judged]:
     for s, value in two:
         against = [r for other, r in two if other.artist != s.artist and not other.member]
         yield Judged(s, RANKINGS[2], conformal_p_value(value, against))
+
+
+def left_out_by_others(works: Sequence[Scored], suspect: str) -> dict[str, list[Scored]]:
+    """Each picture of an artist, under the models that left it out; those of `suspect` are not among them."""
+    left_out: dict[str, list[Scored]] = {s.file: [] for s in works}
+    for s in works:
+        if s.suspect != suspect and not s.member:
+            left_out[s.file].append(s)
+    return left_out
+
+
+def residuals_among(groups: Mapping[str, Sequence[float]]) -> list[float]:
+    """The residual of each null score among the others of the same picture."""
+    return [residual(x, [*g[:i], *g[i + 1 :]]) for g in groups.values() if len(g) > 1 for i, x in enumerate(g)]
 
 
 def _fifths(scores: Sequence[Scored]) -> dict[str, int]:
