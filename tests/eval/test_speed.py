@@ -1,7 +1,6 @@
 """The benchmark of speed and memory: identical work in all arms, full-size architectures, a report that says all."""
 
 import json
-import multiprocessing
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
@@ -319,14 +318,8 @@ def test_several_runs_are_summed_up_by_their_spread():
     assert "3 times (`python -m eval bench --runs 3 --budget 40`)" in text
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_the_arms_take_turns_in_processes_of_their_own(tmp_path, monkeypatch):
-    """A real run of the embedded model: three rounds, in bfloat16 too where the processor has it.
-
-    The processes are forks of this one, which need not read the libraries anew.
-    """
-    fork = multiprocessing.get_context("fork")
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork)
+    """A real run of the embedded model: three rounds, in bfloat16 too where the processor has it."""
     dtypes = usual_dtypes(CPU) if HALF_IS_FAST else (torch.float32,)
     run = Run(("mini",), ("full",), CPU, dtypes, (2,), 0.0, ASSETS)
     told = []
