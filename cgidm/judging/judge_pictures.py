@@ -55,10 +55,10 @@ def judge_pictures(
         return tuple(judged), None
     counted = [r for i, r in enumerate(judged) if first[i] == i]
     scores = [r.scores.get(VERDICT_SCORE) for r in counted]
-    asked = [r for r in counted if not is_symmetric(r.picture.image)]
-    witness = mirror and ask_mirror_of_set(mirror, asked, len(counted))
+    asymmetric = [r for r in counted if not is_symmetric(r.picture.image)]
+    witness = mirror and ask_mirror_of_set(mirror, asymmetric, len(counted))
     distrusted = _blocking(counted, "controls")
-    others = {"members": members, "mirror": witness, "asked": len(asked), "power": power}
+    others = {"members": members, "mirror": witness, "mirror_pictures": len(asymmetric), "power": power}
     together = judge_set(scores, nulls, _blocking(counted), distrusted=distrusted, **others)
     p_values = [r.verdict.p_value for r in judged]
     return tuple(judged), replace(together, adjusted=holm(p_values), adjusted_bh=benjamini_hochberg(p_values))
@@ -71,19 +71,19 @@ def ask_mirror(mirror: MirrorReference | Note, score: float | None, image: Float
     return silent_mirror(note("judging.mirror.symmetric")) if is_symmetric(image) else mirror.ask(score)
 
 
-def ask_mirror_of_set(mirror: MirrorReference | Note, asked: Sequence[MeasuredPicture], pictures: int) -> Witness:
+def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[MeasuredPicture], pictures: int) -> Witness:
     """What the mirror test says of pictures together.
 
     Args:
         mirror: what it compares with, or why it is silent.
-        asked: those that are not their own mirror images.
+        asymmetric: those that are not their own mirror images.
         pictures: how many there are with those that are.
     """
     if isinstance(mirror, Note):
         return silent_mirror(mirror)
-    if len(asked) < 2:
-        return silent_mirror(note("judging.mirror.few_in_set", asked=len(asked), symmetric=pictures - len(asked)))
-    return mirror.ask_set([p.scores.get(MIRROR_SCORE) for p in asked])
+    if len(asymmetric) < 2:
+        return silent_mirror(note("judging.mirror.few_in_set", n=len(asymmetric), symmetric=pictures - len(asymmetric)))
+    return mirror.ask_set([p.scores.get(MIRROR_SCORE) for p in asymmetric])
 
 
 def _blocking(pictures: Sequence[MeasuredPicture], concerns: str = "run") -> list[Note]:

@@ -48,7 +48,7 @@ def judge_set(
     distrusted: Sequence[Note] = (),
     members: Sequence[float] = (),
     mirror: Witness | None = None,
-    asked: int | None = None,
+    mirror_pictures: int | None = None,
     level: float = LEVEL,
     power: float | None = None,
 ) -> SetVerdict:
@@ -65,7 +65,7 @@ def judge_set(
         members: scores of pictures under models that are known to have been trained on them, in the suspect's way.
             They bound the number of used pictures from above.
         mirror: what the mirror test says of the set, if it was asked.
-        asked: of how many pictures it was asked; all, if not given.
+        mirror_pictures: how many pictures that is about; all, if not given.
         level: the false-positive rate that a positive answer is held to; see `verdict.judge`.
         power: the share of used pictures that would be found, where it is known; see `verdict.judge`.
     """
@@ -95,7 +95,7 @@ def judge_set(
     learnt = used is not None and used.low > 0  # the bound is 0 where no picture is better known than to the base
     if mirror is not None and mirror.p_value is not None:
         outcome, reason = _judge_by_mirror(
-            mirror, mirror.p_value, by_controls, learnt, asked or len(scores), level, power
+            mirror, mirror.p_value, by_controls, learnt, mirror_pictures or len(scores), level, power
         )
         agree = is_positive(outcome) and learnt
         return verdict(outcome, mirror.p_value, reason, used if agree else None)

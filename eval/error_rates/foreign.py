@@ -90,8 +90,8 @@ class ForeignJob:
         """Train or alter, score, and write the file; the ledger gets no row."""
         if self.arm == FOREIGN:
             with TemporaryDirectory() as folder:
-                shown = [locate_picture(self.setting.data, p) for p in self.suspect.pictures]
-                train_foreign(Path(self.setting.experiment.base), shown, Path(folder), self.config)
+                paths = [locate_picture(self.setting.data, p) for p in self.suspect.pictures]
+                train_foreign(Path(self.setting.experiment.base), paths, Path(folder), self.config)
                 found = self._score(folder)
         else:
             own = find_checkpoint(self.suspect.model, self.setting.base_weights, self.setting.work)

@@ -200,10 +200,10 @@ def test_a_picture_that_is_its_own_mirror_image_is_not_asked():
     assert is_positive(together.outcome) and together.reason.params["pictures"] == 2, "two of the three can be asked"
     _, none = judge_pictures([own_mirror_image(m) for m in used], (), mirror=against)
     assert none is not None and none.outcome == "cannot tell"
-    assert none.reason == note("judging.mirror.few_in_set", asked=0, symmetric=3)
+    assert none.reason == note("judging.mirror.few_in_set", n=0, symmetric=3)
     twins = [used[0], replace(used[0], picture=replace(used[0].picture, name="twin"))]
     _, copies = judge_pictures(twins, (), mirror=against)
-    assert copies is not None and copies.reason == note("judging.mirror.few_in_set", asked=1, symmetric=0)
+    assert copies is not None and copies.reason == note("judging.mirror.few_in_set", n=1, symmetric=0)
     controls = [i / 1000 for i in range(-50, 50)]
     ((by_controls, *_), _) = judge_pictures(mixed, controls, mirror=against, power=0.9)
     assert by_controls.verdict.p_value == pytest.approx(1 / 101), "the controls decide"
