@@ -45,7 +45,7 @@ from .pictures.embedders import load_embedders
 from .pictures.images import picture_files, read_picture
 from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
-from .run_events import RunEvent
+from .run.events import RunEvent
 from .text import single_line
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
@@ -313,7 +313,7 @@ def _config(options: argparse.Namespace) -> RunConfig:
     given = {k: v for k in ("steps", "radius") if (v := getattr(options, k)) is not None}
     recovery = dataclasses.replace(preset.recovery, **given)
     views = tuple(VIEWS) if options.search else preset.views
-    mirror = {} if options.mirror else {"mirror_draws": 0}
+    mirror = {} if options.mirror else {"mirror_draws": 0, "mirrored_recovery": False}
     return dataclasses.replace(
         preset, seed=options.seed, recovery=recovery, views=views, lineup=options.lineup, **mirror
     )

@@ -7,13 +7,14 @@ from contextlib import closing
 import pytest
 import torch
 
-from cgidm.conductor import authenticate, authentication_steps, plan_run
+from cgidm.conductor import authenticate, authentication_steps
 from cgidm.judging.mirror_test import pictures_reference
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.result import Result
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.resources import find_example
-from cgidm.run_events import RunProgress, RunRequest
+from cgidm.run.events import RunProgress
+from cgidm.run.plan import RunRequest, plan_run
 from tests.support.errors import refuses
 from tests.support.pictures import pair_that_learnt, picture
 

@@ -1,6 +1,6 @@
 """The record of a run on disk: a bundle that others can verify and run again.
 
-`result.json` is the record; three lossless PNGs a picture show what the method saw, began with and found; `controls/`
+`result.json` is the record; lossless PNGs of each picture show what the method saw, began with and found; `controls/`
 holds the control pictures as it saw them, so that the run can be repeated; `report.html` and `report.pdf` say the same
 to people; `lineup.html` is what an observer of a line-up sees, with its images in `lineup/`. `seal` states what belongs
 to it. A folder of evidence can be packed into one zip.
@@ -32,7 +32,7 @@ from .report_pdf import write_pdf
 from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
 
 LINEUP = "lineup.html"
-OURS = re.compile(rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)})\.png|controls/\d{{3,}}\.png")
+OURS = re.compile(rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored)\.png|controls/\d{{3,}}\.png")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a zip, so that equal evidence gives equal bytes
 
 
@@ -52,7 +52,7 @@ def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Se
     _clear(out)
     record = make_record(result, models, controls)
     for number, picture in enumerate(result.pictures):
-        for role, image in zip(ROLES, picture.panel.images, strict=True):
+        for role, image in picture.images.items():
             Image.fromarray(to_uint8(image)).save(out / image_name(number, role))
     if controls:
         (out / "controls").mkdir(exist_ok=True)
@@ -60,7 +60,7 @@ def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Se
         Image.fromarray(to_uint8(control.image)).save(out / control_name(number))
     shown = _write_lineup(result, out)
     _write_reports(record, out)
-    images = [image_name(number, role) for number in range(len(result.pictures)) for role in ROLES]
+    images = [image_name(number, role) for number, picture in enumerate(result.pictures) for role in picture.images]
     names = [RECORD, "report.html", "report.pdf", *images, *map(control_name, range(len(controls))), *shown]
     seal_folder(out, record, names)
     return record
@@ -115,6 +115,6 @@ def weights_sha256(checkpoint: Checkpoint) -> str:
     return " ".join(checkpoint.listing.sha256(f) for f in checkpoint.weights)
 
 
-def three_images(result: PictureResult) -> Image.Image:
-    """Original, partial and recovered, side by side."""
-    return Image.fromarray(np.concatenate([to_uint8(i) for i in result.panel.images], axis=1))
+def images_in_a_row(result: PictureResult) -> Image.Image:
+    """Original, partial and recovered, and what was recovered from the mirror image, side by side."""
+    return Image.fromarray(np.concatenate([to_uint8(i) for i in result.images.values()], axis=1))

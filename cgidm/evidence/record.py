@@ -173,6 +173,7 @@ class ConfigRecord:
     loss_draws: int
     score_noise: Literal["shared", "own"] = "own"  # `method.sampling.ScoreNoise`
     mirror_draws: int = 0  # 0: no mirror test
+    mirrored_recovery: bool = False
     views: tuple[str, ...]
     seed: int
     lineup: int | None

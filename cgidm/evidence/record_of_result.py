@@ -13,6 +13,7 @@ from ..method.config import RecoveryConfig, RunConfig
 from ..pictures.embedders import SOURCES
 from ..pictures.images import Picture
 from ..provenance import describe_code, package_versions
+from .lineup_sheet import ROLES
 from .record import (
     FORMAT,
     BankRecord,
@@ -35,9 +36,16 @@ from .record import (
     to_json,
 )
 
+MIRRORED = "mirrored"  # the role of what was recovered from the mirror image
+
+
+def image_roles(record: Record) -> dict[str, str]:
+    """The roles of a picture's images in a bundle, and the caption of each."""
+    return ROLES | ({MIRRORED: "From its mirror image"} if record.config.mirrored_recovery else {})
+
 
 def image_name(number: int, role: str) -> str:
-    """The file of a picture's `role` (original, partial, recovered) in a folder of evidence."""
+    """The file of a picture's role in a folder of evidence."""
     return f"{number:02d}-{role}.png"
 
 

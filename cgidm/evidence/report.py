@@ -13,9 +13,18 @@ from ..judging.lineup import Lineup, explain_reach, lineup_p_value
 from ..text import single_line
 from .lineup_sheet import ROLES, TITLE, lineup_sheet
 from .record import ModelsRecord, PictureRecord, Record, SetRecord
-from .record_of_result import lineup_of
+from .record_of_result import image_name, image_roles, lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
-from .report_words import BANK_LIMIT, LIMITS, LINEUP_RULES, MEANINGS, METHOD, MIRROR_LIMITS, MIRROR_SOURCES
+from .report_words import (
+    BANK_LIMIT,
+    LIMITS,
+    LINEUP_RULES,
+    MEANINGS,
+    METHOD,
+    MIRROR_LIMITS,
+    MIRROR_SOURCES,
+    MIRRORED_IMAGE,
+)
 
 LONGEST = 600  # characters shown of a text from outside
 FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
@@ -169,7 +178,10 @@ def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Bl
     several = len(record.pictures) > 1
     yield NewPage()
     yield Heading(f"{f'Picture {number + 1}: ' if several else ''}{file_name(picture.name)}")
-    yield Pictures(tuple((caption, f"{number:02d}-{role}.png") for role, caption in ROLES.items()))
+    roles = image_roles(record)
+    yield Pictures(tuple((caption, image_name(number, role)) for role, caption in roles.items()))
+    if len(roles) > len(ROLES):
+        yield Text(MIRRORED_IMAGE)
     yield from _answer(picture)
     yield from _witnesses(picture, record)
     score = picture.scores.get(record.judged_by)

@@ -14,7 +14,8 @@ STYLE = (
     ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;"
     "color:#1b2430;background:#fff}h1{line-height:1.2}h2{border-top:1px solid #c9cfdb;padding-top:.7em;margin-top:1.3em"
     "}h3{margin:1.2em 0 .3em}p.answer{font-size:1.25em;font-weight:700;border-left:5px solid #2b5fb4;padding-left:.6em}"
-    "figure{display:inline-block;width:31%;margin:0 2% 0 0}figure img{width:100%;image-rendering:pixelated}"
+    "figure{display:inline-block;width:31%;margin:0 2% 0 0}.four figure{width:23%}"
+    "figure img{width:100%;image-rendering:pixelated}"
     "figcaption,.caption{color:#566072;font-size:.9em}table{border-collapse:collapse;margin:.6em 0;width:100%}"
     "td,th{padding:.2em 1em .2em 0;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
     "thead th{border-bottom:1px solid #c9cfdb}tbody tr{border-bottom:1px solid #eceff4}"
@@ -49,7 +50,8 @@ def _block(block: Block, folder: Path) -> str:
         case Table():
             return _table(block)
         case Pictures(files):
-            return "".join(_figure(caption, caption, (folder / name).read_bytes()) for caption, name in files)
+            images = "".join(_figure(caption, caption, (folder / name).read_bytes()) for caption, name in files)
+            return f"<div class='four'>{images}</div>" if len(files) > 3 else images
         case Panels(panels):
             return f"<div class='panels'>{''.join(_panel(letter, files, folder) for letter, files in panels)}</div>"
         case ScoreStrip():

@@ -7,6 +7,7 @@ MEANINGS = {
     "removed_cosine": "likeness of the recovery to the original where it was removed. High for easy pictures, too",
     "removed_gain": "the same, minus the likeness of the start. Above 0: the suspect brought the picture closer",
     "removed_alignment": "whether the recovery moved towards the original. 1: straight to it. 0: only by chance",
+    "alignment_difference": "the same, minus that of the mirror image. 0: the suspect brings back both alike",
     "clip": "likeness of the full pictures as CLIP sees them",
     "dino": "likeness of the full pictures as DINO sees them",
     "efficientnet_lite0": "likeness of the full pictures as EfficientNet-Lite0 sees them",
@@ -20,6 +21,11 @@ LIMITS = (  # 2 and 3 speak of control pictures
     "Every recovery looks a little like the original. Do not judge by the recovered picture alone. Compare the score "
     "with those of the control pictures.",
     "Whether such a use was allowed is another question.",
+)
+MIRRORED_IMAGE = (
+    "The last image was recovered in the same way from the mirror image of the picture, and mirrored back. A suspect "
+    "that was trained on the picture, without flips, tends to bring back the one and not the other. The answer does "
+    "not rest on these images."
 )
 MIRROR_LIMITS = (
     "The mirror test sees nothing where the trainer mirrored its pictures at random.",

@@ -19,7 +19,7 @@ from ..text import single_line
 from .bundle_reader import Bundle, read_small
 from .lineup_sheet import ROLES, panel_name
 from .record import ModelsRecord, Record, to_json
-from .record_of_result import image_name, lineup_of, make_record
+from .record_of_result import image_name, image_roles, lineup_of, make_record
 from .report import file_name
 
 # Tolerances. Largest differences that were measured on the shipped suspects and a CPU (`python -m eval reruns`): with
@@ -111,8 +111,8 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
         for score, values in scores.items():
             within = of_embedders if score in SOURCES else of_mirror if score == MIRROR_SCORE else tolerance
             rows.append(Row(name, single_line(score), *values, within))
-        for role, image in (("partial", run.partial), ("recovered", run.recovered)):
-            away = _away(bundle, image_name(number, role), image)
+        for role in [role for role in image_roles(now) if role != "original"]:
+            away = _away(bundle, image_name(number, role), run.images[role])
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
         if same_rule:
             outcomes.append((name, old.outcome, new.outcome))

@@ -8,6 +8,7 @@ from ..text import single_line
 from .family import guess_base
 from .layout import Checkpoint
 from .notes import read_notes
+from .training_amount import read_amount
 
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
 
@@ -36,6 +37,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "tags": [list(tag) for tag in notes.tags],
         "prompt": suggest_prompt(checkpoint),
         "mirrored": notes.mirrored,
+        "amount": asdict(read_amount(checkpoint.metadata)),
     }
 
 
@@ -73,6 +75,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         for name, digest in found["sha256"].items()
     ]
     rows += [(note, text) for note, text in found["notes"].items()]
+    rows += _amount_rows(found["amount"])
     if found["tags"]:
         rows += [("tags", ", ".join(f"{tag} ({count})" for tag, count in found["tags"]))]
     rows += [("prompt", f"{found['prompt']} (a guess from card or notes)" if found["prompt"] else "not noted")]
@@ -80,6 +83,19 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         how = "were mirrored at random: the mirror test cannot be used" if found["mirrored"] else "were not mirrored"
         rows += [("training", f"pictures {how} (by the notes)")]
     return [f"{name:18s}{text}" for name, text in rows] + [EDITABLE]
+
+
+def _amount_rows(amount: dict[str, Any]) -> list[tuple[str, str]]:
+    """How many pictures the notes speak of, and how often each was presented."""
+    rows = [
+        ("folder", f"{folder['name']}: {folder['pictures']} pictures, each {folder['repeats']} times an epoch")
+        for folder in amount["folders"]
+    ]
+    if amount["pictures"] is not None:
+        shown = amount["presentations"]
+        often = "how often each was presented is not noted" if shown is None else f"each presented {shown:.0f} times"
+        rows += [("trained on", f"{amount['pictures']} pictures, {often} (by the notes)")]
+    return rows
 
 
 def _hub_rows(hub: dict[str, Any]) -> list[tuple[str, str]]:

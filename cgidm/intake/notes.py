@@ -1,6 +1,5 @@
 """What a file's writer noted about its training: a hint for base and prompt, since anyone can edit it."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..text import single_line
+from .note_values import read_list, read_table
 
 FIELDS = {  # note -> the keys that hold it, the first one present counts
     "title": ("modelspec.title", "ss_output_name"),
@@ -19,7 +19,10 @@ FIELDS = {  # note -> the keys that hold it, the first one present counts
     "network": ("ss_network_module",),
     "rank": ("ss_network_dim",),
     "alpha": ("ss_network_alpha",),
-    "training pictures": ("ss_num_train_images",),
+    "optimiser": ("ss_optimizer",),
+    "batch": ("ss_total_batch_size", "ss_batch_size_per_device"),
+    "gradient accumulation": ("ss_gradient_accumulation_steps",),
+    "pictures with repeats": ("ss_num_train_images", "ss_num_train_items"),
     "epochs": ("ss_num_epochs", "ss_epoch"),
     "steps": ("ss_steps", "ss_max_train_steps"),
     "resolution": ("modelspec.resolution", "ss_resolution"),
@@ -50,11 +53,11 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
         value = next((v for k in keys if (v := single_line(metadata.get(k, ""))) and v != "None"), None)
         if value is not None:
             fields[note] = value
-    folders = _table(metadata.get("ss_tag_frequency"))
+    folders = read_table(metadata.get("ss_tag_frequency"))
     counts: Counter[str] = Counter()
     for tags in folders.values():
         counts.update(
-            {single_line(t): n for t, n in _table(tags).items() if type(n) is int and n > 0 and single_line(t)}
+            {single_line(t): n for t, n in read_table(tags).items() if type(n) is int and n > 0 and single_line(t)}
         )
     return TrainingNotes(fields, tuple(counts.most_common(TAGS_SHOWN)), _prompt(folders, counts), _mirrored(metadata))
 
@@ -75,30 +78,10 @@ def _mirrored(metadata: Mapping[str, str]) -> bool | None:
     wants it to: `concepts[].image.enable_random_flip`, `enable_fixed_flip`.
     """
     said = [metadata["ss_flip_aug"].lower() == "true"] if "ss_flip_aug" in metadata else []
-    for dataset in _list(metadata.get("ss_datasets")):
-        said += [bool(s["flip_aug"]) for s in (dataset, *_list(dataset.get("subsets"))) if "flip_aug" in s]
-    for concept in _list(_table(metadata.get("ot_config")).get("concepts")):
-        image = _table(concept.get("image"))
+    for dataset in read_list(metadata.get("ss_datasets")):
+        said += [bool(s["flip_aug"]) for s in (dataset, *read_list(dataset.get("subsets"))) if "flip_aug" in s]
+    for concept in read_list(read_table(metadata.get("ot_config")).get("concepts")):
+        image = read_table(concept.get("image"))
         keys = ("enable_random_flip", "enable_fixed_flip")
         said += [any(bool(image.get(key)) for key in keys)] if any(key in image for key in keys) else []
     return any(said) if said else None
-
-
-def _list(value: Any) -> list[dict[str, Any]]:
-    """The JSON objects of a list, given as text or as itself; else none."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return []
-    return [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []
-
-
-def _table(value: Any) -> dict[str, Any]:
-    """A JSON object, given as text or as itself; else an empty one."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return {}
-    return value if isinstance(value, dict) else {}

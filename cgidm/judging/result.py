@@ -35,6 +35,7 @@ class MeasuredPicture:
     flags: tuple[Flag, ...]
     partial: Float[Tensor, "3 H W"]  # decoded start of the recovery, in [0, 1]
     recovered: Float[Tensor, "3 H W"]
+    mirrored: Float[Tensor, "3 H W"] | None = None  # recovered from the mirror image, and mirrored back
     contrast: tuple[float, ...]  # Eq. 7 per latent entry, of each step
     distance_from_base: float | None = None  # of the suspect's predictions: `judging.distance`
     view: str = AS_GIVEN  # the view with the highest score; the verdict uses its score
@@ -43,6 +44,12 @@ class MeasuredPicture:
     def panel(self) -> Panel:
         """Original, partial and recovered picture."""
         return Panel(self.picture.image, self.partial, self.recovered)
+
+    @property
+    def images(self) -> dict[str, Float[Tensor, "3 H W"]]:
+        """What there is to see of it, by role: `evidence.record_of_result.image_roles`."""
+        beside = {} if self.mirrored is None else {"mirrored": self.mirrored}
+        return {"original": self.picture.image, "partial": self.partial, "recovered": self.recovered, **beside}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

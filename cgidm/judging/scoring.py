@@ -63,12 +63,18 @@ def score_recovery(
     pictures: Sequence[Picture], state: RunState, recoveries: Float[Tensor, "b 3 H W"], embedders: Embedders
 ) -> dict[str, Float[Tensor, " b"]]:
     """Return the scores of what was recovered; no verdict rests on them."""
-    z, z_hat, partial = state.z, state.z_hat, state.partial
+    own, mirrored = state.pictures, state.mirrored
+    z, z_hat, partial = own.z, own.z_hat, own.partial
     images = torch.stack([p.image for p in pictures])
+    beside = {}
+    if mirrored is not None:
+        of_mirror = removed_alignment(mirrored.z_hat, mirrored.z, mirrored.partial)
+        beside["alignment_difference"] = removed_alignment(z_hat, z, partial) - of_mirror
     return {
         "removed_cosine": removed_cosine(z_hat, z, partial),
         "removed_gain": removed_gain(z_hat, z, partial),
         "removed_alignment": removed_alignment(z_hat, z, partial),
+        **beside,
         **{name: similarity(embedder, images, recoveries) for name, embedder in embedders.ready.items()},
     }
 

@@ -56,6 +56,7 @@ class RunConfig:
     loss_draws: int = 20  # stratified samples for `loss_contrast`
     score_noise: ScoreNoise = "shared"  # of `loss_contrast`; "own" against a bank, and in records that do not name it
     mirror_draws: int = 24  # samples of the mirror test for each orientation, even; 0: no mirror test
+    mirrored_recovery: bool = False  # recover the mirror image of each picture, too; no verdict rests on it
     views: Sequence[str] = (AS_GIVEN,)  # of each picture; the view with the largest `loss_contrast` counts
     seed: int = 0
     lineup: int | None = None  # panels per round of a line-up, all but one of them decoys; None: no line-up
@@ -82,6 +83,7 @@ PRESETS: dict[str, RunConfig] = {
         preset="fast",
         recovery=RecoveryConfig(steps=40, draws=2, t_min=250, t_max=750, t_sampling="stratified"),
         start="interpolated",
+        mirrored_recovery=True,
     ),
 }
 

@@ -24,11 +24,11 @@ class Partial:
     """What the recovery may know of a batch.
 
     Attributes:
-        mask: 1 where a cell is kept, 0 where it is removed.
+        mask: 1 where a cell is kept, 0 where it is removed; one for all, or one for each.
         start: the latents that the recovery starts from.
     """
 
-    mask: Float[Tensor, "1 1 h w"]
+    mask: Float[Tensor, "m 1 h w"]
     start: Float[Tensor, "b c h w"]
 
 
@@ -38,6 +38,8 @@ def make_partial(
     images: Float[Tensor, "b 3 H W"],
     z: Float[Tensor, "b c h w"],
     start: Start = "reencoded",
+    *,
+    mirrored: bool = False,
 ) -> Partial:
     """Remove half of every latent (or blur the pictures), and make a start from the rest.
 
@@ -52,6 +54,7 @@ def make_partial(
         start: how removed cells are filled. "reencoded" decodes the masked latents and encodes them again (the paper).
             "interpolated" fills them from the kept cells around them: the recovery then spends no steps on traces of
             the mask, which are the same for all pictures.
+        mirrored: mirror the mask: of mirror images the same is removed as of the pictures.
 
     Raises:
         UserError: for a kind that is not one of `PartialKind`.
@@ -62,7 +65,7 @@ def make_partial(
         z_start = codec.encode(gaussian_blur(images, BLUR_RADIUS * images.shape[-1] / 512))
     elif kind == "right_half" or re.fullmatch(r"block\d+", kind):
         mask = right_half_mask(height, width) if kind == "right_half" else block_mask(height, width, int(kind[5:]))
-        mask = mask.to(z.device, z.dtype)
+        mask = (mask.flip(-1) if mirrored else mask).to(z.device, z.dtype)
         z_start = interpolate(mask * z, mask) if start == "interpolated" else codec.encode(codec.decode(mask * z))
     else:
         raise UserError("method.unknown_partial", given=kind, accepted=list(get_args(PartialKind)))

@@ -60,14 +60,16 @@ def recover(
 
     Args:
         pair: the two models.
-        z: the pictures' true latents.
+        z: the pictures' true latents; or theirs, and then those of their mirror images.
         partial: the mask and the start.
         config: the settings of Algorithm 1.
-        generators: one per picture, so that a picture's randomness does not depend on its batch.
+        generators: one per picture, so that a picture's randomness does not depend on its batch. Its mirror image meets
+            the same draws, mirrored.
         delta: that of the step before `first`; None: zero.
         first: index of the first step to take.
     """
-    assert len(generators) == len(z), "one generator per picture"
+    assert len(z) in (len(generators), 2 * len(generators)), "one generator per picture"
+    mirrored = len(z) > len(generators)
     pair = replace(pair, schedule=pair.schedule.to(z.device))
     last_row = len(pair.schedule) - 1
     t_max = last_row if config.t_max is None else min(config.t_max, last_row)
@@ -79,8 +81,11 @@ def recover(
 
     for index in range(first, config.steps):
         t = send(sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling), z.device)
-        eps = sample_noise(generators, config.draws, z)
-        eps_suspect = eps if config.noise == "shared" else sample_noise(generators, config.draws, z)
+        t = torch.cat([t, t]) if mirrored else t
+        eps = _with_mirrored(sample_noise(generators, config.draws, z), mirrored)
+        eps_suspect = eps
+        if config.noise == "independent":
+            eps_suspect = _with_mirrored(sample_noise(generators, config.draws, z), mirrored)
 
         z_now = partial.start + removed * delta
         base, suspect = _mean_loss_pair(pair, z_now, t, eps, eps_suspect, rows)
@@ -100,6 +105,10 @@ def recover(
             gradient_ratio=ratio.flatten(),
             evaluations=2 * config.draws * (index + 1),
         )
+
+
+def _with_mirrored(eps: Float[Tensor, "b n c h w"], mirrored: bool) -> Float[Tensor, "_ n c h w"]:
+    return torch.cat([eps, eps.flip(-1)]) if mirrored else eps
 
 
 def recovery_radius(z: Float[Tensor, "b c h w"], partial: Partial, config: RecoveryConfig) -> Float[Tensor, "b 1 1 1"]:

@@ -23,20 +23,20 @@ class RunState:
     """The state of a batch's recovery, updated after each step.
 
     Attributes:
-        z: the pictures' true latents.
+        z: the pictures' true latents; where mirror images are recovered, too, theirs after those of all pictures.
         start: the latents that the recovery starts from.
         mask: 1 where a cell is kept, 0 where it is removed.
         delta: how far each removed cell has moved from the start.
-        generators: the state of each picture's generator before the next step.
+        generators: the state of each picture's generator before the next step; its mirror image shares it.
         contrast: the contrast of the n steps taken so far.
         gradient_ratio: the gradient ratio of those steps.
     """
 
     z: Float[Tensor, "b c h w"]
     start: Float[Tensor, "b c h w"]
-    mask: Float[Tensor, "1 1 h w"]
+    mask: Float[Tensor, "m 1 h w"]
     delta: Float[Tensor, "b c h w"]
-    generators: UInt8[Tensor, "b k"]
+    generators: UInt8[Tensor, "p k"]
     contrast: Float[Tensor, "n b"]
     gradient_ratio: Float[Tensor, "n b"]
 
@@ -53,6 +53,23 @@ class RunState:
     def on_cpu(self) -> "RunState":
         """Copy to the CPU; later steps do not change the copy. On a GPU this waits for the last step."""
         return RunState(**{name: value.cpu() for name, value in vars(self).items()})
+
+    @property
+    def pictures(self) -> "RunState":
+        """The part that is about the pictures themselves."""
+        return self._rows(slice(0, len(self.generators)))
+
+    @property
+    def mirrored(self) -> "RunState | None":
+        """The part that is about their mirror images, if these are recovered."""
+        first = len(self.generators)
+        return self._rows(slice(first, None)) if len(self.z) > first else None
+
+    def _rows(self, rows: slice) -> "RunState":
+        mask = self.mask if len(self.mask) == 1 else self.mask[rows]
+        steps = {name: getattr(self, name)[:, rows] for name in ("contrast", "gradient_ratio")}
+        latents = {name: getattr(self, name)[rows] for name in ("z", "start", "delta")}
+        return RunState(mask=mask, generators=self.generators, **latents, **steps)
 
     @property
     def partial(self) -> Partial:
@@ -76,10 +93,27 @@ class RunState:
             raise UserError("method.damaged_state", name=path.name, cause=f"{error}") from error
 
 
-def decode_recovery(pair: ModelPair, state: RunState) -> tuple[Float[Tensor, "b 3 H W"], Float[Tensor, "b 3 H W"]]:
-    """Decode the start and the recovered pictures, wherever the recovery stands. They are on the CPU."""
-    start, recovered = (pair.codec.decode(z.to(pair.device)).cpu() for z in (state.start, state.z_hat))
-    return start, recovered
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DecodedRecovery:
+    """What a recovery shows, wherever it stands: pictures in [0, 1], on the CPU."""
+
+    start: Float[Tensor, "b 3 H W"]
+    recovered: Float[Tensor, "b 3 H W"]
+    mirrored: Float[Tensor, "b 3 H W"] | None  # recovered from the mirror images, and mirrored back
+
+
+def decode_recovery(pair: ModelPair, state: RunState) -> DecodedRecovery:
+    """Decode what a recovery shows."""
+
+    def decode(z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+        return pair.codec.decode(z.to(pair.device)).cpu()
+
+    own, mirrored = state.pictures, state.mirrored
+    return DecodedRecovery(
+        start=decode(own.start),
+        recovered=decode(own.z_hat),
+        mirrored=None if mirrored is None else decode(mirrored.z_hat).flip(-1),
+    )
 
 
 def new_state(z: Tensor, partial: Partial, generators: list[torch.Generator]) -> RunState:

@@ -6,8 +6,13 @@ from typing import Any
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint
+from ..intake.note_values import read_number
 from ..intake.notes import read_notes
+from ..intake.training_amount import TrainingAmount, read_amount
 from .recipe import TrainingRecipe
+
+ADAPTIVE = re.compile(r"prodigy|d-?adapt\w*", re.IGNORECASE)  # optimisers that find their own rate; their note is 1
+COMMON_RATE = 1e-4  # of LoRAs, with AdamW
 
 
 @dataclass(frozen=True)
@@ -36,19 +41,23 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
         UserError: if models of the given mode could not be compared with the suspect.
     """
     found: dict[str, Any] = {}
+    adaptive = None
     if suspect is not None:
         found["mode"] = _mode(suspect, given.get("mode"))
         if suspect.adapter is not None and len(suspect.adapter.ranks) == 1:
             found["rank"] = suspect.adapter.ranks[0]
+        found |= _amount(read_amount(suspect.metadata))
         notes = read_notes(suspect.metadata).fields
-        numbers = {k: n for k in ("training pictures", "steps", "learning rate") if (n := _number(notes.get(k)))}
-        if "learning rate" in numbers:
-            found["learning_rate"] = numbers["learning rate"]
-        if "training pictures" in numbers:
-            found["images"] = int(numbers["training pictures"])
-            if "steps" in numbers:  # batch size is seldom noted: taken as 1
-                found["steps_per_picture"] = max(1, round(numbers["steps"] / numbers["training pictures"]))
+        adaptive = ADAPTIVE.search(notes.get("optimiser", ""))
+        if adaptive is None and (rate := read_number(notes.get("learning rate"))):
+            found["learning_rate"] = rate
     sources = dict.fromkeys(found, "the suspect's file") | dict.fromkeys(given, "given")
+    if adaptive is not None and "learning_rate" not in given:  # its presentations mean something else at another rate
+        found["learning_rate"] = COMMON_RATE
+        sources["learning_rate"] = f"a common one, since {adaptive[0]} finds its own"
+        if "steps_per_picture" not in given:
+            found.pop("steps_per_picture", None)
+            sources.pop("steps_per_picture", None)
     settings = found | given
     images = settings.pop("images", None)
     return SuspectRecipe(TrainingRecipe(**{"mode": "lora", **settings}), images, sources)
@@ -66,6 +75,12 @@ def _mode(suspect: Checkpoint, given: str | None) -> str:
     return "lora" if is_adapter else "dreambooth"
 
 
-def _number(text: str | None) -> float | None:
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?\d+)?)\s*", text or "")
-    return float(match[1]) if match else None
+def _amount(amount: TrainingAmount) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if amount.pictures is not None:
+        found["images"] = amount.pictures
+    if amount.presentations is not None:
+        found["steps_per_picture"] = max(1, round(amount.presentations))
+    if amount.batch is not None:
+        found["batch"] = amount.batch
+    return found

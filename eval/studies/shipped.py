@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from cgidm.conductor import authenticate
-from cgidm.evidence.bundle_writer import three_images
+from cgidm.evidence.bundle_writer import images_in_a_row
 from cgidm.families import load_pair
 from cgidm.judging.result import Result
 from cgidm.judging.verdict import is_positive
@@ -76,7 +76,7 @@ def member_above_holdout(result: Result, is_member: np.ndarray) -> Image.Image:
     """Original, partial and recovered of the member and of the holdout whose alignment is the median of its kind."""
     order = np.argsort(_scores(result, "removed_alignment"))
     chosen = [[i for i in order if is_member[i] == role][sum(is_member == role) // 2] for role in (1, 0)]
-    strips = np.concatenate([np.asarray(three_images(result.pictures[i])) for i in chosen])
+    strips = np.concatenate([np.asarray(images_in_a_row(result.pictures[i])) for i in chosen])
     return Image.fromarray(strips).resize((2 * strips.shape[1], 2 * strips.shape[0]), Image.Resampling.LANCZOS)
 
 

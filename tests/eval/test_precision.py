@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from cgidm import NetworkEpsModel
-from cgidm.conductor import start_recovery
+from cgidm.run.sitting import start_recovery
 from cgidm.families import load_pair
 from cgidm.judging.scoring import score_controls
 from cgidm.method.config import RecoveryConfig, RunConfig

@@ -251,7 +251,7 @@ def test_notes_are_read_cleaned_and_give_a_prompt():
             "ss_num_train_images": "None",
         }
     )
-    assert notes.fields["rank"] == "16" and "training pictures" not in notes.fields
+    assert notes.fields["rank"] == "16" and "pictures with repeats" not in notes.fields
     assert notes.fields["title"].startswith("[2Jmine yyy") and len(notes.fields["title"]) == LONGEST
     assert notes.tags == (("van gogh", 40), ("tree", 3), ("[31mred", 1)) and notes.prompt == "van gogh"
     assert read_notes({"ss_tag_frequency": '{"10_sks style": {}}'}).prompt == "sks style"

@@ -8,7 +8,7 @@ from cgidm.judging.null_bank import open_bank
 from cgidm.judging.scoring import score_controls, score_views
 from cgidm.method.config import RunConfig
 from cgidm.pictures.images import Picture
-from cgidm.run_events import RunRequest
+from cgidm.run.plan import RunRequest
 from tests.support.paths import ASSETS
 from tests.support.worlds import world
 

@@ -33,7 +33,7 @@ from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.settings import make_config
 from cgidm.page.runs.store import Visit, sweep
 from cgidm.pictures.images import decode_picture, to_uint8
-from cgidm.run_events import RunProgress
+from cgidm.run.events import RunProgress
 from tests.support import page_runs
 from tests.support.errors import refuses
 from tests.support.page_records import Reader

@@ -18,7 +18,7 @@ from cgidm.page.handlers.request import Request
 from cgidm.page.runs.model_cache import RequestedModels, open_models
 from cgidm.page.runs.settings import RunSettings
 from cgidm.page.runs.store import Run, Sent, Visit
-from cgidm.run_events import DECOYS, FILE, STATE
+from cgidm.run.events import DECOYS, FILE, STATE
 from tests.support.paths import SUSPECTS, pictures_of
 
 STEPS = 5

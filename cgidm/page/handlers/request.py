@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cgidm import UserError
-from cgidm.conductor import plan_run
 from cgidm.judging.null_bank import Bank, read_bank
 from cgidm.pictures.images import MAX_BYTES, Picture, decode_picture
-from cgidm.run_events import RunRequest
+from cgidm.run.plan import RunRequest, plan_run
 
 from ..runs.model_cache import check_name, open_suspect
 from ..runs.settings import RunSettings, make_config

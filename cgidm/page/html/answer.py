@@ -42,6 +42,7 @@ SCORES = (
     MIRROR_SCORE,
     "residual",
     VERDICT_SCORE,
+    "alignment_difference",
     "removed_alignment",
     "removed_gain",
     "removed_cosine",
@@ -79,6 +80,7 @@ def answer_html(record: Record, language: str, *, precomputed: bool = False, ear
     key, style = outcome_style(picture)
     parts = [
         card(style, html_text(language, key), lines),
+        _mirrored(record, language, early),
         _flags(picture, language),
         distribution_figure(picture, record, language),
         caveats_html(record, language),
@@ -88,6 +90,13 @@ def answer_html(record: Record, language: str, *, precomputed: bool = False, ear
         details_html(record, [picture], language),
     ]
     return wrap_page(parts, language)
+
+
+def _mirrored(record: Record, language: str, early: bool) -> str:
+    """Say what the fourth picture is, where there is one."""
+    if early or not record.config.mirrored_recovery:
+        return ""
+    return f"<p>{html_text(language, 'mirrored.about')}</p>"
 
 
 def stopped_html(record: Record, language: str) -> str:

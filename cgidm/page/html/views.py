@@ -9,8 +9,8 @@ import gradio as gr
 from cgidm.evidence.bundle_writer import LINEUP
 from cgidm.evidence.lineup_sheet import ROLES
 from cgidm.evidence.record import Record
-from cgidm.evidence.record_of_result import image_name
-from cgidm.run_events import RunEvent, Trouble
+from cgidm.evidence.record_of_result import MIRRORED, image_name
+from cgidm.run.events import RunEvent, Trouble
 
 from ..runs.runner import live_images
 from ..runs.store import Run, Visit
@@ -55,7 +55,7 @@ def event_view(run: Run, event: RunEvent, language: str) -> View:
         contrast=event.curve,
         power=power,
     )
-    return {"progress": html} | (dict(live_images(run.public_dir)) if event.phase == "preview" else {})
+    return {"progress": html} | (live_view(run) if event.phase == "preview" else {})
 
 
 def record_view(run: Run, language: str) -> View:
@@ -96,7 +96,7 @@ def judged_view(run: Run, language: str) -> View:
     judged = dataclasses.replace(record, stopped=None)
     if len(record.pictures) > 1:
         return view | {"answer": portfolio_html(judged, language, [])}
-    return view | live_images(run.public_dir) | {"answer": answer_html(judged, language)}
+    return view | live_view(run) | {"answer": answer_html(judged, language)}
 
 
 def early_view(run: Run, language: str) -> View:
@@ -121,7 +121,8 @@ def evidence_view(folder: Path, record: Record, language: str, *, precomputed: b
     if len(record.pictures) > 1:
         thumbnails = [f"/gradio_api/file={folder / image_name(i, 'original')}" for i in range(len(record.pictures))]
         return {"answer": portfolio_html(record, language, thumbnails)}
-    images = {role: str(folder / image_name(0, role)) for role in ROLES}
+    images: View = {role: str(folder / image_name(0, role)) for role in ROLES}
+    images |= mirrored_view(folder / image_name(0, MIRRORED))
     slider = gr.update(value=(images["original"], images["recovered"]), visible=True)
     return images | {"slider": slider, "answer": answer_html(record, language, precomputed=precomputed)}
 
@@ -144,7 +145,7 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
         key = f"trouble.{trouble}" if trouble else "lineup.stopped"
         progress = status_html(language, key, step=stopped.step, steps=stopped.of)
         return judged_view(run, language) | {"progress": progress, "resume": gr.update(visible=True)}
-    view: View = dict(live_images(run.public_dir)) if len(record.pictures) == 1 else {}
+    view = live_view(run) if len(record.pictures) == 1 else {}
     return view | {
         "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
         "answer": stopped_html(record, language) + early_view(run, language).get("answer", ""),
@@ -152,10 +153,23 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
     }
 
 
+def live_view(run: Run) -> View:
+    """Show the first picture of a run in progress."""
+    images: View = live_images(run.public_dir)
+    return images | mirrored_view(images.get(MIRRORED))
+
+
+def mirrored_view(path: str | Path | None) -> View:
+    """Show what was recovered from the mirror image; nothing, where a run leaves it out."""
+    exists = path is not None and Path(path).is_file()
+    return {MIRRORED: gr.update(value=str(path) if exists else None, visible=exists)}
+
+
 def empty_view(progress: str = "") -> View:
     """Show that nothing has been run yet."""
     return {
         **dict.fromkeys(ROLES),
+        **mirrored_view(None),
         "slider": gr.update(value=None, visible=False),
         "answer": "",
         "progress": progress,

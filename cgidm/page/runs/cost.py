@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cgidm.method.config import RunConfig
 
 from . import hardware
-from .gpu_worker import PACE, count_evaluations, most_decoys
+from .gpu_worker import PACE, count_evaluations, most_decoys, recovery_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ def cost_of(pictures: int, controls: int, config: RunConfig, *, unrelated: bool 
         unrelated: whether an unrelated suspect scores all of them, too.
         model: the key of an opened pair, if it is known.
     """
-    recovered = pictures + most_decoys(pictures, controls, config)
+    recovered = recovery_rows(pictures, config) + most_decoys(pictures, controls, config)
     scored = (pictures + controls) * (2 if unrelated else 1)
     evaluations = count_evaluations(recovered, config.recovery.steps, scored, config, mirrored=pictures)
     kind, seconds = hardware.kind(), evaluations * PACE.seconds(model)

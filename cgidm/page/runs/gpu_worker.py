@@ -18,7 +18,8 @@ from cgidm.method.config import RunConfig
 from cgidm.pictures.embedders import Embedders, load_embedders
 from cgidm.pictures.images import Picture, decode_picture
 from cgidm.pictures.reference import read_reference_pictures
-from cgidm.run_events import RunEvent, RunProgress, RunRequest
+from cgidm.run.events import RunEvent, RunProgress
+from cgidm.run.plan import RunRequest
 
 from . import hardware
 from .model_cache import PAIRS, OpenedModels
@@ -49,8 +50,9 @@ class GpuJob:
 
     @property
     def rows(self) -> int:
-        """Pictures recovered at once: those in question, then the decoys."""
-        return len(self.pictures) if self.steps_left else self.decoy_count or len(self.pictures)
+        """Pictures and mirror images recovered at once: of those in question, then the decoys."""
+        own = recovery_rows(len(self.pictures), self.config)
+        return own if self.steps_left else self.decoy_count or own
 
     @property
     def decoy_count(self) -> int:
@@ -80,7 +82,7 @@ class GpuJob:
             scored += len(self.pictures)
             if self.unrelated is not None:
                 scored += len(self.pictures) + (len(self.controls) if plan is None else len(plan.controls))
-        own = count_evaluations(len(self.pictures), steps, scored, self.config, mirrored=mirrored)
+        own = count_evaluations(self.rows, steps, scored, self.config, mirrored=mirrored)
         return own + self._decoy_evaluations()
 
     def _decoy_evaluations(self) -> int:
@@ -92,13 +94,18 @@ class GpuJob:
         return count_evaluations(self.decoy_count, min(left, self.steps or left), 0, self.config)
 
 
+def recovery_rows(pictures: int, config: RunConfig) -> int:
+    """Count what is recovered for so many pictures in question: some runs recover their mirror images, too."""
+    return 2 * pictures if config.mirrored_recovery else pictures
+
+
 def count_evaluations(rows: int, steps: int, scored: int, config: RunConfig, *, mirrored: int = 0) -> int:
     """Count network evaluations (forward and input gradient) of steps and of scorings, both models.
 
     A scoring is forward only, which costs about a third; it takes each of `config.views`.
 
     Args:
-        rows: pictures recovered at once.
+        rows: pictures and mirror images recovered at once.
         steps: of each.
         scored: pictures that are scored.
         config: draws of a step, of a scoring, and views.

@@ -12,15 +12,15 @@ from PIL import Image
 from cgidm.errors import UserError
 from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
 from cgidm.evidence.record import StoppedRecord
-from cgidm.evidence.record_of_result import make_record
+from cgidm.evidence.record_of_result import MIRRORED, make_record
 from cgidm.judging.null_bank import check_bank
 from cgidm.judging.result import Result
 from cgidm.pictures.images import decode_picture, to_uint8
-from cgidm.run_events import RunEvent, RunProgress, Trouble
+from cgidm.run.events import RunEvent, RunProgress, Trouble
 
 from . import hardware
 from .download_cache import fetch_models
-from .gpu_worker import PACE, GpuJob, work
+from .gpu_worker import PACE, GpuJob, recovery_rows, work
 from .model_cache import OpenedModels, models_record, open_models
 from .shipped_controls import SHIPPED_SCORES
 from .store import Run
@@ -106,7 +106,7 @@ class RunRecorder:
 
     def __init__(self, run: Run, models: OpenedModels, unrelated: OpenedModels | None, progress: RunProgress) -> None:
         self.run, self.progress = run, progress
-        self._models, self._unrelated = models, unrelated
+        self._models, self._unrelated, self._config = models, unrelated, run.settings.config()
         self.is_finished = False
         self.place = (0, 0)  # steps done, steps in all
         self._result: Result | None = None
@@ -191,7 +191,7 @@ class RunRecorder:
         done, of = self.place
         rows, later = self._decoy_count, 0.0
         if event.phase != "decoys":
-            rows = max(1, len(event.contrast))
+            rows = recovery_rows(max(1, len(event.contrast)), self._config)
             later = self._decoy_count * of / rows
         now = time.monotonic()
         if self._timed_from is None:
@@ -200,13 +200,14 @@ class RunRecorder:
         if done - first < 2:
             return None
         each = (now - begun) / (done - first)
-        if self._result is not None:
-            PACE.learn(self._models.key, each / (2 * self._result.config.recovery.draws * rows))
+        PACE.learn(self._models.key, each / (2 * self._config.recovery.draws * rows))
         return each * (of - done + later)
 
 
 def write_live(folder: Path, result: Result, step: int) -> None:
     """Write the first picture of a run in progress: `live-original.png`, `live-partial.png`, `live-<step>.png`.
+
+    What is recovered from its mirror image is `live-mirrored-<step>.png`.
 
     The folder is there: what a visitor had deleted does not come back.
     """
@@ -214,18 +215,20 @@ def write_live(folder: Path, result: Result, step: int) -> None:
     for name, image in (("original", first.picture.image), ("partial", first.partial)):
         if not (folder / f"live-{name}.png").exists():
             Image.fromarray(to_uint8(image)).save(folder / f"live-{name}.png")
-    old = sorted(folder.glob("live-[0-9]*.png"))[:-2]  # a page may still be fetching the last two
-    for path in old:
-        path.unlink()
-    Image.fromarray(to_uint8(first.recovered)).save(folder / f"live-{step:05d}.png")
+    for prefix, image in (("live-", first.recovered), ("live-mirrored-", first.mirrored)):
+        for path in sorted(folder.glob(f"{prefix}[0-9]*.png"))[:-2]:  # a page may still be fetching the last two
+            path.unlink()
+        if image is not None:
+            Image.fromarray(to_uint8(image)).save(folder / f"{prefix}{step:05d}.png")
 
 
 def live_images(folder: Path) -> dict[str, str]:
     """Find what `write_live` wrote last: role -> file."""
-    recovered = sorted(folder.glob("live-[0-9]*.png"))
+    recovered, mirrored = (sorted(folder.glob(f"{prefix}[0-9]*.png")) for prefix in ("live-", "live-mirrored-"))
     if not recovered:
         return {}
     return {
+        **({MIRRORED: str(mirrored[-1])} if mirrored else {}),
         "original": str(folder / "live-original.png"),
         "partial": str(folder / "live-partial.png"),
         "recovered": str(recovered[-1]),

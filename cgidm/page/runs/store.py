@@ -26,7 +26,7 @@ from cgidm.evidence.record import Record, read_record, record_bytes
 from cgidm.evidence.seal import RECORD
 from cgidm.files import write_atomically
 from cgidm.judging.null_bank import Bank, read_bank
-from cgidm.run_events import STATE, RunProgress
+from cgidm.run.events import STATE, RunProgress
 
 from .model_cache import RequestedModels
 from .settings import RunSettings

@@ -10,9 +10,8 @@ from typing import Any
 import gradio as gr
 
 from cgidm import UserError
-from cgidm.evidence.lineup_sheet import ROLES
 from cgidm.evidence.record import to_json
-from cgidm.evidence.record_of_result import image_name
+from cgidm.evidence.record_of_result import image_name, image_roles
 
 from ..handlers.request import Request, make_request
 from ..handlers.suspect import inspect_suspect
@@ -85,7 +84,8 @@ def authenticate(
     Returns:
         While it runs, {"phase", "done", "of"}. With the phase "answered" comes the answer: before the recovery, on
         which it does not rest. At the end the record (outcome, reason, p-value, scores, flags, configuration, hashes),
-        the original, partial and recovered picture as lossless PNGs, and a zip with all evidence.
+        the original, partial and recovered picture and what was recovered from its mirror image, as lossless PNGs, and
+        a zip with all evidence.
     """
     named = {"suspect": suspect, "upload": upload, "base": base, "prompt": prompt, "preset": preset, "seed": seed}
     options = {"steps": steps, "search": search, "bank": bank, "lineup": lineup, "unrelated": unrelated}
@@ -154,7 +154,9 @@ def _answers(request: Request, fewest: int, oauth_token: gr.OAuthToken | None) -
         raise gr.Error(str(error), print_exception=False) from error
     record = run.record()
     assert record is not None
-    images = [str(run.public_dir / image_name(i, role)) for i in range(len(record.pictures)) for role in ROLES]
+    images = [
+        str(run.public_dir / image_name(i, role)) for i in range(len(record.pictures)) for role in image_roles(record)
+    ]
     yield to_json(record), images, str(run.public_dir / "evidence.zip")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from cgidm.evidence.bundle_writer import ROLES
+from cgidm.evidence.lineup_sheet import ROLES
+from cgidm.evidence.record_of_result import MIRRORED
 
 from ..handlers import runs as handlers
 from ..handlers.cost import cost_view
@@ -137,6 +138,7 @@ def _result_widgets(texts: Texts, kind: str, several: bool) -> dict[str, Any]:
     if not several:
         with gr.Row(elem_classes="three"):
             widgets |= {role: result_image(texts, role, f"{kind}-{role}") for role in ROLES}
+            widgets[MIRRORED] = result_image(texts, MIRRORED, f"{kind}-{MIRRORED}", visible=False)
     widgets["progress"] = gr.HTML(elem_id=f"{kind}-progress", padding=False, min_height=40)
     if not several:
         widgets["slider"] = gr.ImageSlider(

@@ -43,8 +43,8 @@ def file_upload(label: Any, elem_id: str, *, several: bool, types: list[str], he
     return gr.File(label=label, file_count=count, file_types=types, type="filepath", height=height, elem_id=elem_id)
 
 
-def result_image(texts: Texts, role: str, elem_id: str) -> gr.Image:
-    """A field that shows one of a run's three images."""
+def result_image(texts: Texts, role: str, elem_id: str, *, visible: bool = True) -> gr.Image:
+    """A field that shows one of a run's images."""
     return gr.Image(
         label=texts(role),
         alt_text=texts(role),  # type: ignore[arg-type]
@@ -52,6 +52,7 @@ def result_image(texts: Texts, role: str, elem_id: str) -> gr.Image:
         interactive=False,
         height=220,
         min_width=100,
+        visible=visible,
         buttons=["download", "fullscreen"],
         elem_id=elem_id,
         elem_classes="result",

@@ -1,23 +1,19 @@
-"""What a run is made of while it goes on: its plan, its progress, its events. All of it can be pickled.
+"""What a run is made of while it goes on: its progress and its events. All of it can be pickled.
 
 `conductor.authentication_steps` yields `RunEvent`s. Some of them hold a `RunProgress`, from which the run can be
 taken up again: in another process, or after a crash from the files that `RunProgress.save` wrote.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from .errors import UserError
-from .files import write_atomically
-from .judging.lineup import Lineup, parse_lineup
-from .judging.null_bank import Bank
-from .judging.result import Result
-from .method.config import RunConfig
-from .method.run_state import RunState
-from .pictures.images import Picture
+from ..errors import UserError
+from ..files import write_atomically
+from ..judging.result import Result
+from ..method.run_state import RunState
+from .plan import RunPlan, read_plan
 
 Phase = Literal[
     "loading",  # the models are being loaded
@@ -35,32 +31,6 @@ Phase = Literal[
 ]
 Trouble = Literal["quota", "busy", "memory", "aborted"]
 FILE, STATE, DECOYS = "progress.json", "state.safetensors", "decoys.safetensors"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RunRequest:
-    """What a run is asked for, beside the models."""
-
-    pictures: Sequence[Picture]
-    controls: Sequence[Picture] = ()  # pictures known not to be in the training set
-    config: RunConfig
-    bank: Bank | None = None  # null models instead of controls
-    reference: Sequence[Picture] = ()  # pictures of many hands, for the mirror test of a base without a table
-
-    def __post_init__(self) -> None:
-        if self.bank is not None:  # its models scored each file with the noise of its own
-            object.__setattr__(self, "config", replace(self.config, score_noise="own"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunPlan:
-    """What is known before the first step."""
-
-    controls: tuple[int, ...]  # indices of the control pictures that are used
-    copies: tuple[tuple[int, ...], ...]  # of each picture: the controls that are its near-duplicates, not used
-    lineup: Lineup | None = None  # its decoys are indices among the controls that are used
-    expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
-    power_known: bool = False  # whether it was looked up, which waits for the mirror test
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,7 +68,7 @@ class RunProgress:
             return cls()
         try:
             table = json.loads((folder / FILE).read_text())
-            plan = _read_plan(table["plan"])
+            plan = read_plan(table["plan"])
             mirror, reference = (tuple(map(float, table.get(f"{k}_scores", ()))) for k in ("mirror", "reference"))
             controls, seconds = tuple(map(float, table["control_scores"])), float(table["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -145,13 +115,3 @@ class RunEvent:
     def __str__(self) -> str:
         """One line for a log: "step 3 of 40"."""
         return f"{self.phase} {self.done} of {self.of}" if self.of else self.phase
-
-
-def _read_plan(table: dict[str, Any]) -> RunPlan:
-    return RunPlan(
-        controls=tuple(table["controls"]),
-        copies=tuple(map(tuple, table["copies"])),
-        lineup=parse_lineup(table["lineup"]),
-        expected_power=table["expected_power"],
-        power_known=table.get("power_known", True),
-    )

@@ -1,0 +1,36 @@
+"""Values in a file's notes: everything is text there, and some of it is JSON. What is none reads as nothing."""
+
+import json
+import math
+import re
+from typing import Any
+
+LARGEST = 1e9
+
+
+def read_number(text: Any) -> float | None:
+    """A number of at most `LARGEST`, not negative; None for any other text."""
+    match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{0,20})?(?:e[-+]?\d{1,3})?)\s*", text if isinstance(text, str) else "")
+    number = float(match[1]) if match else math.inf
+    return number if number <= LARGEST else None
+
+
+def read_list(value: Any) -> list[dict[str, Any]]:
+    """The JSON objects of a list, given as text or as itself; else none."""
+    found = _read_json(value)
+    return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
+
+
+def read_table(value: Any) -> dict[str, Any]:
+    """A JSON object, given as text or as itself; else an empty one."""
+    found = _read_json(value)
+    return found if isinstance(found, dict) else {}
+
+
+def _read_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,65 @@
+"""What a run is asked for, and its plan: all that follows before a model is needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..judging.lineup import Lineup, parse_lineup, plan_lineup
+from ..judging.null_bank import Bank
+from ..method.config import RunConfig
+from ..pictures.duplicates import near_duplicates
+from ..pictures.images import Picture
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunRequest:
+    """What a run is asked for, beside the models."""
+
+    pictures: Sequence[Picture]
+    controls: Sequence[Picture] = ()  # pictures known not to be in the training set
+    config: RunConfig
+    bank: Bank | None = None  # null models instead of controls
+    reference: Sequence[Picture] = ()  # pictures of many hands, for the mirror test of a base without a table
+
+    def __post_init__(self) -> None:
+        if self.bank is not None:  # its models scored each file with the noise of its own
+            object.__setattr__(self, "config", replace(self.config, score_noise="own"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What is known before the first step."""
+
+    controls: tuple[int, ...]  # indices of the control pictures that are used
+    copies: tuple[tuple[int, ...], ...]  # of each picture: the controls that are its near-duplicates, not used
+    lineup: Lineup | None = None  # its decoys are indices among the controls that are used
+    expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
+    power_known: bool = False  # whether it was looked up, which waits for the mirror test
+
+
+def plan_run(request: RunRequest) -> RunPlan:
+    """Set aside the controls that are near-duplicates of a picture, and draw the line-up. No model is needed.
+
+    A near-duplicate cannot be known to be unused and be in question at once.
+
+    Raises:
+        UserError: if the controls do not suffice for the line-up.
+    """
+    table = near_duplicates([p.image for p in request.pictures], [c.image for c in request.controls])
+    used = [i for i, copied in enumerate(table.T) if not copied.any()]
+    copies = tuple(tuple(i for i, same in enumerate(row) if same) for row in table)
+    lineup, config = None, request.config
+    if config.lineup is not None:
+        lineup = plan_lineup(request.pictures, [request.controls[i] for i in used], config.lineup, config.seed)
+    return RunPlan(controls=tuple(used), copies=copies, lineup=lineup)
+
+
+def read_plan(table: dict[str, Any]) -> RunPlan:
+    """Read a plan from what `asdict` made of it."""
+    return RunPlan(
+        controls=tuple(table["controls"]),
+        copies=tuple(map(tuple, table["copies"])),
+        lineup=parse_lineup(table["lineup"]),
+        expected_power=table["expected_power"],
+        power_known=table.get("power_known", True),
+    )
