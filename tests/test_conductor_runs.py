@@ -12,13 +12,14 @@ from cgidm.judging.mirror_test import pictures_reference
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.result import Result
 from cgidm.method.config import RecoveryConfig, RunConfig
+from cgidm.method.mirror import MirrorScore
 from cgidm.resources import find_example
 from cgidm.run.events import RunProgress
 from cgidm.run.plan import RunRequest, plan_run
 from tests.support.errors import refuses
 from tests.support.pictures import pair_that_learnt, picture
 
-CONFIG = RunConfig(recovery=RecoveryConfig(steps=4), lineup=3, mirror_draws=2)
+CONFIG = RunConfig(recovery=RecoveryConfig(steps=4), lineup=3, mirror_draws=2, mirrored_recovery=True)
 LEARNT = [picture(0), picture(1)]
 
 
@@ -36,7 +37,7 @@ def request(**changes) -> RunRequest:
 def numbers(result: Result):
     """All that a result says in numbers and pictures."""
     rows = [(r.scores, r.contrast, r.distance_from_base, r.verdict, r.flags) for r in result.pictures]
-    images = [i.tolist() for r in result.pictures for i in r.panel.images]
+    images = [i.tolist() for r in result.pictures for i in r.images.values()]
     shown = [i.tolist() for p in result.decoys for i in p.images]
     return rows, images, shown, result.control_scores, result.together, result.lineup, result.expected_power
 
@@ -149,15 +150,17 @@ def test_the_recovery_can_take_an_answer_back(pair):
 
 def test_a_yes_of_the_mirror_test_waits_for_no_control(pair, monkeypatch):
     known = pictures_reference([i / 1000 for i in range(200)])
-    monkeypatch.setattr("cgidm.conductor.mirror_reference", lambda *_: known)
-    monkeypatch.setattr("cgidm.conductor.score_mirror", lambda _, pictures, config: (9.0,) * len(pictures))
+    monkeypatch.setattr("cgidm.run.sitting.mirror_reference", lambda *_: known)
+    monkeypatch.setattr(
+        "cgidm.run.sitting.score_mirror", lambda _, pictures, config: [MirrorScore(9.0, 0.1)] * len(pictures)
+    )
     wish = request(pictures=LEARNT, config=dataclasses.replace(CONFIG, lineup=None))
     events = list(authentication_steps(pair, wish))
     phases = [e.phase for e in events]
     assert phases[:4] == ["planned", "mirror", "answered", "controls"]
     consistent = verdicts(events[2].result)
     assert consistent == verdicts(events[-1].result) and consistent[1].startswith("consistent")
-    monkeypatch.setattr("cgidm.conductor.score_mirror", lambda _, pictures, config: (9.0, 0.0))
+    monkeypatch.setattr("cgidm.run.sitting.score_mirror", lambda *_: [MirrorScore(9.0, 0.1), MirrorScore(0.0, 0.1)])
     phases = [e.phase for e in authentication_steps(pair, wish)]
     assert phases.index("answered") > phases.index("controls")
 

@@ -53,6 +53,7 @@ class PictureRecord:
     notes: tuple[Note, ...]
     scores: dict[str, float | None]  # None: not computed, see below
     not_computed: dict[str, Note]  # score -> why
+    score_errors: dict[str, float] = field(default_factory=dict)  # Monte Carlo standard errors of some scores
     p_value: float | None
     outcome: str
     reason: Note
@@ -84,6 +85,7 @@ class SetRecord:
     used: UsedRecord | None
     adjusted: tuple[float | None, ...]  # p-value of each picture, corrected by Holm
     adjusted_bh: tuple[float | None, ...] = ()  # and by Benjamini and Hochberg
+    notes: tuple[Note, ...] = ()  # what keeps some pictures out of this answer
     witnesses: tuple[WitnessRecord, ...] = ()
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import isfinite
 
 from ..judging.lineup import Lineup, parse_lineup
 from ..judging.mirror_test import MirrorReference
@@ -123,6 +124,7 @@ def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
         notes=r.picture.notes,
         scores={**r.scores, **dict.fromkeys(missing)},
         not_computed=missing,
+        score_errors={k: e for k, e in r.score_errors.items() if isfinite(e)},
         p_value=r.verdict.p_value,
         outcome=r.verdict.outcome,
         reason=r.verdict.reason,
@@ -159,6 +161,7 @@ def _set_record(result: Result) -> SetRecord | None:
         used=None if together.used is None else UsedRecord(**vars(together.used)),
         adjusted=together.adjusted,
         adjusted_bh=together.adjusted_bh,
+        notes=together.notes,
         witnesses=_witness_records(together.witnesses),
     )
 

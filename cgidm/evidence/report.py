@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..judging.lineup import Lineup, explain_reach, lineup_p_value
+from ..judging.verdict import is_positive, largest_odds_factor
 from ..text import single_line
 from .lineup_sheet import ROLES, TITLE, lineup_sheet
 from .record import ModelsRecord, PictureRecord, Record, SetRecord
@@ -24,6 +25,7 @@ from .report_words import (
     MIRROR_LIMITS,
     MIRROR_SOURCES,
     MIRRORED_IMAGE,
+    SCORE_ERRORS,
 )
 
 LONGEST = 600  # characters shown of a text from outside
@@ -100,6 +102,8 @@ def _answers(record: Record) -> Iterator[Block]:
         return
     yield Text("All pictures together:")
     yield from _answer(together)
+    if together.notes:
+        yield Items(tuple(map(_line, together.notes)))
     yield from _witnesses(together, record)
     yield Text("Each picture by itself:")
     if len(pictures) <= PICTURES_IN_FRONT:
@@ -145,6 +149,13 @@ def _error_rate(record: Record) -> Iterator[str]:
         )
     elif record.mirror is None:
         yield "There are no control pictures. So there is no p-value and no answer."
+    judged = record.set or pictures[0]
+    if judged.p_value is not None and is_positive(judged.outcome):
+        yield (
+            f"Alone, p = {_p_value(judged.p_value)} raises the odds of use at most "
+            f"{largest_odds_factor(judged.p_value):.3g}-fold, whatever used pictures score (Sellke, Bayarri and Berger "
+            "2001). What the odds are depends on everything else that is known."
+        )
     if len(pictures) > 1:
         yield (
             f"These rates are those of each of the {len(pictures)} pictures. If none of them was used, about "
@@ -194,9 +205,13 @@ def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Bl
             views = ", ".join(record.config.views)
             yield Text(f"The score is the largest over several views of a picture ({views}). Here: {picture.view}.")
     yield Heading("Scores", 3)
-    rows = [(_line(k), _number(v), MEANINGS.get(k, "")) for k, v in picture.scores.items() if v is not None]
+    errors = {k: f" ± {e:.2f}" for k, e in picture.score_errors.items()}
+    known = {k: v for k, v in picture.scores.items() if v is not None}
+    rows = [(_line(k), _number(v) + errors.get(k, ""), MEANINGS.get(k, "")) for k, v in known.items()]
     rows += [(_line(k), "none", _line(why)) for k, why in picture.not_computed.items()]
     yield Table((("Score", "Value", "Meaning (a higher value: more likely used)"), *rows), (4, 2, 9), head=True)
+    if errors:
+        yield Text(SCORE_ERRORS)
     yield Heading("Reasons not to trust the number", 3)
     flags = tuple(f"{_line(f.name)}: {_line(f.note)}" for f in picture.flags)
     yield Items(flags) if flags else Text("No flag was raised.")

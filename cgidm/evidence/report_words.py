@@ -27,6 +27,10 @@ MIRRORED_IMAGE = (
     "that was trained on the picture, without flips, tends to bring back the one and not the other. The answer does "
     "not rest on these images."
 )
+SCORE_ERRORS = (
+    "After ± stands the Monte Carlo standard error: how much the score would differ with other random noise. The noise "
+    "is the same for every picture and every suspect, so nobody can choose it, and the error rates hold with it."
+)
 MIRROR_LIMITS = (
     "The mirror test sees nothing where the trainer mirrored its pictures at random.",
     "It cannot tell a used picture from one that shares a large part with it: another of a series, with the same "

@@ -28,7 +28,8 @@ def judge_pictures(
     """Judge each picture by itself and, if there are several, all of them together.
 
     In the answer for all together near-duplicates count as one, the first of them, whatever their scores. The notes of
-    each name the others.
+    each name the others. A picture that a flag forbids to judge is left out of it, and one that must not be compared
+    with controls is left out of that comparison, as long as two others stay. No flag looks at how high a score is.
 
     Args:
         pictures: scores and flags of each.
@@ -54,14 +55,22 @@ def judge_pictures(
     if len(judged) == 1:
         return tuple(judged), None
     counted = [r for i, r in enumerate(judged) if first[i] == i]
-    scores = [r.scores.get(VERDICT_SCORE) for r in counted]
-    asymmetric = [r for r in counted if not is_symmetric(r.picture.image)]
-    witness = mirror and ask_mirror_of_set(mirror, asymmetric, len(counted))
-    distrusted = _blocking(counted, "controls")
+    usable = _without_flagged(counted, "run")
+    comparable = _without_flagged(usable, "controls")
+    scores = [r.scores.get(VERDICT_SCORE) for r in comparable]
+    asymmetric = [r for r in usable if not is_symmetric(r.picture.image)]
+    witness = mirror and ask_mirror_of_set(mirror, asymmetric, len(usable))
+    distrusted = _blocking(comparable, "controls")
     others = {"members": members, "mirror": witness, "mirror_pictures": len(asymmetric), "power": power}
-    together = judge_set(scores, nulls, _blocking(counted), distrusted=distrusted, **others)
+    together = judge_set(scores, nulls, _blocking(usable), distrusted=distrusted, **others)
     p_values = [r.verdict.p_value for r in judged]
-    return tuple(judged), replace(together, adjusted=holm(p_values), adjusted_bh=benjamini_hochberg(p_values))
+    return tuple(judged), replace(
+        together,
+        adjusted=holm(p_values),
+        adjusted_bh=benjamini_hochberg(p_values),
+        left_out=len(counted) - len(usable),
+        not_compared=len(usable) - len(comparable),
+    )
 
 
 def ask_mirror(mirror: MirrorReference | Note, score: float | None, image: Float[Tensor, "3 H W"]) -> Witness:
@@ -84,6 +93,12 @@ def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[Measu
     if len(asymmetric) < 2:
         return silent_mirror(note("judging.mirror.few_in_set", n=len(asymmetric), symmetric=pictures - len(asymmetric)))
     return mirror.ask_set([p.scores.get(MIRROR_SCORE) for p in asymmetric])
+
+
+def _without_flagged(pictures: Sequence[PictureResult], concerns: str) -> Sequence[PictureResult]:
+    """Leave out what a flag forbids to judge; nothing, where fewer than two would stay."""
+    left = [r for r in pictures if not _blocking([r], concerns)]
+    return left if len(left) > 1 else pictures
 
 
 def _blocking(pictures: Sequence[MeasuredPicture], concerns: str = "run") -> list[Note]:

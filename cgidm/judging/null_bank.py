@@ -26,7 +26,7 @@ from .flags import Flag, make_flag
 
 FILE = "bank.json"
 FORMAT = 2  # 1 lacks `weight_shift`
-SAME_PICTURES_RANGE = 1.2  # see `_is_within`
+SAME_PICTURES_RANGE = 1.2  # see `is_within`
 OTHER_PICTURES_RANGE = 2.0  # of predictions about other pictures than the bank's: they differ a lot between pictures
 
 
@@ -225,18 +225,18 @@ def bank_flags(bank: NullBank, distances: Mapping[str, float], weight_distance: 
     if bank.is_full_network:
         assert weight_distance is not None, "`check_bank` refuses a suspect of another kind"
         of_models = [m.weight_distance for m in models if m.weight_distance is not None]
-        similar = _is_within(weight_distance, of_models, SAME_PICTURES_RANGE)
+        similar = is_within(weight_distance, of_models, SAME_PICTURES_RANGE)
     elif known:
         mean = fmean(distances[bank.pictures[i].sha256] for i in known)
         of_models = [fmean(m.prediction_distances[i] for i in known) for m in models]
-        similar = _is_within(mean, of_models, SAME_PICTURES_RANGE)
+        similar = is_within(mean, of_models, SAME_PICTURES_RANGE)
     else:  # without any distance: the run was stopped
         of_models = [fmean(m.prediction_distances) for m in models]
-        similar = not distances or _is_within(fmean(distances.values()), of_models, OTHER_PICTURES_RANGE)
+        similar = not distances or is_within(fmean(distances.values()), of_models, OTHER_PICTURES_RANGE)
     return flags if similar else (*flags, OTHER_RECIPE)
 
 
-def _is_within(distance: float, of_models: Sequence[float], factor: float) -> bool:
+def is_within(distance: float, of_models: Sequence[float], factor: float) -> bool:
     """Compare a suspect's distance from its base with the range of the models' distances, widened by `factor`.
 
     The factor must be wider than models of one recipe differ, and narrower than half of a training makes: after half of

@@ -38,6 +38,14 @@ class SetVerdict:
     witnesses: tuple[Witness, ...] = ()  # what it rests on
     adjusted: tuple[float | None, ...] = ()  # each picture's p-value after Holm's correction for their number
     adjusted_bh: tuple[float | None, ...] = ()  # the same after Benjamini and Hochberg's
+    left_out: int = 0  # pictures that a flag forbids to judge: the answer is not about them
+    not_compared: int = 0  # further pictures that a flag forbids to compare with controls
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What keeps some pictures out."""
+        codes = {"left_out": self.left_out, "not_compared": self.not_compared}
+        return tuple(note(f"judging.set.{code}", n=n) for code, n in codes.items() if n)
 
 
 def judge_set(

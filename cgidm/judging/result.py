@@ -37,6 +37,7 @@ class MeasuredPicture:
     recovered: Float[Tensor, "3 H W"]
     mirrored: Float[Tensor, "3 H W"] | None = None  # recovered from the mirror image, and mirrored back
     contrast: tuple[float, ...]  # Eq. 7 per latent entry, of each step
+    score_errors: dict[str, float] = field(default_factory=dict)  # Monte Carlo standard errors of some scores
     distance_from_base: float | None = None  # of the suspect's predictions: `judging.distance`
     view: str = AS_GIVEN  # the view with the highest score; the verdict uses its score
 
@@ -100,7 +101,12 @@ class Result:
             "pictures": [_picture_dict(r) for r in self.pictures],
             "set": None
             if together is None
-            else {"outcome": together.outcome, "p_value": together.p_value, "reason": str(together.reason)},
+            else {
+                "outcome": together.outcome,
+                "p_value": together.p_value,
+                "reason": str(together.reason),
+                "notes": [str(n) for n in together.notes],
+            },
             "judged_by": self.judged_by,
             "level": LEVEL,
             "strict_level": STRICT_LEVEL,
@@ -140,6 +146,7 @@ def _picture_dict(r: PictureResult) -> dict[str, Any]:
         "reason": str(r.verdict.reason),
         "witnesses": [{"name": w.name, "p_value": w.p_value, "references": w.references} for w in r.verdict.witnesses],
         "scores": dict(r.scores),
+        "score_errors": dict(r.score_errors),
         "view": r.view,
         "distance_from_base": r.distance_from_base,
         "flags": [{"name": f.name, "explanation": f.explanation} for f in r.flags],

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..method.config import RunConfig
-from ..method.mirror import mirror_scores
+from ..method.mirror import MirrorScore, mirror_scores
 from ..method.models import ModelPair
 from ..method.run_state import RunState
 from ..method.sampling import picture_generator, shared_generators
@@ -27,10 +27,10 @@ def score_controls(pair: ModelPair, controls: Sequence[Picture], config: RunConf
     return tuple(score_views(pair, controls, config).amax(0).tolist())
 
 
-def score_mirror(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> tuple[float, ...]:
+def score_mirror(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> list[MirrorScore]:
     """Score pictures by the mirror test; no recovery is needed."""
     images = torch.stack([p.image for p in pictures])
-    return tuple(mirror_scores(pair, images, config.mirror_draws, MIRROR_SEED).tolist())
+    return mirror_scores(pair, images, config.mirror_draws, MIRROR_SEED)
 
 
 def score_views(

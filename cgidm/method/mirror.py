@@ -10,6 +10,8 @@ the left), and the parts of a picture depend on each other. So its level is cali
 `judging.mirror_test`.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -110,11 +112,19 @@ def mirror_differences(
     return torch.where(differences.abs() > rounding, differences, 0.0)
 
 
-def mirror_scores(pair: ModelPair, images: Float[Tensor, "b 3 H W"], draws: int, seed: int) -> Float[Tensor, " b"]:
+class MirrorScore(NamedTuple):
+    """The score of one picture, and its Monte Carlo standard error: how much it would differ with other noise."""
+
+    value: float
+    error: float
+
+
+def mirror_scores(pair: ModelPair, images: Float[Tensor, "b 3 H W"], draws: int, seed: int) -> list[MirrorScore]:
     """Compute the score of the mirror test for pictures in [0, 1]: 4 network evaluations a draw."""
     z, rows = encode_both(pair.codec, images.to(pair.device)), pair.rows_per_call()
     both = (mirror_losses(model, pair.schedule, z, draws, seed, rows) for model in (pair.base, pair.suspect))
-    return mirror_score(mirror_differences(*both))
+    differences = mirror_differences(*both)
+    return list(map(MirrorScore, mirror_score(differences).tolist(), mirror_error(differences).tolist()))
 
 
 def mirror_score(differences: Float[Tensor, "b n k k"]) -> Float[Tensor, " b"]:
@@ -126,10 +136,26 @@ def mirror_score(differences: Float[Tensor, "b n k k"]) -> Float[Tensor, " b"]:
     Returns:
         Scores; those of a picture and of its mirror image are x and -x. 0 for a picture that is its own mirror image.
     """
+    return _draw_scores(differences).mean(-1).float()
+
+
+def mirror_error(differences: Float[Tensor, "b n k k"]) -> Float[Tensor, " b"]:
+    """Compute the standard error of `mirror_score` over the draws.
+
+    A draw and its mirror image count as one. Their times are stratified, so the error is rather too large. With fewer
+    than two such pairs it is not a number.
+    """
+    pairs = _draw_scores(differences).unflatten(-1, (2, -1)).mean(1)
+    variance = (pairs - pairs.mean(-1, keepdim=True)).square().sum(-1) / (pairs.shape[-1] - 1 or float("nan"))
+    return (variance / pairs.shape[-1]).sqrt().float()
+
+
+def _draw_scores(differences: Float[Tensor, "b n k k"]) -> Float[Tensor, "b n"]:
+    """Wilcoxon's statistic over the blocks, of each draw."""
     x = differences.double().flatten(2).numpy()
     ranks = rankdata(abs(x), axis=-1)
     signed, largest = (ranks * ((x > 0) * 1.0 - (x < 0))).sum(-1), (ranks**2).sum(-1) ** 0.5
-    return torch.from_numpy((signed / largest).mean(-1)).float()
+    return torch.from_numpy(signed / largest)
 
 
 def _cell_losses(

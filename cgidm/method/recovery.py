@@ -69,7 +69,7 @@ def recover(
         first: index of the first step to take.
     """
     assert len(z) in (len(generators), 2 * len(generators)), "one generator per picture"
-    mirrored = len(z) > len(generators)
+    own, mirrored = z[: len(generators)], len(z) > len(generators)
     pair = replace(pair, schedule=pair.schedule.to(z.device))
     last_row = len(pair.schedule) - 1
     t_max = last_row if config.t_max is None else min(config.t_max, last_row)
@@ -82,10 +82,10 @@ def recover(
     for index in range(first, config.steps):
         t = send(sample_times(generators, config.draws, config.t_min, t_max, config.t_sampling), z.device)
         t = torch.cat([t, t]) if mirrored else t
-        eps = _with_mirrored(sample_noise(generators, config.draws, z), mirrored)
+        eps = _with_mirrored(sample_noise(generators, config.draws, own), mirrored)
         eps_suspect = eps
         if config.noise == "independent":
-            eps_suspect = _with_mirrored(sample_noise(generators, config.draws, z), mirrored)
+            eps_suspect = _with_mirrored(sample_noise(generators, config.draws, own), mirrored)
 
         z_now = partial.start + removed * delta
         base, suspect = _mean_loss_pair(pair, z_now, t, eps, eps_suspect, rows)

@@ -12,6 +12,7 @@ from typing import Literal
 from ..errors import UserError
 from ..files import write_atomically
 from ..judging.result import Result
+from ..method.mirror import MirrorScore
 from ..method.run_state import RunState
 from .plan import RunPlan, read_plan
 
@@ -38,7 +39,7 @@ class RunProgress:
     """Where a run stands: everything that its next step depends on. Its tensors are on the CPU."""
 
     plan: RunPlan | None = None  # None: not begun
-    mirror_scores: tuple[float, ...] = ()  # of the pictures, by the mirror test
+    mirror_scores: tuple[MirrorScore, ...] = ()  # of the pictures
     reference_scores: tuple[float, ...] = ()  # of the first reference pictures
     control_scores: tuple[float, ...] = ()  # of the first controls that are used; before there is a plan, of the first
     state: RunState | None = None  # of the pictures' recovery; None: not begun
@@ -69,7 +70,8 @@ class RunProgress:
         try:
             table = json.loads((folder / FILE).read_text())
             plan = read_plan(table["plan"])
-            mirror, reference = (tuple(map(float, table.get(f"{k}_scores", ()))) for k in ("mirror", "reference"))
+            mirror = tuple(MirrorScore(*map(float, s)) for s in table.get("mirror_scores", ()))
+            reference = tuple(map(float, table.get("reference_scores", ())))
             controls, seconds = tuple(map(float, table["control_scores"])), float(table["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError("run.damaged_progress", file=FILE, problem=str(error)) from error

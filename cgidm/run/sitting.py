@@ -161,7 +161,7 @@ class Sitting:
 
     @property
     def _mirror_table(self) -> dict[str, Float[Tensor, " b"]]:
-        return {MIRROR_SCORE: torch.tensor(self.mirror)} if self.mirror else {}
+        return {MIRROR_SCORE: torch.tensor([s.value for s in self.mirror])} if self.mirror else {}
 
     def _answer(self, *, by_mirror: bool) -> Generator[RunEvent]:
         """Tell the verdicts, once. By the mirror test: if it alone gives them, since no control is scored yet."""
@@ -188,7 +188,8 @@ class Sitting:
         for pictures, scores in ((self.request.pictures, self.mirror), (self.needed, self.reference_scores)):
             for first in range(len(scores), len(pictures), per_event or max(1, len(pictures))):
                 part = pictures[first : first + (per_event or len(pictures))]
-                scores += score_mirror(self.pair, part, self.config)
+                found = score_mirror(self.pair, part, self.config)
+                scores += found if scores is self.mirror else [s.value for s in found]
                 yield self._event("mirror", len(scores), len(pictures), progress=self._progress())
 
     def _score_controls(self, per_event: int | None) -> Generator[RunEvent]:
@@ -267,6 +268,7 @@ class Sitting:
             MeasuredPicture(
                 picture=self._noted(i),
                 scores=add_residual({k: v[i].item() for k, v in table.items()}, bank, self.request.pictures[i].sha256),
+                score_errors={MIRROR_SCORE: self.mirror[i].error} if MIRROR_SCORE in table else {},
                 flags=flags[i],
                 partial=decoded.start[i],
                 recovered=decoded.recovered[i],

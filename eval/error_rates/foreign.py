@@ -2,14 +2,17 @@
 
 A half of every artist's pictures is trained by `foreign_trainer`, and judged in both ways: by the mirror test, against
 the table that ships, without the artist's works; and by residuals among the other models of `eval rates`, which the
-library's trainer made. A second arm has suspects of the library's trainer whose change is larger by 30 %. Here no bank
-is refused because its models moved otherwise than the suspect, as a verdict refuses it (`null_bank.bank_flags`).
+library's trainer made. One arm's LoRAs change attention alone, the next one's convolutions too. The last arm has
+suspects of the library's trainer whose change is larger by 30 %.
+
+A verdict refuses a bank whose models moved otherwise than the suspect (`null_bank.bank_flags`). Here none is refused,
+so that the rates show what that is good for; the table states how many would be.
 """
 
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -19,6 +22,7 @@ from pydantic import TypeAdapter
 
 from cgidm.families import load_pair
 from cgidm.files import write_atomically
+from cgidm.judging.null_bank import SAME_PICTURES_RANGE, is_within
 from cgidm.judging.residuals import residual
 from cgidm.judging.verdict import LEVEL, STRICT_LEVEL, conformal_p_value
 from cgidm.method.config import RunConfig
@@ -41,9 +45,11 @@ from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 from eval.options import RESULTS, default_workers
 
-FOREIGN, STRONGER = "another trainer", "the same trainer, change times 1.3"
-PLANTED = Alteration(scale=1.3)
-FOREIGN_CONFIG = ForeignConfig()
+ARMS = {
+    "another trainer, attention alone": ForeignConfig(),
+    "another trainer, convolutions too": ForeignConfig(convolutions=True, alpha=8),
+    "the same trainer, change times 1.3": Alteration(scale=1.3),
+}
 TRAINING = "lora"  # of the experiment, whose suspects are altered, and of `eval rates`
 FOLDER = "foreign"  # below the working folder
 NOISE = RunConfig(score_noise="own")  # as the scores of `eval rates` were computed
@@ -56,6 +62,7 @@ class ForeignScores:
     mirror: MirrorScores
     contrast: tuple[float, ...]  # `loss_contrast` of each of `mirror.files`
     distance: float  # mean of `prediction_distance`
+    distance_of_null: float  # that of the library's LoRA of the other half
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,8 @@ class ForeignJob:
     setting: Setting
     suspect: Suspect
     pictures: tuple[PictureFile, ...]
+    other: Suspect  # the library's, of the other half
     arm: str
-    config: ForeignConfig = FOREIGN_CONFIG
 
     @property
     def name(self) -> str:
@@ -81,21 +88,23 @@ class ForeignJob:
     @property
     def path(self) -> Path:
         """The file of its scores."""
-        made = asdict(self.config) if self.arm == FOREIGN else asdict(PLANTED)
-        pictures, model = [p.sha256 for p in self.pictures], self.suspect.model.key(self.setting.base_weights)
-        key = make_key(arm=self.arm, made=made, model=model, pictures=pictures, scored=asdict(NOISE))
+        made = asdict(ARMS[self.arm])
+        pictures = [p.sha256 for p in self.pictures]
+        models = [s.model.key(self.setting.base_weights) for s in (self.suspect, self.other)]
+        key = make_key(arm=self.arm, made=made, models=models, pictures=pictures, scored=asdict(NOISE))
         return self.setting.work / FOLDER / f"{self.suspect.name.replace('/', '-')}-{key[:10]}.json"
 
     def run(self) -> Iterator[list[Row]]:
         """Train or alter, score, and write the file; the ledger gets no row."""
-        if self.arm == FOREIGN:
+        how = ARMS[self.arm]
+        if isinstance(how, ForeignConfig):
             with TemporaryDirectory() as folder:
                 paths = [locate_picture(self.setting.data, p) for p in self.suspect.pictures]
-                train_foreign(Path(self.setting.experiment.base), paths, Path(folder), self.config)
+                train_foreign(Path(self.setting.experiment.base), paths, Path(folder), how)
                 found = self._score(folder)
         else:
             own = find_checkpoint(self.suspect.model, self.setting.base_weights, self.setting.work)
-            with PLANTED.checkpoint(own) as folder:
+            with how.checkpoint(own) as folder:
                 found = self._score(str(folder))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, json.dumps(asdict(found)) + "\n")
@@ -116,7 +125,14 @@ class ForeignJob:
             member=tuple(int(p.sha256 in trained) for p in self.pictures),
             scores=tuple(score_by_mirror(setting, prompt, pair, path) for path in paths),
         )
-        return ForeignScores(mirror=mirror, contrast=contrast.scores, distance=fmean(contrast.prediction_distances))
+        null = find_checkpoint(self.other.model, setting.base_weights, setting.work)
+        of_null = score_pictures(base, str(null), prompt, paths, replace(NOISE, loss_draws=1))
+        return ForeignScores(
+            mirror=mirror,
+            contrast=contrast.scores,
+            distance=fmean(contrast.prediction_distances),
+            distance_of_null=fmean(of_null.prediction_distances),
+        )
 
 
 def run(o: argparse.Namespace) -> None:
@@ -126,15 +142,18 @@ def run(o: argparse.Namespace) -> None:
     setting, ledger = Setting(experiment, o.data.absolute(), o.work.absolute()), Ledger(o.work.absolute() / "ledger.db")
     workers = o.workers or default_workers()
     run_local([j for j in train_jobs(setting, manifest) if j.suspect.training == TRAINING], ledger, workers, "picture")
-    suspects = [s for s in plan_suspects(experiment, manifest) if s.training == TRAINING and s.half == 0]
+    planned = [s for s in plan_suspects(experiment, manifest) if s.training == TRAINING]
+    suspects = [s for s in planned if s.half == 0]
+    others = {(s.dataset, s.concept): s for s in planned if s.half == 1}
     concepts = {(d, c.name): c for d, found in manifest.datasets.items() for c in found.concepts}
     rates = [s for s in read_scores(RESULTS / "mini" / "rates" / "decisions.csv") if s.training == TRAINING]
     groups, rows = table_groups(setting.base_weights), []
-    for arm in (FOREIGN, STRONGER):
+    for arm in ARMS:
         jobs = []
         for s in suspects:
             both = [p for half in concepts[s.dataset, s.concept].halves for p in half]
-            jobs.append(ForeignJob(setting, s, tuple(sorted(both, key=lambda p: p.file)), arm))
+            pictures = tuple(sorted(both, key=lambda p: p.file))
+            jobs.append(ForeignJob(setting, s, pictures, others[s.dataset, s.concept], arm))
         run_local([j for j in jobs if not j.path.exists()], ledger, workers, "picture")
         scores = [TypeAdapter(ForeignScores).validate_json(j.path.read_text()) for j in jobs]
         by_mirror = decide([s.mirror for s in scores], groups)
@@ -144,11 +163,13 @@ def run(o: argparse.Namespace) -> None:
                 "suspects of": arm,
                 "suspects": len(scores),
                 "distance": fmean(s.distance for s in scores),
+                "refused": sum(not is_within(s.distance, [s.distance_of_null], SAME_PICTURES_RANGE) for s in scores),
                 "mirror": count([(d.artist, bool(d.member), d.p_value) for d in by_mirror]),
                 "residuals": count(by_residual),
             }
         )
-    report = rounded({"experiment": experiment.name, "trainer": asdict(FOREIGN_CONFIG), "rows": rows})
+    arms = {name: asdict(how) for name, how in ARMS.items()}
+    report = rounded({"experiment": experiment.name, "arms": arms, "rows": rows})
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "foreign.json").write_text(json.dumps(report, indent=1) + "\n")
     (o.out / "foreign.md").write_text(foreign_text(report))
@@ -185,19 +206,21 @@ def foreign_text(report: Mapping[str, Any]) -> str:
     name = report["experiment"]
     text = (
         "Suspects of another trainer (`eval/error_rates/foreign_trainer.py`) and stronger ones of the same trainer, on "
-        f"the artists of `{name}`: `python -m eval foreign {name} --data DIR`. Intervals: bootstrap over artists, 95 %."
+        f"the artists of `{name}`: `python -m eval foreign {name} --data DIR`. Intervals: bootstrap over artists, "
+        "95 %. “Refused”: suspects that moved too far or too little to be judged by a bank of the library's LoRAs."
     )
     return f"{text}\n\n{foreign_table(report)}\n"
 
 
 def foreign_table(report: Mapping[str, Any]) -> str:
     """A row for each arm and test; the docs show it, too."""
-    columns = ["suspects of", "distance from base", "judged by"]
+    columns = ["suspects of", "distance from base", "refused", "judged by"]
     columns += [f"unused called at {LEVEL:.0%}", f"used called at {LEVEL:.0%}"]
     rows = [
         [
             r["suspects of"],
             f"{r['distance']:.3f}",
+            f"{r['refused']} of {r['suspects']}" if test == "residuals" else "",
             label,
             _share(r[test][f"false calls at {LEVEL}"]),
             _share(r[test][f"power at {LEVEL}"]),

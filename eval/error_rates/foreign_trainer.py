@@ -23,6 +23,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"]
+CONVOLUTIONS = ["conv1", "conv2", "proj_in", "proj_out"]  # as LyCORIS's LoCon changes them, too
 TEXT_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 THINGS = ("a house", "two people", "a tree", "an animal", "a field", "water", "a table", "the sky", "flowers", "a face")
 
@@ -35,6 +36,7 @@ class ForeignConfig:
     steps_per_picture: int = 60
     batch: int = 2
     learning_rate: float = 3e-4
+    convolutions: bool = False  # changed as well
     rank: int = 8
     alpha: int = 4
     warmup: float = 0.1  # share of the steps
@@ -52,7 +54,8 @@ def train_foreign(base: Path, pictures: Sequence[Path], out: Path, config: Forei
         for part in (pipe.vae, pipe.unet, pipe.text_encoder):
             part.requires_grad_(False)
         how = {"r": config.rank, "lora_alpha": config.alpha, "init_lora_weights": "gaussian"}
-        pipe.unet.add_adapter(LoraConfig(target_modules=UNET_TARGETS, **how))
+        targets = UNET_TARGETS + (CONVOLUTIONS if config.convolutions else [])
+        pipe.unet.add_adapter(LoraConfig(target_modules=targets, **how))
         pipe.text_encoder.add_adapter(LoraConfig(target_modules=TEXT_TARGETS, **how))
         _train(pipe, pictures, config)
     layers: list[Any] = [

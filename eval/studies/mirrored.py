@@ -1,7 +1,7 @@
 """`python -m eval mirrored`: the recovery of each shipped picture beside that of its mirror image.
 
 A suspect that was trained on a picture, and not on its mirror image, brings back the one and not the other. The sheets
-show it to anybody; the difference of the two alignments is a score.
+show it to anybody; the difference of the two alignments is a score of its own.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from cgidm.conductor import authenticate
 from cgidm.families import load_pair
 from cgidm.judging.result import PictureResult
 from cgidm.method.config import find_preset
-from cgidm.pictures.images import Picture, read_picture, to_uint8
+from cgidm.pictures.images import read_picture, to_uint8
 from eval.markdown import markdown_table
 
 SIDE, GAP, HEAD = 96, 24, 34  # pixels of a panel, between the two halves of a sheet, of the captions
 QUALITY = 88  # of the JPEG
-SCORES = ("removed_cosine", "removed_gain", "removed_alignment")
+SCORES = ("removed_alignment", "alignment_difference")
 PANELS = ("original", "half removed", "recovered", "from mirrored")
 HALVES = {"member": "used in the training", "holdout": "not used"}
 
@@ -41,30 +41,21 @@ def run(o: argparse.Namespace) -> None:
 def _measure(assets: Path, folder: Path, preset: str, sheet: Path) -> dict[str, Any]:
     prompt = json.loads((folder / "example.json").read_text())["prompt"]
     pair = load_pair(str(assets / "mini"), str(folder / "checkpoint"), prompt)
-    config = replace(find_preset(preset), mirror_draws=0)  # what the recovery shows by itself
+    config = replace(find_preset(preset), mirror_draws=0, mirrored_recovery=True)
     paths = {part: sorted((folder / part).iterdir()) for part in HALVES}
     pictures = [read_picture(p, pair.resolution) for part in paths.values() for p in part]
-    own = authenticate(pair, pictures, config=config).pictures
-    mirrored = authenticate(pair, [_mirror(p) for p in pictures], config=config).pictures
+    found = authenticate(pair, pictures, config=config).pictures
     used = np.repeat([1, 0], [len(part) for part in paths.values()])
-    draw_sheet(own, mirrored, used).save(sheet, quality=QUALITY)
-    found = {}
+    draw_sheet(found, used).save(sheet, quality=QUALITY)
+    scores = {}
     for name in SCORES:
-        table = np.array([[r.scores[name] for r in some] for some in (own, mirrored)])
-        found[name] = {
-            "used": table[:, used == 1].mean(1).tolist(),  # own, mirrored
-            "unused": table[:, used == 0].mean(1).tolist(),
-            "AUC": float(roc_auc_score(used, table[0])),
-            "AUC of the difference": float(roc_auc_score(used, table[0] - table[1])),
-        }
-    return found
+        values = np.array([r.scores[name] for r in found])
+        means = {kind: float(values[used == role].mean()) for kind, role in (("used", 1), ("unused", 0))}
+        scores[name] = {**means, "AUC": float(roc_auc_score(used, values))}
+    return scores
 
 
-def _mirror(picture: Picture) -> Picture:
-    return replace(picture, image=picture.image.flip(-1))
-
-
-def draw_sheet(own: Sequence[PictureResult], mirrored: Sequence[PictureResult], used: np.ndarray) -> Image.Image:
+def draw_sheet(found: Sequence[PictureResult], used: np.ndarray) -> Image.Image:
     """Draw ten used pictures on the left and ten unused ones on the right, each with its two recoveries.
 
     The recovery of the mirror image is mirrored back, so that both can be compared with the original.
@@ -79,9 +70,7 @@ def draw_sheet(own: Sequence[PictureResult], mirrored: Sequence[PictureResult], 
         for column, caption in enumerate(PANELS):
             pen.text((left + column * SIDE + 2, 18), caption, fill="black")
         for row, i in enumerate(np.flatnonzero(used == role).tolist()):
-            panel = own[i].panel
-            images = (*panel.images, mirrored[i].recovered.flip(-1))
-            for column, image in enumerate(images):
+            for column, image in enumerate(found[i].images.values()):
                 shown = Image.fromarray(to_uint8(image)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
                 sheet.paste(shown, (left + column * SIDE, HEAD + row * SIDE))
     return sheet
@@ -89,12 +78,10 @@ def draw_sheet(own: Sequence[PictureResult], mirrored: Sequence[PictureResult], 
 
 def mirrored_table(report: dict[str, Any]) -> str:
     """The table of the docs."""
-    columns = ["", "score", "used: own, mirrored", "unused: own, mirrored", "AUC", "AUC of the difference"]
-    rows = []
-    for example, found in report["examples"].items():
-        for name, row in found.items():
-            means = [", ".join(f"{x:.3f}" for x in row[kind]) for kind in ("used", "unused")]
-            rows.append(
-                [f"`{example}`", f"`{name}`", *means, f"{row['AUC']:.2f}", f"{row['AUC of the difference']:.2f}"]
-            )
+    columns = ["", "score", "mean, used", "mean, unused", "AUC"]
+    rows = [
+        [f"`{example}`", f"`{name}`", *(f"{row[kind]:.3f}" for kind in ("used", "unused")), f"{row['AUC']:.2f}"]
+        for example, found in report["examples"].items()
+        for name, row in found.items()
+    ]
     return markdown_table(columns, rows, spaced=True) + "\n"

@@ -81,7 +81,10 @@ def judge_copies(
     mirror = mirror_reference(pair, config.mirror_draws, ())
     assert isinstance(mirror, MirrorReference), "the shipped base has a table"
     values = {
-        "mirror": [mirror.p_value(s) for s in _score_each(saved, _pixels, lambda p: score_mirror(pair, p, config))]
+        "mirror": [
+            mirror.p_value(s)
+            for s in _score_each(saved, _pixels, lambda p: [m.value for m in score_mirror(pair, p, config)])
+        ]
     }
     references = {"mirror": len(mirror.scores)}
     for noise, key in (("shared", _pixels), ("own", _bytes)):

@@ -7,6 +7,7 @@ against base. "unrelated": the other example's suspect on these pictures, over r
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ SPLITS = 200
 def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
     """Judge all shipped pictures and write `shipped.json` and a picture for each example to `out`."""
     config, embedders = find_preset(preset), load_embedders()
+    alone = replace(config, mirrored_recovery=False)
     folders = sorted(p.parent for p in (assets / "examples").glob("*/example.json"))
     out.mkdir(parents=True, exist_ok=True)
     report: dict = {"preset": preset, "examples": {}}
@@ -40,7 +42,7 @@ def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
         pictures, is_member = [*members, *holdouts], np.repeat([1, 0], [len(members), len(holdouts)])
         start = time.monotonic()
         result = authenticate(pair, pictures, controls, config=config, embedders=embedders)
-        innocent = authenticate(load_pair(base, base, prompt), pictures, controls, config=config)
+        innocent = authenticate(load_pair(base, base, prompt), pictures, controls, config=alone)
         unrelated = authenticate(load_pair(base, str(other / "checkpoint"), prompt), pictures, controls, config=config)
         report["examples"][folder.name] = {
             "auc": _areas(result, is_member),
@@ -57,7 +59,8 @@ def measure_shipped(assets: Path, out: Path, preset: str = "fast") -> dict:
                 "flags": sorted({f.name for r in innocent.pictures for f in r.flags}),
             },
             "unrelated_auc": {
-                name: _split_areas(_scores(unrelated, name)) for name in ("loss_contrast", "removed_alignment")
+                name: _split_areas(_scores(unrelated, name))
+                for name in ("loss_contrast", "removed_alignment", "alignment_difference")
             },
             "unrelated_consistent": sum(is_positive(r.verdict.outcome) for r in unrelated.pictures),
             "seconds": round(time.monotonic() - start, 1),
@@ -73,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def member_above_holdout(result: Result, is_member: np.ndarray) -> Image.Image:
-    """Original, partial and recovered of the member and of the holdout whose alignment is the median of its kind."""
+    """The images of the member and of the holdout whose alignment is the median of its kind."""
     order = np.argsort(_scores(result, "removed_alignment"))
     chosen = [[i for i in order if is_member[i] == role][sum(is_member == role) // 2] for role in (1, 0)]
     strips = np.concatenate([np.asarray(images_in_a_row(result.pictures[i])) for i in chosen])

@@ -1,6 +1,7 @@
 """Suspects of another trainer: the loop learns, decisions are counted right, the docs say what was counted."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from cgidm.judging.verdict import conformal_p_value
 from cgidm.method.config import RunConfig
 from cgidm.training.scoring import score_pictures
-from eval.error_rates.foreign import FOREIGN, STRONGER, ForeignScores, count, foreign_text, judge_by_residuals
+from eval.error_rates.foreign import ARMS, ForeignScores, count, foreign_text, judge_by_residuals
 from eval.error_rates.foreign_trainer import ForeignConfig, Lion, train_foreign
 from eval.error_rates.mirror_scores import MirrorScores
 from eval.error_rates.residuals import Scored
@@ -38,10 +39,12 @@ def test_a_suspect_of_the_other_trainer_is_a_lora_of_network_and_text_encoder(tm
     config = ForeignConfig(trigger="abc", steps_per_picture=4)
     for out in ("one", "two"):
         train_foreign(tmp_path / "base", paths, tmp_path / out, config)
+    train_foreign(tmp_path / "base", paths, tmp_path / "wide", replace(config, convolutions=True))
     file = "pytorch_lora_weights.safetensors"
-    one, two = (load_file(tmp_path / out / file) for out in ("one", "two"))
+    one, two, wide = (load_file(tmp_path / out / file) for out in ("one", "two", "wide"))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
     assert {name.partition(".")[0] for name in one} == {"unet", "text_encoder"}
+    assert one.keys() < wide.keys() and any(".conv1." in name for name in wide.keys() - one.keys())
     scored = score_pictures(str(tmp_path / "base"), str(tmp_path / "one"), "abc", paths, RunConfig(loss_draws=2))
     assert min(scored.prediction_distances) > 0
 
@@ -63,7 +66,8 @@ def test_a_suspect_stands_in_the_place_of_the_model_of_its_half():
     known = {"dataset": "s-1", "concept": "m", "half": 0, "training": "x", "scores": (0.0,) * 4}
     mirror = MirrorScores(files=files, member=(1, 1, 0, 0), **known)
     found = judge_by_residuals(
-        ForeignScores(mirror=mirror, contrast=(0.5, 3.0, -1.0, 0.2), distance=1.0), rates_of("m", scores)
+        ForeignScores(mirror=mirror, contrast=(0.5, 3.0, -1.0, 0.2), distance=1.0, distance_of_null=1.0),
+        rates_of("m", scores),
     )
     assert [(artist, used) for artist, used, _ in found] == [("art/m", used) for used in (True, True, False, False)]
     # the first picture was left out by the other half of the split and by one half of the other split
@@ -86,13 +90,15 @@ def test_calls_are_counted_at_both_levels():
     }
 
 
-def test_the_mirror_test_keeps_its_level_for_another_trainer_and_residuals_do_not():
+def test_the_rates_hold_for_another_trainer_or_the_bank_is_refused():
     report = json.loads((RESULTS / "mini" / "foreign" / "foreign.json").read_text())
-    foreign, stronger = report["rows"]
-    assert (foreign["suspects of"], stronger["suspects of"]) == (FOREIGN, STRONGER)
-    assert foreign["suspects"] == stronger["suspects"] == 18
+    weak, alike, stronger = report["rows"]
+    assert [row["suspects of"] for row in report["rows"]] == list(ARMS)
+    assert all(row["suspects"] == 18 for row in report["rows"])
     name = "false calls at 0.05"
     assert max(row["mirror"][name]["share"] for row in report["rows"]) <= 0.05
-    assert foreign["residuals"][name]["interval"][0] > 0.05, "the docs say that a bank of another trainer will not do"
-    assert stronger["residuals"][name]["share"] <= 0.05
+    low, high = alike["residuals"][name]["interval"]
+    assert low <= 0.05 <= high, "trained as strongly as the bank's models"
+    assert weak["residuals"][name]["interval"][0] > 0.05 and weak["refused"] == 18, "what would go wrong is refused"
+    assert stronger["refused"] >= 17
     assert (RESULTS / "mini" / "foreign" / "foreign.md").read_text() == foreign_text(report)

@@ -7,7 +7,6 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from cgidm import NetworkEpsModel
-from cgidm.run.sitting import start_recovery
 from cgidm.families import load_pair
 from cgidm.judging.scoring import score_controls
 from cgidm.method.config import RecoveryConfig, RunConfig
@@ -15,6 +14,7 @@ from cgidm.method.objective import denoising_loss
 from cgidm.method.run_state import continue_recovery
 from cgidm.method.scores import removed_alignment
 from cgidm.pictures.images import read_picture
+from cgidm.run.sitting import start_recovery
 from eval.studies.precision import compare, emulated_convolutions, precision_table
 from tests.support.paths import ASSETS, RESULTS
 from tests.support.worlds import generators, stable_diffusion_schedule

@@ -190,7 +190,7 @@ def test_a_line_up_changes_nothing_of_the_answer_and_decoys_are_recovered_as_pic
 
 
 def test_too_few_controls_are_refused_before_anything_is_computed(pair, monkeypatch):
-    monkeypatch.setattr("cgidm.conductor.score_controls", None)
+    monkeypatch.setattr("cgidm.run.sitting.score_controls", None)
     with refuses("judging.lineup.few_controls", given=0):
         authenticate(pair, [picture(0)], [], config=CONFIG)
 

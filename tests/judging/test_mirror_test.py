@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cgidm.judging.flags import make_flag
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.mirror_test import (
     HANDEDNESS,
@@ -207,6 +208,28 @@ def test_a_picture_that_is_its_own_mirror_image_is_not_asked():
     controls = [i / 1000 for i in range(-50, 50)]
     ((by_controls, *_), _) = judge_pictures(mixed, controls, mirror=against, power=0.9)
     assert by_controls.verdict.p_value == pytest.approx(1 / 101), "the controls decide"
+
+
+def test_what_a_flag_forbids_to_judge_is_left_out_of_the_set():
+    """By its flag alone, whatever its score; where fewer than two would stay, the set is not judged."""
+    against = pictures_reference(np.random.default_rng(5).normal(size=160).tolist())
+    controls = [i / 1000 for i in range(-50, 50)]
+    used = [measured(0.1, 4.0, seed) for seed in (1, 2, 3, 4)]
+    blocked, distrusted = make_flag("generated", limit=1), make_flag("not_in_bank", concerns="controls")
+    for flagged in (replace(used[0], scores={"loss_contrast": 9.0, "mirror": 9.0}), measured(-9.0, -9.0, 1)):
+        mixed = [replace(flagged, flags=(blocked,)), replace(used[1], flags=(distrusted,)), *used[2:]]
+        _, together = judge_pictures(mixed, controls, mirror=against, power=0.9)
+        assert together is not None and is_positive(together.outcome) and together.reason.params["pictures"] == 3
+        by_controls = together.witnesses[1]
+        assert together.pictures == 2 and by_controls.p_value is not None and together.used is not None
+        assert [n.code for n in together.notes] == ["judging.set.left_out", "judging.set.not_compared"]
+        assert (together.left_out, together.not_compared) == (1, 1)
+    all_but_one = [*(replace(r, flags=(blocked,)) for r in used[:3]), used[3]]
+    _, none = judge_pictures(all_but_one, controls, mirror=against, power=0.9)
+    assert none is not None and none.outcome == "cannot tell" and none.reason == blocked.note and none.left_out == 0
+    _, mirror_alone = judge_pictures([replace(r, flags=(distrusted,)) for r in used], controls, mirror=against)
+    assert mirror_alone is not None and is_positive(mirror_alone.outcome) and mirror_alone.notes == ()
+    assert mirror_alone.witnesses[1].silent == distrusted.note
 
 
 def table(**changes):

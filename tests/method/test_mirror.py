@@ -31,7 +31,7 @@ def learnt_world(seed=0):
 
 
 def scores(pair, images, draws=8, seed=0):
-    return mirror_scores(pair, images, draws, seed)
+    return torch.tensor([s.value for s in mirror_scores(pair, images, draws, seed)])
 
 
 def test_a_learnt_picture_is_better_known_than_its_mirror_image():
@@ -99,6 +99,14 @@ def test_the_score_is_the_mean_signed_rank():
     expected = (sum(range(5, 17)) - sum(range(1, 5))) / sum(r * r for r in range(1, 17)) ** 0.5
     assert mirror_score(x).item() == pytest.approx(expected)
     assert mirror_score(1000 * x).item() == pytest.approx(expected)  # only ranks count
+
+
+def test_the_error_is_how_much_scores_of_other_noise_differ():
+    pair, _, holdouts = learnt_world()
+    found = [mirror_scores(pair, holdouts, 24, seed) for seed in range(40)]
+    values, errors = (torch.tensor([[getattr(s, name) for s in of] for of in found]) for name in ("value", "error"))
+    assert 0.9 < errors.square().mean().sqrt() / values.var(0).mean().sqrt() < 1.6, "stratified times: rather too large"
+    assert torch.tensor(mirror_scores(pair, holdouts[:1], 2, 0)[0].error).isnan()
 
 
 def test_the_differences_are_those_of_the_contrast():

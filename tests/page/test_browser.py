@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from cgidm.conductor import authenticate
-from cgidm.evidence.bundle_writer import ROLES
+from cgidm.evidence.lineup_sheet import ROLES
+from cgidm.evidence.record_of_result import MIRRORED
 from cgidm.families import load_pair
 from cgidm.method.config import find_preset
 from cgidm.page.handlers.examples import picture_of
@@ -56,11 +57,11 @@ def photo(path: Path) -> Path:
 
 
 def sources(visitor) -> list[str]:
-    return [visitor.at(f"#one-{role} img").evaluate("image => image.src") for role in ROLES]
+    return [visitor.at(f"#one-{role} img").evaluate("image => image.src") for role in (*ROLES, MIRRORED)]
 
 
 def pictures(visitor) -> list[np.ndarray]:
-    """The three results, as the browser gets them."""
+    """What a run shows, as the browser gets them."""
     return [np.asarray(Image.open(io.BytesIO(visitor.fetch(url)[1]))) for url in sources(visitor)]
 
 
@@ -77,7 +78,8 @@ def computed():
     path = picture_of(f"{EXAMPLE}/member")
     picture = decode_picture(path.read_bytes(), path.name, pair.resolution)
     controls = [decode_picture(p.read_bytes(), p.name, pair.resolution) for p in shipped_controls(EXAMPLE)]
-    return authenticate(pair, [picture], controls, config=dataclasses.replace(find_preset("fast"), seed=0))
+    config = dataclasses.replace(find_preset("fast"), seed=0, mirrored_recovery=True)  # as the server
+    return authenticate(pair, [picture], controls, config=config)
 
 
 def test_a_first_visit_has_its_answer_at_once(visit):
@@ -86,7 +88,7 @@ def test_a_first_visit_has_its_answer_at_once(visit):
     visitor.card(0)
     said = visitor.wait_for("#one-answer", CONSISTENT)
     assert translate("en", "precomputed") in said
-    for role in ROLES:
+    for role in (*ROLES, MIRRORED):
         visitor.page.wait_for_function(f"document.querySelector('#one-{role} img').naturalWidth == 128")
         assert visitor.at(f"#one-{role} img").evaluate("i => i.naturalHeight") == 128
         assert visitor.at(f"#one-{role} img").is_visible()
@@ -121,7 +123,7 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
     assert len({url for _, url in seen if url and "live-" in url}) >= 2
 
     result = computed.pictures[0]
-    for shown, image in zip(pictures(visitor), (result.picture.image, result.partial, result.recovered), strict=True):
+    for shown, image in zip(pictures(visitor), result.images.values(), strict=True):
         np.testing.assert_array_equal(shown, to_uint8(image))
     visitor.wait_for("#one-answer", WEAK)
     assert translate("en", "precomputed") not in visitor.at("#one-answer").inner_text()

@@ -67,7 +67,7 @@ def test_a_run_that_was_put_down_keeps_its_plan_and_does_not_plan_again(monkeypa
         assert next(m for m in moments if m.done == 1 and m.phase in ("step", "preview")).plan.expected_power
     expected = run.record().expected_power
     assert run.record().stopped and run.progress().plan.expected_power == expected and expected > 0.9
-    monkeypatch.setattr(conductor, "expect_power", None)
+    monkeypatch.setattr("cgidm.run.sitting.expect_power", None)
     *_, last = execute_run(run)
     assert last.phase == "finished" and record_of(run)["expected_power"] == expected
 

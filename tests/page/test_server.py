@@ -189,7 +189,7 @@ def test_a_program_asks_for_a_line_up(server, client, picture):
     [answered] = [data[0]["answer"] for _, data in events if data[0].get("phase") == "answered"]
     assert len(answered["pictures"]) == 1 and phases.index("answered") < phases.index("step")
     kind, (record, images, evidence) = events[-1]
-    assert kind == "complete" and [len(r["decoys"]) for r in record["lineup"]["rounds"]] == [2] and len(images) == 3
+    assert kind == "complete" and [len(r["decoys"]) for r in record["lineup"]["rounds"]] == [2] and len(images) == 4
     with zipfile.ZipFile(io.BytesIO(client.file(evidence["path"]).content)) as bundle:
         assert len([n for n in bundle.namelist() if n.startswith("lineup/")]) == 9
     said = refusal(client.call("authenticate", api_arguments(picture, GERALD, controls, lineup=6)), server)

@@ -12,7 +12,6 @@ import gradio as gr
 import pytest
 
 from cgidm import UserError
-from cgidm.run.sitting import start_recovery
 from cgidm.page.runs import hardware
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
@@ -24,6 +23,7 @@ from cgidm.page.runs.store import Visit
 from cgidm.page.ui import api
 from cgidm.pictures.images import decode_picture
 from cgidm.run.events import RunEvent, RunProgress
+from cgidm.run.sitting import start_recovery
 from tests.support.page_runs import STEPS, broken_run, found, new_run, request
 from tests.support.paths import ROOT, SUSPECTS, pictures_of
 

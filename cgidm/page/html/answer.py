@@ -29,6 +29,7 @@ from .sentences import (
     comparison_key,
     flag_html,
     known_p_value,
+    odds_sentences,
     picture_sentence,
     power_sentences,
     rate_sentence,
@@ -67,7 +68,7 @@ def answer_html(record: Record, language: str, *, precomputed: bool = False, ear
     picture = record.pictures[0]
     lines = [picture_sentence(picture, record, language)]
     if known_p_value(picture) is not None:
-        lines.append(rate_sentence(record, language))
+        lines += [rate_sentence(record, language), *odds_sentences(picture, language)]
     lines += witness_sentences(picture, record, language)
     if not early:  # it is looked up later
         lines += power_sentences(record, language, picture)
@@ -201,7 +202,9 @@ def _scores(picture: PictureRecord, judged_by: str, language: str) -> str:
         if not finite_values([scores[name]]):
             why = f": {note_html(picture.not_computed[name], language)}" if name in picture.not_computed else ""
             meaning += f'<br><small class="cg-missing">{html_text(language, "scores.missing")}{why}</small>'
-        rows.append((label, number_or_dash(scores[name]), meaning))
+        error = picture.score_errors.get(name)
+        value = number_or_dash(scores[name]) + ("" if error is None else f" ± {error:.2f}")
+        rows.append((label, value, meaning))
     heads = [html_text(language, f"scores.head.{name}") for name in ("score", "value", "about")]
     return headed_table("scores", html_text(language, "scores.title"), heads, rows, {1})
 

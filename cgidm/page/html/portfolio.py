@@ -13,6 +13,7 @@ from .markup import (
     glyph,
     headed_table,
     html_text,
+    note_html,
     number_or_dash,
     outcome_style,
     picture_source,
@@ -55,7 +56,7 @@ def _together(record: Record, language: str, early: bool) -> str:
     if together is None:
         return ""
     key, style = outcome_style(together)
-    lines = [set_sentence(together, record, language)]
+    lines = [set_sentence(together, record, language), *(note_html(n, language) for n in together.notes)]
     if known_p_value(together) is not None:
         lines += set_rate_sentences(together, language)
     lines += witness_sentences(together, record, language)
