@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from cgidm.cli import main
 from cgidm.evidence import rerun
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.null_bank import SAME_PICTURES_RANGE, open_bank
-from cgidm.method.config import RunConfig
+from cgidm.method.config import PRESETS, RunConfig
+from cgidm.training import null_models
 from cgidm.training.null_models import BankPlan, build_bank
 from cgidm.training.recipe import TrainingRecipe
 from cgidm.training.recipe_reader import SuspectRecipe, read_recipe
@@ -23,10 +25,12 @@ from cgidm.training.trainer import FinetuneConfig, finetune
 from tests.support import tiny
 from tests.support.bundles import reseal
 from tests.support.errors import refuses
+from tests.support.quick_presets import DRAWS
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_draws", "without_pages")]
 
 PROMPT, MODES = "abc", ("dreambooth", "lora")
+CONFIG = RunConfig(loss_draws=DRAWS)
 STEP = {"steps_per_picture": 2, "batch": 2, "learning_rate": 1e-2, "rank": 2}
 
 
@@ -39,10 +43,12 @@ def noise(folder, count, seed):
 
 
 def plan_of(place, mode):
-    """A bank of four models."""
+    """A bank of four models, with as few draws as the runs that it judges."""
     folders = (place / "works", place / "more")
     prompts = {"prompt": PROMPT, "class_prompt": "ab"}
-    return BankPlan(base=str(place / "base"), folders=folders, models=4, out=place / f"bank-{mode}", **prompts)
+    return BankPlan(
+        base=str(place / "base"), folders=folders, models=4, out=place / f"bank-{mode}", config=CONFIG, **prompts
+    )
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +78,24 @@ def judged(request, place):
     out = place / f"out-{request.param}"
     assert authenticate(place, request.param, out, "--bank", str(place / f"bank-{request.param}")) == 0
     return request.param, out
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """A run that is repeated once more with the same models and pictures finds what it found."""
+    results, real = {}, rerun.authenticate
+
+    def authenticate(pair, pictures, controls, *, config, embedders, bank, reference, unrelated):
+        models = [None if p is None else tuple(sorted(p.fingerprints.values())) for p in (pair, unrelated)]
+        shown = tuple(tuple(p.sha256 for p in part) for part in (pictures, controls, reference))
+        key = (*models, shown, config, None if bank is None else bank.sha256)
+        if key not in results:
+            more = {"bank": bank, "reference": reference, "unrelated": unrelated}
+            results[key] = real(pair, pictures, controls, config=config, embedders=embedders, **more)
+        return results[key]
+
+    monkeypatch.setattr(rerun, "authenticate", authenticate)
+    return results
 
 
 def record_of(out):
@@ -107,7 +131,7 @@ def test_weights_tell_the_steps_of_whole_networks(place):
     assert scored.distance_from_base == scored.weight_distance > SAME_PICTURES_RANGE * max(weights)
 
 
-def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, capsys):
+def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, kept, capsys):
     mode, out = judged
     record, bank = record_of(out), place / f"bank-{mode}"
     assert record["bank"]["sha256"] == open_bank(bank).sha256 and record["controls"] == []
@@ -118,7 +142,7 @@ def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, capsys)
     code, text, _ = again(capsys, out, "--bank", bank)
     assert code == 0 and "null score 20" in text and "DIFFERS" not in text and "the same: largest difference 0" in text
     assert text.count("weight_distance") == (mode == "dreambooth")
-    assert again(capsys, out, "--bank", bank / "bank.json")[0] == 0
+    assert again(capsys, out, "--bank", bank / "bank.json")[0] == 0 and len(kept) == 1
 
 
 def test_the_bank_must_be_the_recorded_one(place, judged, tmp_path, capsys, monkeypatch):
@@ -139,20 +163,22 @@ def test_a_bank_of_the_other_kind_is_refused(place, mode, tmp_path, capsys):
     assert "as the models of the bank" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_weights_that_moved_otherwise_do_not_come_out_again(place, tmp_path, capsys):
+@pytest.mark.parametrize("judged", ["dreambooth"], indirect=True)
+def test_weights_that_moved_otherwise_do_not_come_out_again(place, judged, tmp_path, capsys):
     bank = place / "bank-dreambooth"
-    out = tmp_path / "out"
-    assert authenticate(place, "dreambooth", out, "--bank", str(bank)) == 0
+    out = shutil.copytree(judged[1], tmp_path / "out")
     reseal(out, lambda record: record.update(weight_distance=record["weight_distance"] + 1e-4))
     code, text, _ = again(capsys, out, "--bank", bank)
     (line,) = [line for line in text.splitlines() if "DIFFERS" in line]
     assert code == 1 and line.startswith("the suspect ") and "weight_distance" in line
 
 
-def test_an_unrelated_suspect_is_asked_again_and_must_be_the_recorded_one(place, tmp_path, capsys):
+def test_an_unrelated_suspect_is_asked_again_and_must_be_the_recorded_one(place, kept, tmp_path, capsys, monkeypatch):
     """The picture that it knows best of twenty is judged: it stands in the way of the verdict, and does so again."""
+    all_draws = RunConfig().loss_draws  # with few of them another picture may seem to be the best known
+    monkeypatch.setitem(PRESETS, "fast", dataclasses.replace(PRESETS["fast"], loss_draws=all_draws))
     known = [place / "works" / "00.png", *sorted((place / "controls").iterdir())]
-    scored = score_pictures(str(place / "base"), str(place / "suspect-dreambooth"), PROMPT, known, RunConfig())
+    scored = score_pictures(str(place / "base"), str(place / "suspect-dreambooth"), PROMPT, known, PRESETS["fast"])
     first = known.pop(int(np.argmax(scored.scores)))
     assert max(scored.scores) > 0
     (tmp_path / "controls").mkdir()
@@ -168,7 +194,7 @@ def test_an_unrelated_suspect_is_asked_again_and_must_be_the_recorded_one(place,
     shutil.move(unrelated, tmp_path / "moved")
     code, _, err = again(capsys, out)
     assert code == 2 and "Say where it is now: --unrelated" in err
-    assert again(capsys, out, "--unrelated", tmp_path / "moved")[0] == 0
+    assert again(capsys, out, "--unrelated", tmp_path / "moved")[0] == 0 and len(kept) == 1
     code, _, err = again(capsys, out, "--unrelated", place / "suspect-lora")
     assert code == 2 and "expected the recorded unrelated model (SHA-256" in err
 
@@ -215,6 +241,7 @@ def test_a_bank_of_another_kind_than_the_suspect_is_not_trained(place, capsys):
 def test_the_command_scores_models_that_are_there_again(place, capsys, monkeypatch):
     """So a bank of an older format is mended without training."""
     monkeypatch.setattr("cgidm.training.trained_model.finetune", None)
+    monkeypatch.setattr(null_models, "BankPlan", partial(BankPlan, config=CONFIG))
     path = place / "bank-dreambooth" / "bank.json"
     before = json.loads(path.read_text())
     old = before | {
