@@ -19,7 +19,7 @@ from cgidm.page.handlers.cost import cost_view
 from cgidm.page.html.i18n import translate
 from cgidm.page.runs import store as visit
 from cgidm.page.runs.cost import cost_of
-from cgidm.page.runs.model_cache import PAIRS, open_models
+from cgidm.page.runs.model_cache import PAIRS, _open_shipped, open_models
 from cgidm.page.runs.runner import execute_run, open_run_models
 from cgidm.page.runs.settings import make_config
 from cgidm.page.runs.shipped_controls import ShippedScores
@@ -36,6 +36,15 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
     monkeypatch.setattr(visit, "ROOT", tmp_path / "visits")
+
+
+@pytest.fixture
+def tiny_models(small_assets, monkeypatch):
+    """The shipped models are tiny ones: for what needs no model that has learnt something."""
+    _open_shipped.cache_clear()
+    monkeypatch.setenv("CGIDM_ASSETS", str(small_assets))
+    yield
+    _open_shipped.cache_clear()
 
 
 def begun(**wish):
@@ -62,7 +71,7 @@ def test_what_a_run_can_find_is_said_before_its_first_step_and_is_what_it_found(
 
 
 def test_a_run_that_was_put_down_keeps_its_plan_and_does_not_plan_again(monkeypatch):
-    run = begun(steps=5)
+    run = begun()
     with closing(execute_run(run)) as moments:
         assert next(m for m in moments if m.done == 1 and m.phase in ("step", "preview")).plan.expected_power
     expected = run.record().expected_power
@@ -72,6 +81,7 @@ def test_a_run_that_was_put_down_keeps_its_plan_and_does_not_plan_again(monkeypa
     assert last.phase == "finished" and record_of(run)["expected_power"] == expected
 
 
+@pytest.mark.usefixtures("tiny_models")
 def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
     monkeypatch.setattr(power, "find_power_table", lambda weights: None)
     visitor = Visit()
@@ -86,14 +96,15 @@ def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
 def test_an_undertrained_suspect_is_told_of_before_the_run_and_yields_cannot_tell(monkeypatch):
     monkeypatch.setattr(power, "weight_distance", lambda pair: 0.01)
     holdout = [str(path) for path in pictures_of(SUSPECTS[0], "holdout")[:1]]
-    wish = dataclasses.replace(page_runs.request(2), pictures=holdout, controls=())
-    run = wish.begin(Visit())
+    controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:19]]
+    run = dataclasses.replace(page_runs.request(1, controls=controls), pictures=holdout).begin(Visit())
     moments = list(execute_run(run))
     expected = next(m for m in moments if m.phase == "step").plan.expected_power
     [picture] = record_of(run)["pictures"]
     assert expected < 0.5 and picture["outcome"] == "cannot tell" and picture["p_value"] > 0.05
 
 
+@pytest.mark.usefixtures("tiny_models")
 def test_the_search_looks_at_every_view_of_pictures_and_controls():
     run = begun(search=True)
     *_, last = execute_run(run)
@@ -176,7 +187,7 @@ def test_what_the_search_costs_is_said_before_the_run(tmp_path):
 def test_a_bank_stands_for_controls_whether_or_not_the_run_is_put_down(tmp_path):
     path = write_bank(tmp_path / "my bank.json")
     bank = open_bank(tmp_path / "my bank.json")
-    whole, broken = (begun(bank=path, controls=(), steps=4, pictures=2) for _ in range(2))
+    whole, broken = (begun(bank=path, controls=(), steps=3, pictures=2) for _ in range(2))
     assert "controls" not in [m.phase for m in execute_run(whole)]
     for _ in range(2):
         with closing(execute_run(broken)) as moments:
@@ -206,6 +217,7 @@ REFUSED = (
 )
 
 
+@pytest.mark.usefixtures("tiny_models")
 @pytest.mark.parametrize(("other", "spoilt", "code", "params"), REFUSED, ids=str)
 def test_a_bank_that_does_not_fit_is_one_sentence_before_anybody_waits_for_a_gpu(tmp_path, other, spoilt, code, params):
     wish = {"bank": write_bank(tmp_path / "bank.json", **spoilt), "controls": ()} | other
