@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -28,21 +27,14 @@ from eval.benchmark.experiment import PRESETS, load_experiment
 from eval.benchmark.ledger import Ledger
 from eval.benchmark.plan import answer_keys, plan_suspects, plan_units
 from eval.benchmark.stages import Setting, collect, score_jobs, train_jobs
+from tests.support.benchmark_runs import arguments_of, command, finished
 from tests.support.errors import refuses
-from tests.support.paths import ROOT
 from tests.support.tiny_benchmark import EXPERIMENT, write_experiment
 
 pytestmark = pytest.mark.slow
 
 EMBEDDERS = sorted(load_embedders().ready)
 KILLS = 1  # in the suite; `python -m tests.eval.test_benchmark 20` for more, of either kind
-
-
-def arguments_of(folder, name, *options, stage="run"):
-    """Of `python -m eval`: a stage of the experiment in `folder`, with work and results below `folder/name`."""
-    places = ["--data", folder / "data", "--work", folder / name / "work"]
-    places += ["--out", folder / name / "out"] if stage == "run" else []
-    return [str(a) for a in (stage, folder / "tiny.json", *places, *options)]
 
 
 def answer_here(capsys, *given, stage="run"):
@@ -53,30 +45,6 @@ def answer_here(capsys, *given, stage="run"):
     except SystemExit as end:
         refusal = str(end)
     return capsys.readouterr().out + refusal
-
-
-def command(*given, stage="run"):
-    """The command in a process of its own, which can be killed."""
-    arguments = [sys.executable, "-W", "ignore", "-m", "eval", *arguments_of(*given, stage=stage)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    environment["RAY_raylet_start_wait_time_s"] = "180"  # other tests are at work, too
-    environment["RAY_prestart_worker_first_driver"] = "0"  # jobs bring an environment, which these would lack
-    return subprocess.Popen(
-        arguments,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background inherits none
-    )
-
-
-def finished(process, code=0):
-    text, _ = process.communicate(timeout=300)
-    assert process.returncode == code, text
-    return text
 
 
 def contents(folder):
@@ -102,14 +70,14 @@ def killed_again_and_again(folder, name, kills, seconds, rng):
     """
     codes = []
     for i in range(kills):
-        process = command(folder, name, "--workers", 2)
-        while len(psutil.Process(process.pid).children(recursive=True)) < 4:  # two servants of the pool, two workers
-            assert process.poll() is None
+        process, log = command(folder, name, "--workers", 2)
+        while len(psutil.Process(process.pid).children(recursive=True)) < 3:  # the pool's server, two workers
+            assert process.is_alive(), log.read_text()
             time.sleep(0.05)
         time.sleep(rng.uniform(0, 0.25) * seconds)
         (os.killpg if i % 2 else os.kill)(process.pid, signal.SIGKILL)
-        process.communicate()
-        codes.append(process.returncode)
+        process.join()
+        codes.append(process.exitcode)
     return codes
 
 
@@ -131,14 +99,14 @@ def stopped(undisturbed):
     """
     folder, _ = undisturbed
     work = partly_done(folder, "stopped", "cat1")
-    process = command(folder, "stopped", "--workers", 1)
+    process, log = command(folder, "stopped", "--workers", 1)
     while not list(work.rglob("*.tmp")):  # until a suspect is in training
-        assert process.poll() is None
+        assert process.is_alive(), log.read_text()
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     start = time.monotonic()
-    text, _ = process.communicate(timeout=300)
-    return text, process.returncode, time.monotonic() - start
+    process.join(300)
+    return log.read_text(), process.exitcode, time.monotonic() - start
 
 
 def test_stop_stops_at_once_and_says_how_to_go_on(stopped):
@@ -163,17 +131,17 @@ def test_ray_gives_the_same_bytes_though_a_worker_is_killed(undisturbed):
     pytest.importorskip("ray")
     folder, _ = undisturbed
     partly_done(folder, "ray", "cat1-a-lora")
-    process = command(folder, "ray", "--engine", "ray", "--workers", 1)
+    started = command(folder, "ray", "--engine", "ray", "--workers", 1, one_session=True)
     struck = False
-    while process.poll() is None and not struck:
+    while started[0].is_alive() and not struck:
         time.sleep(0.05)
-        struck = kill_a_ray_worker(process.pid)
-    finished(process)
+        struck = kill_a_ray_worker()
+    finished(started)
     assert struck, "the run ended before a worker was seen"
     assert contents(folder / "ray" / "out") == contents(folder / "one" / "out")
 
 
-def kill_a_ray_worker(session):
+def kill_a_ray_worker():
     """Kill one process that is at a job; Ray names it after its task."""
     for entry in Path("/proc").iterdir():
         try:
