@@ -203,10 +203,17 @@ def with_lineup(lineup):
     return dataclasses.replace(result, lineup=lineup, decoys=decoys)
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evidence") / "out"
+    write_evidence(with_lineup(KEY), folder, MODELS)
+    return folder
+
+
 @pytest.fixture
-def out(tmp_path):
-    write_evidence(with_lineup(KEY), tmp_path / "out", MODELS)
-    return tmp_path / "out"
+def out(written, tmp_path):
+    """A copy, which a test may spoil."""
+    return shutil.copytree(written, tmp_path / "out")
 
 
 def bare(page):

@@ -112,6 +112,7 @@ def test_a_copy_of_a_control_is_named_and_that_control_is_not_used(pair):
     assert without.control_scores == result.control_scores
 
 
+@pytest.mark.usefixtures("few_draws", "without_pages")
 def test_the_page_sets_the_same_controls_aside_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(visit, "ROOT", tmp_path / "visits")
     copied, *_ = shipped_controls("rollandin-lora")
