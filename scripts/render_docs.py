@@ -184,7 +184,7 @@ def render_shipped() -> str:
     """AUC of each score on the shipped examples."""
     examples = _read("shipped.json")["examples"]
     names = {"gerald-g-dreambooth": "DreamBooth", "rollandin-lora": "LoRA"}
-    removed = ("removed_cosine", "removed_gain", "removed_alignment", "alignment_difference")
+    removed = ("removed_cosine", "removed_gain", "removed_alignment")
     scores = (*removed, "loss_contrast", "efficientnet_lite0")
     heads = ["AUC", *(f"`{s}`" for s in removed), "`loss_contrast` (control test)", "EfficientNet-Lite0"]
     return _table(heads, [[label, *(f"{examples[n]['auc'][s]:.2f}" for s in scores)] for n, label in names.items()])

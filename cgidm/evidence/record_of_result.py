@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from math import isfinite
 
 from ..judging.lineup import Lineup, parse_lineup
 from ..judging.mirror_test import MirrorReference
@@ -124,7 +123,7 @@ def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
         notes=r.picture.notes,
         scores={**r.scores, **dict.fromkeys(missing)},
         not_computed=missing,
-        score_errors={k: e for k, e in r.score_errors.items() if isfinite(e)},
+        score_errors=r.score_errors,
         p_value=r.verdict.p_value,
         outcome=r.verdict.outcome,
         reason=r.verdict.reason,

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..judging.lineup import Lineup, explain_reach, lineup_p_value
-from ..judging.verdict import is_positive, largest_odds_factor
 from ..text import single_line
 from .lineup_sheet import ROLES, TITLE, lineup_sheet
 from .record import ModelsRecord, PictureRecord, Record, SetRecord
@@ -149,13 +148,6 @@ def _error_rate(record: Record) -> Iterator[str]:
         )
     elif record.mirror is None:
         yield "There are no control pictures. So there is no p-value and no answer."
-    judged = record.set or pictures[0]
-    if judged.p_value is not None and is_positive(judged.outcome):
-        yield (
-            f"Alone, p = {_p_value(judged.p_value)} raises the odds of use at most "
-            f"{largest_odds_factor(judged.p_value):.3g}-fold, whatever used pictures score (Sellke, Bayarri and Berger "
-            "2001). What the odds are depends on everything else that is known."
-        )
     if len(pictures) > 1:
         yield (
             f"These rates are those of each of the {len(pictures)} pictures. If none of them was used, about "

@@ -7,7 +7,7 @@ MEANINGS = {
     "removed_cosine": "likeness of the recovery to the original where it was removed. High for easy pictures, too",
     "removed_gain": "the same, minus the likeness of the start. Above 0: the suspect brought the picture closer",
     "removed_alignment": "whether the recovery moved towards the original. 1: straight to it. 0: only by chance",
-    "alignment_difference": "the same, minus that of the mirror image. 0: the suspect brings back both alike",
+    "alignment_difference": "the same, minus that of the mirror image. 0: it brings back neither better than the other",
     "clip": "likeness of the full pictures as CLIP sees them",
     "dino": "likeness of the full pictures as DINO sees them",
     "efficientnet_lite0": "likeness of the full pictures as EfficientNet-Lite0 sees them",
@@ -15,7 +15,8 @@ MEANINGS = {
 LIMITS = (  # 2 and 3 speak of control pictures
     "“No evidence” does not mean that the picture was never used. A picture that was seen only a few times, or changed "
     "a lot before the training, may leave no trace.",
-    "This is statistical evidence. Any single answer can be wrong, at the rate stated above.",
+    "This is statistical evidence. Any single answer can be wrong, at the rate stated above. Neither that rate nor the "
+    "p-value is the chance that the picture was not used. That chance depends on everything else that is known.",
     "The error rate holds if the control pictures are like the picture in every way except that they were certainly "
     "not used. They must be other works of the same artist, not works of somebody else.",
     "Every recovery looks a little like the original. Do not judge by the recovered picture alone. Compare the score "

@@ -111,6 +111,8 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
         for score, values in scores.items():
             within = of_embedders if score in SOURCES else of_mirror if score == MIRROR_SCORE else tolerance
             rows.append(Row(name, single_line(score), *values, within))
+        for score, error in old.score_errors.items():
+            rows.append(Row(name, f"{single_line(score)}, error", error, new.score_errors.get(score), of_mirror))
         for role in [role for role in image_roles(now) if role != "original"]:
             away = _away(bundle, image_name(number, role), run.images[role])
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))

@@ -37,6 +37,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "tags": [list(tag) for tag in notes.tags],
         "prompt": suggest_prompt(checkpoint),
         "mirrored": notes.mirrored,
+        "trained_until": None if notes.trained_until is None else notes.trained_until.isoformat(),
         "amount": asdict(read_amount(checkpoint.metadata)),
     }
 
@@ -76,6 +77,9 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     ]
     rows += [(note, text) for note, text in found["notes"].items()]
     rows += _amount_rows(found["amount"])
+    if found["trained_until"]:
+        day = f"{found['trained_until']} (by the notes): pictures made later were not used, and can be controls"
+        rows += [("training ended", day)]
     if found["tags"]:
         rows += [("tags", ", ".join(f"{tag} ({count})" for tag, count in found["tags"]))]
     rows += [("prompt", f"{found['prompt']} (a guess from card or notes)" if found["prompt"] else "not noted")]
@@ -92,8 +96,11 @@ def _amount_rows(amount: dict[str, Any]) -> list[tuple[str, str]]:
         for folder in amount["folders"]
     ]
     if amount["pictures"] is not None:
-        shown = amount["presentations"]
-        often = "how often each was presented is not noted" if shown is None else f"each presented {shown:.0f} times"
+        shown, several = amount["presentations"], len({f["repeats"] for f in amount["folders"]}) > 1
+        often = "how often each was presented is not noted"
+        if shown is not None:
+            times = f"{shown:.0f}" if shown >= 1 else f"{shown:.1g}"
+            often = f"each presented {times} times" + (" on average" if several else "")
         rows += [("trained on", f"{amount['pictures']} pictures, {often} (by the notes)")]
     return rows
 

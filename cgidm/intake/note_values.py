@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-LARGEST = 1e9
+LARGEST = 1e10  # a Unix time is smaller
 
 
 def read_number(text: Any) -> float | None:

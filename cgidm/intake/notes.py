@@ -4,10 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import Any
 
 from ..text import single_line
-from .note_values import read_list, read_table
+from .note_values import read_list, read_number, read_table
 
 FIELDS = {  # note -> the keys that hold it, the first one present counts
     "title": ("modelspec.title", "ss_output_name"),
@@ -30,6 +31,7 @@ FIELDS = {  # note -> the keys that hold it, the first one present counts
     "comment": ("ss_training_comment", "modelspec.description"),
 }
 TAGS_SHOWN = 12
+EPOCH_OF_TRAINERS = 1_600_000_000  # September 2020: no trainer of today is older
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class TrainingNotes:
     tags: tuple[tuple[str, int], ...]  # the most frequent ones, with their counts
     prompt: str | None  # what the pictures were probably captioned with
     mirrored: bool | None = None  # whether the training mirrored pictures at random; None: not noted
+    trained_until: date | None = None  # when the training ended, UTC
 
 
 def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
@@ -59,7 +62,19 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
         counts.update(
             {single_line(t): n for t, n in read_table(tags).items() if type(n) is int and n > 0 and single_line(t)}
         )
-    return TrainingNotes(fields, tuple(counts.most_common(TAGS_SHOWN)), _prompt(folders, counts), _mirrored(metadata))
+    return TrainingNotes(
+        fields,
+        tuple(counts.most_common(TAGS_SHOWN)),
+        _prompt(folders, counts),
+        _mirrored(metadata),
+        _day(metadata.get("ss_training_finished_at")),
+    )
+
+
+def _day(seconds: str | None) -> date | None:
+    """The day of a Unix time, if it is one of this century."""
+    number = read_number(seconds)
+    return datetime.fromtimestamp(number, UTC).date() if number is not None and number >= EPOCH_OF_TRAINERS else None
 
 
 def _prompt(folders: Mapping[str, Any], counts: Counter[str]) -> str | None:

@@ -7,14 +7,17 @@ OneTrainer states its concepts, not how many pictures they hold; ai-toolkit and 
 numbers are not known, and are never guessed.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 from ..text import single_line
 from .note_values import read_list, read_number, read_table
 
 REPEAT_KEYS = ("n_repeats", "num_repeats")
+AGAIN = re.compile(r" \(\d+\)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ def read_amount(metadata: Mapping[str, str]) -> TrainingAmount:
     Args:
         metadata: the `__metadata__` of a safetensors header.
     """
-    folders = tuple(_folders(metadata))
+    folders = tuple(_merged(_folders(metadata)))
     epochs = _epochs(metadata)
     shown = sum(f.pictures * f.repeats for f in folders)
     pictures = sum(f.pictures for f in folders)
@@ -85,6 +88,19 @@ def _folders(metadata: Mapping[str, str]) -> Iterator[TrainingFolder]:
             yield TrainingFolder(name=single_line(str(name or "")), pictures=pictures, repeats=repeats)
 
 
+def _merged(folders: Iterable[TrainingFolder]) -> Iterator[TrainingFolder]:
+    """Count a folder once that several datasets use; kohya's scripts list it as `name`, `name (2)` and so on."""
+    known: dict[str, TrainingFolder] = {}
+    for folder in folders:
+        name = AGAIN.sub("", folder.name)
+        before = known.get(name)
+        if before is not None and before.pictures == folder.pictures:
+            known[name] = replace(before, repeats=before.repeats + folder.repeats)
+        else:
+            known[folder.name] = folder
+    yield from known.values()
+
+
 def _same_repeats(metadata: Mapping[str, str]) -> int | None:
     """The repeats of musubi's datasets, if they are all alike: it notes how many pictures there are with them."""
     found = {_count(dataset.get("num_repeats")) for dataset in read_list(metadata.get("ss_datasets"))}
@@ -94,12 +110,13 @@ def _same_repeats(metadata: Mapping[str, str]) -> int | None:
 def _epochs(metadata: Mapping[str, str]) -> float | None:
     """The epochs behind the file: by its steps, since `ss_epoch` counts one that has only begun, else by `ss_epoch`.
 
-    With pictures of a prior a batch holds fewer of the others; batches of an epoch count that in.
+    With pictures of a prior a batch holds fewer of the others; batches of an epoch count that in. Accumulation ends
+    with the epoch, whether it is full or not.
     """
     keys = ("ss_steps", "ss_num_batches_per_epoch", "ss_gradient_accumulation_steps", "ss_epoch")
     steps, batches, accumulated, epoch = (read_number(metadata.get(key)) for key in keys)
     if steps and batches:
-        return steps * (accumulated or 1) / batches
+        return steps / ceil(batches / max(1, accumulated or 1))
     return epoch
 
 

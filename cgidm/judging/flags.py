@@ -20,11 +20,14 @@ class Flag:
         note: what it says, of code `judging.flag.NAME`; the parameters are the limits and counts that it speaks of.
         blocks_verdict: whether what it concerns must not be judged.
         concerns: "run": every test. "controls": only the comparison with controls or a bank.
+        leaves_out: a set is judged without the picture. Only for what is known of its file, before anything is scored:
+            what a score decides must not choose the pictures.
     """
 
     note: Note
     blocks_verdict: bool = True
     concerns: Literal["run", "controls"] = "run"
+    leaves_out: bool = False
 
     @property
     def name(self) -> str:
@@ -48,10 +51,15 @@ class Flag:
 
 
 def make_flag(
-    name: str, *, blocks_verdict: bool = True, concerns: Literal["run", "controls"] = "run", **params: Any
+    name: str,
+    *,
+    blocks_verdict: bool = True,
+    concerns: Literal["run", "controls"] = "run",
+    leaves_out: bool = False,
+    **params: Any,
 ) -> Flag:
     """Make the flag of that name; its sentences stand under `judging.flag.NAME`."""
-    return Flag(Note(f"judging.flag.{name}", params), blocks_verdict, concerns)
+    return Flag(Note(f"judging.flag.{name}", params), blocks_verdict, concerns, leaves_out)
 
 
 INDISTINGUISHABLE = make_flag("indistinguishable", limit=INDISTINGUISHABLE_RATIO)

@@ -28,8 +28,8 @@ def judge_pictures(
     """Judge each picture by itself and, if there are several, all of them together.
 
     In the answer for all together near-duplicates count as one, the first of them, whatever their scores. The notes of
-    each name the others. A picture that a flag forbids to judge is left out of it, and one that must not be compared
-    with controls is left out of that comparison, as long as two others stay. No flag looks at how high a score is.
+    each name the others. A picture whose file forbids to judge it (`Flag.leaves_out`) is left out of it, or of the
+    comparison with controls, as long as two others stay. Any other flag of a picture speaks against the whole set.
 
     Args:
         pictures: scores and flags of each.
@@ -96,8 +96,8 @@ def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[Measu
 
 
 def _without_flagged(pictures: Sequence[PictureResult], concerns: str) -> Sequence[PictureResult]:
-    """Leave out what a flag forbids to judge; nothing, where fewer than two would stay."""
-    left = [r for r in pictures if not _blocking([r], concerns)]
+    """Leave out the pictures whose files forbid it; nothing, where fewer than two would stay."""
+    left = [r for r in pictures if not any(f.leaves_out and f.concerns == concerns for f in r.flags)]
     return left if len(left) > 1 else pictures
 
 

@@ -22,7 +22,7 @@ BASE_VS_ITSELF_DRAWS = 2
 LEAST_FOR_BLIND_TEST = 10  # pictures, and controls: with fewer the blind test finds nothing (`blind_test`)
 
 UNSTABLE = make_flag("unstable", limit=BASE_VS_ITSELF_LIMIT)
-GENERATED = make_flag("generated", limit=GENERATED_RATIO)
+GENERATED = make_flag("generated", leaves_out=True, limit=GENERATED_RATIO)
 STANDS_OUT = make_flag("stands_out", concerns="controls", level=LEVEL)
 SHIFTED_CONTROLS = make_flag("shifted_controls", concerns="controls", level=LEVEL)
 

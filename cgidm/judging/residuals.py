@@ -13,7 +13,7 @@ from .null_bank import Bank, NullBank
 from .result import RESIDUAL_SCORE, VERDICT_SCORE, judged_score
 from .verdict import LEVEL, conformal_p_value
 
-NOT_IN_BANK = make_flag("not_in_bank", concerns="controls")
+NOT_IN_BANK = make_flag("not_in_bank", concerns="controls", leaves_out=True)
 
 
 def residual(score: float, others: Sequence[float]) -> float:

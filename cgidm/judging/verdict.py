@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
 from typing import Literal
 
 import numpy as np
@@ -63,16 +62,6 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     if not controls:
         raise UserError("judging.no_controls")
     return (1 + sum(c >= score for c in controls)) / (len(controls) + 1)
-
-
-def largest_odds_factor(p: float) -> float:
-    """Bound what a p-value can do to the odds that a picture was used: 1 / (-e p ln p), and 1 from p = 1 / e on.
-
-    No hypothesis about the scores of used pictures, under which small p-values are the likelier the smaller they are,
-    gives a larger likelihood ratio (Sellke, Bayarri and Berger 2001, https://doi.org/10.1198/000313001300339950). So
-    p = 0.05 is worth at most 2.5, p = 0.01 at most 8: less than people read into them.
-    """
-    return 1.0 if p >= exp(-1) else -1 / (exp(1) * p * log(p))
 
 
 def ask_controls(score: float | None, controls: Sequence[float], level: float = LEVEL) -> Witness:

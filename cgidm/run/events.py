@@ -70,7 +70,7 @@ class RunProgress:
         try:
             table = json.loads((folder / FILE).read_text())
             plan = read_plan(table["plan"])
-            mirror = tuple(MirrorScore(*map(float, s)) for s in table.get("mirror_scores", ()))
+            mirror = tuple(MirrorScore(float(value), float(error)) for value, error in table.get("mirror_scores", ()))
             reference = tuple(map(float, table.get("reference_scores", ())))
             controls, seconds = tuple(map(float, table["control_scores"])), float(table["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:

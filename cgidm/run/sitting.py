@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..errors import UserError
 from ..judging.distance import weight_distance
 from ..judging.flags import Flag, check_run, stopped_flag
 from ..judging.judge_pictures import judge_pictures
@@ -31,7 +33,7 @@ from ..pictures.duplicates import copy_notes
 from ..pictures.embedders import Embedders
 from ..pictures.images import Picture
 from ..provenance import describe_machine
-from .events import Phase, RunEvent, RunProgress
+from .events import STATE, Phase, RunEvent, RunProgress
 from .plan import RunRequest, plan_run
 
 PREVIEW_COST = 10  # a preview is shown no sooner than this many times its own cost after the last
@@ -77,6 +79,8 @@ class Sitting:
         self.needed = needed_references(pair, self.config.mirror_draws, request.pictures, request.reference)
         self.mirror, self.reference_scores = list(progress.mirror_scores), list(progress.reference_scores)
         self.state = progress.state or start_recovery(pair, request.pictures, self.config)
+        if (self.state.mirrored is not None) != self.config.mirrored_recovery:
+            raise UserError("run.damaged_progress", file=STATE, problem="it is not about the same pictures")
         options = {"config": self.config, "bank": request.bank, "unrelated": unrelated, "embedders": embedders}
         self.measured = Measurements(pair=pair, pictures=request.pictures, z=self.state.pictures.z, **options)
 
@@ -268,7 +272,7 @@ class Sitting:
             MeasuredPicture(
                 picture=self._noted(i),
                 scores=add_residual({k: v[i].item() for k, v in table.items()}, bank, self.request.pictures[i].sha256),
-                score_errors={MIRROR_SCORE: self.mirror[i].error} if MIRROR_SCORE in table else {},
+                score_errors=self._errors(i) if MIRROR_SCORE in table else {},
                 flags=flags[i],
                 partial=decoded.start[i],
                 recovered=decoded.recovered[i],
@@ -303,6 +307,10 @@ class Sitting:
             expected_power=self.plan.expected_power,
             weight_distance=weight_distance(self.pair),
         )
+
+    def _errors(self, index: int) -> dict[str, float]:
+        error = self.mirror[index].error
+        return {MIRROR_SCORE: error} if isfinite(error) else {}
 
     def _noted(self, index: int) -> Picture:
         """A picture with notes of the controls that are its near-duplicates."""

@@ -11,8 +11,10 @@ from ..intake.notes import read_notes
 from ..intake.training_amount import TrainingAmount, read_amount
 from .recipe import TrainingRecipe
 
-ADAPTIVE = re.compile(r"prodigy|d-?adapt\w*", re.IGNORECASE)  # optimisers that find their own rate; their note is 1
+# optimisers that find their own rate, whatever is noted
+ADAPTIVE = re.compile(r"prodigy|d-?adapt\w*|adafactor(?=.*relative_step=True)", re.IGNORECASE)
 COMMON_RATE = 1e-4  # of LoRAs, with AdamW
+LARGEST_BATCH = 1024  # a larger one is no batch
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,6 @@ def _amount(amount: TrainingAmount) -> dict[str, Any]:
         found["images"] = amount.pictures
     if amount.presentations is not None:
         found["steps_per_picture"] = max(1, round(amount.presentations))
-    if amount.batch is not None:
+    if amount.batch is not None and amount.batch <= LARGEST_BATCH:
         found["batch"] = amount.batch
     return found

@@ -2,7 +2,7 @@
 
 A half of every artist's pictures is trained by `foreign_trainer`, and judged in both ways: by the mirror test, against
 the table that ships, without the artist's works; and by residuals among the other models of `eval rates`, which the
-library's trainer made. One arm's LoRAs change attention alone, the next one's convolutions too. The last arm has
+library's trainer made. The second arm's LoRAs change convolutions too, at twice the first one's alpha. The last arm has
 suspects of the library's trainer whose change is larger by 30 %.
 
 A verdict refuses a bank whose models moved otherwise than the suspect (`null_bank.bank_flags`). Here none is refused,
@@ -46,8 +46,8 @@ from eval.markdown import markdown_table
 from eval.options import RESULTS, default_workers
 
 ARMS = {
-    "another trainer, attention alone": ForeignConfig(),
-    "another trainer, convolutions too": ForeignConfig(convolutions=True, alpha=8),
+    "another trainer, alpha 4": ForeignConfig(),
+    "another trainer, alpha 8, convolutions": ForeignConfig(convolutions=True, alpha=8),
     "the same trainer, change times 1.3": Alteration(scale=1.3),
 }
 TRAINING = "lora"  # of the experiment, whose suspects are altered, and of `eval rates`
@@ -163,6 +163,7 @@ def run(o: argparse.Namespace) -> None:
                 "suspects of": arm,
                 "suspects": len(scores),
                 "distance": fmean(s.distance for s in scores),
+                "distance of a null": fmean(s.distance_of_null for s in scores),
                 "refused": sum(not is_within(s.distance, [s.distance_of_null], SAME_PICTURES_RANGE) for s in scores),
                 "mirror": count([(d.artist, bool(d.member), d.p_value) for d in by_mirror]),
                 "residuals": count(by_residual),
@@ -207,19 +208,20 @@ def foreign_text(report: Mapping[str, Any]) -> str:
     text = (
         "Suspects of another trainer (`eval/error_rates/foreign_trainer.py`) and stronger ones of the same trainer, on "
         f"the artists of `{name}`: `python -m eval foreign {name} --data DIR`. Intervals: bootstrap over artists, "
-        "95 %. “Refused”: suspects that moved too far or too little to be judged by a bank of the library's LoRAs."
+        "95 %. “Refused”: suspects that moved too far or too little to be compared with the library's LoRA of the "
+        "artist's other half."
     )
     return f"{text}\n\n{foreign_table(report)}\n"
 
 
 def foreign_table(report: Mapping[str, Any]) -> str:
     """A row for each arm and test; the docs show it, too."""
-    columns = ["suspects of", "distance from base", "refused", "judged by"]
+    columns = ["suspects of", "distance from base, of a null model", "refused", "judged by"]
     columns += [f"unused called at {LEVEL:.0%}", f"used called at {LEVEL:.0%}"]
     rows = [
         [
             r["suspects of"],
-            f"{r['distance']:.3f}",
+            f"{r['distance']:.3f}, {r['distance of a null']:.3f}",
             f"{r['refused']} of {r['suspects']}" if test == "residuals" else "",
             label,
             _share(r[test][f"false calls at {LEVEL}"]),

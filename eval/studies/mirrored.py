@@ -78,10 +78,10 @@ def draw_sheet(found: Sequence[PictureResult], used: np.ndarray) -> Image.Image:
 
 def mirrored_table(report: dict[str, Any]) -> str:
     """The table of the docs."""
-    columns = ["", "score", "mean, used", "mean, unused", "AUC"]
-    rows = [
-        [f"`{example}`", f"`{name}`", *(f"{row[kind]:.3f}" for kind in ("used", "unused")), f"{row['AUC']:.2f}"]
-        for example, found in report["examples"].items()
-        for name, row in found.items()
-    ]
+    columns = ["", "used: picture, mirror image", "unused: picture, mirror image", "AUC", "AUC of the difference"]
+    rows = []
+    for example, found in report["examples"].items():
+        own, difference = (found[name] for name in SCORES)
+        means = [f"{own[kind]:.3f}, {own[kind] - difference[kind]:.3f}" for kind in ("used", "unused")]
+        rows.append([f"`{example}`", *means, f"{own['AUC']:.2f}", f"{difference['AUC']:.2f}"])
     return markdown_table(columns, rows, spaced=True) + "\n"

@@ -1,6 +1,7 @@
 """How many pictures, and how often each: by notes as the trainers write them."""
 
 import json
+from datetime import date
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -8,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.note_values import read_list, read_number, read_table
+from cgidm.intake.notes import read_notes
 from cgidm.intake.training_amount import TrainingAmount, read_amount
 from cgidm.resources import find_example
 from cgidm.training.recipe_reader import read_recipe
@@ -75,6 +77,14 @@ CASES = {  # notes -> pictures, presentations, batch
         (15, 12, 2),
     ),
     "Civitai: repeats for 200, ten epochs": (kohya({"10_sks": (20, 10)}, batch=4, steps=500), (20, 100, 4)),
+    "kohya, one folder at two resolutions": (
+        configured([("a", 10, 2, False), ("a (2)", 10, 3, False)], steps=100, batches=25),
+        (10, 20, 2),
+    ),
+    "kohya, accumulation that is cut at the end of an epoch": (
+        kohya({"1_a": (10, 1)}, accumulated=16, steps=7, ss_num_batches_per_epoch=10),
+        (10, 7, 16),
+    ),
     "musubi": (musubi([2], items=50, steps=500, batches=50), (25, 20, 1)),
     "musubi, sets of other repeats": (musubi([2, 5], items=50, steps=500, batches=50), (None, None, 1)),
     "minimum notes, since 2023": ({"ss_steps": "900", "ss_epoch": "9", "ss_num_epochs": "9"}, (None, None, None)),
@@ -96,6 +106,12 @@ def test_pictures_presentations_and_batch_are_right_or_not_known(name):
     assert (found.pictures, found.batch) == (pictures, batch)
     assert found.presentations == (presentations and pytest.approx(presentations, rel=0.02))
     assert all(not f.name.startswith("prior") for f in found.folders)
+
+
+def test_the_day_on_which_the_training_ended_is_read():
+    days = {"1700000000.5": date(2023, 11, 14), "1e9": None, "9999999999": date(2286, 11, 20), "1e300": None, "x": None}
+    assert {text: read_notes({"ss_training_finished_at": text}).trained_until for text in days} == days
+    assert read_notes({}).trained_until is None
 
 
 def test_hostile_notes_are_no_numbers():
@@ -141,8 +157,9 @@ def test_an_optimiser_that_finds_its_own_rate_is_matched_by_distance(suspect):
 
 
 def test_inspect_says_how_many_pictures_and_how_often(suspect):
-    notes = kohya({"10_sks style": (20, 10)}, batch=2, steps=1000)
+    notes = kohya({"10_sks style": (20, 10)}, batch=2, steps=1000, ss_training_finished_at=1700000000.0)
     found = inspect_checkpoint(suspect(notes))
     assert found["amount"]["pictures"] == 20 and found["amount"]["presentations"] == 100
     said = "\n".join(report_lines(found))
+    assert "2023-11-14 (by the notes): pictures made later were not used" in said
     assert "20 pictures, each presented 100 times" in said and "10_sks style: 20 pictures, each 10 times" in said

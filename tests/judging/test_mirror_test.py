@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cgidm.judging.flags import make_flag
+from cgidm.judging.flags import INDISTINGUISHABLE, NOT_FINITE, make_flag
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.mirror_test import (
     HANDEDNESS,
@@ -21,6 +21,7 @@ from cgidm.judging.mirror_test import (
     set_p_value,
     table_reference,
 )
+from cgidm.judging.negative_controls import STANDS_OUT
 from cgidm.judging.portfolio import judge_set
 from cgidm.judging.result import MeasuredPicture
 from cgidm.judging.verdict import Witness, is_positive, judge
@@ -215,7 +216,8 @@ def test_what_a_flag_forbids_to_judge_is_left_out_of_the_set():
     against = pictures_reference(np.random.default_rng(5).normal(size=160).tolist())
     controls = [i / 1000 for i in range(-50, 50)]
     used = [measured(0.1, 4.0, seed) for seed in (1, 2, 3, 4)]
-    blocked, distrusted = make_flag("generated", limit=1), make_flag("not_in_bank", concerns="controls")
+    blocked = make_flag("generated", leaves_out=True, limit=1)
+    distrusted = make_flag("not_in_bank", leaves_out=True, concerns="controls")
     for flagged in (replace(used[0], scores={"loss_contrast": 9.0, "mirror": 9.0}), measured(-9.0, -9.0, 1)):
         mixed = [replace(flagged, flags=(blocked,)), replace(used[1], flags=(distrusted,)), *used[2:]]
         _, together = judge_pictures(mixed, controls, mirror=against, power=0.9)
@@ -230,6 +232,9 @@ def test_what_a_flag_forbids_to_judge_is_left_out_of_the_set():
     _, mirror_alone = judge_pictures([replace(r, flags=(distrusted,)) for r in used], controls, mirror=against)
     assert mirror_alone is not None and is_positive(mirror_alone.outcome) and mirror_alone.notes == ()
     assert mirror_alone.witnesses[1].silent == distrusted.note
+    for flag in (NOT_FINITE, INDISTINGUISHABLE, STANDS_OUT):  # what is measured must not choose the pictures
+        _, all_of_them = judge_pictures([replace(used[0], flags=(flag,)), *used[1:]], controls, mirror=against)
+        assert all_of_them is not None and all_of_them.notes == () and all_of_them.witnesses[1].silent == flag.note
 
 
 def table(**changes):

@@ -1,10 +1,9 @@
 """The statistics of a verdict."""
 
 import numpy as np
-import pytest
 
 from cgidm.judging.flags import NOT_FINITE
-from cgidm.judging.verdict import conformal_p_value, is_positive, judge, largest_odds_factor
+from cgidm.judging.verdict import conformal_p_value, is_positive, judge
 from cgidm.messages import note
 from tests.support.errors import refuses
 
@@ -19,14 +18,6 @@ def test_p_value_counts_controls_at_or_above():
     assert conformal_p_value(CONTROLS[-1], CONTROLS) == 2 / 41  # a tie counts against the picture
     with refuses("judging.no_controls"):
         conformal_p_value(1.0, [])
-
-
-def test_what_a_p_value_can_do_to_the_odds_is_bounded():
-    """By the largest likelihood ratio of any density k p^(k - 1) at p: the bound's own derivation, on a grid."""
-    for p in (0.9, 0.4, 0.3, 0.05, 0.01, 1 / 161, 1e-6):
-        best = max(k * p ** (k - 1) for k in np.linspace(1e-4, 1, 200_000))
-        assert largest_odds_factor(p) == pytest.approx(best, rel=1e-4)
-    assert [round(largest_odds_factor(p), 1) for p in (0.05, 0.01, 0.001)] == [2.5, 8.0, 53.3]
 
 
 def test_error_rate_holds_under_exchangeability():

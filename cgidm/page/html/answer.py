@@ -29,7 +29,6 @@ from .sentences import (
     comparison_key,
     flag_html,
     known_p_value,
-    odds_sentences,
     picture_sentence,
     power_sentences,
     rate_sentence,
@@ -68,7 +67,7 @@ def answer_html(record: Record, language: str, *, precomputed: bool = False, ear
     picture = record.pictures[0]
     lines = [picture_sentence(picture, record, language)]
     if known_p_value(picture) is not None:
-        lines += [rate_sentence(record, language), *odds_sentences(picture, language)]
+        lines.append(rate_sentence(record, language))
     lines += witness_sentences(picture, record, language)
     if not early:  # it is looked up later
         lines += power_sentences(record, language, picture)

@@ -3,7 +3,7 @@
 from math import comb
 
 from cgidm.evidence.record import BankRecord, FlagRecord, PictureRecord, Record, SetRecord, UsedRecord
-from cgidm.judging.verdict import LEAST_POWER, LEVEL, STRICT_LEVEL, largest_odds_factor
+from cgidm.judging.verdict import LEAST_POWER, LEVEL, STRICT_LEVEL
 
 from .i18n import translate_if_known, translate_note
 from .markup import format_p_value, html_text, note_html, outcome_style
@@ -54,7 +54,7 @@ def set_sentence(together: SetRecord, record: Record, language: str) -> str:
         return _weak_sentence(together, record, language)
     if together.reason.code.startswith("judging.flag."):
         return note_html(together.reason, language)
-    if min(n, len(pictures)) < 2 or 1 / comb(n + len(pictures), n) > LEVEL:
+    if min(n, together.pictures) < 2 or 1 / comb(n + together.pictures, n) > LEVEL:
         key = comparison_key(record, "sentence.set.few")
         return html_text(language, key, pictures=together.pictures, n=n, level=PERCENT)
     if len(finite_values([p.scores.get(VERDICT_SCORE) for p in pictures])) < len(pictures):
@@ -70,14 +70,6 @@ def rate_sentence(record: Record, language: str) -> str:
     lowest = format_p_value(1 / (n + 1))
     counts = {"level": PERCENT, "strict": STRICT_PERCENT, "n": n, "lowest": lowest}
     return html_text(language, comparison_key(record, "rate"), **counts)
-
-
-def odds_sentences(judged: PictureRecord | SetRecord, language: str) -> list[str]:
-    """State what a p-value is worth at most, where the answer is positive."""
-    p = known_p_value(judged)
-    if p is None or outcome_style(judged)[1] not in POSITIVE:
-        return []
-    return [html_text(language, "odds", p=format_p_value(p), factor=f"{largest_odds_factor(p):.2g}")]
 
 
 def by_mirror(judged: PictureRecord | SetRecord) -> bool:
@@ -104,7 +96,6 @@ def witness_sentences(judged: PictureRecord | SetRecord, record: Record, languag
 def set_rate_sentences(together: SetRecord, language: str) -> list[str]:
     """State how often a set's answer is wrong, how many pictures were used, and what correction leaves of the rest."""
     sentences = [html_text(language, "rate.set", level=PERCENT, strict=STRICT_PERCENT)]
-    sentences += odds_sentences(together, language)
     if together.used is not None:
         sentences.insert(0, used_sentence(together.used, together.pictures, language))
     if together.adjusted:
