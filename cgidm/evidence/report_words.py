@@ -25,8 +25,8 @@ LIMITS = (  # 2 and 3 speak of control pictures
 )
 MIRRORED_IMAGE = (
     "The last image was recovered in the same way from the mirror image of the picture, and mirrored back. A suspect "
-    "that was trained on the picture, without flips, tends to bring back the one and not the other. The answer does "
-    "not rest on these images."
+    "that was trained on the picture, without flips, tends to bring back the picture better than its mirror image. The "
+    "answer does not rest on these images."
 )
 SCORE_ERRORS = (
     "After ± stands the Monte Carlo standard error: how much the score would differ with other random noise. The noise "
