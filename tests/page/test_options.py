@@ -169,7 +169,7 @@ def test_the_known_scores_of_the_shipped_controls_are_those_of_the_same_views():
 
 def test_what_the_search_costs_is_said_before_the_run(tmp_path):
     config, searching = make_config("fast", 0), make_config("fast", 0, search=True)
-    steps, mirror = 2 * config.recovery.steps * 2, 4 * config.mirror_draws / 3
+    steps, mirror = 2 * config.recovery.steps * config.recovery.draws, 4 * config.mirror_draws / 3
     plain, more = (cost_of(1, 40, c).evaluations - steps for c in (config, searching))
     assert more - mirror == pytest.approx(7 * (plain - mirror), abs=4) and plain == round(
         2 * 41 * config.loss_draws / 3 + mirror

@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 
 DRAWS = 4  # of `loss_contrast`, instead of 20
 MIRROR_DRAWS = 2  # instead of 24; no table of null scores has so few, so the mirror test has no p-value
-STEPS = 20  # of `fast`, instead of 40
+STEPS = 20  # of `fast`, instead of 40, and of one draw instead of two
 NO_PAGES = "--no-pages"
 
 
@@ -32,7 +32,7 @@ def use_few_draws(
     `fast` recovers no mirror image, which would cost as much again, unless `mirrored_recovery` asks for it.
     """
     fast, paper = PRESETS["fast"], PRESETS["paper"]
-    beside = {"mirrored_recovery": mirrored_recovery, "recovery": replace(fast.recovery, steps=steps)}
+    beside = {"mirrored_recovery": mirrored_recovery, "recovery": replace(fast.recovery, steps=steps, draws=1)}
     few = {"loss_draws": DRAWS, "mirror_draws": mirror_draws}
     set_item(PRESETS, "fast", replace(fast, **few, **beside))
     set_item(PRESETS, "paper", replace(paper, **few))
