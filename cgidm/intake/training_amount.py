@@ -14,7 +14,7 @@ from math import ceil
 from typing import Any
 
 from ..text import single_line
-from .note_values import read_list, read_number, read_table
+from .note_values import LARGEST, read_list, read_number, read_table
 
 REPEAT_KEYS = ("n_repeats", "num_repeats")
 AGAIN = re.compile(r" \(\d+\)$")
@@ -131,4 +131,4 @@ def _batch(metadata: Mapping[str, str]) -> int | None:
 
 
 def _count(value: Any) -> int | None:
-    return value if type(value) is int and value > 0 else None
+    return value if type(value) is int and 0 < value <= LARGEST else None

@@ -122,9 +122,12 @@ def test_hostile_notes_are_no_numbers():
     assert (
         read_list("[" * 100_000) == [] and read_table("{" * 100_000) == {} and read_list('[1, {"a": 2}]') == [{"a": 2}]
     )
-    notes = {"ss_dataset_dirs": json.dumps({"\x1b[31m" + "x" * 2000: {"n_repeats": 1, "img_count": 10**15}})}
+    notes = {"ss_dataset_dirs": json.dumps({"\x1b[31m" + "x" * 2000: {"n_repeats": 1, "img_count": 10**6}})}
     assert "\x1b" not in read_amount(notes).folders[0].name and len(read_amount(notes).folders[0].name) < 1000
     assert read_amount({}) == TrainingAmount()
+    for number in ("1e400", "-1", "true", "9" * 400):
+        huge = f'{{"a": {{"n_repeats": {number}, "img_count": {number}}}}}'
+        assert read_amount({"ss_dataset_dirs": huge, "ss_epoch": "3"}).folders == ()
 
 
 @pytest.fixture
