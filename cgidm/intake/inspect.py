@@ -96,10 +96,10 @@ def _amount_rows(amount: dict[str, Any]) -> list[tuple[str, str]]:
         for folder in amount["folders"]
     ]
     if amount["pictures"] is not None:
-        shown, several = amount["presentations"], len({f["repeats"] for f in amount["folders"]}) > 1
+        presentations, several = amount["presentations"], len({f["repeats"] for f in amount["folders"]}) > 1
         often = "how often each was presented is not noted"
-        if shown is not None:
-            times = f"{shown:.0f}" if shown >= 1 else f"{shown:.1g}"
+        if presentations is not None:
+            times = f"{presentations:.0f}" if presentations >= 1 else f"{presentations:.1g}"
             often = f"each presented {times} times" + (" on average" if several else "")
         rows += [("trained on", f"{amount['pictures']} pictures, {often} (by the notes)")]
     return rows

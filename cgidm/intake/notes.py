@@ -72,7 +72,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
 
 
 def _day(seconds: str | None) -> date | None:
-    """The day of a Unix time, if it is one of this century."""
+    """The day of a Unix time, unless it is too early for a trainer of today."""
     number = read_number(seconds)
     return datetime.fromtimestamp(number, UTC).date() if number is not None and number >= EPOCH_OF_TRAINERS else None
 

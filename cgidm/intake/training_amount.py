@@ -56,12 +56,12 @@ def read_amount(metadata: Mapping[str, str]) -> TrainingAmount:
     """
     folders = tuple(_merged(_folders(metadata)))
     epochs = _epochs(metadata)
-    shown = sum(f.pictures * f.repeats for f in folders)
+    in_an_epoch = sum(f.pictures * f.repeats for f in folders)
     pictures = sum(f.pictures for f in folders)
     if not folders and (alike := _same_repeats(metadata)) is not None:
         items = read_number(metadata.get("ss_num_train_items")) or 0
-        pictures, shown = round(items / alike), round(items)
-    presentations = shown / pictures * epochs if pictures and epochs is not None else None
+        pictures, in_an_epoch = round(items / alike), round(items)
+    presentations = in_an_epoch / pictures * epochs if pictures and epochs is not None else None
     return TrainingAmount(
         folders=folders,
         pictures=pictures or None,

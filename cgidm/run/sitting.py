@@ -223,9 +223,9 @@ class Sitting:
         """Recover the line-up's decoys as the pictures were recovered; they are neither scored nor judged."""
         assert self.plan is not None and self.plan.lineup is not None and self.judged is not None
         lineup, of = self.plan.lineup, self.config.recovery.steps
-        shown = [self.request.controls[self.plan.controls[i]] for i in lineup.decoys]
+        decoys = [self.request.controls[self.plan.controls[i]] for i in lineup.decoys]
         config = replace(self.config, mirrored_recovery=False)
-        self.decoys = self.decoys or start_recovery(self.pair, shown, config)
+        self.decoys = self.decoys or start_recovery(self.pair, decoys, config)
         last = time.monotonic()
         for _ in continue_recovery(self.pair, self.decoys, self.config.recovery, steps):
             progress = None
@@ -236,7 +236,7 @@ class Sitting:
             yield self._event("paused", self.decoys.steps, of, progress=self._progress(), result=self.judged)
             return
         decoded = decode_recovery(self.pair, self.decoys)
-        panels = tuple(map(Panel, [p.image for p in shown], decoded.start, decoded.recovered))
+        panels = tuple(map(Panel, [p.image for p in decoys], decoded.start, decoded.recovered))
         result = replace(self.judged, lineup=lineup, decoys=panels, seconds=self._seconds)
         yield self._event("finished", self.decoys.steps, of, progress=self._progress(), result=result)
 
