@@ -37,6 +37,7 @@ from .judging.lineup import check_lineup, explain_reach, judge_lineup
 from .judging.null_bank import check_bank, open_bank
 from .judging.result import Result
 from .judging.verdict import LEVEL, Witness
+from .messages.text import single_line
 from .method.config import PRESETS, RunConfig, find_preset
 from .method.views import AS_GIVEN, VIEWS
 from .page.launch import add_options as add_page_options
@@ -46,7 +47,6 @@ from .pictures.images import picture_files, read_picture
 from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .run.events import RunEvent
-from .text import single_line
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
 

@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 from ..errors import UserError
 from ..messages import Note, note
-from ..text import single_line
+from ..messages.text import single_line
 
 MAX_FILES = 10_000
 MAX_TOTAL = 8_000_000_000  # bytes, unpacked: a thousand control pictures of 1024 pixels have a quarter of it

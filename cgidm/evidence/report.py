@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..judging.lineup import Lineup, explain_reach, lineup_p_value
-from ..text import single_line
+from ..messages.text import single_line
 from .lineup_sheet import ROLES, TITLE, lineup_sheet
 from .record import ModelsRecord, PictureRecord, Record, SetRecord
 from .record_of_result import image_name, image_roles, lineup_of

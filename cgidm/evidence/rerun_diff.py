@@ -13,9 +13,9 @@ from torch import Tensor
 from ..errors import UserError
 from ..judging.lineup import LETTERS, Lineup
 from ..judging.result import MIRROR_SCORE, Result
+from ..messages.text import single_line
 from ..pictures.embedders import SOURCES
 from ..pictures.images import MAX_BYTES, from_uint8, to_uint8
-from ..text import single_line
 from .bundle_reader import Bundle, read_small
 from .lineup_sheet import ROLES, panel_name
 from .record import ModelsRecord, Record, to_json

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..messages import render
-from ..text import single_line
+from ..messages.text import single_line
 from .family import guess_base
 from .layout import Checkpoint
 from .notes import read_notes

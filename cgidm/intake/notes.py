@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from ..text import single_line
+from ..messages.text import single_line
 from .note_values import read_list, read_number, read_table
 
 FIELDS = {  # note -> the keys that hold it, the first one present counts

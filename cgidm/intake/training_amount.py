@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
-from ..text import single_line
+from ..messages.text import single_line
 from .note_values import LARGEST, read_list, read_number, read_table
 
 REPEAT_KEYS = ("n_repeats", "num_repeats")

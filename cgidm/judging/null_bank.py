@@ -20,8 +20,8 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from ..errors import UserError
+from ..messages.text import single_line
 from ..method.config import RunConfig
-from ..text import single_line
 from .flags import Flag, make_flag
 
 FILE = "bank.json"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..messages import Note, note
-from ..text import single_line
+from ..messages.text import single_line
 
 MARK = b"c2pa"  # in every file that holds credentials, or names where they are kept
 SETTINGS = {

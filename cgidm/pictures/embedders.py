@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..messages import Note, note
+from ..messages.text import single_line
 from ..resources import embedder_file
-from ..text import single_line
 from .images import to_uint8
 
 SHIPPED_NAME = "efficientnet_lite0"  # the embedder whose weights ship

@@ -14,7 +14,7 @@ from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.listing import About
 from cgidm.intake.notes import read_notes
 from cgidm.messages import Note
-from cgidm.text import LONGEST
+from cgidm.messages.text import LONGEST
 from tests.support import tiny
 from tests.support.adapters import infos
 from tests.support.errors import refuses

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from cgidm.evidence.record import PictureRecord, SetRecord
 from cgidm.messages import LONGEST, Note
-from cgidm.text import single_line
+from cgidm.messages.text import single_line
 
 from .i18n import LANGUAGES, has_translation, message_tables, translate, translate_if_known, translate_note
 from .svg import finite_values, format_number

@@ -1,0 +1,1 @@
+"""How trainers frame pictures: which part their network sees, and at which size. Standard library alone."""

@@ -1,0 +1,68 @@
+"""A frame: which part of a picture a trainer's network sees, and at which size."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Resample = Literal["box", "bilinear", "bicubic", "lanczos", "area"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What becomes of a picture: a part is cut out, that is scaled, and of that the network sees a part.
+
+    All pairs are width, then height, or left, then top; all are pixels.
+
+    Attributes:
+        original: the picture as its file holds it, turned upright.
+        cut: what is kept before scaling: left, top, width, height; the whole picture, for most trainers.
+        scaled: the size that `cut` is scaled to.
+        corner: where `size` lies in what was scaled.
+        size: what the network sees.
+        resample: the filter that scales.
+    """
+
+    original: tuple[int, int]
+    cut: tuple[int, int, int, int]
+    scaled: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
+    size: tuple[int, int]
+    resample: Resample = "lanczos"
+
+    @property
+    def lost(self) -> float:
+        """The share of the picture that the network does not see."""
+        width, height = self.original
+        _, _, cut_width, cut_height = self.cut
+        kept = cut_width * cut_height * (self.size[0] * self.size[1]) / (self.scaled[0] * self.scaled[1])
+        return 1 - kept / (width * height)
+
+
+class Framing(Protocol):
+    """A trainer's rule, with its settings."""
+
+    def frame(self, width: int, height: int) -> Frame:
+        """The frame of a picture of this size."""
+        ...
+
+    @property
+    def most_pixels(self) -> int:
+        """The largest area of a frame."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CentreSquare:
+    """The centre square, scaled to `side` pixels."""
+
+    side: int
+
+    def frame(self, width: int, height: int) -> Frame:
+        """The largest square in the middle of the picture."""
+        short = min(width, height)
+        cut = (width - short) // 2, (height - short) // 2, short, short
+        return Frame(original=(width, height), cut=cut, scaled=(self.side, self.side), size=(self.side, self.side))
+
+    @property
+    def most_pixels(self) -> int:
+        """The square's area."""
+        return self.side**2
