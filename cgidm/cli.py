@@ -228,10 +228,10 @@ def _authenticate(options: argparse.Namespace) -> None:
         other = _open(options.unrelated, "unrelated model", options)
         unrelated = load_pair(base, other, options.prompt, **place)
     embedders = load_embedders(pair.device, download=options.download)
-    pictures = [read_picture(p, pair.resolution) for p in options.pictures]
-    known = [read_picture(p, pair.resolution) for p in controls]
+    pictures = [read_picture(p, pair.framing) for p in options.pictures]
+    known = [read_picture(p, pair.framing) for p in controls]
     wanted = where.device.startswith("cuda") if options.reference is None else options.reference
-    reference = read_reference_pictures(pair.resolution) if wanted else ()
+    reference = read_reference_pictures(pair.framing) if wanted else ()
     others = {"bank": bank, "reference": reference, "unrelated": unrelated}
     with _progress_bar(config) as advance:
         result = authenticate(pair, pictures, known, config=config, embedders=embedders, progress=advance, **others)

@@ -9,7 +9,7 @@ import pytest
 from tests.support.paths import ROOT
 
 LIBRARY = ROOT / "cgidm"
-CONDUCTOR = {"conductor.py", "run/plan.py", "run/sitting.py"}
+CONDUCTOR = {"conductor.py", "run/plan.py", "run/recoveries.py", "run/sitting.py"}
 ROOMS = ("judging.", "pictures.duplicates", "method.run_state")  # whose functions the conductor puts in order
 OTHERS_TOO = {  # steps that are not the protocol's own
     "check_bank",  # callers ask it before a run, so that nobody waits for a refusal

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UserError
+from ..framing.frame import Frame
 from ..messages import Note
 from .record_format_1 import upgrade_format_1
 
@@ -62,6 +63,7 @@ class PictureRecord:
     distance_from_base: float | None  # of the suspect's predictions, as a share of the base's loss
     contrast: tuple[float, ...]  # Eq. 7 per latent entry, of each step
     witnesses: tuple[WitnessRecord, ...] = ()
+    frame: Frame | None = None  # which part of the file was looked at; None: its centre square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +147,7 @@ class ControlRecord:
     sha256: str
     image: str  # its file in the bundle
     notes: tuple[Note, ...]
+    frame: Frame | None = None  # as of a picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,6 +321,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         return _one_of(arguments, value, where)
     if origin is tuple:
         _expect(isinstance(value, list), where, "a list")
+        _expect(Ellipsis in arguments or len(value) == len(arguments), where, f"{len(arguments)} values")
         return tuple(from_json(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is dict:
         _expect(isinstance(value, dict), where, "an object")

@@ -78,7 +78,7 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
         lineup=None if result.lineup is None else from_json(LineupRecord, to_json(result.lineup), "lineup"),
         weight_distance=result.weight_distance,
         controls=tuple(
-            ControlRecord(name=c.name, sha256=c.sha256, image=control_name(i), notes=c.notes)
+            ControlRecord(name=c.name, sha256=c.sha256, image=control_name(i), notes=c.notes, frame=c.frame)
             for i, c in enumerate(controls)
         ),
         config=_config_record(result.config),
@@ -132,6 +132,7 @@ def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
         distance_from_base=r.distance_from_base,
         contrast=r.contrast,
         witnesses=_witness_records(r.verdict.witnesses),
+        frame=r.picture.frame,
     )
 
 

@@ -13,6 +13,7 @@ from .report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pict
 MARGIN = 18  # mm
 LARGEST = 512  # pixels a side of a picture on typesetter; the files beside the report have all of them
 SMALL = 320  # the same, in a line-up, where there are many
+TALLEST = 110  # mm, of a picture
 SIZES = {1: 17, 2: 12.5, 3: 10}  # points, of headings
 INK, GREY, LINE, RED, BLUE = (27, 36, 48), (86, 96, 114), (160, 168, 182), (179, 38, 30), (43, 95, 180)
 
@@ -121,14 +122,16 @@ class _Typesetter:
     def _pictures(self, files: Sequence[tuple[str, str]]) -> None:
         pdf, gap = self.pdf, 4
         side = (pdf.epw - gap * (len(files) - 1)) / len(files)
-        if pdf.will_page_break(side + 6):
+        height = min(TALLEST, side * max(map(self._steepness, files)))
+        if pdf.will_page_break(height + 6):
             pdf.add_page()
         top = pdf.get_y()
         for number, (caption, name) in enumerate(files):
             with Image.open(self.folder / name) as picture:
                 picture.thumbnail((LARGEST, LARGEST))
-                pdf.image(picture, pdf.l_margin + number * (side + gap), top, side, side, alt_text=caption)
-        pdf.set_y(top + side + 0.5)
+                left = pdf.l_margin + number * (side + gap)
+                pdf.image(picture, left, top, side, height, alt_text=caption, keep_aspect_ratio=True)
+        pdf.set_y(top + height + 0.5)
         self._font("sans", 8)
         pdf.set_text_color(*GREY)
         for number, (caption, _) in enumerate(files):
@@ -141,7 +144,8 @@ class _Typesetter:
         pdf, gap, between = self.pdf, 1.5, 8
         width = (pdf.epw - between) / 2
         side = (width - 2 * gap) / 3
-        if pdf.will_page_break(side + 8):
+        height = min(TALLEST, side * max(self._steepness(file) for _, files in pair for file in files))
+        if pdf.will_page_break(height + 8):
             pdf.add_page()
         top = pdf.get_y()
         self._font("sans", 10, "B")
@@ -152,10 +156,14 @@ class _Typesetter:
             for number, (caption, name) in enumerate(files):
                 with Image.open(self.folder / name) as picture:
                     picture.thumbnail((SMALL, SMALL))
-                    pdf.image(
-                        picture, left + number * (side + gap), top + 5, side, side, alt_text=f"{letter}: {caption}"
-                    )
-        pdf.set_y(top + side + 8)
+                    words = {"alt_text": f"{letter}: {caption}", "keep_aspect_ratio": True}
+                    pdf.image(picture, left + number * (side + gap), top + 5, side, height, **words)
+        pdf.set_y(top + height + 8)
+
+    def _steepness(self, file: tuple[str, str]) -> float:
+        """A picture's height as a share of its width."""
+        with Image.open(self.folder / file[1]) as picture:
+            return picture.height / picture.width
 
     def _strip(self, strip: ScoreStrip) -> None:
         pdf = self.pdf

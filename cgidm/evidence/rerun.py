@@ -15,12 +15,13 @@ from ..errors import UserError
 from ..intake.hub import MAX_DOWNLOAD
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..judging.null_bank import Bank, open_bank
+from ..method.models import ModelPair
 from ..pictures.embedders import load_embedders
 from ..pictures.images import Picture, picture_files, read_picture
 from ..pictures.reference import read_reference_pictures
 from .bundle_reader import Bundle
 from .bundle_writer import weights_sha256
-from .record import BankRecord, ModelsRecord, Record
+from .record import BankRecord, ControlRecord, ModelsRecord, PictureRecord, Record
 from .record_of_result import config_of, image_name
 from .rerun_diff import Comparison, compare, read_png
 from .seal import bundle_record
@@ -73,17 +74,17 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
         pair = load_pair(base, suspect, prompt, embeddings, **place)
         pictures = [
-            _recorded_picture(bundle, p.name, p.sha256, image_name(i, "original"), pair.resolution)
+            _recorded_picture(bundle, p, image_name(i, "original"), pair.resolution)
             for i, p in enumerate(record.pictures)
         ]
         result = authenticate(
             pair,
             pictures,
-            [] if bank else _controls(bundle, record, options.controls, pair.resolution),
+            [] if bank else _controls(bundle, record, options.controls, pair),
             config=config,
             embedders=load_embedders(where.device, download=options.download),
             bank=bank,
-            reference=read_reference_pictures(pair.resolution) if _needs_reference(record) else (),
+            reference=read_reference_pictures(pair.framing) if _needs_reference(record) else (),
             unrelated=None if unrelated is None else load_pair(base, unrelated, prompt, **place),
         )
     return compare(bundle, record, result)
@@ -152,11 +153,11 @@ def _bank(recorded: BankRecord | None, folder: Path | None) -> Bank | None:
     return bank
 
 
-def _controls(bundle: Bundle, record: Record, folder: Path | None, resolution: int) -> list[Picture]:
+def _controls(bundle: Bundle, record: Record, folder: Path | None, pair: ModelPair) -> list[Picture]:
     recorded = record.controls
     if folder is None:
-        return [_recorded_picture(bundle, c.name, c.sha256, c.image, resolution) for c in recorded]
-    files = [read_picture(p, resolution) for p in picture_files(folder, "controls")]
+        return [_recorded_picture(bundle, c, c.image, pair.resolution) for c in recorded]
+    files = [read_picture(p, pair.framing) for p in picture_files(folder, "controls")]
     if not recorded:  # then nothing is known of them but their number and their order
         if len(files) != len(record.control_scores):
             counts = {"expected": len(record.control_scores), "given": len(files)}
@@ -170,8 +171,11 @@ def _controls(bundle: Bundle, record: Record, folder: Path | None, resolution: i
     return [by_digest[c.sha256] for c in recorded]
 
 
-def _recorded_picture(bundle: Bundle, name: str, sha256: str, file: str, resolution: int) -> Picture:
-    return Picture(name, sha256, read_png(bundle, file, resolution))
+def _recorded_picture(bundle: Bundle, recorded: PictureRecord | ControlRecord, file: str, side: int) -> Picture:
+    """The picture as the run looked at it; records without frames are about squares of `side` pixels."""
+    frame = recorded.frame
+    image = read_png(bundle, file, (side, side) if frame is None else frame.size)
+    return Picture(recorded.name, recorded.sha256, image, frame=frame)
 
 
 @contextmanager

@@ -186,24 +186,25 @@ def _differences(record: Record, now: Record) -> Iterator[str]:
 
 def _away(bundle: Bundle, name: str, image: Float[Tensor, "3 H W"]) -> float:
     """Compute the mean absolute difference between a picture of the bundle and the one made now, in [0, 1]."""
-    old = read_png(bundle, name, image.shape[-1])
+    old = read_png(bundle, name, (image.shape[-1], image.shape[-2]))
     return (old - from_uint8(to_uint8(image))).abs().mean().item()
 
 
-def read_png(bundle: Bundle, name: str, resolution: int) -> Float[Tensor, "3 H W"]:
+def read_png(bundle: Bundle, name: str, size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
     """Read a picture of the bundle as the method saw it.
 
     Raises:
-        UserError: if it is no RGB PNG of that resolution.
+        UserError: if it is no RGB PNG of that width and height.
     """
+    expected = {"file": name, "expected_width": size[0], "expected_height": size[1]}
     data = read_small(bundle, name, MAX_BYTES)
     if data is None:
-        raise UserError("evidence.missing_picture", file=name, side=resolution)
+        raise UserError("evidence.missing_picture", **expected)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            if picture.size != (resolution, resolution) or picture.mode != "RGB":
-                size = {"side": resolution, "width": picture.width, "height": picture.height}
-                raise UserError("evidence.other_picture", file=name, mode=picture.mode, **size)
+            if picture.size != size or picture.mode != "RGB":
+                given = {"mode": picture.mode, "width": picture.width, "height": picture.height}
+                raise UserError("evidence.other_picture", **expected, **given)
             return from_uint8(np.array(picture))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError("evidence.missing_picture", file=name, side=resolution) from error
+        raise UserError("evidence.missing_picture", **expected) from error

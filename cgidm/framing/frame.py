@@ -1,7 +1,7 @@
 """A frame: which part of a picture a trainer's network sees, and at which size."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Resample = Literal["box", "bilinear", "bicubic", "lanczos", "area"]
 
@@ -37,6 +37,7 @@ class Frame:
         return 1 - kept / (width * height)
 
 
+@runtime_checkable
 class Framing(Protocol):
     """A trainer's rule, with its settings."""
 
@@ -52,17 +53,22 @@ class Framing(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CentreSquare:
-    """The centre square, scaled to `side` pixels."""
+    """The centre square, scaled to `resolution` pixels."""
 
-    side: int
+    resolution: int
 
     def frame(self, width: int, height: int) -> Frame:
         """The largest square in the middle of the picture."""
         short = min(width, height)
         cut = (width - short) // 2, (height - short) // 2, short, short
-        return Frame(original=(width, height), cut=cut, scaled=(self.side, self.side), size=(self.side, self.side))
+        return Frame(
+            original=(width, height),
+            cut=cut,
+            scaled=(self.resolution, self.resolution),
+            size=(self.resolution, self.resolution),
+        )
 
     @property
     def most_pixels(self) -> int:
         """The square's area."""
-        return self.side**2
+        return self.resolution**2

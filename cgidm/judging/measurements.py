@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from ..method.config import RunConfig
 from ..method.models import ModelPair
 from ..pictures.embedders import SHIPPED_NAME, Embedders
 from ..pictures.images import Picture
+from .batches import for_each_batch, make_batches
 from .distance import weight_distance
 from .flags import Flag
 from .negative_controls import (
@@ -32,7 +32,7 @@ class Measurements:
     Attributes:
         pair: base and suspect.
         pictures: the pictures in question.
-        z: their latents.
+        z: the latent of each.
         config: of the run.
         bank: null models in place of controls.
         unrelated: loads the unrelated suspect.
@@ -41,7 +41,7 @@ class Measurements:
 
     pair: ModelPair
     pictures: Sequence[Picture]
-    z: Float[Tensor, "b c h w"]
+    z: Sequence[Float[Tensor, "c h w"]]
     config: RunConfig
     bank: Bank | None
     unrelated: Callable[[], ModelPair] | None
@@ -50,19 +50,20 @@ class Measurements:
     @cached_property
     def distances(self) -> list[float]:
         """How far the suspect's predictions are from its base's, for each picture."""
-        return measure_distance(self.pair, self.pictures, self.z, self.config).tolist()
+        return measure_distance(self.pair, self.pictures, self.z, self.config)
 
     @cached_property
     def contrasts(self) -> tuple[Float[Tensor, " b"], list[str]]:
         """The score that is compared with controls, and the view that it comes from, of each picture."""
-        largest = score_views(self.pair, self.pictures, self.config, self.z.to(self.pair.device)).max(0)
+        largest = score_views(self.pair, self.pictures, self.config, self.z).max(0)
         return largest.values, [self.config.views[i] for i in map(int, largest.indices)]
 
     @cached_property
     def flags_of_run(self) -> list[tuple[Flag, ...]]:
         """What forbids every test: an unstable base, and pictures that the model itself has made."""
-        unstable = base_vs_itself_flags(self.pair, self.z.to(self.pair.device), self.config.seed)
-        generated = generated_flags(self.pair, torch.stack([p.image for p in self.pictures]))
+        first = make_batches(self.pair, self.pictures[:1])[0]
+        unstable = base_vs_itself_flags(first.pair, self.z[0][None].to(self.pair.device), self.config.seed)
+        generated = for_each_batch(self.pair, self.pictures, lambda batch: generated_flags(batch.pair, batch.images))
         return [(*unstable, *found) for found in generated]
 
     def flags(self, controls: Sequence[Picture]) -> list[tuple[Flag, ...]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from ..framing.frame import Framing
 from ..messages import Note
 from ..method.config import RunConfig
 from ..method.views import AS_GIVEN
@@ -77,6 +78,7 @@ class Result:
     bank: Bank | None = None
     expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
     weight_distance: float | None = None  # of a full network's weights from its base's
+    framing: Framing | None = None  # how the pictures of this suspect are framed
     lineup: Lineup | None = None  # where `config` asks for one
     decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`
 

@@ -9,12 +9,13 @@ from torch import Tensor
 from ..method.config import RunConfig
 from ..method.mirror import MirrorScore, mirror_scores
 from ..method.models import ModelPair
-from ..method.run_state import RunState
+from ..method.run_state import DecodedRecovery, RunState
 from ..method.sampling import picture_generator, shared_generators
 from ..method.scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
 from ..method.views import AS_GIVEN, VIEWS
 from ..pictures.embedders import Embedders, similarity
 from ..pictures.images import Picture
+from .batches import Batch, for_each_batch
 from .distance import prediction_distance
 from .mirror_test import MIRROR_SEED
 from .result import VERDICT_SCORE
@@ -29,12 +30,15 @@ def score_controls(pair: ModelPair, controls: Sequence[Picture], config: RunConf
 
 def score_mirror(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> list[MirrorScore]:
     """Score pictures by the mirror test; no recovery is needed."""
-    images = torch.stack([p.image for p in pictures])
-    return mirror_scores(pair, images, config.mirror_draws, MIRROR_SEED)
+
+    def measure(batch: Batch) -> list[MirrorScore]:
+        return mirror_scores(batch.pair, batch.images, config.mirror_draws, MIRROR_SEED)
+
+    return for_each_batch(pair, pictures, measure)
 
 
 def score_views(
-    pair: ModelPair, pictures: Sequence[Picture], config: RunConfig, z: Float[Tensor, "b c h w"] | None = None
+    pair: ModelPair, pictures: Sequence[Picture], config: RunConfig, z: Sequence[Float[Tensor, "c h w"]] | None = None
 ) -> Float[Tensor, "v b"]:
     """Return `loss_contrast` of each picture in each of `config.views`; a picture's largest is the verdict's score.
 
@@ -49,23 +53,34 @@ def score_views(
         config: views, number of draws, seed.
         z: latents of the pictures as given, where they are known.
     """
-    rows = []
-    for view in config.views:
-        known = z if view == AS_GIVEN else None
-        if known is None:
-            known = pair.codec.encode(torch.stack([VIEWS[view](p.image) for p in pictures]).to(pair.device))
-        purpose = VERDICT_SCORE if view == AS_GIVEN else f"{VERDICT_SCORE}, {view}"
-        rows.append(loss_contrast(pair, known, config.loss_draws, score_generators(pair, pictures, config, purpose)))
-    return torch.stack(rows)
+
+    def measure(batch: Batch) -> Sequence[Float[Tensor, " v"]]:
+        known = None if z is None else torch.stack([z[i] for i in batch.indices]).to(pair.device)
+        return torch.stack([_score_view(batch, view, config, known) for view in config.views], dim=1).unbind(0)
+
+    return torch.stack(for_each_batch(pair, pictures, measure), dim=1)
+
+
+def _score_view(batch: Batch, view: str, config: RunConfig, z: Float[Tensor, "b c h w"] | None) -> Float[Tensor, " b"]:
+    pair, purpose = batch.pair, VERDICT_SCORE if view == AS_GIVEN else f"{VERDICT_SCORE}, {view}"
+    if z is None or view != AS_GIVEN:
+        z = pair.codec.encode(torch.stack([VIEWS[view](p.image) for p in batch.pictures]).to(pair.device))
+    return loss_contrast(pair, z, config.loss_draws, score_generators(pair, batch.pictures, config, purpose))
 
 
 def score_recovery(
-    pictures: Sequence[Picture], state: RunState, recoveries: Float[Tensor, "b 3 H W"], embedders: Embedders
+    images: Float[Tensor, "b 3 H W"], state: RunState, decoded: DecodedRecovery, embedders: Embedders
 ) -> dict[str, Float[Tensor, " b"]]:
-    """Return the scores of what was recovered; no verdict rests on them."""
+    """Return the scores of what was recovered of one batch; no verdict rests on them.
+
+    Args:
+        images: the pictures.
+        state: of their recovery.
+        decoded: what it shows.
+        embedders: compare what was recovered with the picture.
+    """
     own, mirrored = state.pictures, state.mirrored
     z, z_hat, partial = own.z, own.z_hat, own.partial
-    images = torch.stack([p.image for p in pictures])
     beside = {}
     if mirrored is not None:
         of_mirror = removed_alignment(mirrored.z_hat, mirrored.z, mirrored.partial)
@@ -75,13 +90,13 @@ def score_recovery(
         "removed_gain": removed_gain(z_hat, z, partial),
         "removed_alignment": removed_alignment(z_hat, z, partial),
         **beside,
-        **{name: similarity(embedder, images, recoveries) for name, embedder in embedders.ready.items()},
+        **{name: similarity(embedder, images.cpu(), decoded.recovered) for name, embedder in embedders.ready.items()},
     }
 
 
 def measure_distance(
-    pair: ModelPair, pictures: Sequence[Picture], z: Float[Tensor, "b c h w"], config: RunConfig
-) -> Float[Tensor, " b"]:
+    pair: ModelPair, pictures: Sequence[Picture], z: Sequence[Float[Tensor, "c h w"]], config: RunConfig
+) -> list[float]:
     """Return how far the suspect's predictions are from its base's on each picture; the same before a run and after.
 
     Args:
@@ -90,7 +105,13 @@ def measure_distance(
         z: latents of the pictures.
         config: its seed is used.
     """
-    return prediction_distance(pair, z.to(pair.device), picture_generators(pictures, config, "shift"))
+
+    def measure(batch: Batch) -> list[float]:
+        latents = torch.stack([z[i] for i in batch.indices]).to(pair.device)
+        generators = picture_generators(batch.pictures, config, "shift")
+        return prediction_distance(batch.pair, latents, generators).tolist()
+
+    return for_each_batch(pair, pictures, measure)
 
 
 def score_generators(

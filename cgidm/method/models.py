@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..framing.frame import CentreSquare, Frame, Framing
 from .memory_plan import MOST_ROWS, MemoryPlan
 from .schedule import Schedule
 
@@ -100,6 +101,10 @@ class ModelPair:
         schedule: the noise schedule of both.
         codec: between pictures and latents.
         resolution: side of the square picture that the codec is made for, in pixels.
+        framings: how the suspect's training framed its pictures: by its own notes one; the likeliest where they do not
+            say, the first of them for what is recovered; none: the centre square of `resolution`.
+        told_of: makes the pair of pictures that were framed so, where the family was trained with sizes and crops as
+            conditions (SDXL); None: what the network is told does not depend on the frame.
         device: where both compute.
         fingerprints: weight file -> SHA-256.
         networks: the owners of the weights: one if base and suspect share theirs, else two.
@@ -116,6 +121,8 @@ class ModelPair:
     _: KW_ONLY
     codec: Codec = field(default_factory=IdentityCodec)
     resolution: int = 512
+    framings: tuple[Framing, ...] = ()
+    told_of: "Callable[[Frame], ModelPair] | None" = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)
     networks: tuple[torch.nn.Module, ...] = ()
@@ -123,6 +130,11 @@ class ModelPair:
     memory: MemoryPlan | None = None
     shared_network: SharedNetwork | None = None
     mirrored_training: bool | None = None
+
+    @property
+    def framing(self) -> Framing:
+        """How pictures are framed for this pair."""
+        return self.framings[0] if self.framings else CentreSquare(resolution=self.resolution)
 
     @property
     def is_full_network(self) -> bool:

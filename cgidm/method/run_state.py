@@ -1,6 +1,6 @@
 """The state of a run that can be saved and continued: everything that its next step depends on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,21 +76,26 @@ class RunState:
         """What the recovery may know."""
         return Partial(self.mask, self.start)
 
-    def save(self, path: Path) -> None:
-        """Write atomically: an interrupted write leaves the previous file."""
-        write_atomically(path, save({name: value.contiguous() for name, value in vars(self.on_cpu()).items()}))
 
-    @classmethod
-    def load(cls, path: Path) -> "RunState":
-        """Read a file that `save` wrote.
+def save_states(path: Path, states: Sequence[RunState]) -> None:
+    """Write the states of one run's batches to a file, atomically: an interrupted write leaves the previous file."""
+    tensors = {f"{i}.{name}": x.clone() for i, s in enumerate(states) for name, x in vars(s.on_cpu()).items()}
+    write_atomically(path, save(tensors))
 
-        Raises:
-            UserError: if the file is missing or damaged.
-        """
-        try:
-            return cls(**load(path.read_bytes()))
-        except (OSError, SafetensorError, TypeError) as error:
-            raise UserError("method.damaged_state", name=path.name, cause=f"{error}") from error
+
+def load_states(path: Path) -> tuple[RunState, ...]:
+    """Read what `save_states` wrote.
+
+    Raises:
+        UserError: if the file is missing or damaged.
+    """
+    try:
+        tensors = load(path.read_bytes())
+        numbers = sorted({int(key.split(".")[0]) for key in tensors})
+        split = [{k.split(".")[1]: x for k, x in tensors.items() if k.startswith(f"{i}.")} for i in numbers]
+        return tuple(RunState(**parts) for parts in split)
+    except (OSError, SafetensorError, TypeError, ValueError, IndexError) as error:
+        raise UserError("method.damaged_state", name=path.name, cause=f"{error}") from error
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,4 +1,4 @@
-"""Picture files: from the bytes that somebody gave to a square RGB tensor, or one sentence that says why not."""
+"""Picture files: from the bytes that somebody gave to an RGB tensor, or one sentence that says why not."""
 
 import hashlib
 import io
@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import UserError
+from ..framing.frame import CentreSquare, Frame, Framing, Resample
 from ..messages import Note, note
 from .credentials import credential_notes
 
@@ -22,6 +23,13 @@ MIN_SIDE, MAX_SIDE = 32, 16_384
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 100_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+RESAMPLING: dict[Resample, Image.Resampling] = {
+    "area": Image.Resampling.BOX,  # the mean over each cell, as OpenCV's INTER_AREA
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
@@ -31,8 +39,9 @@ class Picture:
 
     name: str
     sha256: str  # of the file's bytes, unaltered
-    image: Float[Tensor, "3 H W"]  # the centre square in [0, 1]
+    image: Float[Tensor, "3 H W"]  # in [0, 1], framed
     notes: tuple[Note, ...] = ()  # what was done to it, and what it resembles
+    frame: Frame | None = None  # which part of the file it is, at which size; None: not known
 
 
 def list_picture_files(folder: Path) -> list[Path]:
@@ -59,8 +68,13 @@ def picture_files(folder: Path, role: str) -> list[Path]:
     return files
 
 
-def read_picture(path: str | Path, resolution: int) -> Picture:
-    """Read a file and decode it to a square of `resolution` pixels.
+def read_picture(path: str | Path, framing: Framing | int) -> Picture:
+    """Read a file, decode it, and frame it as a trainer would.
+
+    Args:
+        path: the file.
+        framing: which part of the picture is used, and at which size (`ModelPair.framing`); a number: the centre
+            square of so many pixels.
 
     Raises:
         UserError: if it is missing, a folder, too large, or not a picture that can be used.
@@ -72,18 +86,18 @@ def read_picture(path: str | Path, resolution: int) -> Picture:
         raise UserError("pictures.missing", path=str(path))
     if (size := path.stat().st_size) > MAX_BYTES:
         raise UserError("pictures.too_large", path=str(path), bytes=size, most=MAX_BYTES)
-    return decode_picture(path.read_bytes(), str(path), resolution)
+    return decode_picture(path.read_bytes(), str(path), framing)
 
 
-def decode_picture(data: bytes, name: str, resolution: int) -> Picture:
+def decode_picture(data: bytes, name: str, framing: Framing | int) -> Picture:
     """Decode the bytes of a picture file.
 
-    Its EXIF rotation is applied, transparency laid on white, 16 bits scaled to 8, the centre square resized.
+    Its EXIF rotation is applied, transparency laid on white, 16 bits scaled to 8; then it is framed.
 
     Args:
         data: the file's bytes.
         name: what the picture is called, in the result and in errors.
-        resolution: the side of the square, in pixels.
+        framing: see `read_picture`.
 
     Raises:
         UserError: if it is not a picture that can be used.
@@ -102,14 +116,31 @@ def decode_picture(data: bytes, name: str, resolution: int) -> Picture:
     if rotated.size != picture.size or picture.getexif().get(0x0112, 1) != 1:
         notes.append(note("pictures.rotated"))
     flat = _to_rgb(rotated, notes)
-    short = min(flat.size)
-    left, top = (flat.width - short) // 2, (flat.height - short) // 2
-    if flat.width != flat.height:
-        notes.append(note("pictures.centre_square", width=flat.width, height=flat.height))
-    square = flat.crop((left, top, left + short, top + short))
-    square = square.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    frame = (CentreSquare(resolution=framing) if isinstance(framing, int) else framing).frame(*flat.size)
+    framed = apply_frame(flat, frame)
+    notes += frame_notes(frame)
     notes += credential_notes(data, picture.format or "")
-    return Picture(name, hashlib.sha256(data).hexdigest(), from_uint8(np.array(square)), tuple(notes))
+    return Picture(name, hashlib.sha256(data).hexdigest(), from_uint8(np.array(framed)), tuple(notes), frame)
+
+
+def apply_frame(picture: Image.Image, frame: Frame) -> Image.Image:
+    """Cut, scale and cut a picture as its frame says."""
+    left, top, width, height = frame.cut
+    part = picture.crop((left, top, left + width, top + height))
+    scaled = part if part.size == frame.scaled else part.resize(frame.scaled, RESAMPLING[frame.resample])
+    left, top = frame.corner
+    return scaled.crop((left, top, left + frame.size[0], top + frame.size[1]))
+
+
+def frame_notes(frame: Frame) -> tuple[Note, ...]:
+    """What is not looked at; nothing where a square picture stays one."""
+    width, height = frame.original
+    if width == height and frame.size[0] == frame.size[1]:
+        return ()
+    if frame.size[0] == frame.size[1]:
+        return (note("pictures.centre_square", width=width, height=height),)
+    sizes = {"width": width, "height": height, "frame_width": frame.size[0], "frame_height": frame.size[1]}
+    return (note("pictures.framed", **sizes, lost=frame.lost),)
 
 
 def to_uint8(images: Float[Tensor, "*b 3 H W"]) -> UInt8[np.ndarray, "*b H W 3"]:

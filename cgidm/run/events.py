@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..files import write_atomically
 from ..judging.result import Result
 from ..method.mirror import MirrorScore
-from ..method.run_state import RunState
+from ..method.run_state import RunState, load_states, save_states
 from .plan import RunPlan, read_plan
 
 Phase = Literal[
@@ -42,21 +42,31 @@ class RunProgress:
     mirror_scores: tuple[MirrorScore, ...] = ()  # of the pictures
     reference_scores: tuple[float, ...] = ()  # of the first reference pictures
     control_scores: tuple[float, ...] = ()  # of the first controls that are used; before there is a plan, of the first
-    state: RunState | None = None  # of the pictures' recovery; None: not begun
+    states: tuple[RunState, ...] = ()  # of the pictures' recovery, one for each size; none: not begun
     judged: Result | None = None  # of the pictures; not saved, since it can be computed again
-    decoys: RunState | None = None  # of the decoys' recovery, begun when the pictures are judged
+    decoys: tuple[RunState, ...] = ()  # of the decoys' recovery, begun when the pictures are judged
     answered: bool = False  # the verdicts were told before the recovery
     seconds: float = 0.0  # spent so far
 
+    @property
+    def steps(self) -> int:
+        """Steps taken of the pictures' recovery."""
+        return min((state.steps for state in self.states), default=0)
+
+    @property
+    def decoy_steps(self) -> int:
+        """Steps taken of the decoys' recovery."""
+        return min((state.steps for state in self.decoys), default=0)
+
     def save(self, folder: Path) -> None:
-        """Write the progress to `folder`, its state last: where there is a state, the rest is there, too."""
-        assert self.state is not None and self.plan is not None, "a run is saved once it has begun"
+        """Write the progress to `folder`, its states last: where they are, the rest is there, too."""
+        assert self.states and self.plan is not None, "a run is saved once it has begun"
         names = ("mirror_scores", "reference_scores", "control_scores", "answered", "seconds")
         table = {"plan": asdict(self.plan), **{name: getattr(self, name) for name in names}}
         write_atomically(folder / FILE, json.dumps(table))
-        if self.decoys is not None:
-            self.decoys.save(folder / DECOYS)
-        self.state.save(folder / STATE)
+        if self.decoys:
+            save_states(folder / DECOYS, self.decoys)
+        save_states(folder / STATE, self.states)
 
     @classmethod
     def load(cls, folder: Path) -> "RunProgress":
@@ -75,13 +85,13 @@ class RunProgress:
             controls, seconds = tuple(map(float, table["control_scores"])), float(table["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError("run.damaged_progress", file=FILE, problem=str(error)) from error
-        decoys = RunState.load(folder / DECOYS) if (folder / DECOYS).is_file() else None
+        decoys = load_states(folder / DECOYS) if (folder / DECOYS).is_file() else ()
         return cls(
             plan=plan,
             mirror_scores=mirror,
             reference_scores=reference,
             control_scores=controls,
-            state=RunState.load(folder / STATE),
+            states=load_states(folder / STATE),
             decoys=decoys,
             answered=bool(table.get("answered")),
             seconds=seconds,

@@ -1,18 +1,13 @@
 """One sitting of a run: from where its progress stands to its end, or to where it is put down."""
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from ..errors import UserError
 from ..judging.distance import weight_distance
 from ..judging.flags import Flag, check_run, stopped_flag
 from ..judging.judge_pictures import judge_pictures
@@ -22,42 +17,19 @@ from ..judging.mirror_test import mirror_reference, needed_references
 from ..judging.power import expect_power
 from ..judging.residuals import add_residual, residuals_of
 from ..judging.result import MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
-from ..judging.scoring import picture_generators, score_controls, score_mirror, score_recovery
+from ..judging.scoring import score_controls, score_mirror
 from ..judging.verdict import is_positive
-from ..method.config import RunConfig
 from ..method.models import ModelPair
-from ..method.partial import Partial, make_partial
-from ..method.run_state import DecodedRecovery, RunState, continue_recovery, decode_recovery, new_state
 from ..method.views import AS_GIVEN
 from ..pictures.duplicates import copy_notes
 from ..pictures.embedders import Embedders
 from ..pictures.images import Picture
 from ..provenance import describe_machine
-from .events import STATE, Phase, RunEvent, RunProgress
+from .events import Phase, RunEvent, RunProgress
 from .plan import RunRequest, plan_run
+from .recoveries import RecoveredPicture, Recoveries
 
 PREVIEW_COST = 10  # a preview is shown no sooner than this many times its own cost after the last
-
-
-def start_recovery(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> RunState:
-    """The state of a recovery before its first step; `continue_recovery` takes the steps.
-
-    With `config.mirrored_recovery` the mirror images follow the pictures. Of both the same cells are removed.
-    """
-    images = torch.stack([p.image for p in pictures]).to(pair.device)
-    z, partial = _remove_half(pair, images, config)
-    if config.mirrored_recovery:
-        z_mirrored, other = _remove_half(pair, images.flip(-1), config, mirrored=True)
-        masks = [p.mask.expand(len(z), -1, -1, -1) for p in (partial, other)]
-        z, partial = torch.cat([z, z_mirrored]), Partial(torch.cat(masks), torch.cat([partial.start, other.start]))
-    return new_state(z, partial, picture_generators(pictures, config, "recovery"))
-
-
-def _remove_half(
-    pair: ModelPair, images: Float[Tensor, "b 3 H W"], config: RunConfig, *, mirrored: bool = False
-) -> tuple[Float[Tensor, "b c h w"], Partial]:
-    z = pair.codec.encode(images)
-    return z, make_partial(config.partial, pair.codec, images, z, config.start, mirrored=mirrored)
 
 
 class Sitting:
@@ -74,15 +46,14 @@ class Sitting:
         self.begun, self.earlier = time.monotonic(), progress.seconds
         self.pair, self.request, self.config = pair, request, request.config
         self.embedders = embedders
-        self.plan, self.judged, self.decoys = progress.plan, progress.judged, progress.decoys
+        self.plan, self.judged = progress.plan, progress.judged
         self.scores, self.answered = list(progress.control_scores), progress.answered
         self.needed = needed_references(pair, self.config.mirror_draws, request.pictures, request.reference)
         self.mirror, self.reference_scores = list(progress.mirror_scores), list(progress.reference_scores)
-        self.state = progress.state or start_recovery(pair, request.pictures, self.config)
-        if (self.state.mirrored is not None) != self.config.mirrored_recovery:
-            raise UserError("run.damaged_progress", file=STATE, problem="it is not about the same pictures")
+        self.recoveries = Recoveries(pair, request.pictures, self.config, progress.states)
+        self.decoy_states, self.decoys = progress.decoys, None
         options = {"config": self.config, "bank": request.bank, "unrelated": unrelated, "embedders": embedders}
-        self.measured = Measurements(pair=pair, pictures=request.pictures, z=self.state.pictures.z, **options)
+        self.measured = Measurements(pair=pair, pictures=request.pictures, z=self.recoveries.latents, **options)
 
     def events(
         self, steps: int | None, preview_seconds: float | None, controls_per_event: int | None
@@ -119,11 +90,11 @@ class Sitting:
 
     @property
     def _is_complete(self) -> bool:
-        return self.state.steps >= self.config.recovery.steps
+        return self.recoveries.steps >= self.config.recovery.steps
 
     @property
     def _place(self) -> tuple[int, int]:
-        return self.state.steps, self.config.recovery.steps
+        return self.recoveries.steps, self.config.recovery.steps
 
     @property
     def _seconds(self) -> float:
@@ -142,9 +113,9 @@ class Sitting:
             reference_scores=tuple(self.reference_scores),
             control_scores=tuple(self.scores),
             answered=self.answered,
-            state=self.state.on_cpu(),
+            states=self.recoveries.on_cpu(),
             judged=self.judged,
-            decoys=None if self.decoys is None else self.decoys.on_cpu(),
+            decoys=self.decoy_states if self.decoys is None else self.decoys.on_cpu(),
             seconds=self._seconds,
         )
 
@@ -155,8 +126,7 @@ class Sitting:
     def _preview(self, phase: Phase) -> RunEvent:
         """The event of a run that is not complete, with the result as if it had been stopped here."""
         progress = self._progress()
-        assert progress.state is not None
-        contrast = tuple(progress.state.pictures.contrast[-1].tolist()) if progress.state.steps else ()
+        contrast = tuple(c[-1].item() for c in self.recoveries.contrast) if self.recoveries.steps else ()
         return self._event(phase, *self._place, contrast=contrast, progress=progress, result=self._stopped_result())
 
     @cached_property
@@ -164,24 +134,25 @@ class Sitting:
         return self.measured.flags(self._controls)
 
     @property
-    def _mirror_table(self) -> dict[str, Float[Tensor, " b"]]:
-        return {MIRROR_SCORE: torch.tensor([s.value for s in self.mirror])} if self.mirror else {}
+    def _mirror_tables(self) -> list[dict[str, float]]:
+        return [{MIRROR_SCORE: s.value} for s in self.mirror] or [{} for _ in self.request.pictures]
 
     def _answer(self, *, by_mirror: bool) -> Generator[RunEvent]:
         """Tell the verdicts, once. By the mirror test: if it alone gives them, since no control is scored yet."""
         if self.answered or (by_mirror and not self.mirror):
             return
-        decoded, measured, table = decode_recovery(self.pair, self.state), self.measured, self._mirror_table
+        decoded, measured, tables = self.recoveries.decoded(), self.measured, self._mirror_tables
         if by_mirror:
             views = [AS_GIVEN] * len(self.mirror)
-            result = self._result(decoded, table, measured.flags_of_run, None, views, (), nulls=())
+            result = self._result(decoded, tables, measured.flags_of_run, None, views, (), nulls=())
             said = (*(r.verdict for r in result.pictures), result.together or result.pictures[0].verdict)
             if (self._controls or self.request.bank is not None) and not all(is_positive(v.outcome) for v in said):
                 return
         else:
             scores, views = measured.contrasts
             settings = (self._flags, measured.distances, views, tuple(self._controls))
-            result = self._result(decoded, {**table, VERDICT_SCORE: scores}, *settings)
+            tables = [{**t, VERDICT_SCORE: s} for t, s in zip(tables, scores.tolist(), strict=True)]
+            result = self._result(decoded, tables, *settings)
         self.answered = True
         yield self._event("answered", progress=self._progress(), result=result)
 
@@ -209,15 +180,14 @@ class Sitting:
         last, pause = time.monotonic(), preview_seconds
         if pause is not None:
             last -= pause
-        for step in continue_recovery(self.pair, self.state, self.config.recovery, steps):
+        for contrast in self.recoveries.advance(self.config, steps):
             now = time.monotonic()
             if pause is not None and preview_seconds is not None and now - last >= pause and not self._is_complete:
                 yield self._preview("preview")
                 last = time.monotonic()
                 pause = max(preview_seconds, PREVIEW_COST * (last - now))
             else:
-                contrast = step.contrast[: len(self.request.pictures)]  # those of mirror images follow
-                yield self._event("step", *self._place, contrast=tuple(contrast.tolist()))
+                yield self._event("step", *self._place, contrast=contrast)
 
     def _recover_decoys(self, steps: int | None, progress_seconds: float | None) -> Generator[RunEvent]:
         """Recover the line-up's decoys as the pictures were recovered; they are neither scored nor judged."""
@@ -225,9 +195,9 @@ class Sitting:
         lineup, of = self.plan.lineup, self.config.recovery.steps
         decoys = [self.request.controls[self.plan.controls[i]] for i in lineup.decoys]
         config = replace(self.config, mirrored_recovery=False)
-        self.decoys = self.decoys or start_recovery(self.pair, decoys, config)
+        self.decoys = Recoveries(self.pair, decoys, config, self.decoy_states)
         last = time.monotonic()
-        for _ in continue_recovery(self.pair, self.decoys, self.config.recovery, steps):
+        for _ in self.decoys.advance(config, steps):
             progress = None
             if progress_seconds is not None and time.monotonic() - last >= progress_seconds:
                 progress, last = self._progress(), time.monotonic()
@@ -235,30 +205,31 @@ class Sitting:
         if self.decoys.steps < of:
             yield self._event("paused", self.decoys.steps, of, progress=self._progress(), result=self.judged)
             return
-        decoded = decode_recovery(self.pair, self.decoys)
-        panels = tuple(map(Panel, [p.image for p in decoys], decoded.start, decoded.recovered))
+        decoded = self.decoys.decoded()
+        panels = tuple(Panel(p.image, d.start, d.recovered) for p, d in zip(decoys, decoded, strict=True))
         result = replace(self.judged, lineup=lineup, decoys=panels, seconds=self._seconds)
         yield self._event("finished", self.decoys.steps, of, progress=self._progress(), result=result)
 
     def _stopped_result(self) -> Result:
         """The result of a run that is not complete: shown, not judged."""
         flags: list[tuple[Flag, ...]] = [(stopped_flag(*self._place),)] * len(self.request.pictures)
-        return self._result(decode_recovery(self.pair, self.state), {}, flags, None, [AS_GIVEN] * len(flags), ())
+        nothing: list[dict[str, float]] = [{} for _ in flags]
+        return self._result(self.recoveries.decoded(), nothing, flags, None, [AS_GIVEN] * len(flags), ())
 
     def _judge(self) -> Result:
         """Score what was recovered, and judge. The recovery can take an answer back, and give none."""
-        pair, state = self.pair, self.state
-        decoded, (scores, views) = decode_recovery(pair, state), self.measured.contrasts
-        recovered = score_recovery(self.request.pictures, state, decoded.recovered, self.embedders)
-        table = {**self._mirror_table, VERDICT_SCORE: scores, **recovered}
-        contrast, ratio = state.pictures.contrast.cpu(), state.pictures.gradient_ratio.cpu()
-        flags = [(*check_run(contrast[:, i], ratio[:, i]), *more) for i, more in enumerate(self._flags)]
-        return self._result(decoded, table, flags, self.measured.distances, views, tuple(self._controls))
+        recoveries, (scores, views) = self.recoveries, self.measured.contrasts
+        parts = zip(self._mirror_tables, scores.tolist(), recoveries.scores(self.embedders), strict=True)
+        tables = [{**mirror, VERDICT_SCORE: score, **recovered} for mirror, score, recovered in parts]
+        runs = zip(recoveries.contrast, recoveries.gradient_ratio, self._flags, strict=True)
+        flags = [(*check_run(contrast, ratio), *more) for contrast, ratio, more in runs]
+        shown, measured = recoveries.decoded(), self.measured
+        return self._result(shown, tables, flags, measured.distances, views, tuple(self._controls))
 
     def _result(
         self,
-        decoded: DecodedRecovery,
-        table: Mapping[str, Float[Tensor, " b"]],
+        decoded: Sequence[RecoveredPicture],
+        tables: Sequence[dict[str, float]],
         flags: Sequence[tuple[Flag, ...]],
         distances: Sequence[float] | None,
         views: Sequence[str],
@@ -267,17 +238,17 @@ class Sitting:
     ) -> Result:
         """Judge what was measured so far, by `nulls` or all null scores; add what identifies the run."""
         assert self.plan is not None
-        contrast, bank = self.state.pictures.contrast.cpu(), self.request.bank
+        contrast, bank = self.recoveries.contrast, self.request.bank
         measured = [
             MeasuredPicture(
                 picture=self._noted(i),
-                scores=add_residual({k: v[i].item() for k, v in table.items()}, bank, self.request.pictures[i].sha256),
-                score_errors=self._errors(i) if MIRROR_SCORE in table else {},
+                scores=add_residual(tables[i], bank, self.request.pictures[i].sha256),
+                score_errors=self._errors(i) if MIRROR_SCORE in tables[i] else {},
                 flags=flags[i],
-                partial=decoded.start[i],
-                recovered=decoded.recovered[i],
-                mirrored=None if decoded.mirrored is None else decoded.mirrored[i],
-                contrast=tuple(contrast[:, i].tolist()),
+                partial=decoded[i].start,
+                recovered=decoded[i].recovered,
+                mirrored=decoded[i].mirrored,
+                contrast=tuple(contrast[i].tolist()),
                 distance_from_base=None if distances is None else distances[i],
                 view=views[i],
             )
@@ -294,6 +265,7 @@ class Sitting:
         )
         return Result(
             pictures=pictures,
+            framing=self.pair.framing,
             control_scores=nulls if residuals is None else residuals,
             mirror=mirror,
             not_computed=self.embedders.missing,

@@ -23,7 +23,7 @@ from cgidm.judging.scoring import score_views
 from cgidm.judging.verdict import LEVEL, is_positive, judge
 from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.models import ModelPair
-from cgidm.method.views import CROP, JPEG_QUALITY, VIEWS, Square, crop
+from cgidm.method.views import CROP, JPEG_QUALITY, VIEWS, Framed, crop
 from cgidm.pictures.images import Picture, from_uint8, picture_files, read_picture, to_uint8
 from eval.markdown import markdown_table
 
@@ -33,14 +33,14 @@ BATCH = 20  # pictures scored at once
 SEARCH = ("without", "with")
 
 
-def perturb(image: Square) -> Square:
+def perturb(image: Framed) -> Framed:
     """Uniform noise on every value, the same for the same picture: in strength what a protection adds."""
     seed = int.from_bytes(hashlib.sha256(to_uint8(image).tobytes()).digest()[:7], "big")
     noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(seed))
     return (image + NOISE * (2 * noise - 1)).clamp(0, 1)
 
 
-TRANSFORMATIONS: dict[str, Callable[[Square], Square]] = {
+TRANSFORMATIONS: dict[str, Callable[[Framed], Framed]] = {
     "as it is": VIEWS["as given"],
     "flipped": VIEWS["mirrored"],
     f"cropped to {CROP:.0%} of the side": VIEWS["cropped"],
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
     print(robustness_table(measure_robustness(options.assets, options.out)), end="")
 
 
-def copy_of(picture: Picture, make: Callable[[Square], Square]) -> Picture:
+def copy_of(picture: Picture, make: Callable[[Framed], Framed]) -> Picture:
     """The copy that a user holds: 8 bits a value, and other bytes than the original's."""
     values = to_uint8(make(picture.image))
     return Picture(picture.name, hashlib.sha256(values.tobytes()).hexdigest(), from_uint8(values))

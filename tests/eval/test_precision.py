@@ -8,13 +8,14 @@ from torch.nn.functional import cosine_similarity
 
 from cgidm import NetworkEpsModel
 from cgidm.families import load_pair
+from cgidm.judging.batches import make_batches
 from cgidm.judging.scoring import score_controls
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.objective import denoising_loss
 from cgidm.method.run_state import continue_recovery
 from cgidm.method.scores import removed_alignment
 from cgidm.pictures.images import read_picture
-from cgidm.run.sitting import start_recovery
+from cgidm.run.recoveries import start_recovery
 from eval.studies.precision import compare, emulated_convolutions, precision_table
 from tests.support.paths import ASSETS, RESULTS
 from tests.support.worlds import generators, stable_diffusion_schedule
@@ -102,7 +103,7 @@ def test_scores_agree_with_float32_and_the_factors_of_a_lora_stay_in_it():
     for dtype in (torch.float32, torch.bfloat16):
         pair = load_pair(str(ASSETS / "mini"), str(example / "checkpoint"), "sks style", dtype=dtype)
         pictures = [read_picture(p, pair.resolution) for p in files]
-        state = start_recovery(pair, pictures, config)
+        state = start_recovery(make_batches(pair, pictures)[0], config)
         for _ in continue_recovery(pair, state, recovery):
             pass
         aligned = removed_alignment(state.z_hat, state.z, state.partial)

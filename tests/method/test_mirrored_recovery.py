@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from cgidm import ModelPair, Picture
+from cgidm.judging.batches import make_batches
 from cgidm.judging.scoring import score_recovery
 from cgidm.method.config import RecoveryConfig, RunConfig
-from cgidm.method.run_state import RunState, continue_recovery
+from cgidm.method.run_state import RunState, continue_recovery, decode_recovery, load_states, save_states
 from cgidm.pictures.embedders import Embedders
-from cgidm.run.sitting import start_recovery
+from cgidm.run.recoveries import start_recovery
 from tests.support.worlds import IdealEpsModel, world
 
 CONFIG = RunConfig(
@@ -23,7 +24,7 @@ def pictures(z):
 
 
 def recovered(pair, z, config=CONFIG, cut=None) -> RunState:
-    state = start_recovery(pair, pictures(z), config)
+    state = start_recovery(make_batches(pair, pictures(z))[0], config)
     for _ in continue_recovery(pair, state, config.recovery, cut):
         pass
     return state
@@ -54,7 +55,7 @@ def test_a_suspect_without_flips_brings_back_the_picture_and_not_its_mirror_imag
     scores = {}
     for name, z in (("used", members), ("unused", holdout)):
         state = recovered(pair, z)
-        scores[name] = score_recovery(pictures(z), state, z, Embedders())["alignment_difference"]
+        scores[name] = score_recovery(z, state, decode_recovery(pair, state), Embedders())["alignment_difference"]
     assert scores["used"].mean() > 0.3 > abs(scores["unused"].mean())
 
 
@@ -73,8 +74,8 @@ def test_put_down_anywhere_it_ends_bit_identical(tmp_path):
     pair, members, _ = world(0, 3)
     whole = recovered(pair, members[:2])
     for cut in (0, 1, 17, 40):
-        recovered(pair, members[:2], cut=cut).save(tmp_path / "state.safetensors")
-        state = RunState.load(tmp_path / "state.safetensors")
+        save_states(tmp_path / "state.safetensors", [recovered(pair, members[:2], cut=cut)])
+        (state,) = load_states(tmp_path / "state.safetensors")
         for _ in continue_recovery(pair, state, CONFIG.recovery):
             pass
         assert all(torch.equal(a, b) for a, b in zip(vars(state).values(), vars(whole).values(), strict=True))

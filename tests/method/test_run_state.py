@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cgidm import RecoveryConfig
-from cgidm.method.run_state import RunState, continue_recovery, new_state
+from cgidm.method.run_state import continue_recovery, load_states, new_state, save_states
 from tests.support.errors import refuses
 from tests.support.worlds import generators, masked, world
 
@@ -37,8 +37,9 @@ def test_cut_anywhere_saved_and_taken_up_it_ends_bit_identical(tmp_path):
         for _ in continue_recovery(pair, state, CONFIG, cut):
             pass
         assert state.steps == cut
-        state.save(tmp_path / "state.safetensors")
-        taken_up = RunState.load(tmp_path / "state.safetensors")
+        save_states(tmp_path / "state.safetensors", [state, begin(members[:1])])
+        taken_up, beside = load_states(tmp_path / "state.safetensors")
+        assert same(beside, begin(members[:1]))
         for _ in continue_recovery(pair, taken_up, CONFIG):
             pass
         assert same(taken_up, whole)
@@ -72,10 +73,10 @@ def test_a_copy_is_left_alone_by_later_steps():
 def test_a_damaged_state_is_one_sentence(tmp_path, damage):
     path = tmp_path / "state.safetensors"
     _, members, _ = world(0)
-    begin(members).save(path)
+    save_states(path, [begin(members)])
     if damage == "missing":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-1] if damage == "cut" else b"hello")
     with refuses("method.damaged_state", name="state.safetensors"):
-        RunState.load(path)
+        load_states(path)

@@ -113,11 +113,11 @@ def test_a_run_that_is_put_down_among_its_decoys_ends_as_if_it_had_not_been(whol
     with closing(execute_run(run)) as moments:
         next(m for m in moments if (m.phase, m.done)[: len(stops)] == stops)
     kept = run.progress()
-    assert kept.state.steps == STEPS and not run.is_finished
-    assert (kept.decoys.steps if kept.decoys else 0) == (stops[1] if len(stops) > 1 else 0)
+    assert kept.steps == STEPS and not run.is_finished
+    assert kept.decoy_steps == (stops[1] if len(stops) > 1 else 0)
     assert kept.plan.lineup == lineup_of(whole[1].record())
     stopped = run.record().stopped
-    assert stopped == StoppedRecord(step=kept.decoys.steps if kept.decoys else 0, of=STEPS, decoys=True)
+    assert stopped == StoppedRecord(step=kept.decoy_steps, of=STEPS, decoys=True)
     again = [m for m in execute_run(run) if m.phase in ("step", "decoys")]
     assert [m.phase for m in again] == ["decoys"] * (STEPS - stopped.step)
     assert all_found(run) == whole[0]
@@ -309,7 +309,7 @@ def test_a_chunk_asks_for_what_it_does():
     jobs = []
 
     def note(job):
-        jobs.append((job.steps, job.rows, job.progress.state.steps if job.progress.state else 0, job.evaluations()))
+        jobs.append((job.steps, job.rows, job.progress.steps, job.evaluations()))
         return work.work(job)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -23,7 +23,7 @@ from cgidm.page.runs.store import Visit
 from cgidm.page.ui import api
 from cgidm.pictures.images import decode_picture
 from cgidm.run.events import RunEvent, RunProgress
-from cgidm.run.sitting import start_recovery
+from cgidm.run.recoveries import Recoveries
 from tests.support.page_runs import STEPS, broken_run, found, new_run, request
 from tests.support.paths import ROOT, SUSPECTS, pictures_of
 
@@ -111,7 +111,7 @@ def test_chunks_in_forked_processes_end_as_one_run_in_one_process(whole, lent):
 
 def places(job):
     """Where a sitting begins: steps of the pictures, and of the decoys."""
-    return tuple(state.steps if state else 0 for state in (job.progress.state, job.progress.decoys))
+    return job.progress.steps, job.progress.decoy_steps
 
 
 def test_a_line_up_s_decoys_are_recovered_in_chunks_too(lent):
@@ -159,9 +159,9 @@ def test_a_refused_gpu_pauses_the_run_and_loses_nothing(whole, lent):
         kept = run.progress()
         assert (last.phase, last.trouble, last.done) == ("paused", trouble, steps) and not run.is_locked
         if steps == 0:
-            assert kept.state is None
+            assert not kept.states
         else:
-            assert kept.state is not None and kept.state.steps == steps and len(kept.control_scores) == 2
+            assert kept.states and kept.steps == steps and len(kept.control_scores) == 2
     *_, last = execute_run(run)
     assert last.phase == "finished" and found(run) == whole
 
@@ -197,8 +197,8 @@ def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds()
     whole, part = requested_seconds(job, gr.Progress(), progress=None), requested_seconds(chunk)
     assert isinstance(whole, int) and hardware.LOADING < part < whole
     pair = PAIRS.get(models)
-    state = start_recovery(pair, [decode_picture(s.data, s.name, pair.resolution) for s in job.pictures], config)
-    rest = replace(job, progress=RunProgress(**told, state=state))
+    read = [decode_picture(s.data, s.name, pair.framing) for s in job.pictures]
+    rest = replace(job, progress=RunProgress(**told, states=Recoveries(pair, read, config).on_cpu()))
     assert part < requested_seconds(pickle.loads(pickle.dumps(rest))) < whole
     checked, checked_part = (requested_seconds(replace(j, unrelated=models)) for j in (job, chunk))
     assert checked >= whole + hardware.LOADING and checked_part == part  # another pair, in a sitting that judges

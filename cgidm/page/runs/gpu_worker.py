@@ -45,8 +45,7 @@ class GpuJob:
     @property
     def steps_left(self) -> int:
         """Steps that the pictures still need."""
-        state = self.progress.state
-        return self.config.recovery.steps - (state.steps if state else 0)
+        return self.config.recovery.steps - self.progress.steps
 
     @property
     def rows(self) -> int:
@@ -89,8 +88,7 @@ class GpuJob:
         """A sitting that was given a number of steps takes those of the pictures or those of the decoys."""
         if self.steps_left and self.steps is not None:
             return 0
-        decoys = self.progress.decoys
-        left = self.config.recovery.steps - (decoys.steps if decoys else 0)
+        left = self.config.recovery.steps - self.progress.decoy_steps
         return count_evaluations(self.decoy_count, min(left, self.steps or left), 0, self.config)
 
 
@@ -143,7 +141,7 @@ def work(job: GpuJob) -> Generator[RunEvent]:
             controls=DecodedPictures(job.controls, pair),
             config=job.config,
             bank=job.bank,
-            reference=read_reference_pictures(pair.resolution) if hardware.kind() == "gpu" else (),
+            reference=read_reference_pictures(pair.framing) if hardware.kind() == "gpu" else (),
         )
         events = authentication_steps(
             pair,
@@ -166,7 +164,7 @@ class DecodedPictures(Sequence[Picture]):
     """Pictures as they were sent, each decoded when it is first looked at."""
 
     def __init__(self, sent: Sequence[Sent], pair: ModelPair) -> None:
-        self._sent, self._pixels = sent, pair.resolution
+        self._sent, self._framing = sent, pair.framing
         self._decoded: dict[int, Picture] = {}
 
     def __len__(self) -> int:
@@ -182,7 +180,7 @@ class DecodedPictures(Sequence[Picture]):
         number = range(len(self))[index]
         if number not in self._decoded:
             sent = self._sent[number]
-            self._decoded[number] = decode_picture(sent.data, sent.name, self._pixels)
+            self._decoded[number] = decode_picture(sent.data, sent.name, self._framing)
         return self._decoded[number]
 
 

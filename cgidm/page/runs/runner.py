@@ -155,7 +155,7 @@ class RunRecorder:
 
         The evidence waits for the end: a run is put down in the loop that serves everybody.
         """
-        if self.is_finished or self.progress.state is None or self._result is None or not self.run.exists:
+        if self.is_finished or not self.progress.states or self._result is None or not self.run.exists:
             return
         self.run.save_progress(self.progress)
         record = make_record(self._result, models_record(self._models, self._unrelated))
@@ -172,14 +172,14 @@ class RunRecorder:
 
     @property
     def _decoy_steps(self) -> int:
-        return 0 if self.progress.decoys is None else self.progress.decoys.steps
+        return self.progress.decoy_steps
 
     def _write_evidence(self) -> None:
         result, folder, plan = self._result, self.run.public_dir, self.progress.plan
         assert result is not None and plan is not None
-        pixels_a_side = result.pictures[0].picture.image.shape[-1]
+        assert result.framing is not None
         sent = self.run.controls()
-        controls = [decode_picture(sent[i].data, sent[i].name, pixels_a_side) for i in plan.controls]
+        controls = [decode_picture(sent[i].data, sent[i].name, result.framing) for i in plan.controls]
         write_evidence(result, folder, models_record(self._models, self._unrelated), controls)
         pack_evidence(folder, folder / "evidence.zip")
         self.run.finalize()
