@@ -1,7 +1,7 @@
 """A frame: which part of a picture a trainer's network sees, and at which size."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Resample = Literal["box", "bilinear", "bicubic", "lanczos", "area"]
 
@@ -37,6 +37,7 @@ class Frame:
         return 1 - kept / (width * height)
 
 
+@runtime_checkable
 class Framing(Protocol):
     """A trainer's rule, with its settings."""
 

@@ -5,6 +5,7 @@ Source: https://github.com/bghira/SimpleTuner, `simpletuner/helpers/multiaspect/
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 from typing import Literal
 
@@ -75,11 +76,13 @@ class SimpleTuner:
     @property
     def most_pixels(self) -> int:
         """The area of the largest frame of pictures up to an aspect of 1:10."""
-        if self.square:
-            return self._square_side**2
-        aspects = [n / 100 for n in range(100 // MOST_ASPECT, 100 * MOST_ASPECT + 1)]
-        targets = [self._target(aspect, (int(aspect * 1000), 1000))[0] for aspect in aspects]
-        return max(self._square_side**2, *(width * height for width, height in targets))
+        return _most_pixels(self)
+
+    def bucket(self, aspect: float) -> tuple[int, int]:
+        """The width and height of pictures of this rounded aspect."""
+        side = self._square_side
+        target, _ = self._target(aspect, (int(aspect * 1000), 1000))
+        return (side, side) if self.square or round(target[0] / target[1], self.decimals) == 1 else target
 
     def frame(self, width: int, height: int) -> Frame:
         """The frame of a picture of this size.
@@ -137,3 +140,9 @@ class SimpleTuner:
     def _to_step(self, length: float) -> int:
         """The nearest multiple of a step, halves to the even one, at least one step."""
         return max(int(round(length / self.step) * self.step), self.step)
+
+
+@lru_cache(maxsize=64)
+def _most_pixels(rule: SimpleTuner) -> int:
+    buckets = [rule.bucket(n / 100) for n in range(100 // MOST_ASPECT, 100 * MOST_ASPECT + 1)]
+    return max(width * height for width, height in buckets)

@@ -141,9 +141,9 @@ def _kohya_framing(notes: Mapping[str, Any], held: Mapping[Size, int] | None) ->
         return None
     subsets = [each for each in read_list(notes.get("subsets")) if not each.get("is_reg")]
     crops = [each["random_crop"] for each in (notes, *subsets) if isinstance(each.get("random_crop"), bool)]
-    filters = [notes.get("resize_interpolation"), *(each.get("resize_interpolation") for each in subsets)]
-    known = [INTERPOLATIONS[name] for name in filters if isinstance(name, str) and name in INTERPOLATIONS]
-    interpolation = known[0] if known else None
+    names = [each.get("resize_interpolation") for each in (notes, *subsets)]
+    filters: list[Resample] = [INTERPOLATIONS[n] for n in names if isinstance(n, str) and n in INTERPOLATIONS]
+    interpolation: Resample | None = filters[0] if filters else None
     assumed = set() if crops else {"random_crop"}
     try:
         plain = Kohya(resolution=resolution, buckets=False, random_crop=any(crops), interpolation=interpolation)
