@@ -19,7 +19,7 @@ SIZES = picture_sizes()
 
 
 def kohya(resolution, least=256, most=1024, step=64):
-    buckets = trainer.kohya_buckets(*resolution, least, most, step)
+    buckets = trainer.kohya_buckets(resolution, least, most, step)
     rule = Kohya(resolution=resolution, least_side=least, most_side=most, step=step)
     return rule, lambda w, h: trainer.kohya(w, h, buckets)
 
@@ -30,7 +30,7 @@ def kohya_shrunk(resolution, least=256, most=2048, step=64):
 
 
 def musubi(resolution, step=16, no_upscale=False):
-    buckets, area = trainer.musubi_buckets(*resolution, step), resolution[0] * resolution[1]
+    buckets, area = trainer.musubi_buckets(resolution, step), resolution[0] * resolution[1]
     rule = Musubi(resolution=resolution, step=step, no_upscale=no_upscale)
     return rule, lambda w, h: trainer.musubi(w, h, buckets, area, step, no_upscale)
 
@@ -151,8 +151,8 @@ def test_any_size_is_framed_as_by_the_trainer(width, height, name):
 
 
 def test_the_buckets_are_the_trainers():
-    assert list(Kohya(resolution=(512, 512)).sizes) == trainer.kohya_buckets(512, 512, 256, 1024, 64)
-    assert list(Musubi(resolution=(960, 544)).sizes) == trainer.musubi_buckets(960, 544, 16)
+    assert list(Kohya(resolution=(512, 512)).sizes or ()) == trainer.kohya_buckets((512, 512), 256, 1024, 64)
+    assert list(Musubi(resolution=(960, 544)).sizes) == trainer.musubi_buckets((960, 544), 16)
     turned = [(w, h) for h, w in trainer.one_trainer_buckets(1024, 64)]
     assert list(OneTrainer(resolution=1024).sizes) == turned
     assert Kohya(resolution=(512, 512), no_upscale=True).sizes is None

@@ -18,13 +18,13 @@ TALL_1024 = (
 )
 
 
-def kohya_buckets(width, height, least, most, step):
+def kohya_buckets(resolution, least, most, step):
     """sd-scripts, `adjust_min_max_bucket_reso_by_steps`, then `make_bucket_resolutions`."""
     if least % step != 0:
         least = least - least % step
     if most % step != 0:
         most = most + step - most % step
-    area = width * height
+    area = resolution[0] * resolution[1]
     side = int(math.sqrt(area) // step) * step
     found = {(side, side)}
     w = least
@@ -91,9 +91,9 @@ def kohya_trim(scaled, bucket):
     return scaled, tuple(corner), bucket
 
 
-def musubi_buckets(width, height, step):
+def musubi_buckets(resolution, step):
     """musubi-tuner, `BucketSelector.__init__`."""
-    area = width * height
+    area = resolution[0] * resolution[1]
     root = int(math.sqrt(area))
     start = root // 2
     start = start - start % step
@@ -151,7 +151,7 @@ def ai_toolkit(width, height, resolution, step):
     for w, h in base:
         w, h = int(w * (resolution / 1024)), int(h * (resolution / 1024))
         sizes.append((w - w % step, h - h % step))
-    closest, fewest = None, float("inf")
+    closest, fewest = (0, 0), float("inf")
     for w, h in sizes:
         if (w, h) == (width, height):
             closest = (w, h)
