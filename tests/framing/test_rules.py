@@ -180,6 +180,16 @@ def test_known_outcomes():
     assert (near.scaled, near.size, near.corner) == ((3000, 3001), (1024, 1024), (988, 988))
 
 
+def test_buckets_in_logs_of_users_are_buckets_of_the_rule():
+    """https://github.com/kohya-ss/sd-scripts/issues/1385 and https://github.com/bmaltais/kohya_ss/issues/1466."""
+    logged = {*((side, 2048) for side in range(64, 449, 64)), (512, 1856)}
+    assert logged <= set(Kohya(resolution=(1024, 1024), least_side=64, most_side=2048).sizes or ())
+    shrunk = Kohya(resolution=(512, 512), no_upscale=True)
+    for size in [(384, 448), (384, 512), (512, 384), (512, 512), (576, 384), (640, 384)]:
+        assert shrunk.frame(*size).size == size  # of pictures that had this size, or up to a step more
+        assert shrunk.frame(size[0] * 10, size[1] * 10).size[0] % 64 == 0
+
+
 def test_the_filter_is_the_trainers():
     rule = Kohya(resolution=(512, 512))
     assert [rule.frame(w, w).resample for w in (1024, 512, 300)] == ["area", "area", "lanczos"]
