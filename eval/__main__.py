@@ -49,6 +49,11 @@ COMMANDS = {
     "altered": Command(
         "judge LoRAs whose files were scaled or given noise; resumes", "options:add_altered", "error_rates.altered:run"
     ),
+    "framed": Command(
+        "judge suspects of buckets and of squares, framed as they were and otherwise; resumes",
+        "options:add_framed",
+        "error_rates.framed:run",
+    ),
     "foreign": Command(
         "error rates for suspects of another trainer; resumes", "options:add_foreign", "error_rates.foreign:run"
     ),

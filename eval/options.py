@@ -145,6 +145,16 @@ def add_altered(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def add_framed(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `framed`."""
+    parser.add_argument("experiments", nargs="+", help="names of presets, or .json files; one has suspects of buckets")
+    parser.add_argument("--trainings", nargs="+", default=["lora"], help="which trainings (default: lora)")
+    parser.add_argument("--halves", type=int, choices=(1, 2), default=1, help="suspects of each artist (default: 1)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "framed", help="folder of the results")
+    _add_work(parser)
+    _add_workers(parser)
+
+
 def add_foreign(parser: argparse.ArgumentParser) -> None:
     """Add the options of `foreign`."""
     parser.add_argument("experiment", help="name of a preset, or a .json file, whose artists are taken")

@@ -11,9 +11,10 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint, open_checkpoint
+from ..intake.likely_framing import likely_framing
 from ..intake.notes import read_notes
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
-from ..method.models import ModelPair, NetworkEpsModel, SharedNetwork
+from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, SharedNetwork
 from .adapters import MAX_ROUNDING_LOSS, apply_adapter, merge, share_weights, split_batch_network
 from .codec import Encoding, VaeCodec
 from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompt, text_encoders
@@ -85,7 +86,15 @@ def load_pair(
     made = make_pair(
         pair.base, pair.suspect, device=target, dtype=dtype, fingerprints=fingerprints, memory=memory, joint=pair.joint
     )
-    return replace(made, mirrored_training=read_notes(suspect.metadata).mirrored)
+    return _framed(replace(made, mirrored_training=read_notes(suspect.metadata).mirrored), suspect)
+
+
+def _framed(pair: ModelPair, suspect: Checkpoint) -> ModelPair:
+    """The pair with the framing of the suspect's training; models of pixels take squares alone."""
+    if isinstance(pair.codec, IdentityCodec):
+        return pair
+    likely = likely_framing(suspect.metadata, pair.resolution)
+    return replace(pair, trained_framing=likely.framing, framing_is_guessed=likely.guessed)
 
 
 def silence_libraries() -> None:

@@ -70,7 +70,7 @@ def framing_of_table(table: Mapping[str, Any]) -> Framing:
             raise UserError("framing.bad_value", rule=rule, setting=name, expected=expected, given=_named(value))
     framing: Framing = kind(**read)
     if isinstance(framing, CentreSquare):
-        check_between(rule, "side", framing.side, 1, LARGEST_SIDE)
+        check_between(rule, "resolution", framing.resolution, 1, LARGEST_SIDE)
     return framing
 
 

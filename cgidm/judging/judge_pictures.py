@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from jaxtyping import Float
-from torch import Tensor
-
 from ..messages import Note, note
 from ..method.mirror import is_symmetric
 from ..pictures.duplicates import group_notes, near_duplicates, representatives
 from .mirror_test import MirrorReference, silent_mirror
 from .portfolio import SetVerdict, benjamini_hochberg, holm, judge_set
-from .result import MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
+from .result import INNER_MIRROR_SCORE, MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
 from .verdict import Witness, judge
 
 
@@ -44,8 +41,7 @@ def judge_pictures(
     notes = group_notes([PurePath(p.picture.name).name for p in pictures], first)
     judged = []
     for measured, more in zip(pictures, notes, strict=True):
-        own = measured.scores.get(MIRROR_SCORE)
-        witness = mirror and ask_mirror(mirror, own, measured.picture.image)
+        witness = mirror and ask_mirror(mirror, measured)
         score = measured.scores.get(VERDICT_SCORE if null_residuals is None else RESIDUAL_SCORE)
         distrusted = _blocking([measured], "controls")
         against = nulls if null_residuals is None else null_residuals
@@ -73,11 +69,14 @@ def judge_pictures(
     )
 
 
-def ask_mirror(mirror: MirrorReference | Note, score: float | None, image: Float[Tensor, "3 H W"]) -> Witness:
+def ask_mirror(mirror: MirrorReference | Note, measured: MeasuredPicture) -> Witness:
     """What the mirror test says of a picture; nothing of one that is its own mirror image."""
     if isinstance(mirror, Note):
         return silent_mirror(mirror)
-    return silent_mirror(note("judging.mirror.symmetric")) if is_symmetric(image) else mirror.ask(score)
+    if is_symmetric(measured.picture.image):
+        return silent_mirror(note("judging.mirror.symmetric"))
+    inner = measured.scores.get(INNER_MIRROR_SCORE)
+    return _either([mirror.ask(s) for s in (measured.scores.get(MIRROR_SCORE), *([] if inner is None else [inner]))])
 
 
 def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[MeasuredPicture], pictures: int) -> Witness:
@@ -92,7 +91,20 @@ def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[Measu
         return silent_mirror(mirror)
     if len(asymmetric) < 2:
         return silent_mirror(note("judging.mirror.few_in_set", n=len(asymmetric), symmetric=pictures - len(asymmetric)))
-    return mirror.ask_set([p.scores.get(MIRROR_SCORE) for p in asymmetric])
+    scores = [p.scores.get(MIRROR_SCORE) for p in asymmetric]
+    inner = [p.scores.get(INNER_MIRROR_SCORE, own) for p, own in zip(asymmetric, scores, strict=True)]
+    return _either([mirror.ask_set(each) for each in (scores, *([inner] if inner != scores else []))])
+
+
+def _either(witnesses: Sequence[Witness]) -> Witness:
+    """One test for both framings of a picture, since nobody noted which of them the training used.
+
+    The smallest of the p-values counts as often as there are (Bonferroni).
+    """
+    p_values = [w.p_value for w in witnesses if w.p_value is not None]
+    if not p_values:
+        return witnesses[0]
+    return replace(witnesses[0], p_value=min(1.0, len(p_values) * min(p_values)), silent=None)
 
 
 def _without_flagged(pictures: Sequence[PictureResult], concerns: str) -> Sequence[PictureResult]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 VERDICT_SCORE = "loss_contrast"
 MIRROR_SCORE = "mirror"
+INNER_MIRROR_SCORE = "mirror_of_square"  # the same of the centre square, where the framing is guessed
 RESIDUAL_SCORE = "residual"  # of `VERDICT_SCORE`, with a bank: see `residuals`
 
 

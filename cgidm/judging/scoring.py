@@ -28,11 +28,14 @@ def score_controls(pair: ModelPair, controls: Sequence[Picture], config: RunConf
     return tuple(score_views(pair, controls, config).amax(0).tolist())
 
 
-def score_mirror(pair: ModelPair, pictures: Sequence[Picture], config: RunConfig) -> list[MirrorScore]:
+def score_mirror(
+    pair: ModelPair, pictures: Sequence[Picture], config: RunConfig, view: str = AS_GIVEN
+) -> list[MirrorScore]:
     """Score pictures by the mirror test; no recovery is needed."""
 
     def measure(batch: Batch) -> list[MirrorScore]:
-        return mirror_scores(batch.pair, batch.images, config.mirror_draws, MIRROR_SEED)
+        images = torch.stack([VIEWS[view](p.image) for p in batch.pictures])
+        return mirror_scores(batch.pair, images, config.mirror_draws, MIRROR_SEED)
 
     return for_each_batch(pair, pictures, measure)
 

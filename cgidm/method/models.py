@@ -101,8 +101,9 @@ class ModelPair:
         schedule: the noise schedule of both.
         codec: between pictures and latents.
         resolution: side of the square picture that the codec is made for, in pixels.
-        framings: how the suspect's training framed its pictures: by its own notes one; the likeliest where they do not
-            say, the first of them for what is recovered; none: the centre square of `resolution`.
+        trained_framing: how the suspect's training framed its pictures; None: centre squares of `resolution`.
+        framing_is_guessed: whether its notes do not say so. Then it is the likeliest one, and pictures that are not
+            square are also looked at as centre squares.
         told_of: makes the pair of pictures that were framed so, where the family was trained with sizes and crops as
             conditions (SDXL); None: what the network is told does not depend on the frame.
         device: where both compute.
@@ -121,7 +122,8 @@ class ModelPair:
     _: KW_ONLY
     codec: Codec = field(default_factory=IdentityCodec)
     resolution: int = 512
-    framings: tuple[Framing, ...] = ()
+    trained_framing: Framing | None = None
+    framing_is_guessed: bool = False
     told_of: "Callable[[Frame], ModelPair] | None" = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)
@@ -134,7 +136,7 @@ class ModelPair:
     @property
     def framing(self) -> Framing:
         """How pictures are framed for this pair."""
-        return self.framings[0] if self.framings else CentreSquare(resolution=self.resolution)
+        return self.trained_framing or CentreSquare(resolution=self.resolution)
 
     @property
     def is_full_network(self) -> bool:

@@ -5,6 +5,7 @@ taken up again: in another process, or after a crash from the files that `RunPro
 """
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,7 @@ class RunProgress:
 
     plan: RunPlan | None = None  # None: not begun
     mirror_scores: tuple[MirrorScore, ...] = ()  # of the pictures
+    inner_scores: tuple[MirrorScore, ...] = ()  # of the centre squares of those that are not square, if looked at
     reference_scores: tuple[float, ...] = ()  # of the first reference pictures
     control_scores: tuple[float, ...] = ()  # of the first controls that are used; before there is a plan, of the first
     states: tuple[RunState, ...] = ()  # of the pictures' recovery, one for each size; none: not begun
@@ -61,7 +63,7 @@ class RunProgress:
     def save(self, folder: Path) -> None:
         """Write the progress to `folder`, its states last: where they are, the rest is there, too."""
         assert self.states and self.plan is not None, "a run is saved once it has begun"
-        names = ("mirror_scores", "reference_scores", "control_scores", "answered", "seconds")
+        names = ("mirror_scores", "inner_scores", "reference_scores", "control_scores", "answered", "seconds")
         table = {"plan": asdict(self.plan), **{name: getattr(self, name) for name in names}}
         write_atomically(folder / FILE, json.dumps(table))
         if self.decoys:
@@ -80,7 +82,7 @@ class RunProgress:
         try:
             table = json.loads((folder / FILE).read_text())
             plan = read_plan(table["plan"])
-            mirror = tuple(MirrorScore(float(value), float(error)) for value, error in table.get("mirror_scores", ()))
+            mirror, inner = (_read_scores(table.get(name, ())) for name in ("mirror_scores", "inner_scores"))
             reference = tuple(map(float, table.get("reference_scores", ())))
             controls, seconds = tuple(map(float, table["control_scores"])), float(table["seconds"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -89,6 +91,7 @@ class RunProgress:
         return cls(
             plan=plan,
             mirror_scores=mirror,
+            inner_scores=inner,
             reference_scores=reference,
             control_scores=controls,
             states=load_states(folder / STATE),
@@ -102,6 +105,10 @@ class RunProgress:
         """Take away what `save` wrote: the run cannot be taken up any more."""
         for name in (STATE, DECOYS, FILE):
             (folder / name).unlink(missing_ok=True)
+
+
+def _read_scores(rows: Iterable[Sequence[float]]) -> tuple[MirrorScore, ...]:
+    return tuple(MirrorScore(float(value), float(error)) for value, error in rows)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

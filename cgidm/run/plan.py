@@ -7,6 +7,8 @@ from typing import Any
 from ..judging.lineup import Lineup, parse_lineup, plan_lineup
 from ..judging.null_bank import Bank
 from ..method.config import RunConfig
+from ..method.models import ModelPair
+from ..method.views import CENTRE_SQUARE
 from ..pictures.duplicates import near_duplicates
 from ..pictures.images import Picture
 
@@ -52,6 +54,17 @@ def plan_run(request: RunRequest) -> RunPlan:
     if config.lineup is not None:
         lineup = plan_lineup(request.pictures, [request.controls[i] for i in used], config.lineup, config.seed)
     return RunPlan(controls=tuple(used), copies=copies, lineup=lineup)
+
+
+def is_looked_at_twice(pair: ModelPair, picture: Picture) -> bool:
+    """Whether a picture is also looked at as its centre square: nobody noted how the training framed pictures."""
+    return pair.framing_is_guessed and picture.image.shape[-1] != picture.image.shape[-2]
+
+
+def with_centre_square(config: RunConfig) -> RunConfig:
+    """The same run, in which centre squares are scored as well: of controls as of pictures, whose largest counts."""
+    views = config.views if CENTRE_SQUARE in config.views else (*config.views, CENTRE_SQUARE)
+    return replace(config, views=views)
 
 
 def read_plan(table: dict[str, Any]) -> RunPlan:

@@ -16,17 +16,18 @@ from ..judging.measurements import Measurements
 from ..judging.mirror_test import mirror_reference, needed_references
 from ..judging.power import expect_power
 from ..judging.residuals import add_residual, residuals_of
-from ..judging.result import MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
+from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
 from ..judging.verdict import is_positive
+from ..method.mirror import MirrorScore
 from ..method.models import ModelPair
-from ..method.views import AS_GIVEN
+from ..method.views import AS_GIVEN, CENTRE_SQUARE
 from ..pictures.duplicates import copy_notes
 from ..pictures.embedders import Embedders
 from ..pictures.images import Picture
 from ..provenance import describe_machine
 from .events import Phase, RunEvent, RunProgress
-from .plan import RunRequest, plan_run
+from .plan import RunRequest, is_looked_at_twice, plan_run, with_centre_square
 from .recoveries import RecoveredPicture, Recoveries
 
 PREVIEW_COST = 10  # a preview is shown no sooner than this many times its own cost after the last
@@ -44,11 +45,14 @@ class Sitting:
         unrelated: Callable[[], ModelPair] | None,
     ) -> None:
         self.begun, self.earlier = time.monotonic(), progress.seconds
-        self.pair, self.request, self.config = pair, request, request.config
+        self.pair, self.request = pair, request
+        self.uneven = [p for p in request.pictures if is_looked_at_twice(pair, p)]
+        self.config = with_centre_square(request.config) if self.uneven and request.bank is None else request.config
         self.embedders = embedders
         self.plan, self.judged = progress.plan, progress.judged
         self.scores, self.answered = list(progress.control_scores), progress.answered
         self.needed = needed_references(pair, self.config.mirror_draws, request.pictures, request.reference)
+        self.inner = list(progress.inner_scores)
         self.mirror, self.reference_scores = list(progress.mirror_scores), list(progress.reference_scores)
         self.recoveries = Recoveries(pair, request.pictures, self.config, progress.states)
         self.decoy_states, self.decoys = progress.decoys, None
@@ -110,6 +114,7 @@ class Sitting:
         return RunProgress(
             plan=self.plan,
             mirror_scores=tuple(self.mirror),
+            inner_scores=tuple(self.inner),
             reference_scores=tuple(self.reference_scores),
             control_scores=tuple(self.scores),
             answered=self.answered,
@@ -135,7 +140,18 @@ class Sitting:
 
     @property
     def _mirror_tables(self) -> list[dict[str, float]]:
-        return [{MIRROR_SCORE: s.value} for s in self.mirror] or [{} for _ in self.request.pictures]
+        return [{name: s.value for name, s in each.items()} for each in self._mirror_scores]
+
+    @property
+    def _mirror_scores(self) -> list[dict[str, MirrorScore]]:
+        """By name, of each picture; nothing before they are known."""
+        if not self.mirror:
+            return [{} for _ in self.request.pictures]
+        found, inner = [{MIRROR_SCORE: score} for score in self.mirror], iter(self.inner)
+        for each, picture in zip(found, self.request.pictures, strict=True):
+            if is_looked_at_twice(self.pair, picture):
+                each[INNER_MIRROR_SCORE] = next(inner)
+        return found
 
     def _answer(self, *, by_mirror: bool) -> Generator[RunEvent]:
         """Tell the verdicts, once. By the mirror test: if it alone gives them, since no control is scored yet."""
@@ -160,11 +176,13 @@ class Sitting:
         """Score the pictures, then the reference pictures, that are not scored yet."""
         if not self.config.mirror_draws:
             return
-        for pictures, scores in ((self.request.pictures, self.mirror), (self.needed, self.reference_scores)):
+        of_pictures, of_squares = (self.request.pictures, self.mirror), (self.uneven, self.inner)
+        for pictures, scores in (of_pictures, of_squares, (self.needed, self.reference_scores)):
+            view = CENTRE_SQUARE if scores is self.inner else AS_GIVEN
             for first in range(len(scores), len(pictures), per_event or max(1, len(pictures))):
                 part = pictures[first : first + (per_event or len(pictures))]
-                found = score_mirror(self.pair, part, self.config)
-                scores += found if scores is self.mirror else [s.value for s in found]
+                found = score_mirror(self.pair, part, self.config, view)
+                scores += [s.value for s in found] if scores is self.reference_scores else found
                 yield self._event("mirror", len(scores), len(pictures), progress=self._progress())
 
     def _score_controls(self, per_event: int | None) -> Generator[RunEvent]:
@@ -281,8 +299,7 @@ class Sitting:
         )
 
     def _errors(self, index: int) -> dict[str, float]:
-        error = self.mirror[index].error
-        return {MIRROR_SCORE: error} if isfinite(error) else {}
+        return {name: s.error for name, s in self._mirror_scores[index].items() if isfinite(s.error)}
 
     def _noted(self, index: int) -> Picture:
         """A picture with notes of the controls that are its near-duplicates."""

@@ -1,7 +1,11 @@
 """A training recipe: how a model is fine-tuned, whatever pictures and prompt it is given."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from ..framing.table import framing_of_table
 from .defences import Defence
 from .trainer import FinetuneConfig, Mode
 
@@ -22,6 +26,14 @@ class TrainingRecipe(BaseModel):
     prior_pictures: int = 20
     rank: int = 16  # LoRA only
     defence: Defence | None = None
+    framing: Mapping[str, Any] | None = None  # as `framing.table` writes it; None: centre squares
+
+    @field_validator("framing")
+    @classmethod
+    def _is_a_framing(cls, table: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if table is not None:
+            framing_of_table(table)
+        return table
 
     def configure(self, *, pictures: int, prompt: str, class_prompt: str, seed: int) -> FinetuneConfig:
         """Return the settings of one training.
@@ -43,5 +55,6 @@ class TrainingRecipe(BaseModel):
             prior_pictures=self.prior_pictures,
             rank=self.rank,
             defence=self.defence,
+            framing=self.framing,
             seed=seed,
         )

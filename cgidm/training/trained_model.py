@@ -38,7 +38,10 @@ class ModelPlan:
     def key(self, base_weights: Sequence[str]) -> str:
         """Return a digest of everything that the weights follow from. `base_weights` are SHA-256 digests."""
         split = [p.sha256 for p in self.pictures]
-        parts = {"version": KEY_VERSION, "base": list(base_weights), "split": split, "training": asdict(self.config)}
+        training = asdict(self.config)
+        if training["framing"] is None:
+            del training["framing"]  # of models that were trained before there were framings
+        parts = {"version": KEY_VERSION, "base": list(base_weights), "split": split, "training": training}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def folder(self, work: Path, base_weights: Sequence[str]) -> Path:

@@ -4,7 +4,7 @@ The options and defaults follow diffusers' DreamBooth and LoRA example scripts; 
 those of the paper's recipes for Stable Diffusion unless given: a small model wants larger ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,8 @@ from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from ..framing.frame import CentreSquare
+from ..framing.table import framing_of_table
 from ..pictures.images import read_picture
 from .defences import Defence, defend
 
@@ -40,14 +42,16 @@ class FinetuneConfig:
     prior_pictures: int = 20
     rank: int = 16  # LoRA only; alpha equals the rank
     defence: Defence | None = None  # an augmentation of every training picture, Sec. 4.5
+    framing: Mapping[str, Any] | None = None  # as `framing.table` writes it; None: centre squares
     seed: int = 0
 
 
 def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneConfig) -> None:
     """Fine-tune a pipeline and write the checkpoint that such a training publishes.
 
-    Latents are computed once. With a defence, the pictures of every step are augmented and encoded anew; those of the
-    prior loss never are. The caller's global generators are not changed.
+    Pictures are framed as the configuration says; a batch holds pictures of one size. Latents are computed once. With a
+    defence, the pictures of every step are augmented and encoded anew; those of the prior loss never are. The caller's
+    global generators are not changed.
 
     Args:
         base: folder of the base pipeline, in diffusers' layout.
@@ -72,7 +76,9 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.requires_grad_(False)
     resolution = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    images = torch.stack([read_picture(p, resolution).image for p in pictures]).to(accelerator.device)
+    framing = CentreSquare(resolution=resolution) if config.framing is None else framing_of_table(config.framing)
+    images = [read_picture(p, framing).image.to(accelerator.device) for p in pictures]
+    draw = _drawer(images, config.batch)
     latents = _latents(pipe, images, config)
     prior = _prior_latents(pipe, config) if config.mode == "dreambooth-prior" else None
 
@@ -87,7 +93,7 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
     for module in trained:
         module.train()
     for _ in range(config.steps):
-        chosen = torch.randint(len(images), (config.batch,), generator=generator)
+        chosen = draw(generator)
         loss = _denoising_loss(pipe, latents(chosen), config.prompt, generator)
         if prior is not None:
             chosen = torch.randint(len(prior), (config.batch,), generator=generator)
@@ -100,15 +106,29 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
     return pipe
 
 
-def _latents(pipe: Any, images: Tensor, config: FinetuneConfig) -> Callable[[Tensor], Tensor]:
+def _drawer(images: Sequence[Tensor], batch: int) -> Callable[[torch.Generator], list[int]]:
+    """Draw a batch of pictures of one size, each picture as often as any other."""
+    sizes = [tuple(image.shape) for image in images]
+    alike = {size: [i for i, other in enumerate(sizes) if other == size] for size in dict.fromkeys(sizes)}
+
+    def draw(generator: torch.Generator) -> list[int]:
+        group = next(iter(alike.values()))
+        if len(alike) > 1:
+            group = alike[sizes[int(torch.randint(len(images), (), generator=generator))]]
+        return [group[i] for i in torch.randint(len(group), (batch,), generator=generator).tolist()]
+
+    return draw
+
+
+def _latents(pipe: Any, images: Sequence[Tensor], config: FinetuneConfig) -> Callable[[Sequence[int]], Tensor]:
     """Chosen pictures -> their latents, computed once, or augmented and encoded anew at every call."""
     if config.defence is None:
-        z = _encode(pipe, images)
-        return lambda chosen: z[chosen.to(z.device)]
+        z = [_encode(pipe, image[None])[0] for image in images]
+        return lambda chosen: torch.stack([z[i] for i in chosen])
     defence = config.defence
     # not the training's own generator: it draws the same pictures, times and noises with and without a defence
     generator = torch.Generator().manual_seed(config.seed + 1)
-    return lambda chosen: _encode(pipe, defend(images[chosen.to(images.device)], defence, generator))
+    return lambda chosen: _encode(pipe, defend(torch.stack([images[i] for i in chosen]), defence, generator))
 
 
 @torch.no_grad()

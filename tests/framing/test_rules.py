@@ -195,7 +195,7 @@ def test_the_filter_is_the_trainers():
     assert [rule.frame(w, w).resample for w in (1024, 512, 300)] == ["area", "area", "lanczos"]
     assert Kohya(resolution=(512, 512), interpolation="bicubic").frame(1024, 1024).resample == "bicubic"
     assert [Musubi(resolution=(512, 512)).frame(w, w).resample for w in (600, 300)] == ["area", "lanczos"]
-    others = (OneTrainer(), AiToolkit(), SimpleTuner(), DiffusersScript(), CentreSquare(side=8))
+    others = (OneTrainer(), AiToolkit(), SimpleTuner(), DiffusersScript(), CentreSquare(resolution=8))
     assert [rule.frame(600, 400).resample for rule in others] == [
         *("bilinear", "bicubic", "lanczos", "bilinear", "lanczos"),
     ]

@@ -18,7 +18,7 @@ from cgidm.framing.table import RULES, framing_of_table, framing_to_table
 from tests.support.errors import refuses
 
 FRAMINGS = [
-    CentreSquare(side=512),
+    CentreSquare(resolution=512),
     Kohya(resolution=(512, 768), step=32, no_upscale=True, random_crop=True, interpolation="box"),
     Kohya(resolution=(512, 512), buckets=False),
     Musubi(resolution=(960, 544), no_upscale=True),

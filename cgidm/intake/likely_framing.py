@@ -1,0 +1,60 @@
+"""How a suspect's pictures were framed, for a run: as its file notes, or as most trainers do.
+
+Of LoRAs without notes most were made in aspect-ratio buckets: kohya_ss, Civitai's trainer, OneTrainer, ai-toolkit and
+SimpleTuner use them unless told otherwise. The scripts of diffusers look at squares. So where nothing is noted, both
+are looked at.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..errors import UserError
+from ..framing.frame import CentreSquare, Framing
+from ..framing.kohya import Kohya
+from .framing_notes import read_framing
+
+LARGEST_SHARE = 4  # times the area that the base was made for; a training at a larger one is not believed
+TRIED = ((2048, 2048), (1365, 2048), (2048, 1365), (900, 2048), (2048, 900))  # pictures that a framing is tried on
+
+
+class LikelyFraming(NamedTuple):
+    """A framing, and whether the file's notes do not say so."""
+
+    framing: Framing
+    guessed: bool
+
+
+def likely_framing(metadata: Mapping[str, str], resolution: int, multiple: int = 8) -> LikelyFraming:
+    """Choose how pictures are framed for a suspect.
+
+    Args:
+        metadata: the notes of its file.
+        resolution: side of the square that the base was made for, in pixels.
+        multiple: what sides must be multiples of, for the autoencoder.
+    """
+    for framing in read_framing(metadata).framings or ():
+        if _can_be_used(framing, resolution, multiple):
+            return LikelyFraming(framing, False)
+    return LikelyFraming(usual_buckets(resolution), True)
+
+
+def usual_buckets(resolution: int) -> Framing:
+    """The buckets of kohya's interfaces at a resolution; the centre square, where it is too small for any."""
+    step = max(8, min(64, resolution // 8))
+    try:
+        return Kohya(
+            resolution=(resolution, resolution), least_side=resolution // 2, most_side=2 * resolution, step=step
+        )
+    except UserError:
+        return CentreSquare(resolution=resolution)
+
+
+def _can_be_used(framing: Framing, resolution: int, multiple: int) -> bool:
+    """Whether frames are no larger than what is believed, and have sides that the autoencoder takes."""
+    if framing.most_pixels > LARGEST_SHARE * resolution**2:
+        return False
+    try:
+        sizes = [framing.frame(*size).size for size in TRIED]
+    except UserError:
+        return False
+    return all(length % multiple == 0 for size in sizes for length in size)
