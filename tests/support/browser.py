@@ -12,10 +12,13 @@ IN_VIEW = """() => {
     const box = document.querySelector('#one-answer .cg-card').getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight + 1;
 }"""
-# of a text to what it stands on, as WCAG 2 computes it
-CONTRAST = """element => {
+# of the texts that are to be seen: each to what it stands on, as WCAG 2 computes it
+CONTRASTS = """texts => texts.filter(text => {
+    const box = text.getBoundingClientRect();
+    return box.width && box.height && getComputedStyle(text).visibility == 'visible' && text.innerText.trim();
+}).map(text => {
     const [ink, ground] = ['color', 'backgroundColor'].map(which => {
-        for (let e = element; e; e = e.parentElement) {
+        for (let e = text; e; e = e.parentElement) {
             const [r, g, b, a] = (getComputedStyle(e)[which].match(/[\\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
             if (a !== 0) return [r, g, b].map(v => v / 255)
                 .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
@@ -23,8 +26,8 @@ CONTRAST = """element => {
         }
         return 1;
     }).sort((a, b) => b - a);
-    return (ink + 0.05) / (ground + 0.05);
-}"""
+    return [text.innerText.slice(0, 40), (ink + 0.05) / (ground + 0.05)];
+})"""
 
 
 class Windows:
