@@ -13,7 +13,7 @@ from cgidm.method.partial import Partial
 from cgidm.method.recovery import recover
 from cgidm.method.sampling import sample_noise, sample_times
 from eval.__main__ import main
-from eval.speed import repeats
+from eval.speed import paired, repeats
 from eval.speed.bench import BenchRun, quicken, run_bench
 from eval.speed.build import architecture_names, build_pipeline, build_unet, read_architecture
 from eval.speed.clock import Budget, Plan, summarise, time_call
@@ -27,6 +27,7 @@ from eval.speed.subjects import KINDS, published
 from eval.speed.tables import describe, file_stem, markdown, readme_section
 from eval.speed.work import count_flops, measure_matrix_peak
 from tests.support.errors import refuses
+from tests.support.forks import instead_of_spawning
 from tests.support.paths import ASSETS
 from tests.support.processor import HALF_IS_FAST
 
@@ -318,7 +319,13 @@ def test_several_runs_are_summed_up_by_their_spread():
     assert "3 times (`python -m eval bench --runs 3 --budget 40`)" in text
 
 
-def test_the_arms_take_turns_in_processes_of_their_own(tmp_path, monkeypatch):
+@pytest.fixture
+def forked(monkeypatch):
+    """New processes find the libraries imported, which takes each ten seconds."""
+    monkeypatch.setattr(paired, "multiprocessing", instead_of_spawning())
+
+
+def test_the_arms_take_turns_in_processes_of_their_own(tmp_path, forked):
     """A real run of the embedded model: three rounds, in bfloat16 too where the processor has it."""
     dtypes = usual_dtypes(CPU) if HALF_IS_FAST else (torch.float32,)
     run = Run(("mini",), ("full",), CPU, dtypes, (2,), 0.0, ASSETS)
@@ -334,7 +341,7 @@ def test_the_arms_take_turns_in_processes_of_their_own(tmp_path, monkeypatch):
         assert 0.2 < times / (reference / paper) < 2, "pictures an hour are evaluations, but for the ends"
 
 
-def test_a_run_that_fails_is_said(tmp_path, monkeypatch):
+def test_a_run_that_fails_is_said(tmp_path, monkeypatch, forked):
     run = Run(("sd9",), ("full",), CPU, usual_dtypes(CPU), (2,), 0.0, ASSETS)
     with refuses("speed.unknown_model", given="sd9"):
         repeat_runs(run, 1, tmp_path, print)

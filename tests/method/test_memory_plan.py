@@ -1,8 +1,7 @@
 """Memory: what is chosen, that a count is true, and that calls are of bounded size."""
 
 import gc
-import subprocess
-import sys
+import os
 from dataclasses import replace
 
 import pytest
@@ -18,7 +17,7 @@ from cgidm.method.objective import denoising_loss
 from cgidm.method.sampling import sample_noise, sample_times
 from cgidm.method.scores import loss_contrast
 from tests.support import tiny, tiny_families
-from tests.support.paths import ROOT
+from tests.support.forks import fork_server
 from tests.support.worlds import generators, world
 from tests.support.worlds import run as run_world
 
@@ -169,23 +168,27 @@ def test_a_count_is_what_a_real_pass_makes(family):
     assert all(type(w) is torch.nn.Parameter for w in bound.network.parameters())
 
 
+def count_and_fork():
+    """In a process that has computed nothing: its exit code is that of a fork of it, which computes after a count."""
+
+    def backward():
+        x = torch.ones(2, requires_grad=True)
+        torch.autograd.grad(x.square().sum(), x)
+
+    assert counting.count_peak(backward) > 0
+    if not (child := os.fork()):
+        backward()
+        os._exit(7)
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
 @pytest.mark.slow
 def test_a_process_forked_after_a_count_can_compute():
     """As a GPU is lent: in forks. The engine refuses there if its first backward pass met pretended devices."""
-    code = """
-import os, torch
-from cgidm.families.memory import count_peak
-def backward():
-    x = torch.ones(2, requires_grad=True)
-    torch.autograd.grad(x.square().sum(), x)
-assert count_peak(backward) > 0
-if not (child := os.fork()):
-    backward()
-    os._exit(7)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "7", done.stderr
+    process = fork_server().Process(target=count_and_fork)
+    process.start()
+    process.join()
+    assert process.exitcode == 7
 
 
 @pytest.mark.parametrize("tiling", [False, True])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cgidm.page.runs.model_cache import _open_shipped
-from tests.support.browser import REACTION, Visitor
+from tests.support.browser import Visitor, Windows
 from tests.support.page_server import PageServer, page_server
 from tests.support.quick_presets import NO_PAGES
 
@@ -65,23 +65,29 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def windows(chromium: Any) -> Windows:
+    return Windows(chromium)
+
+
 @pytest.fixture
-def visit(server: PageServer, chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Visitor]]:
+def visit(server: PageServer, windows: Windows) -> Iterator[Callable[..., Visitor]]:
     """Makes visitors, with the options of a browser's context; afterwards nothing may have gone wrong for any."""
-    screenshots = Path(os.environ.get(SCREENSHOTS) or tmp_path)
-    screenshots.mkdir(parents=True, exist_ok=True)
-    visitors, contexts = [], []
+    folder = os.environ.get(SCREENSHOTS)
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    visitors: list[tuple[Visitor, dict[str, Any]]] = []
 
     def make(query: str = "", **options: Any) -> Visitor:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"} | options)
-        context.set_default_timeout(1000 * REACTION)
-        contexts.append(context)
-        visitors.append(Visitor(context.new_page(), server, screenshots))
-        return visitors[-1].come(query)
+        options = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"} | options
+        visitor = Visitor(windows.open(server, options), server, Path(folder) if folder else None)
+        visitors.append((visitor, options))
+        return visitor.come(query)
 
     yield make
-    for context in contexts:
-        context.close()
-    troubles = [trouble for visitor in visitors for trouble in visitor.troubles]
+    for visitor, options in visitors:
+        visitor.go()
+        windows.leave(visitor.page, options)
+    troubles = [trouble for visitor, _ in visitors for trouble in visitor.troubles]
     assert not troubles, troubles
     assert server.alive()

@@ -9,7 +9,7 @@ from cgidm.evidence.record_of_result import lineup_of
 from cgidm.judging.lineup import judge_lineup
 from cgidm.page.html.i18n import translate
 from cgidm.page.runs.model_cache import shipped_controls
-from tests.support.browser import CONTRAST, PATIENCE
+from tests.support.browser import CONTRASTS, PATIENCE
 from tests.support.paths import ASSETS
 
 pytestmark = pytest.mark.browser
@@ -145,7 +145,7 @@ def test_a_line_up_is_readable_on_a_phone_in_the_dark(visit):
     assert visitor.at("#lineup img").count() == 18
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= visitor.page.viewport_size["width"]
     texts = visitor.at("#lineup :is(h1, h3, li, figcaption, button, label)")
-    poor = [(t.inner_text()[:40], t.evaluate(CONTRAST)) for t in texts.all() if t.is_visible()]
+    poor = texts.evaluate_all(CONTRASTS)
     assert [found for found in poor if found[1] < 4.5] == [] and len(poor) > 25
     visitor.picture("lineup-phone")
     letter = lineup_of(read_record(latest(visitor.server).read_bytes(), "it")).rounds[0].letter

@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from cgidm.page.html.i18n import translate
-from tests.support.browser import CONTRAST, PATIENCE
+from tests.support.browser import CONTRASTS, PATIENCE
 from tests.support.paths import ASSETS
 
 pytestmark = pytest.mark.browser
@@ -46,9 +46,7 @@ def test_the_dark_page_is_readable(visit):
     visitor.card(2)
     assert visitor.at("body").evaluate("b => b.classList.contains('dark')")
     texts = visitor.at("h1, h2, h3, .cg p, .cg li, .cg td, .cg th, .cg summary, .info p, button:not([disabled]), label")
-    poor = [
-        (t.inner_text()[:40], t.evaluate(CONTRAST)) for t in texts.all() if t.is_visible() and t.inner_text().strip()
-    ]
+    poor = texts.evaluate_all(CONTRASTS)
     assert [found for found in poor if found[1] < 4.5] == [] and len(poor) > 40
     visitor.picture("dark")
 

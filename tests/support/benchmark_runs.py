@@ -5,9 +5,9 @@ import signal
 import warnings
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from multiprocessing import get_context
 
 from eval.__main__ import main
+from tests.support.forks import fork_server
 from tests.support.paths import ROOT
 
 
@@ -21,9 +21,7 @@ def arguments_of(folder, name, *options, stage="run"):
 def command(*given, one_session=False):
     """The command in a process of its own, which can be killed; its server has imported the libraries already."""
     log = given[0] / f"{given[1]}.log"
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["eval.benchmark.stages"])
-    process = context.Process(target=run_command, args=(arguments_of(*given), log, one_session))
+    process = fork_server().Process(target=run_command, args=(arguments_of(*given), log, one_session))
     process.start()
     return process, log
 

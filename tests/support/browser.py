@@ -12,10 +12,13 @@ IN_VIEW = """() => {
     const box = document.querySelector('#one-answer .cg-card').getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight + 1;
 }"""
-# of a text to what it stands on, as WCAG 2 computes it
-CONTRAST = """element => {
+# of the texts that are to be seen: each to what it stands on, as WCAG 2 computes it
+CONTRASTS = """texts => texts.filter(text => {
+    const box = text.getBoundingClientRect();
+    return box.width && box.height && getComputedStyle(text).visibility == 'visible' && text.innerText.trim();
+}).map(text => {
     const [ink, ground] = ['color', 'backgroundColor'].map(which => {
-        for (let e = element; e; e = e.parentElement) {
+        for (let e = text; e; e = e.parentElement) {
             const [r, g, b, a] = (getComputedStyle(e)[which].match(/[\\d.]+/g) ?? [0, 0, 0, 0]).map(Number);
             if (a !== 0) return [r, g, b].map(v => v / 255)
                 .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
@@ -23,20 +26,54 @@ CONTRAST = """element => {
         }
         return 1;
     }).sort((a, b) => b - a);
-    return (ink + 0.05) / (ground + 0.05);
-}"""
+    return [text.innerText.slice(0, 40), (ink + 0.05) / (ground + 0.05)];
+})"""
+
+
+class Windows:
+    """Pages of a browser, each for one visitor at a time: the next finds nothing but the page's own files.
+
+    In a browser as new as its visitor these are fetched and compiled anew, which takes most of a visit.
+    """
+
+    def __init__(self, browser: Any) -> None:
+        self.browser = browser
+        self.free: dict[str, list[Any]] = {}
+
+    def open(self, server: PageServer, options: dict[str, Any]) -> Any:
+        """A window as in a context of these options in which nobody was before."""
+        if free := self.free.get(repr(options)):
+            window = free.pop()
+        else:
+            window = self.browser.new_context(**options).new_page()
+            window.context.set_default_timeout(1000 * REACTION)
+        window.context.clear_cookies()
+        session = window.context.new_cdp_session(window)
+        session.send("Storage.clearDataForOrigin", {"origin": server.url.removesuffix("/"), "storageTypes": "all"})
+        session.detach()
+        return window
+
+    def leave(self, window: Any, options: dict[str, Any]) -> None:
+        """Its visitor has gone; it waits for the next."""
+        window.unroute_all()
+        window.goto("about:blank")
+        self.free.setdefault(repr(options), []).append(window)
 
 
 class Visitor:
     """Somebody with a browser of their own on the page, and all that should not have happened to them."""
 
-    def __init__(self, page: Any, server: PageServer, screenshots: Path) -> None:
+    def __init__(self, page: Any, server: PageServer, screenshots: Path | None) -> None:
         self.page, self.server, self.screenshots = page, server, screenshots
         self.troubles: list[str] = []
-        page.on("console", lambda m: self._trouble(f"console: {m.text}") if m.type == "error" else None)
-        page.on("pageerror", lambda error: self._trouble(f"error on the page: {error}"))
-        page.on("dialog", self._dialog)
-        page.on("request", self._request)
+        self.heard = {
+            "console": lambda m: self._trouble(f"console: {m.text}") if m.type == "error" else None,
+            "pageerror": lambda error: self._trouble(f"error on the page: {error}"),
+            "dialog": self._dialog,
+            "request": self._request,
+        }
+        for event, what in self.heard.items():
+            page.on(event, what)
 
     def come(self, query: str = "") -> "Visitor":
         """Open the page and wait until it answers."""
@@ -44,6 +81,11 @@ class Visitor:
         self.page.locator("#cards button").first.wait_for()
         self.page.wait_for_function("localStorage.getItem('cgidm-visit')")
         return self
+
+    def go(self) -> None:
+        """Hear no more of the page."""
+        for event, what in self.heard.items():
+            self.page.remove_listener(event, what)
 
     def at(self, selector: str) -> Any:
         return self.page.locator(selector)
@@ -85,8 +127,9 @@ class Visitor:
         return answer.status, answer.body()
 
     def picture(self, name: str) -> None:
-        """Keep a picture of the whole page."""
-        self.page.screenshot(path=self.screenshots / f"{name}.png", full_page=True)
+        """Keep a picture of the whole page, if anybody wants to look at it."""
+        if self.screenshots is not None:
+            self.page.screenshot(path=self.screenshots / f"{name}.png", full_page=True)
 
     def _trouble(self, what: str) -> None:
         self.troubles.append(what)

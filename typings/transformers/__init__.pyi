@@ -1,0 +1,11 @@
+"""What the library and its benchmark use of transformers, for pyright alone.
+
+Its own `__init__` takes all names of four hundred packages, and pyright reads every one of them: a third of its time.
+A name that is missing here is an error of pyright's where it is imported.
+"""
+
+from transformers.models.clip.configuration_clip import CLIPTextConfig as CLIPTextConfig
+from transformers.models.clip.modeling_clip import CLIPTextModel as CLIPTextModel
+from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection as CLIPTextModelWithProjection
+from transformers.models.clip.tokenization_clip import CLIPTokenizer as CLIPTokenizer
+from transformers.models.xlm_roberta.tokenization_xlm_roberta import XLMRobertaTokenizer as XLMRobertaTokenizer
