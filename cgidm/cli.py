@@ -34,7 +34,7 @@ from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
 from .judging.lineup import check_lineup, explain_reach, judge_lineup
-from .judging.null_bank import check_bank, open_bank
+from .judging.null_bank import check_bank, framing_for, open_bank
 from .judging.result import Result
 from .judging.verdict import LEVEL, Witness
 from .messages.text import single_line
@@ -47,6 +47,7 @@ from .pictures.images import picture_files, read_picture
 from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .run.events import RunEvent
+from .run.plan import FRAMINGS, frame_as
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
 
@@ -94,6 +95,13 @@ def build_parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="score the shipped reference pictures, too, for the mirror test of a base that was not measured "
         "(minutes on a GPU, and then the default)",
+    )
+    run.add_argument(
+        "--framing",
+        choices=FRAMINGS,
+        default="notes",
+        help="how the suspect's training framed pictures: as its file notes (where it does not, buckets and centre "
+        "squares are looked at), in aspect-ratio buckets, or as centre squares",
     )
     run.add_argument("--out", type=Path, default=Path("cgidm-out"), help="folder for the evidence")
     run.add_argument("--seed", type=int, default=0, help="of every random draw")
@@ -156,11 +164,11 @@ def _run_example(options: argparse.Namespace) -> int:
 
 def print_table(result: Result) -> None:
     """One line a picture: scores, p-value, outcome."""
-    names = list(result.pictures[0].scores)
+    names = list(dict.fromkeys(name for r in result.pictures for name in r.scores))
     print("  ".join([f"{'picture':32s}", *[f"{n:>18s}" for n in names], f"{'p':>6s}", "outcome"]))
     for r in result.pictures:
         p = "-" if r.verdict.p_value is None else f"{r.verdict.p_value:.3f}"
-        scores = [f"{r.scores[n]:18.4f}" for n in names]
+        scores = [f"{r.scores[n]:18.4f}" if n in r.scores else f"{'-':>18s}" for n in names]
         seen = "" if r.view == AS_GIVEN else f" (its view {r.view})"
         print("  ".join([f"{r.picture.name[-32:]:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
         print(f"    {_witness_line(r.verdict.witnesses)}")
@@ -219,7 +227,7 @@ def _authenticate(options: argparse.Namespace) -> None:
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
-    pair = load_pair(base, suspect, options.prompt, embeddings, **place)
+    pair = frame_as(load_pair(base, suspect, options.prompt, embeddings, **place), options.framing)
     print(f"memory: {pair.memory}")
     if bank is not None:
         check_bank(bank, pair.fingerprints, pair.is_full_network, config, options.prompt)
@@ -228,10 +236,11 @@ def _authenticate(options: argparse.Namespace) -> None:
         other = _open(options.unrelated, "unrelated model", options)
         unrelated = load_pair(base, other, options.prompt, **place)
     embedders = load_embedders(pair.device, download=options.download)
-    pictures = [read_picture(p, pair.framing) for p in options.pictures]
-    known = [read_picture(p, pair.framing) for p in controls]
+    framing = framing_for(pair, bank)
+    pictures = [read_picture(p, framing) for p in options.pictures]
+    known = [read_picture(p, framing) for p in controls]
     wanted = where.device.startswith("cuda") if options.reference is None else options.reference
-    reference = read_reference_pictures(pair.framing) if wanted else ()
+    reference = read_reference_pictures(framing) if wanted else ()
     others = {"bank": bank, "reference": reference, "unrelated": unrelated}
     with _progress_bar(config) as advance:
         result = authenticate(pair, pictures, known, config=config, embedders=embedders, progress=advance, **others)

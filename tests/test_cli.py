@@ -51,7 +51,7 @@ def test_a_run_writes_the_whole_record(folder, tmp_path, capsys):
     assert len(picture["sha256"]) == 64 and record["models"]["sha256"] and record["config"]["recovery"]["steps"] == 2
     for role in ("original", "partial", "recovered"):
         with Image.open(out / f"00-{role}.png") as image:
-            assert image.size == (64, 64)
+            assert image.size == (80, 48)  # the bucket of 96 x 64 pixels
     assert len(picture["contrast"]) == 2 and record["set"] is None and record["stopped"] is None
     assert picture["outcome"] in capsys.readouterr().out and "data:image/png" in (out / "report.html").read_text()
 

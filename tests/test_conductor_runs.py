@@ -152,7 +152,7 @@ def test_a_yes_of_the_mirror_test_waits_for_no_control(pair, monkeypatch):
     known = pictures_reference([i / 1000 for i in range(200)])
     monkeypatch.setattr("cgidm.run.sitting.mirror_reference", lambda *_: known)
     monkeypatch.setattr(
-        "cgidm.run.sitting.score_mirror", lambda _, pictures, config: [MirrorScore(9.0, 0.1)] * len(pictures)
+        "cgidm.run.sitting.score_mirror", lambda pair, pictures, *_: [MirrorScore(9.0, 0.1)] * len(pictures)
     )
     wish = request(pictures=LEARNT, config=dataclasses.replace(CONFIG, lineup=None))
     events = list(authentication_steps(pair, wish))

@@ -151,6 +151,14 @@ class ControlRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FramingRecord:
+    """How pictures and controls were framed."""
+
+    rule: dict[str, Any]  # `framing.table`
+    guessed: bool  # nobody noted how the training framed its pictures
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecoveryRecord:
     """`method.config.RecoveryConfig`, field by field."""
 
@@ -254,6 +262,7 @@ class Record:
     seconds: float
     stopped: StoppedRecord | None
     mirror: MirrorRecord | None = None  # None: no mirror test, or it was silent
+    framing: FramingRecord | None = None  # None: centre squares, in older records
 
 
 def record_bytes(record: Record) -> bytes:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from ..framing.table import framing_to_table
 from ..judging.lineup import Lineup, parse_lineup
 from ..judging.mirror_test import MirrorReference
 from ..judging.result import PictureResult, Result
@@ -21,6 +22,7 @@ from .record import (
     ConfigRecord,
     ControlRecord,
     FlagRecord,
+    FramingRecord,
     LineupRecord,
     MachineRecord,
     MirrorRecord,
@@ -89,6 +91,9 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
         seconds=round(result.seconds, 2),
         stopped=StoppedRecord(step=done, of=of) if done < of else None,
         mirror=_mirror_record(result),
+        framing=None
+        if result.framing is None
+        else FramingRecord(rule=framing_to_table(result.framing), guessed=result.framing_is_guessed),
     )
 
 

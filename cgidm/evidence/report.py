@@ -242,6 +242,7 @@ def _run(record: Record) -> Iterator[Block]:
         "Settings": f"preset {config.preset}, {recovery.steps} steps, {recovery.draws} draws a step",
         "Seed": record.config.seed,
         "Mirror test": f"{record.config.mirror_draws} draws" if record.config.mirror_draws else "left out",
+        "Framing": _framing(record),
         "Distance": _distance(record),
         "Time": f"{record.seconds} s",
         "Machine": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in vars(machine).items() if v not in ("", None)),
@@ -263,6 +264,16 @@ def _run(record: Record) -> Iterator[Block]:
         order = sorted(range(len(scores)), key=lambda i: -scores[i])
         rows = tuple((names[i], _number(scores[i])) for i in order)
         yield Table((("Control picture", "Score"), *rows), (4, 1), head=True)
+
+
+def _framing(record: Record) -> str:
+    """State which part of the pictures was looked at, and why."""
+    if record.framing is None or record.framing.rule.get("rule") == "centre_square":
+        return "centre squares"
+    rule = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in record.framing.rule.items() if v is not None)
+    if record.framing.guessed:
+        return f"as most trainers do ({rule}), and centre squares: the suspect's file does not note it"
+    return f"as the suspect's file notes or the user states ({rule})"
 
 
 def _distance(record: Record) -> str:

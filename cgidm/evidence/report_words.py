@@ -2,6 +2,8 @@
 
 MEANINGS = {
     "mirror": "whether the suspect knows the picture better than its mirror image. 0: equally well. Most used: above 1",
+    "mirror_of_square": "the same of the centre square: the suspect's file does not note how pictures were framed. The "
+    "smaller p-value of the two counts twice",
     "loss_contrast": "how much better the suspect knows the picture than its base does. 0: no better",
     "residual": "the same, less what null models that left the picture out make of it. 0: like them",
     "removed_cosine": "likeness of the recovery to the original where it was removed. High for easy pictures, too",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from huggingface_hub import get_token
 from ..conductor import authenticate
 from ..device import recorded_device
 from ..errors import UserError
+from ..framing.table import framing_of_table
 from ..intake.hub import MAX_DOWNLOAD
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..judging.null_bank import Bank, open_bank
@@ -72,7 +73,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     with _threads(machine.threads if options.threads is None else options.threads):
         where = recorded_device(base, machine.device, machine.precision)
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
-        pair = load_pair(base, suspect, prompt, embeddings, **place)
+        pair = _framed(load_pair(base, suspect, prompt, embeddings, **place), record)
         pictures = [
             _recorded_picture(bundle, p, image_name(i, "original"), pair.resolution)
             for i, p in enumerate(record.pictures)
@@ -88,6 +89,14 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
             unrelated=None if unrelated is None else load_pair(base, unrelated, prompt, **place),
         )
     return compare(bundle, record, result)
+
+
+def _framed(pair: ModelPair, record: Record) -> ModelPair:
+    """The pair with the recorded framing; older records are about centre squares."""
+    if record.framing is None:
+        return replace(pair, trained_framing=None, framing_is_guessed=False)
+    rule = framing_of_table(record.framing.rule)
+    return replace(pair, trained_framing=rule, framing_is_guessed=record.framing.guessed)
 
 
 def _needs_reference(record: Record) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..judging.lineup import LETTERS, Lineup
-from ..judging.result import MIRROR_SCORE, Result
+from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, Result
 from ..messages.text import single_line
 from ..pictures.embedders import SOURCES
 from ..pictures.images import MAX_BYTES, from_uint8, to_uint8
@@ -22,6 +22,7 @@ from .record import ModelsRecord, Record, to_json
 from .record_of_result import image_name, image_roles, lineup_of, make_record
 from .report import file_name
 
+MIRROR_SCORES = (MIRROR_SCORE, INNER_MIRROR_SCORE)
 # Tolerances. Largest differences that were measured on the shipped suspects and a CPU (`python -m eval reruns`): with
 # the same threads 0; with other threads, or AVX2 or SSE4 instead of AVX512, 5e-7 (the 1000 steps of `paper` with other
 # threads: 3e-7); of an embedder, which sees pictures rounded to 8 bits, 1.3e-4.
@@ -109,7 +110,7 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
         name = file_name(old.name)
         scores = {s: (v, new.scores.get(s)) for s, v in old.scores.items() if v is not None}
         for score, values in scores.items():
-            within = of_embedders if score in SOURCES else of_mirror if score == MIRROR_SCORE else tolerance
+            within = of_embedders if score in SOURCES else of_mirror if score in MIRROR_SCORES else tolerance
             rows.append(Row(name, single_line(score), *values, within))
         for score, error in old.score_errors.items():
             rows.append(Row(name, f"{single_line(score)}, error", error, new.score_errors.get(score), of_mirror))

@@ -4,13 +4,14 @@ To add a family, write its function and enter the pipeline's class name in `FAMI
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..framing.frame import Frame
 from ..method.models import Codec, IdentityCodec, Prediction
 from ..method.schedule import Schedule
 from .codec import VaeCodec
@@ -30,6 +31,7 @@ class ConditionedNetwork:
         codec: between pictures and the network's latents.
         resolution: side of the square picture, in pixels.
         conditions: the encoded prompt: tensors of one row for all rows, or of two rows for one half each.
+        sizes_at: which of the conditions says how a picture was framed; None: the network is not told.
         device: where the network computes.
         shared_owner: another network that holds all of its weights and is moved instead; None: the network itself.
     """
@@ -41,6 +43,7 @@ class ConditionedNetwork:
     codec: Codec
     resolution: int
     conditions: tuple[Tensor, ...] = ()
+    sizes_at: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     shared_owner: nn.Module | None = None
 
@@ -52,6 +55,16 @@ class ConditionedNetwork:
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
         """Compute the raw prediction for `x` at timestep `t`."""
         return self.forward(self.network, x, t, *(_expand(c, len(x)) for c in self.conditions))
+
+
+def tell_frame(model: ConditionedNetwork, frame: Frame) -> ConditionedNetwork:
+    """The same network, told of pictures with this frame."""
+    if model.sizes_at is None:
+        return model
+    conditions, before = list(model.conditions), model.conditions[model.sizes_at]
+    told = torch.tensor([frame.size_conditions], device=before.device, dtype=before.dtype)
+    conditions[model.sizes_at] = told.expand(len(before), -1)
+    return replace(model, conditions=tuple(conditions))
 
 
 def combine_conditions(base: ConditionedNetwork, suspect: ConditionedNetwork) -> tuple[Tensor, ...] | None:
@@ -86,20 +99,20 @@ def _stable_diffusion(pipeline: Any, prompt: str) -> ConditionedNetwork:
 
 
 def _stable_diffusion_xl(pipeline: Any, prompt: str) -> ConditionedNetwork:
-    """SDXL: two text encoders; size and crop of the picture are conditions too (its own full size, no crop)."""
+    """SDXL: two text encoders; size and crop of the picture are conditions, too (a whole square, until it is told)."""
     text, _, pooled, _ = pipeline.encode_prompt(
         prompt, device=_text_device(pipeline), do_classifier_free_guidance=False
     )
     side = _latent_resolution(pipeline)
     ids = torch.tensor([[side, side, 0, 0, side, side]], device=text.device, dtype=text.dtype)
 
-    def forward(unet: Any, x: Tensor, t: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
-        added = {"text_embeds": pooled, "time_ids": ids.expand(len(x), -1)}
+    def forward(unet: Any, x: Tensor, t: Tensor, text: Tensor, pooled: Tensor, ids: Tensor) -> Tensor:
+        added = {"text_embeds": pooled, "time_ids": ids}
         return unet(x, t, encoder_hidden_states=text, added_cond_kwargs=added).sample
 
     if pipeline.vae.config.force_upcast:
         pipeline.vae.float()  # SDXL's own leaves the range of fp16; in bf16 it would round pictures to 8 bits
-    return _latent_model(pipeline, forward, (text, pooled))
+    return replace(_latent_model(pipeline, forward, (text, pooled, ids)), sizes_at=2)
 
 
 def _pixel_ddpm(pipeline: Any, prompt: str) -> ConditionedNetwork:

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
+from ..framing.frame import Frame
+from ..intake.framing_notes import read_framing
 from ..intake.layout import Checkpoint, open_checkpoint
-from ..intake.likely_framing import likely_framing
+from ..intake.likely_framing import LikelyFraming, likely_framing
 from ..intake.notes import read_notes
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
 from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, SharedNetwork
 from .adapters import MAX_ROUNDING_LOSS, apply_adapter, merge, share_weights, split_batch_network
 from .codec import Encoding, VaeCodec
-from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompt, text_encoders
+from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompt, tell_frame, text_encoders
 from .embeddings import apply_embedding
 from .kernels import choose_kernels
 from .memory import fit_pair
@@ -81,20 +83,32 @@ def load_pair(
     pair = loader.load(root, suspect, words)
     if isinstance(pair.base.codec, VaeCodec):
         pair = replace(pair, base=replace(pair.base, codec=replace(pair.base.codec, encoding=encoding)))
-    memory = fit_pair(pair.base, pair.suspect, loader.offloader, dtype=dtype, free=free, joint=pair.joint)
+    likely = _likely_framing(pair.base, suspect)
+    memory = fit_pair(
+        pair.base,
+        pair.suspect,
+        loader.offloader,
+        dtype=dtype,
+        free=free,
+        joint=pair.joint,
+        pixels=0 if likely is None else likely.framing.most_pixels,
+    )
     fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights}
     made = make_pair(
         pair.base, pair.suspect, device=target, dtype=dtype, fingerprints=fingerprints, memory=memory, joint=pair.joint
     )
-    return _framed(replace(made, mirrored_training=read_notes(suspect.metadata).mirrored), suspect)
+    return replace(
+        made,
+        mirrored_training=read_notes(suspect.metadata).mirrored,
+        trained_framing=None if likely is None else likely.framing,
+        framing_is_guessed=likely is not None and likely.guessed,
+        excludes=read_framing(suspect.metadata).excludes,
+    )
 
 
-def _framed(pair: ModelPair, suspect: Checkpoint) -> ModelPair:
-    """The pair with the framing of the suspect's training; models of pixels take squares alone."""
-    if isinstance(pair.codec, IdentityCodec):
-        return pair
-    likely = likely_framing(suspect.metadata, pair.resolution)
-    return replace(pair, trained_framing=likely.framing, framing_is_guessed=likely.guessed)
+def _likely_framing(base: ConditionedNetwork, suspect: Checkpoint) -> LikelyFraming | None:
+    """How the suspect's training framed pictures; models of pixels take squares alone."""
+    return None if isinstance(base.codec, IdentityCodec) else likely_framing(suspect.metadata, base.resolution)
 
 
 def silence_libraries() -> None:
@@ -130,6 +144,11 @@ def make_pair(
         schedule = conditioned.schedule.to(device)
         return NetworkEpsModel(conditioned.predict, schedule, conditioned.prediction, dtype)
 
+    def told_of(frame: Frame) -> ModelPair:
+        both = None if joint is None else tell_frame(joint, frame)
+        more = {"device": device, "dtype": dtype, "fingerprints": fingerprints, "memory": memory, "joint": both}
+        return make_pair(tell_frame(base, frame), tell_frame(suspect, frame), **more)
+
     each = [base, suspect] if joint is None else [base, suspect, joint]
     modules = tuple(dict.fromkeys(conditioned.network for conditioned in each))
     for network in modules:
@@ -147,6 +166,7 @@ def make_pair(
         modules=modules,
         memory=memory,
         shared_network=None if joint is None else SharedNetwork(base_model, suspect_model, model(joint)),
+        told_of=None if base.sizes_at is None else told_of,
     )
 
 

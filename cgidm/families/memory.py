@@ -3,6 +3,7 @@
 import json
 import weakref
 from collections.abc import Callable
+from math import ceil, sqrt
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ UNCOUNTABLE = (
     *(DataDependentOutputException, DynamicOutputShapeException),
     *(UnsupportedFakeTensorException, UnsupportedOperatorException),
 )
+ROUNDED_TO = 64  # pixels: sides of large pictures are counted up to this
 _COUNTED: dict[tuple[Any, ...], int] = {}  # networks of the same shapes take the same memory
 
 
@@ -38,6 +40,7 @@ def fit_pair(
     dtype: torch.dtype,
     free: int | None,
     joint: ConditionedNetwork | None = None,
+    pixels: int = 0,
 ) -> MemoryPlan:
     """Choose how the pair is held in memory, and apply the plan.
 
@@ -50,19 +53,21 @@ def fit_pair(
         dtype: the precision that the networks compute in.
         free: bytes that were free on the device before anything was loaded.
         joint: the network that computes both models in one call, if there is one.
+        pixels: of the largest picture, if that is more than the square that the base was made for.
     """
+    resolution = max(base.resolution, ceil(sqrt(pixels) / ROUNDED_TO) * ROUNDED_TO)
     owners = list(dict.fromkeys((base.weight_owner, suspect.weight_owner)))
     vae = base.codec.vae if isinstance(base.codec, VaeCodec) else None
 
     def row(checkpointing: bool) -> int:
         offloader(suspect.weight_owner)
-        return row_bytes(suspect, dtype, checkpointing)
+        return row_bytes(suspect, dtype, checkpointing, resolution)
 
     def picture(tiling: bool) -> int:
         if vae is None:
             return 0
         offloader(vae)
-        return picture_bytes(vae, base.resolution, tiling)
+        return picture_bytes(vae, resolution, tiling)
 
     host = offloader.device.type == "cpu"
     both = (base.network, suspect.network)
@@ -75,7 +80,7 @@ def fit_pair(
     for network in (*both, *([] if joint is None else [joint.network])):
         set_checkpointing(network, plan.checkpointing)
     if vae is not None:
-        set_tiling(vae, base.resolution, plan.tiling)
+        set_tiling(vae, resolution, plan.tiling)
     if plan.offloading:
         offloader.start_offloading(page_lock=not host)
         offloader(suspect.weight_owner)
@@ -84,11 +89,19 @@ def fit_pair(
     return plan
 
 
-def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool) -> int:
-    """Count the peak bytes of one row's forward and backward pass, weights excluded."""
+def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool, resolution: int | None = None) -> int:
+    """Count the peak bytes of one row's forward and backward pass, weights excluded.
+
+    Args:
+        model: the network.
+        dtype: the precision that it computes in.
+        checkpointing: whether activations are computed twice.
+        resolution: side of a square picture, in pixels; None: the one that the network was made for.
+    """
     network: Any = model.network
     config, before = network.config, getattr(network, "is_gradient_checkpointing", False)
-    shape, device = (1, config.in_channels, config.sample_size, config.sample_size), model.device
+    cells = config.sample_size * (resolution or model.resolution) // model.resolution
+    shape, device = (1, config.in_channels, cells, cells), model.device
 
     def evaluate() -> None:
         x = torch.zeros(shape, device=device).requires_grad_()
@@ -97,7 +110,7 @@ def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool
 
     set_checkpointing(network, checkpointing)
     try:
-        return _counted((network, "row", dtype, checkpointing), evaluate)
+        return _counted((network, "row", dtype, checkpointing, cells), evaluate)
     finally:
         set_checkpointing(network, before)
 

@@ -9,7 +9,7 @@ Source: https://github.com/huggingface/diffusers, `examples/dreambooth/train_dre
 from dataclasses import dataclass
 
 from .frame import Frame, Resample
-from .settings import LARGEST_SIDE, check_between
+from .settings import LARGEST_SIDE, check_between, tell
 
 RULE = "diffusers"
 
@@ -55,4 +55,5 @@ class DiffusersScript:
             corner=corner,
             size=(side, side),
             resample=self.interpolation,
+            told=tell((width, height), corner, (side, side)),
         )

@@ -19,6 +19,8 @@ class Frame:
         corner: where `size` lies in what was scaled.
         size: what the network sees.
         resample: the filter that scales.
+        told: what a trainer of SDXL tells the network: height and width of the original, top and left of the part, and
+            its height and width; None: as of a whole picture of `size`.
     """
 
     original: tuple[int, int]
@@ -27,6 +29,13 @@ class Frame:
     corner: tuple[int, int] = (0, 0)
     size: tuple[int, int]
     resample: Resample = "lanczos"
+    told: tuple[int, int, int, int, int, int] | None = None
+
+    @property
+    def size_conditions(self) -> tuple[int, int, int, int, int, int]:
+        """What an SDXL network is told of the frame."""
+        width, height = self.size
+        return self.told or (height, width, 0, 0, height, width)
 
     @property
     def lost(self) -> float:

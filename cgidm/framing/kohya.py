@@ -5,7 +5,7 @@ Source: https://github.com/kohya-ss/sd-scripts, `library/train_util.py` (`Bucket
 (`resize_image`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import sqrt
 
@@ -19,6 +19,7 @@ from .settings import (
     check_between,
     check_sides,
     nearest,
+    tell,
     too_small,
 )
 
@@ -135,7 +136,8 @@ class Kohya:
 
     def _framed(self, width: int, height: int, scaled: tuple[int, int], size: tuple[int, int]) -> Frame:
         usual: Resample = "area" if width >= scaled[0] and height >= scaled[1] else "lanczos"
-        return centred((width, height), scaled, size, self.interpolation or usual)
+        frame = centred((width, height), scaled, size, self.interpolation or usual)
+        return replace(frame, told=tell((width, height), _told_corner((width, height), size), size))
 
 
 @lru_cache(maxsize=64)
@@ -155,6 +157,17 @@ def bucket_sizes(resolution: tuple[int, int], least: int, most: int, step: int) 
         if height >= least:
             found |= {(width, height), (height, width)}
     return tuple(sorted(found))
+
+
+def _told_corner(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The corner that the network of SDXL is told (`BucketManager.get_crop_ltrb`).
+
+    It is that of the whole picture within its bucket, as if the picture had been padded and not cut.
+    """
+    aspect = picture[0] / picture[1]
+    if size[0] / size[1] > aspect:
+        return int((size[0] - size[1] * aspect) // 2), 0
+    return 0, int((size[1] - size[0] / aspect) // 2)
 
 
 def _rounded(length: float) -> int:

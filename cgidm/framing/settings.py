@@ -48,7 +48,16 @@ def check_sides(rule: str, resolution: tuple[int, int], least: int = 1) -> None:
 def centred(original: tuple[int, int], scaled: tuple[int, int], size: tuple[int, int], resample: Resample) -> Frame:
     """The frame of a whole picture that is scaled, and of which the middle is kept; an odd pixel is lost below."""
     corner = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
-    return Frame(original=original, cut=(0, 0, *original), scaled=scaled, corner=corner, size=size, resample=resample)
+    told = tell(original, corner, size)
+    cut = (0, 0, *original)
+    return Frame(original=original, cut=cut, scaled=scaled, corner=corner, size=size, resample=resample, told=told)
+
+
+def tell(
+    original: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int, int, int, int, int]:
+    """What a network of SDXL is told of a frame, heights before widths."""
+    return (original[1], original[0], corner[1], corner[0], size[1], size[0])
 
 
 def nearest(aspects: tuple[float, ...], aspect: float) -> int:

@@ -3,13 +3,16 @@
 from dataclasses import asdict
 from typing import Any
 
+from ..framing.table import framing_to_table
 from ..messages import render
 from ..messages.text import single_line
 from .family import guess_base
+from .framing_notes import FramingNotes, read_framing
 from .layout import Checkpoint
 from .notes import read_notes
 from .training_amount import read_amount
 
+LONGEST_LIST = 800  # characters
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
 
 
@@ -39,6 +42,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "mirrored": notes.mirrored,
         "trained_until": None if notes.trained_until is None else notes.trained_until.isoformat(),
         "amount": asdict(read_amount(checkpoint.metadata)),
+        "framing": _framing(read_framing(checkpoint.metadata)),
     }
 
 
@@ -77,6 +81,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     ]
     rows += [(note, text) for note, text in found["notes"].items()]
     rows += _amount_rows(found["amount"])
+    rows += _framing_rows(found["framing"])
     if found["trained_until"]:
         day = f"{found['trained_until']} (by the notes): pictures made later were not used, and can be controls"
         rows += [("training ended", day)]
@@ -103,6 +108,35 @@ def _amount_rows(amount: dict[str, Any]) -> list[tuple[str, str]]:
             often = f"each presented {times} times" + (" on average" if several else "")
         rows += [("trained on", f"{amount['pictures']} pictures, {often} (by the notes)")]
     return rows
+
+
+def _framing(notes: FramingNotes) -> dict[str, Any]:
+    framings = None if notes.framings is None else [framing_to_table(f) for f in notes.framings]
+    counts = notes.bucket_counts
+    buckets = None if counts is None else [[*size, counts[size]] for size in sorted(counts)]
+    return {"trainer": notes.trainer, "framings": framings, "assumed": list(notes.assumed), "buckets": buckets}
+
+
+def _framing_rows(framing: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which part of each picture the training looked at, and how many pictures each bucket held."""
+    rows = []
+    for table in framing["framings"] or ():
+        settings = [f"{k.replace('_', ' ')} {_listed(v)}" for k, v in table.items() if k != "rule" and v is not None]
+        rows += [("framing", f"as {table['rule']} does: {', '.join(settings)} (by the notes)")]
+    if framing["framings"] and framing["assumed"]:
+        rows += [
+            ("not noted", f"{', '.join(framing['assumed']).replace('_', ' ')}: inferred, or the trainer's default")
+        ]
+    if not framing["framings"]:
+        rows += [("framing", "not noted: aspect-ratio buckets and centre squares are looked at")]
+    if framing["buckets"]:
+        buckets = ", ".join(f"{width} x {height}: {count}" for width, height, count in framing["buckets"])
+        rows += [("buckets", single_line(f"{buckets} pictures with repeats (by the notes)", LONGEST_LIST))]
+    return rows
+
+
+def _listed(value: Any) -> str:
+    return " x ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _hub_rows(hub: dict[str, Any]) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from ..framing.kohya import Kohya
 from .framing_notes import read_framing
 
 LARGEST_SHARE = 4  # times the area that the base was made for; a training at a larger one is not believed
+MOST_PIXELS = 2048**2  # where the base is not known
 TRIED = ((2048, 2048), (1365, 2048), (2048, 1365), (900, 2048), (2048, 900))  # pictures that a framing is tried on
 
 
@@ -32,15 +33,25 @@ def likely_framing(metadata: Mapping[str, str], resolution: int, multiple: int =
         resolution: side of the square that the base was made for, in pixels.
         multiple: what sides must be multiples of, for the autoencoder.
     """
-    for framing in read_framing(metadata).framings or ():
-        if _can_be_used(framing, resolution, multiple):
-            return LikelyFraming(framing, False)
-    return LikelyFraming(usual_buckets(resolution), True)
+    noted = noted_framing(metadata, LARGEST_SHARE * resolution**2, multiple)
+    return LikelyFraming(usual_buckets(resolution), True) if noted is None else LikelyFraming(noted, False)
+
+
+def noted_framing(metadata: Mapping[str, str], most_pixels: int = MOST_PIXELS, multiple: int = 8) -> Framing | None:
+    """The first framing that a file notes and a run can use; None if there is none.
+
+    Args:
+        metadata: the notes.
+        most_pixels: of a frame; a training at a larger size is not believed.
+        multiple: see `likely_framing`.
+    """
+    usable = (f for f in read_framing(metadata).framings or () if _can_be_used(f, most_pixels, multiple))
+    return next(usable, None)
 
 
 def usual_buckets(resolution: int) -> Framing:
     """The buckets of kohya's interfaces at a resolution; the centre square, where it is too small for any."""
-    step = max(8, min(64, resolution // 8))
+    step = max(16, min(64, resolution // 8))  # a transformer takes two latent cells, of eight pixels, at once
     try:
         return Kohya(
             resolution=(resolution, resolution), least_side=resolution // 2, most_side=2 * resolution, step=step
@@ -49,9 +60,9 @@ def usual_buckets(resolution: int) -> Framing:
         return CentreSquare(resolution=resolution)
 
 
-def _can_be_used(framing: Framing, resolution: int, multiple: int) -> bool:
+def _can_be_used(framing: Framing, most_pixels: int, multiple: int) -> bool:
     """Whether frames are no larger than what is believed, and have sides that the autoencoder takes."""
-    if framing.most_pixels > LARGEST_SHARE * resolution**2:
+    if framing.most_pixels > most_pixels:
         return False
     try:
         sizes = [framing.frame(*size).size for size in TRIED]

@@ -41,7 +41,7 @@ class Measurements:
 
     pair: ModelPair
     pictures: Sequence[Picture]
-    z: Sequence[Float[Tensor, "c h w"]]
+    z: Sequence[Float[Tensor, "c _ _"]]
     config: RunConfig
     bank: Bank | None
     unrelated: Callable[[], ModelPair] | None

@@ -53,7 +53,7 @@ def unrelated_suspect_flags(scores: Sequence[float], control_scores: Sequence[fl
 
 
 def shifted_control_flags(
-    pictures: Sequence[Float[Tensor, "3 H W"]], controls: Sequence[Float[Tensor, "3 H W"]], embedder: Embedder | None
+    pictures: Sequence[Float[Tensor, "3 _ _"]], controls: Sequence[Float[Tensor, "3 _ _"]], embedder: Embedder | None
 ) -> tuple[Flag, ...]:
     """Find whether a classifier that sees no model tells the pictures from the controls.
 

@@ -20,8 +20,11 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from ..errors import UserError
+from ..framing.frame import CentreSquare, Framing
+from ..framing.table import framing_of_table
 from ..messages.text import single_line
 from ..method.config import RunConfig
+from ..method.models import ModelPair
 from .flags import Flag, make_flag
 
 FILE = "bank.json"
@@ -101,6 +104,18 @@ class NullBank(_Strict):
     def scores_without(self, picture: int) -> list[float]:
         """The scores of one picture under the models that left it out."""
         return [m.scores[picture] for m in self.models if picture not in m.trained_on]
+
+    def framing(self, resolution: int) -> Framing:
+        """How its pictures were framed, in training and when they were scored.
+
+        Args:
+            resolution: of the base; a bank without a framing has centre squares.
+
+        Raises:
+            UserError: if its recipe states none that is known.
+        """
+        table = self.recipe.get("framing")
+        return CentreSquare(resolution=resolution) if table is None else framing_of_table(table)
 
     @property
     def is_full_network(self) -> bool:
@@ -206,6 +221,11 @@ OTHER_HANDS = make_flag("other_hands", blocks_verdict=False)
 OTHER_RECIPE = make_flag(
     "other_recipe", concerns="controls", factor=SAME_PICTURES_RANGE, factor_elsewhere=OTHER_PICTURES_RANGE
 )
+
+
+def framing_for(pair: ModelPair, bank: Bank | None) -> Framing:
+    """How pictures are framed in a run: as the suspect's training did, or as the null models' that judge it."""
+    return pair.framing if bank is None else bank.content.framing(pair.resolution)
 
 
 def bank_flags(bank: NullBank, distances: Mapping[str, float], weight_distance: float | None) -> tuple[Flag, ...]:

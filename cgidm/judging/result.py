@@ -79,7 +79,8 @@ class Result:
     bank: Bank | None = None
     expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
     weight_distance: float | None = None  # of a full network's weights from its base's
-    framing: Framing | None = None  # how the pictures of this suspect are framed
+    framing: Framing | None = None  # of pictures and controls
+    framing_is_guessed: bool = False  # nobody noted how the training framed its pictures
     lineup: Lineup | None = None  # where `config` asks for one
     decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`
 

@@ -41,7 +41,7 @@ def score_mirror(
 
 
 def score_views(
-    pair: ModelPair, pictures: Sequence[Picture], config: RunConfig, z: Sequence[Float[Tensor, "c h w"]] | None = None
+    pair: ModelPair, pictures: Sequence[Picture], config: RunConfig, z: Sequence[Float[Tensor, "c _ _"]] | None = None
 ) -> Float[Tensor, "v b"]:
     """Return `loss_contrast` of each picture in each of `config.views`; a picture's largest is the verdict's score.
 
@@ -98,7 +98,7 @@ def score_recovery(
 
 
 def measure_distance(
-    pair: ModelPair, pictures: Sequence[Picture], z: Sequence[Float[Tensor, "c h w"]], config: RunConfig
+    pair: ModelPair, pictures: Sequence[Picture], z: Sequence[Float[Tensor, "c _ _"]], config: RunConfig
 ) -> list[float]:
     """Return how far the suspect's predictions are from its base's on each picture; the same before a run and after.
 

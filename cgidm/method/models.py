@@ -104,6 +104,8 @@ class ModelPair:
         trained_framing: how the suspect's training framed its pictures; None: centre squares of `resolution`.
         framing_is_guessed: whether its notes do not say so. Then it is the likeliest one, and pictures that are not
             square are also looked at as centre squares.
+        excludes: whether a picture of this width and height was not trained on, by the suspect's notes of its buckets;
+            None: they do not say.
         told_of: makes the pair of pictures that were framed so, where the family was trained with sizes and crops as
             conditions (SDXL); None: what the network is told does not depend on the frame.
         device: where both compute.
@@ -124,6 +126,7 @@ class ModelPair:
     resolution: int = 512
     trained_framing: Framing | None = None
     framing_is_guessed: bool = False
+    excludes: Callable[[int, int], bool | None] | None = None
     told_of: "Callable[[Frame], ModelPair] | None" = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)

@@ -52,7 +52,7 @@ def widen(image: Framed) -> Framed:
     return _to_tensor(Image.fromarray(np.pad(np.asarray(small), rims, "symmetric")))
 
 
-def centre_square(image: Framed) -> Framed:
+def centre_square(image: Framed) -> Float[Tensor, "3 S S"]:
     """Crop to the centre square and scale it to the picture's area: the trainer looked at squares.
 
     Where nobody knows how a trainer framed the pictures, they are looked at as wholes and through this view. The side

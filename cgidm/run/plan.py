@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..intake.likely_framing import usual_buckets
 from ..judging.lineup import Lineup, parse_lineup, plan_lineup
 from ..judging.null_bank import Bank
 from ..method.config import RunConfig
@@ -11,6 +12,8 @@ from ..method.models import ModelPair
 from ..method.views import CENTRE_SQUARE
 from ..pictures.duplicates import near_duplicates
 from ..pictures.images import Picture
+
+FRAMINGS = ("notes", "buckets", "square")  # what somebody can state of a suspect's training
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,6 +57,14 @@ def plan_run(request: RunRequest) -> RunPlan:
     if config.lineup is not None:
         lineup = plan_lineup(request.pictures, [request.controls[i] for i in used], config.lineup, config.seed)
     return RunPlan(controls=tuple(used), copies=copies, lineup=lineup)
+
+
+def frame_as(pair: ModelPair, how: str) -> ModelPair:
+    """The pair with a framing that somebody states, one of `FRAMINGS`; "notes" leaves it as its file notes."""
+    if how == "notes":
+        return pair
+    stated = usual_buckets(pair.resolution) if how == "buckets" else None
+    return replace(pair, trained_framing=stated, framing_is_guessed=False)
 
 
 def is_looked_at_twice(pair: ModelPair, picture: Picture) -> bool:

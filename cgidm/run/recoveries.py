@@ -52,7 +52,7 @@ class Recoveries:
         return min(state.steps for state in self.states)
 
     @property
-    def latents(self) -> list[Float[Tensor, "c h w"]]:
+    def latents(self) -> list[Float[Tensor, "c _ _"]]:
         """The latent of each picture."""
         return in_order(self.batches, [state.pictures.z.unbind() for state in self.states])
 

@@ -14,11 +14,13 @@ from ..judging.judge_pictures import judge_pictures
 from ..judging.lineup import Panel
 from ..judging.measurements import Measurements
 from ..judging.mirror_test import mirror_reference, needed_references
+from ..judging.null_bank import framing_for
 from ..judging.power import expect_power
 from ..judging.residuals import add_residual, residuals_of
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
 from ..judging.verdict import is_positive
+from ..messages import Note, note
 from ..method.mirror import MirrorScore
 from ..method.models import ModelPair
 from ..method.views import AS_GIVEN, CENTRE_SQUARE
@@ -283,7 +285,8 @@ class Sitting:
         )
         return Result(
             pictures=pictures,
-            framing=self.pair.framing,
+            framing=framing_for(self.pair, bank),
+            framing_is_guessed=self.pair.framing_is_guessed,
             control_scores=nulls if residuals is None else residuals,
             mirror=mirror,
             not_computed=self.embedders.missing,
@@ -302,8 +305,16 @@ class Sitting:
         return {name: s.error for name, s in self._mirror_scores[index].items() if isfinite(s.error)}
 
     def _noted(self, index: int) -> Picture:
-        """A picture with notes of the controls that are its near-duplicates."""
+        """A picture with notes of the controls that are its near-duplicates, and of an empty bucket."""
         assert self.plan is not None
         names = [PurePath(self.request.controls[i].name).name for i in self.plan.copies[index]]
         picture = self.request.pictures[index]
-        return replace(picture, notes=(*picture.notes, *copy_notes(names)))
+        return replace(picture, notes=(*picture.notes, *copy_notes(names), *_empty_bucket(self.pair, picture)))
+
+
+def _empty_bucket(pair: ModelPair, picture: Picture) -> tuple[Note, ...]:
+    """The alibi of a suspect whose notes list its buckets, and none that held a picture of this shape."""
+    if pair.excludes is None or picture.frame is None:
+        return ()
+    width, height = picture.frame.original
+    return (note("pictures.empty_bucket", width=width, height=height),) if pair.excludes(width, height) else ()

@@ -6,10 +6,11 @@ that the suspect learnt from the artist's other works can then pass for membersh
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -98,9 +99,11 @@ class BankPlan:
             config = training.configure(pictures=len(half), seed=number, **prompts)
             yield ModelPlan(f"models/{number:02d}-a-{training.mode}", config, tuple(pictures[i] for i in half))
 
-    def score_model(self, model: str, pictures: Sequence[PictureFile]) -> ModelScores:
-        """Score the pictures under one model."""
-        return score_pictures(self.base, model, self.prompt, [Path(p.file) for p in pictures], self.config)
+    def score_model(
+        self, model: str, pictures: Sequence[PictureFile], framing: Mapping[str, Any] | None = None
+    ) -> ModelScores:
+        """Score the pictures under one model, framed as in its training."""
+        return score_pictures(self.base, model, self.prompt, [Path(p.file) for p in pictures], self.config, framing)
 
     def train(self, model: ModelPlan) -> Path:
         """Train a model unless it is there, and return its checkpoint."""
@@ -158,7 +161,7 @@ def build_bank(
 
 def _null_model(plan: BankPlan, model: ModelPlan, pictures: Sequence[PictureFile]) -> NullModel:
     folder = plan.train(model)
-    scored = plan.score_model(str(folder), pictures)
+    scored = plan.score_model(str(folder), pictures, model.config.framing)
     checkpoint = open_checkpoint(str(folder))
     trained = {p.sha256 for p in model.pictures}
     return NullModel(
@@ -185,6 +188,6 @@ def _match_steps(
 
     def measure(steps: int) -> float:
         first = next(plan.plan_models(with_steps(steps), pictures))
-        return plan.score_model(str(plan.train(first)), pictures).distance_from_base
+        return plan.score_model(str(plan.train(first)), pictures, training.framing).distance_from_base
 
-    return with_steps(match_steps(plan.score_model(suspect, pictures), measure, report))
+    return with_steps(match_steps(plan.score_model(suspect, pictures, training.framing), measure, report))

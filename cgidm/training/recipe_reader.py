@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError
+from ..framing.table import framing_to_table
 from ..intake.layout import Checkpoint
+from ..intake.likely_framing import noted_framing
 from ..intake.note_values import read_number
 from ..intake.notes import read_notes
 from ..intake.training_amount import TrainingAmount, read_amount
@@ -49,6 +51,8 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
         if suspect.adapter is not None and len(suspect.adapter.ranks) == 1:
             found["rank"] = suspect.adapter.ranks[0]
         found |= _amount(read_amount(suspect.metadata))
+        if (framing := noted_framing(suspect.metadata)) is not None:
+            found["framing"] = framing_to_table(framing)
         notes = read_notes(suspect.metadata).fields
         adaptive = ADAPTIVE.search(notes.get("optimiser", ""))
         if adaptive is None and (rate := read_number(notes.get("learning rate"))):

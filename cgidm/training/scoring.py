@@ -1,15 +1,18 @@
 """Scores of pictures under one model, with the random draws and the precision of a verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 
 from ..device import choose_device
 from ..families import load_pair
+from ..framing.table import framing_of_table
 from ..intake.layout import open_checkpoint
+from ..judging.batches import Batch, for_each_batch
 from ..judging.distance import prediction_distance, weight_distance
 from ..judging.result import VERDICT_SCORE
 from ..method.config import RunConfig
@@ -40,7 +43,14 @@ class ModelScores:
         return fmean(self.prediction_distances) if self.weight_distance is None else self.weight_distance
 
 
-def score_pictures(base: str, suspect: str, prompt: str, pictures: Sequence[Path], config: RunConfig) -> ModelScores:
+def score_pictures(
+    base: str,
+    suspect: str,
+    prompt: str,
+    pictures: Sequence[Path],
+    config: RunConfig,
+    framing: Mapping[str, Any] | None = None,
+) -> ModelScores:
     """Score picture files under `suspect`.
 
     Args:
@@ -49,17 +59,23 @@ def score_pictures(base: str, suspect: str, prompt: str, pictures: Sequence[Path
         prompt: prompt of both models.
         pictures: picture files.
         config: number of draws and random seed.
+        framing: of the pictures, as `framing.table` writes it; None: centre squares.
     """
     target = choose_device(root := open_checkpoint(base, "base model"))
     pair = load_pair(root, suspect, prompt, device=target.device, dtype=target.dtype)
-    read = [read_picture(p, pair.resolution) for p in pictures]
-    parts = [read[i : i + ENCODING_BATCH] for i in range(0, len(read), ENCODING_BATCH)]
-    with torch.no_grad():
-        z = torch.cat([pair.codec.encode(torch.stack([p.image for p in part]).to(pair.device)) for part in parts])
+    rule = pair.resolution if framing is None else framing_of_table(framing)
 
-    def generators(purpose: str) -> list[torch.Generator]:
-        return [picture_generator(config.seed, p.sha256, purpose) for p in read]
+    def measure(batch: Batch) -> list[tuple[float, float]]:
+        parts = batch.images.split(ENCODING_BATCH)
+        with torch.no_grad():
+            z = torch.cat([pair.codec.encode(part) for part in parts])
+        for_score, for_distance = (
+            [picture_generator(config.seed, p.sha256, purpose) for p in batch.pictures]
+            for purpose in (VERDICT_SCORE, "shift")
+        )
+        scores = loss_contrast(batch.pair, z, config.loss_draws, for_score)
+        distances = prediction_distance(batch.pair, z, for_distance)
+        return list(zip(scores.tolist(), distances.tolist(), strict=True))
 
-    scores = loss_contrast(pair, z, config.loss_draws, generators(VERDICT_SCORE))
-    distances = prediction_distance(pair, z, generators("shift"))
-    return ModelScores(tuple(scores.tolist()), tuple(distances.tolist()), weight_distance(pair))
+    found = for_each_batch(pair, [read_picture(p, rule) for p in pictures], measure)
+    return ModelScores(tuple(s for s, _ in found), tuple(d for _, d in found), weight_distance(pair))

@@ -29,7 +29,7 @@ from eval.markdown import markdown_table
 from eval.options import default_workers
 
 SHAPES = ("upright", "wide", "square")  # of the bucket
-LOOKS = ("centre squares", "buckets", "not known: both")
+FRAMED_AS = ("centre squares", "buckets", "not known: both")
 
 
 def run(o: argparse.Namespace) -> None:
@@ -43,7 +43,7 @@ def run(o: argparse.Namespace) -> None:
         for training, how in ((name, how) for name, how in experiment.trainings.items() if name in o.trainings):
             for look, decisions in found.items():
                 chosen = [d for d in decisions if d.training == training]
-                trained = LOOKS[0] if how.framing is None else LOOKS[1]
+                trained = FRAMED_AS[0] if how.framing is None else FRAMED_AS[1]
                 row = {"training": training, "trained on": trained, "looked at": look}
                 rows.append({**row, "all": _rates(chosen)} | _by_shape(chosen, shapes))
     chosen = {"trainings": o.trainings, "halves": o.halves}
@@ -78,7 +78,7 @@ def _judge(
     names = sorted({d.file for d in squares})
     shapes = {name: _shape(read_picture(setting.data / name, buckets).frame.size) for name in names}  # type: ignore[union-attr]
     both = [either(a, b, shapes[a.file]) for a, b in zip(framed, inner, strict=True)]
-    return shapes, dict(zip(LOOKS, (squares, framed, both), strict=True))
+    return shapes, dict(zip(FRAMED_AS, (squares, framed, both), strict=True))
 
 
 def either(framed: MirrorDecision, inner: MirrorDecision, shape: str) -> MirrorDecision:

@@ -73,7 +73,7 @@ WRONG = {
     "a negative step": (KOHYA | {"step": -64}, "bad_number"),
     "no step": (KOHYA | {"step": 0}, "bad_number"),
     "a side below a step": (KOHYA | {"least_side": 8}, "bucket_sides"),
-    "a square of no pixel": ({"rule": "centre_square", "side": 0}, "bad_number"),
+    "a square of no pixel": ({"rule": "centre_square", "resolution": 0}, "bad_number"),
 }
 
 

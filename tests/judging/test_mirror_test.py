@@ -271,3 +271,32 @@ def test_reference_pictures_are_scored_only_where_they_count():
     assert [p.name for p in needed] == [given[i].name for i in (0, 1, 3)]
     assert needed_references(flipped, 24, [picture(9)], given) == []
     assert needed_references(pair, 0, [picture(9)], given) == []
+
+
+def test_where_the_framing_is_not_known_the_smaller_of_two_p_values_counts_twice():
+    against = pictures_reference(np.random.default_rng(5).normal(size=999).tolist())
+
+    def p_value(*scores):
+        named = dict(zip(("mirror", "mirror_of_square"), scores, strict=False))
+        found = replace(measured(0.1, 0.0, 1), scores={"loss_contrast": 0.1, **named})
+        (judged,), _ = judge_pictures([found], (), mirror=against)
+        return judged.verdict.p_value
+
+    high, low = 3.0, -1.0
+    assert p_value(high, low) == p_value(low, high) == pytest.approx(2 * p_value(high))
+    assert p_value(low, low) == 1.0
+    rng = np.random.default_rng(0)
+    called = [p_value(*rng.normal(size=2)) <= 0.05 for _ in range(400)]
+    assert np.mean(called) <= 0.05
+
+
+def test_a_set_is_judged_by_the_framing_that_speaks_louder():
+    against = pictures_reference(np.random.default_rng(5).normal(size=160).tolist())
+    squares = [measured(0.1, 0.0, seed) for seed in (1, 2, 3)]
+    used = [replace(m, scores={**m.scores, "mirror_of_square": 2.5}) for m in squares[:2]] + squares[2:]
+    _, together = judge_pictures(used, (), mirror=against)
+    _, plain = judge_pictures(squares, (), mirror=against)
+    expected = 2 * set_p_value([2.5, 2.5, 0.0], against)  # a square picture has one framing
+    assert together is not None and plain is not None
+    assert together.witnesses[0].p_value == pytest.approx(expected)
+    assert (plain.witnesses[0].p_value or 0) > 0.3

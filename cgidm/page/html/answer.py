@@ -23,6 +23,7 @@ from .markup import (
 )
 from .progress import format_duration
 from .sentences import (
+    INNER_MIRROR_SCORE,
     MIRROR_SCORE,
     VERDICT_SCORE,
     bank_sentences,
@@ -40,6 +41,7 @@ from .svg import finite_values
 
 SCORES = (
     MIRROR_SCORE,
+    INNER_MIRROR_SCORE,
     "residual",
     VERDICT_SCORE,
     "alignment_difference",

@@ -9,7 +9,7 @@ from .i18n import translate_if_known, translate_note
 from .markup import format_p_value, html_text, note_html, outcome_style
 from .svg import finite_values
 
-VERDICT_SCORE, MIRROR_SCORE = "loss_contrast", "mirror"
+VERDICT_SCORE, MIRROR_SCORE, INNER_MIRROR_SCORE = "loss_contrast", "mirror", "mirror_of_square"
 PERCENT, STRICT_PERCENT = round(100 * LEVEL), round(100 * STRICT_LEVEL)
 POSITIVE = ("consistent", "weak")  # styles of outcomes
 

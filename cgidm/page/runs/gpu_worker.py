@@ -12,7 +12,8 @@ import torch
 from cgidm import ModelPair
 from cgidm.conductor import authentication_steps
 from cgidm.errors import UserError
-from cgidm.judging.null_bank import Bank
+from cgidm.framing.frame import Framing
+from cgidm.judging.null_bank import Bank, framing_for
 from cgidm.judging.result import Result
 from cgidm.method.config import RunConfig
 from cgidm.pictures.embedders import Embedders, load_embedders
@@ -136,9 +137,12 @@ def work(job: GpuJob) -> Generator[RunEvent]:
     try:
         pair = PAIRS.get(job.models)
         yield RunEvent(phase="loading", plan=job.progress.plan)
+        framing = framing_for(pair, job.bank)
         request = RunRequest(
-            pictures=[*DecodedPictures(job.pictures, pair)],  # all of them are recovered; of controls, a part is scored
-            controls=DecodedPictures(job.controls, pair),
+            pictures=[
+                *DecodedPictures(job.pictures, framing)
+            ],  # all of them are recovered; of controls, a part is scored
+            controls=DecodedPictures(job.controls, framing),
             config=job.config,
             bank=job.bank,
             reference=read_reference_pictures(pair.framing) if hardware.kind() == "gpu" else (),
@@ -163,8 +167,8 @@ def work(job: GpuJob) -> Generator[RunEvent]:
 class DecodedPictures(Sequence[Picture]):
     """Pictures as they were sent, each decoded when it is first looked at."""
 
-    def __init__(self, sent: Sequence[Sent], pair: ModelPair) -> None:
-        self._sent, self._framing = sent, pair.framing
+    def __init__(self, sent: Sequence[Sent], framing: Framing) -> None:
+        self._sent, self._framing = sent, framing
         self._decoded: dict[int, Picture] = {}
 
     def __len__(self) -> int:

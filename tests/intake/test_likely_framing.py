@@ -1,0 +1,53 @@
+"""How a suspect's pictures were framed, by its notes or by what is likely."""
+
+import pytest
+
+from cgidm.framing.frame import CentreSquare
+from cgidm.framing.kohya import Kohya
+from cgidm.intake.likely_framing import likely_framing, noted_framing, usual_buckets
+
+NOTES = {
+    "ss_enable_bucket": "True",
+    "ss_bucket_no_upscale": "False",
+    "ss_min_bucket_reso": "256",
+    "ss_max_bucket_reso": "1024",
+    "ss_resolution": "(512, 512)",
+}
+
+
+def test_notes_win_and_are_no_guess():
+    framing, guessed = likely_framing(NOTES, 512)
+    assert framing == Kohya(resolution=(512, 512)) and not guessed
+    off, guessed = likely_framing(NOTES | {"ss_enable_bucket": "False"}, 512)
+    assert off.frame(600, 900).size == (512, 512) and not guessed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ss_resolution": "(4096, 4096)", "ss_max_bucket_reso": "8192"},  # a run would take 64 times the memory
+        {"ss_resolution": "hello"},
+        {"ss_enable_bucket": "perhaps"},
+    ],
+    ids=str,
+)
+def test_notes_that_cannot_be_used_are_none(change):
+    assert likely_framing(NOTES | change, 512) == (usual_buckets(512), True)
+
+
+def test_without_notes_buckets_of_the_base_s_resolution_are_likely():
+    assert likely_framing({}, 512) == (Kohya(resolution=(512, 512)), True)
+    assert usual_buckets(1024) == Kohya(resolution=(1024, 1024), least_side=512, most_side=2048)
+    assert usual_buckets(1024).frame(2000, 3000).size == (832, 1216)
+    assert usual_buckets(128).frame(200, 300).size == (96, 160)
+    assert usual_buckets(8) == CentreSquare(resolution=8)
+
+
+def test_a_square_picture_is_framed_alike_by_either():
+    for resolution in (128, 512, 1024):
+        assert usual_buckets(resolution).frame(3000, 3000).size == (resolution, resolution)
+
+
+def test_sides_fit_the_autoencoder():
+    odd = NOTES | {"ss_enable_bucket": "False", "ss_resolution": "(500, 500)"}
+    assert noted_framing(odd) is None
