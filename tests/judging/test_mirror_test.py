@@ -280,7 +280,7 @@ def test_where_the_framing_is_not_known_the_smaller_of_two_p_values_counts_twice
         named = dict(zip(("mirror", "mirror_of_square"), scores, strict=False))
         found = replace(measured(0.1, 0.0, 1), scores={"loss_contrast": 0.1, **named})
         (judged,), _ = judge_pictures([found], (), mirror=against)
-        return judged.verdict.p_value
+        return judged.verdict.p_value or float("nan")
 
     high, low = 3.0, -1.0
     assert p_value(high, low) == p_value(low, high) == pytest.approx(2 * p_value(high))

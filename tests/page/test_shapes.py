@@ -1,0 +1,41 @@
+"""Upright and wide pictures on the page: framed, judged and kept whole."""
+
+import dataclasses
+import json
+import zipfile
+
+import pytest
+from PIL import Image
+
+from cgidm.page.runs.runner import execute_run
+from cgidm.page.runs.store import Visit
+from tests.support import page_runs
+from tests.support.paths import SUSPECTS, pictures_of
+
+pytestmark = pytest.mark.usefixtures("few_draws")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(200, 300), (300, 200)], ids=["upright", "wide"])
+def test_a_picture_is_looked_at_as_a_whole_and_as_its_centre_square(tmp_path, size):
+    with Image.open(pictures_of(SUSPECTS[0], "member")[0]) as square:
+        square.resize(size).save(tmp_path / "mine.png")
+    controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:2]]
+    wish = page_runs.request(steps=2, controls=controls)
+    run = dataclasses.replace(wish, pictures=[str(tmp_path / "mine.png")]).begin(Visit())
+    *_, last = execute_run(run)
+    assert last.phase == "finished"
+    record = json.loads((run.public_dir / "result.json").read_text())
+    (picture,) = record["pictures"]
+    framed = (96, 160) if size[0] < size[1] else (160, 96)
+    assert tuple(picture["frame"]["size"]) == framed and picture["frame"]["original"] == list(size)
+    assert "mirror_of_square" in picture["scores"] and record["config"]["views"] == ["as given", "centre square"]
+    assert [n["code"] for n in picture["notes"]] == ["pictures.framed"]
+    for role in ("original", "partial", "recovered"):
+        with Image.open(run.public_dir / f"00-{role}.png") as image:
+            assert image.size == framed
+    with (
+        zipfile.ZipFile(run.public_dir / "evidence.zip") as bundle,
+        Image.open(bundle.open("controls/000.png")) as image,
+    ):
+        assert image.size == (128, 128)
