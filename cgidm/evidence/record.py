@@ -43,6 +43,7 @@ class WitnessRecord:
     p_value: float | None
     references: int  # scores behind the p-value
     silent: Note | None  # why there is no p-value
+    framings: int = 1  # of the picture that were tested; the smallest p-value counts as often
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,7 +104,8 @@ def _either(witnesses: Sequence[Witness]) -> Witness:
     p_values = [w.p_value for w in witnesses if w.p_value is not None]
     if not p_values:
         return witnesses[0]
-    return replace(witnesses[0], p_value=min(1.0, len(p_values) * min(p_values)), silent=None)
+    tried = len(p_values)
+    return replace(witnesses[0], p_value=min(1.0, tried * min(p_values)), silent=None, framings=tried)
 
 
 def _without_flagged(pictures: Sequence[PictureResult], concerns: str) -> Sequence[PictureResult]:

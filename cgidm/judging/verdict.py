@@ -26,12 +26,14 @@ class Witness:
         p_value: None where the test says nothing; see `silent`.
         references: scores of pictures that were not used behind the p-value.
         silent: why there is no p-value.
+        framings: how many framings of the picture were tested; the smallest of their p-values counts as often.
     """
 
     name: WitnessName
     p_value: float | None
     references: int
     silent: Note | None = None
+    framings: int = 1
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,11 @@ def _judge_by_mirror(
     the controls find something, the two disagree.
     """
     if p <= level:
-        reason = note("judging.mirror.knows", n=mirror.references, higher=round(p * (mirror.references + 1)) - 1, p=p)
-        return _positive(p), reason
+        n, tried = mirror.references, mirror.framings
+        counts = {"n": n, "higher": round(p / tried * (n + 1)) - 1, "p": p}
+        if tried == 1:
+            return _positive(p), Note("judging.mirror.knows", counts)
+        return _positive(p), note("judging.mirror.knows_in_a_framing", **counts, framings=tried)
     if by_controls.p_value is None:
         return "cannot tell", note("judging.mirror.silent", p=p)
     if by_controls.p_value <= level and learnt:
