@@ -15,6 +15,7 @@ from typing import Any
 from cgidm.resources import reference_files
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.foreign import foreign_table
+from eval.error_rates.framed import framed_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
@@ -213,6 +214,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),
     "altered": ("docs/results/error-rates.md", lambda: altered_rates(_read("mini/altered/altered.json")) + "\n"),
+    "framed": ("docs/results/error-rates.md", lambda: framed_table(_read("mini/framed/framed.json")) + "\n"),
     "foreign": ("docs/results/error-rates.md", lambda: foreign_table(_read("mini/foreign/foreign.json")) + "\n"),
     "resaved": ("docs/results/robustness.md", lambda: spread_table(_read("resaved.json")) + "\n"),
     "copies": ("docs/results/robustness.md", lambda: copies_table(_read("robustness.json"))),

@@ -143,6 +143,15 @@ def frame_notes(frame: Frame) -> tuple[Note, ...]:
     return (note("pictures.framed", **sizes, lost=frame.lost),)
 
 
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Width and height that a file's header states; (0, 0) if it is no picture."""
+    try:
+        with _refusals(""):
+            return Image.open(io.BytesIO(data), formats=FORMATS).size
+    except UserError:
+        return 0, 0
+
+
 def to_uint8(images: Float[Tensor, "*b 3 H W"]) -> UInt8[np.ndarray, "*b H W 3"]:
     """Pictures in [0, 1] as 8-bit values, channels last, as files hold them and Pillow takes them."""
     return (images.clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy()

@@ -306,6 +306,12 @@ def test_a_chunk_asks_for_what_it_does():
     row = 2 * config.recovery.draws
     mirror = 2 * 2 * config.mirror_draws  # two pictures and their mirror images
     assert whole.evaluations() == round(2 * (8 * config.loss_draws + mirror) / 3) + row * STEPS * (2 + 4)
+    upright = io.BytesIO()
+    Image.new("RGB", (200, 300)).save(upright, "PNG")
+    first, *others = whole.pictures
+    twice = dataclasses.replace(whole, pictures=(dataclasses.replace(first, data=upright.getvalue()), *others))
+    more = 2 * (8 * config.loss_draws + 2 * config.mirror_draws) / 3  # every picture and control in one more view
+    assert twice.uneven == 1 and twice.evaluations() == pytest.approx(whole.evaluations() + more, abs=1)
     jobs = []
 
     def note(job):

@@ -9,8 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
+from cgidm.framing.frame import Frame
+from cgidm.framing.kohya import Kohya
 from cgidm.messages import Note
-from cgidm.pictures.images import decode_picture, from_uint8, picture_files, read_picture, to_uint8
+from cgidm.pictures.images import (
+    apply_frame,
+    decode_picture,
+    from_uint8,
+    picture_files,
+    picture_size,
+    read_picture,
+    to_uint8,
+)
 from tests.support.errors import refuses
 
 
@@ -141,3 +151,34 @@ def test_the_hash_is_of_the_bytes_and_the_square_is_the_centre():
     a = decode_picture(encoded(picture), "a", 64)
     assert a.image.min() > 0.99 and a.notes == (Note("pictures.centre_square", {"width": 128, "height": 64}),)
     assert a.sha256 != decode_picture(encoded(picture, compress_level=0), "a", 64).sha256
+
+
+def test_the_size_of_a_file_is_read_from_its_header():
+    file = io.BytesIO()
+    Image.new("RGB", (40, 60)).save(file, "PNG")
+    assert picture_size(file.getvalue()) == (40, 60) and picture_size(b"hello") == picture_size(b"") == (0, 0)
+
+
+def test_a_frame_is_cut_scaled_and_cut_again():
+    """A picture of one colour a quarter, in a frame that loses its left half and its rim."""
+    pixels = np.zeros((80, 120, 3), np.uint8)
+    pixels[:40, 60:] = 255, 0, 0
+    pixels[40:, 60:] = 0, 0, 255
+    cut = (60, 0, 60, 80)
+    frame = Frame(original=(120, 80), cut=cut, scaled=(30, 40), corner=(5, 4), size=(16, 32), resample="area")
+    found = np.asarray(apply_frame(Image.fromarray(pixels), frame))
+    assert found.shape == (32, 16, 3)
+    assert (found[:16] == (255, 0, 0)).all() and (found[16:] == (0, 0, 255)).all()
+    assert frame.lost == pytest.approx(1 - 0.5 * (16 * 32) / (30 * 40))
+
+
+def test_a_framed_picture_says_what_was_cut_off():
+    file = io.BytesIO()
+    Image.new("RGB", (200, 300)).save(file, "PNG")
+    rule = Kohya(resolution=(128, 128), least_side=64, most_side=256, step=16)
+    picture = decode_picture(file.getvalue(), "mine.png", rule)
+    assert picture.image.shape == (3, 160, 96) and picture.frame == rule.frame(200, 300)
+    (said,) = picture.notes
+    assert said.code == "pictures.framed" and "96 x 160 pixels of 200 x 300" in str(said)
+    square = decode_picture(file.getvalue(), "mine.png", 64)
+    assert [n.code for n in square.notes] == ["pictures.centre_square"]

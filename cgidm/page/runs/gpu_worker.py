@@ -13,14 +13,15 @@ from cgidm import ModelPair
 from cgidm.conductor import authentication_steps
 from cgidm.errors import UserError
 from cgidm.framing.frame import Framing
+from cgidm.intake.likely_framing import likely_framing
 from cgidm.judging.null_bank import Bank, framing_for
 from cgidm.judging.result import Result
 from cgidm.method.config import RunConfig
 from cgidm.pictures.embedders import Embedders, load_embedders
-from cgidm.pictures.images import Picture, decode_picture
+from cgidm.pictures.images import Picture, decode_picture, picture_size
 from cgidm.pictures.reference import read_reference_pictures
 from cgidm.run.events import RunEvent, RunProgress
-from cgidm.run.plan import RunRequest
+from cgidm.run.plan import RunRequest, with_centre_square
 
 from . import hardware
 from .model_cache import PAIRS, OpenedModels
@@ -28,6 +29,7 @@ from .store import Sent
 
 CONTROLS_PER_EVENT = 2  # control pictures scored between two looks at whether the visitor is still there
 PREVIEW_SECONDS = 1.0  # between two previews
+RESOLUTION = 512  # whether a framing is noted hardly depends on it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -63,6 +65,13 @@ class GpuJob:
         return most_decoys(len(self.pictures), len(self.controls), self.config)
 
     @property
+    def uneven(self) -> int:
+        """Pictures that are looked at twice, since nobody noted how the suspect's training framed pictures."""
+        if not likely_framing(self.models.suspect.metadata, RESOLUTION).guessed:
+            return 0
+        return sum(width != height for width, height in (picture_size(sent.data) for sent in self.pictures))
+
+    @property
     def judges(self) -> bool:
         """Whether the pictures are scored and judged in this sitting: before their recovery, or at its end."""
         is_last = self._picture_steps == self.steps_left
@@ -77,12 +86,14 @@ class GpuJob:
         steps = self._picture_steps
         plan, known = self.progress.plan, len(self.progress.control_scores)
         scored = (len(self.controls) if plan is None else len(plan.controls)) - known
-        mirrored = len(self.pictures) - len(self.progress.mirror_scores)
+        known_mirrored = len(self.progress.mirror_scores) + len(self.progress.inner_scores)
+        mirrored = len(self.pictures) + self.uneven - known_mirrored
+        config = with_centre_square(self.config) if self.uneven and self.bank is None else self.config
         if self.judges:
             scored += len(self.pictures)
             if self.unrelated is not None:
                 scored += len(self.pictures) + (len(self.controls) if plan is None else len(plan.controls))
-        own = count_evaluations(self.rows, steps, scored, self.config, mirrored=mirrored)
+        own = count_evaluations(self.rows, steps, scored, config, mirrored=mirrored)
         return own + self._decoy_evaluations()
 
     def _decoy_evaluations(self) -> int:
