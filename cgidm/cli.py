@@ -39,7 +39,7 @@ from .judging.result import Result
 from .judging.verdict import LEVEL, Witness
 from .messages.text import single_line
 from .method.config import PRESETS, RunConfig, find_preset
-from .method.views import AS_GIVEN, SEARCHED
+from .method.views import AS_GIVEN, VIEWS
 from .page.launch import add_options as add_page_options
 from .page.launch import serve_page
 from .pictures.embedders import load_embedders
@@ -321,7 +321,7 @@ def _config(options: argparse.Namespace) -> RunConfig:
     preset = find_preset(options.preset)
     given = {k: v for k in ("steps", "radius") if (v := getattr(options, k)) is not None}
     recovery = dataclasses.replace(preset.recovery, **given)
-    views = SEARCHED if options.search else preset.views
+    views = tuple(VIEWS) if options.search else preset.views
     mirror = {} if options.mirror else {"mirror_draws": 0, "mirrored_recovery": False}
     return dataclasses.replace(
         preset, seed=options.seed, recovery=recovery, views=views, lineup=options.lineup, **mirror

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from cgidm import cli
 from cgidm.cli import main
-from cgidm.method.views import CENTRE_SQUARE, SEARCHED
+from cgidm.method.views import CENTRE_SQUARE, VIEWS
 from tests.support import tiny
 from tests.support.adapters import kohya, weights
 
@@ -90,7 +90,7 @@ def test_a_search_is_recorded_with_the_view_that_scored_highest(folder, tmp_path
     run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path), "--search")
     assert main(run) == 0
     record = json.loads((tmp_path / "result.json").read_text())
-    views = [*SEARCHED, CENTRE_SQUARE]  # the picture is not square, and nobody noted how the training framed it
+    views = [*VIEWS, CENTRE_SQUARE]  # the picture is not square, and nobody noted how the training framed it
     assert record["config"]["views"] == views and record["pictures"][0]["view"] in views
 
 

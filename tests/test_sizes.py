@@ -129,6 +129,9 @@ def test_where_no_framing_is_noted_a_picture_is_also_looked_at_as_its_centre_squ
             twice = name == "plain" and width != height
             assert (INNER_MIRROR_SCORE in r.scores) == (INNER_MIRROR_SCORE in r.score_errors) == twice, file
             assert MIRROR_SCORE in r.scores
+            assert (r.picture.square is not None) == (width != height)
+            if r.picture.square is not None:  # not what the frame would be scaled up to
+                assert torch.equal(r.picture.square, read_picture(folder / file, 64).image)
 
 
 def test_an_empty_bucket_is_the_suspect_s_alibi(folder, pairs):
@@ -150,11 +153,14 @@ def test_a_bundle_of_several_sizes_is_run_again(folder, tmp_path, capsys, suspec
     given = [str(folder / name) for name in SHAPES]
     known, out = ["--controls", str(folder / "controls")], ["--out", str(tmp_path / "out"), "--lineup", "3"]
     assert main(["authenticate", *given, *models, *known, *out, "--preset", "fast", "--steps", "2"]) == 0
+    uneven = {f"controls/{i:03d}-square.png" for i in range(20) if i % 3 < 2}
     record = json.loads((tmp_path / "out" / "result.json").read_text())
     assert record["framing"]["guessed"] == (suspect == "plain") and record["framing"]["rule"]["rule"] == "kohya"
     for number, picture in enumerate(record["pictures"]):
         with Image.open(tmp_path / "out" / f"{number:02d}-recovered.png") as image:
             assert list(image.size) == picture["frame"]["size"]
+    squares = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*-square.png")}
+    assert squares == ({"00-square.png", "01-square.png", "03-square.png"} | uneven if suspect == "plain" else set())
     assert main(["verify", str(tmp_path / "out"), "--rerun"]) == 0
     assert "the same" in capsys.readouterr().out.lower()
     path = tmp_path / "out" / "00-original.png"

@@ -24,7 +24,7 @@ from ..judging.result import PictureResult, Result
 from ..pictures.images import Picture, to_uint8
 from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
 from .record import ModelsRecord, Record, record_bytes
-from .record_of_result import control_name, image_name, make_record
+from .record_of_result import control_name, image_name, make_record, square_name
 from .report import report_blocks
 from .report_blocks import Heading
 from .report_html import report_html
@@ -32,7 +32,10 @@ from .report_pdf import write_pdf
 from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
 
 LINEUP = "lineup.html"
-OURS = re.compile(rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored)\.png|controls/\d{{3,}}\.png")
+IMAGES = rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored|square)\.png"
+OURS = re.compile(rf"{IMAGES}|controls/\d{{3,}}(-square)?\.png")
+    rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored|square)\.png|controls/\d{{3,}}(-square)?\.png"
+)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a zip, so that equal evidence gives equal bytes
 
 
@@ -58,12 +61,25 @@ def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Se
         (out / "controls").mkdir(exist_ok=True)
     for number, control in enumerate(controls):
         Image.fromarray(to_uint8(control.image)).save(out / control_name(number))
+    squares = _write_squares(result, controls, out)
     shown = _write_lineup(result, out)
     _write_reports(record, out)
     images = [image_name(number, role) for number, picture in enumerate(result.pictures) for role in picture.images]
-    names = [RECORD, "report.html", "report.pdf", *images, *map(control_name, range(len(controls))), *shown]
+    names = [RECORD, "report.html", "report.pdf", *images, *squares, *map(control_name, range(len(controls))), *shown]
     seal_folder(out, record, names)
     return record
+
+
+def _write_squares(result: Result, controls: Sequence[Picture], out: Path) -> list[str]:
+    """The centre squares that were looked at beside the framed pictures; returns their names."""
+    if not result.framing_is_guessed:
+        return []
+    framed = {image_name(i, "original"): r.picture for i, r in enumerate(result.pictures)}
+    framed |= {control_name(i): control for i, control in enumerate(controls)}
+    squares = {square_name(file): p.square for file, p in framed.items() if p.square is not None}
+    for name, square in squares.items():
+        Image.fromarray(to_uint8(square)).save(out / name)
+    return [*squares]
 
 
 def _write_lineup(result: Result, out: Path) -> list[str]:

@@ -51,6 +51,11 @@ def image_name(number: int, role: str) -> str:
     return f"{number:02d}-{role}.png"
 
 
+def square_name(file: str) -> str:
+    """The file of the centre square of a picture or control that was also looked at as one; `file`: of its frame."""
+    return file.removesuffix("-original.png").removesuffix(".png") + "-square.png"
+
+
 def control_name(number: int) -> str:
     """The file of a control picture."""
     return f"controls/{number:03d}.png"

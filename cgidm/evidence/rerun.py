@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..pictures.reference import read_reference_pictures
 from .bundle_reader import Bundle
 from .bundle_writer import weights_sha256
 from .record import BankRecord, ControlRecord, ModelsRecord, PictureRecord, Record
-from .record_of_result import config_of, image_name
+from .record_of_result import config_of, image_name, square_name
 from .rerun_diff import Comparison, compare, read_png
 from .seal import bundle_record
 
@@ -75,8 +76,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
         pair = _framed(load_pair(base, suspect, prompt, embeddings, **place), record)
         pictures = [
-            _recorded_picture(bundle, p, image_name(i, "original"), pair.resolution)
-            for i, p in enumerate(record.pictures)
+            _recorded_picture(bundle, p, image_name(i, "original"), pair) for i, p in enumerate(record.pictures)
         ]
         result = authenticate(
             pair,
@@ -165,7 +165,7 @@ def _bank(recorded: BankRecord | None, folder: Path | None) -> Bank | None:
 def _controls(bundle: Bundle, record: Record, folder: Path | None, pair: ModelPair) -> list[Picture]:
     recorded = record.controls
     if folder is None:
-        return [_recorded_picture(bundle, c, c.image, pair.resolution) for c in recorded]
+        return [_recorded_picture(bundle, c, c.image, pair) for c in recorded]
     files = [read_picture(p, pair.framing) for p in picture_files(folder, "controls")]
     if not recorded:  # then nothing is known of them but their number and their order
         if len(files) != len(record.control_scores):
@@ -180,11 +180,15 @@ def _controls(bundle: Bundle, record: Record, folder: Path | None, pair: ModelPa
     return [by_digest[c.sha256] for c in recorded]
 
 
-def _recorded_picture(bundle: Bundle, recorded: PictureRecord | ControlRecord, file: str, side: int) -> Picture:
-    """The picture as the run looked at it; records without frames are about squares of `side` pixels."""
+def _recorded_picture(bundle: Bundle, recorded: PictureRecord | ControlRecord, file: str, pair: ModelPair) -> Picture:
+    """The picture as the run looked at it; records without frames are about squares."""
     frame = recorded.frame
-    image = read_png(bundle, file, (side, side) if frame is None else frame.size)
-    return Picture(recorded.name, recorded.sha256, image, frame=frame)
+    size = (pair.resolution, pair.resolution) if frame is None else frame.size
+    image, square = read_png(bundle, file, size), None
+    if pair.framing_is_guessed and size[0] != size[1]:
+        resolution = isqrt(pair.framing.most_pixels)
+        square = read_png(bundle, square_name(file), (resolution, resolution))
+    return Picture(recorded.name, recorded.sha256, image, frame=frame, square=square)
 
 
 @contextmanager

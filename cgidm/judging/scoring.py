@@ -12,7 +12,7 @@ from ..method.models import ModelPair
 from ..method.run_state import DecodedRecovery, RunState
 from ..method.sampling import picture_generator, shared_generators
 from ..method.scores import loss_contrast, removed_alignment, removed_cosine, removed_gain
-from ..method.views import AS_GIVEN, VIEWS
+from ..method.views import AS_GIVEN, CENTRE_SQUARE, VIEWS
 from ..pictures.embedders import Embedders, similarity
 from ..pictures.images import Picture
 from .batches import Batch, for_each_batch
@@ -34,10 +34,17 @@ def score_mirror(
     """Score pictures by the mirror test; no recovery is needed."""
 
     def measure(batch: Batch) -> list[MirrorScore]:
-        images = torch.stack([VIEWS[view](p.image) for p in batch.pictures])
+        images = torch.stack([see(p, view) for p in batch.pictures])
         return mirror_scores(batch.pair, images, config.mirror_draws, MIRROR_SEED)
 
     return for_each_batch(pair, pictures, measure)
+
+
+def see(picture: Picture, view: str) -> Float[Tensor, "3 _ _"]:
+    """A picture in one view; the centre square is that of its file."""
+    if view == CENTRE_SQUARE:
+        return picture.image if picture.square is None else picture.square
+    return VIEWS[view](picture.image)
 
 
 def score_views(
@@ -67,7 +74,7 @@ def score_views(
 def _score_view(batch: Batch, view: str, config: RunConfig, z: Float[Tensor, "b c h w"] | None) -> Float[Tensor, " b"]:
     pair, purpose = batch.pair, VERDICT_SCORE if view == AS_GIVEN else f"{VERDICT_SCORE}, {view}"
     if z is None or view != AS_GIVEN:
-        z = pair.codec.encode(torch.stack([VIEWS[view](p.image) for p in batch.pictures]).to(pair.device))
+        z = pair.codec.encode(torch.stack([see(p, view) for p in batch.pictures]).to(pair.device))
     return loss_contrast(pair, z, config.loss_draws, score_generators(pair, batch.pictures, config, purpose))
 
 

@@ -7,7 +7,6 @@ it can be recomputed from a bundle of evidence.
 
 import io
 from collections.abc import Callable, Sequence
-from math import ceil, log2, sqrt
 
 import numpy as np
 import torch
@@ -19,7 +18,8 @@ from ..errors import UserError
 
 Framed = Float[Tensor, "3 H W"]  # in [0, 1]
 AS_GIVEN = "as given"
-CENTRE_SQUARE = "centre square"
+CENTRE_SQUARE = "centre square"  # of the file itself, where nobody knows how a trainer framed pictures: not a view of
+# the framed picture, and not among `VIEWS`
 CROP = 0.9  # share of the side that is kept, or that the picture takes up once it is widened
 JPEG_QUALITY = 50
 SMOOTHING = 0.7  # pixels: removes single-pixel noise, keeps larger structures
@@ -52,23 +52,6 @@ def widen(image: Framed) -> Framed:
     return _to_tensor(Image.fromarray(np.pad(np.asarray(small), rims, "symmetric")))
 
 
-def centre_square(image: Framed) -> Float[Tensor, "3 S S"]:
-    """Crop to the centre square and scale it to the picture's area: the trainer looked at squares.
-
-    Where nobody knows how a trainer framed the pictures, they are looked at as wholes and through this view. The side
-    is the resolution whose aspect-ratio buckets have the picture's size.
-    """
-    picture = _to_pil(image)
-    short, area = min(picture.size), picture.width * picture.height
-    if picture.width == picture.height:
-        return image
-    beside, above = (picture.width - short) // 2, (picture.height - short) // 2
-    step = 2 ** int(log2(sqrt(area) / 8))  # an area of 832 x 1216 pixels is of buckets of 1024, in steps of 64
-    length = ceil(sqrt(area) / step) * step
-    square = picture.crop((beside, above, beside + short, above + short))
-    return _to_tensor(square.resize((length, length), Image.Resampling.LANCZOS))
-
-
 def compress(image: Framed) -> Framed:
     """Compress as JPEG, in memory."""
     buffer = io.BytesIO()
@@ -97,9 +80,7 @@ VIEWS: dict[str, Callable[[Framed], Framed]] = {
     "jpeg": compress,
     "resized": rescale,
     "smoothed": smooth,
-    CENTRE_SQUARE: centre_square,
 }
-SEARCHED = tuple(name for name in VIEWS if name != CENTRE_SQUARE)  # where a copy is searched for
 
 
 def check_views(names: Sequence[str]) -> None:
@@ -110,7 +91,7 @@ def check_views(names: Sequence[str]) -> None:
     """
     if not names:
         raise UserError("method.no_view", accepted=list(VIEWS))
-    if unknown := [name for name in names if name not in VIEWS]:
+    if unknown := [name for name in names if name not in (*VIEWS, CENTRE_SQUARE)]:
         raise UserError("method.unknown_view", given=unknown[0], accepted=list(VIEWS))
     if len(set(names)) < len(names):
         raise UserError("method.repeated_view", given=list(names), accepted=list(VIEWS))

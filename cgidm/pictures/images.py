@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ class Picture:
     image: Float[Tensor, "3 H W"]  # in [0, 1], framed
     notes: tuple[Note, ...] = ()  # what was done to it, and what it resembles
     frame: Frame | None = None  # which part of the file it is, at which size; None: not known
+    square: Float[Tensor, "3 S S"] | None = None  # the centre square of the file, where `image` is not square
 
 
 def list_picture_files(folder: Path) -> list[Path]:
@@ -116,11 +118,13 @@ def decode_picture(data: bytes, name: str, framing: Framing | int) -> Picture:
     if rotated.size != picture.size or picture.getexif().get(0x0112, 1) != 1:
         notes.append(note("pictures.rotated"))
     flat = _to_rgb(rotated, notes)
-    frame = (CentreSquare(resolution=framing) if isinstance(framing, int) else framing).frame(*flat.size)
+    framing = CentreSquare(resolution=framing) if isinstance(framing, int) else framing
+    frame = framing.frame(*flat.size)
     framed = apply_frame(flat, frame)
+    square = _square(flat, isqrt(framing.most_pixels)) if framed.width != framed.height else None
     notes += frame_notes(frame)
     notes += credential_notes(data, picture.format or "")
-    return Picture(name, hashlib.sha256(data).hexdigest(), from_uint8(np.array(framed)), tuple(notes), frame)
+    return Picture(name, hashlib.sha256(data).hexdigest(), from_uint8(np.array(framed)), tuple(notes), frame, square)
 
 
 def apply_frame(picture: Image.Image, frame: Frame) -> Image.Image:
@@ -130,6 +134,12 @@ def apply_frame(picture: Image.Image, frame: Frame) -> Image.Image:
     scaled = part if part.size == frame.scaled else part.resize(frame.scaled, RESAMPLING[frame.resample])
     left, top = frame.corner
     return scaled.crop((left, top, left + frame.size[0], top + frame.size[1]))
+
+
+def _square(picture: Image.Image, resolution: int) -> Float[Tensor, "3 S S"]:
+    """The centre square, at the resolution whose buckets the frame is one of."""
+    frame = CentreSquare(resolution=resolution).frame(*picture.size)
+    return from_uint8(np.array(apply_frame(picture, frame)))
 
 
 def frame_notes(frame: Frame) -> tuple[Note, ...]:

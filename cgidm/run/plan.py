@@ -69,7 +69,7 @@ def frame_as(pair: ModelPair, how: str) -> ModelPair:
 
 def is_looked_at_twice(pair: ModelPair, picture: Picture) -> bool:
     """Whether a picture is also looked at as its centre square: nobody noted how the training framed pictures."""
-    return pair.framing_is_guessed and picture.image.shape[-1] != picture.image.shape[-2]
+    return pair.framing_is_guessed and picture.square is not None
 
 
 def with_centre_square(config: RunConfig) -> RunConfig:

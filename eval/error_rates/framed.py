@@ -13,7 +13,6 @@ from typing import Any
 from cgidm.framing.frame import Framing
 from cgidm.framing.table import framing_of_table
 from cgidm.judging.verdict import LEVEL, STRICT_LEVEL
-from cgidm.method.views import CENTRE_SQUARE
 from cgidm.pictures.images import read_picture
 from eval.benchmark.datasets import prepare
 from eval.benchmark.engine import run_local
@@ -74,19 +73,18 @@ def _judge(
         return decide(read_mirror_scores(looked), groups)
 
     framed, squares = decisions([j.framed(buckets) for j in jobs]), decisions([j.framed(None) for j in jobs])
-    inner = decisions([j.framed(buckets, CENTRE_SQUARE) for j in jobs])
     names = sorted({d.file for d in squares})
     shapes = {name: _shape(read_picture(setting.data / name, buckets).frame.size) for name in names}  # type: ignore[union-attr]
-    both = [either(a, b, shapes[a.file]) for a, b in zip(framed, inner, strict=True)]
+    both = [either(a, b, shapes[a.file]) for a, b in zip(framed, squares, strict=True)]
     return shapes, dict(zip(FRAMED_AS, (squares, framed, both), strict=True))
 
 
-def either(framed: MirrorDecision, inner: MirrorDecision, shape: str) -> MirrorDecision:
+def either(framed: MirrorDecision, square: MirrorDecision, shape: str) -> MirrorDecision:
     """Judge by both framings: the smaller of two p-values counts twice (Bonferroni); a square has one framing."""
     if shape == "square":
         return framed
-    p = min(1.0, 2 * min(framed.p_value, inner.p_value))
-    return MirrorDecision(**{**vars(framed), "p_value": p, "score": max(framed.score, inner.score)})
+    p = min(1.0, 2 * min(framed.p_value, square.p_value))
+    return MirrorDecision(**{**vars(framed), "p_value": p, "score": max(framed.score, square.score)})
 
 
 def _shape(size: tuple[int, int]) -> str:

@@ -31,7 +31,6 @@ from cgidm.method.mirror import (
     mirror_score,
 )
 from cgidm.method.models import EpsModel, ModelPair
-from cgidm.method.views import AS_GIVEN, VIEWS
 from cgidm.pictures.images import read_picture
 from cgidm.training.split import PictureFile, locate_picture, rank_by_seed
 from cgidm.training.trained_model import find_checkpoint
@@ -94,15 +93,14 @@ class MirrorJob:
     draws: int = RunConfig().mirror_draws
     alteration: Alteration = UNALTERED
     framing: Framing | None = None  # of the pictures; None: centre squares
-    view: str = AS_GIVEN  # of the framed pictures
 
     def altered(self, alteration: Alteration) -> "MirrorJob":
         """The same suspect, its file altered."""
         return replace(self, alteration=alteration)
 
-    def framed(self, framing: Framing | None, view: str = AS_GIVEN) -> "MirrorJob":
-        """The same suspect, its pictures looked at in another framing and view."""
-        return replace(self, framing=framing, view=view)
+    def framed(self, framing: Framing | None) -> "MirrorJob":
+        """The same suspect, its pictures looked at in another framing."""
+        return replace(self, framing=framing)
 
     @property
     def name(self) -> str:
@@ -120,7 +118,7 @@ class MirrorJob:
         how: dict[str, Any] = {"draws": self.draws, "seed": SEED, "blocks": BLOCKS}
         if self.alteration != UNALTERED:
             how["alteration"] = asdict(self.alteration)
-        how |= look_of(self.framing, self.view)
+        how |= _framing_key(self.framing)
         pictures = [p.sha256 for p in self.pictures] + [
             hashlib.sha256(p.read_bytes()).hexdigest() for p in self.reference
         ]
@@ -134,8 +132,7 @@ class MirrorJob:
         paths = [*(locate_picture(setting.data, p) for p in self.pictures), *self.reference]
         with self.alteration.checkpoint(model) as folder:
             pair = load_pair(setting.experiment.base, str(folder), s.config.prompt)
-            look = {"framing": self.framing, "view": self.view}
-            scores = [score_by_mirror(setting, s.config.prompt, pair, path, self.draws, **look) for path in paths]
+            scores = [score_by_mirror(setting, s.config.prompt, pair, path, self.draws, self.framing) for path in paths]
         trained, n = {p.sha256 for p in s.pictures}, len(self.pictures)
         found = MirrorScores(
             dataset=s.dataset,
@@ -158,9 +155,7 @@ def score_by_mirror(
     pair: ModelPair,
     path: Path,
     draws: int = RunConfig().mirror_draws,
-    *,
     framing: Framing | None = None,
-    view: str = AS_GIVEN,
 ) -> float:
     """Score one picture; the base's losses are computed once for all suspects.
 
@@ -171,15 +166,14 @@ def score_by_mirror(
         path: the picture.
         draws: of the test.
         framing: of the picture; None: its centre square.
-        view: of the framed picture.
     """
     picture = read_picture(path, framing or pair.resolution)
-    z = encode_both(pair.codec, VIEWS[view](picture.image)[None])
+    z = encode_both(pair.codec, picture.image[None])
 
     def losses(model: EpsModel) -> Float[Tensor, "1 2 n h w"]:
         return mirror_losses(model, pair.schedule, z, draws, SEED, pair.rows_per_call())
 
-    how = {"draws": draws, "seed": SEED, "prompt": prompt, **look_of(framing, view)}
+    how = {"draws": draws, "seed": SEED, "prompt": prompt, **_framing_key(framing)}
     kept = setting.work / BASE_FOLDER / f"{make_key(base=setting.base_weights, picture=picture.sha256, **how)}.pt"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -187,12 +181,6 @@ def score_by_mirror(
         torch.save(losses(pair.base), temporary)
         temporary.replace(kept)
     return mirror_score(mirror_differences(torch.load(kept), losses(pair.suspect))).item()
-
-
-def look_of(framing: Framing | None, view: str) -> dict[str, Any]:
-    """What enters the keys of scores: nothing for centre squares as they are."""
-    framed = {} if framing is None else {"framing": framing_to_table(framing)}
-    return framed if view == AS_GIVEN else {**framed, "view": view}
 
 
 def mirror_jobs(
@@ -229,3 +217,8 @@ def _draw_concepts(manifest: Manifest, count: int) -> set[tuple[str, str]]:
     """Draw concepts of all datasets by the hash of their names."""
     names = [(d, c.name) for d, found in manifest.datasets.items() for c in found.concepts]
     return set(sorted(names, key=lambda name: make_key(draw=REFERENCE_DRAWN, concept=name[1]))[:count])
+
+
+def _framing_key(framing: Framing | None) -> dict[str, Any]:
+    """What enters the keys of scores: nothing for centre squares."""
+    return {} if framing is None else {"framing": framing_to_table(framing)}

@@ -23,7 +23,7 @@ from cgidm.judging.scoring import score_views
 from cgidm.judging.verdict import LEVEL, is_positive, judge
 from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.models import ModelPair
-from cgidm.method.views import CROP, JPEG_QUALITY, SEARCHED, VIEWS, Framed, crop
+from cgidm.method.views import CROP, JPEG_QUALITY, VIEWS, Framed, crop
 from cgidm.pictures.images import Picture, from_uint8, picture_files, read_picture, to_uint8
 from eval.markdown import markdown_table
 
@@ -53,7 +53,7 @@ TRANSFORMATIONS: dict[str, Callable[[Framed], Framed]] = {
 
 def measure_robustness(assets: Path, out: Path, preset: str = "fast") -> dict:
     """Judge copies of all shipped pictures; write `robustness.json` and `robustness.md`."""
-    config = replace(find_preset(preset), views=SEARCHED)
+    config = replace(find_preset(preset), views=tuple(VIEWS))
     suspects = {}
     for folder in sorted(p.parent for p in (assets / "examples").glob("*/example.json")):
         prompt = json.loads((folder / "example.json").read_text())["prompt"]
@@ -72,7 +72,7 @@ def measure_robustness(assets: Path, out: Path, preset: str = "fast") -> dict:
                 for name, make in TRANSFORMATIONS.items()
             },
         }
-    report = {"level": LEVEL, "views": list(SEARCHED), "suspects": suspects}
+    report = {"level": LEVEL, "views": list(VIEWS), "suspects": suspects}
     out.mkdir(parents=True, exist_ok=True)
     (out / "robustness.json").write_text(json.dumps(report, indent=1) + "\n")
     (out / "robustness.md").write_text(robustness_table(report))
@@ -103,7 +103,7 @@ def judge_copies(members: np.ndarray, holdouts: np.ndarray, controls: np.ndarray
             "holdouts_called": sum(called[1]),
             "auc": round(float(roc_auc_score(labels, np.concatenate(chosen[:2]))), 4),
         }
-    found["best_views_of_members"] = dict(Counter(list(SEARCHED)[i] for i in members.argmax(0)).most_common())
+    found["best_views_of_members"] = dict(Counter(list(VIEWS)[i] for i in members.argmax(0)).most_common())
     return found
 
 

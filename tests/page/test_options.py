@@ -12,7 +12,7 @@ from cgidm.judging import power
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.residuals import bank_power, null_residuals
 from cgidm.judging.scoring import score_views
-from cgidm.method.views import SEARCHED
+from cgidm.method.views import VIEWS
 from cgidm.page.handlers import request
 from cgidm.page.handlers import runs as judging
 from cgidm.page.handlers.cost import cost_view
@@ -109,7 +109,7 @@ def test_the_search_looks_at_every_view_of_pictures_and_controls():
     run = begun(search=True)
     *_, last = execute_run(run)
     record = record_of(run)
-    assert last.phase == "finished" and record["config"]["views"] == list(SEARCHED)
+    assert last.phase == "finished" and record["config"]["views"] == list(VIEWS)
     pair, config = PAIRS.get(open_models(run.requested_models())), run.settings.config()
     read = [
         [decode_picture(s.data, s.name, pair.resolution) for s in part] for part in (run.pictures(), run.controls())
@@ -117,7 +117,7 @@ def test_the_search_looks_at_every_view_of_pictures_and_controls():
     pictures, controls = (score_views(pair, part, config) for part in read)
     assert record["control_scores"] == pytest.approx(controls.amax(0).tolist(), abs=1e-5)
     assert record["pictures"][0]["scores"]["loss_contrast"] == pytest.approx(pictures.amax().item(), abs=1e-5)
-    assert record["pictures"][0]["view"] == list(SEARCHED)[int(pictures[:, 0].argmax())]
+    assert record["pictures"][0]["view"] == list(VIEWS)[int(pictures[:, 0].argmax())]
 
 
 def test_an_unrelated_model_that_knows_the_picture_forbids_a_verdict_as_on_the_command_line():

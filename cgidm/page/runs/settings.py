@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from cgidm import UserError
 from cgidm.method.config import LINEUP_SIZES, RunConfig, find_preset
-from cgidm.method.views import SEARCHED
+from cgidm.method.views import VIEWS
 
 PRESET_NAMES = ("fast", "paper")
 LINEUPS = (0, 6, 10, 20)  # panels of a round that the form offers; 0: no line-up
@@ -57,7 +57,7 @@ def make_config(
     if not _is_whole(seed) or not 0 <= seed <= MAX_SEED:
         raise UserError("page.seed", given=f"{seed!r:.40}", largest=MAX_SEED)
     config = find_preset(preset)
-    config = dataclasses.replace(config, seed=int(seed), views=SEARCHED if search else config.views)
+    config = dataclasses.replace(config, seed=int(seed), views=tuple(VIEWS) if search else config.views)
     if lineup:
         if not _is_whole(lineup) or lineup not in LINEUP_SIZES:
             raise UserError("page.lineup", given=f"{lineup!r:.40}", smallest=LINEUP_SIZES[0], largest=LINEUP_SIZES[-1])
