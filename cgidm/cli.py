@@ -209,6 +209,8 @@ def _authenticate(options: argparse.Namespace) -> None:
         read_picture(path, 64)  # a wrong file is named before two models are loaded
     controls = picture_files(options.controls, "controls") if options.controls else []
     bank = open_bank(options.bank) if options.bank else None
+    if bank is not None and options.framing != "notes":
+        raise UserError("run.bank_and_framing", given=options.framing)
     if config.lineup is not None:
         check_lineup(config.lineup, len(controls))
     key = read_private_key(options.sign) if options.sign else None

@@ -34,7 +34,7 @@ def authenticate(
 
     Args:
         pair: base and suspect (`load_pair`).
-        pictures: the pictures in question, each of `pair.resolution` pixels (`read_picture`).
+        pictures: the pictures in question, framed for the pair: `read_picture(path, pair.framing)`.
         controls: pictures known not to be in the training set, of the same artist. One that is a near-duplicate of a
             picture is not used.
         config: how the run is done; `PRESETS["paper"]` if not given.

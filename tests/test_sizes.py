@@ -22,8 +22,11 @@ from cgidm.method.views import AS_GIVEN, CENTRE_SQUARE
 from cgidm.pictures.images import read_picture
 from cgidm.run.events import RunProgress
 from cgidm.run.plan import RunRequest, frame_as
+from cgidm.run.recoveries import Recoveries
 from tests.support import tiny
 from tests.support.adapters import kohya, weights
+from tests.support.bundles import reseal
+from tests.support.errors import refuses
 
 CONFIG = RunConfig(recovery=RecoveryConfig(steps=3), mirror_draws=4, loss_draws=2, mirrored_recovery=True)
 SHAPES = {"upright.png": (80, 120), "wide.png": (150, 100), "even.png": (90, 90), "upright too.png": (160, 240)}
@@ -169,7 +172,42 @@ def test_a_bundle_of_several_sizes_is_run_again(folder, tmp_path, capsys, suspec
     assert main(["verify", str(tmp_path / "out"), "--rerun"]) != 0
 
 
-def test_a_framing_of_the_record_is_what_a_rerun_uses(folder, pairs):
-    """A guess that later versions would make otherwise must not change a repeated run."""
-    pair = dataclasses.replace(pairs["plain"], trained_framing=CentreSquare(resolution=64))
-    assert {tuple(p.image.shape) for p in read(folder, pair)} == {(3, 64, 64)}
+def test_a_picture_that_is_not_square_needs_controls_that_are_not(folder, pairs):
+    pair = pairs["plain"]
+    known, pictures = controls(folder, pair), read(folder, pair)
+    uneven = [c for c in known if c.square is not None]
+    assert 0 < len(uneven) < 19 <= len(known)
+    for given, silenced in ((known, True), ([*uneven, *uneven], False)):
+        others = [dataclasses.replace(c, sha256=f"{i:064x}") for i, c in enumerate(given)]
+        result = authenticate(pair, pictures, others, config=CONFIG)
+        for r in result.pictures:
+            raised = "other_shapes" in [f.name for f in r.flags]
+            assert raised == (silenced and r.picture.square is not None)
+        assert result.expected_power is None, "how many are found was never measured with two looks"
+
+
+def test_progress_about_pictures_of_another_shape_is_refused(folder, pairs):
+    pair = pairs["plain"]
+    upright, wide = read(folder, pair, ["upright.png", "wide.png"])
+    states = Recoveries(pair, [upright, wide], CONFIG).on_cpu()
+    with refuses("run.damaged_progress"):
+        Recoveries(pair, [upright, wide], CONFIG, states[::-1])
+
+
+@pytest.mark.parametrize("part", ["frame", "rule"])
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_draws")
+def test_a_frame_that_was_altered_is_not_run_again(folder, tmp_path, capsys, part):
+    models = ["--base", str(folder / "base"), "--suspect", str(folder / "noted.safetensors"), "--prompt", "a b"]
+    assert main(["authenticate", str(folder / "upright.png"), *models, "--out", str(tmp_path), "--steps", "2"]) == 0
+
+    def alter(record):
+        if part == "frame":
+            record["pictures"][0]["frame"]["cut"] = [0, 0, 10, 10]
+        else:
+            record["framing"]["rule"] = {"rule": "centre_square", "resolution": 16_000}
+
+    reseal(tmp_path, alter)
+    assert main(["verify", str(tmp_path), "--rerun"]) != 0
+    said = capsys.readouterr().err
+    assert ("another frame" if part == "frame" else "centre_square") in said

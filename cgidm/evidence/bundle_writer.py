@@ -34,8 +34,6 @@ from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
 LINEUP = "lineup.html"
 IMAGES = rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored|square)\.png"
 OURS = re.compile(rf"{IMAGES}|controls/\d{{3,}}(-square)?\.png")
-    rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored|square)\.png|controls/\d{{3,}}(-square)?\.png"
-)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a zip, so that equal evidence gives equal bytes
 
 

@@ -13,13 +13,15 @@ from huggingface_hub import get_token
 from ..conductor import authenticate
 from ..device import recorded_device
 from ..errors import UserError
+from ..framing.frame import Frame
 from ..framing.table import framing_of_table
 from ..intake.hub import MAX_DOWNLOAD
 from ..intake.layout import Checkpoint, open_checkpoint
+from ..intake.likely_framing import LARGEST_SHARE, can_be_used
 from ..judging.null_bank import Bank, open_bank
 from ..method.models import ModelPair
 from ..pictures.embedders import load_embedders
-from ..pictures.images import Picture, picture_files, read_picture
+from ..pictures.images import MAX_SIDE, MIN_SIDE, Picture, picture_files, read_picture
 from ..pictures.reference import read_reference_pictures
 from .bundle_reader import Bundle
 from .bundle_writer import weights_sha256
@@ -96,7 +98,19 @@ def _framed(pair: ModelPair, record: Record) -> ModelPair:
     if record.framing is None:
         return replace(pair, trained_framing=None, framing_is_guessed=False)
     rule = framing_of_table(record.framing.rule)
+    if not can_be_used(rule, LARGEST_SHARE * pair.resolution**2):
+        raise UserError("evidence.unusable_framing", rule=str(record.framing.rule.get("rule")))
     return replace(pair, trained_framing=rule, framing_is_guessed=record.framing.guessed)
+
+
+def _frame_differs(frame: Frame | None, pair: ModelPair) -> bool:
+    """Whether the frame that a record states is not what its framing makes of a picture of that size."""
+    if frame is None:
+        return False
+    width, height = frame.original
+    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
+        return True
+    return frame != pair.framing.frame(width, height)
 
 
 def _needs_reference(record: Record) -> bool:
@@ -183,6 +197,8 @@ def _controls(bundle: Bundle, record: Record, folder: Path | None, pair: ModelPa
 def _recorded_picture(bundle: Bundle, recorded: PictureRecord | ControlRecord, file: str, pair: ModelPair) -> Picture:
     """The picture as the run looked at it; records without frames are about squares."""
     frame = recorded.frame
+    if _frame_differs(frame, pair):
+        raise UserError("evidence.other_frame", name=recorded.name)
     size = (pair.resolution, pair.resolution) if frame is None else frame.size
     image, square = read_png(bundle, file, size), None
     if pair.framing_is_guessed and size[0] != size[1]:

@@ -64,11 +64,16 @@ class FramingNotes:
     def excludes(self, width: int, height: int) -> bool | None:
         """Whether a picture of this size was not trained on, if the notes are true: its bucket held none.
 
-        This holds for the file itself. Another copy of the picture may have had another size, and another bucket.
+        This holds for the file itself. Another copy of the picture may have had another size, and another bucket. The
+        picture is tried upright and lying, since kohya's scripts ignore the rotation that a file states, and with every
+        step that the buckets allow, since none is noted. Without upscaling a bucket says nothing of a picture's shape.
         """
-        if self.framings is None or self.bucket_counts is None:
+        counts = self.bucket_counts
+        if self.framings is None or counts is None or any(getattr(f, "no_upscale", False) for f in self.framings):
             return None
-        return not any(self.bucket_counts.get(size) for size in _sizes(self.framings, width, height))
+        tried = {f for framing in self.framings for f in _with_other_steps(framing, counts)}
+        sizes = {s for pair in ((width, height), (height, width)) for s in _sizes(tried, *pair)}
+        return not any(counts.get(size) for size in sizes)
 
 
 def read_framing(metadata: Mapping[str, str]) -> FramingNotes:
@@ -87,6 +92,20 @@ def read_framing(metadata: Mapping[str, str]) -> FramingNotes:
     if sets or "ss_enable_bucket" in metadata:
         return _kohya(sets or [_only_set(metadata)])
     return FramingNotes(trainer="kohya") if "ss_sd_scripts_commit_hash" in metadata else FramingNotes()
+
+
+def _with_other_steps(framing: Framing, held: Mapping[Size, int]) -> Iterator[Framing]:
+    """The framing, and it with every other step that its buckets allow."""
+    yield framing
+    if not isinstance(framing, Kohya) or not framing.buckets:
+        return
+    for step in STEPS:
+        try:
+            other = replace(framing, step=step)
+        except UserError:
+            continue
+        if _holds(other, held):
+            yield other
 
 
 def _sizes(framings: Iterable[Framing], width: int, height: int) -> Iterator[Size]:

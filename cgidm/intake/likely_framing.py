@@ -45,7 +45,7 @@ def noted_framing(metadata: Mapping[str, str], most_pixels: int = MOST_PIXELS, m
         most_pixels: of a frame; a training at a larger size is not believed.
         multiple: see `likely_framing`.
     """
-    usable = (f for f in read_framing(metadata).framings or () if _can_be_used(f, most_pixels, multiple))
+    usable = (f for f in read_framing(metadata).framings or () if can_be_used(f, most_pixels, multiple))
     return next(usable, None)
 
 
@@ -60,7 +60,7 @@ def usual_buckets(resolution: int) -> Framing:
         return CentreSquare(resolution=resolution)
 
 
-def _can_be_used(framing: Framing, most_pixels: int, multiple: int) -> bool:
+def can_be_used(framing: Framing, most_pixels: int, multiple: int = 8) -> bool:
     """Whether frames are no larger than what is believed, and have sides that the autoencoder takes."""
     if framing.most_pixels > most_pixels:
         return False

@@ -10,7 +10,7 @@ from ..pictures.duplicates import group_notes, near_duplicates, representatives
 from .mirror_test import MirrorReference, silent_mirror
 from .portfolio import SetVerdict, benjamini_hochberg, holm, judge_set
 from .result import INNER_MIRROR_SCORE, MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
-from .verdict import Witness, judge
+from .verdict import LEVEL, Witness, judge
 
 
 def judge_pictures(
@@ -105,6 +105,9 @@ def _either(witnesses: Sequence[Witness]) -> Witness:
     if not p_values:
         return witnesses[0]
     tried = len(p_values)
+    least = round(tried / LEVEL) - 1
+    if witnesses[0].references < least:  # whatever the scores, no p-value could be small enough
+        return silent_mirror(note("judging.mirror.few", n=witnesses[0].references, need=least))
     return replace(witnesses[0], p_value=min(1.0, tried * min(p_values)), silent=None, framings=tried)
 
 

@@ -140,11 +140,17 @@ def plan_lineup(pictures: Sequence[Picture], controls: Sequence[Picture], size: 
     usable = [i for i, representative in enumerate(standing) if representative == i]
     check_lineup(size, len(usable))
     standing = representatives(near_duplicates([p.image for p in pictures]))
-    return draw_lineup([p.sha256 for p in pictures], standing, usable, size, seed)
+    alike = [[i for i in usable if controls[i].image.shape == p.image.shape] for p in pictures]
+    return draw_lineup([p.sha256 for p in pictures], standing, usable, size, seed, alike)
 
 
 def draw_lineup(
-    digests: Sequence[str], representatives: Sequence[int], usable: Sequence[int], size: int, seed: int
+    digests: Sequence[str],
+    representatives: Sequence[int],
+    usable: Sequence[int],
+    size: int,
+    seed: int,
+    alike: Sequence[Sequence[int]] | None = None,
 ) -> Lineup:
     """Draw the rounds of pictures.
 
@@ -157,16 +163,19 @@ def draw_lineup(
         usable: indices of the controls that may become decoys.
         size: panels of a round.
         seed: of the run.
+        alike: for each picture, the usable controls of its shape, among which it does not stand out; None: all.
     """
     left, rounds, left_out = list(usable), [], []
     for i, digest in enumerate(digests):
         if representatives[i] != i:
             left_out.append(LeftOut(i, note("judging.lineup.near_duplicate", picture=representatives[i] + 1)))
-        elif len(left) < size - 1:
+            continue
+        mine = left if alike is None else [c for c in left if c in alike[i]]
+        if len(mine) < size - 1:
             left_out.append(LeftOut(i, note("judging.lineup.no_decoys_left")))
         else:
             g = picture_generator(seed, digest, "line-up")
-            decoys = tuple(left[j] for j in torch.randperm(len(left), generator=g)[: size - 1].tolist())
+            decoys = tuple(mine[j] for j in torch.randperm(len(mine), generator=g)[: size - 1].tolist())
             position = int(torch.randint(size, (), generator=g))
             rounds.append(Round(i, LETTERS[position], decoys))
             left = [c for c in left if c not in decoys]

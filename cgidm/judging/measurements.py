@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..method.config import RunConfig
 from ..method.models import ModelPair
+from ..method.views import CENTRE_SQUARE
 from ..pictures.embedders import SHIPPED_NAME, Embedders
 from ..pictures.images import Picture
 from .batches import for_each_batch, make_batches
@@ -17,6 +18,8 @@ from .flags import Flag
 from .negative_controls import (
     base_vs_itself_flags,
     generated_flags,
+    other_framing_flags,
+    other_shapes_flags,
     shifted_control_flags,
     unrelated_suspect_flags,
 )
@@ -80,8 +83,14 @@ class Measurements:
         if self.bank is not None:
             known = {p.sha256: d for p, d in zip(self.pictures, self.distances, strict=True)}
             common = bank_flags(self.bank.content, known, weight_distance(self.pair))
-            of_each = [not_in_bank_flags(self.bank.content, p.sha256) for p in self.pictures]
+            of_each = [
+                (*not_in_bank_flags(self.bank.content, p.sha256), *other_framing_flags(self.pair, p))
+                for p in self.pictures
+            ]
         else:
             shown = [p.image for p in self.pictures], [c.image for c in controls]
             common = shifted_control_flags(*shown, self.embedders.ready.get(SHIPPED_NAME))
+            if CENTRE_SQUARE in self.config.views:
+                shapes = [other_shapes_flags(p, controls) for p in self.pictures]
+                of_each = [(*own, *more) for own, more in zip(of_each, shapes, strict=True)]
         return [(*run, *own, *common) for run, own in zip(self.flags_of_run, of_each, strict=True)]

@@ -8,10 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
+from ..errors import UserError
 from ..method.models import ModelPair
 from ..method.sampling import picture_generator
 from ..method.scores import loss_contrast
 from ..pictures.embedders import Embedder
+from ..pictures.images import Picture
 from .blind_baseline import blind_test, picture_features
 from .flags import Flag, make_flag
 from .generated import GENERATED_RATIO, round_trip_ratio
@@ -21,6 +23,9 @@ BASE_VS_ITSELF_LIMIT = 1e-4  # of `loss_contrast`; half precision on the CPU giv
 BASE_VS_ITSELF_DRAWS = 2
 LEAST_FOR_BLIND_TEST = 10  # pictures, and controls: with fewer the blind test finds nothing (`blind_test`)
 
+LEAST_ALIKE = round(1 / LEVEL) - 1  # controls of the kind of the picture
+OTHER_SHAPES = make_flag("other_shapes", concerns="controls", least=LEAST_ALIKE)
+OTHER_FRAMING = make_flag("other_framing", concerns="controls")
 UNSTABLE = make_flag("unstable", limit=BASE_VS_ITSELF_LIMIT)
 GENERATED = make_flag("generated", leaves_out=True, limit=GENERATED_RATIO)
 STANDS_OUT = make_flag("stands_out", concerns="controls", level=LEVEL)
@@ -38,6 +43,27 @@ def base_vs_itself_flags(pair: ModelPair, z: Float[Tensor, "b c h w"], seed: int
     same = replace(pair, suspect=pair.base)
     score = loss_contrast(same, z[:1], BASE_VS_ITSELF_DRAWS, [picture_generator(seed, "innocent", "innocent")])
     return () if score.abs().item() <= BASE_VS_ITSELF_LIMIT else (UNSTABLE,)
+
+
+def other_shapes_flags(picture: Picture, controls: Sequence[Picture]) -> tuple[Flag, ...]:
+    """Find whether a picture that is looked at twice is compared with controls that are squares.
+
+    The larger of two looks at one square is hardly larger than either; of a bucket and a square it is.
+    """
+    if picture.square is None or not controls:
+        return ()
+    return (OTHER_SHAPES,) if sum(c.square is not None for c in controls) < LEAST_ALIKE else ()
+
+
+def other_framing_flags(pair: ModelPair, picture: Picture) -> tuple[Flag, ...]:
+    """Find whether a bank's models saw another part of the picture than the suspect's training did, by its notes."""
+    if pair.framing_is_guessed or picture.frame is None:
+        return ()
+    try:
+        expected = pair.framing.frame(*picture.frame.original).size
+    except UserError:  # a picture that the trainer could not have used
+        return (OTHER_FRAMING,)
+    return () if expected == picture.frame.size else (OTHER_FRAMING,)
 
 
 def unrelated_suspect_flags(scores: Sequence[float], control_scores: Sequence[float]) -> list[tuple[Flag, ...]]:

@@ -22,6 +22,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, Va
 from ..errors import UserError
 from ..framing.frame import CentreSquare, Framing
 from ..framing.table import framing_of_table
+from ..intake.likely_framing import LARGEST_SHARE, can_be_used
 from ..messages.text import single_line
 from ..method.config import RunConfig
 from ..method.models import ModelPair
@@ -224,8 +225,17 @@ OTHER_RECIPE = make_flag(
 
 
 def framing_for(pair: ModelPair, bank: Bank | None) -> Framing:
-    """How pictures are framed in a run: as the suspect's training did, or as the null models' that judge it."""
-    return pair.framing if bank is None else bank.content.framing(pair.resolution)
+    """How pictures are framed in a run: as the suspect's training did, or as the null models' that judge it.
+
+    Raises:
+        UserError: if the bank states a framing whose pictures the models cannot take.
+    """
+    if bank is None:
+        return pair.framing
+    framing = bank.content.framing(pair.resolution)
+    if not can_be_used(framing, LARGEST_SHARE * pair.resolution**2):
+        raise UserError("judging.bank.framing", bank=bank.name, rule=str(bank.content.recipe.get("framing")))
+    return framing
 
 
 def bank_flags(bank: NullBank, distances: Mapping[str, float], weight_distance: float | None) -> tuple[Flag, ...]:

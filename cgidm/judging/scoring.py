@@ -34,8 +34,9 @@ def score_mirror(
     """Score pictures by the mirror test; no recovery is needed."""
 
     def measure(batch: Batch) -> list[MirrorScore]:
+        told = pair if view == CENTRE_SQUARE else batch.pair  # a square is a whole picture to the network
         images = torch.stack([see(p, view) for p in batch.pictures])
-        return mirror_scores(batch.pair, images, config.mirror_draws, MIRROR_SEED)
+        return mirror_scores(told, images, config.mirror_draws, MIRROR_SEED)
 
     return for_each_batch(pair, pictures, measure)
 
@@ -64,18 +65,28 @@ def score_views(
         z: latents of the pictures as given, where they are known.
     """
 
+    def score(batch: Batch, view: str, known: Float[Tensor, "b c h w"] | None) -> Float[Tensor, " b"]:
+        told = pair if view == CENTRE_SQUARE else batch.pair  # a square is a whole picture to the network
+        return _score_view(told, batch.pictures, view, config, known)
+
     def measure(batch: Batch) -> Sequence[Float[Tensor, " v"]]:
         known = None if z is None else torch.stack([z[i] for i in batch.indices]).to(pair.device)
-        return torch.stack([_score_view(batch, view, config, known) for view in config.views], dim=1).unbind(0)
+        return torch.stack([score(batch, view, known) for view in config.views], dim=1).unbind(0)
 
     return torch.stack(for_each_batch(pair, pictures, measure), dim=1)
 
 
-def _score_view(batch: Batch, view: str, config: RunConfig, z: Float[Tensor, "b c h w"] | None) -> Float[Tensor, " b"]:
-    pair, purpose = batch.pair, VERDICT_SCORE if view == AS_GIVEN else f"{VERDICT_SCORE}, {view}"
+def _score_view(
+    pair: ModelPair,
+    pictures: Sequence[Picture],
+    view: str,
+    config: RunConfig,
+    z: Float[Tensor, "b c h w"] | None,
+) -> Float[Tensor, " b"]:
+    purpose = VERDICT_SCORE if view == AS_GIVEN else f"{VERDICT_SCORE}, {view}"
     if z is None or view != AS_GIVEN:
-        z = pair.codec.encode(torch.stack([see(p, view) for p in batch.pictures]).to(pair.device))
-    return loss_contrast(pair, z, config.loss_draws, score_generators(pair, batch.pictures, config, purpose))
+        z = pair.codec.encode(torch.stack([see(p, view) for p in pictures]).to(pair.device))
+    return loss_contrast(pair, z, config.loss_draws, score_generators(pair, pictures, config, purpose))
 
 
 def score_recovery(

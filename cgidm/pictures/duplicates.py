@@ -1,7 +1,8 @@
 """Near-duplicates: two pictures that are one, in another encoding, size or slight edit.
 
 A perceptual hash decides, since it needs no weights. It does not find a second picture of one motif, a mirrored one,
-nor a crop.
+nor a crop. One crop is the exception: a picture and its centre square are near-duplicates, since that is how copies are
+often shown, and how some runs look at pictures.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,9 @@ GREY_SIDE, FREQUENCIES = 32, 8
 
 
 def perceptual_hash(image: Float[Tensor, "3 H W"]) -> Bool[np.ndarray, "64"]:
-    """64 bits of a square in [0, 1]: which of its lowest frequencies lie above their median (pHash; Zauner 2010).
+    """64 bits of a picture in [0, 1], squeezed to a square: which of its lowest frequencies lie above their median.
 
+    This is pHash (Zauner 2010).
     The bits equal those of `imagehash.phash`, without that package and its dependencies.
     """
     grey = Image.fromarray(to_uint8(image)).convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.LANCZOS)
@@ -37,13 +39,16 @@ def near_duplicates(
     """Tell which of `images` are near-duplicates of which of `others`.
 
     Args:
-        images: n squares in [0, 1].
-        others: m squares in [0, 1]; None: compare `images` with each other.
+        images: n pictures in [0, 1].
+        others: m pictures in [0, 1]; None: compare `images` with each other.
         within: the number of bits in which the hashes of near-duplicates differ at most.
     """
-    rows = _hashes(images)
-    columns = rows if others is None else _hashes(others)
-    return (rows[:, None] != columns[None]).sum(-1) <= within
+    found = np.zeros((len(images), len(images if others is None else others)), dtype=bool)
+    for seen in (lambda image: image, _centre):  # whole pictures, then their centre squares
+        rows = _hashes([seen(image) for image in images])
+        columns = rows if others is None else _hashes([seen(image) for image in others])
+        found |= (rows[:, None] != columns[None]).sum(-1) <= within
+    return found
 
 
 def representatives(table: Bool[np.ndarray, "n n"]) -> list[int]:
@@ -85,3 +90,11 @@ def copy_notes(names: Sequence[str]) -> tuple[Note, ...]:
 
 def _hashes(images: Sequence[Tensor]) -> Bool[np.ndarray, "n 64"]:
     return np.array([perceptual_hash(image) for image in images], dtype=bool).reshape(-1, FREQUENCIES**2)
+
+
+def _centre(image: Tensor) -> Tensor:
+    """The centre square; the picture itself, if it is one."""
+    height, width = image.shape[-2:]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    return image[..., top : top + short, left : left + short]

@@ -131,9 +131,12 @@ def apply_frame(picture: Image.Image, frame: Frame) -> Image.Image:
     """Cut, scale and cut a picture as its frame says."""
     left, top, width, height = frame.cut
     part = picture.crop((left, top, left + width, top + height))
-    scaled = part if part.size == frame.scaled else part.resize(frame.scaled, RESAMPLING[frame.resample])
-    left, top = frame.corner
-    return scaled.crop((left, top, left + frame.size[0], top + frame.size[1]))
+    across, down = width / frame.scaled[0], height / frame.scaled[1]
+    (x, y), (wide, high) = frame.corner, frame.size
+    seen = x * across, y * down, (x + wide) * across, (y + high) * down  # only this is scaled: a strip would be huge
+    if frame.scaled == part.size:
+        return part.crop((x, y, x + wide, y + high))
+    return part.resize(frame.size, RESAMPLING[frame.resample], box=seen)
 
 
 def _square(picture: Image.Image, resolution: int) -> Float[Tensor, "3 S S"]:
@@ -145,9 +148,9 @@ def _square(picture: Image.Image, resolution: int) -> Float[Tensor, "3 S S"]:
 def frame_notes(frame: Frame) -> tuple[Note, ...]:
     """What is not looked at; nothing where a square picture stays one."""
     width, height = frame.original
-    if width == height and frame.size[0] == frame.size[1]:
+    if width == height and frame.lost == 0:
         return ()
-    if frame.size[0] == frame.size[1]:
+    if frame.size == frame.scaled and frame.size[0] == frame.size[1]:
         return (note("pictures.centre_square", width=width, height=height),)
     sizes = {"width": width, "height": height, "frame_width": frame.size[0], "frame_height": frame.size[1]}
     return (note("pictures.framed", **sizes, lost=frame.lost),)

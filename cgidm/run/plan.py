@@ -67,9 +67,12 @@ def frame_as(pair: ModelPair, how: str) -> ModelPair:
     return replace(pair, trained_framing=stated, framing_is_guessed=False)
 
 
-def is_looked_at_twice(pair: ModelPair, picture: Picture) -> bool:
-    """Whether a picture is also looked at as its centre square: nobody noted how the training framed pictures."""
-    return pair.framing_is_guessed and picture.square is not None
+def is_looked_at_twice(pair: ModelPair, request: RunRequest, picture: Picture) -> bool:
+    """Whether a picture is also looked at as its centre square: nobody noted how the training framed pictures.
+
+    A bank's models saw pictures in its framing alone.
+    """
+    return pair.framing_is_guessed and request.bank is None and picture.square is not None
 
 
 def with_centre_square(config: RunConfig) -> RunConfig:

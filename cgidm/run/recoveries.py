@@ -41,8 +41,11 @@ class Recoveries:
         """
         self.batches = make_batches(pair, pictures)
         self.states = list(states) or [start_recovery(b, config) for b in self.batches]
-        if len(self.states) != len(self.batches) or not all(
-            _fits(state, batch, config) for state, batch in zip(self.states, self.batches, strict=True)
+        alike = len({state.steps for state in self.states}) == 1
+        if (
+            not alike
+            or len(self.states) != len(self.batches)
+            or not all(_fits(state, batch, config) for state, batch in zip(self.states, self.batches, strict=True))
         ):
             raise UserError("run.damaged_progress", file=STATE, problem="it is not about the same pictures")
 
@@ -126,4 +129,7 @@ def _remove_half(
 def _fits(state: RunState, batch: Batch, config: RunConfig) -> bool:
     """Whether a state can be about these pictures."""
     rows = len(batch.indices)
-    return len(state.generators) == rows and len(state.z) == rows * (2 if config.mirrored_recovery else 1)
+    if len(state.generators) != rows or len(state.z) != rows * (2 if config.mirrored_recovery else 1):
+        return False
+    (height, width), (high, wide) = batch.pictures[0].image.shape[-2:], state.z.shape[-2:]
+    return height * wide == width * high

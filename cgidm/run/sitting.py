@@ -48,8 +48,8 @@ class Sitting:
     ) -> None:
         self.begun, self.earlier = time.monotonic(), progress.seconds
         self.pair, self.request = pair, request
-        self.uneven = [p for p in request.pictures if is_looked_at_twice(pair, p)]
-        self.config = with_centre_square(request.config) if self.uneven and request.bank is None else request.config
+        self.uneven = [p for p in request.pictures if self._is_looked_at_twice(p)]
+        self.config = with_centre_square(request.config) if self.uneven else request.config
         self.embedders = embedders
         self.plan, self.judged = progress.plan, progress.judged
         self.scores, self.answered = list(progress.control_scores), progress.answered
@@ -60,6 +60,9 @@ class Sitting:
         self.decoy_states, self.decoys = progress.decoys, None
         options = {"config": self.config, "bank": request.bank, "unrelated": unrelated, "embedders": embedders}
         self.measured = Measurements(pair=pair, pictures=request.pictures, z=self.recoveries.latents, **options)
+
+    def _is_looked_at_twice(self, picture: Picture) -> bool:
+        return is_looked_at_twice(self.pair, self.request, picture)
 
     def events(
         self, steps: int | None, preview_seconds: float | None, controls_per_event: int | None
@@ -77,6 +80,7 @@ class Sitting:
             yield from self._answer(by_mirror=True)
             if not self.plan.power_known:
                 power = expect_power(self.pair, self.measured.distances, self.request.bank)
+                power = None if self.uneven else power  # it was measured with one look at squares
                 self.plan = replace(self.plan, expected_power=power, power_known=True)
             yield from self._score_controls(controls_per_event)
             yield from self._answer(by_mirror=False)
@@ -151,7 +155,7 @@ class Sitting:
             return [{} for _ in self.request.pictures]
         found, inner = [{MIRROR_SCORE: score} for score in self.mirror], iter(self.inner)
         for each, picture in zip(found, self.request.pictures, strict=True):
-            if is_looked_at_twice(self.pair, picture):
+            if self._is_looked_at_twice(picture):
                 each[INNER_MIRROR_SCORE] = next(inner)
         return found
 
@@ -286,7 +290,7 @@ class Sitting:
         return Result(
             pictures=pictures,
             framing=framing_for(self.pair, bank),
-            framing_is_guessed=self.pair.framing_is_guessed,
+            framing_is_guessed=self.pair.framing_is_guessed and bank is None,
             control_scores=nulls if residuals is None else residuals,
             mirror=mirror,
             not_computed=self.embedders.missing,

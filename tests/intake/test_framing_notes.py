@@ -228,11 +228,11 @@ def test_buckets_are_counted():
 
 def test_an_empty_bucket_is_an_alibi():
     notes = read_framing(kohya(PORTRAITS))
-    assert notes.excludes(600, 900) is False and notes.excludes(900, 600) is True
+    assert notes.excludes(600, 900) is False and notes.excludes(900, 300) is True
+    assert notes.excludes(900, 600) is False  # a photo that its file turns
     assert read_framing(kohya()).excludes(900, 600) is None and FramingNotes().excludes(900, 600) is None
     shrunk = read_framing(kohya(SHRUNK, ss_bucket_no_upscale=True))
-    assert shrunk.excludes(330, 400) is False and shrunk.excludes(400, 330) is True
-    assert shrunk.excludes(20, 5000) is True  # the trainer could not have used it
+    assert shrunk.excludes(330, 400) is shrunk.excludes(5000, 20) is None  # its bucket goes by size as well
 
 
 HOSTILE = {

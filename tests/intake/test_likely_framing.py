@@ -1,9 +1,12 @@
 """How a suspect's pictures were framed, by its notes or by what is likely."""
 
+import json
+
 import pytest
 
 from cgidm.framing.frame import CentreSquare
 from cgidm.framing.kohya import Kohya
+from cgidm.intake.framing_notes import read_framing
 from cgidm.intake.likely_framing import likely_framing, noted_framing, usual_buckets
 
 NOTES = {
@@ -51,3 +54,26 @@ def test_a_square_picture_is_framed_alike_by_either():
 def test_sides_fit_the_autoencoder():
     odd = NOTES | {"ss_enable_bucket": "False", "ss_resolution": "(500, 500)"}
     assert noted_framing(odd) is None
+
+
+def held(*sizes):
+    return json.dumps({"buckets": {str(i): {"resolution": [*size], "count": 3} for i, size in enumerate(sizes)}})
+
+
+def test_a_bucket_excludes_only_what_no_reading_of_the_notes_allows():
+    wide = read_framing(NOTES | {"ss_bucket_info": held((640, 384))})
+    assert wide.excludes(500, 500) is True and wide.excludes(1000, 600) is False
+    assert wide.excludes(600, 1000) is False, "kohya's scripts ignore the rotation that a photo states"
+    assert read_framing(NOTES).excludes(500, 500) is None, "no buckets are noted"
+    unscaled = read_framing(NOTES | {"ss_bucket_info": held((640, 384)), "ss_bucket_no_upscale": "True"})
+    assert unscaled.excludes(500, 500) is None, "such a bucket depends on size, not on shape alone"
+
+
+def test_a_step_that_is_not_noted_excludes_no_picture_that_another_step_would_hold():
+    notes = NOTES | {"ss_resolution": "(1024, 1024)", "ss_max_bucket_reso": "2048"}
+    coarse, fine = (Kohya(resolution=(1024, 1024), most_side=2048, step=step) for step in (64, 32))
+    for width in range(3000, 4000, 7):
+        size = fine.frame(width, 1313).size
+        found = read_framing(notes | {"ss_bucket_info": held(size)})
+        if size in (coarse.sizes or ()):
+            assert found.excludes(width, 1313) is False

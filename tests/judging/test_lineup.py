@@ -351,3 +351,16 @@ def test_a_record_is_read_back_and_older_ones_have_none(out, tmp_path):
         assert lineup_of(record) is None and report_blocks(record, "f" * 64)
         shutil.copytree(folder, tmp_path / folder.parent.name / folder.name)
         assert main(["verify", str(tmp_path / folder.parent.name / folder.name)]) == 0
+
+
+def test_a_picture_stands_among_decoys_of_its_own_shape():
+    def shaped(seed, shape):
+        image = torch.nn.functional.interpolate(square(seed)[None], shape, mode="bilinear")[0]
+        return Picture(f"{seed}.png", f"{seed:064x}", image)
+
+    controls = [shaped(100 + i, (60, 40) if i % 2 else (40, 40)) for i in range(12)]
+    lineup = plan_lineup([shaped(1, (60, 40)), shaped(2, (40, 40)), shaped(3, (40, 60))], controls, 4, 0)
+    upright, even = lineup.rounds
+    assert all(i % 2 for i in upright.decoys) and not any(i % 2 for i in even.decoys)
+    (left,) = lineup.left_out
+    assert left.picture == 2 and left.reason.code == "judging.lineup.no_decoys_left"

@@ -123,3 +123,17 @@ def test_the_page_sets_the_same_controls_aside_and_says_so(tmp_path, monkeypatch
     assert copied.name not in {c.name for c in record.controls} and len(record.controls) == 39
     assert len(record.control_scores) == 39
     assert record.pictures[0].notes[-1] == copy_of(copied.name)
+
+
+@pytest.mark.parametrize("shape", [(60, 40), (40, 60), (60, 48)])
+def test_a_picture_and_its_centre_square_are_alike(shape):
+    """The copy on the web is often the square."""
+    wholes, squares = [], []
+    for seed in range(12):
+        image = torch.nn.functional.interpolate(square(seed)[None], shape, mode="bilinear")[0]
+        short, (height, width) = min(shape), shape
+        top, left = (height - short) // 2, (width - short) // 2
+        wholes.append(image)
+        squares.append(image[:, top : top + short, left : left + short])
+    table = near_duplicates(wholes, squares)
+    assert table.diagonal().all() and table.sum() == 12 and (near_duplicates(squares, wholes) == table.T).all()

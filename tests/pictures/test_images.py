@@ -1,6 +1,7 @@
 """Whatever somebody uploads: decoded rightly, or refused in one sentence."""
 
 import io
+import resource
 import struct
 import zlib
 
@@ -182,3 +183,12 @@ def test_a_framed_picture_says_what_was_cut_off():
     assert said.code == "pictures.framed" and "96 x 160 pixels of 200 x 300" in str(said)
     square = decode_picture(file.getvalue(), "mine.png", 64)
     assert [n.code for n in square.notes] == ["pictures.centre_square"]
+
+
+def test_a_narrow_strip_is_framed_without_a_huge_picture_between():
+    """Scaled to the width of its bucket, this strip would have 500 times as many pixels as it keeps."""
+    rule = Kohya(resolution=(2048, 2048), buckets=False)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    framed = apply_frame(Image.new("RGB", (32, 16_000)), rule.frame(32, 16_000))
+    assert framed.size == (2048, 2048)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kilobytes

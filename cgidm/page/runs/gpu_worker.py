@@ -67,9 +67,14 @@ class GpuJob:
     @property
     def uneven(self) -> int:
         """Pictures that are looked at twice, since nobody noted how the suspect's training framed pictures."""
-        if not likely_framing(self.models.suspect.metadata, RESOLUTION).guessed:
+        if self.bank is not None or not likely_framing(self.models.suspect.metadata, RESOLUTION).guessed:
             return 0
         return sum(width != height for width, height in (picture_size(sent.data) for sent in self.pictures))
+
+    @property
+    def scoring(self) -> RunConfig:
+        """The configuration that pictures and controls are scored with."""
+        return with_centre_square(self.config) if self.uneven else self.config
 
     @property
     def judges(self) -> bool:
@@ -88,12 +93,11 @@ class GpuJob:
         scored = (len(self.controls) if plan is None else len(plan.controls)) - known
         known_mirrored = len(self.progress.mirror_scores) + len(self.progress.inner_scores)
         mirrored = len(self.pictures) + self.uneven - known_mirrored
-        config = with_centre_square(self.config) if self.uneven and self.bank is None else self.config
         if self.judges:
             scored += len(self.pictures)
             if self.unrelated is not None:
                 scored += len(self.pictures) + (len(self.controls) if plan is None else len(plan.controls))
-        own = count_evaluations(self.rows, steps, scored, config, mirrored=mirrored)
+        own = count_evaluations(self.rows, steps, scored, self.scoring, mirrored=mirrored)
         return own + self._decoy_evaluations()
 
     def _decoy_evaluations(self) -> int:
@@ -156,7 +160,7 @@ def work(job: GpuJob) -> Generator[RunEvent]:
             controls=DecodedPictures(job.controls, framing),
             config=job.config,
             bank=job.bank,
-            reference=read_reference_pictures(pair.framing) if hardware.kind() == "gpu" else (),
+            reference=read_reference_pictures(framing) if hardware.kind() == "gpu" else (),
         )
         events = authentication_steps(
             pair,

@@ -48,8 +48,6 @@ def _execute(run: Run, token: str | None) -> Generator[RunEvent]:
     check_bank_fits(run, models)
     config, controls = run.settings.config(), tuple(run.controls())
     progress = run.progress()
-    if progress.plan is None:
-        progress = replace(progress, control_scores=SHIPPED_SCORES.get(models, controls, config))
     job = GpuJob(
         models=models,
         pictures=tuple(run.pictures()),
@@ -59,6 +57,10 @@ def _execute(run: Run, token: str | None) -> Generator[RunEvent]:
         unrelated=unrelated,
         progress=progress,
     )
+    scoring = job.scoring
+    if progress.plan is None:
+        progress = replace(progress, control_scores=SHIPPED_SCORES.get(models, controls, scoring))
+        job = replace(job, progress=progress)
     recorder = RunRecorder(run, models, unrelated, progress)
     try:
         while not recorder.is_finished and run.exists:
@@ -75,7 +77,7 @@ def _execute(run: Run, token: str | None) -> Generator[RunEvent]:
         recorder.save()
         yield RunEvent(phase="paused", done=recorder.place[0], of=recorder.place[1], trouble=trouble)
     finally:
-        SHIPPED_SCORES.put(models, controls, config, recorder.progress.control_scores)
+        SHIPPED_SCORES.put(models, controls, scoring, recorder.progress.control_scores)
         recorder.save()
 
 
