@@ -40,7 +40,7 @@ from cgidm.pictures.images import Picture, to_uint8
 from tests.support.bundles import MODELS, record_of, reseal
 from tests.support.errors import refuses
 from tests.support.paths import ASSETS
-from tests.support.pictures import pair_that_learnt, picture
+from tests.support.pictures import pair_that_learnt, picture, square
 from tests.support.results import HOSTILE, block_texts, result_of
 
 KEY = Lineup((Round(0, "C", (7, 3, 11)), Round(1, "A", (0, 39, 20))))
