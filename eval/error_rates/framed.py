@@ -120,12 +120,23 @@ def _text(report: Mapping[str, Any]) -> str:
 def framed_table(report: Mapping[str, Any]) -> str:
     """A row for each training, framing and look; the docs show it, too."""
     levels = [f"{name} at {level:.0%}" for level in (LEVEL, STRICT_LEVEL) for name in ("false calls", "power")]
-    columns = ["training", "trained on", "looked at", *levels, "power at 5 %: upright", "wide", "square"]
+    columns = [
+        "training",
+        "trained on",
+        "looked at",
+        *levels,
+        "at 5%, upright: used called, unused called",
+        "wide",
+        "square",
+    ]
     rows = [
         [
             *(row["training"], row["trained on"], row["looked at"]),
             *(_share(value) for value in row["all"].values()),
-            *(_plain(row[shape][f"power at {LEVEL}"]) for shape in SHAPES),
+            *(
+                ", ".join(_plain(row[shape][f"{name} at {LEVEL}"]) for name in ("power", "false calls"))
+                for shape in SHAPES
+            ),
         ]
         for row in report["rows"]
     ]
@@ -138,4 +149,4 @@ def _share(found: Mapping[str, Any]) -> str:
 
 
 def _plain(found: Mapping[str, Any] | None) -> str:
-    return "" if found is None else f"{found['share']:.1%} of {found['of']}"
+    return "none" if found is None else f"{found['share']:.1%} of {found['of']}"
