@@ -12,6 +12,7 @@ from typing import Any
 
 from cgidm.framing.frame import Framing
 from cgidm.framing.table import framing_of_table
+from cgidm.intake.likely_framing import usual_buckets
 from cgidm.judging.verdict import LEVEL, STRICT_LEVEL
 from cgidm.pictures.images import read_picture
 from eval.benchmark.datasets import prepare
@@ -27,6 +28,7 @@ from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 from eval.options import default_workers
 
+RESOLUTION = 128  # of the embedded model
 SHAPES = ("upright", "wide", "square")  # of the bucket
 FRAMED_AS = ("centre squares", "buckets", "not known: both")
 
@@ -75,7 +77,8 @@ def _judge(
     framed, squares = decisions([j.framed(buckets) for j in jobs]), decisions([j.framed(None) for j in jobs])
     names = sorted({d.file for d in squares})
     shapes = {name: _shape(read_picture(setting.data / name, buckets).frame.size) for name in names}  # type: ignore[union-attr]
-    both = [either(a, b, shapes[a.file]) for a, b in zip(framed, squares, strict=True)]
+    likely = decisions([j.framed(usual_buckets(RESOLUTION)) for j in jobs])
+    both = [either(a, b, shapes[a.file]) for a, b in zip(likely, squares, strict=True)]
     return shapes, dict(zip(FRAMED_AS, (squares, framed, both), strict=True))
 
 

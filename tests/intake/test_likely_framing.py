@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cgidm.framing.frame import CentreSquare
 from cgidm.framing.kohya import Kohya
 from cgidm.intake.framing_notes import read_framing
 from cgidm.intake.likely_framing import likely_framing, noted_framing, usual_buckets
+from cgidm.pictures.images import apply_frame
 
 NOTES = {
     "ss_enable_bucket": "True",
@@ -39,16 +42,22 @@ def test_notes_that_cannot_be_used_are_none(change):
 
 
 def test_without_notes_buckets_of_the_base_s_resolution_are_likely():
-    assert likely_framing({}, 512) == (Kohya(resolution=(512, 512)), True)
-    assert usual_buckets(1024) == Kohya(resolution=(1024, 1024), least_side=512, most_side=2048)
+    assert likely_framing({}, 512) == (Kohya(resolution=(512, 512), interpolation="lanczos"), True)
+    sides = {"least_side": 512, "most_side": 2048}
+    assert usual_buckets(1024) == Kohya(resolution=(1024, 1024), interpolation="lanczos", **sides)
     assert usual_buckets(1024).frame(2000, 3000).size == (832, 1216)
     assert usual_buckets(128).frame(200, 300).size == (96, 160)
     assert usual_buckets(8) == CentreSquare(resolution=8)
 
 
 def test_a_square_picture_is_framed_alike_by_either():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
     for resolution in (128, 512, 1024):
-        assert usual_buckets(resolution).frame(3000, 3000).size == (resolution, resolution)
+        seen = [
+            apply_frame(noise, rule.frame(300, 300))
+            for rule in (usual_buckets(resolution), CentreSquare(resolution=resolution))
+        ]
+        assert seen[0].size == (resolution, resolution) and seen[0].tobytes() == seen[1].tobytes()
 
 
 def test_sides_fit_the_autoencoder():
