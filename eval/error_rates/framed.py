@@ -12,7 +12,6 @@ from typing import Any
 
 from cgidm.framing.frame import Framing
 from cgidm.framing.table import framing_of_table
-from cgidm.intake.likely_framing import usual_buckets
 from cgidm.judging.verdict import LEVEL, STRICT_LEVEL
 from cgidm.pictures.images import read_picture
 from eval.benchmark.datasets import prepare
@@ -28,7 +27,6 @@ from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 from eval.options import default_workers
 
-RESOLUTION = 128  # of the embedded model
 SHAPES = ("upright", "wide", "square")  # of the bucket
 FRAMED_AS = ("centre squares", "buckets", "not known: both")
 
@@ -77,8 +75,7 @@ def _judge(
     framed, squares = decisions([j.framed(buckets) for j in jobs]), decisions([j.framed(None) for j in jobs])
     names = sorted({d.file for d in squares})
     shapes = {name: _shape(read_picture(setting.data / name, buckets).frame.size) for name in names}  # type: ignore[union-attr]
-    likely = decisions([j.framed(usual_buckets(RESOLUTION)) for j in jobs])
-    both = [either(a, b, shapes[a.file]) for a, b in zip(likely, squares, strict=True)]
+    both = [either(a, b, shapes[a.file]) for a, b in zip(framed, squares, strict=True)]
     return shapes, dict(zip(FRAMED_AS, (squares, framed, both), strict=True))
 
 
