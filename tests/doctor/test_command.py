@@ -96,7 +96,7 @@ def test_a_bare_machine_is_told_what_to_install():
 def test_the_doctor_can_be_read_by_the_python_that_it_warns_of():
     """As the grammar of Python 3.10, and with imports of the standard library alone at the top."""
     package = ROOT / "cgidm"
-    names = ("__init__", "__main__", "errors", "text", "messages/__init__", "resources", "doctor/__init__")
+    names = ("__init__", "__main__", "errors", "messages/__init__", "messages/text", "resources", "doctor/__init__")
     modules = ("command", "finding", "machine", "environment", "models", "deployment", "front_matter", "requirements")
     for name in (*names, *(f"doctor/{m}" for m in modules)):
         tree = ast.parse((package / f"{name}.py").read_text(), feature_version=(3, 10))

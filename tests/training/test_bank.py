@@ -12,9 +12,12 @@ from PIL import Image
 from cgidm import UserError
 from cgidm.cli import main
 from cgidm.evidence import rerun
+from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.null_bank import SAME_PICTURES_RANGE, open_bank
+from cgidm.judging.scoring import score_controls
 from cgidm.method.config import PRESETS, RunConfig
+from cgidm.pictures.images import read_picture
 from cgidm.training import null_models
 from cgidm.training.null_models import BankPlan, build_bank
 from cgidm.training.recipe import TrainingRecipe
@@ -178,9 +181,10 @@ def test_an_unrelated_suspect_is_asked_again_and_must_be_the_recorded_one(place,
     all_draws = RunConfig().loss_draws  # with few of them another picture may seem to be the best known
     monkeypatch.setitem(PRESETS, "fast", dataclasses.replace(PRESETS["fast"], loss_draws=all_draws))
     known = [place / "works" / "00.png", *sorted((place / "controls").iterdir())]
-    scored = score_pictures(str(place / "base"), str(place / "suspect-dreambooth"), PROMPT, known, PRESETS["fast"])
-    first = known.pop(int(np.argmax(scored.scores)))
-    assert max(scored.scores) > 0
+    other = load_pair(str(place / "base"), str(place / "suspect-dreambooth"), PROMPT)
+    scores = score_controls(other, [read_picture(path, other.framing) for path in known], PRESETS["fast"])
+    first = known.pop(int(np.argmax(scores)))
+    assert max(scores) > 0
     (tmp_path / "controls").mkdir()
     for n, path in enumerate(known):
         shutil.copy(path, tmp_path / "controls" / f"{n:02d}.png")
