@@ -13,6 +13,7 @@ CONDUCTOR = {"conductor.py", "run/plan.py", "run/recoveries.py", "run/sitting.py
 ROOMS = ("judging.", "pictures.duplicates", "method.run_state")  # whose functions the conductor puts in order
 OTHERS_TOO = {  # steps that are not the protocol's own
     "check_bank",  # callers ask it before a run, so that nobody waits for a refusal
+    "framing_for",  # callers frame pictures before a run
     "weight_distance",  # a measure, which the training of null models needs too
     "parse_lineup",  # a plan is read, as a record is
 }
