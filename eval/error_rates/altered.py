@@ -59,7 +59,12 @@ def compare(decisions: Sequence[MirrorDecision], untouched: Mapping[tuple[str, s
     """Count the members that are answered as under the untouched file, of those that it finds, and the false calls."""
     members = [d for d in decisions if d.member and untouched[_key(d)].p_value <= LEVEL]
     same = [(d.artist, _answer(d) == _answer(untouched[_key(d)])) for d in members]
-    rates: dict[str, Any] = {"as before": share_by_artist(same, min)}
+    return {"as before": share_by_artist(same, min), **rates_of(decisions)}
+
+
+def rates_of(decisions: Sequence[MirrorDecision]) -> dict[str, Any]:
+    """Count the false calls and the power at both levels."""
+    rates: dict[str, Any] = {}
     for level in (LEVEL, STRICT_LEVEL):
         for name, member, worst in (("false calls", 0, max), ("power", 1, min)):
             called = [(d.artist, d.p_value <= level) for d in decisions if d.member == member]

@@ -20,8 +20,8 @@ from eval.benchmark.experiment import Experiment, load_experiment
 from eval.benchmark.ledger import Ledger
 from eval.benchmark.plan import Suspect
 from eval.benchmark.stages import Setting, train_jobs
-from eval.error_rates.altered import table_groups
-from eval.error_rates.mirror_rates import MirrorDecision, decide, share_by_artist
+from eval.error_rates.altered import rates_of, table_groups
+from eval.error_rates.mirror_rates import MirrorDecision, decide
 from eval.error_rates.mirror_scores import MirrorJob, mirror_jobs, read_mirror_scores
 from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
@@ -44,7 +44,7 @@ def run(o: argparse.Namespace) -> None:
                 chosen = [d for d in decisions if d.training == training]
                 trained = FRAMED_AS[0] if how.framing is None else FRAMED_AS[1]
                 row = {"training": training, "trained on": trained, "looked at": look}
-                rows.append({**row, "all": _rates(chosen)} | _by_shape(chosen, shapes))
+                rows.append({**row, "all": rates_of(chosen)} | _by_shape(chosen, shapes))
     chosen = {"trainings": o.trainings, "halves": o.halves}
     report = rounded({"experiments": o.experiments, **chosen, "buckets": tables[0], "rows": rows})
     o.out.mkdir(parents=True, exist_ok=True)
@@ -93,16 +93,7 @@ def _shape(size: tuple[int, int]) -> str:
 
 
 def _by_shape(decisions: Sequence[MirrorDecision], shapes: Mapping[str, str]) -> dict[str, Any]:
-    return {shape: _rates([d for d in decisions if shapes[d.file] == shape]) for shape in SHAPES}
-
-
-def _rates(decisions: Sequence[MirrorDecision]) -> dict[str, Any]:
-    rates: dict[str, Any] = {}
-    for level in (LEVEL, STRICT_LEVEL):
-        for name, member, worst in (("false calls", 0, max), ("power", 1, min)):
-            called = [(d.artist, d.p_value <= level) for d in decisions if d.member == member]
-            rates[f"{name} at {level}"] = share_by_artist(called, worst)
-    return rates
+    return {shape: rates_of([d for d in decisions if shapes[d.file] == shape]) for shape in SHAPES}
 
 
 def _text(report: Mapping[str, Any]) -> str:

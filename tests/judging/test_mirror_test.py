@@ -303,11 +303,11 @@ def test_a_set_is_judged_by_the_framing_that_speaks_louder():
 
 
 def test_two_framings_need_twice_as_many_references():
-    def asked(references):
+    def verdict_by(references):
         against = pictures_reference([i / 100 for i in range(references)])
         found = replace(measured(0.1, 9.0, 1), scores={"loss_contrast": 0.1, "mirror": 9.0, "mirror_of_square": 0.0})
         (judged,), _ = judge_pictures([found], (), mirror=against)
         return judged.verdict
 
-    assert asked(38).p_value is None and asked(38).reason.code == "judging.mirror.few"
-    assert asked(39).p_value == pytest.approx(0.05) and asked(39).outcome.startswith("weak")
+    assert verdict_by(38).p_value is None and verdict_by(38).reason.code == "judging.mirror.few"
+    assert verdict_by(39).p_value == pytest.approx(0.05) and verdict_by(39).outcome.startswith("weak")
