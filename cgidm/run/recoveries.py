@@ -90,9 +90,9 @@ class Recoveries:
         """What the recoveries show."""
         found: list[list[RecoveredPicture]] = []
         for batch, state in zip(self.batches, self.states, strict=True):
-            shown = decode_recovery(batch.pair, state)
-            mirrored = [None] * len(shown.start) if shown.mirrored is None else shown.mirrored.unbind()
-            rows = zip(shown.start, shown.recovered, mirrored, strict=True)
+            decoded = decode_recovery(batch.pair, state)
+            mirrored = [None] * len(decoded.start) if decoded.mirrored is None else decoded.mirrored.unbind()
+            rows = zip(decoded.start, decoded.recovered, mirrored, strict=True)
             found.append([RecoveredPicture(start=s, recovered=r, mirrored=m) for s, r, m in rows])
         return in_order(self.batches, found)
 

@@ -247,8 +247,8 @@ class Sitting:
         tables = [{**mirror, VERDICT_SCORE: score, **recovered} for mirror, score, recovered in parts]
         runs = zip(recoveries.contrast, recoveries.gradient_ratio, self._flags, strict=True)
         flags = [(*check_run(contrast, ratio), *more) for contrast, ratio, more in runs]
-        shown, measured = recoveries.decoded(), self.measured
-        return self._result(shown, tables, flags, measured.distances, views, tuple(self._controls))
+        decoded, measured = recoveries.decoded(), self.measured
+        return self._result(decoded, tables, flags, measured.distances, views, tuple(self._controls))
 
     def _result(
         self,
