@@ -11,6 +11,7 @@ from .framing_notes import FramingNotes, read_framing
 from .layout import Checkpoint
 from .notes import read_notes
 from .training_amount import read_amount
+from .training_notes import read_training
 
 LONGEST_LIST = 800  # characters
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
@@ -42,6 +43,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "mirrored": notes.mirrored,
         "trained_until": None if notes.trained_until is None else notes.trained_until.isoformat(),
         "amount": asdict(read_amount(checkpoint.metadata)),
+        "training": read_training(checkpoint.metadata).settings | _hidden_optimizer(checkpoint),
         "framing": _framing(read_framing(checkpoint.metadata)),
     }
 
@@ -80,7 +82,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         for name, digest in found["sha256"].items()
     ]
     rows += [(note, text) for note, text in found["notes"].items()]
-    rows += _amount_rows(found["amount"])
+    rows += _amount_rows(found["amount"]) + _training_rows(found["training"])
     rows += _framing_rows(found["framing"])
     if found["trained_until"]:
         day = f"{found['trained_until']} (by the notes): pictures made later were not used, and can be controls"
@@ -92,6 +94,25 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         how = "were mirrored at random: the mirror test cannot be used" if found["mirrored"] else "were not mirrored"
         rows += [("training", f"pictures {how} (by the notes)")]
     return [f"{name:18s}{text}" for name, text in rows] + [EDITABLE]
+
+
+def _hidden_optimizer(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The name of an optimiser that `cgidm bank` does not train with."""
+    noted = read_training(checkpoint.metadata)
+    return {"other_optimizer": noted.optimizer_text} if noted.optimizer_text and noted.optimizer is None else {}
+
+
+def _training_rows(training: dict[str, Any]) -> list[tuple[str, str]]:
+    """How null models would be trained after the notes."""
+    plain = {k: v for k, v in training.items() if k not in ("tags", "other_optimizer")}
+    settings = [f"{name.replace('_', ' ')} {value}" for name, value in plain.items()]
+    if training.get("tags"):
+        settings.append(f"captions from {len(training['tags'])} tags")
+    rows = [("null models", f"{', '.join(settings)} (by the notes)")] if settings else []
+    if "other_optimizer" in training:
+        name = training["other_optimizer"].partition("(")[0]
+        rows.append(("null models", f"not trained with {name}; AdamW, until they moved as far as the suspect"))
+    return rows
 
 
 def _amount_rows(amount: dict[str, Any]) -> list[tuple[str, str]]:

@@ -28,8 +28,29 @@ FIELDS = {  # note -> the keys that hold it, the first one present counts
     "steps": ("ss_steps", "ss_max_train_steps"),
     "resolution": ("modelspec.resolution", "ss_resolution"),
     "learning rate": ("ss_unet_lr", "ss_learning_rate"),
+    "text encoder's learning rate": ("ss_text_encoder_lr",),
+    "schedule": ("ss_lr_scheduler",),
+    "warm-up steps": ("ss_lr_warmup_steps",),
+    "settings of the network": ("ss_network_args",),
+    "captions dropped": ("ss_caption_dropout_rate",),
+    "captions shuffled": ("ss_shuffle_caption",),
+    "words kept in place": ("ss_keep_tokens",),
+    "clip skip": ("ss_clip_skip",),
+    "noise offset": ("ss_noise_offset",),
+    "multi-resolution noise": ("ss_multires_noise_iterations",),
+    "input perturbation": ("ss_ip_noise_gamma",),
+    "Min-SNR": ("ss_min_snr_gamma",),
+    "debiased loss": ("ss_debiased_estimation",),
+    "zero terminal SNR": ("ss_zero_terminal_snr",),
+    "law of the time": ("ss_timestep_sampling",),
+    "colours changed": ("ss_color_aug",),
+    "crops around faces": ("ss_face_crop_aug_range",),
+    "base's SHA-256": ("ss_new_sd_model_hash", "ss_sd_model_hash"),
+    "VAE's SHA-256": ("ss_new_vae_hash",),
     "comment": ("ss_training_comment", "modelspec.description"),
 }
+NOTHING = ("False", "0", "0.0", "{}", "null")  # how a setting that was left alone is noted
+ALWAYS = ("rank", "alpha", "batch", "pictures with repeats", "epochs", "steps", "learning rate", "title")
 TAGS_SHOWN = 12
 EPOCH_OF_TRAINERS = 1_600_000_000  # September 2020: no trainer of today is older
 
@@ -54,7 +75,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
     fields = {}
     for note, keys in FIELDS.items():
         value = next((v for k in keys if (v := single_line(metadata.get(k, ""))) and v != "None"), None)
-        if value is not None:
+        if value is not None and (value not in NOTHING or note in ALWAYS):
             fields[note] = value
     folders = read_table(metadata.get("ss_tag_frequency"))
     counts: Counter[str] = Counter()

@@ -9,6 +9,19 @@ RECIPE_OPTIONS = (
     ("steps-per-picture", int, "presentations of each training picture"),
     ("batch", int, "batch size"),
     ("learning-rate", float, "learning rate"),
+    ("alpha", float, "alpha of a LoRA"),
+    ("warmup", float, "share of the steps in which the learning rate rises"),
+    ("caption-dropout", float, "share of the presentations without a caption"),
+    ("noise-offset", float, "noise offset"),
+    ("min-snr", float, "gamma of Min-SNR"),
+)
+CHOICES = (  # as `settings` has them, which is not imported so that --help is quick; a test compares
+    ("adapter", ("lora", "dora", "loha", "lokr"), "kind of adapter"),
+    ("layers", ("all", "transformer"), "layers that an adapter changes: convolutions as well, or not"),
+    ("optimizer", ("adamw", "adamw8bit", "lion", "prodigy"), "optimiser"),
+    ("schedule", ("constant", "linear", "cosine", "cosine_with_restarts"), "schedule of the learning rate"),
+    ("times", ("uniform", "sigmoid", "u-shaped"), "law of the diffusion time"),
+    ("defence", ("flip", "cutout", "randaugment"), "augmentation; flip is what trainers call flips"),
 )
 
 
@@ -22,6 +35,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decoys", type=Path, metavar="FOLDER", help="train on these pictures by other artists instead"
     )
+    parser.add_argument(
+        "--fillers",
+        type=Path,
+        metavar="FOLDER",
+        help="train on these pictures by other hands besides, up to the number of the suspect's pictures",
+    )
+    parser.add_argument(
+        "--captions", action="store_true", help="read each picture's caption from the .txt file beside it"
+    )
     parser.add_argument("--prompt", default="sks style", help="training prompt")
     parser.add_argument("--class-prompt", default="art style", help="prompt of DreamBooth's prior loss")
     parser.add_argument("--models", type=int, default=8, help="number of models to train (two per random split)")
@@ -29,6 +51,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=("lora", "dreambooth", "dreambooth-prior"), help="kind of training")
     for name, kind, text in RECIPE_OPTIONS:
         parser.add_argument(f"--{name}", type=kind, help=f"{text} (default: as the suspect's)")
+    for name, choices, text in CHOICES:
+        parser.add_argument(f"--{name}", choices=choices, help=f"{text} (default: as the suspect's)")
+    parser.add_argument(
+        "--text-encoder",
+        action=argparse.BooleanOptionalAction,
+        help="whether a LoRA changes the text encoder (default: as the suspect's)",
+    )
 
 
 def make_bank(options: argparse.Namespace) -> None:
@@ -37,8 +66,9 @@ def make_bank(options: argparse.Namespace) -> None:
     from ..judging.null_bank import FILE
     from .null_models import BankPlan, build_bank
     from .recipe_reader import read_recipe
+    from .settings import settings_to_table
 
-    names = ("mode", *(name.replace("-", "_") for name, _, _ in RECIPE_OPTIONS))
+    names = ("mode", "text_encoder", *(name.replace("-", "_") for name, _, _ in (*RECIPE_OPTIONS, *CHOICES)))
     given = {n: v for n in names if (v := getattr(options, n)) is not None}
     recipe = read_recipe(open_checkpoint(options.suspect) if options.suspect else None, given)
     plan = BankPlan(
@@ -50,8 +80,10 @@ def make_bank(options: argparse.Namespace) -> None:
         models=options.models,
         out=options.out,
         images=recipe.images,
+        fillers=options.fillers,
+        captions=options.captions,
     )
-    settings = ", ".join(f"{k} {v}" for k, v in recipe.training.model_dump(exclude_none=True).items())
+    settings = ", ".join(f"{k} {v}" for k, v in settings_to_table(recipe.training).items() if v is not None)
     print(f"recipe: {settings}; from " + ("; ".join(f"{k}: {v}" for k, v in recipe.sources.items()) or "the defaults"))
     bank = build_bank(plan, recipe, options.suspect, print)
     counts = f"{len(bank.models)} models, {len(bank.pictures)} pictures, {len(bank.nulls)} null scores"

@@ -7,7 +7,7 @@ that the suspect learnt from the artist's other works can then pass for membersh
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
 from ..messages import Note
 from ..method.config import RunConfig
 from ..pictures.images import picture_files, read_picture
+from .captions import read_caption
 from .recipe import TrainingRecipe
 from .recipe_reader import SuspectRecipe
 from .scoring import ModelScores, score_pictures
+from .settings import settings_to_table
 from .split import PictureFile, rank_by_seed
 from .step_matching import match_steps
 from .trained_model import ModelPlan, find_checkpoint, train_model, weight_digests
@@ -46,6 +48,9 @@ class BankPlan:
         models: number of models to train.
         out: folder of the bank.
         images: most pictures that each model is trained on; None for a half of those given.
+        fillers: folder of pictures by other hands that are trained on besides, as many as `images` has more than a
+            half; all, if `images` is not known. They are not scored.
+        captions: each picture's caption is read from the text file beside it.
         config: number of draws and random seed of the scores.
     """
 
@@ -57,6 +62,8 @@ class BankPlan:
     models: int = 8
     out: Path
     images: int | None = None
+    fillers: Path | None = None
+    captions: bool = False
     config: RunConfig = field(default_factory=RunConfig)
 
     def find_pictures(self) -> list[PictureFile]:
@@ -65,11 +72,7 @@ class BankPlan:
         Raises:
             UserError: if a folder is missing, or there are too few pictures or models.
         """
-        found = []
-        for folders in (self.folders, () if self.decoys is None else (self.decoys,)):
-            files = (p for folder in folders for p in picture_files(folder, "pictures"))
-            paths = sorted(files, key=lambda p: (p.name, p))
-            found += [PictureFile(str(p.resolve()), read_picture(p, CHECK_SIDE).sha256) for p in paths]
+        found = _list_pictures(*self.folders) + (_list_pictures(self.decoys) if self.decoys is not None else [])
         unique = list({p.sha256: p for p in reversed(found)}.values())[::-1]
         trained = len(self._trainable(unique))
         if trained < LEAST_PICTURES:
@@ -95,9 +98,31 @@ class BankPlan:
     def plan_models(self, training: TrainingRecipe, pictures: Sequence[PictureFile]) -> Iterator[ModelPlan]:
         """Yield the models to train, each with its own seed."""
         prompts = {"prompt": self.prompt, "class_prompt": self.class_prompt}
+        others = self.find_fillers(pictures)
         for number, half in enumerate(self.draw_halves(pictures)):
-            config = training.configure(pictures=len(half), seed=number, **prompts)
-            yield ModelPlan(f"models/{number:02d}-a-{training.mode}", config, tuple(pictures[i] for i in half))
+            more = rank_by_seed(others, number, "fillers", "")[: self._filler_count(len(half), len(others))]
+            trained = (*(pictures[i] for i in half), *more)
+            captions = self.read_captions(trained) or training.draw_captions(self.prompt, trained)
+            config = training.configure(pictures=len(trained), seed=number, captions=captions, **prompts)
+            yield ModelPlan(f"models/{number:02d}-a-{training.mode}", config, trained)
+
+    def find_fillers(self, pictures: Sequence[PictureFile]) -> list[PictureFile]:
+        """List the pictures that are trained on besides; none that is in question."""
+        if self.fillers is None:
+            return []
+        known = {p.sha256 for p in pictures}
+        return [p for p in _list_pictures(self.fillers) if p.sha256 not in known]
+
+    def read_captions(self, pictures: Sequence[PictureFile]) -> tuple[str, ...]:
+        """Read the captions beside the pictures, if this is asked for.
+
+        Raises:
+            UserError: if a picture has none.
+        """
+        return tuple(read_caption(Path(p.file)) for p in pictures) if self.captions else ()
+
+    def _filler_count(self, half: int, fillers: int) -> int:
+        return fillers if self.images is None else max(0, min(fillers, self.images - half))
 
     def score_model(
         self, model: str, pictures: Sequence[PictureFile], framing: Mapping[str, Any] | None = None
@@ -116,6 +141,13 @@ class BankPlan:
             return list(range(len(pictures)))
         folder = str(self.decoys.resolve())
         return [i for i, p in enumerate(pictures) if Path(p.file).parent == Path(folder)]
+
+
+def _list_pictures(*folders: Path) -> list[PictureFile]:
+    """The pictures of folders, by name."""
+    files = (p for folder in folders for p in picture_files(folder, "pictures"))
+    paths = sorted(files, key=lambda p: (p.name, p))
+    return [PictureFile(str(p.resolve()), read_picture(p, CHECK_SIDE).sha256) for p in paths]
 
 
 def build_bank(
@@ -147,7 +179,13 @@ def build_bank(
         format=FORMAT,
         base=tuple(sorted(weight_digests(plan.base))),
         prompt=plan.prompt,
-        recipe={**training.model_dump(), "class_prompt": plan.class_prompt, "sources": recipe.sources},
+        recipe={
+            **settings_to_table(training),
+            "class_prompt": plan.class_prompt,
+            "sources": recipe.sources,
+            **({} if plan.fillers is None else {"fillers": len(plan.find_fillers(pictures))}),
+            **({"captions": "files"} if plan.captions else {}),
+        },
         decoys=plan.decoys is not None,
         loss_draws=plan.config.loss_draws,
         seed=plan.config.seed,
@@ -184,7 +222,7 @@ def _match_steps(
     """The recipe after whose steps the first null model has moved as far from the base as the suspect."""
 
     def with_steps(steps: int) -> TrainingRecipe:
-        return training.model_copy(update={"steps_per_picture": steps})
+        return replace(training, steps_per_picture=steps)
 
     def measure(steps: int) -> float:
         first = next(plan.plan_models(with_steps(steps), pictures))

@@ -2,20 +2,25 @@
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
+
+from pydantic import ValidationError
 
 from ..errors import UserError
 from ..framing.table import framing_to_table
+from ..intake.adapters import Adapter
 from ..intake.layout import Checkpoint
 from ..intake.likely_framing import noted_framing
 from ..intake.note_values import read_number
 from ..intake.notes import read_notes
 from ..intake.training_amount import TrainingAmount, read_amount
+from ..intake.training_notes import read_training
 from .recipe import TrainingRecipe
 
-# optimisers that find their own rate, whatever is noted
-ADAPTIVE = re.compile(r"prodigy|d-?adapt\w*|adafactor(?=.*relative_step=True)", re.IGNORECASE)
 COMMON_RATE = 1e-4  # of LoRAs, with AdamW
+# modules that are convolutions, as diffusers, kohya and sgm name them
+CONVOLUTION = re.compile(r"conv1|conv2|conv_shortcut|in_layers|out_layers|(?:up|down)samplers")
 LARGEST_BATCH = 1024  # a larger one is no batch
 
 
@@ -42,31 +47,42 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
         given: settings of `TrainingRecipe` (and `images`) that the user states. They win over the file.
 
     Raises:
-        UserError: if models of the given mode could not be compared with the suspect.
+        UserError: if models of the given mode could not be compared with the suspect, or a setting is out of bounds.
     """
     found: dict[str, Any] = {}
-    adaptive = None
+    unknown = None
     if suspect is not None:
         found["mode"] = _mode(suspect, given.get("mode"))
-        if suspect.adapter is not None and len(suspect.adapter.ranks) == 1:
-            found["rank"] = suspect.adapter.ranks[0]
-        found |= _amount(read_amount(suspect.metadata))
+        noted = read_training(suspect.metadata)
+        found |= _amount(read_amount(suspect.metadata)) | noted.settings
+        if suspect.adapter is not None:
+            found |= _of_adapter(suspect.adapter)
         if (framing := noted_framing(suspect.metadata)) is not None:
             found["framing"] = framing_to_table(framing)
-        notes = read_notes(suspect.metadata).fields
-        adaptive = ADAPTIVE.search(notes.get("optimiser", ""))
-        if adaptive is None and (rate := read_number(notes.get("learning rate"))):
+        notes = read_notes(suspect.metadata)
+        if notes.mirrored:
+            found["defence"] = "flip"
+        if (rate := read_number(notes.fields.get("learning rate"))) is not None and rate > 0:
             found["learning_rate"] = rate
+        unknown = noted.optimizer_text if noted.optimizer is None else None
     sources = dict.fromkeys(found, "the suspect's file") | dict.fromkeys(given, "given")
-    if adaptive is not None and "learning_rate" not in given:  # its presentations mean something else at another rate
+    if found.get("optimizer") == "adamw8bit" and "optimizer" not in given and find_spec("bitsandbytes") is None:
+        found["optimizer"] = "adamw"
+        sources["optimizer"] = "the suspect's in 32 bits, since bitsandbytes is not installed"
+    if unknown is not None and "learning_rate" not in given:  # its presentations mean something else at another rate
         found["learning_rate"] = COMMON_RATE
-        sources["learning_rate"] = f"a common one, since {adaptive[0]} finds its own"
+        sources["learning_rate"] = f"a common one, since {unknown.partition('(')[0]} is not trained with here"
         if "steps_per_picture" not in given:
             found.pop("steps_per_picture", None)
             sources.pop("steps_per_picture", None)
     settings = found | given
     images = settings.pop("images", None)
-    return SuspectRecipe(TrainingRecipe(**{"mode": "lora", **settings}), images, sources)
+    try:
+        training = TrainingRecipe(**{"mode": "lora", **settings})
+    except ValidationError as error:
+        cause = error.errors()[0].get("ctx", {}).get("error")
+        raise (cause if isinstance(cause, UserError) else error) from None
+    return SuspectRecipe(training, images, sources)
 
 
 def _mode(suspect: Checkpoint, given: str | None) -> str:
@@ -79,6 +95,20 @@ def _mode(suspect: Checkpoint, given: str | None) -> str:
             raise UserError("training.mode_of_adapter", given=given, suspect=suspect.name)
         raise UserError("training.mode_of_network", given=given, suspect=suspect.name)
     return "lora" if is_adapter else "dreambooth"
+
+
+def _of_adapter(adapter: Adapter) -> dict[str, Any]:
+    """What the tensors of an adapter's file show of its training."""
+    kinds = {"LoRA": "lora", "LoCon": "lora", "DoRA": "dora", "LoHa": "loha", "LoKr": "lokr"}
+    of_network = [module for component, module in adapter.modules if component == "unet"]
+    found: dict[str, Any] = {
+        "adapter": kinds[adapter.method],
+        "layers": "all" if any(CONVOLUTION.search(module) for module in of_network) else "transformer",
+        "text_encoder": any(component.startswith("text_encoder") for component, _ in adapter.modules),
+    }
+    if len(adapter.ranks) == 1:
+        found["rank"] = adapter.ranks[0]
+    return found
 
 
 def _amount(amount: TrainingAmount) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from ..errors import UserError
 from ..intake.layout import open_checkpoint
 from ..messages import Note, note
+from .settings import settings_to_table
 from .split import PictureFile, locate_picture
 from .trainer import FinetuneConfig, finetune
 
@@ -38,9 +39,7 @@ class ModelPlan:
     def key(self, base_weights: Sequence[str]) -> str:
         """Return a digest of everything that the weights follow from. `base_weights` are SHA-256 digests."""
         split = [p.sha256 for p in self.pictures]
-        training = asdict(self.config)
-        if training["framing"] is None:
-            del training["framing"]  # of models that were trained before there were framings
+        training = settings_to_table(self.config)
         parts = {"version": KEY_VERSION, "base": list(base_weights), "split": split, "training": training}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -80,7 +79,7 @@ def train_model(plan: ModelPlan, base: str, base_weights: Sequence[str], data: P
             "suspect": plan.name,
             "base": list(base_weights),
             "pictures": [asdict(p) for p in plan.pictures],
-            "config": asdict(plan.config),
+            "config": settings_to_table(plan.config),
             "files": _digests(temporary / "checkpoint"),
         }
         (temporary / RECORD).write_text(json.dumps(record, indent=2) + "\n")

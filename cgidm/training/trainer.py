@@ -1,57 +1,55 @@
-"""Few-shot fine-tuning in the paper's three modes: DreamBooth with and without prior loss, and LoRA.
+"""Few-shot fine-tuning: DreamBooth with and without prior loss, and adapters, as the trainers that are met make them.
 
-The options and defaults follow diffusers' DreamBooth and LoRA example scripts; the code is our own. Learning rates are
-those of the paper's recipes for Stable Diffusion unless given: a small model wants larger ones.
+The options and defaults follow diffusers' DreamBooth and LoRA example scripts and kohya-ss's sd-scripts; the code is
+our own. Learning rates are those of the paper's recipes for Stable Diffusion unless given: a small model wants larger
+ones.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from ..framing.frame import CentreSquare
-from ..framing.table import framing_of_table
-from ..pictures.images import read_picture
-from .defences import Defence, defend
-
-Mode = Literal["dreambooth-prior", "dreambooth", "lora"]
-LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "proj_out")
+from .adapter_layers import add_adapter, falling_rank, save_adapter
+from .loss import denoising_loss
+from .optimizers import make_optimizer, make_schedule
+from .settings import TrainerSettings
+from .training_pictures import load_training_pictures
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
-    """Settings of one fine-tuning. `steps` are optimiser steps of `batch` pictures."""
+class FinetuneConfig(TrainerSettings):
+    """Settings of one fine-tuning.
 
-    mode: Mode = "dreambooth"
+    Attributes:
+        prompt: of every picture that has no caption.
+        class_prompt: of the prior loss.
+        steps: optimiser steps, of `batch` pictures each.
+        captions: of each picture, in their order; empty: all have the prompt.
+        seed: random seed.
+    """
+
     prompt: str = "sks style"
-    class_prompt: str = "art style"  # prior loss only
+    class_prompt: str = "art style"
     steps: int = 300
     batch: int = 4
-    learning_rate: float = 2e-6
-    prior_weight: float = 1.0
-    prior_pictures: int = 20
-    rank: int = 16  # LoRA only; alpha equals the rank
-    defence: Defence | None = None  # an augmentation of every training picture, Sec. 4.5
-    framing: Mapping[str, Any] | None = None  # as `framing.table` writes it; None: centre squares
+    captions: tuple[str, ...] = ()
     seed: int = 0
 
 
 def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneConfig) -> None:
     """Fine-tune a pipeline and write the checkpoint that such a training publishes.
 
-    Pictures are framed as the configuration says; a batch holds pictures of one size. Latents are computed once. With a
-    defence, the pictures of every step are augmented and encoded anew; those of the prior loss never are. The caller's
-    global generators are not changed.
+    Pictures are framed as the configuration says; a batch holds pictures of one size. Latents are computed once, unless
+    pictures are cropped or augmented at every step; those of the prior loss never are. The caller's global generators
+    are not changed.
 
     Args:
         base: folder of the base pipeline, in diffusers' layout.
@@ -59,6 +57,9 @@ def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneCo
         out: folder of the checkpoint. "lora" writes `pytorch_lora_weights.safetensors`; the DreamBooth modes write
             `unet/` and `text_encoder/`.
         config: settings of the training.
+
+    Raises:
+        UserError: if a picture cannot be read, or the optimiser is not installed.
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(config.seed)  # adapter weights are initialised from the global generator
@@ -75,65 +76,49 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
     pipe.to(accelerator.device)
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.requires_grad_(False)
-    resolution = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    framing = CentreSquare(resolution=resolution) if config.framing is None else framing_of_table(config.framing)
-    images = [read_picture(p, framing).image.to(accelerator.device) for p in pictures]
-    draw = _drawer(images, config.batch)
-    latents = _latents(pipe, images, config)
+    draw, latents = load_training_pictures(pipe, pictures, config, config.seed)
     prior = _prior_latents(pipe, config) if config.mode == "dreambooth-prior" else None
 
     if config.mode == "lora":
-        targets: list[str] = list(LORA_TARGETS)
-        pipe.unet.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=targets))
-        trained = [pipe.unet]
+        trained = add_adapter(pipe, config)
     else:
         trained = [pipe.unet.requires_grad_(True), pipe.text_encoder.requires_grad_(True)]
     weights = [p for module in trained for p in module.parameters() if p.requires_grad]
-    optimizer = accelerator.prepare(torch.optim.AdamW(weights, config.learning_rate, weight_decay=1e-2))
+    optimizer = accelerator.prepare(make_optimizer(weights, config))
+    schedule = make_schedule(optimizer, config, config.steps)
+    captions = _captioner(config)
     for module in trained:
         module.train()
-    for _ in range(config.steps):
-        chosen = draw(generator)
-        loss = _denoising_loss(pipe, latents(chosen), config.prompt, generator)
-        if prior is not None:
-            chosen = torch.randint(len(prior), (config.batch,), generator=generator)
-            prior_loss = _denoising_loss(pipe, prior[chosen.to(prior.device)], config.class_prompt, generator)
-            loss = loss + config.prior_weight * prior_loss
-        optimizer.zero_grad()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
+    with falling_rank(pipe, config) as at_times:
+        for _ in range(config.steps):
+            chosen = draw(generator)
+            loss = denoising_loss(pipe, latents(chosen), captions(chosen), generator, config, at_times)
+            if prior is not None:
+                chosen = torch.randint(len(prior), (config.batch,), generator=generator)
+                kept = prior[chosen.to(prior.device)]
+                prior_loss = denoising_loss(pipe, kept, config.class_prompt, generator, config, at_times)
+                loss = loss + config.prior_weight * prior_loss
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            schedule.step()
     return pipe
 
 
-def _drawer(images: Sequence[Tensor], batch: int) -> Callable[[torch.Generator], list[int]]:
-    """Draw a batch of pictures of one size, each picture as often as any other."""
-    sizes = [tuple(image.shape) for image in images]
-    alike = {size: [i for i, other in enumerate(sizes) if other == size] for size in dict.fromkeys(sizes)}
+def _captioner(config: FinetuneConfig) -> Callable[[Sequence[int]], str | list[str]]:
+    """Chosen pictures -> their captions, some of them dropped."""
+    # not the training's own generator: it draws the same pictures, times and noises with and without dropout
+    generator = torch.Generator().manual_seed(config.seed + 2)
 
-    def draw(generator: torch.Generator) -> list[int]:
-        group = next(iter(alike.values()))
-        if len(alike) > 1:
-            group = alike[sizes[int(torch.randint(len(images), (), generator=generator))]]
-        return [group[i] for i in torch.randint(len(group), (batch,), generator=generator).tolist()]
+    def captions(chosen: Sequence[int]) -> str | list[str]:
+        if not config.captions and not config.caption_dropout:
+            return config.prompt
+        own = [config.captions[i] if config.captions else config.prompt for i in chosen]
+        dropped = torch.rand(len(own), generator=generator) < config.caption_dropout
+        return ["" if drop else caption for caption, drop in zip(own, dropped.tolist(), strict=True)]
 
-    return draw
-
-
-def _latents(pipe: Any, images: Sequence[Tensor], config: FinetuneConfig) -> Callable[[Sequence[int]], Tensor]:
-    """Chosen pictures -> their latents, computed once, or augmented and encoded anew at every call."""
-    if config.defence is None:
-        z = [_encode(pipe, image[None])[0] for image in images]
-        return lambda chosen: torch.stack([z[i] for i in chosen])
-    defence = config.defence
-    # not the training's own generator: it draws the same pictures, times and noises with and without a defence
-    generator = torch.Generator().manual_seed(config.seed + 1)
-    return lambda chosen: _encode(pipe, defend(torch.stack([images[i] for i in chosen]), defence, generator))
-
-
-@torch.no_grad()
-def _encode(pipe: Any, images: Tensor) -> Tensor:
-    return pipe.vae.encode(2 * images - 1).latent_dist.mode() * pipe.vae.config.scaling_factor
+    return captions
 
 
 def _prior_latents(pipe: Any, config: FinetuneConfig) -> Tensor:
@@ -145,21 +130,10 @@ def _prior_latents(pipe: Any, config: FinetuneConfig) -> Tensor:
     return pipe(prompts, num_inference_steps=50, generator=generator, output_type="latent").images
 
 
-def _denoising_loss(pipe: Any, z: Tensor, prompt: str, generator: torch.Generator) -> Tensor:
-    batch = len(z)
-    t = torch.randint(pipe.scheduler.config.num_train_timesteps, (batch,), generator=generator).to(z.device)
-    eps = torch.randn(z.shape, generator=generator).to(z.device)
-    text = pipe.encode_prompt(prompt, z.device, 1, False)[0].expand(batch, -1, -1)
-    z_t = pipe.scheduler.add_noise(z, eps, t)
-    target = eps if pipe.scheduler.config.prediction_type == "epsilon" else pipe.scheduler.get_velocity(z, eps, t)
-    return F.mse_loss(pipe.unet(z_t, t, encoder_hidden_states=text).sample, target)
-
-
 def _save(pipe: Any, out: Path, config: FinetuneConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if config.mode == "lora":
-        state: dict[str, Any] = {k: v.half() for k, v in get_peft_model_state_dict(pipe.unet).items()}
-        StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=state)
+        save_adapter(pipe, out, config)
         return
     pipe.unet.half().save_pretrained(out / "unet", max_shard_size="9MB")
     pipe.text_encoder.half().save_pretrained(out / "text_encoder", max_shard_size="9MB")

@@ -90,7 +90,8 @@ def _suspects(experiment: Experiment, manifest: Manifest, name: str) -> Iterator
             for half in (0, 1) if dataset.split == "crossed" else (0,):
                 pictures = concept.halves[half]
                 settings = {"pictures": len(pictures), "seed": experiment.seed, **dataset.prompts(concept.name)}
-                config = how.configure(**settings)
+                captions = how.draw_captions(settings["prompt"], pictures)
+                config = how.configure(**settings, captions=captions)
                 yield Suspect(name, concept.name, half, training, config, pictures)
 
 

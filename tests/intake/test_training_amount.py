@@ -149,14 +149,50 @@ def test_null_models_are_shown_each_picture_as_often_as_the_suspect_was(suspect)
     assert recipe.training.configure(pictures=20, prompt="a", class_prompt="b", seed=0).steps == 1000
 
 
-def test_an_optimiser_that_finds_its_own_rate_is_matched_by_distance(suspect):
-    """Its noted rate is 1, at which AdamW diverges. At another rate as many presentations mean something else."""
+def test_prodigy_is_trained_with_as_noted(suspect):
+    """Its noted rate is 1, at which AdamW diverges."""
     notes = kohya({"10_sks": (20, 10)}, batch=2, steps=1000, ss_optimizer=PRODIGY, ss_unet_lr="1.0")
     recipe = read_recipe(suspect(notes), {})
-    assert recipe.training.learning_rate == 1e-4 and "Prodigy" in recipe.sources["learning_rate"].title()
+    assert (recipe.training.optimizer, recipe.training.learning_rate) == ("prodigy", 1.0)
+    assert recipe.training.steps_per_picture == 100 and recipe.images == 20
+
+
+def test_an_optimiser_that_is_not_trained_with_is_matched_by_distance(suspect):
+    """At another rate as many presentations mean something else."""
+    adafactor = "transformers.optimization.Adafactor(relative_step=True)"
+    notes = kohya({"10_sks": (20, 10)}, batch=2, steps=1000, ss_optimizer=adafactor, ss_unet_lr="0.01")
+    recipe = read_recipe(suspect(notes), {})
+    assert recipe.training.learning_rate == 1e-4 and "Adafactor" in recipe.sources["learning_rate"]
     assert "steps_per_picture" not in recipe.sources and recipe.images == 20
     given = read_recipe(suspect(notes), {"learning_rate": 3e-4, "steps_per_picture": 7}).training
     assert (given.learning_rate, given.steps_per_picture) == (3e-4, 7)
+
+
+def test_eight_bits_are_trained_with_in_32_where_their_library_is_missing(suspect, monkeypatch):
+    notes = kohya({"10_sks": (20, 10)}, steps=1000)
+    monkeypatch.setattr("cgidm.training.recipe_reader.find_spec", lambda name: None)
+    recipe = read_recipe(suspect(notes), {})
+    assert recipe.training.optimizer == "adamw" and "bitsandbytes" in recipe.sources["optimizer"]
+    monkeypatch.setattr("cgidm.training.recipe_reader.find_spec", lambda name: name)
+    assert read_recipe(suspect(notes), {}).training.optimizer == "adamw8bit"
+
+
+def test_the_tensors_of_a_file_say_what_kind_of_adapter_it_is(suspect):
+    training = read_recipe(suspect({}), {}).training
+    assert (training.adapter, training.layers, training.text_encoder, training.rank) == ("lora", "all", False, 16)
+
+
+def test_flips_and_captions_are_trained_with_as_noted(suspect):
+    notes = kohya(
+        {"10_sks style": (20, 10)},
+        steps=1000,
+        ss_flip_aug="True",
+        ss_caption_dropout_rate="0.05",
+        ss_tag_frequency=json.dumps({"10_sks style": {"sks style": 20, "1girl": 10}}),
+    )
+    training = read_recipe(suspect(notes), {}).training
+    assert training.defence == "flip" and training.caption_dropout == 0.05
+    assert training.tags == (("sks style", 1.0), ("1girl", 0.5))
 
 
 def test_inspect_says_how_many_pictures_and_how_often(suspect):

@@ -148,7 +148,9 @@ def test_the_same_seed_trains_the_same_weights_and_leaves_the_global_generator(t
 def test_only_training_pictures_are_augmented(trained, monkeypatch):
     """A defence that changes nothing trains as without one: pictures, times and noises are drawn alike."""
     seen = []
-    monkeypatch.setattr("cgidm.training.trainer.defend", lambda images, defence, g: seen.append(images) or images)
+    monkeypatch.setattr(
+        "cgidm.training.training_pictures.defend", lambda images, defence, g: seen.append(images) or images
+    )
     untouched, plain = (trained(mode="dreambooth-prior", defence=d, learning_rate=1e-4) for d in ("flip", None))
     assert [len(images) for images in seen] == [2, 2]
     assert untouched.keys() == plain.keys()

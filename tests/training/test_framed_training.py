@@ -7,7 +7,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from cgidm.errors import UserError
-from cgidm.training import trainer
+from cgidm.training import trainer, training_pictures
 from cgidm.training.recipe import TrainingRecipe
 from cgidm.training.trainer import FinetuneConfig, finetune
 from tests.support import tiny
@@ -30,13 +30,13 @@ def folder(tmp_path_factory):
 def seen(monkeypatch):
     """The latents of every step."""
     shapes = []
-    loss = trainer._denoising_loss
+    loss = trainer.denoising_loss
 
-    def look(pipe, z, prompt, generator):
+    def look(pipe, z, *more):
         shapes.append(tuple(z.shape))
-        return loss(pipe, z, prompt, generator)
+        return loss(pipe, z, *more)
 
-    monkeypatch.setattr(trainer, "_denoising_loss", look)
+    monkeypatch.setattr(trainer, "denoising_loss", look)
     return shapes
 
 
@@ -59,7 +59,7 @@ def test_without_a_framing_there_are_centre_squares(folder, seen, tmp_path):
 
 
 def test_the_draws_of_pictures_of_one_size_are_as_before_there_were_buckets():
-    draw = trainer._drawer([torch.zeros(3, 8, 8)] * 5, 4)
+    draw = training_pictures._drawer([(8, 8)] * 5, 4)
     expected = torch.randint(5, (4,), generator=torch.Generator().manual_seed(3)).tolist()
     assert draw(torch.Generator().manual_seed(3)) == expected
 

@@ -1,0 +1,116 @@
+"""The adapter of a training: peft's layers in a pipeline, and the file that trainers publish of them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from peft import LoHaConfig, LoKrConfig, LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .settings import TrainerSettings
+
+FILE = "pytorch_lora_weights.safetensors"
+LAYERS: Mapping[str, tuple[str, ...]] = {
+    "all": ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "proj_out"),
+    # kohya's `networks.lora` names whole transformer blocks
+    "transformer": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
+}
+TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+LEAST_RANK = 0.5  # share of the rank that T-LoRA keeps at the most noise
+
+
+def add_adapter(pipe: Any, settings: TrainerSettings) -> list[nn.Module]:
+    """Put an adapter into the pipeline's network, and into its text encoder if the settings say so.
+
+    Returns:
+        The modules whose adapter is trained, the network first.
+    """
+    pipe.unet.add_adapter(_config(settings, LAYERS[settings.layers]))
+    if not settings.text_encoder:
+        return [pipe.unet]
+    pipe.text_encoder.add_adapter(_config(settings, TEXT_LAYERS))
+    return [pipe.unet, pipe.text_encoder]
+
+
+def _config(settings: TrainerSettings, layers: tuple[str, ...]) -> LoraConfig | LoHaConfig | LoKrConfig:
+    # peft declares a whole number, and computes with any
+    alpha: Any = settings.rank if settings.alpha is None else settings.alpha
+    match settings.adapter:
+        case "lora" | "dora":
+            weight_decomposed = settings.adapter == "dora"
+            return LoraConfig(
+                r=settings.rank, lora_alpha=alpha, target_modules=list(layers), use_dora=weight_decomposed
+            )
+        case "loha":
+            return LoHaConfig(r=settings.rank, alpha=alpha, target_modules=list(layers))
+        case "lokr":
+            return LoKrConfig(r=settings.rank, alpha=alpha, target_modules=list(layers))
+
+
+@contextmanager
+def falling_rank(pipe: Any, settings: TrainerSettings) -> Iterator[Any]:
+    """T-LoRA: the more noise, the fewer of the adapter's ranks take part. Yields what is called with each step's t.
+
+    Of `rank` r at time t of T, r / 2 + ((T - t) / T) ** rank_decay * r / 2 take part (Eq. 3 of arXiv 2507.05964).
+    """
+    if settings.rank_decay is None:
+        yield lambda t: None
+        return
+    total, decay, current = pipe.scheduler.config.num_train_timesteps, settings.rank_decay, {}
+
+    def choose(t: Tensor) -> None:
+        kept = LEAST_RANK + (1 - LEAST_RANK) * ((total - t.float()) / total) ** decay
+        current["ranks"] = (kept * settings.rank).floor()
+
+    def mask(module: nn.Module, given: Any, out: Tensor) -> Tensor:
+        takes_part = torch.arange(settings.rank, device=out.device) < current["ranks"].to(out.device)[:, None]
+        shape = (len(out), settings.rank, 1, 1) if out.dim() == 4 else (len(out), 1, settings.rank)
+        return out * takes_part.view(shape)
+
+    downs = [m for name, m in pipe.unet.named_modules() if name.endswith("lora_A.default")]
+    hooks = [m.register_forward_hook(mask) for m in downs]
+    try:
+        yield choose
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def save_adapter(pipe: Any, out: Path, settings: TrainerSettings, notes: Mapping[str, str] | None = None) -> None:
+    """Write the adapter in half precision, under diffusers' names.
+
+    Args:
+        pipe: the trained pipeline.
+        out: the folder.
+        settings: of the training. Alpha stands in the file unless it is the rank.
+        notes: what the file's header is to say of its training.
+    """
+    parts = {"unet": pipe.unet} | ({"text_encoder": pipe.text_encoder} if settings.text_encoder else {})
+    state = {
+        f"{name}.{key}": value.half().contiguous().clone()
+        for name, part in parts.items()
+        for key, value in get_peft_model_state_dict(part).items()
+    }
+    if settings.alpha is not None or settings.adapter in ("loha", "lokr"):
+        alpha = torch.tensor(float(settings.rank if settings.alpha is None else settings.alpha))
+        modules = {_module(key) for key in state}
+        state |= {f"{module}.alpha": alpha.clone() for module in modules}
+    if settings.alpha is None and settings.adapter == "lora" and not settings.text_encoder and not notes:
+        layers: dict[str, Any] = {k.removeprefix("unet."): v for k, v in state.items()}
+        StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(state, out / FILE, {"format": "pt", **(notes or {})})
+
+
+def _module(key: str) -> str:
+    """The module that a tensor belongs to."""
+    for mark in (".lora_", ".hada_", ".lokr_"):
+        if mark in key:
+            return key.partition(mark)[0]
+    raise AssertionError(f"{key} is of no adapter")
