@@ -39,6 +39,7 @@ class NotedTraining:
     Attributes:
         optimizer: its name here.
         optimizer_text: its name in the notes.
+        text_learning_rate: of the text encoder.
         schedule: of the learning rate.
         warmup: share of the steps.
         alpha: of the adapter.
@@ -51,6 +52,7 @@ class NotedTraining:
 
     optimizer: str | None = None
     optimizer_text: str | None = None
+    text_learning_rate: float | None = None
     schedule: str | None = None
     warmup: float | None = None
     alpha: float | None = None
@@ -63,7 +65,10 @@ class NotedTraining:
     @property
     def settings(self) -> dict[str, Any]:
         """What is known, by the names of `training.settings.TrainerSettings` and of the recipe."""
-        names = ("optimizer", "schedule", "warmup", "alpha", "caption_dropout", "noise_offset", "min_snr", "times")
+        names = (
+            *("optimizer", "text_learning_rate", "schedule", "warmup", "alpha"),
+            *("caption_dropout", "noise_offset", "min_snr", "times"),
+        )
         found = {name: value for name in names if (value := getattr(self, name)) is not None}
         return found | ({"tags": self.tags} if self.tags else {})
 
@@ -85,10 +90,12 @@ def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
 
     text = single_line(metadata.get("ss_optimizer", ""))
     schedule = single_line(metadata.get("ss_lr_scheduler", "")).lower()
+    text_rate = metadata.get("ss_text_encoder_lr", "").strip("[]").partition(",")[0]  # of several encoders, the first
     times = single_line(metadata.get("ss_timestep_sampling", "")).lower()
     return NotedTraining(
         optimizer=_optimizer(text),
         optimizer_text=text or None,
+        text_learning_rate=read_number(text_rate) if (read_number(text_rate) or 0) <= 100 else None,
         schedule=SCHEDULES.get(schedule),
         warmup=_share(number("lr_warmup_steps", 1e9), number("max_train_steps", 1e9)),
         alpha=number("network_alpha", 65_536) or None,

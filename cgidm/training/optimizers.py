@@ -22,8 +22,15 @@ LIBRARIES: dict[OptimizerName, tuple[str, str, str]] = {  # module, class, and w
 }
 
 
-def make_optimizer(weights: Sequence[Tensor], settings: TrainerSettings) -> torch.optim.Optimizer:
+def make_optimizer(
+    weights: Sequence[Tensor], settings: TrainerSettings, text_weights: Sequence[Tensor] = ()
+) -> torch.optim.Optimizer:
     """Make the optimiser of these settings.
+
+    Args:
+        weights: all, or those of the network.
+        settings: of the training.
+        text_weights: those of an adapter's text encoder, which may have a rate of their own.
 
     Prodigy is set as kohya's and OneTrainer's users set it: with a guard in the warm-up and with bias correction.
 
@@ -35,11 +42,16 @@ def make_optimizer(weights: Sequence[Tensor], settings: TrainerSettings) -> torc
         kind: Any = getattr(import_module(module), name)
     except ImportError:
         raise UserError("training.no_optimizer", optimizer=settings.optimizer, package=package) from None
+    groups: list[dict[str, Any]] = [{"params": list(weights)}]
+    if text_weights:
+        groups.append({"params": list(text_weights)})
+        if settings.text_learning_rate is not None and settings.optimizer != "prodigy":
+            groups[1]["lr"] = settings.text_learning_rate
     more: dict[str, Any] = (
         {"safeguard_warmup": True, "use_bias_correction": True} if settings.optimizer == "prodigy" else {}
     )
     with redirect_stdout(StringIO()):  # Prodigy prints a line
-        return kind(list(weights), lr=settings.learning_rate, weight_decay=DECAY, **more)
+        return kind(groups, lr=settings.learning_rate, weight_decay=DECAY, **more)
 
 
 def make_schedule(optimizer: Any, settings: TrainerSettings, steps: int) -> Any:

@@ -34,6 +34,7 @@ class TrainerSettings:
         layers: which the adapter changes: attention and convolutions, or the transformer blocks alone, as kohya's
             plain LoRA does.
         text_encoder: whether an adapter changes the text encoder as well. DreamBooth always trains it.
+        text_learning_rate: that of an adapter's text encoder; None: `learning_rate`. Prodigy has one for all.
         rank_decay: T-LoRA's exponent (arXiv 2507.05964): the rank falls from `rank` at the least noise to half of it
             at the most; None: it does not.
         optimizer: which moves the weights.
@@ -58,6 +59,7 @@ class TrainerSettings:
     alpha: float | None = None
     layers: Layers = "all"
     text_encoder: bool = False
+    text_learning_rate: float | None = None
     rank_decay: float | None = None
     optimizer: OptimizerName = "adamw"
     schedule: ScheduleName = "constant"
@@ -75,9 +77,20 @@ class TrainerSettings:
             UserError: if a number is out of its bounds.
         """
         bounds = {
-            **{"batch": (1, 4096), "learning_rate": (0, 100), "prior_pictures": (1, 10_000), "rank": (1, 4096)},
+            **{
+                "batch": (1, 4096),
+                "learning_rate": (0, 100),
+                "text_learning_rate": (0, 100),
+                "prior_pictures": (1, 10_000),
+                "rank": (1, 4096),
+            },
             **{"alpha": (1e-6, 65_536), "rank_decay": (0, 100), "warmup": (0, 1), "restarts": (1, 1000)},
-            **{"caption_dropout": (0, 1), "noise_offset": (0, 1), "min_snr": (1e-6, 1e6)},
+            **{
+                "text_learning_rate": (0, 100),
+                "caption_dropout": (0, 1),
+                "noise_offset": (0, 1),
+                "min_snr": (1e-6, 1e6),
+            },
         }
         for name, (least, most) in bounds.items():
             value = getattr(self, name)

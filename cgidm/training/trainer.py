@@ -83,8 +83,12 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
         trained = add_adapter(pipe, config)
     else:
         trained = [pipe.unet.requires_grad_(True), pipe.text_encoder.requires_grad_(True)]
-    weights = [p for module in trained for p in module.parameters() if p.requires_grad]
-    optimizer = accelerator.prepare(make_optimizer(weights, config))
+    parts = [[p for p in module.parameters() if p.requires_grad] for module in trained]
+    weights = [p for part in parts for p in part]
+    if config.mode == "lora" and config.text_encoder:
+        optimizer = accelerator.prepare(make_optimizer(parts[0], config, parts[1]))
+    else:  # DreamBooth has one rate
+        optimizer = accelerator.prepare(make_optimizer(weights, config))
     schedule = make_schedule(optimizer, config, config.steps)
     captions = _captioner(config)
     for module in trained:

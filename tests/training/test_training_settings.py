@@ -111,6 +111,19 @@ def test_every_optimiser_descends_and_follows_its_schedule(name):
     assert rates[0] < rates[20] == max(rates) and rates[-1] < 0.01 * max(rates)
 
 
+def test_an_adapter_s_text_encoder_can_have_a_rate_of_its_own():
+    """Prodigy estimates one rate for all weights, so that it has none."""
+    first, second = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    how = TrainerSettings(learning_rate=0.1, text_learning_rate=0.001, optimizer="lion")
+    optimizer = make_optimizer([first], how, [second])
+    (first + second).sum().backward()
+    optimizer.step()
+    moved = [(1 - weight.detach()).mean().item() for weight in (first, second)]
+    assert moved[0] == pytest.approx(100 * moved[1], rel=0.01)
+    rates = [group["lr"] for group in make_optimizer([first], replace(how, optimizer="prodigy"), [second]).param_groups]
+    assert rates == [0.1, 0.1]
+
+
 def test_an_optimiser_without_its_library_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "prodigyopt", None)
     with refuses("training.no_optimizer", optimizer="prodigy", package="prodigyopt"):
