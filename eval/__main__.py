@@ -54,6 +54,11 @@ COMMANDS = {
         "options:add_framed",
         "error_rates.framed:run",
     ),
+    "wild": Command(
+        "judge LoRAs as they are met, one deviation from the laboratory at a time; resumes",
+        "options:add_wild",
+        "error_rates.wild:run",
+    ),
     "foreign": Command(
         "error rates for suspects of another trainer; resumes", "options:add_foreign", "error_rates.foreign:run"
     ),

@@ -155,6 +155,15 @@ def add_framed(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def add_wild(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `wild`."""
+    parser.add_argument("experiments", nargs="+", help="names of presets, or .json files")
+    parser.add_argument("--suspects", type=count, default=6, help="suspects of each row (default: 6)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "wild", help="folder of the results")
+    _add_work(parser)
+    _add_workers(parser)
+
+
 def add_foreign(parser: argparse.ArgumentParser) -> None:
     """Add the options of `foreign`."""
     parser.add_argument("experiment", help="name of a preset, or a .json file, whose artists are taken")

@@ -17,6 +17,7 @@ from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
+from eval.error_rates.wild import missed_text, wild_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
@@ -46,6 +47,11 @@ TABLE1_ROWS = {
 }
 KINDS = ("lora", "dreambooth")
 REFERENCES = len(reference_files())
+
+
+def render_wild(report: Mapping[str, Any]) -> str:
+    """LoRAs as they are met, and what falls short."""
+    return f"{wild_table(report)}\n\n{missed_text(report)}\n"
 
 
 def render_table1() -> str:
@@ -214,6 +220,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),
     "altered": ("docs/results/error-rates.md", lambda: altered_rates(_read("mini/altered/altered.json")) + "\n"),
+    "wild": ("docs/results/error-rates.md", lambda: render_wild(_read("mini/wild/wild.json"))),
     "framed": ("docs/results/error-rates.md", lambda: framed_table(_read("mini/framed/framed.json")) + "\n"),
     "foreign": ("docs/results/error-rates.md", lambda: foreign_table(_read("mini/foreign/foreign.json")) + "\n"),
     "resaved": ("docs/results/robustness.md", lambda: spread_table(_read("resaved.json")) + "\n"),

@@ -18,10 +18,11 @@ from .training_amount import read_amount
 
 # what an optimiser's name holds -> what it is called here; the first that fits
 OPTIMIZERS = (
+    (r"d_?adapt|adafactor|schedule_?free|stable|sophia|came\b", None),  # none that is trained with here
     (r"adamw?_?8bit", "adamw8bit"),
     (r"prodigy", "prodigy"),
     (r"\blion\b|\.lion\.|^lion", "lion"),
-    (r"d_?adapt|adafactor|schedule_?free|sophia|came\b|8bit", None),  # none that is trained with here
+    (r"8_?bit", None),
     (r"adamw", "adamw"),
 )
 SCHEDULES = {  # kohya's and OneTrainer's names
@@ -29,6 +30,8 @@ SCHEDULES = {  # kohya's and OneTrainer's names
     **{"constant_with_warmup": "constant", "cosine_with_hard_restarts": "cosine_with_restarts"},
 }
 TIMES = {"uniform": "uniform", "sigmoid": "sigmoid"}
+ONE_TRAINER_TIMES = {"UNIFORM": "uniform", "SIGMOID": "uniform", "LOGIT_NORMAL": "sigmoid"}
+FINISHED = 0.95  # of the planned steps
 MOST_TAGS = 60  # that captions are drawn from
 
 
@@ -39,7 +42,9 @@ class NotedTraining:
     Attributes:
         optimizer: its name here.
         optimizer_text: its name in the notes.
+        learning_rate: of the network; where kohya notes it, `notes.read_notes` reads it.
         text_learning_rate: of the text encoder.
+        batch: of OneTrainer, with accumulation; kohya's is read with the amount.
         schedule: of the learning rate.
         warmup: share of the steps.
         alpha: of the adapter.
@@ -52,7 +57,9 @@ class NotedTraining:
 
     optimizer: str | None = None
     optimizer_text: str | None = None
+    learning_rate: float | None = None
     text_learning_rate: float | None = None
+    batch: int | None = None
     schedule: str | None = None
     warmup: float | None = None
     alpha: float | None = None
@@ -66,7 +73,7 @@ class NotedTraining:
     def settings(self) -> dict[str, Any]:
         """What is known, by the names of `training.settings.TrainerSettings` and of the recipe."""
         names = (
-            *("optimizer", "text_learning_rate", "schedule", "warmup", "alpha"),
+            *("optimizer", "learning_rate", "text_learning_rate", "batch", "schedule", "warmup", "alpha"),
             *("caption_dropout", "noise_offset", "min_snr", "times"),
         )
         found = {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -89,6 +96,9 @@ def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
         return found if found is not None and found <= most else None
 
     text = single_line(metadata.get("ss_optimizer", ""))
+    done, planned = number("steps", 1e9), number("max_train_steps", 1e9)
+    # the file of an early epoch has seen the schedule's beginning alone
+    is_finished = done is None or planned is None or done >= FINISHED * planned
     schedule = single_line(metadata.get("ss_lr_scheduler", "")).lower()
     text_rate = metadata.get("ss_text_encoder_lr", "").strip("[]").partition(",")[0]  # of several encoders, the first
     times = single_line(metadata.get("ss_timestep_sampling", "")).lower()
@@ -96,8 +106,8 @@ def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
         optimizer=_optimizer(text),
         optimizer_text=text or None,
         text_learning_rate=read_number(text_rate) if (read_number(text_rate) or 0) <= 100 else None,
-        schedule=SCHEDULES.get(schedule),
-        warmup=_share(number("lr_warmup_steps", 1e9), number("max_train_steps", 1e9)),
+        schedule=SCHEDULES.get(schedule) if is_finished or schedule.startswith("constant") else None,
+        warmup=_share(number("lr_warmup_steps", 1e9), planned) if is_finished else None,
         alpha=number("network_alpha", 65_536) or None,
         caption_dropout=number("caption_dropout_rate", 1),
         noise_offset=number("noise_offset", 1),
@@ -114,17 +124,25 @@ def _one_trainer(config: Mapping[str, Any]) -> NotedTraining:
     def word(value: Any) -> str:
         return single_line(value) if isinstance(value, str) else ""
 
+    size, accumulated = (number(config.get(key), 4096) for key in ("batch_size", "gradient_accumulation_steps"))
     text = word(read_table(config.get("optimizer")).get("optimizer"))
+    # its SIGMOID is a ramp over t, which is flat at a weight of 0; LOGIT_NORMAL is the sigmoid of a normal variable
+    shifted = any(config.get(key) for key in ("noising_weight", "noising_bias", "min_noising_strength"))
     is_min_snr = word(config.get("loss_weight_fn")).upper() == "MIN_SNR_GAMMA"
     return NotedTraining(
         optimizer=_optimizer(text),
         optimizer_text=text or None,
+        learning_rate=number(read_table(config.get("unet")).get("learning_rate"), 100)
+        or number(config.get("learning_rate"), 100)
+        or None,
+        text_learning_rate=number(read_table(config.get("text_encoder")).get("learning_rate"), 100),
+        batch=int(batch) or None if (batch := (size or 0) * (accumulated or 1)) <= 4096 else None,
         schedule=SCHEDULES.get(word(config.get("learning_rate_scheduler")).lower()),
         alpha=number(config.get("lora_alpha"), 65_536) or None,
         caption_dropout=number(read_table(config.get("text_encoder")).get("dropout_probability"), 1),
         noise_offset=number(config.get("offset_noise_weight"), 1),
         min_snr=(number(config.get("loss_weight_strength"), 1e6) or None) if is_min_snr else None,
-        times=TIMES.get(word(config.get("timestep_distribution")).lower()),
+        times=None if shifted else ONE_TRAINER_TIMES.get(word(config.get("timestep_distribution")).upper()),
     )
 
 
@@ -144,10 +162,14 @@ def _share(part: float | None, whole: float | None) -> float | None:
 def _tags(metadata: Mapping[str, str]) -> tuple[tuple[str, float], ...]:
     """The tags of all folders, with their share of the captions."""
     counts: Counter[str] = Counter()
-    for tags in read_table(metadata.get("ss_tag_frequency")).values():
+    amount = read_amount(metadata)
+    used = {folder.name for folder in amount.folders}  # not those of DreamBooth's prior
+    for folder, tags in read_table(metadata.get("ss_tag_frequency")).items():
+        if single_line(folder) not in used:
+            continue
         counts.update({single_line(t): n for t, n in read_table(tags).items() if type(n) is int and 0 < n <= 1_000_000})
     counts.pop("", None)
-    pictures = read_amount(metadata).pictures
+    pictures = amount.pictures
     if not counts or not pictures:  # without the number of pictures no share is known
         return ()
     return tuple((tag, min(1.0, n / pictures)) for tag, n in counts.most_common(MOST_TAGS))

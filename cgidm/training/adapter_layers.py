@@ -17,11 +17,15 @@ from .settings import TrainerSettings
 FILE = "pytorch_lora_weights.safetensors"
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "all": ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "proj_out"),
+    "everything": (
+        *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
+        *("conv1", "conv2", "conv_shortcut", "time_emb_proj"),
+    ),
+    "attention": ("to_q", "to_k", "to_v", "to_out.0"),
     # kohya's `networks.lora` names whole transformer blocks
     "transformer": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
 }
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-LEAST_RANK = 0.5  # share of the rank that T-LoRA keeps at the most noise
 
 
 def add_adapter(pipe: Any, settings: TrainerSettings) -> list[nn.Module]:
@@ -56,7 +60,8 @@ def _config(settings: TrainerSettings, layers: tuple[str, ...]) -> LoraConfig | 
 def falling_rank(pipe: Any, settings: TrainerSettings) -> Iterator[Any]:
     """T-LoRA: the more noise, the fewer of the adapter's ranks take part. Yields what is called with each step's t.
 
-    Of `rank` r at time t of T, r / 2 + ((T - t) / T) ** rank_decay * r / 2 take part (Eq. 3 of arXiv 2507.05964).
+    Of `rank` r at time t of T, m + floor(((T - t) / T) ** rank_decay * (r - m)) take part, where m is the half of r
+    (Eq. 3 of arXiv 2507.05964).
     """
     if settings.rank_decay is None:
         yield lambda t: None
@@ -64,8 +69,8 @@ def falling_rank(pipe: Any, settings: TrainerSettings) -> Iterator[Any]:
     total, decay, current = pipe.scheduler.config.num_train_timesteps, settings.rank_decay, {}
 
     def choose(t: Tensor) -> None:
-        kept = LEAST_RANK + (1 - LEAST_RANK) * ((total - t.float()) / total) ** decay
-        current["ranks"] = (kept * settings.rank).floor()
+        least = max(1, settings.rank // 2)
+        current["ranks"] = least + (((total - t.float()) / total) ** decay * (settings.rank - least)).floor()
 
     def mask(module: nn.Module, given: Any, out: Tensor) -> Tensor:
         takes_part = torch.arange(settings.rank, device=out.device) < current["ranks"].to(out.device)[:, None]

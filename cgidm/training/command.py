@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 RECIPE_OPTIONS = (
     ("images", int, "training pictures per model"),
@@ -10,6 +11,8 @@ RECIPE_OPTIONS = (
     ("batch", int, "batch size"),
     ("learning-rate", float, "learning rate"),
     ("alpha", float, "alpha of a LoRA"),
+    ("text-learning-rate", float, "learning rate of a LoRA's text encoder"),
+    ("restarts", int, "cycles of cosine_with_restarts"),
     ("warmup", float, "share of the steps in which the learning rate rises"),
     ("caption-dropout", float, "share of the presentations without a caption"),
     ("noise-offset", float, "noise offset"),
@@ -17,7 +20,7 @@ RECIPE_OPTIONS = (
 )
 CHOICES = (  # as `settings` has them, which is not imported so that --help is quick; a test compares
     ("adapter", ("lora", "dora", "loha", "lokr"), "kind of adapter"),
-    ("layers", ("all", "transformer"), "layers that an adapter changes: convolutions as well, or not"),
+    ("layers", ("all", "everything", "transformer", "attention"), "layers that an adapter changes"),
     ("optimizer", ("adamw", "adamw8bit", "lion", "prodigy"), "optimiser"),
     ("schedule", ("constant", "linear", "cosine", "cosine_with_restarts"), "schedule of the learning rate"),
     ("times", ("uniform", "sigmoid", "u-shaped"), "law of the diffusion time"),
@@ -69,7 +72,9 @@ def make_bank(options: argparse.Namespace) -> None:
     from .settings import settings_to_table
 
     names = ("mode", "text_encoder", *(name.replace("-", "_") for name, _, _ in (*RECIPE_OPTIONS, *CHOICES)))
-    given = {n: v for n in names if (v := getattr(options, n)) is not None}
+    given: dict[str, Any] = {n: v for n in names if (v := getattr(options, n)) is not None}
+    if options.captions:
+        given["tags"] = ()  # captions beside the pictures take their place
     recipe = read_recipe(open_checkpoint(options.suspect) if options.suspect else None, given)
     plan = BankPlan(
         base=options.base,

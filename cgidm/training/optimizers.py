@@ -27,12 +27,12 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Make the optimiser of these settings.
 
+    Prodigy is set as kohya's and OneTrainer's users set it: with a guard in the warm-up and with bias correction.
+
     Args:
         weights: all, or those of the network.
         settings: of the training.
         text_weights: those of an adapter's text encoder, which may have a rate of their own.
-
-    Prodigy is set as kohya's and OneTrainer's users set it: with a guard in the warm-up and with bias correction.
 
     Raises:
         UserError: if its library is not installed.

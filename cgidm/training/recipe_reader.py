@@ -1,6 +1,7 @@
 """The recipe of a suspect, as far as it is known: what the user gives, what the file says, or the defaults."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -17,10 +18,12 @@ from ..intake.notes import read_notes
 from ..intake.training_amount import TrainingAmount, read_amount
 from ..intake.training_notes import read_training
 from .recipe import TrainingRecipe
+from .settings import BOUNDS, is_in_bounds
 
-COMMON_RATE = 1e-4  # of LoRAs, with AdamW
+COMMON_RATE, PRODIGY_RATE = 1e-4, 1.0  # of LoRAs, with AdamW and with Prodigy
 # modules that are convolutions, as diffusers, kohya and sgm name them
 CONVOLUTION = re.compile(r"conv1|conv2|conv_shortcut|in_layers|out_layers|(?:up|down)samplers")
+FEED_FORWARD, PROJECTION = re.compile(r"ff[._]net"), re.compile(r"proj_in|proj_out")
 LARGEST_BATCH = 1024  # a larger one is no batch
 
 
@@ -56,7 +59,9 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
         noted = read_training(suspect.metadata)
         found |= _amount(read_amount(suspect.metadata)) | noted.settings
         if suspect.adapter is not None:
-            found |= _of_adapter(suspect.adapter)
+            found |= _of_adapter(suspect.adapter, read_number(read_notes(suspect.metadata).fields.get("rank")))
+        else:
+            found.pop("alpha", None)  # of adapters alone
         if (framing := noted_framing(suspect.metadata)) is not None:
             found["framing"] = framing_to_table(framing)
         notes = read_notes(suspect.metadata)
@@ -65,6 +70,8 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
         if (rate := read_number(notes.fields.get("learning rate"))) is not None and rate > 0:
             found["learning_rate"] = rate
         unknown = noted.optimizer_text if noted.optimizer is None else None
+        found = {k: v for k, v in found.items() if k not in BOUNDS or is_in_bounds(k, v)}
+        found = _with_given(found, given)
     sources = dict.fromkeys(found, "the suspect's file") | dict.fromkeys(given, "given")
     if found.get("optimizer") == "adamw8bit" and "optimizer" not in given and find_spec("bitsandbytes") is None:
         found["optimizer"] = "adamw"
@@ -72,11 +79,16 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
     if unknown is not None and "learning_rate" not in given:  # its presentations mean something else at another rate
         found["learning_rate"] = COMMON_RATE
         sources["learning_rate"] = f"a common one, since {unknown.partition('(')[0]} is not trained with here"
-        if "steps_per_picture" not in given:
-            found.pop("steps_per_picture", None)
-            sources.pop("steps_per_picture", None)
+        for name in {"steps_per_picture", "text_learning_rate"} - given.keys():
+            found.pop(name, None)
+            sources.pop(name, None)
     settings = found | given
+    if suspect is not None and "learning_rate" not in settings and settings["mode"] == "lora":
+        settings["learning_rate"] = PRODIGY_RATE if settings.get("optimizer") == "prodigy" else COMMON_RATE
+        sources["learning_rate"] = "a common one, since none is noted"
     images = settings.pop("images", None)
+    if images is not None and images < 1:
+        raise UserError("training.out_of_bounds", setting="images", given=images, least=1, most="any number")
     try:
         training = TrainingRecipe(**{"mode": "lora", **settings})
     except ValidationError as error:
@@ -97,18 +109,47 @@ def _mode(suspect: Checkpoint, given: str | None) -> str:
     return "lora" if is_adapter else "dreambooth"
 
 
-def _of_adapter(adapter: Adapter) -> dict[str, Any]:
+def _with_given(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What is noted, without what a given setting makes meaningless.
+
+    Rates and presentations belong to an optimiser. Alpha belongs to a rank: their ratio is the scale.
+    """
+    kept = dict(found)
+    if given.get("optimizer", found.get("optimizer")) != found.get("optimizer"):
+        for name in ("learning_rate", "text_learning_rate", "steps_per_picture"):
+            kept.pop(name, None)
+    if "rank" in given and "alpha" in found and "rank" in found:
+        kept["alpha"] = found["alpha"] * given["rank"] / found["rank"]
+    return kept
+
+
+def _of_adapter(adapter: Adapter, noted_rank: float | None) -> dict[str, Any]:
     """What the tensors of an adapter's file show of its training."""
     kinds = {"LoRA": "lora", "LoCon": "lora", "DoRA": "dora", "LoHa": "loha", "LoKr": "lokr"}
     of_network = [module for component, module in adapter.modules if component == "unet"]
     found: dict[str, Any] = {
         "adapter": kinds[adapter.method],
-        "layers": "all" if any(CONVOLUTION.search(module) for module in of_network) else "transformer",
+        "layers": _layers(of_network),
         "text_encoder": any(component.startswith("text_encoder") for component, _ in adapter.modules),
     }
     if len(adapter.ranks) == 1:
         found["rank"] = adapter.ranks[0]
+    elif noted_rank is not None and noted_rank >= 1:
+        found["rank"] = int(noted_rank)
+    elif adapter.ranks:
+        found["rank"] = adapter.ranks[-1]
     return found
+
+
+def _layers(modules: Sequence[str]) -> str:
+    """The set of layers that these modules of the network are of."""
+
+    def holds(pattern: re.Pattern[str]) -> bool:
+        return any(pattern.search(module) for module in modules)
+
+    if holds(CONVOLUTION):
+        return "everything" if holds(FEED_FORWARD) else "all"
+    return "transformer" if holds(FEED_FORWARD) or holds(PROJECTION) else "attention"
 
 
 def _amount(amount: TrainingAmount) -> dict[str, Any]:

@@ -9,10 +9,17 @@ from .defences import Defence
 
 Mode = Literal["dreambooth-prior", "dreambooth", "lora"]
 AdapterKind = Literal["lora", "dora", "loha", "lokr"]
-Layers = Literal["all", "transformer"]
+Layers = Literal["all", "everything", "transformer", "attention"]
 OptimizerName = Literal["adamw", "adamw8bit", "lion", "prodigy"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine_with_restarts"]
 TimeLaw = Literal["uniform", "sigmoid", "u-shaped"]
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    **{"batch": (1, 4096), "learning_rate": (0, 100), "text_learning_rate": (0, 100), "prior_pictures": (1, 10_000)},
+    **{"rank": (1, 4096), "alpha": (1e-6, 65_536), "rank_decay": (0, 100), "warmup": (0, 1), "restarts": (1, 1000)},
+    **{"caption_dropout": (0, 1), "noise_offset": (0, 1), "min_snr": (1e-6, 1e6), "steps_per_picture": (1, 100_000)},
+}
+# what every digest of a model holds; later settings enter it only if they are not left alone
+FIRST = ("mode", "batch", "learning_rate", "prior_weight", "prior_pictures", "rank", "defence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +38,9 @@ class TrainerSettings:
             so at every step.
         adapter: the kind of adapter: plain, weight-decomposed (DoRA), Hadamard (LoHa) or Kronecker product (LoKr).
         alpha: the adapter's change is multiplied by alpha / rank; None: alpha is the rank.
-        layers: which the adapter changes: attention and convolutions, or the transformer blocks alone, as kohya's
-            plain LoRA does.
+        layers: which the adapter changes: "all" are attention and convolutions, "everything" feed-forward layers as
+            well (LoCon); "transformer" are the transformer blocks alone, as kohya's plain LoRA has them; "attention"
+            are its projections alone, as in diffusers' scripts.
         text_encoder: whether an adapter changes the text encoder as well. DreamBooth always trains it.
         text_learning_rate: that of an adapter's text encoder; None: `learning_rate`. Prodigy has one for all.
         rank_decay: T-LoRA's exponent (arXiv 2507.05964): the rank falls from `rank` at the least noise to half of it
@@ -76,26 +84,21 @@ class TrainerSettings:
         Raises:
             UserError: if a number is out of its bounds.
         """
-        bounds = {
-            **{
-                "batch": (1, 4096),
-                "learning_rate": (0, 100),
-                "text_learning_rate": (0, 100),
-                "prior_pictures": (1, 10_000),
-                "rank": (1, 4096),
-            },
-            **{"alpha": (1e-6, 65_536), "rank_decay": (0, 100), "warmup": (0, 1), "restarts": (1, 1000)},
-            **{
-                "text_learning_rate": (0, 100),
-                "caption_dropout": (0, 1),
-                "noise_offset": (0, 1),
-                "min_snr": (1e-6, 1e6),
-            },
-        }
-        for name, (least, most) in bounds.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
+        for name in BOUNDS:
+            value = getattr(self, name, None)
+            if value is not None and not is_in_bounds(name, value):
+                least, most = BOUNDS[name]
                 raise UserError("training.out_of_bounds", setting=name, given=value, least=least, most=most)
+        if self.mode != "lora" and (self.adapter != "lora" or self.alpha is not None or self.rank_decay is not None):
+            raise UserError("training.only_of_adapters", settings=["adapter", "alpha", "rank_decay"], mode=self.mode)
+        if self.rank_decay is not None and self.adapter != "lora":
+            raise UserError("training.rank_decay_of_lora", adapter=self.adapter)
+
+
+def is_in_bounds(name: str, value: float) -> bool:
+    """Whether a training can follow a number; whether it is wise is another question."""
+    least, most = BOUNDS[name]
+    return least <= value <= most
 
 
 def settings_to_table(settings: TrainerSettings) -> dict[str, Any]:
@@ -103,5 +106,6 @@ def settings_to_table(settings: TrainerSettings) -> dict[str, Any]:
 
     Models that were trained before a setting existed keep their digest.
     """
-    later = {f.name: f.default for f in fields(TrainerSettings)[7:]} | dict.fromkeys(("captions", "tags"), ())
+    later = {f.name: f.default for f in fields(TrainerSettings) if f.name not in FIRST}
+    later |= dict.fromkeys(("captions", "tags"), ())
     return {name: value for name, value in asdict(settings).items() if name not in later or value != later[name]}

@@ -13,6 +13,7 @@ from cgidm.intake.notes import read_notes
 from cgidm.intake.training_amount import TrainingAmount, read_amount
 from cgidm.resources import find_example
 from cgidm.training.recipe_reader import read_recipe
+from tests.support.errors import refuses
 
 PRODIGY = "prodigyopt.prodigy.Prodigy(decouple=True,weight_decay=0.01)"
 
@@ -180,6 +181,33 @@ def test_eight_bits_are_trained_with_in_32_where_their_library_is_missing(suspec
 def test_the_tensors_of_a_file_say_what_kind_of_adapter_it_is(suspect):
     training = read_recipe(suspect({}), {}).training
     assert (training.adapter, training.layers, training.text_encoder, training.rank) == ("lora", "all", False, 16)
+
+
+def test_another_optimiser_than_the_noted_one_has_a_rate_of_its_own(suspect):
+    notes = kohya({"10_sks": (20, 10)}, steps=1000, ss_optimizer=PRODIGY, ss_unet_lr="1.0", ss_text_encoder_lr="1.0")
+    training = read_recipe(suspect(notes), {"optimizer": "adamw"}).training
+    assert (training.learning_rate, training.text_learning_rate) == (1e-4, None)
+    training = read_recipe(suspect(notes | {"ss_optimizer": "dadaptation.DAdaptAdam"}), {}).training
+    assert (training.learning_rate, training.text_learning_rate) == (1e-4, None)
+    unrated = {"ot_config": json.dumps({"optimizer": {"optimizer": "PRODIGY"}})}
+    recipe = read_recipe(suspect(unrated), {})
+    assert recipe.training.learning_rate == 1.0 and "common" in recipe.sources["learning_rate"]
+
+
+def test_another_rank_keeps_the_scale(suspect):
+    notes = {"ss_network_alpha": "8", "ss_network_dim": "16"}
+    training = read_recipe(suspect(notes), {"rank": 4}).training
+    assert (training.rank, training.alpha) == (4, 2)
+
+
+def test_amounts_that_no_training_follows_are_not_believed(suspect):
+    folders = {"a": {"n_repeats": 10**6, "img_count": 10}}
+    notes = {"ss_dataset_dirs": json.dumps(folders), "ss_epoch": "1000000", "ss_unet_lr": "5000"}
+    recipe = read_recipe(suspect(notes), {})
+    assert "steps_per_picture" not in recipe.sources and recipe.training.learning_rate == 1e-4
+    for given in ({"images": 0}, {"steps_per_picture": -5}):
+        with refuses("training.out_of_bounds", given=next(iter(given.values()))):
+            read_recipe(suspect({}), given)
 
 
 def test_flips_and_captions_are_trained_with_as_noted(suspect):

@@ -23,7 +23,11 @@ OT = {
     "offset_noise_weight": 0.05,
     "loss_weight_fn": "MIN_SNR_GAMMA",
     "loss_weight_strength": 5.0,
-    "timestep_distribution": "SIGMOID",
+    "timestep_distribution": "LOGIT_NORMAL",
+    "learning_rate": 3e-4,
+    "unet": {"learning_rate": None},
+    "batch_size": 2,
+    "gradient_accumulation_steps": 3,
     "text_encoder": {"dropout_probability": 0.1},
 }
 CASES = {
@@ -63,6 +67,8 @@ CASES = {
         {"ot_config": json.dumps(OT)},
         {
             "optimizer": "adamw8bit",
+            "learning_rate": 3e-4,
+            "batch": 6,
             "schedule": "constant",
             "alpha": 1.0,
             "caption_dropout": 0.1,
@@ -73,8 +79,28 @@ CASES = {
     ),
     "OneTrainer, another weight": (
         {"ot_config": json.dumps(OT | {"loss_weight_fn": "CONSTANT", "text_encoder": None, "optimizer": "x"})},
-        {"schedule": "constant", "alpha": 1.0, "noise_offset": 0.05, "times": "sigmoid"},
+        {
+            "learning_rate": 3e-4,
+            "batch": 6,
+            "schedule": "constant",
+            "alpha": 1.0,
+            "noise_offset": 0.05,
+            "times": "sigmoid",
+        },
     ),
+    "OneTrainer's sigmoid is a ramp": (
+        {"ot_config": json.dumps({"timestep_distribution": "SIGMOID", "noising_weight": 0.0})},
+        {"times": "uniform"},
+    ),
+    "a ramp that is not flat": (
+        {"ot_config": json.dumps({"timestep_distribution": "SIGMOID", "noising_weight": 7.0})},
+        {},
+    ),
+    "an early epoch": (
+        {"ss_steps": "50", "ss_max_train_steps": "1000", "ss_lr_warmup_steps": "100", "ss_lr_scheduler": "cosine"},
+        {},
+    ),
+    "schedule-free Prodigy": ({"ss_optimizer": "prodigyplus.ProdigyPlusScheduleFree"}, {}),
     "tags without a number of pictures": ({"ss_tag_frequency": json.dumps({"a": {"b": 3}})}, {}),
     "hostile": (
         {
@@ -115,6 +141,15 @@ def test_tags_have_the_share_of_captions_that_hold_them():
     tags = dict(read_training(notes).tags)
     assert (tags["1girl"], tags["sky"]) == (0.75, 0.125) and "bad" not in tags and "" not in tags
     assert all("\n" not in tag for tag in tags)
+
+
+def test_tags_of_pictures_of_the_prior_are_no_captions():
+    notes = {
+        "ss_tag_frequency": json.dumps({"10_art": {"art": 20}, "1_woman": {"woman": 200}}),
+        "ss_dataset_dirs": json.dumps({"10_art": {"n_repeats": 10, "img_count": 20}}),
+        "ss_reg_dataset_dirs": json.dumps({"1_woman": {"n_repeats": 1, "img_count": 200}}),
+    }
+    assert read_training(notes).tags == (("art", 1.0),)
 
 
 def test_an_optimiser_that_is_not_known_is_named():

@@ -33,6 +33,8 @@ ADAPTERS = {
     "another alpha": ({"alpha": 0.5}, "LoCon"),
     "text encoder": ({"text_encoder": True}, "LoCon"),
     "transformer blocks": ({"layers": "transformer"}, "LoRA"),
+    "LoCon": ({"layers": "everything"}, "LoCon"),
+    "attention": ({"layers": "attention"}, "LoRA"),
     "DoRA": ({"adapter": "dora"}, "DoRA"),
     "LoHa": ({"adapter": "loha", "alpha": 3.0}, "LoHa"),
     "LoKr": ({"adapter": "lokr"}, "LoKr"),
@@ -149,6 +151,14 @@ def test_a_recipe_refuses_what_it_does_not_know():
     for more in ({"optimizer": "adam"}, {"speed": 3}, {"adapter": "lycoris"}):
         with pytest.raises(ValidationError):
             TrainingRecipe(mode="lora", **more)
+
+
+def test_settings_of_adapters_are_refused_elsewhere():
+    for more in ({"adapter": "loha"}, {"alpha": 3}, {"rank_decay": 1}):
+        with refuses("training.only_of_adapters", mode="dreambooth"):
+            read_recipe(None, {"mode": "dreambooth", **more})
+    with refuses("training.rank_decay_of_lora", adapter="dora"):
+        read_recipe(None, {"adapter": "dora", "rank_decay": 1})
 
 
 def test_times_follow_their_law():
