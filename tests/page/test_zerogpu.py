@@ -199,7 +199,8 @@ def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds()
     pair = PAIRS.get(models)
     read = [decode_picture(s.data, s.name, pair.framing) for s in job.pictures]
     rest = replace(job, progress=RunProgress(**told, states=Recoveries(pair, read, config).on_cpu()))
-    assert part < requested_seconds(pickle.loads(pickle.dumps(rest))) < whole
+    # whole seconds: a quick processor asks for as many for all steps as for the answer and all steps
+    assert part < requested_seconds(pickle.loads(pickle.dumps(rest))) <= whole
     checked, checked_part = (requested_seconds(replace(j, unrelated=models)) for j in (job, chunk))
     assert checked >= whole + hardware.LOADING and checked_part == part  # another pair, in a sitting that judges
 
