@@ -86,14 +86,13 @@ def falling_rank(pipe: Any, settings: TrainerSettings) -> Iterator[Any]:
             hook.remove()
 
 
-def save_adapter(pipe: Any, out: Path, settings: TrainerSettings, notes: Mapping[str, str] | None = None) -> None:
+def save_adapter(pipe: Any, out: Path, settings: TrainerSettings) -> None:
     """Write the adapter in half precision, under diffusers' names.
 
     Args:
         pipe: the trained pipeline.
         out: the folder.
-        settings: of the training. Alpha stands in the file unless it is the rank.
-        notes: what the file's header is to say of its training.
+        settings: of the training. Alpha stands in the file if they state it.
     """
     parts = {"unet": pipe.unet} | ({"text_encoder": pipe.text_encoder} if settings.text_encoder else {})
     state = {
@@ -105,12 +104,12 @@ def save_adapter(pipe: Any, out: Path, settings: TrainerSettings, notes: Mapping
         alpha = torch.tensor(float(settings.rank if settings.alpha is None else settings.alpha))
         modules = {_module(key) for key in state}
         state |= {f"{module}.alpha": alpha.clone() for module in modules}
-    if settings.alpha is None and settings.adapter == "lora" and not settings.text_encoder and not notes:
+    if settings.alpha is None and settings.adapter == "lora" and not settings.text_encoder:
         layers: dict[str, Any] = {k.removeprefix("unet."): v for k, v in state.items()}
         StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
         return
     out.mkdir(parents=True, exist_ok=True)
-    save_file(state, out / FILE, {"format": "pt", **(notes or {})})
+    save_file(state, out / FILE, {"format": "pt"})
 
 
 def _module(key: str) -> str:

@@ -76,7 +76,8 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
     if found.get("optimizer") == "adamw8bit" and "optimizer" not in given and find_spec("bitsandbytes") is None:
         found["optimizer"] = "adamw"
         sources["optimizer"] = "the suspect's in 32 bits, since bitsandbytes is not installed"
-    if unknown is not None and "learning_rate" not in given:  # its presentations mean something else at another rate
+    # its presentations mean something else at another rate
+    if unknown is not None and not {"learning_rate", "optimizer"} & given.keys():
         found["learning_rate"] = COMMON_RATE
         sources["learning_rate"] = f"a common one, since {unknown.partition('(')[0]} is not trained with here"
         for name in {"steps_per_picture", "text_learning_rate"} - given.keys():

@@ -187,8 +187,11 @@ def test_another_optimiser_than_the_noted_one_has_a_rate_of_its_own(suspect):
     notes = kohya({"10_sks": (20, 10)}, steps=1000, ss_optimizer=PRODIGY, ss_unet_lr="1.0", ss_text_encoder_lr="1.0")
     training = read_recipe(suspect(notes), {"optimizer": "adamw"}).training
     assert (training.learning_rate, training.text_learning_rate) == (1e-4, None)
-    training = read_recipe(suspect(notes | {"ss_optimizer": "dadaptation.DAdaptAdam"}), {}).training
+    other = notes | {"ss_optimizer": "dadaptation.DAdaptAdam"}
+    training = read_recipe(suspect(other), {}).training
     assert (training.learning_rate, training.text_learning_rate) == (1e-4, None)
+    training = read_recipe(suspect(other), {"optimizer": "prodigy"}).training
+    assert (training.learning_rate, training.text_learning_rate) == (1.0, None)
     unrated = {"ot_config": json.dumps({"optimizer": {"optimizer": "PRODIGY"}})}
     recipe = read_recipe(suspect(unrated), {})
     assert recipe.training.learning_rate == 1.0 and "common" in recipe.sources["learning_rate"]

@@ -182,7 +182,9 @@ def test_a_picture_that_is_none_is_said_in_words_across_the_fork(lent):
     assert refused.value.code == "pictures.not_a_picture" and refused.value.params == {"path": "mine.png"}
 
 
-def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds():
+def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds(monkeypatch):
+    # whole seconds are asked for: at the pace of a quick processor different jobs would round to the same
+    monkeypatch.setattr("cgidm.page.runs.gpu_worker.PACE.seconds", lambda key: 0.1)
     run = new_run(40)
     models, config = open_models(run.requested_models()), make_config("fast", 0, 40)
     job = GpuJob(
@@ -199,8 +201,7 @@ def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds()
     pair = PAIRS.get(models)
     read = [decode_picture(s.data, s.name, pair.framing) for s in job.pictures]
     rest = replace(job, progress=RunProgress(**told, states=Recoveries(pair, read, config).on_cpu()))
-    # whole seconds: a quick processor asks for as many for all steps as for the answer and all steps
-    assert part < requested_seconds(pickle.loads(pickle.dumps(rest))) <= whole
+    assert part < requested_seconds(pickle.loads(pickle.dumps(rest))) < whole
     checked, checked_part = (requested_seconds(replace(j, unrelated=models)) for j in (job, chunk))
     assert checked >= whole + hardware.LOADING and checked_part == part  # another pair, in a sitting that judges
 
