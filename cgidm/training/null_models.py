@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import UserError
-from ..files import write_atomically
+from ..files import remove_leftovers, write_atomically
 from ..intake.layout import open_checkpoint
 from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
 from ..messages import Note
@@ -193,6 +193,7 @@ def build_bank(
         models=tuple(_null_model(plan, model, pictures) for model in models),
         versions={p: version(p) for p in ("torch", "diffusers", "peft")},
     )
+    remove_leftovers(plan.out / FILE)
     write_atomically(plan.out / FILE, json.dumps(bank.model_dump(), indent=1) + "\n")
     return bank
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ..errors import UserError
+from ..files import remove_leftovers, temporary_path
 from ..intake.layout import open_checkpoint
 from ..messages import Note, note
 from .settings import settings_to_table
@@ -71,7 +72,8 @@ def train_model(plan: ModelPlan, base: str, base_weights: Sequence[str], data: P
     folder = plan.folder(work, base_weights)
     if find_damage(folder) is None:
         return
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    remove_leftovers(folder)
+    temporary = temporary_path(folder)
     pictures = [locate_picture(data, p) for p in plan.pictures]
     try:
         finetune(open_checkpoint(base, "base model").fetch(), pictures, temporary / "checkpoint", plan.config)
