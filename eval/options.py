@@ -175,6 +175,7 @@ def add_foreign(parser: argparse.ArgumentParser) -> None:
 def add_residuals(parser: argparse.ArgumentParser) -> None:
     """Add the options of `residuals`."""
     parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "residuals", help="folder of the results")
+    parser.add_argument("--table", type=Path, help="also write the table of residuals that verdicts use")
 
 
 def add_reference(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,7 @@ from .negative_controls import (
     unrelated_suspect_flags,
 )
 from .null_bank import Bank, bank_flags
-from .residuals import not_in_bank_flags
+from .residuals import not_in_bank_flags, residual_flags
 from .scoring import measure_distance, score_controls, score_views
 
 
@@ -82,7 +82,10 @@ class Measurements:
             of_each = unrelated_suspect_flags(*scores)
         if self.bank is not None:
             known = {p.sha256: d for p, d in zip(self.pictures, self.distances, strict=True)}
-            common = bank_flags(self.bank.content, known, weight_distance(self.pair))
+            common = (
+                *bank_flags(self.bank.content, known, weight_distance(self.pair)),
+                *residual_flags(self.bank.content),
+            )
             of_each = [
                 (*not_in_bank_flags(self.bank.content, p.sha256), *other_framing_flags(self.pair, p))
                 for p in self.pictures

@@ -10,9 +10,11 @@ from statistics import fmean
 
 from .flags import Flag, make_flag
 from .null_bank import Bank, NullBank
+from .residual_table import OTHER_RESIDUALS, find_residual_table, memorisation
 from .result import RESIDUAL_SCORE, VERDICT_SCORE, judged_score
 from .verdict import LEVEL, conformal_p_value
 
+LEAST_RESIDUALS = round(1 / LEVEL) - 1  # fewer cannot reach the level
 NOT_IN_BANK = make_flag("not_in_bank", concerns="controls", leaves_out=True)
 
 
@@ -35,7 +37,20 @@ def null_residuals(bank: NullBank) -> tuple[float, ...]:
 
 def residuals_of(bank: Bank | None) -> tuple[float, ...] | None:
     """The null residuals that single pictures are ranked among; None where they are judged by their scores."""
-    return null_residuals(bank.content) if bank is not None and judged_score(bank) == RESIDUAL_SCORE else None
+    return reference_residuals(bank.content) if bank is not None and judged_score(bank) == RESIDUAL_SCORE else None
+
+
+def reference_residuals(bank: NullBank) -> tuple[float, ...]:
+    """The null residuals of a bank: its own, or where these are too few, those of its base's table in its own unit."""
+    own = null_residuals(bank)
+    return own if len(own) >= LEAST_RESIDUALS else table_residuals(bank) or own
+
+
+def table_residuals(bank: NullBank) -> tuple[float, ...]:
+    """The residuals of the base's table, in the unit of the bank; none without a table for such a bank."""
+    table = find_residual_table(bank.base, bank.loss_draws)
+    unit = memorisation(bank)
+    return () if table is None else tuple(unit * r for r in table.residuals_at(unit))
 
 
 def member_residuals(bank: NullBank) -> tuple[float, ...]:
@@ -60,7 +75,7 @@ def bank_residual(bank: NullBank, sha256: str, score: float) -> float | None:
 
 def bank_power(bank: NullBank, level: float = LEVEL) -> float | None:
     """Count the share of the members of the bank's own models that would be found; None if it shows no rate."""
-    ways = (bank.nulls, bank.members) if bank.decoys else (null_residuals(bank), member_residuals(bank))
+    ways = (bank.nulls, bank.members) if bank.decoys else (reference_residuals(bank), member_residuals(bank))
     nulls, members = ways
     if not members or 1 / (len(nulls) + 1) > level:
         return None
@@ -80,6 +95,12 @@ def add_residual(scores: dict[str, float], bank: Bank | None, sha256: str) -> di
         return scores
     found = bank_residual(bank.content, sha256, scores[VERDICT_SCORE])
     return scores if found is None else {**scores, RESIDUAL_SCORE: found}
+
+
+def residual_flags(bank: NullBank) -> tuple[Flag, ...]:
+    """Find whether a picture's residual is compared with those of other artists' works."""
+    own = bank.decoys or len(null_residuals(bank)) >= LEAST_RESIDUALS
+    return () if own or not table_residuals(bank) else (OTHER_RESIDUALS,)
 
 
 def not_in_bank_flags(bank: NullBank, sha256: str) -> tuple[Flag, ...]:

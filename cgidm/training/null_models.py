@@ -18,17 +18,19 @@ from ..errors import UserError
 from ..files import remove_leftovers, write_atomically
 from ..intake.layout import open_checkpoint
 from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
-from ..messages import Note
+from ..judging.residual_table import find_residual_table
+from ..messages import Note, note
 from ..method.config import RunConfig
 from ..pictures.images import picture_files, read_picture
 from .captions import read_caption
+from .cost import scoring_evaluations, training_bytes, training_evaluations
 from .recipe import TrainingRecipe
 from .recipe_reader import SuspectRecipe
 from .scoring import ModelScores, score_pictures
 from .settings import settings_to_table
 from .split import PictureFile, rank_by_seed
 from .step_matching import match_steps
-from .trained_model import ModelPlan, find_checkpoint, train_model, weight_digests
+from .trained_model import ModelPlan, find_checkpoint, find_damage, train_model, weight_digests
 
 LEAST_NULLS = 19  # below, no picture could be called at 5 %
 LEAST_PICTURES = 4  # so that a half is more than one
@@ -80,7 +82,7 @@ class BankPlan:
         halves = self.draw_halves(unique)
         left_out = [sum(i not in half for half in halves) for i in range(len(unique))]
         nulls = sum(n for n in left_out if n > 1)  # a picture that one model left out has no residual
-        if nulls < LEAST_NULLS:
+        if nulls < LEAST_NULLS and not self._has_residual_table():
             counts = {"models": self.models, "pictures": len(unique)}
             raise UserError("training.too_few_scores", **counts, scores=nulls, least=LEAST_NULLS)
         return unique
@@ -130,11 +132,20 @@ class BankPlan:
         """Score the pictures under one model, framed as in its training."""
         return score_pictures(self.base, model, self.prompt, [Path(p.file) for p in pictures], self.config, framing)
 
-    def train(self, model: ModelPlan) -> Path:
-        """Train a model unless it is there, and return its checkpoint."""
+    def is_trained(self, model: ModelPlan) -> bool:
+        """Tell whether a model is there, whole."""
+        return find_damage(model.folder(self.out, weight_digests(self.base))) is None
+
+    def train(self, model: ModelPlan, progress: Callable[[], object] = lambda: None) -> Path:
+        """Train a model unless it is there, and return its checkpoint. `progress` is called after each step."""
         digests = weight_digests(self.base)
-        train_model(model, self.base, digests, Path("/"), self.out)
+        train_model(model, self.base, digests, Path("/"), self.out, progress)
         return find_checkpoint(model, digests, self.out)
+
+    def _has_residual_table(self) -> bool:
+        """Whether two models are enough: residuals by other artists are known for the base."""
+        own_works = self.decoys is None and self.models >= 2  # else no picture has both a score with it and without it
+        return own_works and bool(find_residual_table(weight_digests(self.base), self.config.loss_draws))
 
     def _trainable(self, pictures: Sequence[PictureFile]) -> list[int]:
         if self.decoys is None:
@@ -174,7 +185,19 @@ def build_bank(
     training = recipe.training
     if "steps_per_picture" not in recipe.sources and suspect is not None:
         training = _match_steps(plan, recipe.training, suspect, pictures, report)
-    models = tqdm(list(plan.plan_models(training, pictures)), unit="model")
+    models = list(plan.plan_models(training, pictures))
+    missing = [m for m in models if not plan.is_trained(m)]
+    report(_cost(plan, training, missing, len(pictures), len(models)))
+    scoring = scoring_evaluations(len(pictures), plan.config.loss_draws)
+    total = training_evaluations(missing) + len(models) * scoring
+    bar = tqdm(total=total, unit="evaluation", unit_scale=True)
+
+    def null_model(model: ModelPlan) -> NullModel:
+        step = training_evaluations([model]) / model.config.steps
+        found = _null_model(plan, model, pictures, lambda: bar.update(step))
+        bar.update(scoring)
+        return found
+
     bank = NullBank(
         format=FORMAT,
         base=tuple(sorted(weight_digests(plan.base))),
@@ -190,16 +213,33 @@ def build_bank(
         loss_draws=plan.config.loss_draws,
         seed=plan.config.seed,
         pictures=tuple(BankPicture(name=Path(p.file).name, sha256=p.sha256) for p in pictures),
-        models=tuple(_null_model(plan, model, pictures) for model in models),
+        models=tuple(map(null_model, models)),
         versions={p: version(p) for p in ("torch", "diffusers", "peft")},
     )
+    bar.close()
     remove_leftovers(plan.out / FILE)
     write_atomically(plan.out / FILE, json.dumps(bank.model_dump(), indent=1) + "\n")
     return bank
 
 
-def _null_model(plan: BankPlan, model: ModelPlan, pictures: Sequence[PictureFile]) -> NullModel:
-    folder = plan.train(model)
+def _cost(plan: BankPlan, training: TrainingRecipe, missing: Sequence[ModelPlan], pictures: int, models: int) -> Note:
+    """What is about to be done, and the memory that a training takes."""
+    counted = training_bytes(open_checkpoint(plan.base, "base model").fetch(), training) if missing else None
+    counts = {
+        "models": len(missing),
+        "steps": sum(m.config.steps for m in missing),
+        "batch": training.batch,
+        "scored": models * pictures,
+    }
+    if counted is None:
+        return note("training.cost", **counts)
+    return note("training.cost_and_memory", **counts, gigabytes=counted / 1e9)
+
+
+def _null_model(
+    plan: BankPlan, model: ModelPlan, pictures: Sequence[PictureFile], progress: Callable[[], object]
+) -> NullModel:
+    folder = plan.train(model, progress)
     scored = plan.score_model(str(folder), pictures, model.config.framing)
     checkpoint = open_checkpoint(str(folder))
     trained = {p.sha256 for p in model.pictures}

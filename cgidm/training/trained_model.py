@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -56,7 +56,14 @@ def weight_digests(model: str) -> tuple[str, ...]:
     return tuple(checkpoint.listing.sha256(file) for file in checkpoint.weights)
 
 
-def train_model(plan: ModelPlan, base: str, base_weights: Sequence[str], data: Path, work: Path) -> None:
+def train_model(
+    plan: ModelPlan,
+    base: str,
+    base_weights: Sequence[str],
+    data: Path,
+    work: Path,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
     """Train a model unless its folder is there and intact.
 
     Args:
@@ -65,6 +72,7 @@ def train_model(plan: ModelPlan, base: str, base_weights: Sequence[str], data: P
         base_weights: `weight_digests(base)`.
         data: folder that the pictures' paths are relative to.
         work: folder that trained models are kept in.
+        progress: called after each step.
 
     Raises:
         UserError: if a picture has changed since it was listed, or the disk is full.
@@ -76,7 +84,8 @@ def train_model(plan: ModelPlan, base: str, base_weights: Sequence[str], data: P
     temporary = temporary_path(folder)
     pictures = [locate_picture(data, p) for p in plan.pictures]
     try:
-        finetune(open_checkpoint(base, "base model").fetch(), pictures, temporary / "checkpoint", plan.config)
+        root = open_checkpoint(base, "base model").fetch()
+        finetune(root, pictures, temporary / "checkpoint", plan.config, progress)
         record = {
             "suspect": plan.name,
             "base": list(base_weights),

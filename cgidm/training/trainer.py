@@ -44,7 +44,13 @@ class FinetuneConfig(TrainerSettings):
     seed: int = 0
 
 
-def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneConfig) -> None:
+def finetune(
+    base: Path,
+    pictures: Sequence[Path],
+    out: Path,
+    config: FinetuneConfig,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
     """Fine-tune a pipeline and write the checkpoint that such a training publishes.
 
     Pictures are framed as the configuration says; a batch holds pictures of one size. Latents are computed once, unless
@@ -57,16 +63,17 @@ def finetune(base: Path, pictures: Sequence[Path], out: Path, config: FinetuneCo
         out: folder of the checkpoint. "lora" writes `pytorch_lora_weights.safetensors`; the DreamBooth modes write
             `unet/` and `text_encoder/`.
         config: settings of the training.
+        progress: called after each step.
 
     Raises:
         UserError: if a picture cannot be read, or the optimiser is not installed.
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(config.seed)  # adapter weights are initialised from the global generator
-        _save(_train(base, pictures, config), out, config)
+        _save(_train(base, pictures, config, progress), out, config)
 
 
-def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
+def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig, progress: Callable[[], object]) -> Any:
     """The fine-tuned pipeline."""
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     generator = torch.Generator().manual_seed(config.seed)
@@ -107,6 +114,7 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig) -> Any:
             accelerator.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             schedule.step()
+            progress()
     return pipe
 
 

@@ -2,7 +2,8 @@
 
 It reads the scores of `eval rates`, whose suspects come in two random splits of each artist's pictures. One suspect is
 in question; the other models of the artist are its bank. A bank of three has its own null residuals. Two models leave
-each picture out once; they are compared with the residuals of *other* artists.
+each picture out once: their residuals are compared with those by *other* artists, in units of memorisation
+(`cgidm.judging.residual_table`), whatever the kind of training. `--table` writes them as the table that verdicts use.
 """
 
 import argparse
@@ -16,15 +17,25 @@ from typing import Any
 
 import numpy as np
 
+from cgidm.files import write_atomically
+from cgidm.judging.residual_table import ResidualGroup, ResidualTable, mean_rise
 from cgidm.judging.residuals import residual
 from cgidm.judging.verdict import LEVEL, conformal_p_value
+from cgidm.method.config import RunConfig
+from cgidm.training.trained_model import weight_digests
+from eval.benchmark.experiment import load_experiment
 from eval.error_rates.mirror_rates import share_by_artist
 from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 from eval.options import RESULTS
 
+EXPERIMENTS = {"rates": "mini-rates", "rates-dose": "mini-rates-dose"}  # folder of results -> experiment
 RANKINGS = ("scores, three models", "residuals, three models", "residuals, two models")
 FIFTHS = 5
+TITLES = {
+    **{"lora": "LoRA", "dreambooth": "DreamBooth"},
+    **{f"lora-{n}": f"LoRA, presented {n} times" for n in (5, 10, 20)},
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,11 @@ class Scored:
         """The random split that the suspect's half is of."""
         return self.suspect.partition("/")[0]
 
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """Artist, kind of training and suspect."""
+        return self.artist, self.training, self.suspect
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -53,20 +69,36 @@ class Judged:
     p_value: float
 
 
+@dataclass(frozen=True)
+class TwoModelResidual:
+    """The residual of one picture under one suspect, by a bank of two models."""
+
+    scored: Scored
+    memorisation: float  # of the bank
+    residual: float
+
+
 def run(o: argparse.Namespace) -> None:
     """Run the command."""
-    scores = read_scores(RESULTS / "mini" / "rates" / "decisions.csv")
+    scores = [s for name in EXPERIMENTS for s in read_scores(RESULTS / "mini" / name / "decisions.csv")]
     trainings = list(dict.fromkeys(s.training for s in scores))
+    residuals = [found for t in trainings for found in two_model_residuals([s for s in scores if s.training == t])]
+    by_two = list(judge_by_others(residuals))
     summaries = []
     for training in trainings:
-        judged = list(_judge([s for s in scores if s.training == training]))
+        judged = [*_judge([s for s in scores if s.training == training]), *by_two]
         fifths = _fifths([s for s in scores if s.training != training])
-        summaries += [_summary(training, ranking, judged, fifths) for ranking in RANKINGS]
+        of_training = [j for j in judged if j.scored.training == training]
+        summaries += [_summary(training, ranking, of_training, fifths) for ranking in RANKINGS]
     report = {"level": LEVEL, "rows": rounded(summaries)}
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "residuals.json").write_text(json.dumps(report, indent=1) + "\n")
     text = f"# Residuals\n\n`python -m eval residuals`\n\n{residuals_table(report)}"
     (o.out / "residuals.md").write_text(text)
+    if o.table is not None:
+        base = tuple(sorted(weight_digests(str(load_experiment(EXPERIMENTS["rates"]).base))))
+        table = ResidualTable(base=base, draws=RunConfig().loss_draws, groups=tuple(table_groups(residuals)))
+        write_atomically(o.table, json.dumps(rounded([table.model_dump()])) + "\n")
     print(text)
 
 
@@ -80,8 +112,7 @@ def read_scores(path: Path) -> list[Scored]:
 
 
 def _judge(scores: Sequence[Scored]) -> Iterator[Judged]:
-    """Judge every picture under every suspect of one training, in each of the `RANKINGS`."""
-    two: list[tuple[Scored, float]] = []  # the third ranking waits for the residuals of all artists
+    """Judge every picture under every suspect of one training, by the other three models of the artist."""
     for artist in dict.fromkeys(s.artist for s in scores):
         works = [s for s in scores if s.artist == artist]
         for suspect in dict.fromkeys(s.suspect for s in works):
@@ -93,11 +124,43 @@ def _judge(scores: Sequence[Scored]) -> Iterator[Judged]:
                 if s.suspect == suspect:
                     yield Judged(s, RANKINGS[0], conformal_p_value(s.score, nulls))
                     yield Judged(s, RANKINGS[1], conformal_p_value(residual(s.score, groups[s.file]), own))
-                    other_split = [n.score for n in left_out[s.file] if n.split != s.split]
-                    two.append((s, residual(s.score, other_split)))
-    for s, value in two:
-        against = [r for other, r in two if other.artist != s.artist and not other.member]
-        yield Judged(s, RANKINGS[2], conformal_p_value(value, against))
+
+
+def two_model_residuals(scores: Sequence[Scored]) -> Iterator[TwoModelResidual]:
+    """The residual of every picture under every suspect of one training, by the two models of the other split."""
+    for artist in dict.fromkeys(s.artist for s in scores):
+        works = [s for s in scores if s.artist == artist]
+        for suspect in dict.fromkeys(s.suspect for s in works):
+            asked = [s for s in works if s.suspect == suspect]
+            bank = [s for s in works if s.split != asked[0].split]
+            pairs = {
+                s.file: tuple([n.score for n in bank if n.file == s.file and n.member == m] for m in (True, False))
+                for s in asked
+            }
+            unit = mean_rise(list(pairs.values()))
+            yield from (TwoModelResidual(s, unit, residual(s.score, pairs[s.file][1])) for s in asked)
+
+
+def table_groups(residuals: Sequence[TwoModelResidual]) -> Iterator[ResidualGroup]:
+    """The null residuals of each suspect, in the unit of its bank; none of a bank that memorises nothing."""
+    for artist, training, suspect in dict.fromkeys(r.scored.group for r in residuals):
+        own = [r for r in residuals if r.scored.group == (artist, training, suspect)]
+        unit = own[0].memorisation
+        if unit > 0:
+            nulls = tuple(r.residual / unit for r in own if not r.scored.member)
+            yield ResidualGroup(artist=artist, training=training, memorisation=unit, residuals=nulls)
+
+
+def judge_by_others(residuals: Sequence[TwoModelResidual]) -> Iterator[Judged]:
+    """Judge by the table of *other* artists, as a bank of two models is judged."""
+    groups = list(table_groups(residuals))
+    for artist in dict.fromkeys(r.scored.artist for r in residuals):
+        table = ResidualTable(base=(), draws=0, groups=tuple(g for g in groups if g.artist != artist))
+        for r in residuals:
+            if r.scored.artist == artist:
+                against = table.residuals_at(r.memorisation)
+                p = conformal_p_value(r.residual / r.memorisation, against) if against else 1.0
+                yield Judged(r.scored, RANKINGS[2], p)
 
 
 def left_out_by_others(works: Sequence[Scored], suspect: str) -> dict[str, list[Scored]]:
@@ -148,7 +211,7 @@ def residuals_table(report: dict[str, Any]) -> str:
     for row in report["rows"]:
         false, power = row["false calls"], row["power"]
         fifths = ", ".join(f"{100 * share:.0f}" for share in row["false calls by fifth of difficulty"])
-        kind = {"lora": "LoRA", "dreambooth": "DreamBooth"}[row["training"]]
+        kind = TITLES[row["training"]]
         worst = f"{100 * false['worst artist'][0]:.0f} %"
         rows.append([kind, row["ranking"], _share(false), worst, f"{fifths} %", _share(power)])
     return markdown_table(columns, rows, spaced=True) + "\n"

@@ -1,16 +1,19 @@
 """What networks are told of a picture's frame, and that larger frames are counted."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from cgidm.families import load_pair
 from cgidm.families import memory as counting
-from cgidm.families.conditioning import condition_on_prompt
+from cgidm.families.conditioning import condition_on_prompt, tell_frame
 from cgidm.framing.frame import CentreSquare, Framing
 from cgidm.framing.kohya import Kohya
 from cgidm.judging.batches import make_batches
 from cgidm.method.scores import loss_contrast
 from cgidm.pictures.images import Picture
+from eval.speed.build import build_pipeline, read_architecture
 from tests.support import tiny, tiny_families
 from tests.support.worlds import generators
 
@@ -78,3 +81,33 @@ def test_memory_is_counted_at_the_size_of_the_largest_frame():
     model = condition_on_prompt(tiny.stable_diffusion(), "a b")
     usual, large = (counting.row_bytes(model, torch.float32, False, side) for side in (None, 2 * model.resolution))
     assert counting.row_bytes(model, torch.float32, False, model.resolution) == usual and large > 3 * usual
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "told_by_kohya"),
+    [  # within the bucket 832 x 1216 the whole picture is 810.7 wide: 10 from the left
+        ((1000, 1500), (1500, 1000, 0, 10, 1216, 832)),
+        ((3000, 2000), (2000, 3000, 10, 0, 832, 1216)),
+    ],
+)
+def test_of_sdxl_itself_an_oblong_frame_is_told_and_counted(size, told_by_kohya):
+    """The published architecture, without weights."""
+    meta = torch.device("meta")
+    pipeline = build_pipeline(read_architecture("sdxl"), meta, torch.float16)
+    model = replace(condition_on_prompt(pipeline, "a b"), device=meta)
+    frame = Kohya(resolution=(1024, 1024), most_side=2048).frame(*size)
+    width, height = frame.size
+    framed, seen = tell_frame(model, frame), []
+
+    def evaluate():
+        x = torch.zeros(1, 4, height // 8, width // 8, device=meta).requires_grad_()
+        prediction = framed.predict(x.half(), torch.zeros(1, device=meta))
+        seen.append(prediction.shape)
+        torch.autograd.grad(prediction.float().square().sum(), x)
+
+    counted = counting.row_bytes(model, torch.float16, False, 1024)
+    exact = counting.count_peak(evaluate)
+    assert sorted(frame.size) == [832, 1216] and seen[0] == (1, 4, height // 8, width // 8)
+    assert frame.size_conditions == told_by_kohya
+    assert 0.9 * counted < exact <= counted  # fewer pixels than the square

@@ -1,0 +1,72 @@
+"""What a training costs, said before it begins: steps, evaluations of the network, memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from ..families.memory import UNCOUNTABLE, count_peak, weight_bytes
+from .adapter_layers import add_adapter
+from .settings import TrainerSettings
+from .trained_model import ModelPlan
+
+BACKWARD = 2  # evaluations that a backward pass takes as long as
+MOMENTS = 2  # copies of the trained weights that AdamW and Prodigy keep; others keep fewer
+PLACES = 77  # of a prompt
+
+
+def training_evaluations(models: Sequence[ModelPlan]) -> int:
+    """Count what the trainings cost, in forward passes of the network for one picture."""
+    return sum(m.config.steps * m.config.batch * (1 + BACKWARD) for m in models)
+
+
+def scoring_evaluations(pictures: int, draws: int) -> int:
+    """Count what it costs to score pictures under one model and its base."""
+    return 2 * draws * pictures
+
+
+def training_bytes(base: Path, settings: TrainerSettings) -> int | None:
+    """Count the memory of a training: weights, gradients, the optimiser's state, and the activations of one step.
+
+    Nothing is computed, and no weight is read: the networks are made from their configurations.
+
+    Args:
+        base: folder of the base pipeline, in diffusers' layout.
+        settings: of the training.
+
+    Returns:
+        Bytes; None where the work cannot be counted.
+    """
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(base, subfolder="unet"))
+        vae: Any = AutoencoderKL.from_config(AutoencoderKL.load_config(base, subfolder="vae"))
+        text = CLIPTextModel(CLIPTextConfig.from_pretrained(base / "text_encoder"))
+        parts: Any = SimpleNamespace(unet=unet.requires_grad_(False), text_encoder=text.requires_grad_(False))
+        if settings.mode == "lora":
+            add_adapter(parts, settings)
+        else:
+            unet.requires_grad_(True)
+            text.requires_grad_(True)
+    of_unet, others = ([p for p in part.parameters() if p.requires_grad] for part in (unet, text))
+    state = MOMENTS * _bytes([*of_unet, *others]) + _bytes(others)  # `step` counts the gradients of the UNet
+    cells = unet.config.sample_size
+
+    def step() -> None:
+        rows = settings.batch
+        x = torch.zeros(rows, unet.config.in_channels, cells, cells, device="meta")
+        words = torch.zeros(rows, PLACES, unet.config.cross_attention_dim, device="meta")
+        predicted = unet(x, torch.zeros(rows, device="meta"), encoder_hidden_states=words).sample
+        torch.autograd.grad(predicted.square().sum(), of_unet)
+
+    try:
+        return weight_bytes(unet, text, vae) + state + count_peak(step)
+    except UNCOUNTABLE:
+        return None
+
+
+def _bytes(weights: Sequence[torch.Tensor]) -> int:
+    return sum(w.numel() * w.element_size() for w in weights)
