@@ -1,10 +1,20 @@
 """A picture's score less its own difficulty."""
 
+import json
+
 import numpy as np
 import pytest
 
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.null_bank import Bank, BankPicture, NullBank, NullModel
+from cgidm.judging.residual_table import (
+    OTHER_RESIDUALS,
+    TABLE,
+    ResidualGroup,
+    ResidualTable,
+    mean_rise,
+    memorisation,
+)
 from cgidm.judging.residuals import (
     NOT_IN_BANK,
     add_residual,
@@ -13,11 +23,14 @@ from cgidm.judging.residuals import (
     member_residuals,
     not_in_bank_flags,
     null_residuals,
+    reference_residuals,
     residual,
+    residual_flags,
     residuals_of,
 )
 from cgidm.judging.result import RESIDUAL_SCORE, MeasuredPicture
 from cgidm.judging.verdict import conformal_p_value, is_positive, judge
+from tests.support.errors import refuses
 from tests.support.pictures import picture
 
 PICTURES, MODELS = 20, 4
@@ -130,3 +143,68 @@ def test_decoys_take_no_difficulty_off():
 def test_a_bank_counts_its_own_power():
     assert bank_power(bank_of(np.random.default_rng(5), gain=3.0)[0]) == 1
     assert bank_power(bank_of(np.random.default_rng(5), gain=0.0)[0]) < 0.3
+
+
+# --- banks of two models ----------------------------------------------------------------------------------------------
+
+
+def ship_table(folder, monkeypatch, groups, base=("w",), draws=20):
+    table = ResidualTable(base=base, draws=draws, groups=tuple(groups))
+    (folder / TABLE).write_text(json.dumps([table.model_dump()]))
+    monkeypatch.setattr("cgidm.judging.base_tables.resource_root", lambda: folder)
+
+
+def group_of(residuals, memorisation=0.6):
+    return ResidualGroup(artist="a", training="lora", memorisation=memorisation, residuals=tuple(residuals))
+
+
+def two_models(rng, gain=0.6):
+    bank, difficulty = bank_of(rng, gain=gain, models=2)
+    return bank.model_copy(update={"base": ("w",)}), difficulty
+
+
+def test_memorisation_is_what_pictures_rise_by_when_they_are_trained_on():
+    bank, _ = bank_of(np.random.default_rng(3), gain=0.6)
+    assert memorisation(bank) == pytest.approx(0.6, abs=0.05)
+    assert mean_rise([([3.0], [1.0, 2.0]), ([], [1.0]), ([2.0], [])]) == 1.5 and mean_rise([]) == 0.0
+
+
+def test_a_bank_of_two_is_judged_by_residuals_of_other_artists_in_its_own_unit(tmp_path, monkeypatch):
+    rng = np.random.default_rng(4)
+    other = rng.normal(size=400) / 6  # the noise of two scores of a picture, of a gain six times as large
+    ship_table(tmp_path, monkeypatch, [group_of(other)])
+    false, found = [], []
+    for _ in range(60):
+        bank, difficulty = two_models(rng)
+        assert null_residuals(bank) == () and residual_flags(bank) == (OTHER_RESIDUALS,)
+        assert max(reference_residuals(bank)) == pytest.approx(memorisation(bank) * max(other))
+        suspect = model_of(difficulty, set(range(10)), 0.6, rng)
+        for i, score in enumerate(suspect.scores):
+            p = conformal_p_value(bank_residual(bank, f"{i:064d}", score), reference_residuals(bank))
+            (found if i < 10 else false).append(p <= 0.05)
+    assert 0.02 <= np.mean(false) <= 0.08 and np.mean(found) >= 0.95
+    assert bank_power(bank) >= 0.95 and residuals_of(Bank(bank, "b", b"{}")) == reference_residuals(bank)
+
+
+def test_a_bank_with_residuals_of_its_own_needs_no_table(tmp_path, monkeypatch):
+    ship_table(tmp_path, monkeypatch, [group_of([9.0] * 400)])
+    bank = bank_of(np.random.default_rng(5))[0].model_copy(update={"base": ("w",)})
+    assert reference_residuals(bank) == null_residuals(bank) and residual_flags(bank) == ()
+
+
+@pytest.mark.parametrize(
+    ("base", "draws", "unit"),
+    [(("v",), 20, 0.6), (("w",), 24, 0.6), (("w",), 20, 0.2), (("w",), 20, 2.0)],
+    ids=["another base", "other draws", "banks that memorise less", "banks that memorise more"],
+)
+def test_a_table_of_something_else_answers_nothing(tmp_path, monkeypatch, base, draws, unit):
+    ship_table(tmp_path, monkeypatch, [group_of([0.1] * 400, unit)], base, draws)
+    bank, _ = two_models(np.random.default_rng(6))
+    assert reference_residuals(bank) == () and residual_flags(bank) == () and bank_power(bank) is None
+
+
+def test_a_damaged_table_is_refused(tmp_path, monkeypatch):
+    (tmp_path / TABLE).write_text("[{}]")
+    monkeypatch.setattr("cgidm.judging.base_tables.resource_root", lambda: tmp_path)
+    with refuses("judging.damaged_residual_table"):
+        reference_residuals(two_models(np.random.default_rng(7))[0])
