@@ -3,7 +3,7 @@
 To add a family, write its function and enter the pipeline's class name in `FAMILIES`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,10 +30,12 @@ class ConditionedNetwork:
         prediction: what the network predicts.
         codec: between pictures and the network's latents.
         resolution: side of the square picture, in pixels.
-        conditions: the encoded prompt: tensors of one row for all rows, or of two rows for one half each.
+        conditions: the encoded prompts: tensors of one row for each of `prompts`; of a network that computes two models
+            at once, those of the first half of the rows before those of the second.
         sizes_at: which of the conditions says how a picture was framed; None: the network is not told.
         device: where the network computes.
         shared_owner: another network that holds all of its weights and is moved instead; None: the network itself.
+        prompts: how many prompts are dealt out, each timestep to one of them.
     """
 
     network: nn.Module
@@ -46,6 +48,7 @@ class ConditionedNetwork:
     sizes_at: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     shared_owner: nn.Module | None = None
+    prompts: int = 1
 
     @property
     def weight_owner(self) -> nn.Module:
@@ -53,8 +56,20 @@ class ConditionedNetwork:
         return self.network if self.shared_owner is None else self.shared_owner
 
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
-        """Compute the raw prediction for `x` at timestep `t`."""
-        return self.forward(self.network, x, t, *(_expand(c, len(x)) for c in self.conditions))
+        """Compute the raw prediction for `x` at timestep `t`.
+
+        Which of several prompts a row is denoised under depends on its timestep alone: t modulo their number. So base
+        and suspect, a picture, its mirror image and its controls meet the same prompts, and each is met as often.
+        """
+        return self.forward(self.network, x, t, *(self._rows(c, t.expand(len(x))) for c in self.conditions))
+
+    def _rows(self, condition: Tensor, t: Tensor) -> Tensor:
+        """The condition of each row."""
+        if self.prompts == 1:
+            return _expand(condition, len(t))
+        parts = len(condition) // self.prompts
+        part = torch.arange(len(t), device=t.device) // (len(t) // parts)
+        return condition[(part * self.prompts + t.long() % self.prompts).to(condition.device)]
 
 
 def tell_frame(model: ConditionedNetwork, frame: Frame) -> ConditionedNetwork:
@@ -73,6 +88,23 @@ def combine_conditions(base: ConditionedNetwork, suspect: ConditionedNetwork) ->
     if any(a.shape != b.shape for a, b in pairs):
         return None
     return tuple(torch.cat([a, b]) for a, b in pairs)
+
+
+def condition_on_prompts(pipeline: Any, prompts: Sequence[str]) -> ConditionedNetwork:
+    """Encode each prompt and condition the pipeline's network on all of them; see `ConditionedNetwork.predict`.
+
+    Args:
+        pipeline: of a known family.
+        prompts: one or more.
+
+    Raises:
+        UserError: if the pipeline's class belongs to no known family.
+    """
+    first, *others = (condition_on_prompt(pipeline, prompt) for prompt in prompts)
+    if not others:
+        return first
+    conditions = zip(*(model.conditions for model in (first, *others)), strict=True)
+    return replace(first, conditions=tuple(torch.cat(each) for each in conditions), prompts=len(prompts))
 
 
 def condition_on_prompt(pipeline: Any, prompt: str) -> ConditionedNetwork:
