@@ -10,9 +10,17 @@ LARGEST = 1e10  # a Unix time is smaller
 
 def read_number(text: Any) -> float | None:
     """A number of at most `LARGEST`, not negative; None for any other text."""
-    match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{0,20})?(?:e[-+]?\d{1,3})?)\s*", text if isinstance(text, str) else "")
+    match = re.fullmatch(r"\s*(\d{1,12}(?:\.\d{0,20})?(?:[eE][-+]?\d{1,3})?)\s*", text if isinstance(text, str) else "")
     number = float(match[1]) if match else math.inf
     return number if number <= LARGEST else None
+
+
+def read_count(value: Any) -> int | None:
+    """A whole number from 1 to `LARGEST`, as a number of JSON or as text; None for anything else."""
+    number = read_number(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= LARGEST:
+        return None
+    return int(number) if number == int(number) else None
 
 
 def read_list(value: Any) -> list[dict[str, Any]]:
