@@ -1,5 +1,6 @@
 """`cgidm inspect`: everything that a model's file names and headers state, as lines or as plain data."""
 
+import hashlib
 from dataclasses import asdict
 from typing import Any
 
@@ -8,8 +9,10 @@ from ..messages import render
 from ..messages.text import single_line
 from .family import guess_base
 from .framing_notes import FramingNotes, read_framing
+from .header import header_length
 from .layout import Checkpoint
-from .notes import read_notes
+from .listing import LocalListing
+from .notes import HASH_OF_NOTHING, read_notes
 from .training_amount import read_amount
 from .training_notes import read_training
 
@@ -37,6 +40,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "bytes": sum(sizes[f] for f in checkpoint.weights),
         "types": sorted({t.dtype for t in checkpoint.tensors.values()}),
         "sha256": {f: checkpoint.listing.stated_sha256(f) for f in checkpoint.weights},
+        "weights_as_hashed": _weights_as_hashed(checkpoint),
         "notes": dict(notes.fields),
         "tags": [list(tag) for tag in notes.tags],
         "prompt": suggest_prompt(checkpoint),
@@ -46,6 +50,24 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "training": read_training(checkpoint.metadata).settings | _hidden_optimizer(checkpoint),
         "framing": _framing(read_framing(checkpoint.metadata)),
     }
+
+
+def _weights_as_hashed(checkpoint: Checkpoint) -> bool | None:
+    """Whether the weights are those whose hash kohya's scripts noted; None: not known.
+
+    `sshs_model_hash` is the SHA-256 of what follows the header (https://github.com/kohya-ss/sd-scripts,
+    `library/train_util.py`, `addnet_hash_safetensors`). Tools that convert or merge a file often leave it as it was.
+    """
+    noted, listing = checkpoint.metadata.get("sshs_model_hash", "").lower(), checkpoint.listing
+    if len(noted) != 64 or noted == HASH_OF_NOTHING or not isinstance(listing, LocalListing):
+        return None
+    if len(checkpoint.weights) != 1:
+        return None
+    (file,) = checkpoint.weights
+    length = header_length(listing.read(file, 0, 8), listing.sizes[file], file)
+    with (listing.folder / file).open("rb") as opened:
+        opened.seek(8 + length)
+        return hashlib.file_digest(opened, "sha256").hexdigest() == noted
 
 
 def suggest_prompt(checkpoint: Checkpoint) -> str | None:
@@ -81,6 +103,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         ("sha256", f"{digest or 'not stated by the Hub'}  {single_line(name)}")
         for name, digest in found["sha256"].items()
     ]
+    if found["weights_as_hashed"] is False:
+        rows += [("warning", render("intake.weights_hashed_otherwise", {}))]
     rows += [(note, text) for note, text in found["notes"].items()]
     rows += _amount_rows(found["amount"]) + _training_rows(found["training"])
     rows += _framing_rows(found["framing"])
@@ -128,7 +152,7 @@ def _amount_rows(amount: dict[str, Any]) -> list[tuple[str, str]]:
             times = f"{presentations:.0f}" if presentations >= 1 else f"{presentations:.1g}"
             often = f"each presented {times} times" + (" on average" if several else "")
         rows += [("trained on", f"{amount['pictures']} pictures, {often} (by the notes)")]
-    return rows
+    return rows + [("warning", render(**contradiction)) for contradiction in amount["contradictions"]]
 
 
 def _framing(notes: FramingNotes) -> dict[str, Any]:

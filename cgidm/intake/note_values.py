@@ -23,6 +23,11 @@ def read_count(value: Any) -> int | None:
     return int(number) if number == int(number) else None
 
 
+def read_truth(value: Any) -> bool:
+    """Whether a switch is on, as JSON or as text."""
+    return value.strip().lower() in ("true", "1") if isinstance(value, str) else value is True or value == 1
+
+
 def read_list(value: Any) -> list[dict[str, Any]]:
     """The JSON objects of a list, given as text or as itself; else none."""
     found = _read_json(value)

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from ..messages.text import single_line
-from .note_values import read_list, read_number, read_table
+from .note_values import read_list, read_number, read_table, read_truth
+from .training_amount import read_amount
 
 FIELDS = {  # note -> the keys that hold it, the first one present counts
     "title": ("modelspec.title", "ss_output_name"),
@@ -18,14 +19,18 @@ FIELDS = {  # note -> the keys that hold it, the first one present counts
     "base model": ("ss_sd_model_name", "ss_base_model_version"),
     "architecture": ("modelspec.architecture", "ss_base_model_version"),
     "network": ("ss_network_module",),
-    "rank": ("ss_network_dim",),
-    "alpha": ("ss_network_alpha",),
+    "extracted by": ("extraction_method",),
+    "rank": ("ss_network_dim", "lora_rank"),
+    "alpha": ("ss_network_alpha", "lora_alpha"),
     "optimiser": ("ss_optimizer",),
     "batch": ("ss_total_batch_size", "ss_batch_size_per_device"),
     "gradient accumulation": ("ss_gradient_accumulation_steps",),
     "pictures with repeats": ("ss_num_train_images", "ss_num_train_items"),
-    "epochs": ("ss_num_epochs", "ss_epoch"),
-    "steps": ("ss_steps", "ss_max_train_steps"),
+    "pictures of a prior": ("ss_num_reg_images",),
+    "epochs": ("ss_epoch",),
+    "epochs planned": ("ss_num_epochs",),
+    "steps": ("ss_steps", "global_step"),
+    "steps planned": ("ss_max_train_steps",),
     "resolution": ("modelspec.resolution", "ss_resolution"),
     "learning rate": ("ss_unet_lr", "ss_learning_rate"),
     "text encoder's learning rate": ("ss_text_encoder_lr",),
@@ -47,10 +52,14 @@ FIELDS = {  # note -> the keys that hold it, the first one present counts
     "crops around faces": ("ss_face_crop_aug_range",),
     "base's SHA-256": ("ss_new_sd_model_hash", "ss_sd_model_hash"),
     "VAE's SHA-256": ("ss_new_vae_hash",),
+    "weights' SHA-256": ("sshs_model_hash", "modelspec.hash_sha256"),
     "comment": ("ss_training_comment", "modelspec.description"),
 }
-NOTHING = ("False", "0", "0.0", "{}", "null")  # how a setting that was left alone is noted
+ABSENT = ("", "none", "null", "nan", "n/a", "undefined")  # in lower case
+NOTHING = ("False", "0", "0.0", "{}")  # how a setting that was left alone is noted
 ALWAYS = ("rank", "alpha", "batch", "pictures with repeats", "epochs", "steps", "learning rate", "title")
+HASH_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of no bytes
+USUAL = 0.5  # share of the captions that hold what a picture is probably captioned with
 TAGS_SHOWN = 12
 EPOCH_OF_TRAINERS = 1_600_000_000  # September 2020: no trainer of today is older
 
@@ -67,16 +76,19 @@ class TrainingNotes:
 
 
 def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
-    """Read the notes of kohya's scripts (`ss_...`) and of the model specification (`modelspec...`).
+    """Read the notes of kohya's scripts (`ss_...`), of the model specification (`modelspec...`), and of other trainers.
 
     Args:
         metadata: the `__metadata__` of a safetensors header.
     """
     fields = {}
     for note, keys in FIELDS.items():
-        value = next((v for k in keys if (v := single_line(metadata.get(k, ""))) and v != "None"), None)
+        value = next((v for k in keys if (v := single_line(metadata.get(k, ""))).lower() not in ABSENT), None)
         if value is not None and (value not in NOTHING or note in ALWAYS):
             fields[note] = value
+    fields = _of_trainers(metadata) | fields
+    if fields.get("weights' SHA-256", "").lower() == HASH_OF_NOTHING:
+        del fields["weights' SHA-256"]  # ai-toolkit's fault
     folders = read_table(metadata.get("ss_tag_frequency"))
     counts: Counter[str] = Counter()
     for tags in folders.values():
@@ -86,7 +98,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
     return TrainingNotes(
         fields,
         tuple(counts.most_common(TAGS_SHOWN)),
-        _prompt(folders, counts),
+        _prompt(folders, counts, read_amount(metadata).pictures),
         _mirrored(metadata),
         _day(metadata.get("ss_training_finished_at")),
     )
@@ -98,12 +110,29 @@ def _day(seconds: str | None) -> date | None:
     return datetime.fromtimestamp(number, UTC).date() if number is not None and number >= EPOCH_OF_TRAINERS else None
 
 
-def _prompt(folders: Mapping[str, Any], counts: Counter[str]) -> str | None:
-    """The probable prompt: the most frequent caption tag, else what kohya's folder `<repeats>_<prompt>` names."""
-    if counts:
+def _of_trainers(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Which trainer wrote the file; and steps and epochs of ai-toolkit, which counts epochs from 0."""
+    software, run = read_table(metadata.get("software")), read_table(metadata.get("training_info"))
+    commits = (("OneTrainer", "ot_revision"), ("kohya's scripts", "ss_sd_scripts_commit_hash"))
+    trainer = next((f"{name}, commit {metadata[key][:12]}" for name, key in commits if metadata.get(key)), "")
+    named = [software[key] for key in ("name", "version") if isinstance(software.get(key), str)]
+    found = {
+        "trainer": single_line(" ".join(named)) or single_line(trainer),
+        "steps": single_line(str(run.get("step", ""))),
+        "epochs": single_line(str(run.get("epoch", ""))),
+    }
+    return {note: text for note, text in found.items() if text.lower() not in ABSENT}
+
+
+def _prompt(folders: Mapping[str, Any], counts: Counter[str], pictures: int | None) -> str | None:
+    """The probable prompt: the most frequent caption tag, else what kohya's folder `<repeats>_<prompt>` names.
+
+    A tag that few pictures have is none of all: captions may be sentences, each another one.
+    """
+    if counts and (not pictures or counts.most_common(1)[0][1] >= USUAL * pictures):
         return counts.most_common(1)[0][0]
     names = [match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", single_line(folder)))]
-    return names[0] if names else None
+    return names[0] if names else (counts.most_common(1)[0][0] if counts else None)
 
 
 def _mirrored(metadata: Mapping[str, str]) -> bool | None:
@@ -113,11 +142,11 @@ def _mirrored(metadata: Mapping[str, str]) -> bool | None:
     https://github.com/kohya-ss/sd-scripts, `train_network.py`. OneTrainer notes its settings in `ot_config` if the user
     wants it to: `concepts[].image.enable_random_flip`, `enable_fixed_flip`.
     """
-    said = [metadata["ss_flip_aug"].lower() == "true"] if "ss_flip_aug" in metadata else []
+    said = [read_truth(metadata["ss_flip_aug"])] if "ss_flip_aug" in metadata else []
     for dataset in read_list(metadata.get("ss_datasets")):
-        said += [bool(s["flip_aug"]) for s in (dataset, *read_list(dataset.get("subsets"))) if "flip_aug" in s]
+        said += [read_truth(s["flip_aug"]) for s in (dataset, *read_list(dataset.get("subsets"))) if "flip_aug" in s]
     for concept in read_list(read_table(metadata.get("ot_config")).get("concepts")):
         image = read_table(concept.get("image"))
         keys = ("enable_random_flip", "enable_fixed_flip")
-        said += [any(bool(image.get(key)) for key in keys)] if any(key in image for key in keys) else []
+        said += [any(read_truth(image.get(key)) for key in keys)] if any(key in image for key in keys) else []
     return any(said) if said else None

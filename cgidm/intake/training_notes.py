@@ -31,6 +31,7 @@ SCHEDULES = {  # kohya's and OneTrainer's names
 }
 TIMES = {"uniform": "uniform", "sigmoid": "sigmoid"}
 ONE_TRAINER_TIMES = {"UNIFORM": "uniform", "SIGMOID": "uniform", "LOGIT_NORMAL": "sigmoid"}
+PEFT_ALPHAS = ("unet.lora_alpha", "transformer.lora_alpha", "lora_alpha")
 FINISHED = 0.95  # of the planned steps
 MOST_TAGS = 60  # that captions are drawn from
 
@@ -96,9 +97,10 @@ def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
         return found if found is not None and found <= most else None
 
     text = single_line(metadata.get("ss_optimizer", ""))
-    done, planned = number("steps", 1e9), number("max_train_steps", 1e9)
+    planned = number("max_train_steps", 1e9)
     # the file of an early epoch has seen the schedule's beginning alone
-    is_finished = done is None or planned is None or done >= FINISHED * planned
+    shares = [(number("steps", 1e9), planned), (number("epoch", 1e9), number("num_epochs", 1e9))]
+    is_finished = all(done is None or of is None or done >= FINISHED * of for done, of in shares)
     schedule = single_line(metadata.get("ss_lr_scheduler", "")).lower()
     text_rate = metadata.get("ss_text_encoder_lr", "").strip("[]").partition(",")[0]  # of several encoders, the first
     times = single_line(metadata.get("ss_timestep_sampling", "")).lower()
@@ -108,13 +110,20 @@ def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
         text_learning_rate=read_number(text_rate) if (read_number(text_rate) or 0) <= 100 else None,
         schedule=SCHEDULES.get(schedule) if is_finished or schedule.startswith("constant") else None,
         warmup=_share(number("lr_warmup_steps", 1e9), planned) if is_finished else None,
-        alpha=number("network_alpha", 65_536) or None,
+        alpha=number("network_alpha", 65_536) or _peft_alpha(metadata),
         caption_dropout=number("caption_dropout_rate", 1),
         noise_offset=number("noise_offset", 1),
         min_snr=number("min_snr_gamma", 1e6) or None,
         times=TIMES.get(times),
         tags=_tags(metadata),
     )
+
+
+def _peft_alpha(metadata: Mapping[str, str]) -> float | None:
+    """Alpha of the network in peft's configuration, as diffusers writes it into the header (`save_lora_weights`)."""
+    noted = read_table(metadata.get("lora_adapter_metadata"))
+    found = next((noted[key] for key in PEFT_ALPHAS if key in noted), None)
+    return float(found) if type(found) in (int, float) and 0 < found <= 65_536 else None
 
 
 def _one_trainer(config: Mapping[str, Any]) -> NotedTraining:
