@@ -45,6 +45,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "tags": [list(tag) for tag in notes.tags],
         "prompt": suggest_prompt(checkpoint),
         "mirrored": notes.mirrored,
+        "trained_from": None if notes.trained_from is None else notes.trained_from.isoformat(),
         "trained_until": None if notes.trained_until is None else notes.trained_until.isoformat(),
         "amount": asdict(read_amount(checkpoint.metadata)),
         "training": read_training(checkpoint.metadata).settings | _hidden_optimizer(checkpoint),
@@ -108,6 +109,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     rows += [(note, text) for note, text in found["notes"].items()]
     rows += _amount_rows(found["amount"]) + _training_rows(found["training"])
     rows += _framing_rows(found["framing"])
+    if found["trained_from"]:
+        rows += [("training began", f"{found['trained_from']} (by the notes)")]
     if found["trained_until"]:
         day = f"{found['trained_until']} (by the notes): pictures made later were not used, and can be controls"
         rows += [("training ended", day)]

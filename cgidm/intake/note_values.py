@@ -6,6 +6,12 @@ import re
 from typing import Any
 
 LARGEST = 1e10  # a Unix time is smaller
+ABSENT = ("", "none", "null", "nan", "n/a", "undefined")  # in lower case
+
+
+def is_absent(text: str) -> bool:
+    """Whether a text says that there is no value."""
+    return text.strip().lower() in ABSENT
 
 
 def read_number(text: Any) -> float | None:
@@ -23,9 +29,11 @@ def read_count(value: Any) -> int | None:
     return int(number) if number == int(number) else None
 
 
-def read_truth(value: Any) -> bool:
-    """Whether a switch is on, as JSON or as text."""
-    return value.strip().lower() in ("true", "1") if isinstance(value, str) else value is True or value == 1
+def read_switch(value: Any) -> bool | None:
+    """Whether a switch is on, as JSON or as text; None for anything else."""
+    if isinstance(value, str):
+        return {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
+    return bool(value) if isinstance(value, bool | int) and value in (0, 1) else None
 
 
 def read_list(value: Any) -> list[dict[str, Any]]:

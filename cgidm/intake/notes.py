@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from ..messages.text import single_line
-from .note_values import read_list, read_number, read_table, read_truth
+from .note_values import is_absent, read_list, read_number, read_switch, read_table
 from .training_amount import read_amount
 
 FIELDS = {  # note -> the keys that hold it, the first one present counts
@@ -43,6 +43,7 @@ FIELDS = {  # note -> the keys that hold it, the first one present counts
     "clip skip": ("ss_clip_skip",),
     "noise offset": ("ss_noise_offset",),
     "multi-resolution noise": ("ss_multires_noise_iterations",),
+    "its discount": ("ss_multires_noise_discount",),
     "input perturbation": ("ss_ip_noise_gamma",),
     "Min-SNR": ("ss_min_snr_gamma",),
     "debiased loss": ("ss_debiased_estimation",),
@@ -55,7 +56,6 @@ FIELDS = {  # note -> the keys that hold it, the first one present counts
     "weights' SHA-256": ("sshs_model_hash", "modelspec.hash_sha256"),
     "comment": ("ss_training_comment", "modelspec.description"),
 }
-ABSENT = ("", "none", "null", "nan", "n/a", "undefined")  # in lower case
 NOTHING = ("False", "0", "0.0", "{}")  # how a setting that was left alone is noted
 ALWAYS = ("rank", "alpha", "batch", "pictures with repeats", "epochs", "steps", "learning rate", "title")
 HASH_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of no bytes
@@ -73,6 +73,7 @@ class TrainingNotes:
     prompt: str | None  # what the pictures were probably captioned with
     mirrored: bool | None = None  # whether the training mirrored pictures at random; None: not noted
     trained_until: date | None = None  # when the training ended, UTC
+    trained_from: date | None = None  # when it began, UTC
 
 
 def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
@@ -83,7 +84,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
     """
     fields = {}
     for note, keys in FIELDS.items():
-        value = next((v for k in keys if (v := single_line(metadata.get(k, ""))).lower() not in ABSENT), None)
+        value = next((v for k in keys if not is_absent(v := single_line(metadata.get(k, "")))), None)
         if value is not None and (value not in NOTHING or note in ALWAYS):
             fields[note] = value
     fields = _of_trainers(metadata) | fields
@@ -101,6 +102,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
         _prompt(folders, counts, read_amount(metadata).pictures),
         _mirrored(metadata),
         _day(metadata.get("ss_training_finished_at")),
+        _day(metadata.get("ss_training_started_at")),
     )
 
 
@@ -114,14 +116,15 @@ def _of_trainers(metadata: Mapping[str, str]) -> dict[str, str]:
     """Which trainer wrote the file; and steps and epochs of ai-toolkit, which counts epochs from 0."""
     software, run = read_table(metadata.get("software")), read_table(metadata.get("training_info"))
     commits = (("OneTrainer", "ot_revision"), ("kohya's scripts", "ss_sd_scripts_commit_hash"))
-    trainer = next((f"{name}, commit {metadata[key][:12]}" for name, key in commits if metadata.get(key)), "")
+    noted = ((name, single_line(metadata.get(key, ""))[:12]) for name, key in commits)
+    trainer = next((f"{name}, commit {commit}" for name, commit in noted if not is_absent(commit)), "")
     named = [software[key] for key in ("name", "version") if isinstance(software.get(key), str)]
     found = {
-        "trainer": single_line(" ".join(named)) or single_line(trainer),
+        "trainer": single_line(" ".join(named)) or trainer,
         "steps": single_line(str(run.get("step", ""))),
         "epochs": single_line(str(run.get("epoch", ""))),
     }
-    return {note: text for note, text in found.items() if text.lower() not in ABSENT}
+    return {note: text for note, text in found.items() if not is_absent(text)}
 
 
 def _prompt(folders: Mapping[str, Any], counts: Counter[str], pictures: int | None) -> str | None:
@@ -142,11 +145,11 @@ def _mirrored(metadata: Mapping[str, str]) -> bool | None:
     https://github.com/kohya-ss/sd-scripts, `train_network.py`. OneTrainer notes its settings in `ot_config` if the user
     wants it to: `concepts[].image.enable_random_flip`, `enable_fixed_flip`.
     """
-    said = [read_truth(metadata["ss_flip_aug"])] if "ss_flip_aug" in metadata else []
+    said = [read_switch(metadata.get("ss_flip_aug"))]
     for dataset in read_list(metadata.get("ss_datasets")):
-        said += [read_truth(s["flip_aug"]) for s in (dataset, *read_list(dataset.get("subsets"))) if "flip_aug" in s]
+        said += [read_switch(part.get("flip_aug")) for part in (dataset, *read_list(dataset.get("subsets")))]
     for concept in read_list(read_table(metadata.get("ot_config")).get("concepts")):
         image = read_table(concept.get("image"))
-        keys = ("enable_random_flip", "enable_fixed_flip")
-        said += [any(read_truth(image.get(key)) for key in keys)] if any(key in image for key in keys) else []
-    return any(said) if said else None
+        said += [read_switch(image.get(key)) for key in ("enable_random_flip", "enable_fixed_flip")]
+    stated = [flips for flips in said if flips is not None]
+    return any(stated) if stated else None

@@ -10,10 +10,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 from ..messages.text import single_line
-from .note_values import read_number, read_table
+from .note_values import read_count, read_number, read_switch, read_table
 from .training_amount import read_amount
 
 # what an optimiser's name holds -> what it is called here; the first that fits
@@ -31,8 +32,9 @@ SCHEDULES = {  # kohya's and OneTrainer's names
 }
 TIMES = {"uniform": "uniform", "sigmoid": "sigmoid"}
 ONE_TRAINER_TIMES = {"UNIFORM": "uniform", "SIGMOID": "uniform", "LOGIT_NORMAL": "sigmoid"}
-PEFT_ALPHAS = ("unet.lora_alpha", "transformer.lora_alpha", "lora_alpha")
+PEFT_NETWORKS = ("unet.", "transformer.", "")  # how keys of a network begin
 FINISHED = 0.95  # of the planned steps
+LARGEST_ALPHA = 65_536
 MOST_TAGS = 60  # that captions are drawn from
 
 
@@ -110,7 +112,7 @@ def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
         text_learning_rate=read_number(text_rate) if (read_number(text_rate) or 0) <= 100 else None,
         schedule=SCHEDULES.get(schedule) if is_finished or schedule.startswith("constant") else None,
         warmup=_share(number("lr_warmup_steps", 1e9), planned) if is_finished else None,
-        alpha=number("network_alpha", 65_536) or _peft_alpha(metadata),
+        alpha=number("network_alpha", LARGEST_ALPHA) or _peft_alpha(metadata),
         caption_dropout=number("caption_dropout_rate", 1),
         noise_offset=number("noise_offset", 1),
         min_snr=number("min_snr_gamma", 1e6) or None,
@@ -120,10 +122,18 @@ def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
 
 
 def _peft_alpha(metadata: Mapping[str, str]) -> float | None:
-    """Alpha of the network in peft's configuration, as diffusers writes it into the header (`save_lora_weights`)."""
+    """Alpha of the network in peft's configuration, as diffusers writes it into the header (`save_lora_weights`).
+
+    Rank-stabilised LoRA divides by the root of the rank: the same as a larger alpha that is divided by the rank.
+    """
     noted = read_table(metadata.get("lora_adapter_metadata"))
-    found = next((noted[key] for key in PEFT_ALPHAS if key in noted), None)
-    return float(found) if type(found) in (int, float) and 0 < found <= 65_536 else None
+    start = next((start for start in PEFT_NETWORKS if f"{start}lora_alpha" in noted), "")
+    alpha, rank = noted.get(f"{start}lora_alpha"), read_count(noted.get(f"{start}r"))
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha <= LARGEST_ALPHA:
+        return None
+    if not read_switch(noted.get(f"{start}use_rslora")):
+        return float(alpha)
+    return alpha * sqrt(rank) if rank is not None and alpha * sqrt(rank) <= LARGEST_ALPHA else None
 
 
 def _one_trainer(config: Mapping[str, Any]) -> NotedTraining:
@@ -147,7 +157,7 @@ def _one_trainer(config: Mapping[str, Any]) -> NotedTraining:
         text_learning_rate=number(read_table(config.get("text_encoder")).get("learning_rate"), 100),
         batch=int(batch) or None if (batch := (size or 0) * (accumulated or 1)) <= 4096 else None,
         schedule=SCHEDULES.get(word(config.get("learning_rate_scheduler")).lower()),
-        alpha=number(config.get("lora_alpha"), 65_536) or None,
+        alpha=number(config.get("lora_alpha"), LARGEST_ALPHA) or None,
         caption_dropout=number(read_table(config.get("text_encoder")).get("dropout_probability"), 1),
         noise_offset=number(config.get("offset_noise_weight"), 1),
         min_snr=(number(config.get("loss_weight_strength"), 1e6) or None) if is_min_snr else None,

@@ -67,7 +67,9 @@ def test_a_published_table_goes_through_inspection_recipe_and_framing(name, susp
     checkpoint, expected = suspect(TABLES[name]["notes"]), TABLES[name]["expected"]
     found = json.loads(json.dumps(inspect_checkpoint(checkpoint)))
     said = "\n".join(report_lines(found))
-    assert f"{expected['pictures']} pictures" in said if expected["pictures"] else "pictures, each presented" not in said
+    assert (
+        f"{expected['pictures']} pictures" in said if expected["pictures"] else "pictures, each presented" not in said
+    )
     recipe = read_recipe(checkpoint, {})
     assert recipe.images == expected["pictures"]
     known = expected["presentations"] is not None
