@@ -14,7 +14,7 @@ from .layout import Checkpoint
 from .listing import LocalListing
 from .notes import HASH_OF_NOTHING, read_notes
 from .training_amount import read_amount
-from .training_notes import read_training
+from .training_notes import read_training, replaced_rank
 
 LONGEST_LIST = 800  # characters
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
@@ -88,6 +88,9 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         rows += [("adapter", f"{adapter['method']}, names as {adapter['dialect']} writes them")]
         rows += [("modules", f"{modules}; all {found['tensors']} tensors understood")]
         rows += [("rank", ", ".join(map(str, adapter["ranks"])) or "no single rank")]
+        if adapter["replaced_rank"] is not None:
+            params = {"noted": adapter["replaced_rank"], "ranks": adapter["ranks"]}
+            rows += [("warning", render("intake.notes_rank_disagrees", params))]
     if found["embedding"]:
         rows += [
             ("word", single_line(found["embedding"]["word"])),
@@ -120,7 +123,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     if found["mirrored"] is not None:
         how = "were mirrored at random: the mirror test cannot be used" if found["mirrored"] else "were not mirrored"
         rows += [("training", f"pictures {how} (by the notes)")]
-    return [f"{name:18s}{text}" for name, text in rows] + [EDITABLE]
+    return [f"{name:17s} {text}" for name, text in rows] + [EDITABLE]
 
 
 def _hidden_optimizer(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -202,4 +205,4 @@ def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
     if adapter is None:
         return None
     head = {"dialect": adapter.dialect, "method": adapter.method, "ranks": list(adapter.ranks)}
-    return {**head, "modules": adapter.count()}
+    return {**head, "modules": adapter.count(), "replaced_rank": replaced_rank(adapter, checkpoint.metadata)}

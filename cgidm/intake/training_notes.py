@@ -14,7 +14,8 @@ from math import sqrt
 from typing import Any
 
 from ..messages.text import single_line
-from .note_values import read_count, read_number, read_switch, read_table
+from .adapters import Adapter
+from .note_values import is_absent, read_count, read_number, read_switch, read_table
 from .training_amount import read_amount
 
 # what an optimiser's name holds -> what it is called here; the first that fits
@@ -93,12 +94,23 @@ def read_training(metadata: Mapping[str, str]) -> NotedTraining:
     return _one_trainer(config) if config else _kohya(metadata)
 
 
+def replaced_rank(adapter: Adapter, metadata: Mapping[str, str]) -> int | None:
+    """The noted rank, if no module has it: the file was resized or merged, or the notes are another file's.
+
+    Tools that resize a file often leave its notes as they were. The rank of a Kronecker product is none of one factor.
+    """
+    noted = read_count(metadata.get("ss_network_dim"))
+    comparable = adapter.ranks and adapter.method in ("LoRA", "LoCon", "DoRA")
+    return noted if comparable and noted not in adapter.ranks else None
+
+
 def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
     def number(key: str, most: float) -> float | None:
         found = read_number(metadata.get(f"ss_{key}"))
         return found if found is not None and found <= most else None
 
-    text = single_line(metadata.get("ss_optimizer", ""))
+    noted = single_line(metadata.get("ss_optimizer", ""))
+    text = "" if is_absent(noted) else noted
     planned = number("max_train_steps", 1e9)
     # the file of an early epoch has seen the schedule's beginning alone
     shares = [(number("steps", 1e9), planned), (number("epoch", 1e9), number("num_epochs", 1e9))]

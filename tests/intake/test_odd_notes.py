@@ -56,7 +56,7 @@ def codes(notes):
 def test_a_value_that_says_there_is_none_is_as_if_the_note_were_missing(text):
     blank = dict.fromkeys(SURTR, text)
     assert read_amount(blank) == read_amount({})
-    assert read_training(blank).settings == {}
+    assert read_training(blank) == read_training({})
     assert read_notes(blank) == read_notes({})
 
 
@@ -160,6 +160,31 @@ def test_alpha_of_a_rank_stabilised_lora_gives_its_scale():
     assert alpha(lora_alpha=8, r=16) == 8 and alpha(lora_alpha=8, r=16, use_rslora=True) / 16 == 8 / 4
     assert alpha(lora_alpha=8, use_rslora=True) is None  # without a rank nothing is known
     assert [alpha(lora_alpha=a) for a in (True, "8", None, -1, 0, 10**9, [8])] == [None] * 7
+
+
+def test_a_rank_that_the_weights_do_not_have_was_replaced_and_the_scale_kept(suspect):
+    """The shipped LoRA has rank 16."""
+    resized = suspect({"ss_network_dim": "64", "ss_network_alpha": "32"})
+    found = inspect_checkpoint(resized)
+    assert found["adapter"]["replaced_rank"] == 64 and "resized" in "\n".join(report_lines(found))
+    training = read_recipe(resized, {}).training
+    assert (training.rank, training.alpha) == (16, 8)
+    for rank in ("16", "None", "Dynamic", "∞"):
+        untouched = suspect({"ss_network_dim": rank, "ss_network_alpha": "32"})
+        assert inspect_checkpoint(untouched)["adapter"]["replaced_rank"] is None
+        assert read_recipe(untouched, {}).training.alpha == 32
+
+
+def test_a_rate_that_no_plain_optimiser_has_is_not_trained_with(suspect):
+    for notes in ({"ss_unet_lr": "1.0"}, {"ot_config": json.dumps({"learning_rate": 1.0})}):
+        recipe = read_recipe(suspect(notes | {"ss_optimizer": "None"}), {})
+        assert recipe.training.learning_rate == 1e-4 and "not noted" in recipe.sources["learning_rate"]
+    assert read_recipe(suspect({"ss_unet_lr": "0.001"}), {}).training.learning_rate == 1e-3
+
+
+def test_a_label_and_its_text_are_two_words(suspect):
+    said = report_lines(inspect_checkpoint(suspect(SURTR)))
+    assert "text encoder's learning rate 0.0006" in said and "gradient accumulation 1" in said
 
 
 def test_clips_of_videos_are_no_pictures():
