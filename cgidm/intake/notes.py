@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -113,18 +113,35 @@ def _day(seconds: str | None) -> date | None:
 
 
 def _of_trainers(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Which trainer wrote the file; and steps and epochs of ai-toolkit, which counts epochs from 0."""
+    """Which trainer wrote the file, and what only some note: ai-toolkit's steps and epochs (from 0), names of sets."""
     software, run = read_table(metadata.get("software")), read_table(metadata.get("training_info"))
+    config = read_table(metadata.get("ot_config"))
     commits = (("OneTrainer", "ot_revision"), ("kohya's scripts", "ss_sd_scripts_commit_hash"))
     noted = ((name, single_line(metadata.get(key, ""))[:12]) for name, key in commits)
     trainer = next((f"{name}, commit {commit}" for name, commit in noted if not is_absent(commit)), "")
     named = [software[key] for key in ("name", "version") if isinstance(software.get(key), str)]
     found = {
-        "trainer": single_line(" ".join(named)) or trainer,
+        "trainer": single_line(" ".join(named)) or trainer or ("OneTrainer" if config else ""),
         "steps": single_line(str(run.get("step", ""))),
         "epochs": single_line(str(run.get("epoch", ""))),
+        "epochs planned": single_line(str(config.get("epochs", ""))),
+        "sets of pictures": single_line(", ".join(_sets(metadata, config))),
     }
     return {note: text for note, text in found.items() if not is_absent(text)}
+
+
+def _sets(metadata: Mapping[str, str], config: Mapping[str, Any]) -> Iterator[str]:
+    """OneTrainer's concepts and musubi's folders by name, whose pictures are not counted; a name may be an artist's."""
+    for concept in read_list(config.get("concepts")):
+        names = (concept.get(key) for key in ("name", "path"))
+        if text := next((name for name in names if isinstance(name, str) and name), None):
+            repeats = concept.get("balancing") if concept.get("balancing_strategy") == "REPEATS" else None
+            yield text + (f" (repeats {repeats:g})" if isinstance(repeats, int | float) else "")
+    for dataset in read_list(metadata.get("ss_datasets")):
+        for kind in ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file"):
+            if isinstance(name := dataset.get(kind), str) and name:
+                repeats = dataset.get("num_repeats")
+                yield name + (f" (repeats {repeats:g})" if isinstance(repeats, int | float) else "")
 
 
 def _prompt(folders: Mapping[str, Any], counts: Counter[str], pictures: int | None) -> str | None:

@@ -314,6 +314,8 @@ def test_every_note_of_use_is_used_or_printed(key, suspect):
         ("ss_datasets", json.dumps(SETS), ("679 pictures",)),
         ("lora_adapter_metadata", json.dumps({"unet.lora_alpha": 7, "unet.r": 16}), ("alpha 7",)),
         ("extraction_method", "svd_diff", ("svd_diff",)),
+        ("ot_config", published("one_trainer_prodigy")["ot_config"], ("landscape (repeats 1)", "planned", "100")),
+        ("ss_datasets", published("musubi_videos")["ss_datasets"], ("sample (repeats 5)",)),
     ],
 )
 def test_notes_of_other_trainers_are_printed(key, value, words, suspect):
