@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from ..messages.text import single_line
@@ -101,7 +101,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
         tuple(counts.most_common(TAGS_SHOWN)),
         _prompt(folders, counts, read_amount(metadata).pictures),
         _mirrored(metadata),
-        _day(metadata.get("ss_training_finished_at")),
+        _day(metadata.get("ss_training_finished_at")) or _written_until(metadata),
         _day(metadata.get("ss_training_started_at")),
     )
 
@@ -110,6 +110,22 @@ def _day(seconds: str | None) -> date | None:
     """The day of a Unix time, unless it is too early for a trainer of today."""
     number = read_number(seconds)
     return datetime.fromtimestamp(number, UTC).date() if number is not None and number >= EPOCH_OF_TRAINERS else None
+
+
+def _written_until(metadata: Mapping[str, str]) -> date | None:
+    """The last day, UTC, on which a trainer may have written the file, unless that is too early for one of today.
+
+    `modelspec.date` is when a file was written: a merge or a resize makes it later than the training. Without a zone it
+    is a local time, of as much as 12 hours behind UTC. Where no trainer left notes, it may be the base's.
+    """
+    if not any(key.startswith(("ss_", "ot_")) for key in metadata):
+        return None
+    try:
+        written = datetime.fromisoformat(metadata.get("modelspec.date", "").strip())
+        latest = written.astimezone(UTC) if written.tzinfo else written.replace(tzinfo=UTC) + timedelta(hours=12)
+    except (ValueError, OverflowError):
+        return None
+    return latest.date() if latest.timestamp() >= EPOCH_OF_TRAINERS else None
 
 
 def _of_trainers(metadata: Mapping[str, str]) -> dict[str, str]:

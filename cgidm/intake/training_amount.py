@@ -146,13 +146,15 @@ def _contradictions(metadata: Mapping[str, str], in_an_epoch: int) -> Iterator[N
         metadata: the notes.
         in_an_epoch: pictures with repeats, as the folders state them.
     """
-    steps, epoch, counted = _noted(metadata, "steps", "epoch", "num_train_images")
+    steps, epoch, counted, planned = _noted(metadata, "steps", "epoch", "num_train_images", "max_train_steps")
     batches, total = _noted(metadata, "num_batches_per_epoch", "total_batch_size")
     of_an_epoch = _steps_of_an_epoch(metadata)
     if steps and of_an_epoch and epoch:
         by_steps = steps / of_an_epoch
         if abs(by_steps - epoch) > max(1, TOLERANCE * epoch):  # the last epoch may only have begun
             yield note("intake.notes_epochs_disagree", steps=steps, by_steps=by_steps, epoch=epoch)
+    if steps and planned and steps > (1 + TOLERANCE) * planned:
+        yield note("intake.notes_steps_disagree", steps=steps, planned=planned)
     if in_an_epoch and counted and abs(counted - in_an_epoch) > TOLERANCE * in_an_epoch:
         yield note("intake.notes_pictures_disagree", folders=in_an_epoch, counted=counted)
     if in_an_epoch and batches and total:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_an_epoch_of_which_less_was_planned_was_not_run_whole():
 @pytest.mark.parametrize(
     ("changed", "code"),
     [
-        ({"ss_steps": "42240"}, "intake.notes_epochs_disagree"),
+        ({"ss_steps": "42240", "ss_max_train_steps": "42240"}, "intake.notes_epochs_disagree"),
         ({"ss_epoch": "2"}, "intake.notes_epochs_disagree"),
         ({"ss_num_train_images": "2716"}, "intake.notes_pictures_disagree"),
         (
@@ -128,6 +129,7 @@ def test_an_epoch_of_which_less_was_planned_was_not_run_whole():
             "intake.notes_pictures_disagree",
         ),
         ({"ss_total_batch_size": "2"}, "intake.notes_batches_disagree"),
+        ({"ss_max_train_steps": "2112"}, "intake.notes_steps_disagree"),
     ],
 )
 def test_notes_that_contradict_one_another_are_named_and_not_trained_after(changed, code, suspect):
@@ -196,6 +198,21 @@ def test_clips_of_videos_are_no_pictures():
         assert read_amount(numbers | {"ss_datasets": json.dumps(sets)}).pictures is None
 
 
+def test_a_file_without_the_end_of_its_training_was_trained_until_it_was_written():
+    days = {
+        "2024-09-11T15:17:43": date(2024, 9, 12),  # local time, perhaps 12 hours behind
+        "2024-09-11T09:17:43": date(2024, 9, 11),
+        "2024-09-11T23:30:00-05:00": date(2024, 9, 12),
+        "2024-09-11T23:30:00Z": date(2024, 9, 11),
+        "2024-09-11": date(2024, 9, 11),
+        **dict.fromkeys(("2019-01-01", "11 September", "None", "", "9999-12-31T23:00:00", "0001-01-01T00:00:00+14:00")),
+    }
+    trained = {"ss_network_dim": "16"}
+    assert {text: read_notes(trained | {"modelspec.date": text}).trained_until for text in days} == days
+    assert read_notes({"modelspec.date": "2024-09-11"}).trained_until is None  # perhaps the base's
+    assert read_notes(SURTR | {"modelspec.date": "2025-01-01"}).trained_until == date(2024, 3, 13)
+
+
 def test_a_sentence_of_one_picture_is_no_prompt():
     captions = {"20_sks style": {"a cat on a mat": 1, "a dog": 1}}
     notes = {
@@ -256,7 +273,7 @@ CHANGED = {  # a note -> another value; None: without it
     "ss_color_aug": "True",
     "ss_face_crop_aug_range": "2.0,4.0",
     "ss_training_started_at": None,
-    "ss_training_finished_at": None,
+    "ss_training_finished_at": "1700000000.0",
     "ss_new_sd_model_hash": None,
     "ss_new_vae_hash": "ab" * 32,
     "ss_optimizer": "lion_pytorch.lion_pytorch.Lion",
