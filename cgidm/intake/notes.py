@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -90,7 +90,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
     fields = _of_trainers(metadata) | fields
     if fields.get("weights' SHA-256", "").lower() == HASH_OF_NOTHING:
         del fields["weights' SHA-256"]  # ai-toolkit's fault
-    folders = read_table(metadata.get("ss_tag_frequency"))
+    folders, amount = read_table(metadata.get("ss_tag_frequency")), read_amount(metadata)
     counts: Counter[str] = Counter()
     for tags in folders.values():
         counts.update(
@@ -99,7 +99,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
     return TrainingNotes(
         fields,
         tuple(counts.most_common(TAGS_SHOWN)),
-        _prompt(folders, counts, read_amount(metadata).pictures),
+        _prompt([*folders, *(folder.name for folder in amount.folders)], counts, amount.pictures),
         _mirrored(metadata),
         _day(metadata.get("ss_training_finished_at")) or _written_until(metadata),
         _day(metadata.get("ss_training_started_at")),
@@ -160,15 +160,15 @@ def _sets(metadata: Mapping[str, str], config: Mapping[str, Any]) -> Iterator[st
                 yield name + (f" (repeats {repeats:g})" if isinstance(repeats, int | float) else "")
 
 
-def _prompt(folders: Mapping[str, Any], counts: Counter[str], pictures: int | None) -> str | None:
+def _prompt(folders: Iterable[str], counts: Counter[str], pictures: int | None) -> str | None:
     """The probable prompt: the most frequent caption tag, else what kohya's folder `<repeats>_<prompt>` names.
 
     A tag that few pictures have is none of all: captions may be sentences, each another one.
     """
-    if counts and (not pictures or counts.most_common(1)[0][1] >= USUAL * pictures):
-        return counts.most_common(1)[0][0]
-    names = [match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", single_line(folder)))]
-    return names[0] if names else (counts.most_common(1)[0][0] if counts else None)
+    tag, count = counts.most_common(1)[0] if counts else (None, 0)
+    if tag is not None and (not pictures or count >= USUAL * pictures):
+        return tag
+    return next((match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", single_line(folder)))), tag)
 
 
 def _mirrored(metadata: Mapping[str, str]) -> bool | None:
