@@ -150,7 +150,7 @@ def _sets(metadata: Mapping[str, str], config: Mapping[str, Any]) -> Iterator[st
     """OneTrainer's concepts and musubi's folders by name, whose pictures are not counted; a name may be an artist's."""
     for concept in read_list(config.get("concepts")):
         names = (concept.get(key) for key in ("name", "path"))
-        if text := next((name for name in names if isinstance(name, str) and name), None):
+        if text := next((re.split(r"[\\/]", name)[-1] for name in names if isinstance(name, str) and name), None):
             repeats = concept.get("balancing") if concept.get("balancing_strategy") == "REPEATS" else None
             yield text + (f" (repeats {repeats:g})" if isinstance(repeats, int | float) else "")
     for dataset in read_list(metadata.get("ss_datasets")):

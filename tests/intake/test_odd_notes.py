@@ -332,6 +332,7 @@ def test_every_note_of_use_is_used_or_printed(key, suspect):
         ("lora_adapter_metadata", json.dumps({"unet.lora_alpha": 7, "unet.r": 16}), ("alpha 7",)),
         ("extraction_method", "svd_diff", ("svd_diff",)),
         ("ot_config", published("one_trainer_prodigy")["ot_config"], ("landscape (repeats 1)", "planned", "100")),
+        ("ot_config", json.dumps({"concepts": [{"path": "C:\\\\home\\\\her works"}]}), (" her works",)),
         ("ss_datasets", published("musubi_videos")["ss_datasets"], ("sample (repeats 5)",)),
     ],
 )
