@@ -98,9 +98,11 @@ def replaced_rank(adapter: Adapter, metadata: Mapping[str, str]) -> int | None:
     """The noted rank, if no module has it: the file was resized or merged, or the notes are another file's.
 
     Tools that resize a file often leave its notes as they were. The rank of a Kronecker product is none of one factor.
+    kohya's `block_dims`, `img_attn_dim` and the like give parts of a network ranks of their own.
     """
     noted = read_count(metadata.get("ss_network_dim"))
-    comparable = adapter.ranks and adapter.method in ("LoRA", "LoCon", "DoRA")
+    of_parts = any("dim" in key for key in read_table(metadata.get("ss_network_args")).keys() - {"conv_dim"})
+    comparable = adapter.ranks and adapter.method in ("LoRA", "LoCon", "DoRA") and not of_parts
     return noted if comparable and noted not in adapter.ranks else None
 
 

@@ -175,6 +175,10 @@ def test_a_rank_that_the_weights_do_not_have_was_replaced_and_the_scale_kept(sus
         untouched = suspect({"ss_network_dim": rank, "ss_network_alpha": "32"})
         assert inspect_checkpoint(untouched)["adapter"]["replaced_rank"] is None
         assert read_recipe(untouched, {}).training.alpha == 32
+    notes = {"ss_network_dim": "64", "ss_network_args": '{"block_dims": "4,8,16"}'}  # ranks of their own
+    assert inspect_checkpoint(suspect(notes))["adapter"]["replaced_rank"] is None
+    notes["ss_network_args"] = '{"conv_dim": "8"}'
+    assert inspect_checkpoint(suspect(notes))["adapter"]["replaced_rank"] == 64
 
 
 def test_a_rate_that_no_plain_optimiser_has_is_not_trained_with(suspect):
