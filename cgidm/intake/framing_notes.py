@@ -20,7 +20,7 @@ from ..framing.kohya import Kohya
 from ..framing.musubi import Musubi
 from ..framing.one_trainer import OneTrainer
 from ..framing.settings import LARGEST_SIDE
-from .note_values import LARGEST, read_list, read_number, read_table
+from .note_values import LARGEST, is_absent, read_list, read_number, read_switch, read_table
 
 Size = tuple[int, int]
 Trainer = Literal["kohya", "musubi", "one_trainer", "ai_toolkit"]
@@ -124,10 +124,10 @@ def _only_set(metadata: Mapping[str, str]) -> dict[str, Any]:
     sides = re.findall(r"\d{1,6}", metadata.get("ss_resolution", "")[:40])
     return {
         **{key: int(number) if number is not None else None for key, number in numbers.items()},
-        **{key: _truth(metadata.get(f"ss_{note}")) for key, note in truths.items()},
+        **{key: read_switch(metadata.get(f"ss_{note}")) for key, note in truths.items()},
         "resolution": [int(side) for side in (sides * 2 if len(sides) == 1 else sides)],
         "resize_interpolation": metadata.get("ss_resize_interpolation"),
-        "face_crop": metadata.get("ss_face_crop_aug_range", "None") != "None",
+        "face_crop": not is_absent(metadata.get("ss_face_crop_aug_range", "")),
         "bucket_info": read_table(metadata.get("ss_bucket_info")),
     }
 
@@ -281,7 +281,3 @@ def _size(value: Any) -> Size | None:
     if isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 < n <= LARGEST_SIDE for n in value):
         return value[0], value[1]
     return None
-
-
-def _truth(text: str | None) -> bool | None:
-    return {"true": True, "false": False}.get((text or "").strip().lower())

@@ -1,5 +1,6 @@
 """`cgidm inspect`: everything that a model's file names and headers state, as lines or as plain data."""
 
+import hashlib
 from dataclasses import asdict
 from typing import Any
 
@@ -8,10 +9,12 @@ from ..messages import render
 from ..messages.text import single_line
 from .family import guess_base
 from .framing_notes import FramingNotes, read_framing
+from .header import header_length
 from .layout import Checkpoint
-from .notes import read_notes
+from .listing import LocalListing
+from .notes import HASH_OF_NOTHING, read_notes
 from .training_amount import read_amount
-from .training_notes import read_training
+from .training_notes import read_training, replaced_rank
 
 LONGEST_LIST = 800  # characters
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
@@ -37,15 +40,35 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "bytes": sum(sizes[f] for f in checkpoint.weights),
         "types": sorted({t.dtype for t in checkpoint.tensors.values()}),
         "sha256": {f: checkpoint.listing.stated_sha256(f) for f in checkpoint.weights},
+        "weights_as_hashed": _weights_as_hashed(checkpoint),
         "notes": dict(notes.fields),
         "tags": [list(tag) for tag in notes.tags],
         "prompt": suggest_prompt(checkpoint),
         "mirrored": notes.mirrored,
+        "trained_from": None if notes.trained_from is None else notes.trained_from.isoformat(),
         "trained_until": None if notes.trained_until is None else notes.trained_until.isoformat(),
         "amount": asdict(read_amount(checkpoint.metadata)),
         "training": read_training(checkpoint.metadata).settings | _hidden_optimizer(checkpoint),
         "framing": _framing(read_framing(checkpoint.metadata)),
     }
+
+
+def _weights_as_hashed(checkpoint: Checkpoint) -> bool | None:
+    """Whether the weights are those whose hash kohya's scripts noted; None: not known.
+
+    `sshs_model_hash` is the SHA-256 of what follows the header (https://github.com/kohya-ss/sd-scripts,
+    `library/train_util.py`, `addnet_hash_safetensors`). Tools that convert or merge a file often leave it as it was.
+    """
+    noted, listing = checkpoint.metadata.get("sshs_model_hash", "").lower(), checkpoint.listing
+    if len(noted) != 64 or noted == HASH_OF_NOTHING or not isinstance(listing, LocalListing):
+        return None
+    if len(checkpoint.weights) != 1:
+        return None
+    (file,) = checkpoint.weights
+    length = header_length(listing.read(file, 0, 8), listing.sizes[file], file)
+    with (listing.folder / file).open("rb") as opened:
+        opened.seek(8 + length)
+        return hashlib.file_digest(opened, "sha256").hexdigest() == noted
 
 
 def suggest_prompt(checkpoint: Checkpoint) -> str | None:
@@ -65,6 +88,9 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         rows += [("adapter", f"{adapter['method']}, names as {adapter['dialect']} writes them")]
         rows += [("modules", f"{modules}; all {found['tensors']} tensors understood")]
         rows += [("rank", ", ".join(map(str, adapter["ranks"])) or "no single rank")]
+        if adapter["replaced_rank"] is not None:
+            params = {"noted": adapter["replaced_rank"], "ranks": adapter["ranks"]}
+            rows += [("warning", render("intake.notes_rank_disagrees", params))]
     if found["embedding"]:
         rows += [
             ("word", single_line(found["embedding"]["word"])),
@@ -81,9 +107,13 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         ("sha256", f"{digest or 'not stated by the Hub'}  {single_line(name)}")
         for name, digest in found["sha256"].items()
     ]
+    if found["weights_as_hashed"] is False:
+        rows += [("warning", render("intake.weights_hashed_otherwise", {}))]
     rows += [(note, text) for note, text in found["notes"].items()]
     rows += _amount_rows(found["amount"]) + _training_rows(found["training"])
     rows += _framing_rows(found["framing"])
+    if found["trained_from"]:
+        rows += [("training began", f"{found['trained_from']} (by the notes)")]
     if found["trained_until"]:
         day = f"{found['trained_until']} (by the notes): pictures made later were not used, and can be controls"
         rows += [("training ended", day)]
@@ -93,7 +123,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     if found["mirrored"] is not None:
         how = "were mirrored at random: the mirror test cannot be used" if found["mirrored"] else "were not mirrored"
         rows += [("training", f"pictures {how} (by the notes)")]
-    return [f"{name:18s}{text}" for name, text in rows] + [EDITABLE]
+    return [f"{name:17s} {text}" for name, text in rows] + [EDITABLE]
 
 
 def _hidden_optimizer(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -128,7 +158,7 @@ def _amount_rows(amount: dict[str, Any]) -> list[tuple[str, str]]:
             times = f"{presentations:.0f}" if presentations >= 1 else f"{presentations:.1g}"
             often = f"each presented {times} times" + (" on average" if several else "")
         rows += [("trained on", f"{amount['pictures']} pictures, {often} (by the notes)")]
-    return rows
+    return rows + [("warning", render(**contradiction)) for contradiction in amount["contradictions"]]
 
 
 def _framing(notes: FramingNotes) -> dict[str, Any]:
@@ -175,4 +205,4 @@ def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
     if adapter is None:
         return None
     head = {"dialect": adapter.dialect, "method": adapter.method, "ranks": list(adapter.ranks)}
-    return {**head, "modules": adapter.count()}
+    return {**head, "modules": adapter.count(), "replaced_rank": replaced_rank(adapter, checkpoint.metadata)}

@@ -6,6 +6,7 @@ are looked at.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import UserError
@@ -45,8 +46,19 @@ def noted_framing(metadata: Mapping[str, str], most_pixels: int = MOST_PIXELS, m
         most_pixels: of a frame; a training at a larger size is not believed.
         multiple: see `likely_framing`.
     """
-    usable = (f for f in read_framing(metadata).framings or () if can_be_used(f, most_pixels, multiple))
-    return next(usable, None)
+    framings = (_in_whole_cells(framing, multiple) for framing in read_framing(metadata).framings or ())
+    return next((framing for framing in framings if can_be_used(framing, most_pixels, multiple)), None)
+
+
+def _in_whole_cells(framing: Framing, multiple: int) -> Framing:
+    """A single size, without what is over a whole latent cell: the trainer's autoencoder leaves that out."""
+    if not isinstance(framing, Kohya) or framing.buckets:
+        return framing
+    width, height = (side - side % multiple for side in framing.resolution)
+    try:
+        return replace(framing, resolution=(width, height))
+    except UserError:
+        return framing
 
 
 def usual_buckets(resolution: int) -> Framing:

@@ -10,10 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 from ..messages.text import single_line
-from .note_values import read_number, read_table
+from .adapters import Adapter
+from .note_values import is_absent, read_count, read_number, read_switch, read_table
 from .training_amount import read_amount
 
 # what an optimiser's name holds -> what it is called here; the first that fits
@@ -31,7 +33,9 @@ SCHEDULES = {  # kohya's and OneTrainer's names
 }
 TIMES = {"uniform": "uniform", "sigmoid": "sigmoid"}
 ONE_TRAINER_TIMES = {"UNIFORM": "uniform", "SIGMOID": "uniform", "LOGIT_NORMAL": "sigmoid"}
+PEFT_NETWORKS = ("unet.", "transformer.", "")  # how keys of a network begin
 FINISHED = 0.95  # of the planned steps
+LARGEST_ALPHA = 65_536
 MOST_TAGS = 60  # that captions are drawn from
 
 
@@ -90,15 +94,29 @@ def read_training(metadata: Mapping[str, str]) -> NotedTraining:
     return _one_trainer(config) if config else _kohya(metadata)
 
 
+def replaced_rank(adapter: Adapter, metadata: Mapping[str, str]) -> int | None:
+    """The noted rank, if no module has it: the file was resized or merged, or the notes are another file's.
+
+    Tools that resize a file often leave its notes as they were. The rank of a Kronecker product is none of one factor.
+    kohya's `block_dims`, `img_attn_dim` and the like give parts of a network ranks of their own.
+    """
+    noted = read_count(metadata.get("ss_network_dim"))
+    of_parts = any("dim" in key for key in read_table(metadata.get("ss_network_args")).keys() - {"conv_dim"})
+    comparable = adapter.ranks and adapter.method in ("LoRA", "LoCon", "DoRA") and not of_parts
+    return noted if comparable and noted not in adapter.ranks else None
+
+
 def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
     def number(key: str, most: float) -> float | None:
         found = read_number(metadata.get(f"ss_{key}"))
         return found if found is not None and found <= most else None
 
-    text = single_line(metadata.get("ss_optimizer", ""))
-    done, planned = number("steps", 1e9), number("max_train_steps", 1e9)
+    noted = single_line(metadata.get("ss_optimizer", ""))
+    text = "" if is_absent(noted) else noted
+    planned = number("max_train_steps", 1e9)
     # the file of an early epoch has seen the schedule's beginning alone
-    is_finished = done is None or planned is None or done >= FINISHED * planned
+    shares = [(number("steps", 1e9), planned), (number("epoch", 1e9), number("num_epochs", 1e9))]
+    is_finished = all(done is None or of is None or done >= FINISHED * of for done, of in shares)
     schedule = single_line(metadata.get("ss_lr_scheduler", "")).lower()
     text_rate = metadata.get("ss_text_encoder_lr", "").strip("[]").partition(",")[0]  # of several encoders, the first
     times = single_line(metadata.get("ss_timestep_sampling", "")).lower()
@@ -108,13 +126,28 @@ def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
         text_learning_rate=read_number(text_rate) if (read_number(text_rate) or 0) <= 100 else None,
         schedule=SCHEDULES.get(schedule) if is_finished or schedule.startswith("constant") else None,
         warmup=_share(number("lr_warmup_steps", 1e9), planned) if is_finished else None,
-        alpha=number("network_alpha", 65_536) or None,
+        alpha=number("network_alpha", LARGEST_ALPHA) or _peft_alpha(metadata),
         caption_dropout=number("caption_dropout_rate", 1),
         noise_offset=number("noise_offset", 1),
         min_snr=number("min_snr_gamma", 1e6) or None,
         times=TIMES.get(times),
         tags=_tags(metadata),
     )
+
+
+def _peft_alpha(metadata: Mapping[str, str]) -> float | None:
+    """Alpha of the network in peft's configuration, as diffusers writes it into the header (`save_lora_weights`).
+
+    Rank-stabilised LoRA divides by the root of the rank: the same as a larger alpha that is divided by the rank.
+    """
+    noted = read_table(metadata.get("lora_adapter_metadata"))
+    start = next((start for start in PEFT_NETWORKS if f"{start}lora_alpha" in noted), "")
+    alpha, rank = noted.get(f"{start}lora_alpha"), read_count(noted.get(f"{start}r"))
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha <= LARGEST_ALPHA:
+        return None
+    if not read_switch(noted.get(f"{start}use_rslora")):
+        return float(alpha)
+    return alpha * sqrt(rank) if rank is not None and alpha * sqrt(rank) <= LARGEST_ALPHA else None
 
 
 def _one_trainer(config: Mapping[str, Any]) -> NotedTraining:
@@ -138,7 +171,7 @@ def _one_trainer(config: Mapping[str, Any]) -> NotedTraining:
         text_learning_rate=number(read_table(config.get("text_encoder")).get("learning_rate"), 100),
         batch=int(batch) or None if (batch := (size or 0) * (accumulated or 1)) <= 4096 else None,
         schedule=SCHEDULES.get(word(config.get("learning_rate_scheduler")).lower()),
-        alpha=number(config.get("lora_alpha"), 65_536) or None,
+        alpha=number(config.get("lora_alpha"), LARGEST_ALPHA) or None,
         caption_dropout=number(read_table(config.get("text_encoder")).get("dropout_probability"), 1),
         noise_offset=number(config.get("offset_noise_weight"), 1),
         min_snr=(number(config.get("loss_weight_strength"), 1e6) or None) if is_min_snr else None,

@@ -16,11 +16,12 @@ from ..intake.likely_framing import noted_framing
 from ..intake.note_values import read_number
 from ..intake.notes import read_notes
 from ..intake.training_amount import TrainingAmount, read_amount
-from ..intake.training_notes import read_training
+from ..intake.training_notes import read_training, replaced_rank
 from .recipe import TrainingRecipe
 from .settings import BOUNDS, is_in_bounds
 
 COMMON_RATE, PRODIGY_RATE = 1e-4, 1.0  # of LoRAs, with AdamW and with Prodigy
+LARGEST_RATE = 0.1  # AdamW diverges at larger ones; optimisers that find their rate have 1
 # modules that are convolutions, as diffusers, kohya and sgm name them
 CONVOLUTION = re.compile(r"conv1|conv2|conv_shortcut|in_layers|out_layers|(?:up|down)samplers")
 FEED_FORWARD, PROJECTION = re.compile(r"ff[._]net"), re.compile(r"proj_in|proj_out")
@@ -60,6 +61,8 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
         found |= _amount(read_amount(suspect.metadata)) | noted.settings
         if suspect.adapter is not None:
             found |= _of_adapter(suspect.adapter, read_number(read_notes(suspect.metadata).fields.get("rank")))
+            if (trained := replaced_rank(suspect.adapter, suspect.metadata)) is not None and "alpha" in found:
+                found["alpha"] *= found["rank"] / trained  # the scale of the training
         else:
             found.pop("alpha", None)  # of adapters alone
         if (framing := noted_framing(suspect.metadata)) is not None:
@@ -69,7 +72,9 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
             found["defence"] = "flip"
         if (rate := read_number(notes.fields.get("learning rate"))) is not None and rate > 0:
             found["learning_rate"] = rate
-        unknown = noted.optimizer_text if noted.optimizer is None else None
+        unknown = noted.optimizer_text.partition("(")[0] if noted.optimizer is None and noted.optimizer_text else None
+        if noted.optimizer_text is None and found.get("learning_rate", 0) > LARGEST_RATE:
+            unknown = f"the optimiser that has the rate {found['learning_rate']:g}, and is not noted,"
         found = {k: v for k, v in found.items() if k not in BOUNDS or is_in_bounds(k, v)}
         found = _with_given(found, given)
     sources = dict.fromkeys(found, "the suspect's file") | dict.fromkeys(given, "given")
@@ -79,7 +84,7 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
     # its presentations mean something else at another rate
     if unknown is not None and not {"learning_rate", "optimizer"} & given.keys():
         found["learning_rate"] = COMMON_RATE
-        sources["learning_rate"] = f"a common one, since {unknown.partition('(')[0]} is not trained with here"
+        sources["learning_rate"] = f"a common one, since {unknown} is not trained with here"
         for name in {"steps_per_picture", "text_learning_rate"} - given.keys():
             found.pop(name, None)
             sources.pop(name, None)

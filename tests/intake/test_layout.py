@@ -285,6 +285,7 @@ def test_inspect_says_it_all_as_data_and_in_lines(tmp_path):
         "method": "LoCon",
         "ranks": [4],
         "modules": {"unet": 2, "text_encoder": 1},
+        "replaced_rank": None,
     }
     assert found["tensors"] == 9 and found["bytes"] == path.stat().st_size and len(found["sha256"][path.name]) == 64
     text = "\n".join(report_lines(json.loads(json.dumps(found))))

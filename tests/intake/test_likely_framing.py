@@ -61,8 +61,13 @@ def test_a_square_picture_is_framed_alike_by_either():
 
 
 def test_sides_fit_the_autoencoder():
-    odd = NOTES | {"ss_enable_bucket": "False", "ss_resolution": "(500, 500)"}
-    assert noted_framing(odd) is None
+    """The trainer's autoencoder leaves out what is over a whole cell; what buckets give is not cut."""
+    odd = NOTES | {"ss_enable_bucket": "False", "ss_resolution": "(500, 503)"}
+    assert noted_framing(odd) == Kohya(resolution=(496, 496), buckets=False)
+    assert noted_framing(odd, multiple=16) == Kohya(resolution=(496, 496), buckets=False)
+    unscaled = NOTES | {"ss_bucket_no_upscale": "True", "ss_bucket_info": held((520, 504))}
+    assert noted_framing(unscaled) == Kohya(resolution=(512, 512), no_upscale=True, step=8)
+    assert noted_framing(unscaled, multiple=64) is None
 
 
 def held(*sizes):

@@ -22,18 +22,20 @@ def kohya(folders, *, batch=1, steps, accumulated=1, devices=1, prior=0, **more)
     """Notes of kohya's `train_network.py` without a configuration file; `folders`: name -> pictures, repeats."""
     with_repeats = sum(pictures * repeats for pictures, repeats in folders.values())
     batches = -(-(with_repeats + (with_repeats if prior else 0)) // (batch * devices))
+    batches = more.get("ss_num_batches_per_epoch", batches)
+    of_an_epoch = -(-batches // accumulated)
     notes = {
         "ss_num_train_images": with_repeats,
         "ss_num_reg_images": prior,
         "ss_num_batches_per_epoch": batches,
-        "ss_num_epochs": -(-steps * accumulated // batches),
+        "ss_num_epochs": -(-steps // of_an_epoch),
         "ss_gradient_accumulation_steps": accumulated,
         "ss_batch_size_per_device": batch,
         "ss_total_batch_size": batch * devices * accumulated,
         "ss_dataset_dirs": json.dumps({k: {"n_repeats": r, "img_count": n} for k, (n, r) in folders.items()}),
         "ss_reg_dataset_dirs": json.dumps({"1_style": {"n_repeats": 1, "img_count": prior}} if prior else {}),
         "ss_steps": steps,
-        "ss_epoch": steps * accumulated // batches,
+        "ss_epoch": steps // of_an_epoch,
         "ss_max_train_steps": steps,
         "ss_unet_lr": "0.0005",
         "ss_optimizer": "bitsandbytes.optim.adamw.AdamW8bit",
@@ -57,7 +59,8 @@ def configured(subsets, *, batch=2, steps, batches):
 
 def musubi(repeats, *, items, steps, batches, batch=1):
     datasets = [{"num_repeats": r, "batch_size_per_device": batch, "image_directory": f"set-{r}"} for r in repeats]
-    numbers = {"ss_num_train_items": items, "ss_num_batches_per_epoch": batches, "ss_steps": steps, "ss_epoch": 1}
+    numbers = {"ss_num_train_items": items, "ss_num_batches_per_epoch": batches, "ss_steps": steps}
+    numbers["ss_epoch"] = steps // batches
     return {"ss_datasets": json.dumps(datasets)} | {key: str(value) for key, value in numbers.items()}
 
 
