@@ -9,6 +9,7 @@ from ..messages.text import single_line
 from .family import guess_base
 from .framing_notes import FramingNotes, read_framing
 from .layout import Checkpoint
+from .listing import About
 from .notes import read_notes
 from .training_amount import read_amount
 from .training_notes import read_training
@@ -18,13 +19,14 @@ EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evide
 
 
 def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Describe `checkpoint` as plain data. Local files are read once for their hashes; the Hub states its own."""
+    """Describe `checkpoint` as plain data. Local files are read once for their hashes; others are as stated."""
     guess, notes = guess_base(checkpoint), read_notes(checkpoint.metadata)
     about, sizes = checkpoint.listing.about, checkpoint.listing.sizes
     return {
         "source": checkpoint.name,
         "kind": checkpoint.kind,
-        "hub": None if about is None else asdict(about),
+        "hub": _hub(about),
+        "civitai": None if about is None or about.publication is None else asdict(about.publication),
         "family": guess.family,
         "base": guess.base,
         "votes": [asdict(v) for v in guess.votes],
@@ -49,7 +51,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def suggest_prompt(checkpoint: Checkpoint) -> str | None:
-    """The prompt that the card or the file's notes name: a hint for the person who enters one."""
+    """The prompt that the card, Civitai or the file's notes name: a hint for the person who enters one."""
     about = checkpoint.listing.about
     return (single_line(about.prompt) if about and about.prompt else None) or read_notes(checkpoint.metadata).prompt
 
@@ -59,6 +61,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     rows = [("source", found["source"]), ("what", found["kind"])]
     if found["hub"]:
         rows += _hub_rows(found["hub"])
+    if found["civitai"]:
+        rows += _civitai_rows(found["civitai"])
     if found["adapter"]:
         adapter = found["adapter"]
         modules = ", ".join(f"{n} in {c}" for c, n in adapter["modules"].items())
@@ -78,7 +82,10 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     size = f"{found['bytes']:,} bytes, {found['parameters']:,} numbers in {found['tensors']:,} tensors"
     rows += [("size", f"{size} ({', '.join(found['types'])})")]
     rows += [
-        ("sha256", f"{digest or 'not stated by the Hub'}  {single_line(name)}")
+        (
+            "sha256",
+            f"{digest or 'not stated by ' + ('Civitai' if found['civitai'] else 'the Hub')}  {single_line(name)}",
+        )
         for name, digest in found["sha256"].items()
     ]
     rows += [(note, text) for note, text in found["notes"].items()]
@@ -168,6 +175,26 @@ def _hub_rows(hub: dict[str, Any]) -> list[tuple[str, str]]:
         rows += [("licence", single_line(hub["licence"] or "none stated"))]
         rows += [("gated", "yes: its owner decides who may download" if hub["gated"] else "no")]
     return rows
+
+
+def _hub(about: About | None) -> dict[str, Any] | None:
+    if about is None or about.publication is not None:
+        return None
+    return {name: value for name, value in asdict(about).items() if name != "publication"}
+
+
+def _civitai_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    version = f"{told['version_name'] or 'without a name'} of {told['model_name'] or 'a model without a name'}"
+    if told["newest_of"]:
+        version += f" (none was named: the newest of {told['newest_of']} published)"
+    rows = [("civitai", told["air"]), ("version", version)]
+    rows += [("published", f"{told['published'] or 'no date stated'} (its owner may have exchanged the file since)")]
+    if told["base_model"]:
+        rows += [("trained from", f"{told['base_model']} (by its owner, on Civitai)")]
+    if told["trained_words"]:
+        rows += [("trigger words", single_line(", ".join(told["trained_words"]), LONGEST_LIST))]
+    digests = [f"{kind} {digest}" for kind, digest in told["digests"].items() if kind != "SHA256"]
+    return rows + [("stated", ", ".join(digests))] * bool(digests)
 
 
 def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
