@@ -81,13 +81,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     rows += [("public base", found["base"] or "not known: name it yourself")]
     size = f"{found['bytes']:,} bytes, {found['parameters']:,} numbers in {found['tensors']:,} tensors"
     rows += [("size", f"{size} ({', '.join(found['types'])})")]
-    rows += [
-        (
-            "sha256",
-            f"{digest or 'not stated by ' + ('Civitai' if found['civitai'] else 'the Hub')}  {single_line(name)}",
-        )
-        for name, digest in found["sha256"].items()
-    ]
+    silent = f"not stated by {'Civitai' if found['civitai'] else 'the Hub'}"
+    rows += [("sha256", f"{digest or silent}  {single_line(name)}") for name, digest in found["sha256"].items()]
     rows += [(note, text) for note, text in found["notes"].items()]
     rows += _amount_rows(found["amount"]) + _training_rows(found["training"])
     rows += _framing_rows(found["framing"])

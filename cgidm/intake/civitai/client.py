@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,14 +29,17 @@ USER_AGENT = f"cgidm/{__version__}"  # the site's firewall refuses the default o
 STORAGE = re.compile(r"b2\.civitai\.com|[a-z0-9-]{1,63}\.5ac0637cfd0766c97916cefa3764fbdf\.r2\.cloudflarestorage\.com")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Hands every redirect back, to be checked."""
+class EveryStatus(urllib.request.HTTPErrorProcessor):
+    """Returns each answer to the caller, who checks its status: a redirect is not followed, a refusal not raised."""
 
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
+    def http_response(self, request: Any, response: Any) -> Any:
+        """Return `response`."""
+        return response
+
+    https_response = http_response
 
 
-opener = urllib.request.build_opener(_NoRedirect)
+opener = urllib.request.build_opener(EveryStatus)
 
 
 def read_key() -> str | None:
@@ -64,7 +66,7 @@ def request_description(host: str, path: str, name: str, key: str | None) -> Any
     Raises:
         CivitaiError: if it does not answer, refuses, or answers something else.
     """
-    with open_address(f"https://{host}/api/v1/{path}", name, key) as answer:
+    with open_address(f"https://{host}/api/v1/{path}", name, key, site_only=True) as answer:
         if answer.html:
             raise CivitaiError("intake.civitai_web_page", name=name)
         data = answer.read(MAX_ANSWER + 1)
@@ -102,14 +104,15 @@ class Answer:
     def _whole_size(self) -> int | None:
         """The bytes of the whole file, as the answer states them."""
         headers = self._response.headers
-        text = (
-            headers.get("Content-Range", "").rpartition("/")[2] if self.partial else headers.get("Content-Length", "")
-        )
+        text = headers.get("Content-Range", "").rpartition("/")[2]
+        text = text if self.partial else headers.get("Content-Length", "")
         return int(text) if re.fullmatch(r"\d{1,15}", text, re.ASCII) else None
 
 
 @contextmanager
-def open_address(url: str, name: str, key: str | None, byte_range: tuple[int, int] | None = None) -> Iterator[Answer]:
+def open_address(
+    url: str, name: str, key: str | None, byte_range: tuple[int, int] | None = None, site_only: bool = False
+) -> Iterator[Answer]:
     """Request `url`, follow its redirects to hosts of the site or its storage, and yield the answer.
 
     Args:
@@ -117,6 +120,7 @@ def open_address(url: str, name: str, key: str | None, byte_range: tuple[int, in
         name: what is requested, for errors.
         key: the person's API key; it goes to hosts of the site alone.
         byte_range: first byte, and the byte after the last; None: everything.
+        site_only: follow no redirect to the storage.
 
     Raises:
         CivitaiError: if an address is not on the list, the site does not answer, or it refuses.
@@ -126,7 +130,7 @@ def open_address(url: str, name: str, key: str | None, byte_range: tuple[int, in
         headers["Range"] = f"bytes={byte_range[0]}-{byte_range[1] - 1}"
     status = 0
     for _ in range(MAX_REDIRECTS + 1):
-        own = _check_address(url, name)
+        own = _check_address(url, name, site_only)
         credentials = {"Authorization": f"Bearer {key}"} if key and own else {}
         response = _open(urllib.request.Request(url, headers=headers | credentials), name)
         with response:
@@ -135,9 +139,15 @@ def open_address(url: str, name: str, key: str | None, byte_range: tuple[int, in
                 yield Answer(response, name)
                 return
         if status >= 400 or "location" not in told:
+            if not own:  # the storage knows nothing of accounts
+                raise CivitaiError("intake.civitai_status", name=name, status=status)
             raise explain_status(status, told, name, bool(key))
-        url = urljoin(url, told["location"])
-        if own and urlsplit(url).path.rstrip("/") in ("/login", "/pricing"):  # a person would be asked to log in
+        try:
+            url = urljoin(url, told["location"])
+            path = urlsplit(url).path.rstrip("/")
+        except ValueError as error:  # half a bracket
+            raise CivitaiError("intake.civitai_other_host", name=name, host="?") from error
+        if own and path in ("/login", "/pricing"):  # a person would be asked to log in
             raise explain_status(401, {}, name, bool(key))
     raise CivitaiError("intake.civitai_status", name=name, status=status)
 
@@ -146,13 +156,11 @@ def _open(request: urllib.request.Request, name: str) -> Any:
     """The answer, whatever its status."""
     try:
         return opener.open(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        return error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise CivitaiUnreachable("intake.civitai_unreachable", name=name) from error
 
 
-def _check_address(url: str, name: str) -> bool:
+def _check_address(url: str, name: str, site_only: bool) -> bool:
     """Whether `url` is on a host of the site; false for its storage.
 
     Raises:
@@ -163,9 +171,9 @@ def _check_address(url: str, name: str) -> bool:
         link = urlsplit(url)
         host = link.hostname or "?"
         own = host in HOSTS
-        listed = own or STORAGE.fullmatch(host) is not None
+        listed = own or (not site_only and STORAGE.fullmatch(host) is not None)
         if listed and link.scheme == "https" and link.port in (None, 443) and "@" not in link.netloc:
             return own
-    except ValueError:  # no number as its port, half a bracket
+    except ValueError:  # no number as its port
         pass
     raise CivitaiError("intake.civitai_other_host", name=name, host=host[:100])

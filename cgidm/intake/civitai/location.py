@@ -61,8 +61,8 @@ def parse_civitai(text: str) -> CivitaiSource | None:
     """
     match = AIR.fullmatch(text)
     if match is not None:
-        ids = [_identifier(match[name], text) for name in ("model", "version", "file")]
-        return CivitaiSource(*ids, path=match["path"] or "")
+        model, version, file = (_identifier(match[name], text) for name in ("model", "version", "file"))
+        return CivitaiSource(model, version, file, path=match["path"] or "")
     other = OTHER_AIR.fullmatch(text)
     if other is not None:
         raise UserError("intake.air_other_place", given=text[:300], place=other["place"])

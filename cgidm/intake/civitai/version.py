@@ -87,7 +87,7 @@ def read_version(answer: Any, name: str) -> ModelVersion:
         CivitaiError: if the answer has another shape.
     """
     table = _mapping(answer, name)
-    model = table.get("model") if isinstance(table.get("model"), Mapping) else {}
+    model = told if isinstance(told := table.get("model"), Mapping) else {}
     words = table.get("trainedWords")
     listed = [t for w in (words if isinstance(words, list) else ())[:MAX_WORDS] if (t := _text(w))]
     early = _text(table.get("earlyAccessEndsAt"))
