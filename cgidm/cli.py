@@ -78,7 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
     run.add_argument("--base", required=True, help="the public base model: a folder, or its place on the Hub")
     run.add_argument(
-        "--suspect", required=True, help="the suspect: a folder, a .safetensors file, or its place on the Hub"
+        "--suspect",
+        required=True,
+        help="the suspect: a folder, a .safetensors file, or its place on the Hub or Civitai",
     )
     run.add_argument("--embedding", action="append", default=[], help="a textual inversion that came with the suspect")
     run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
@@ -133,7 +135,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_bank_options(bank)
     look = commands.add_parser("inspect", help="say what a model file or folder is, reading headers only")
     look.set_defaults(run=_inspect)
-    look.add_argument("source", metavar="SOURCE", help="a folder, a .safetensors file, or a place on the Hub")
+    look.add_argument(
+        "source", metavar="SOURCE", help="a folder, a .safetensors file, or a place on the Hub or Civitai"
+    )
     look.add_argument("--json", action="store_true", help="plain data instead of a table")
     examine = commands.add_parser("doctor", help="say what this machine, or Space, still needs")
     examine.set_defaults(run=diagnose)

@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from cgidm.intake.civitai import client
 from cgidm.intake.civitai.client import EveryStatus
 
 SITE = ("civitai.com", "www.civitai.com", "civitai.red", "civitai.green")
@@ -208,3 +209,11 @@ def serve(versions, replies=None):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def in_place_of_civitai(patch, *versions, replies=None):
+    """The same, with every request of the library led to it by `patch`, pytest's monkeypatch."""
+    with serve(list(versions), replies) as server, patch.context() as inside:
+        inside.setattr(client, "opener", server.opener)
+        yield server

@@ -1,6 +1,6 @@
 """A small LoRA, and the stand-in of Civitai in place of the site."""
 
-from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from huggingface_hub import constants
@@ -9,7 +9,7 @@ from safetensors.torch import save
 from cgidm.intake.civitai import client
 from tests.support import tiny
 from tests.support.adapters import kohya, weights
-from tests.support.civitai_server import serve
+from tests.support.civitai_server import in_place_of_civitai
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +32,4 @@ def civitai(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv(client.KEY_VARIABLE, raising=False)
 
-    @contextmanager
-    def running(*versions, replies=None):
-        with serve(list(versions), replies) as server:
-            monkeypatch.setattr(client, "opener", server.opener)
-            yield server
-
-    return running
+    return partial(in_place_of_civitai, monkeypatch)
