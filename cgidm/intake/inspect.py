@@ -6,6 +6,7 @@ from typing import Any
 from ..framing.table import framing_to_table
 from ..messages import render
 from ..messages.text import single_line
+from .adapters import find_i2l_model
 from .family import guess_base
 from .framing_notes import FramingNotes, read_framing
 from .layout import Checkpoint
@@ -15,6 +16,7 @@ from .training_amount import read_amount
 from .training_notes import read_training
 
 LONGEST_LIST = 800  # characters
+I2L = "but made from pictures in one pass"
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
 
 
@@ -69,6 +71,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         rows += [("adapter", f"{adapter['method']}, names as {adapter['dialect']} writes them")]
         rows += [("modules", f"{modules}; all {found['tensors']} tensors understood")]
         rows += [("rank", ", ".join(map(str, adapter["ranks"])) or "no single rank")]
+        if adapter["i2l"]:
+            rows += [("warning", f"named as i2L for {adapter['i2l']} writes files: perhaps never trained, {I2L}")]
     if found["embedding"]:
         rows += [
             ("word", single_line(found["embedding"]["word"])),
@@ -197,4 +201,5 @@ def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
     if adapter is None:
         return None
     head = {"dialect": adapter.dialect, "method": adapter.method, "ranks": list(adapter.ranks)}
+    head["i2l"] = find_i2l_model(checkpoint.tensors)
     return {**head, "modules": adapter.count()}

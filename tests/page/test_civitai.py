@@ -24,7 +24,6 @@ from tests.support.paths import ROOT
 
 LINK = "https://civitai.com/models/5?modelVersionId=6"
 LANGUAGE_FILES = ROOT / "cgidm" / "page" / "html" / "languages" / "messages"
-pytestmark = pytest.mark.usefixtures("small_models")
 
 
 @pytest.fixture

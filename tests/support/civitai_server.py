@@ -98,6 +98,7 @@ class Reply:
     data: bytes = b""
     headers: dict = field(default_factory=dict)
     seconds: float = 0.0  # before it comes
+    drip: float = 0.0  # seconds between its bytes
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -114,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
         reply = self.server.replies.get(path)
         if reply is not None:
             time.sleep(reply.seconds)
-            return self.answer(reply.status, reply.headers, reply.data)
+            return self.answer(reply.status, reply.headers, reply.data, reply.drip)
         if host not in SITE:
             return self.hand_out(int(path.rpartition("/")[2]), key)
         if path.startswith("/api/v1/"):
@@ -163,13 +164,15 @@ class Handler(BaseHTTPRequestHandler):
     def json(self, status, value):
         self.answer(status, {"Content-Type": "application/json; charset=utf-8"}, json.dumps(value).encode())
 
-    def answer(self, status, headers, data=b""):
+    def answer(self, status, headers, data=b"", drip=0.0):
         self.send_response(status)
         for name, value in {"Content-Length": str(len(data)), "Connection": "close", **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         try:
-            self.wfile.write(data)
+            for piece in [data[i : i + 1] for i in range(len(data))] if drip else [data]:
+                self.wfile.write(piece)
+                time.sleep(drip)
         except ConnectionError:
             pass  # who asked has read enough
         self.close_connection = True

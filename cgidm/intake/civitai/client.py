@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from .location import HOSTS
 
 KEY_VARIABLE = "CIVITAI_API_TOKEN"
 TIMEOUT = 10  # seconds to wait for an answer, and for each part of it
+MAX_SECONDS = 60  # for a description, a header, or a megabyte of a file
 MAX_ANSWER = 20_000_000  # bytes of a description; models with hundreds of versions have about 1,000,000
 MAX_REDIRECTS = 5
 USER_AGENT = f"cgidm/{__version__}"  # the site's firewall refuses the default of Python
@@ -91,15 +93,17 @@ class Answer:
 
     def read(self, most: int) -> bytes:
         """Read at most `most` bytes; fewer only at the end."""
-        data = b""
+        data, end = bytearray(), time.monotonic() + MAX_SECONDS
         try:
-            while len(data) < most and (piece := self._response.read(most - len(data))):
+            while len(data) < most and (piece := self._response.read1(most - len(data))):
                 data += piece
+                if time.monotonic() > end:
+                    raise TimeoutError
         except http.client.IncompleteRead as error:
-            return data + error.partial[: most - len(data)]
+            return bytes(data + error.partial[: most - len(data)])
         except (OSError, http.client.HTTPException) as error:
             raise CivitaiUnreachable("intake.civitai_unreachable", name=self._name) from error
-        return data
+        return bytes(data)
 
     def _whole_size(self) -> int | None:
         """The bytes of the whole file, as the answer states them."""

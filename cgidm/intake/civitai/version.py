@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -67,7 +68,7 @@ def newest_version(answer: Any, name: str) -> tuple[int, int]:
         CivitaiError: if the answer has another shape, or there is none.
     """
     found = [
-        (_text(v.get("publishedAt")) or _text(v.get("createdAt")) or "", _whole(v.get("id"), name))
+        (_time(v.get("publishedAt")) or _time(v.get("createdAt")) or "", _whole(v.get("id"), name))
         for v in _mappings(_mapping(answer, name).get("modelVersions"))
         if v.get("status", "Published") == "Published"
     ]
@@ -90,7 +91,7 @@ def read_version(answer: Any, name: str) -> ModelVersion:
     model = told if isinstance(told := table.get("model"), Mapping) else {}
     words = table.get("trainedWords")
     listed = [t for w in (words if isinstance(words, list) else ())[:MAX_WORDS] if (t := _text(w))]
-    early = _text(table.get("earlyAccessEndsAt"))
+    early = _time(table.get("earlyAccessEndsAt"))
     if early is None and table.get("availability") == "EarlyAccess":
         early = ""
     return ModelVersion(
@@ -99,7 +100,7 @@ def read_version(answer: Any, name: str) -> ModelVersion:
         air=_text(table.get("air")),
         name=_text(table.get("name")) or "",
         model_name=_text(model.get("name")) or "",
-        published=_text(table.get("publishedAt")),
+        published=_time(table.get("publishedAt")),
         base_model=_text(table.get("baseModel")),
         trained_words=tuple(listed),
         files=tuple(_read_file(f, name) for f in _mappings(table.get("files"))),
@@ -209,6 +210,14 @@ def _whole(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST_ID:
         raise CivitaiError("intake.civitai_unexpected", name=name)
     return value
+
+
+def _time(value: Any) -> str | None:
+    """A time as the site writes it, "2025-12-18T09:16:12.062Z"; None if it is none."""
+    try:
+        return value if isinstance(value, str) and len(value) < 40 and datetime.fromisoformat(value) else None
+    except ValueError:
+        return None
 
 
 def _text(value: Any) -> str | None:

@@ -202,6 +202,14 @@ def test_a_site_that_does_not_answer_is_said_at_once(civitai, lora, monkeypatch)
     assert time.monotonic() - start < 5
 
 
+def test_an_answer_that_drips_is_not_waited_for(civitai, monkeypatch):
+    monkeypatch.setattr(client, "MAX_SECONDS", 0.3)
+    start = time.monotonic()
+    with civitai(replies={ABOUT: Reply(200, b" " * 40, drip=0.05)}), refuses("intake.civitai_unreachable"):
+        open_checkpoint(LINK)
+    assert 0.3 < time.monotonic() - start < 1.5
+
+
 def test_hostile_names_are_harmless(civitai, lora):
     hostile = "\x1b[31m<script>alert(1)</script>\n../../../etc/passwd"
     name = "../../\x1b[2J<b>~/.ssh\\..\\evil\x00 $(rm).safetensors"
@@ -213,7 +221,8 @@ def test_hostile_names_are_harmless(civitai, lora):
     told = opened.listing.about.publication
     assert path.parent.parent.name == "civitai" and path.name == "evil_ _(rm).safetensors"
     assert told.air == "urn:air:civitai:5@6+7" and told.trained_words[-1] == "ok"
-    texts = [told.model_name, told.version_name, told.base_model, told.published, *told.trained_words, opened.name]
+    assert told.published is None
+    texts = [told.model_name, told.version_name, told.base_model, *told.trained_words, opened.name]
     assert all(text.isprintable() and len(text) <= 200 for text in texts)
 
 

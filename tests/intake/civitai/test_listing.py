@@ -85,6 +85,7 @@ def test_a_run_records_version_date_and_digest_and_no_key(civitai, base, lora, t
     command = ["authenticate", str(tmp_path / "a.png"), "--base", str(base), "--suspect", LINK]
     with civitai(Version(5, 6, [File(7, lora, key="s3cr3t")])) as server:
         assert main([*command, "--prompt", "a", "--steps", "1", "--out", str(tmp_path / "out")]) == 0
+        assert main(["verify", str(tmp_path / "out"), "--rerun"]) == 0, "the recorded name opens the suspect again"
     data = (tmp_path / "out" / "result.json").read_bytes()
     models = read_record(data, "result.json").models
     publication = models.publications["suspect"]
