@@ -34,7 +34,6 @@ class File:
     primary: bool = True
     properties: dict = field(default_factory=dict)
     digests: dict | None = None  # as stated; None: the true ones
-    size: float | None = None  # as described, in bytes
     key: str | None = None  # who shows it may download
     status: int | None = None  # answered to a download instead
     login: bool = False  # people who are not logged in are sent to the page where they could
@@ -52,7 +51,7 @@ class File:
             "id": self.number,
             "name": self.name,
             "type": self.kind,
-            "sizeKB": (len(self.data) if self.size is None else self.size) / 1024,
+            "sizeKB": len(self.data) / 1024,
             "metadata": self.properties,
             "hashes": true if self.digests is None else self.digests,
             "primary": self.primary,

@@ -20,7 +20,7 @@ from .answers import CivitaiError, CivitaiUnreachable, explain_status
 from .location import HOSTS
 
 KEY_VARIABLE = "CIVITAI_API_TOKEN"
-TIMEOUT = 10  # seconds to wait for an answer, and for each part of it
+TIMEOUT = 20  # seconds to wait for an answer, and for each part of it
 MAX_SECONDS = 60  # for a description, a header, or a megabyte of a file
 MAX_ANSWER = 20_000_000  # bytes of a description; models with hundreds of versions have about 1,000,000
 MAX_REDIRECTS = 5

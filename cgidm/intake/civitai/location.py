@@ -59,7 +59,8 @@ def parse_civitai(text: str) -> CivitaiSource | None:
     Raises:
         UserError: for another page of Civitai, an AIR of another place, or a link that holds an API key.
     """
-    match = AIR.fullmatch(text)
+    head, slash, tail = text.partition("/")  # the site writes "civitai: MODEL @ VERSION"
+    match = AIR.fullmatch(re.sub(r"\s*([:@+])\s*", r"\1", head) + slash + tail)
     if match is not None:
         model, version, file = (_identifier(match[name], text) for name in ("model", "version", "file"))
         return CivitaiSource(model, version, file, path=match["path"] or "")

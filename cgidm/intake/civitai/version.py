@@ -3,7 +3,6 @@
 Fields: https://developer.civitai.com/site/reference/model-versions
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ class VersionFile:
     number: int
     name: str  # without a folder, in characters that a file name may have everywhere
     kind: str  # "model", "training data", "vae", ..., in lower case
-    size: float  # bytes, rounded by the site
     primary: bool
     digests: Mapping[str, str]  # stated: "SHA256", "AutoV2", "AutoV3", in lower case
     properties: Mapping[str, str]  # format, size, fp, in lower case
@@ -70,7 +68,7 @@ def newest_version(answer: Any, name: str) -> tuple[int, int]:
     found = [
         (_time(v.get("publishedAt")) or _time(v.get("createdAt")) or "", _whole(v.get("id"), name))
         for v in _mappings(_mapping(answer, name).get("modelVersions"))
-        if v.get("status", "Published") == "Published"
+        if (v.get("status") or "Published") == "Published"
     ]
     if not found:
         raise CivitaiError("intake.civitai_no_version", name=name)
@@ -104,7 +102,7 @@ def read_version(answer: Any, name: str) -> ModelVersion:
         base_model=_text(table.get("baseModel")),
         trained_words=tuple(listed),
         files=tuple(_read_file(f, name) for f in _mappings(table.get("files"))),
-        downloadable=table.get("usageControl", "Download") == "Download"
+        downloadable=(table.get("usageControl") or "Download") == "Download"
         and model.get("mode") not in ("Archived", "TakenDown"),
         early_access=early,
     )
@@ -164,15 +162,11 @@ def _is_named(file: VersionFile, source: CivitaiSource) -> bool:
 
 
 def _read_file(table: Mapping[str, Any], name: str) -> VersionFile:
-    size, stated = table.get("sizeKB"), table.get("hashes")
-    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 <= size < 2**40 or math.isnan(size):
-        raise CivitaiError("intake.civitai_unexpected", name=name)
-    properties = table.get("metadata")
+    stated, properties = table.get("hashes"), table.get("metadata")
     return VersionFile(
         number=_whole(table.get("id"), name),
         name=_file_name(table.get("name")),
         kind=(_text(table.get("type")) or "model").lower(),
-        size=size * 1024,
         primary=table.get("primary") is True,
         digests=_digests(stated) if isinstance(stated, Mapping) else {},
         properties={k: v.lower() for k, v in properties.items() if isinstance(v, str)}

@@ -27,6 +27,7 @@ from tests.support.errors import refuses
         ("air:sdxl:checkpoint:civitai:5@6", 5, 6, None, "civitai.com"),
         (" sdxl:checkpoint:civitai:5 ", 5, None, None, "civitai.com"),
         ("civitai:5@6", 5, 6, None, "civitai.com"),
+        ("civitai: 5 @ 6", 5, 6, None, "civitai.com"),
     ],
 )
 def test_locations_on_civitai(given, model, version, file, host):
@@ -44,6 +45,7 @@ def test_the_name_of_a_source_names_it_again():
     source = CivitaiSource(5, 6, 7)
     assert source.name == "civitai:5@6+7" and parse_source(source.name) == source
     assert parse_source(f"{source.name}/my lora.safetensors") == CivitaiSource(5, 6, 7, path="my lora.safetensors")
+    assert parse_source("civitai:5@6+7/a + b.safetensors").path == "a + b.safetensors"
     assert parse_source(CivitaiSource(None, 6).name) == CivitaiSource(None, 6)
 
 
