@@ -28,7 +28,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "source": checkpoint.name,
         "kind": checkpoint.kind,
         "hub": _hub(about),
-        "civitai": None if about is None or about.publication is None else asdict(about.publication),
+        "civitai": _civitai(about),
         "family": guess.family,
         "base": guess.base,
         "votes": [asdict(v) for v in guess.votes],
@@ -182,11 +182,18 @@ def _hub(about: About | None) -> dict[str, Any] | None:
     return {name: value for name, value in asdict(about).items() if name != "publication"}
 
 
+def _civitai(about: About | None) -> dict[str, Any] | None:
+    if about is None or about.publication is None:
+        return None
+    return asdict(about.publication) | {"cached": about.cached}
+
+
 def _civitai_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     version = f"{told['version_name'] or 'without a name'} of {told['model_name'] or 'a model without a name'}"
     if told["newest_of"]:
         version += f" (none was named: the newest of {told['newest_of']} published)"
-    rows = [("civitai", told["air"]), ("version", version)]
+    cached = " (from the local cache; Civitai was not reached)" if told["cached"] else ""
+    rows = [("civitai", f"{told['air']}{cached}"), ("version", version)]
     rows += [("published", f"{told['published'] or 'no date stated'} (its owner may have exchanged the file since)")]
     if told["base_model"]:
         rows += [("trained from", f"{told['base_model']} (by its owner, on Civitai)")]

@@ -1,13 +1,19 @@
-"""Downloaded files of Civitai: `<cache>/<SHA-256>/<name>`, beside the Hub's cache."""
+"""Downloaded files of Civitai, beside the Hub's cache: `<cache>/<SHA-256>/<name>`, and what was stated of the version.
+
+With `version-<number>.json` in the same folder a run can be repeated without a network.
+"""
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants
 
+from ...files import write_atomically
 from .answers import CivitaiError
 
 
@@ -20,6 +26,22 @@ def find_cached(digest: str | None, name: str) -> Path | None:
     """Return the downloaded file of this SHA-256 and name; it was hashed when it arrived."""
     path = cache_folder() / (digest or "-") / name
     return path if path.is_file() else None
+
+
+def store_description(folder: Path, version: int, answer: Mapping[str, Any]) -> None:
+    """Keep what the site states of a version beside its downloaded file, without pictures."""
+    kept = {name: value for name, value in answer.items() if name not in ("images", "description")}
+    write_atomically(folder / f"version-{version}.json", json.dumps(kept))
+
+
+def find_description(version: int) -> Any:
+    """Return what the site stated of a version when a file of it was downloaded; None if none was."""
+    for path in cache_folder().glob(f"*/version-{version}.json"):
+        try:
+            return json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def store(pieces: Iterable[bytes], name: str, size: int, stated: Mapping[str, str]) -> Path:

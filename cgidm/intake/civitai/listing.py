@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from ..listing import About, LocalListing
-from .answers import CivitaiError, CivitaiNotFound
-from .cache import find_cached, store
+from .answers import CivitaiError, CivitaiNotFound, CivitaiUnreachable
+from .cache import find_cached, find_description, store, store_description
 from .client import open_address, request_description
 from .location import FULL_HOST, CivitaiSource
 from .version import ModelVersion, choose_file, describe_publication, newest_version, read_version
@@ -33,6 +34,7 @@ class CivitaiListing:
     early_access: str | None = None
     key: str | None = field(default=None, repr=False)  # the person's API key
     start: bytes = field(default=b"", repr=False)  # the first bytes of the file
+    description: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the site's, of the version
     _folders: list[Path] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -74,6 +76,7 @@ class CivitaiListing:
             raise CivitaiError("intake.hub_download_too_large", name=self.name, **gigabytes)
         with tqdm(total=self.size, unit="B", unit_scale=True, desc=self.file, disable=not self.progress) as bar:
             path = store(self._pieces(bar), self.file, self.size, self.stated)
+        store_description(path.parent, int(self.about.sha.partition("+")[0]), self.description)
         self._folders.append(path.parent)
         return path.parent
 
@@ -98,7 +101,8 @@ class CivitaiListing:
 def open_version(source: CivitaiSource, key: str | None, max_download: int, progress: bool = False) -> CivitaiListing:
     """Look up a version, choose its file, and read the beginning of it.
 
-    A model that one name of the site does not know is looked for under the name that holds all.
+    A model that one name of the site does not know is looked for under the name that holds all. Without a network, a
+    version whose file is in the local cache is opened from there, and `About.cached` is set.
 
     Args:
         source: the model or version.
@@ -109,12 +113,19 @@ def open_version(source: CivitaiSource, key: str | None, max_download: int, prog
     Raises:
         CivitaiError: if it is missing, sold, locked, rate-limited, out of reach, or holds no safetensors weights.
     """
+    host, unreachable = source.host, None
     try:
-        host, (version, of) = source.host, _look_up(source, source.host, key)
+        answer, of = _look_up(source, host, key)
     except CivitaiNotFound:
-        if source.host == FULL_HOST:
+        if host == FULL_HOST:
             raise
-        host, (version, of) = FULL_HOST, _look_up(source, FULL_HOST, key)
+        host = FULL_HOST
+        answer, of = _look_up(source, host, key)
+    except CivitaiUnreachable as error:
+        answer, of, unreachable = None if source.version is None else find_description(source.version), None, error
+        if answer is None:
+            raise
+    version = _read(answer, source)
     if not version.downloadable:
         raise CivitaiError("intake.civitai_no_download", name=source.name)
     file = choose_file(version, source)
@@ -124,6 +135,8 @@ def open_version(source: CivitaiSource, key: str | None, max_download: int, prog
     cached = find_cached(file.digests.get("SHA256"), file.name)
     start, size = b"", 0 if cached is None else cached.stat().st_size
     if cached is None:
+        if unreachable is not None:
+            raise unreachable
         start, size = _read_range(url, name, key, 0, FIRST_READ, version.early_access)
     about = About(
         repo=f"civitai:{version.model}",
@@ -131,6 +144,7 @@ def open_version(source: CivitaiSource, key: str | None, max_download: int, prog
         requested_id=f"civitai:{version.model}",
         base_models=(version.base_model,) if version.base_model else (),
         prompt=version.trained_words[0] if version.trained_words else None,
+        cached=unreachable is not None,
         publication=publication,
     )
     return CivitaiListing(
@@ -145,20 +159,27 @@ def open_version(source: CivitaiSource, key: str | None, max_download: int, prog
         early_access=version.early_access,
         key=key,
         start=start,
+        description=answer,
     )
 
 
-def _look_up(source: CivitaiSource, host: str, key: str | None) -> tuple[ModelVersion, int | None]:
-    """The version, and the number of published ones if none was named."""
+def _look_up(source: CivitaiSource, host: str, key: str | None) -> tuple[Any, int | None]:
+    """What the site states of the version, and the number of published ones if none was named."""
     number, of, name = source.version, None, source.name
     if number is None:
         number, of = newest_version(request_description(host, f"models/{source.model}", name, key), name)
-    version = read_version(request_description(host, f"model-versions/{number}", name, key), name)
-    if source.model not in (None, version.model):
-        raise CivitaiError("intake.civitai_other_model", model=source.model, version=number, other=version.model)
-    if version.number != number:
+    answer = request_description(host, f"model-versions/{number}", name, key)
+    if read_version(answer, name).number != number:
         raise CivitaiError("intake.civitai_unexpected", name=name)
-    return version, of
+    return answer, of
+
+
+def _read(answer: Any, source: CivitaiSource) -> ModelVersion:
+    version = read_version(answer, source.name)
+    if source.model not in (None, version.model):
+        numbers = {"model": source.model, "version": version.number, "other": version.model}
+        raise CivitaiError("intake.civitai_other_model", **numbers)
+    return version
 
 
 def _read_range(

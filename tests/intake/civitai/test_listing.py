@@ -9,12 +9,13 @@ from PIL import Image
 from cgidm.cli import main
 from cgidm.evidence.record import read_record
 from cgidm.families import load_pair
+from cgidm.intake.civitai import client
 from cgidm.intake.civitai.cache import cache_folder
 from cgidm.intake.civitai.listing import FIRST_READ
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
 from tests.support.adapters import answers
-from tests.support.civitai_server import OTHER_STORAGE, SITE, STORAGE, File, Version
+from tests.support.civitai_server import OTHER_STORAGE, SITE, STORAGE, File, Version, serve
 from tests.support.errors import refuses
 
 LINK = "https://civitai.com/models/5?modelVersionId=6"
@@ -22,7 +23,9 @@ LINK = "https://civitai.com/models/5?modelVersionId=6"
 
 def stored():
     """The files in the cache, as their folder's and their own name."""
-    return sorted(p.relative_to(cache_folder()).as_posix() for p in cache_folder().rglob("*") if p.is_file())
+    return sorted(
+        p.relative_to(cache_folder()).as_posix() for p in cache_folder().rglob("*") if p.suffix == ".safetensors"
+    )
 
 
 def test_inspecting_reads_a_header_and_says_what_civitai_knows(civitai, lora):
@@ -64,6 +67,22 @@ def test_it_is_downloaded_once_checked_kept_by_its_digest_and_loads(civitai, bas
         again = open_checkpoint("civitai:5@6")
         assert again.fetch().read_bytes() == lora and again.listing.sha256("lora.safetensors") == digest
         assert [path for _, path, *_ in server.seen] == ["/api/v1/model-versions/6"], "the file was here"
+
+
+def test_without_a_network_what_was_downloaded_is_opened_from_the_cache(civitai, lora, monkeypatch):
+    with civitai(Version(5, 6, [File(7, lora)])):
+        known = open_checkpoint(LINK)
+        known.fetch()
+    monkeypatch.setattr(client, "TIMEOUT", 0.2)
+    with serve([]) as gone:
+        monkeypatch.setattr(client, "opener", gone.opener)
+    again = open_checkpoint(known.name)
+    assert again.listing.about.cached and again.listing.about.publication == known.listing.about.publication
+    assert again.fetch().read_bytes() == lora
+    assert "from the local cache" in "\n".join(report_lines(inspect_checkpoint(again)))
+    for given in ("civitai:5", "civitai:5@8"):
+        with refuses("intake.civitai_unreachable"):
+            open_checkpoint(given)
 
 
 @pytest.mark.parametrize("ignores_range", [False, True])
