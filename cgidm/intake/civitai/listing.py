@@ -193,7 +193,9 @@ def _read_range(
             if answer.size is None:
                 raise CivitaiError("intake.civitai_unexpected", name=name)
             if not answer.partial:  # the storage may ignore the range, and then sends all
-                answer.read(start)
+                left = start
+                while left and (piece := answer.read(min(left, PIECE))):
+                    left -= len(piece)
             return answer.read(end - start), answer.size
     except CivitaiError as error:
         raise _explain_download(error, name, early_access) from error
