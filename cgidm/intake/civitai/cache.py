@@ -1,4 +1,4 @@
-"""Downloaded files of Civitai, beside the Hub's cache: `<cache>/<SHA-256>/<name>`, and what was stated of the version.
+"""Downloaded files of Civitai, in the Hub's cache: `<cache>/<SHA-256>/<name>`, and what was stated of the version.
 
 With `version-<number>.json` in the same folder a run can be repeated without a network.
 """
@@ -19,7 +19,7 @@ from .answers import CivitaiError
 
 def cache_folder() -> Path:
     """The folder of all downloads, which may not exist yet."""
-    return Path(constants.HF_HUB_CACHE).parent / "civitai"
+    return Path(constants.HF_HUB_CACHE) / "civitai"  # where a person or an operator wants downloads to lie
 
 
 def find_cached(digest: str | None, name: str) -> Path | None:
