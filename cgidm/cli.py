@@ -23,12 +23,14 @@ from .doctor.command import diagnose
 from .errors import UserError
 from .evidence.bundle_reader import open_bundle
 from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
+from .evidence.origins import commits_of, publications_of
 from .evidence.record import ModelsRecord
 from .evidence.record_of_result import lineup_of
 from .evidence.seal import MANIFEST, SEAL, bundle_record
 from .evidence.signature import read_private_key, sign_folder
 from .evidence.verify import add_options as add_verify_options
 from .evidence.verify import report_integrity, verify
+from .intake.civitai.client import read_key
 from .intake.family import compare_bases
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
@@ -76,7 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
     run.add_argument("--base", required=True, help="the public base model: a folder, or its place on the Hub")
     run.add_argument(
-        "--suspect", required=True, help="the suspect: a folder, a .safetensors file, or its place on the Hub"
+        "--suspect",
+        required=True,
+        help="the suspect: a folder, a .safetensors file, or its place on the Hub or Civitai",
     )
     run.add_argument("--embedding", action="append", default=[], help="a textual inversion that came with the suspect")
     run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
@@ -131,7 +135,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_bank_options(bank)
     look = commands.add_parser("inspect", help="say what a model file or folder is, reading headers only")
     look.set_defaults(run=_inspect)
-    look.add_argument("source", metavar="SOURCE", help="a folder, a .safetensors file, or a place on the Hub")
+    look.add_argument(
+        "source", metavar="SOURCE", help="a folder, a .safetensors file, or a place on the Hub or Civitai"
+    )
     look.add_argument("--json", action="store_true", help="plain data instead of a table")
     examine = commands.add_parser("doctor", help="say what this machine, or Space, still needs")
     examine.set_defaults(run=diagnose)
@@ -246,13 +252,14 @@ def _authenticate(options: argparse.Namespace) -> None:
     others = {"bank": bank, "reference": reference, "unrelated": unrelated}
     with _progress_bar(config) as advance:
         result = authenticate(pair, pictures, known, config=config, embedders=embedders, progress=advance, **others)
-    abouts = {"base": base.listing.about, "suspect": suspect.listing.about}
+    roles = {"base": base, "suspect": suspect}
     models = ModelsRecord(
         base=base.name,
         suspect=suspect.name,
         prompt=options.prompt,
         embeddings=tuple(e.name for e in embeddings),
-        commits={role: about.sha for role, about in abouts.items() if about is not None},
+        commits=commits_of(roles),
+        publications=publications_of(roles),
         unrelated=None if other is None else other.name,
         unrelated_sha256=None if other is None else weights_sha256(other),
         warning=warning,
@@ -295,7 +302,11 @@ def _progress_bar(config: RunConfig) -> Iterator[Callable[[RunEvent], None]]:
 def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
     """At the command line the person who asks is the one who is logged in: their token is theirs to use."""
     cap = int(options.max_download * 1e9)
-    return open_checkpoint(given, role, token=get_token(), max_download=cap, progress=True)
+    opened = open_checkpoint(given, role, token=get_token(), civitai_key=read_key(), max_download=cap, progress=True)
+    publication = None if opened.listing.about is None else opened.listing.about.publication
+    if publication is not None and publication.newest_of:
+        print(f"{role}: no version was named: {publication.air}, the newest of {publication.newest_of} published")
+    return opened
 
 
 def _lineup(options: argparse.Namespace) -> int:
@@ -315,7 +326,7 @@ def _lineup(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    found = inspect_checkpoint(open_checkpoint(options.source, token=get_token()))
+    found = inspect_checkpoint(open_checkpoint(options.source, token=get_token(), civitai_key=read_key()))
     print(json.dumps(found, indent=2) if options.json else "\n".join(report_lines(found)))
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UserError
 from ..framing.frame import Frame
+from ..intake.listing import Publication
 from ..messages import Note
 from .record_format_1 import upgrade_format_1
 
@@ -206,6 +207,7 @@ class ModelsRecord:
     unrelated_sha256: str | None = None
     warning: Note | None = None  # what speaks against this pair of base and suspect
     sha256: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
+    publications: dict[str, Publication] = field(default_factory=dict)  # "base", "suspect" -> version on Civitai
 
 
 @dataclass(frozen=True, kw_only=True)

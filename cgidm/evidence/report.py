@@ -91,6 +91,11 @@ def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
     yield "Unrelated model", models.unrelated
     yield "Its SHA-256", models.unrelated_sha256
     yield from ((f"Commit of the {role}", sha) for role, sha in models.commits.items())
+    for role, publication in models.publications.items():
+        day = (publication.published or "no date stated")[:10]
+        newest = publication.newest_of
+        chosen = f", the newest of {newest} published" if newest else ""
+        yield f"Version of the {role} on Civitai", f"{publication.air}, published {day}{chosen}"
     yield "Warning", models.warning
 
 

@@ -15,6 +15,7 @@ from ..device import recorded_device
 from ..errors import UserError
 from ..framing.frame import Frame
 from ..framing.table import framing_of_table
+from ..intake.civitai.client import read_key
 from ..intake.hub import MAX_DOWNLOAD
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LARGEST_SHARE, can_be_used
@@ -130,7 +131,12 @@ def _open_models(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint
 def _open_model(role: str, given: str | None, recorded: str, option: str, options: RerunOptions) -> Checkpoint:
     try:
         return open_checkpoint(
-            given or recorded, role, token=get_token(), max_download=options.max_download, progress=True
+            given or recorded,
+            role,
+            token=get_token(),
+            civitai_key=read_key(),
+            max_download=options.max_download,
+            progress=True,
         )
     except UserError as error:
         if given:

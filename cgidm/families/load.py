@@ -56,7 +56,8 @@ def load_pair(
     Text encoders are released afterwards.
 
     Args:
-        base: a path, an id on the Hub (read without a token), or a `Checkpoint` from `intake.layout.open_checkpoint`.
+        base: a path, an id on the Hub or a link (read without a token or key), or a `Checkpoint` from
+            `intake.layout.open_checkpoint`.
         suspect: likewise.
         prompt: the prompt of both models; it may be blank.
         embeddings: textual inversions that came with the suspect. The prompt must contain their word, or be blank.

@@ -73,6 +73,22 @@ COMPONENT_STARTS: tuple[tuple[str, Component], ...] = (
     *((start, "transformer") for start in ("transformer_blocks.", "single_transformer_blocks.")),
 )
 
+# i2L makes a LoRA from pictures in one pass of a network, without training. Its modules, per stack of blocks, and the
+# number of blocks: https://github.com/modelscope/DiffSynth-Studio, `diffsynth/models/z_image_image2lora.py`,
+# `qwen_image_image2lora.py`. Several pictures are joined along the rank (`utils/lora/merge.py`).
+I2L_BLOCKS = {
+    "Z-Image": {"layers": 30, "context_refiner": 2, "noise_refiner": 2},
+    "Qwen-Image": {"transformer_blocks": 60},
+}
+I2L_MODULES = {
+    "Z-Image": (*(f"attention.to_{p}" for p in ("q", "k", "v", "out.0")), *(f"feed_forward.w{i}" for i in (1, 2, 3))),
+    "Qwen-Image": (
+        *(f"attn.{p}" for p in ("to_q", "to_k", "to_v", "to_out.0", "to_add_out")),
+        *(f"attn.add_{p}_proj" for p in "qkv"),
+        *(f"{kind}_{part}" for kind in ("img", "txt") for part in ("mlp.net.2", "mod.1")),
+    ),
+}
+
 Shape = tuple[int, ...]
 Modules = Mapping[tuple[Component, str], Mapping[str, str]]  # (network, module as the file names it) -> part -> key
 
@@ -123,6 +139,8 @@ def parse_adapter(tensors: Mapping[str, TensorInfo], name: str) -> Adapter:
         parts[part] = key
     if unmatched:
         examples = [_cut(k) for k in unmatched[:3]]
+        if (model := find_i2l_model(tensors)) is not None:
+            raise UserError("intake.adapter_i2l", file=name, model=model)
         raise UserError(
             "intake.adapter_unknown_names", file=name, count=len(unmatched), of=len(tensors), examples=examples
         )
@@ -135,6 +153,21 @@ def is_adapter(tensors: Mapping[str, TensorInfo]) -> bool:
     """Tell whether a file looks like an adapter of any kind, sound or damaged."""
     marks = re.compile(r"^lora_(unet|te\d?)_|\.lora_|\.lora\.|_lora\.|\.hada_|\.lokr_|\.oft_|\.diff$|^lycoris_")
     return any(marks.search(key) for key in tensors)
+
+
+def find_i2l_model(tensors: Mapping[str, TensorInfo]) -> str | None:
+    """The model whose i2L writes exactly these names, "Z-Image" or "Qwen-Image"; None if none does.
+
+    A hint, not a proof: a training of the same library on its usual modules may be renamed to this.
+
+    Args:
+        tensors: the file's header.
+    """
+    for model, blocks in I2L_BLOCKS.items():
+        modules = [f"{b}.{i}.{m}" for b, count in blocks.items() for i in range(count) for m in I2L_MODULES[model]]
+        if tensors.keys() == {f"{module}.lora_{side}.weight" for module in modules for side in "AB"}:
+            return model
+    return None
 
 
 def _dialect(tensors: Mapping[str, TensorInfo]) -> Dialect:

@@ -98,8 +98,12 @@ def _votes(checkpoint: Checkpoint) -> Iterator[Vote]:
         yield Vote("model_index.json", family, note("intake.vote_class", name=name[:60]), True)
     else:
         yield from _shape_votes(checkpoint)
-    for base in checkpoint.listing.about.base_models if checkpoint.listing.about else ():
-        yield from _written("model card", base)
+    about = checkpoint.listing.about
+    for base in about.base_models if about else ():
+        if about and about.publication:  # "SD 1.5", "SDXL 1.0"
+            yield from _written("Civitai", base.replace(" ", ""))
+        else:
+            yield from _written("model card", base)
     yield from _written("adapter_config.json", config.get("base_model_name_or_path"))
     for key in ("modelspec.architecture", "ss_base_model_version", "ss_sd_model_name"):
         yield from _written(key, checkpoint.metadata.get(key))

@@ -7,27 +7,30 @@ from typing import Any
 from ..framing.table import framing_to_table
 from ..messages import render
 from ..messages.text import single_line
+from .adapters import find_i2l_model
 from .family import guess_base
 from .framing_notes import FramingNotes, read_framing
 from .header import header_length
 from .layout import Checkpoint
-from .listing import LocalListing
+from .listing import About, LocalListing
 from .notes import HASH_OF_NOTHING, read_notes
 from .training_amount import read_amount
 from .training_notes import read_training, replaced_rank
 
 LONGEST_LIST = 800  # characters
+I2L = "but made from pictures in one pass"
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
 
 
 def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Describe `checkpoint` as plain data. Local files are read once for their hashes; the Hub states its own."""
+    """Describe `checkpoint` as plain data. Local files are read once for their hashes; others are as stated."""
     guess, notes = guess_base(checkpoint), read_notes(checkpoint.metadata)
     about, sizes = checkpoint.listing.about, checkpoint.listing.sizes
     return {
         "source": checkpoint.name,
         "kind": checkpoint.kind,
-        "hub": None if about is None else asdict(about),
+        "hub": _hub(about),
+        "civitai": _civitai(about),
         "family": guess.family,
         "base": guess.base,
         "votes": [asdict(v) for v in guess.votes],
@@ -72,7 +75,7 @@ def _weights_as_hashed(checkpoint: Checkpoint) -> bool | None:
 
 
 def suggest_prompt(checkpoint: Checkpoint) -> str | None:
-    """The prompt that the card or the file's notes name: a hint for the person who enters one."""
+    """The prompt that the card, Civitai or the file's notes name: a hint for the person who enters one."""
     about = checkpoint.listing.about
     return (single_line(about.prompt) if about and about.prompt else None) or read_notes(checkpoint.metadata).prompt
 
@@ -82,6 +85,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     rows = [("source", found["source"]), ("what", found["kind"])]
     if found["hub"]:
         rows += _hub_rows(found["hub"])
+    if found["civitai"]:
+        rows += _civitai_rows(found["civitai"])
     if found["adapter"]:
         adapter = found["adapter"]
         modules = ", ".join(f"{n} in {c}" for c, n in adapter["modules"].items())
@@ -91,6 +96,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         if adapter["replaced_rank"] is not None:
             params = {"noted": adapter["replaced_rank"], "ranks": adapter["ranks"]}
             rows += [("warning", render("intake.notes_rank_disagrees", params))]
+        if adapter["i2l"]:
+            rows += [("warning", f"named as i2L for {adapter['i2l']} writes files: perhaps never trained, {I2L}")]
     if found["embedding"]:
         rows += [
             ("word", single_line(found["embedding"]["word"])),
@@ -103,10 +110,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     rows += [("public base", found["base"] or "not known: name it yourself")]
     size = f"{found['bytes']:,} bytes, {found['parameters']:,} numbers in {found['tensors']:,} tensors"
     rows += [("size", f"{size} ({', '.join(found['types'])})")]
-    rows += [
-        ("sha256", f"{digest or 'not stated by the Hub'}  {single_line(name)}")
-        for name, digest in found["sha256"].items()
-    ]
+    silent = f"not stated by {'Civitai' if found['civitai'] else 'the Hub'}"
+    rows += [("sha256", f"{digest or silent}  {single_line(name)}") for name, digest in found["sha256"].items()]
     if found["weights_as_hashed"] is False:
         rows += [("warning", render("intake.weights_hashed_otherwise", {}))]
     rows += [(note, text) for note, text in found["notes"].items()]
@@ -200,9 +205,37 @@ def _hub_rows(hub: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def _hub(about: About | None) -> dict[str, Any] | None:
+    if about is None or about.publication is not None:
+        return None
+    return {name: value for name, value in asdict(about).items() if name != "publication"}
+
+
+def _civitai(about: About | None) -> dict[str, Any] | None:
+    if about is None or about.publication is None:
+        return None
+    return asdict(about.publication) | {"cached": about.cached}
+
+
+def _civitai_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    version = f"{told['version_name'] or 'without a name'} of {told['model_name'] or 'a model without a name'}"
+    if told["newest_of"]:
+        version += f" (none was named: the newest of {told['newest_of']} published)"
+    cached = " (from the local cache; Civitai was not reached)" if told["cached"] else ""
+    rows = [("civitai", f"{told['air']}{cached}"), ("version", version)]
+    rows += [("published", f"{told['published'] or 'no date stated'} (its owner may have exchanged the file since)")]
+    if told["base_model"]:
+        rows += [("trained from", f"{told['base_model']} (by its owner, on Civitai)")]
+    if told["trained_words"]:
+        rows += [("trigger words", single_line(", ".join(told["trained_words"]), LONGEST_LIST))]
+    digests = [f"{kind} {digest}" for kind, digest in told["digests"].items() if kind != "SHA256"]
+    return rows + [("stated", ", ".join(digests))] * bool(digests)
+
+
 def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
     adapter = checkpoint.adapter
     if adapter is None:
         return None
     head = {"dialect": adapter.dialect, "method": adapter.method, "ranks": list(adapter.ranks)}
+    head["i2l"] = find_i2l_model(checkpoint.tensors)
     return {**head, "modules": adapter.count(), "replaced_rank": replaced_rank(adapter, checkpoint.metadata)}

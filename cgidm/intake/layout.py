@@ -12,6 +12,8 @@ from typing import Any, Literal, NoReturn
 from ..errors import UserError
 from ..resources import SHIPPED, find_shipped_model
 from .adapters import Adapter, is_adapter, parse_adapter
+from .civitai.listing import open_version
+from .civitai.location import CivitaiSource
 from .components import Component, find_components, find_network
 from .embeddings import Embedding, is_embedding, parse_embedding
 from .header import Header, TensorInfo, read_header
@@ -83,16 +85,19 @@ def open_checkpoint(
     *,
     local: bool = True,
     token: str | None = None,
+    civitai_key: str | None = None,
     max_download: int = MAX_DOWNLOAD,
     progress: bool = False,
 ) -> Checkpoint:
     """Find out what `given` is, from names and headers alone.
 
     Args:
-        given: a path, the id of a repository on the Hub, a link, or "shipped:" and the name of a shipped model.
+        given: a path, the id of a repository on the Hub, a link to the Hub or to Civitai, an AIR of Civitai, or
+            "shipped:" and the name of a shipped model.
         role: what it is used as, which goes before the error's message: "base model".
         local: accept paths on this machine.
-        token: the visitor's own, for gated repositories.
+        token: the visitor's own, for gated repositories of the Hub.
+        civitai_key: the visitor's own API key, for models of Civitai that it hands out to accounts alone.
         max_download: bytes that `Checkpoint.fetch` may download.
         progress: draw a bar while downloading.
 
@@ -105,6 +110,9 @@ def open_checkpoint(
         source = parse_source(given, local=local)
         if isinstance(source, HubSource):
             return read_layout(open_repository(source, token, max_download, progress), source.path)
+        if isinstance(source, CivitaiSource):
+            version = open_version(source, civitai_key, max_download, progress)
+            return read_layout(version, source.path or version.file)
         return _read_path(source)
     except UserError as error:
         if role:  # only the English message names it: code and parameters are those of the problem

@@ -1,7 +1,7 @@
 """The files of a model, wherever they lie: names, sizes, single byte ranges, and whole files only on request.
 
-`LocalListing` is a folder on this machine, `hub.HubListing` a repository on the Hub. A `Listing` is all that
-`layout` reads, so inspecting a repository downloads no weights.
+`LocalListing` is a folder on this machine, `hub.HubListing` a repository on the Hub, `civitai.listing.CivitaiListing` a
+version on Civitai. A `Listing` is all that `layout` reads, so inspecting a repository downloads no weights.
 """
 
 import hashlib
@@ -18,22 +18,38 @@ MAX_FILES = 10_000  # names in one folder; a model has tens, a home directory ha
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What the Hub states about a repository."""
+class Publication:
+    """What Civitai states of a version and its file: a name by its owner, a date and digests by the site."""
 
-    repo: str  # its id today
-    sha: str  # the commit that was read
+    air: str  # urn:air:ECOSYSTEM:TYPE:civitai:MODEL@VERSION+FILE
+    model_name: str
+    version_name: str
+    file: str
+    published: str | None  # ISO 8601; its owner may have exchanged files since
+    base_model: str | None
+    trained_words: tuple[str, ...] = ()
+    digests: dict[str, str] = field(default_factory=dict)  # "SHA256", "AutoV2", "AutoV3", in hex digits
+    newest_of: int | None = None  # published versions, if the newest was taken because none was named
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What the Hub states about a repository, or Civitai about a version."""
+
+    repo: str  # its id today; "civitai:" and the model's number
+    sha: str  # the commit that was read; the numbers of version and file
     requested_id: str  # the id that was requested; it differs if the repository has moved
     licence: str | None = None
     gated: bool = False
     base_models: tuple[str, ...] = ()  # the card's and the tags', written by its owner
     prompt: str | None = None  # the card's instance_prompt
     cached: bool = False  # read from the local cache, without the Hub
+    publication: Publication | None = None  # of Civitai alone
 
 
 @runtime_checkable
 class Listing(Protocol):
-    """A folder of files, on this machine or on the Hub. Files are named by posix paths inside the folder."""
+    """A folder of files, here, on the Hub or on Civitai. Files are named by posix paths inside the folder."""
 
     @property
     def name(self) -> str:
@@ -47,7 +63,7 @@ class Listing(Protocol):
 
     @property
     def about(self) -> About | None:
-        """What the Hub states about the repository; None for a folder."""
+        """What the Hub or Civitai states about it; None for a folder."""
         ...
 
     def read(self, file: str, start: int, end: int) -> bytes:

@@ -1,7 +1,7 @@
-"""Where a model lies, from what somebody typed or pasted: a path on this machine, or a location on the Hub.
+"""Where a model lies, from what somebody typed or pasted: a path on this machine, or a location on the Hub or Civitai.
 
-Accepted for the Hub: `owner/name`, `owner/name@revision/folder/file.safetensors`, and the links of its pages. Nothing
-is opened or requested here.
+Accepted for the Hub: `owner/name`, `owner/name@revision/folder/file.safetensors`, and the links of its pages; for
+Civitai, see `civitai.location`. Nothing is opened or requested here.
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ..errors import UserError
+from .civitai.location import CivitaiSource, parse_civitai
 
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
 HOSTS = {"huggingface.co", "www.huggingface.co", "hf.co"}
@@ -40,11 +41,11 @@ class HubSource:
     requested_id: str = ""  # owner/name, as it was given
 
 
-def parse_source(given: str, *, local: bool = True) -> Path | HubSource:
-    """Find out where the model that `given` names lies. A path that exists has priority over the Hub.
+def parse_source(given: str, *, local: bool = True) -> Path | HubSource | CivitaiSource:
+    """Find out where the model that `given` names lies. A path that exists has priority over the Hub and Civitai.
 
     Args:
-        given: a path, the id of a repository, or a link.
+        given: a path, the id of a repository, a link, or an AIR.
         local: accept paths on this machine.
 
     Raises:
@@ -53,14 +54,25 @@ def parse_source(given: str, *, local: bool = True) -> Path | HubSource:
     text = given.strip().strip("\"'")
     if Path(urlsplit(text).path if "://" in text else text).suffix.lower() in PICKLES:
         raise UserError("intake.pickle", name=text[:300])
+    if local and "://" not in text and _exists(text):
+        return Path(text).expanduser()
+    if (version := parse_civitai(text)) is not None:
+        return version
     if "://" in text:
         return _parse_link(text)
-    if local and (_looks_local(text) or Path(text).exists()):
+    if local and _looks_local(text):
         return Path(text).expanduser()
     match = IDENTIFIER.fullmatch(text)
     if match is None:
         raise UserError("intake.no_model_named" if local else "intake.no_repository_named", **_given(text))
     return _hub_source(text, match["repo"], match["revision"], match["path"] or "")
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long for a path, or with a zero byte
+        return False
 
 
 def _looks_local(text: str) -> bool:
@@ -113,4 +125,5 @@ def _hosts() -> set[str]:
 
 
 def _given(text: str) -> dict[str, str]:
-    return {"given": text[:300]}
+    """What was given, for an error, without a key that a link may hold."""
+    return {"given": re.sub(r"(?i)([?&#](?:token|api_?key|key)=)[^&#\s]*", r"\1…", text[:300])}

@@ -65,6 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def make_bank(options: argparse.Namespace) -> None:
     """Run the command. The trainer is imported here, so that `--help` is quick."""
+    from ..intake.civitai.client import read_key
     from ..intake.layout import open_checkpoint
     from ..judging.null_bank import FILE
     from .null_models import BankPlan, build_bank
@@ -75,7 +76,8 @@ def make_bank(options: argparse.Namespace) -> None:
     given: dict[str, Any] = {n: v for n in names if (v := getattr(options, n)) is not None}
     if options.captions:
         given["tags"] = ()  # captions beside the pictures take their place
-    recipe = read_recipe(open_checkpoint(options.suspect) if options.suspect else None, given)
+    suspect = open_checkpoint(options.suspect, civitai_key=read_key()) if options.suspect else None
+    recipe = read_recipe(suspect, given)
     plan = BankPlan(
         base=options.base,
         folders=tuple(options.pictures),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cgidm.intake.adapters import parse_adapter
+from cgidm.intake.adapters import find_i2l_model, parse_adapter
 from cgidm.intake.family import compare_bases, guess_base
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
 from cgidm.intake.layout import open_checkpoint
@@ -286,8 +286,42 @@ def test_inspect_says_it_all_as_data_and_in_lines(tmp_path):
         "ranks": [4],
         "modules": {"unet": 2, "text_encoder": 1},
         "replaced_rank": None,
+        "i2l": None,
     }
     assert found["tensors"] == 9 and found["bytes"] == path.stat().st_size and len(found["sha256"][path.name]) == 64
     text = "\n".join(report_lines(json.loads(json.dumps(found))))
     for said in ("LoCon", "all 9 tensors", "SD 1.x", found["sha256"][path.name], "rank", "v1-5-pruned", "editable"):
         assert said in text
+
+
+def i2l(stacks, modules, ending="weight"):
+    """The tensors of a file as i2L writes it, one number each way."""
+    names = [f"{stack}.{i}.{module}" for stack, count in stacks.items() for i in range(count) for module in modules]
+    return {f"{n}.lora_{side}.{ending}": torch.zeros(1, 1) for n in names for side in "AB"}
+
+
+ATTENTIONS = [f"attention.to_{part}" for part in ("q", "k", "v", "out.0")]
+Z_IMAGE = (
+    {"layers": 30, "context_refiner": 2, "noise_refiner": 2},
+    [*ATTENTIONS, *(f"feed_forward.w{i}" for i in "123")],
+)
+QWEN = "to_q to_k to_v to_out.0 to_add_out add_q_proj add_k_proj add_v_proj".split()
+QWEN = [*(f"attn.{m}" for m in QWEN), "img_mlp.net.2", "img_mod.1", "txt_mlp.net.2", "txt_mod.1"]
+
+
+def test_a_file_that_was_made_from_pictures_without_training_is_called_so(tmp_path):
+    with refuses("intake.adapter_i2l", model="Z-Image"):
+        open_checkpoint(str(written(tmp_path, i2l(*Z_IMAGE))))
+    found = inspect_checkpoint(open_checkpoint(str(written(tmp_path, i2l({"transformer_blocks": 60}, QWEN)))))
+    assert found["adapter"]["i2l"] == "Qwen-Image" and len(found["adapter"]["modules"]) == 1
+    assert "named as i2L for Qwen-Image writes files: perhaps never trained" in "\n".join(report_lines(found))
+
+
+def test_other_names_are_not_taken_for_those_of_i2l(tmp_path):
+    state = i2l(*Z_IMAGE)
+    fewer = dict(list(state.items())[2:])
+    trained = i2l(*Z_IMAGE, ending="default.weight")
+    for other in (fewer, trained, state | {"layers.0.attention.to_q.alpha": torch.zeros(())}, {}):
+        assert find_i2l_model(infos(other)) is None
+    with refuses("intake.adapter_unknown_names"):
+        open_checkpoint(str(written(tmp_path, trained)))

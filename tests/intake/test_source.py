@@ -67,7 +67,8 @@ def test_repositories_that_left_are_found_where_they_are_today():
 @pytest.mark.parametrize(
     ("given", "code"),
     [
-        ("https://civitai.com/models/1?modelVersionId=2", "other_site"),
+        ("https://civitai.com.evil.org/models/1?modelVersionId=2", "other_site"),
+        ("https://civitai.com@evil.org/models/1", "other_site"),
         ("https://huggingface.co.evil.org/a/b", "other_site"),
         ("http://127.0.0.1/a/b", "other_site"),
         ("file:///etc/passwd", "other_site"),

@@ -146,12 +146,14 @@ def details_html(record: Record, pictures: Sequence[PictureRecord], language: st
 
 
 def _model_rows(models: ModelsRecord, language: str) -> Rows:
+    publication = models.publications.get("suspect")
     values = {
         "prompt": models.prompt,
         "base": models.base,
         "base_commit": models.commits.get("base"),
         "suspect": models.suspect,
         "suspect_commit": models.commits.get("suspect"),
+        "suspect_civitai": None if publication is None else publication.air,
         "embeddings": ", ".join(models.embeddings) or None,
         "unrelated": models.unrelated,
         "unrelated_sha256": models.unrelated_sha256,

@@ -1,7 +1,7 @@
 """Which models a visitor means, and the pairs that are kept loaded.
 
-A visitor names a shipped model, a place on the Hub, or hands a file over; never a path of the server's, and the
-operator's token is used for nobody.
+A visitor names a shipped model, a place on the Hub or Civitai, or hands a file over; never a path of the server's, and
+the operator's tokens are used for nobody.
 """
 
 import gc
@@ -18,6 +18,7 @@ import torch
 from cgidm import ModelPair, UserError
 from cgidm.device import choose_device
 from cgidm.evidence.bundle_writer import weights_sha256
+from cgidm.evidence.origins import commits_of, publications_of
 from cgidm.evidence.record import ModelsRecord
 from cgidm.intake.family import compare_bases
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
@@ -72,7 +73,8 @@ def models_record(models: OpenedModels, unrelated: OpenedModels | None = None) -
         base=models.base.name,
         suspect=models.suspect.name,
         prompt=models.prompt,
-        commits={r: c.listing.about.sha for r, c in roles.items() if c.listing.about is not None},
+        commits=commits_of(roles),
+        publications=publications_of(roles),
         unrelated=None if unrelated is None else unrelated.suspect.name,
         unrelated_sha256=None if unrelated is None else weights_sha256(unrelated.suspect),
         warning=models.warning,

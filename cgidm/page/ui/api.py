@@ -29,7 +29,8 @@ def inspect(suspect: str, upload: str | None, oauth_token: gr.OAuthToken | None)
     """Say what a model file is, from names and safetensors headers alone; nothing is loaded and no GPU is used.
 
     Args:
-        suspect: a model on the Hub: owner/name, owner/name@revision/folder/file.safetensors, or a link; else empty.
+        suspect: a model on the Hub (owner/name, owner/name@revision/folder/file.safetensors, a link) or on Civitai (a
+            link, an AIR); else empty.
         upload: a .safetensors file, instead of a name.
 
     Returns:
@@ -66,7 +67,8 @@ def authenticate(
 
     Args:
         picture: the picture, unaltered.
-        suspect: a model on the Hub, or shipped:gerald-g-dreambooth, shipped:rollandin-lora. Empty if a file is given.
+        suspect: a model on the Hub or Civitai, or shipped:gerald-g-dreambooth, shipped:rollandin-lora. Empty if a file
+            is given.
         upload: a .safetensors file, instead of a name.
         base: the public model that the suspect was made from, or shipped:mini.
         prompt: the prompt that the suspect was trained with; may be empty.
@@ -113,7 +115,7 @@ def portfolio(
 
     Args:
         pictures: the pictures, unaltered.
-        suspect: a model on the Hub, or a shipped one. Empty if a file is given.
+        suspect: a model on the Hub or Civitai, or a shipped one. Empty if a file is given.
         upload: a .safetensors file, instead of a name.
         base: the public model that the suspect was made from, or shipped:mini.
         prompt: the prompt that the suspect was trained with; may be empty.
