@@ -1,6 +1,8 @@
 """Text from outside, made safe to show. Standard library alone."""
 
 import re
+import sys
+from typing import TextIO
 
 LONGEST = 200  # characters of a text from outside
 
@@ -13,3 +15,19 @@ def single_line(text: str, longest: int = LONGEST) -> str:
     flat = re.sub(r"\s+", " ", text)
     printable = "".join(c for c in flat if c.isprintable()).strip()
     return printable if len(printable) <= longest else printable[: longest - 1] + "…"
+
+
+def print_line(text: object, file: TextIO | None = None) -> None:
+    """Print `text` as one line of a terminal, with its spaces, and a space for each character that is not printable.
+
+    A name of a file or tensor cannot command the terminal, nor begin a line of its own. Letters that the terminal
+    lacks become question marks.
+
+    Args:
+        text: what is printed, as `str` makes it.
+        file: where to; None: standard output.
+    """
+    stream = sys.stdout if file is None else file
+    line = "".join(c if c.isprintable() else " " for c in str(text))
+    encoding = stream.encoding or "utf-8"
+    print(line.encode(encoding, "replace").decode(encoding), file=stream)

@@ -20,7 +20,8 @@ from ..intake.layout import open_checkpoint
 from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
 from ..messages import Note
 from ..method.config import RunConfig
-from ..pictures.images import picture_files, read_picture
+from ..pictures.folders import picture_files
+from ..pictures.images import read_picture
 from .captions import read_caption
 from .recipe import TrainingRecipe
 from .recipe_reader import SuspectRecipe

@@ -13,15 +13,9 @@ from PIL import Image
 from cgidm.framing.frame import Frame
 from cgidm.framing.kohya import Kohya
 from cgidm.messages import Note
-from cgidm.pictures.images import (
-    apply_frame,
-    decode_picture,
-    from_uint8,
-    picture_files,
-    picture_size,
-    read_picture,
-    to_uint8,
-)
+from cgidm.pictures.decoding import picture_size
+from cgidm.pictures.folders import picture_files
+from cgidm.pictures.images import apply_frame, decode_picture, from_uint8, read_picture, to_uint8
 from tests.support.errors import refuses
 
 
