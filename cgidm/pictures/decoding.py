@@ -66,7 +66,7 @@ def decode_pixels(data: bytes, name: str) -> tuple[Image.Image, str, list[Note]]
         orientation = _orientation(picture)  # of a TIFF, Pillow has made the picture upright and says 1
         if orientation is None:
             notes.append(note("pictures.exif_unreadable"))
-        elif max(stated or 1, orientation, picture.info.get("original_orientation") or 1) > 1:  # HEIC: its library did
+        elif max(stated or 1, orientation) > 1:
             notes.append(note("pictures.rotated"))
         remarks = profile_notes(picture) or [note("pictures.profile_not_applied", name=p) for p in profiles]
         remarks = remarks or _camera_profile_notes(picture)

@@ -11,6 +11,7 @@ from ..messages.text import single_line
 MOST_BYTES = 4_000_000  # of a profile that is looked into
 SMALL_CHANGE = 8  # of 255: what an sRGB profile of another maker changes at most
 STEPS = np.linspace(0, 255, 6).round().astype(np.uint8)
+OTHER_SPACES = ("CMYK", "LAB")  # of CMYK another note speaks; a profile of LAB says nothing
 LONGEST = 60  # characters of a profile's name
 
 
@@ -21,7 +22,7 @@ def profile_notes(picture: Image.Image) -> list[Note]:
         picture: a picture of 8 bits, before it becomes RGB.
     """
     data = picture.info.get("icc_profile")
-    if not isinstance(data, bytes) or not data or picture.mode == "CMYK":  # of CMYK another note speaks
+    if not isinstance(data, bytes) or not data or picture.mode in OTHER_SPACES:
         return []
     try:
         return _named(data, "L" if picture.mode in ("L", "LA", "1") else "RGB")
