@@ -5,6 +5,7 @@ are unpacked, so a small file cannot claim much memory.
 """
 
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +16,14 @@ from ..errors import UserError
 from ..messages import Note, note
 from ..messages.text import single_line
 from .colours import is_deep, to_rgb
-from .formats import check_library, is_jpeg_xl, readable_formats
+from .formats import COSTLY, check_library, is_jpeg_xl, readable_formats
 from .jpeg_xl import stated_size
 from .other_files import identify_file
 from .png_chunks import slim_png
 from .profiles import profile_notes
 
 MIN_SIDE, MAX_SIDE = 32, 16_384
-MAX_PIXELS = 100_000_000  # 300 MB as RGB
+MAX_PIXELS, MAX_PIXELS_COSTLY = 100_000_000, 50_000_000  # with each, reading takes at most 0.95 GB of memory
 ORIENTATION, EXIF_DIRECTORY, INTEROPERABILITY = 0x0112, 0x8769, 0xA005  # tags of EXIF
 ADOBE_RGB = "R03"  # the interoperability index of a camera's Adobe RGB (DCF 2.0), which needs no profile
 UPRIGHT = {  # EXIF orientation -> how a picture becomes upright
@@ -34,6 +35,7 @@ UPRIGHT = {  # EXIF orientation -> how a picture becomes upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs as an error, it raises as well
 DNG_VERSION, SUBFILE_TYPE = 50706, 254  # tags of TIFF
 CANON_RAW = b"CR\x02"  # at the ninth byte of a TIFF
 
@@ -62,11 +64,11 @@ def decode_pixels(data: bytes, name: str) -> tuple[Image.Image, str, list[Note]]
             notes.append(note("pictures.scaled_16_bit"))
         stated = _orientation(picture)
         picture.load()
-        _check_size(picture.size, name)  # what is decoded can be larger than the header said
+        _check_size(picture.size, name, picture.format)  # what is decoded can be larger than the header said
         orientation = _orientation(picture)  # of a TIFF, Pillow has made the picture upright and says 1
-        if orientation is None:
+        if stated is None or orientation is None:  # asked twice, Pillow answers with nothing
             notes.append(note("pictures.exif_unreadable"))
-        elif max(stated or 1, orientation) > 1:
+        elif max(stated, orientation) > 1:
             notes.append(note("pictures.rotated"))
         remarks = profile_notes(picture) or [note("pictures.profile_not_applied", name=p) for p in profiles]
         remarks = remarks or _camera_profile_notes(picture)
@@ -110,9 +112,9 @@ def _open(data: bytes, name: str) -> Image.Image:
     """Open a file without unpacking its pixels, and check its size."""
     check_library(data, name)
     if is_jpeg_xl(data):  # its library unpacks what it opens
-        _check_size(stated_size(data), name)
+        _check_size(stated_size(data), name, "JXL")
     picture = Image.open(io.BytesIO(data), formats=readable_formats())
-    _check_size(picture.size, name)
+    _check_size(picture.size, name, picture.format)
     if picture.format == "TIFF":
         _check_no_preview(data, picture, name)
     return picture
@@ -126,14 +128,15 @@ def _check_no_preview(data: bytes, picture: Image.Image, name: str) -> None:
         raise UserError("pictures.other_kind", path=name, kind=note("pictures.kind.camera_raw", format="RAW"))
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_size(size: tuple[int, int], name: str, picture_format: str | None) -> None:
     width, height = size
+    most = MAX_PIXELS_COSTLY if picture_format in COSTLY else MAX_PIXELS
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
         raise UserError(
             "pictures.wrong_size", path=name, width=width, height=height, shortest=MIN_SIDE, longest=MAX_SIDE
         )
-    if width * height > MAX_PIXELS:
-        raise UserError("pictures.too_many_pixels", path=name, most=MAX_PIXELS)
+    if width * height > most:
+        raise UserError("pictures.too_many_pixels", path=name, most=most)
 
 
 def _frame_count(data: bytes, name: str) -> int:

@@ -12,6 +12,8 @@ from PIL import Image, features
 
 from ..errors import UserError
 
+COSTLY = ("WEBP", "AVIF", "HEIF", "JXL")  # their libraries hold the picture several times while they unpack it
+
 
 @dataclass(frozen=True)
 class PictureFormat:
@@ -58,10 +60,9 @@ def check_library(data: bytes, path: str) -> None:
     Raises:
         UserError: if the file is of a format that this machine cannot read, although the project can.
     """
-    pillow = _format_of(data)
-    if pillow is None or pillow in readable_formats():
+    known = optional_format(data)
+    if known is None or known.pillow in readable_formats():
         return
-    known = next(f for f in PICTURE_FORMATS if f.pillow == pillow)
     if known.extra:
         raise UserError("pictures.library_missing", path=path, format=known.name, package=known.package)
     raise UserError("pictures.format_not_built_in", path=path, format=known.name)
@@ -80,16 +81,18 @@ def brands(data: bytes) -> tuple[bytes, ...]:
     return data[8:12], *(data[i : i + 4] for i in range(16, end - 3, 4))
 
 
-def _format_of(data: bytes) -> str | None:
-    """Pillow's name of a format that not every machine can read, by a file's first bytes."""
-    if is_jpeg_xl(data):
-        return "JXL"
+def optional_format(data: bytes) -> PictureFormat | None:
+    """The format of a file by its first bytes, if it is one that not every machine can read."""
     found = brands(data)
-    if {b"avif", b"avis"} & set(found):
-        return "AVIF"
-    if found and (found[0][:3] in (b"hei", b"hev") or found[0] in (b"mif1", b"msf1")):
-        return "HEIF"
-    return None
+    if is_jpeg_xl(data):
+        name = "JXL"
+    elif {b"avif", b"avis"} & set(found):
+        name = "AVIF"
+    elif found and (found[0][:3] in (b"hei", b"hev") or found[0] in (b"mif1", b"msf1")):
+        name = "HEIF"
+    else:
+        return None
+    return next(f for f in PICTURE_FORMATS if f.pillow == name)
 
 
 def _pillow_itself() -> bool:

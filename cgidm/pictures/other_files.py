@@ -1,7 +1,7 @@
 """What a file is that cannot be read as a picture, by its first bytes: the person who gave it learns what to do."""
 
 from ..messages import Note, note
-from .formats import brands
+from .formats import brands, optional_format
 
 HEAD = 4096  # bytes that are looked at
 # (where, bytes, the kind as its note's code names it, the format's name)
@@ -51,6 +51,12 @@ MARKS = (
     (0, b"\x80\x02", "weights", "pickle"),
     (0, b"\x80\x04", "weights", "pickle"),
 )
+STARTS = (  # of formats that are read, where Pillow finds nothing that it knows
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF8", "GIF"),
+    *((mark, "TIFF") for mark in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+)
 PIXMAPS = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"Pf", b"PF")  # of Netpbm
 
 
@@ -66,6 +72,14 @@ def identify_file(data: bytes) -> Note | None:
             return _kind(kind, name)
     if head[:2] in PIXMAPS and head[2:3].isspace():
         return _kind("other_picture", "Netpbm")
+    if (optional := optional_format(head)) is not None:
+        return _kind("variant", optional.name)
+    if name := next((name for mark, name in STARTS if head.startswith(mark)), None):
+        return _kind("variant", name)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _kind("variant", "WebP")
+    if head[:2] == b"BM" and head[6:10] == bytes(4):
+        return _kind("variant", "BMP")
     if found := brands(head):
         return _kind("camera_raw", "CR3") if found[0] == b"crx " else _kind("video", "MP4")
     return _text_kind(head)

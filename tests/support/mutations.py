@@ -108,7 +108,18 @@ def join_files(data, rng, files):
     return data[: _place(data, rng)] + other[rng.randrange(len(other)) :]
 
 
-DAMAGES = (flip_bits, flip_bits, overwrite, set_number, set_number, cut_off, cut_out, repeat_part, swap_parts, join_files)
+DAMAGES = (
+    flip_bits,
+    flip_bits,
+    overwrite,
+    set_number,
+    set_number,
+    cut_off,
+    cut_out,
+    repeat_part,
+    swap_parts,
+    join_files,
+)
 
 
 def with_right_sums(data):

@@ -78,7 +78,11 @@ def tiff_with_tags(image, **numbers):
 def display_p3():
     """A colour profile with the primaries of Display P3 and the curve of sRGB, as phones write it."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    primaries = {b"rXYZ": (0.5151, 0.2412, -0.0011), b"gXYZ": (0.2919, 0.6922, 0.0419), b"bXYZ": (0.1572, 0.0666, 0.7841)}
+    primaries = {
+        b"rXYZ": (0.5151, 0.2412, -0.0011),
+        b"gXYZ": (0.2919, 0.6922, 0.0419),
+        b"bXYZ": (0.1572, 0.0666, 0.7841),
+    }
     for at in range(132, 132 + 12 * int.from_bytes(data[128:132], "big"), 12):
         tag, offset = bytes(data[at : at + 4]), int.from_bytes(data[at + 4 : at + 8], "big")
         if tag in primaries:
@@ -93,7 +97,7 @@ def every_picture_file():
     rgb, deep = picture(), colours().astype(np.uint16) * 257
     alpha = rgb.copy()
     alpha.putalpha(Image.fromarray(colours()[..., 0]))
-    palette = rgb.quantize(16)
+    palette = rgb.quantize(64)
     lab = ImageCms.profileToProfile(
         rgb, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
