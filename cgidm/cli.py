@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import json
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int | None = options.run(options)
     except UserError as error:
-        print_line(f"error: {error}", file=sys.stderr)
+        print_line(f"error: {error}", to_stderr=True)
         return 2
     return code or 0
 

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return verify(parser.parse_args(sys.argv[2:] if arguments is None else arguments))
     except UserError as error:
-        print_line(f"error: {error}", file=sys.stderr)
+        print_line(f"error: {error}", to_stderr=True)
         return 2
 
 

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from typing import TextIO
 
 LONGEST = 200  # characters of a text from outside
 
@@ -17,7 +16,7 @@ def single_line(text: str, longest: int = LONGEST) -> str:
     return printable if len(printable) <= longest else printable[: longest - 1] + "…"
 
 
-def print_line(text: object, file: TextIO | None = None) -> None:
+def print_line(text: object, *, to_stderr: bool = False) -> None:
     """Print `text` as one line of a terminal, with its spaces, and a space for each character that is not printable.
 
     A name of a file or tensor cannot command the terminal, nor begin a line of its own. Letters that the terminal
@@ -25,9 +24,9 @@ def print_line(text: object, file: TextIO | None = None) -> None:
 
     Args:
         text: what is printed, as `str` makes it.
-        file: where to; None: standard output.
+        to_stderr: whether it goes to standard error, and not to standard output.
     """
-    stream = sys.stdout if file is None else file
+    stream = sys.stderr if to_stderr else sys.stdout
     line = "".join(c if c.isprintable() else " " for c in str(text))
     encoding = stream.encoding or "utf-8"
     print(line.encode(encoding, "replace").decode(encoding), file=stream)

@@ -1,7 +1,6 @@
 """`cgidm page`: serve the page. `app.py` of a Space calls it too."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -19,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return serve_page(parser.parse_args(arguments))
     except UserError as error:
-        print_line(f"error: {error}", file=sys.stderr)
+        print_line(f"error: {error}", to_stderr=True)
         return 2
 
 
