@@ -1,6 +1,7 @@
 """Every format is read alike; what its file says beside its pixels neither stops nor bends the reading."""
 
 import io
+import resource
 import zlib
 
 import numpy as np
@@ -107,6 +108,15 @@ def test_texts_of_megabytes_do_not_make_a_picture_damaged():
     for name, data in files.items():
         found, notes = pixels(data, name)
         assert (found == as_it_is).all() and notes == [], name
+
+
+def test_a_text_is_not_unpacked_to_hundreds_of_megabytes():
+    pack = zlib.compressobj(9)
+    packed = b"".join(pack.compress(bytes(10_000_000)) for _ in range(30)) + pack.flush()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for kind, body in ((b"zTXt", b"Raw profile type exif\0\0"), (b"iCCP", b"profile\0\0")):
+        assert pixels(with_chunk(encoded(picture()), kind, body + packed))[0].shape == (48, 64, 3)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
 
 
 def test_an_xmp_orientation_is_kept():
