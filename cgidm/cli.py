@@ -206,11 +206,11 @@ def _witness_line(witnesses: Sequence[Witness]) -> str:
 
 def _authenticate(options: argparse.Namespace) -> None:
     config = _config(options)
-    for path in options.pictures:
-        read_picture(path, 64)  # a wrong file is named before two models are loaded
     controls = picture_files(options.controls, "controls") if options.controls else []
     for skipped in skipped_file_notes(options.controls) if controls else ():
         print_line(skipped)
+    for path in (*options.pictures, *controls):
+        read_picture(path, 64)  # a wrong file is named before two models are loaded
     bank = open_bank(options.bank) if options.bank else None
     if bank is not None and options.framing != "notes":
         raise UserError("run.bank_and_framing", given=options.framing)

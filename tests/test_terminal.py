@@ -66,3 +66,13 @@ def test_files_that_are_passed_over_are_counted_on_the_terminal(tmp_path, capsys
     assert main(["authenticate", *given]) == 2
     said = capsys.readouterr().out.splitlines()
     assert any(line.startswith(str(tmp_path)) and "1 x .psd" in line for line in said) and len(said) == 2
+
+
+def test_a_control_that_cannot_be_read_is_named_before_a_model_is_opened(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(encoded(picture((64, 64))))
+    (tmp_path / "controls").mkdir()
+    (tmp_path / "controls" / "b.jpg").write_bytes(b"<html>")
+    base = str(tmp_path / "no base")
+    given = [str(tmp_path / "a.png"), "--base", base, "--suspect", base, "--controls", str(tmp_path / "controls")]
+    assert main(["authenticate", *given]) == 2
+    assert "b.jpg is not a picture" in capsys.readouterr().err
