@@ -24,6 +24,7 @@ from .profiles import profile_notes
 
 MIN_SIDE, MAX_SIDE = 32, 16_384
 MAX_PIXELS, MAX_PIXELS_COSTLY = 100_000_000, 50_000_000  # with each, reading takes at most 0.95 GB of memory
+MOST_PAGES = 1000  # of a TIFF, that are counted
 ORIENTATION, EXIF_DIRECTORY, INTEROPERABILITY = 0x0112, 0x8769, 0xA005  # tags of EXIF
 ADOBE_RGB = "R03"  # the interoperability index of a camera's Adobe RGB (DCF 2.0), which needs no profile
 UPRIGHT = {  # EXIF orientation -> how a picture becomes upright
@@ -57,7 +58,7 @@ def decode_pixels(data: bytes, name: str) -> tuple[Image.Image, str, list[Note]]
         raise UserError("pictures.empty", path=name)
     with _refusals(data, name):
         slim, profiles = slim_png(data)
-        notes = [note("pictures.frames", count=count)] if (count := _frame_count(slim, name)) > 1 else []
+        notes = _frame_notes(slim, name)
         picture = _open(slim, name)
         picture_format = picture.format or ""
         if is_deep(picture):
@@ -139,15 +140,23 @@ def _check_size(size: tuple[int, int], name: str, picture_format: str | None) ->
         raise UserError("pictures.too_many_pixels", path=name, most=most)
 
 
-def _frame_count(data: bytes, name: str) -> int:
-    """How many frames or pages a file has; 1 if that cannot be told. Counting moves Pillow on in the file."""
+def _frame_notes(data: bytes, name: str) -> list[Note]:
+    """State that a file has several frames or pages. Counting moves Pillow on in the file, so it is opened for that."""
     if is_jpeg_xl(data):
-        return 1
-    picture = _open(data, name)
+        return []
+    picture, count = _open(data, name), 1
     try:
-        return int(getattr(picture, "n_frames", 1))
-    except Exception:  # the first frame may be sound all the same
-        return 1
+        if picture.format == "TIFF":  # to count n pages takes Pillow n * n steps
+            while count <= MOST_PAGES:
+                picture.seek(count)
+                count += 1
+        else:
+            count = int(getattr(picture, "n_frames", 1))
+    except Exception:  # the last page; or a damaged one, and the first may be sound all the same
+        pass
+    if picture.format == "TIFF" and count > MOST_PAGES:
+        return [note("pictures.many_frames", count=MOST_PAGES)]
+    return [note("pictures.frames", count=count)] if count > 1 else []
 
 
 def _orientation(picture: Image.Image) -> int | None:

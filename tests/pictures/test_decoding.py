@@ -2,6 +2,8 @@
 
 import io
 import resource
+import struct
+import time
 import zlib
 
 import numpy as np
@@ -211,6 +213,22 @@ def test_a_format_whose_library_is_missing_is_named_with_what_to_do(monkeypatch)
 def test_a_cut_off_picture_of_a_phone_is_refused():
     with pytest.raises(UserError):
         decode_picture(FILES["rgb.heic"][:300], "IMG_1.HEIC", 48)
+
+
+@pytest.mark.parametrize("pages", [1, 2, 7, 3000])
+def test_pages_are_counted_while_they_are_few(pages):
+    data = bytearray(encoded(picture((32, 32)), "TIFF"))
+    (first,) = struct.unpack("<I", data[4:8])
+    after = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    page = bytes(data[first:after])
+    for _ in range(pages - 1):
+        data[after : after + 4] = struct.pack("<I", len(data))
+        after = len(data) + len(page)
+        data += page + bytes(4)
+    begun = time.process_time()
+    found, notes = pixels(bytes(data))
+    assert found.shape == (32, 32, 3) and time.process_time() - begun < 1
+    assert notes == {1: [], 3000: ["many_frames"]}.get(pages, ["frames"])
 
 
 def test_a_container_cannot_claim_much_memory(monkeypatch):
