@@ -8,7 +8,6 @@ import argparse
 import dataclasses
 import json
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,13 +38,14 @@ from .judging.lineup import check_lineup, explain_reach, judge_lineup
 from .judging.null_bank import check_bank, framing_for, open_bank
 from .judging.result import Result
 from .judging.verdict import LEVEL, Witness
-from .messages.text import single_line
+from .messages.text import print_line, single_line
 from .method.config import PRESETS, RunConfig, find_preset
 from .method.views import AS_GIVEN, VIEWS
 from .page.launch import add_options as add_page_options
 from .page.launch import serve_page
 from .pictures.embedders import load_embedders
-from .pictures.images import picture_files, read_picture
+from .pictures.folders import picture_files, skipped_file_notes
+from .pictures.images import read_picture
 from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .run.events import RunEvent
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int | None = options.run(options)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_line(f"error: {error}", to_stderr=True)
         return 2
     return code or 0
 
@@ -164,37 +164,38 @@ def example_arguments(name: str) -> list[str]:
 
 def _run_example(options: argparse.Namespace) -> int:
     arguments = example_arguments(options.name) + options.options
-    print("cgidm", shlex.join(arguments))
+    print_line(f"cgidm {shlex.join(arguments)}")
     return main(arguments)
 
 
 def print_table(result: Result) -> None:
     """One line a picture: scores, p-value, outcome."""
     names = list(dict.fromkeys(name for r in result.pictures for name in r.scores))
-    print("  ".join([f"{'picture':32s}", *[f"{n:>18s}" for n in names], f"{'p':>6s}", "outcome"]))
+    print_line("  ".join([f"{'picture':32s}", *[f"{n:>18s}" for n in names], f"{'p':>6s}", "outcome"]))
     for r in result.pictures:
         p = "-" if r.verdict.p_value is None else f"{r.verdict.p_value:.3f}"
         scores = [f"{r.scores[n]:18.4f}" if n in r.scores else f"{'-':>18s}" for n in names]
         seen = "" if r.view == AS_GIVEN else f" (its view {r.view})"
-        print("  ".join([f"{r.picture.name[-32:]:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
-        print(f"    {_witness_line(r.verdict.witnesses)}")
+        name = single_line(r.picture.name)[-32:]
+        print_line("  ".join([f"{name:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
+        print_line(f"    {_witness_line(r.verdict.witnesses)}")
     if (together := result.together) is not None:
-        print(f"together: {together.outcome}. {together.reason}")
+        print_line(f"together: {together.outcome}. {together.reason}")
         if (used := together.used) is not None:
             many = f"{used.low} to {used.high}" if used.bounded_above else f"at least {used.low}"
-            print(f"used: {many} of {together.pictures}, with an error rate of {LEVEL:.0%}")
+            print_line(f"used: {many} of {together.pictures}, with an error rate of {LEVEL:.0%}")
     if result.lineup is not None:
         said = explain_reach(result.lineup.sizes)
-        print(f"line-up: {LINEUP}, to be shown to somebody who has not seen the pictures. {said}")
+        print_line(f"line-up: {LINEUP}, to be shown to somebody who has not seen the pictures. {said}")
     if result.expected_power is not None:
-        print(
+        print_line(
             f"in such a suspect {result.expected_power:.0%} of used pictures are found at {LEVEL:.0%} false positives"
         )
     for name, reason in result.not_computed.items():
-        print(f"{name}: {reason}")
+        print_line(f"{name}: {reason}")
     for r in result.pictures:
         for note in r.picture.notes:
-            print(f"{single_line(r.picture.name)}: {note}")
+            print_line(f"{single_line(r.picture.name)}: {note}")
 
 
 def _witness_line(witnesses: Sequence[Witness]) -> str:
@@ -211,9 +212,11 @@ def _witness_line(witnesses: Sequence[Witness]) -> str:
 
 def _authenticate(options: argparse.Namespace) -> None:
     config = _config(options)
-    for path in options.pictures:
-        read_picture(path, 64)  # a wrong file is named before two models are loaded
     controls = picture_files(options.controls, "controls") if options.controls else []
+    for skipped in skipped_file_notes(options.controls) if controls else ():
+        print_line(skipped)
+    for path in (*options.pictures, *controls):
+        read_picture(path, 64)  # a wrong file is named before two models are loaded
     bank = open_bank(options.bank) if options.bank else None
     if bank is not None and options.framing != "notes":
         raise UserError("run.bank_and_framing", given=options.framing)
@@ -230,13 +233,13 @@ def _authenticate(options: argparse.Namespace) -> None:
 
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
     if not options.prompt and (prompt := suggest_prompt(suspect)):
-        print(f"the suspect's card or notes suggest: --prompt {shlex.quote(prompt)}")
+        print_line(f"the suspect's card or notes suggest: --prompt {shlex.quote(prompt)}")
     warning = compare_bases(base, suspect)
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
     pair = frame_as(load_pair(base, suspect, options.prompt, embeddings, **place), options.framing)
-    print(f"memory: {pair.memory}")
+    print_line(f"memory: {pair.memory}")
     if bank is not None:
         check_bank(bank, pair.fingerprints, pair.is_full_network, config, options.prompt)
     unrelated = other = None
@@ -265,16 +268,16 @@ def _authenticate(options: argparse.Namespace) -> None:
         warning=warning,
     )
     if warning is not None:
-        print(f"warning: {warning}")
+        print_line(f"warning: {warning}")
     write_evidence(result, options.out, models)
     signer = sign_folder(options.out, key) if key else None
     print_table(result)
-    print(f"evidence: {options.out}/report.pdf, report.html, result.json ({result.seconds:.1f} s)")
+    print_line(f"evidence: {options.out}/report.pdf, report.html, result.json ({result.seconds:.1f} s)")
     if options.bundle:
-        print(f"bundle: {pack_evidence(options.out, options.bundle)}")
-    print(f"seal: {(options.out / SEAL).read_text().split()[0]} (SHA-256 of {MANIFEST}: write it down)")
+        print_line(f"bundle: {pack_evidence(options.out, options.bundle)}")
+    print_line(f"seal: {(options.out / SEAL).read_text().split()[0]} (SHA-256 of {MANIFEST}: write it down)")
     if signer:
-        print(f"signed by the Ed25519 key {signer} (SHA-256)")
+        print_line(f"signed by the Ed25519 key {signer} (SHA-256)")
 
 
 @contextmanager
@@ -319,15 +322,19 @@ def _lineup(options: argparse.Namespace) -> int:
     picks = options.picks.split(",")
     found = judge_lineup(lineup, picks)
     for number, (r, pick, right) in enumerate(zip(lineup.rounds, picks, found.right, strict=True), 1):
-        print(f"round {number}: {pick.strip()}, {'right' if right else f'wrong: it was {r.letter}'}")
-    print(f"{found.hits} of {len(found.right)} right, p = {found.p_value:.2g}")
-    print(found.reason)
+        print_line(f"round {number}: {pick.strip()}, {'right' if right else f'wrong: it was {r.letter}'}")
+    print_line(f"{found.hits} of {len(found.right)} right, p = {found.p_value:.2g}")
+    print_line(found.reason)
     return 0
 
 
 def _inspect(options: argparse.Namespace) -> None:
     found = inspect_checkpoint(open_checkpoint(options.source, token=get_token(), civitai_key=read_key()))
-    print(json.dumps(found, indent=2) if options.json else "\n".join(report_lines(found)))
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return
+    for line in report_lines(found):
+        print_line(line)
 
 
 def _config(options: argparse.Namespace) -> RunConfig:

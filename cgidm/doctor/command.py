@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from ..messages import Note
+from ..messages.text import print_line
 from .environment import ANY_PACKAGE
 from .finding import PIP, Finding, command_fix, finding_lines
 from .machine import Machine, explain_failure, gather_machine
@@ -49,7 +50,11 @@ def diagnose(options: argparse.Namespace) -> int:
     """Print the findings on this machine; return 1 if one of them is an error, else 0."""
     findings = examine(gather_machine())
     plain = [f.to_dict() for f in findings]
-    print(json.dumps(plain, indent=2) if options.json else "\n".join(finding_lines(findings)))
+    if options.json:
+        print(json.dumps(plain, indent=2))
+    else:
+        for line in finding_lines(findings):
+            print_line(line)
     return int(any(f.status == "error" for f in findings))
 
 

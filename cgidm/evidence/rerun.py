@@ -21,8 +21,10 @@ from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LARGEST_SHARE, can_be_used
 from ..judging.null_bank import Bank, open_bank
 from ..method.models import ModelPair
+from ..pictures.decoding import MAX_SIDE, MIN_SIDE
 from ..pictures.embedders import load_embedders
-from ..pictures.images import MAX_SIDE, MIN_SIDE, Picture, picture_files, read_picture
+from ..pictures.folders import picture_files
+from ..pictures.images import Picture, read_picture
 from ..pictures.reference import read_reference_pictures
 from .bundle_reader import Bundle
 from .bundle_writer import weights_sha256

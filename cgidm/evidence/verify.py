@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..messages.text import print_line
 from .bundle_reader import Bundle, open_bundle
 from .seal import SEAL, check_seal
 from .signature import check_signature
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return verify(parser.parse_args(sys.argv[2:] if arguments is None else arguments))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_line(f"error: {error}", to_stderr=True)
         return 2
 
 
@@ -64,7 +65,8 @@ def verify(options: argparse.Namespace) -> int:
 
         given = {k: v for k in RERUN if (v := getattr(options, k)) is not None}
         comparison = repeat(bundle, RerunOptions(**given, max_download=int(options.max_download * 1e9)))
-    print("\n".join(comparison.lines()))
+    for line in comparison.lines():
+        print_line(line)
     return 0 if comparison.agrees else 1
 
 
@@ -74,11 +76,12 @@ def report_integrity(bundle: Bundle, key: Path | None = None) -> bool:
     signer, more = check_signature(bundle, key)
     problems += [p for p in more if p.name not in {known.name for known in problems}]
     if problems:
-        print(f"{bundle.label}: altered")
-        print("\n".join(f"  {problem}" for problem in problems))
+        print_line(f"{bundle.label}: altered")
+        for problem in problems:
+            print_line(f"  {problem}")
         return False
-    print(f"{bundle.label}: whole; {len(bundle.sizes)} files are as they were sealed")
+    print_line(f"{bundle.label}: whole; {len(bundle.sizes)} files are as they were sealed")
     with bundle.open(SEAL) as file:
-        print(f"seal: {file.read(64).decode()} (SHA-256 of manifest.json; compare it with the one you were given)")
-    print(f"signed by the Ed25519 key {signer} (SHA-256)" if signer else "not signed")
+        print_line(f"seal: {file.read(64).decode()} (SHA-256 of manifest.json; compare it with the one you were given)")
+    print_line(f"signed by the Ed25519 key {signer} (SHA-256)" if signer else "not signed")
     return True

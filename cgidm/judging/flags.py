@@ -10,6 +10,7 @@ from ..messages import Note
 
 PREFIX = "judging.flag."
 INDISTINGUISHABLE_RATIO = 1e-3  # a copy of the base has exactly 0, or rounding
+FLAT_DEVIATION = 2.0  # of 255: one black dot of 6 x 6 on white of 512 x 512 has 3, noise of one level less than 1
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,22 @@ def make_flag(
 
 INDISTINGUISHABLE = make_flag("indistinguishable", limit=INDISTINGUISHABLE_RATIO)
 NOT_FINITE = make_flag("not_finite")
+FLAT = make_flag("flat", leaves_out=True, limit=FLAT_DEVIATION)
 
 
 def stopped_flag(steps: int, of: int) -> Flag:
     """Make the flag of a run that was stopped after `steps` of its steps."""
     return make_flag("stopped", step=steps, of=of)
+
+
+def is_flat(image: Float[Tensor, "3 _ _"]) -> bool:
+    """Whether a picture in [0, 1] is of one colour, or nearly so: nothing in it can be learnt."""
+    return bool(image.double().flatten(1).var(1, correction=0).mean().sqrt() * 255 < FLAT_DEVIATION)
+
+
+def flat_flags(image: Float[Tensor, "3 _ _"]) -> tuple[Flag, ...]:
+    """Find whether a picture, as it is looked at, holds nothing that could come back."""
+    return (FLAT,) if is_flat(image) else ()
 
 
 def check_run(contrast: Float[Tensor, " n"], gradient_ratio: Float[Tensor, " n"]) -> tuple[Flag, ...]:

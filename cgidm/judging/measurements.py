@@ -14,7 +14,7 @@ from ..pictures.embedders import SHIPPED_NAME, Embedders
 from ..pictures.images import Picture
 from .batches import for_each_batch, make_batches
 from .distance import weight_distance
-from .flags import Flag
+from .flags import Flag, flat_flags
 from .negative_controls import (
     base_vs_itself_flags,
     generated_flags,
@@ -63,11 +63,12 @@ class Measurements:
 
     @cached_property
     def flags_of_run(self) -> list[tuple[Flag, ...]]:
-        """What forbids every test: an unstable base, and pictures that the model itself has made."""
+        """What forbids every test: an unstable base, pictures of one colour, and those that the model has made."""
         first = make_batches(self.pair, self.pictures[:1])[0]
         unstable = base_vs_itself_flags(first.pair, self.z[0][None].to(self.pair.device), self.config.seed)
         generated = for_each_batch(self.pair, self.pictures, lambda batch: generated_flags(batch.pair, batch.images))
-        return [(*unstable, *found) for found in generated]
+        flat = [flat_flags(p.image) for p in self.pictures]
+        return [(*unstable, *empty, *found) for empty, found in zip(flat, generated, strict=True)]
 
     def flags(self, controls: Sequence[Picture]) -> list[tuple[Flag, ...]]:
         """What speaks against each picture's number, but for what its recovery shows.

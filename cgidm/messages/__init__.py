@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def _shown(value: Any, table: Mapping[str, str] | None) -> Any:
         return render(value.code, value.params, table)
     if isinstance(value, Mapping) and value.keys() == {"code", "params"}:  # a note that was read from JSON
         return render(str(value["code"]), value["params"], table)
-    if isinstance(value, str):
-        return single_line(value, LONGEST)
+    if isinstance(value, str | PathLike):
+        return single_line(str(value), LONGEST)
     if isinstance(value, Sequence):
         return ", ".join(str(_shown(part, table)) for part in value)
     return value

@@ -1,11 +1,11 @@
 """`cgidm page`: serve the page. `app.py` of a Space calls it too."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 from ..errors import UserError
+from ..messages.text import print_line
 
 MAX_UPLOAD = "400mb"  # a LoRA of SDXL; a picture has a limit of its own
 MAX_WAITING = 40  # visitors; ZeroGPU would let one wait
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return serve_page(parser.parse_args(arguments))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_line(f"error: {error}", to_stderr=True)
         return 2
 
 

@@ -1,10 +1,6 @@
 """Picture files: from the bytes that somebody gave to an RGB tensor, or one sentence that says why not."""
 
 import hashlib
-import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
@@ -12,18 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
 from ..framing.frame import CentreSquare, Frame, Framing, Resample
 from ..messages import Note, note
 from .credentials import credential_notes
+from .decoding import decode_pixels
 
-MIN_SIDE, MAX_SIDE = 32, 16_384
-MAX_PIXELS = 100_000_000
 MAX_BYTES = 100_000_000
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 RESAMPLING: dict[Resample, Image.Resampling] = {
     "area": Image.Resampling.BOX,  # the mean over each cell, as OpenCV's INTER_AREA
     "box": Image.Resampling.BOX,
@@ -31,7 +25,6 @@ RESAMPLING: dict[Resample, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,30 +37,6 @@ class Picture:
     notes: tuple[Note, ...] = ()  # what was done to it, and what it resembles
     frame: Frame | None = None  # which part of the file it is, at which size; None: not known
     square: Float[Tensor, "3 S S"] | None = None  # the centre square of the file, where `image` is not square
-
-
-def list_picture_files(folder: Path) -> list[Path]:
-    """The picture files of a folder by name, without hidden ones: macOS writes `._1.jpg` beside `1.jpg`."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    return sorted(p for p in files if not p.is_dir())
-
-
-def picture_files(folder: Path, role: str) -> list[Path]:
-    """The picture files of a folder by name, at least one.
-
-    Args:
-        folder: the folder that was given.
-        role: what its pictures are for, as the error names it: "controls".
-
-    Raises:
-        UserError: if it is no folder, or holds no picture.
-    """
-    if not folder.is_dir():
-        raise UserError("pictures.not_a_folder", role=role, path=str(folder))
-    files = list_picture_files(folder)
-    if not files:
-        raise UserError("pictures.no_pictures", role=role, path=str(folder), suffixes=sorted(SUFFIXES))
-    return files
 
 
 def read_picture(path: str | Path, framing: Framing | int) -> Picture:
@@ -94,7 +63,7 @@ def read_picture(path: str | Path, framing: Framing | int) -> Picture:
 def decode_picture(data: bytes, name: str, framing: Framing | int) -> Picture:
     """Decode the bytes of a picture file.
 
-    Its EXIF rotation is applied, transparency laid on white, 16 bits scaled to 8; then it is framed.
+    Its EXIF rotation is applied, transparency laid on white, 16 bits scaled to 8; then it is framed. The notes say so.
 
     Args:
         data: the file's bytes.
@@ -104,26 +73,13 @@ def decode_picture(data: bytes, name: str, framing: Framing | int) -> Picture:
     Raises:
         UserError: if it is not a picture that can be used.
     """
-    with _refusals(name):
-        if not data:
-            raise UserError("pictures.empty", path=name)
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        _check_size(picture, name)
-        picture.load()
-
-    notes: list[Note] = []
-    if (frames := getattr(picture, "n_frames", 1)) > 1:
-        notes.append(note("pictures.frames", count=frames))
-    rotated = ImageOps.exif_transpose(picture)
-    if rotated.size != picture.size or picture.getexif().get(0x0112, 1) != 1:
-        notes.append(note("pictures.rotated"))
-    flat = _to_rgb(rotated, notes)
+    flat, picture_format, notes = decode_pixels(data, name)
     framing = CentreSquare(resolution=framing) if isinstance(framing, int) else framing
     frame = framing.frame(*flat.size)
     framed = apply_frame(flat, frame)
     square = _square(flat, isqrt(framing.most_pixels)) if framed.width != framed.height else None
     notes += frame_notes(frame)
-    notes += credential_notes(data, picture.format or "")
+    notes += credential_notes(data, picture_format)
     return Picture(name, hashlib.sha256(data).hexdigest(), from_uint8(np.array(framed)), tuple(notes), frame, square)
 
 
@@ -156,15 +112,6 @@ def frame_notes(frame: Frame) -> tuple[Note, ...]:
     return (note("pictures.framed", **sizes, lost=frame.lost),)
 
 
-def picture_size(data: bytes) -> tuple[int, int]:
-    """Width and height that a file's header states; (0, 0) if it is no picture."""
-    try:
-        with _refusals(""):
-            return Image.open(io.BytesIO(data), formats=FORMATS).size
-    except UserError:
-        return 0, 0
-
-
 def to_uint8(images: Float[Tensor, "*b 3 H W"]) -> UInt8[np.ndarray, "*b H W 3"]:
     """Pictures in [0, 1] as 8-bit values, channels last, as files hold them and Pillow takes them."""
     return (images.clamp(0, 1) * 255).round().byte().movedim(-3, -1).cpu().numpy()
@@ -173,45 +120,3 @@ def to_uint8(images: Float[Tensor, "*b 3 H W"]) -> UInt8[np.ndarray, "*b H W 3"]
 def from_uint8(pixels: UInt8[np.ndarray, "*b H W 3"]) -> Float[Tensor, "*b 3 H W"]:
     """8-bit pictures, channels last, as tensors in [0, 1]."""
     return torch.from_numpy(pixels).movedim(-1, -3).float() / 255
-
-
-@contextmanager
-def _refusals(name: str) -> Iterator[None]:
-    """Turn what Pillow raises on a file into a `UserError`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    except UserError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise UserError("pictures.too_many_pixels", path=name, most=MAX_PIXELS) from error
-    except UnidentifiedImageError as error:
-        raise UserError("pictures.not_a_picture", path=name) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError("pictures.damaged", path=name, error=str(error)) from error
-
-
-def _check_size(picture: Image.Image, name: str) -> None:
-    width, height = picture.size
-    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
-        raise UserError(
-            "pictures.wrong_size", path=name, width=width, height=height, shortest=MIN_SIDE, longest=MAX_SIDE
-        )
-    if width * height > MAX_PIXELS:
-        raise UserError("pictures.too_many_pixels", path=name, most=MAX_PIXELS)
-
-
-def _to_rgb(picture: Image.Image, notes: list[Note]) -> Image.Image:
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, dtype=np.float64)
-        top = 65535.0 if values.max() > 255 else 255.0
-        notes.append(note("pictures.scaled_16_bit"))
-        return Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        notes.append(note("pictures.transparency_on_white"))
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    if picture.mode == "CMYK":
-        notes.append(note("pictures.cmyk_without_profile"))
-    return picture.convert("RGB")

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import UserError
 from ..intake.likely_framing import usual_buckets
+from ..judging.flags import is_flat
 from ..judging.lineup import Lineup, parse_lineup, plan_lineup
 from ..judging.null_bank import Bank
 from ..method.config import RunConfig
@@ -48,8 +50,10 @@ def plan_run(request: RunRequest) -> RunPlan:
     A near-duplicate cannot be known to be unused and be in question at once.
 
     Raises:
-        UserError: if the controls do not suffice for the line-up.
+        UserError: if a control is of one colour, or if the controls do not suffice for the line-up.
     """
+    if flat := [c for c in request.controls if is_flat(c.image)]:
+        raise UserError("run.flat_control", name=flat[0].name)
     table = near_duplicates([p.image for p in request.pictures], [c.image for c in request.controls])
     used = [i for i, copied in enumerate(table.T) if not copied.any()]
     copies = tuple(tuple(i for i, same in enumerate(row) if same) for row in table)

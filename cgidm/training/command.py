@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..messages.text import print_line
+
 RECIPE_OPTIONS = (
     ("images", int, "training pictures per model"),
     ("rank", int, "rank of a LoRA"),
@@ -68,6 +70,7 @@ def make_bank(options: argparse.Namespace) -> None:
     from ..intake.civitai.client import read_key
     from ..intake.layout import open_checkpoint
     from ..judging.null_bank import FILE
+    from ..pictures.folders import skipped_file_notes
     from .null_models import BankPlan, build_bank
     from .recipe_reader import read_recipe
     from .settings import settings_to_table
@@ -91,7 +94,11 @@ def make_bank(options: argparse.Namespace) -> None:
         captions=options.captions,
     )
     settings = ", ".join(f"{k} {v}" for k, v in settings_to_table(recipe.training).items() if v is not None)
-    print(f"recipe: {settings}; from " + ("; ".join(f"{k}: {v}" for k, v in recipe.sources.items()) or "the defaults"))
-    bank = build_bank(plan, recipe, options.suspect, print)
+    sources = "; ".join(f"{k}: {v}" for k, v in recipe.sources.items()) or "the defaults"
+    print_line(f"recipe: {settings}; from {sources}")
+    for folder in (*plan.folders, plan.decoys, plan.fillers):
+        for skipped in skipped_file_notes(folder) if folder is not None and folder.is_dir() else ():
+            print_line(skipped)
+    bank = build_bank(plan, recipe, options.suspect, print_line)
     counts = f"{len(bank.models)} models, {len(bank.pictures)} pictures, {len(bank.nulls)} null scores"
-    print(f"{options.out / FILE}: {counts}")
+    print_line(f"{options.out / FILE}: {counts}")

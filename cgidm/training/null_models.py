@@ -21,7 +21,8 @@ from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
 from ..judging.residual_table import find_residual_table
 from ..messages import Note, note
 from ..method.config import RunConfig
-from ..pictures.images import picture_files, read_picture
+from ..pictures.folders import picture_files
+from ..pictures.images import read_picture
 from .captions import read_caption
 from .cost import scoring_evaluations, training_bytes, training_evaluations
 from .recipe import TrainingRecipe

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from cgidm.errors import UserError
 from cgidm.files import write_atomically
 from cgidm.messages import render
-from cgidm.pictures.images import list_picture_files, read_picture
+from cgidm.pictures.folders import list_picture_files
+from cgidm.pictures.images import read_picture
 from cgidm.training.split import PictureFile, rank_by_seed, split_in_halves
 from eval.benchmark.duplicates import Rule, find_near_duplicates, find_rule
 from eval.benchmark.experiment import Dataset, Experiment

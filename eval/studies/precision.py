@@ -25,7 +25,8 @@ from cgidm.families import load_pair
 from cgidm.judging.result import VERDICT_SCORE, Result
 from cgidm.method.config import PRESETS, RunConfig
 from cgidm.method.models import ModelPair
-from cgidm.pictures.images import Picture, picture_files, read_picture
+from cgidm.pictures.folders import picture_files
+from cgidm.pictures.images import Picture, read_picture
 from cgidm.provenance import describe_machine
 from eval.markdown import markdown_table
 

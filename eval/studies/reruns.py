@@ -27,7 +27,7 @@ from cgidm.evidence.rerun import RerunOptions, repeat
 from cgidm.evidence.rerun_diff import Comparison
 from cgidm.evidence.seal import bundle_record
 from cgidm.pictures.embedders import SOURCES
-from cgidm.pictures.images import picture_files
+from cgidm.pictures.folders import picture_files
 from eval.markdown import markdown_table
 
 Run = tuple[str, str]  # preset and precision

@@ -23,7 +23,8 @@ from cgidm.judging.scoring import score_controls, score_mirror
 from cgidm.judging.verdict import conformal_p_value
 from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.models import ModelPair
-from cgidm.pictures.images import Picture, decode_picture, picture_files, read_picture
+from cgidm.pictures.folders import picture_files
+from cgidm.pictures.images import Picture, decode_picture, read_picture
 from eval.markdown import markdown_table
 
 COPIES = 200

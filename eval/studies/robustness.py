@@ -24,7 +24,8 @@ from cgidm.judging.verdict import LEVEL, is_positive, judge
 from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.models import ModelPair
 from cgidm.method.views import CROP, JPEG_QUALITY, VIEWS, Framed, crop
-from cgidm.pictures.images import Picture, from_uint8, picture_files, read_picture, to_uint8
+from cgidm.pictures.folders import picture_files
+from cgidm.pictures.images import Picture, from_uint8, read_picture, to_uint8
 from eval.markdown import markdown_table
 
 OTHER_CROP = 0.8  # of the side

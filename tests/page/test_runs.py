@@ -196,7 +196,7 @@ def test_a_picture_that_is_too_large_is_refused_unread(tmp_path):
 def test_a_picture_that_turns_out_to_be_none_ends_its_run_with_one_sentence():
     visitor = Visit()
     run = broken_run(visitor)
-    with page_refuses("pictures.not_a_picture", path="mine.png"):
+    with page_refuses("pictures.other_kind", path="mine.png"):
         list(judging.go_on(visitor.token, run.name, False, "en", None))
     assert not run.is_locked
 

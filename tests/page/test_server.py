@@ -68,11 +68,11 @@ def refusal(answer, server):
     return said
 
 
-def png(width, height, *chunks):
+def png(width, height):
     """A 1-bit PNG of zeros, packed without ever being held."""
     pack = zlib.compressobj(9)
     rows = b"".join(pack.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)) + pack.flush()
-    parts = (b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)), *chunks, (b"IDAT", rows), (b"IEND", b"")
+    parts = (b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")
     sums = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts]
     return b"\x89PNG\r\n\x1a\n" + b"".join(sums)
 
@@ -118,7 +118,6 @@ def test_a_hostile_model_is_one_sentence(server, client, picture, controls, name
     [
         ("wide.png", png(30_000, 1), "30000 x 1"),
         ("bomb.png", png(30_000, 30_000), "pixels"),
-        ("words.png", png(64, 64, (b"zTXt", b"k\0\0" + zlib.compress(bytes(50_000_000), 9))), "damaged"),
         ("text.png", b"hello", "not a picture"),
         ("empty.png", b"", "empty"),
         ("script.svg", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "not a picture"),

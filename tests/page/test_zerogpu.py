@@ -12,6 +12,7 @@ import gradio as gr
 import pytest
 
 from cgidm import UserError
+from cgidm.messages import note
 from cgidm.page.runs import hardware
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
@@ -179,7 +180,8 @@ def test_a_picture_that_is_none_is_said_in_words_across_the_fork(lent):
     run = broken_run(Visit())
     with pytest.raises(UserError) as refused:
         list(execute_run(run))
-    assert refused.value.code == "pictures.not_a_picture" and refused.value.params == {"path": "mine.png"}
+    kind = note("pictures.kind.text", format="TXT")
+    assert refused.value.code == "pictures.other_kind" and refused.value.params == {"path": "mine.png", "kind": kind}
 
 
 def test_what_is_asked_for_grows_with_the_chunk_and_takes_whatever_gradio_adds(monkeypatch):

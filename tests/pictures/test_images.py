@@ -13,15 +13,8 @@ from PIL import Image
 from cgidm.framing.frame import Frame
 from cgidm.framing.kohya import Kohya
 from cgidm.messages import Note
-from cgidm.pictures.images import (
-    apply_frame,
-    decode_picture,
-    from_uint8,
-    picture_files,
-    picture_size,
-    read_picture,
-    to_uint8,
-)
+from cgidm.pictures.decoding import picture_size
+from cgidm.pictures.images import apply_frame, decode_picture, from_uint8, read_picture, to_uint8
 from tests.support.errors import refuses
 
 
@@ -44,7 +37,7 @@ def png_header_of(width, height):
 
 NOISE = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
 REFUSED = {
-    "text": (b"this is not a picture", "not_a_picture"),
+    "text": (b"this is not a picture", "other_kind"),
     "empty": (b"", "empty"),
     "truncated": (encoded(Image.fromarray(NOISE), "JPEG")[:900], "damaged"),
     "bomb": (png_header_of(60_000, 60_000), "too_many_pixels"),
@@ -74,17 +67,6 @@ def test_a_folder_a_missing_and_a_large_file_are_refused(tmp_path, monkeypatch):
     for name, code in ((".", "is_a_folder"), ("missing.png", "missing"), ("a.png", "too_large")):
         with refuses(f"pictures.{code}", path=str(tmp_path / name)):
             read_picture(tmp_path / name, 64)
-
-
-def test_the_picture_files_of_a_folder_are_those_with_a_picture_s_suffix(tmp_path):
-    with refuses("pictures.no_pictures", role="controls"):
-        picture_files(tmp_path, "controls")
-    for name in ("b.GIF", "a.tiff", "._a.jpg", "notes.txt"):
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    assert [p.name for p in picture_files(tmp_path, "controls")] == ["a.tiff", "b.GIF"]
-    with refuses("pictures.not_a_folder", path=str(tmp_path / "a.tiff")):
-        picture_files(tmp_path / "a.tiff", "controls")
 
 
 def test_8_bit_values_survive_both_ways():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cgidm.pictures.images import picture_size
+from cgidm.pictures.decoding import picture_size
 
 from ..html.progress import cost_html
 from ..html.views import View

@@ -17,8 +17,9 @@ from cgidm.intake.likely_framing import likely_framing
 from cgidm.judging.null_bank import Bank, framing_for
 from cgidm.judging.result import Result
 from cgidm.method.config import RunConfig
+from cgidm.pictures.decoding import picture_size
 from cgidm.pictures.embedders import Embedders, load_embedders
-from cgidm.pictures.images import Picture, decode_picture, picture_size
+from cgidm.pictures.images import Picture, decode_picture
 from cgidm.pictures.reference import read_reference_pictures
 from cgidm.run.events import RunEvent, RunProgress
 from cgidm.run.plan import RunRequest, with_centre_square

@@ -9,6 +9,7 @@ import gradio as gr
 
 from cgidm.evidence.lineup_sheet import ROLES
 from cgidm.evidence.record_of_result import MIRRORED
+from cgidm.pictures.formats import SUFFIXES
 
 from ..handlers import runs as handlers
 from ..handlers.cost import cost_view
@@ -21,6 +22,7 @@ from .wiring import GPU, PRIVATE, QUICK, REFUSABLE, Texts, Values, Widgets, list
 
 PRICED = ("suspect", "picture", "controls", "preset", "search", "bank", "lineup")  # what the cost depends on
 UPLOADS = ("upload", "picture", "controls", "bank")
+PICTURE_TYPES = ["image", *sorted(SUFFIXES)]  # of some suffixes no MIME type is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def build_tab(texts: Texts, panel: Panel, token: gr.BrowserState, several: bool)
 def _picture_field(texts: Texts, kind: str, several: bool) -> gr.Image | gr.File:
     if several:
         label = texts("set_pictures.label")
-        field = file_upload(label, f"{kind}-pictures", several=True, types=["image"])
+        field = file_upload(label, f"{kind}-pictures", several=True, types=PICTURE_TYPES)
         info(texts("set_pictures.info"))
         return field
     picture = picture_upload(texts, f"{kind}-picture")
@@ -91,7 +93,7 @@ def _picture_field(texts: Texts, kind: str, several: bool) -> gr.Image | gr.File
 def _comparison_fields(texts: Texts, kind: str) -> dict[str, Any]:
     """What the pictures are compared with."""
     info(texts("controls.info"))
-    controls = file_upload(texts("controls.label"), f"{kind}-controls", several=True, types=["image"])
+    controls = file_upload(texts("controls.label"), f"{kind}-controls", several=True, types=PICTURE_TYPES)
     info(texts("controls.shipped"))
     bank = file_upload(texts("bank.label"), f"{kind}-bank", several=False, types=[".json"])
     info(texts("bank.info"))
