@@ -33,6 +33,7 @@ from .intake.family import compare_bases
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
+from .intake.remarks import list_pair_remarks
 from .judging.lineup import check_lineup, explain_reach, judge_lineup
 from .judging.null_bank import check_bank, framing_for, open_bank
 from .judging.result import Result
@@ -226,6 +227,7 @@ def _authenticate(options: argparse.Namespace) -> None:
     if not options.prompt and (prompt := suggest_prompt(suspect)):
         print(f"the suspect's card or notes suggest: --prompt {shlex.quote(prompt)}")
     warning = compare_bases(base, suspect)
+    remarks = list_pair_remarks(base, suspect, embeddings)
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
@@ -256,9 +258,12 @@ def _authenticate(options: argparse.Namespace) -> None:
         unrelated=None if other is None else other.name,
         unrelated_sha256=None if other is None else weights_sha256(other),
         warning=warning,
+        remarks=remarks,
     )
     if warning is not None:
         print(f"warning: {warning}")
+    for remark in remarks:
+        print(f"note: {remark}")
     write_evidence(result, options.out, models)
     signer = sign_folder(options.out, key) if key else None
     print_table(result)

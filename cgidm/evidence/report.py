@@ -92,6 +92,7 @@ def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
     yield "Its SHA-256", models.unrelated_sha256
     yield from ((f"Commit of the {role}", sha) for role, sha in models.commits.items())
     yield "Warning", models.warning
+    yield from (("Of its files", remark) for remark in models.remarks)
 
 
 def _answers(record: Record) -> Iterator[Block]:

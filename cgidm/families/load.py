@@ -15,6 +15,7 @@ from ..intake.framing_notes import read_framing
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LikelyFraming, likely_framing
 from ..intake.notes import read_notes
+from ..intake.remarks import find_purpose, stated_prediction
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
 from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, SharedNetwork
 from .adapters import MAX_ROUNDING_LOSS, apply_adapter, merge, share_weights, split_batch_network
@@ -22,10 +23,12 @@ from .codec import Encoding, VaeCodec
 from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompt, tell_frame, text_encoders
 from .embeddings import apply_embedding
 from .kernels import choose_kernels
+from .library_errors import explain_library_errors
 from .memory import fit_pair
 from .offloading import WeightOffloader
 from .pipelines import load_pipeline, load_suspect
-from .prediction import check_prediction, check_scheduler
+from .prediction import check_markers, check_prediction, check_scheduler
+from .tokenizers import check_tokenizers
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +78,9 @@ def load_pair(
     if root.kind != "pipeline":
         raise UserError("families.base_kind", name=root.name, given=root.kind)
     words = _open_embeddings(suspect, embeddings)
+    for checkpoint in (root, suspect):
+        if (purpose := find_purpose(checkpoint)) is not None:
+            raise UserError("families.special_purpose", name=checkpoint.name, purpose=purpose)
     target = torch.device(device)
     free = free_memory(target) if free is None else free
     numbers = sum(t.numel for c in (root, suspect) for t in c.tensors.values())
@@ -115,6 +121,7 @@ def silence_libraries() -> None:
     """Turn off the progress bars and warnings of diffusers and transformers; our own checks replace the warnings."""
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
 
 
@@ -203,8 +210,12 @@ class _PairLoader:
 
     def load(self, root: Checkpoint, suspect: Checkpoint, embeddings: Sequence[Checkpoint]) -> ConditionedPair:
         pipeline = load_pipeline(root, "base", self.dtype)
-        base = self._condition(pipeline)
-        check_scheduler(base, f"base model {root.name}")
+        check_tokenizers(pipeline, root.name)
+        with explain_library_errors("base", root.name):
+            base = self._condition(pipeline)
+            _probe(base)
+            check_scheduler(base, f"base model {root.name}")
+        check_markers(stated_prediction(suspect), base.prediction, suspect.name)
         if suspect.kind == "adapter":
             return self._adapted(pipeline, base.network, suspect, embeddings)
         if suspect.kind == "textual inversion":
@@ -212,10 +223,13 @@ class _PairLoader:
             taught = self._condition(pipeline, embeddings)
             _check_changed(before, _probe(taught), suspect)
             return ConditionedPair(base, taught, split_batch_pair(base, taught))
-        finetuned = self._condition(load_suspect(suspect, root, pipeline, self.dtype), embeddings)
-        _check_shapes(base, finetuned, suspect.name)
-        check_prediction(base, finetuned, f"fine-tuned model {suspect.name}")
-        return ConditionedPair(base, finetuned)
+        finetuned = load_suspect(suspect, root, pipeline, self.dtype)
+        with explain_library_errors("fine-tuned", suspect.name):
+            conditioned = self._condition(finetuned, embeddings)
+            _check_shapes(base, conditioned, suspect.name)
+            _probe(conditioned)
+            check_prediction(base, conditioned, f"fine-tuned model {suspect.name}")
+        return ConditionedPair(base, conditioned)
 
     def _condition(
         self, pipeline: Any, embeddings: Sequence[Checkpoint] = (), *, shared_owner: nn.Module | None = None
@@ -276,6 +290,9 @@ def _check_shapes(base: ConditionedNetwork, suspect: ConditionedNetwork, name: s
         raise UserError(
             "families.other_shapes", name=name, count=len(different), first=first, given=given, expected=expected
         )
+    if len(base.schedule) != len(suspect.schedule):
+        rows, wanted = len(suspect.schedule), len(base.schedule)
+        raise UserError("families.schedule_length", name=name, given=rows, expected=wanted)
 
 
 def _freeze(pipeline: Any) -> None:

@@ -12,14 +12,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import SingleFileComponentError
+from accelerate import init_empty_weights
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 from ..intake.layout import Checkpoint
+from ..intake.remarks import PREDICTION_MARKERS
 from ..messages import Note, note
-from .weight_coverage import explain_error
+from .library_errors import explain_library_errors
+from .weight_coverage import check_finite, explain_error
 
 UNET = "model.diffusion_model."
 TEXT = {  # prefixes of the weights; SD 1 and 2 have one text encoder, SDXL has two
@@ -32,6 +34,7 @@ TABLES = ("alphas", "betas", "sqrt_", "log_", "posterior_", "lvlb_", "logvar", "
 # tensors of a text encoder that do not affect its features; only SDXL's second encoder uses its projection
 NO_FEATURES = ("position_ids", "logit_scale", "attn_mask")
 PROJECTION = ("text_projection", "text_projection.weight")
+NAI = "cond_stage_model.transformer.embeddings."  # NovelAI's names: the text encoder without its `text_model.`
 LAYER = re.compile(r"\.(?:resblocks|layers)\.(\d+)\.")
 
 
@@ -46,7 +49,9 @@ def load_single_file(checkpoint: Checkpoint, base: Any, folder: str, dtype: torc
         raise UserError("families.base_without_single_files", name=path, given=kind.__name__)
     file = checkpoint.fetch()
     state = load_file(file)
-    unknown = [k for k in state if not k.startswith((UNET, *TEXTS, *LEFT_ASIDE, *TABLES))]
+    unknown = [
+        k for k in state if not k.startswith((UNET, *TEXTS, *LEFT_ASIDE, *TABLES)) and k not in PREDICTION_MARKERS
+    ]
     if unknown:
         raise UserError(
             "families.unknown_tensors",
@@ -60,16 +65,35 @@ def load_single_file(checkpoint: Checkpoint, base: Any, folder: str, dtype: torc
     if not any(k.startswith(TEXTS) for k in state):  # only a UNet was trained
         shared += ("text_encoder",)
     parts = {name: part for name, part in base.components.items() if name.startswith(shared)}
+    if any(k.startswith(NAI) for k in state):
+        parts["text_encoder"] = _load_nai_encoder(state, base.text_encoder, path, dtype)
     spare = {name: None for name in ("safety_checker", "feature_extractor", "image_encoder") if name in base.components}
     try:
         pipeline = kind.from_single_file(
             str(file), config=folder, local_files_only=True, torch_dtype=dtype, **parts, **spare
         )
-    except (OSError, ValueError, RuntimeError, LookupError, AttributeError, ImportError, SingleFileComponentError) as e:
+    except Exception as e:  # diffusers raises any exception over another layout
         cause = _explain_gap(state, base) if "meta tensor" in str(e) else explain_error(e)
         raise UserError("families.file_does_not_fit", name=path, cause=cause) from e
     _check_contents(pipeline, state, path)
+    for name in ("unet", *TEXT):
+        if isinstance(part := getattr(pipeline, name, None), nn.Module):
+            check_finite(part, f"{path}, {name}")
     return pipeline
+
+
+def _load_nai_encoder(state: dict[str, Tensor], like: Any, path: str, dtype: torch.dtype) -> Any:
+    """Load a text encoder under NovelAI's names, which diffusers does not know, with the base's configuration."""
+    own = {k.removeprefix("cond_stage_model.transformer."): v for k, v in state.items() if k.startswith(TEXTS)}
+    with init_empty_weights(include_buffers=False):
+        encoder = type(like)(like.config)
+    wanted = {k.removeprefix("text_model."): k for k in encoder.state_dict()}
+    if lost := sorted(wanted.keys() - own.keys()):
+        cause = note("families.weights_missing", count=len(lost), first=f"{lost[0]:.120}")
+        raise UserError("families.file_does_not_fit", name=path, cause=cause)
+    with explain_library_errors("fine-tuned", path):
+        encoder.load_state_dict({k: own[short].to(dtype) for short, k in wanted.items()}, assign=True)
+    return encoder
 
 
 def _check_width(state: dict[str, Tensor], base: Any, path: str) -> None:

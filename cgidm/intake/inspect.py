@@ -6,10 +6,11 @@ from typing import Any
 from ..framing.table import framing_to_table
 from ..messages import render
 from ..messages.text import single_line
-from .family import guess_base
+from .family import guess_base, stated_base
 from .framing_notes import FramingNotes, read_framing
 from .layout import Checkpoint
 from .notes import read_notes
+from .remarks import list_remarks
 from .training_amount import read_amount
 from .training_notes import read_training
 
@@ -29,6 +30,8 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "base": guess.base,
         "votes": [asdict(v) for v in guess.votes],
         "disagreement": None if guess.disagreement is None else asdict(guess.disagreement),
+        "remarks": [asdict(remark) for remark in list_remarks(checkpoint)],
+        "stated_base": _stated_base(checkpoint),
         "adapter": _adapter(checkpoint),
         "embedding": None if checkpoint.embedding is None else asdict(checkpoint.embedding),
         "tensors": len(checkpoint.tensors),
@@ -74,6 +77,11 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     rows += [("vote", f"{v['family']}: {v['source']}, {render(**v['reason'])}") for v in found["votes"]]
     if found["disagreement"]:
         rows += [("warning", render(**found["disagreement"]))]
+    if found["stated_base"]:
+        stated = found["stated_base"]
+        line = f" (of the line of {stated['lineage']}, {stated['family']})" if stated["lineage"] else ""
+        rows += [("names as its base", f"{stated['text']}{line} (by {stated['source']})")]
+    rows += [("note", render(**remark)) for remark in found["remarks"]]
     rows += [("public base", found["base"] or "not known: name it yourself")]
     size = f"{found['bytes']:,} bytes, {found['parameters']:,} numbers in {found['tensors']:,} tensors"
     rows += [("size", f"{size} ({', '.join(found['types'])})")]
@@ -168,6 +176,14 @@ def _hub_rows(hub: dict[str, Any]) -> list[tuple[str, str]]:
         rows += [("licence", single_line(hub["licence"] or "none stated"))]
         rows += [("gated", "yes: its owner decides who may download" if hub["gated"] else "no")]
     return rows
+
+
+def _stated_base(checkpoint: Checkpoint) -> dict[str, str | None] | None:
+    stated = stated_base(checkpoint)
+    if stated is None:
+        return None
+    lineage, family = (None, None) if stated.lineage is None else (stated.lineage.name, stated.lineage.family)
+    return {"source": stated.source, "text": stated.text[:200], "lineage": lineage, "family": family}
 
 
 def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:

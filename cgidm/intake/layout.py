@@ -3,7 +3,6 @@
 Only names, sizes and safetensors headers are read. A pickle is refused by its name, before any library can open it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath

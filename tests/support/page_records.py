@@ -102,6 +102,7 @@ def make_record():
             "unrelated": None,
             "unrelated_sha256": None,
             "warning": a_note("It names another base."),
+            "remarks": [a_note("Averaged weights lie beside it.")],
             "sha256": {"unet.safetensors": "b" * 64},
         },
         "code": {"version": "0.1.0", "sha256": "e" * 64},

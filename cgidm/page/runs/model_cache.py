@@ -22,6 +22,7 @@ from cgidm.evidence.record import ModelsRecord
 from cgidm.intake.family import compare_bases
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
+from cgidm.intake.remarks import list_pair_remarks
 from cgidm.intake.source import parse_source
 from cgidm.messages import Note
 from cgidm.method.memory_plan import free_memory, worth_merging
@@ -61,6 +62,7 @@ class OpenedModels:
     suspect: Checkpoint
     prompt: str
     warning: Note | None  # if the suspect's writer names another base
+    remarks: tuple[Note, ...]  # what else the suspect's files tell
     example: str | None  # the shipped suspect, whose control pictures ship too
     key: str  # of everything that the pair is made of
 
@@ -76,6 +78,7 @@ def models_record(models: OpenedModels, unrelated: OpenedModels | None = None) -
         unrelated=None if unrelated is None else unrelated.suspect.name,
         unrelated_sha256=None if unrelated is None else weights_sha256(unrelated.suspect),
         warning=models.warning,
+        remarks=models.remarks,
     )
 
 
@@ -92,8 +95,9 @@ def open_models(wanted: RequestedModels, token: str | None = None) -> OpenedMode
             _check_small(checkpoint)
     name = wanted.suspect.removeprefix(SHIPPED)
     example = name if wanted.suspect.startswith(SHIPPED) else None
+    remarks = list_pair_remarks(base, suspect)
     return OpenedModels(
-        base, suspect, wanted.prompt, compare_bases(base, suspect), example, _key(base, suspect, wanted.prompt)
+        base, suspect, wanted.prompt, compare_bases(base, suspect), remarks, example, _key(base, suspect, wanted.prompt)
     )
 
 
