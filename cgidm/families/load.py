@@ -1,5 +1,6 @@
 """Build a `ModelPair` from a base and a suspect that `intake` has identified."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -122,6 +123,8 @@ def silence_libraries() -> None:
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    for library in ("diffusers", "transformers"):  # advice on old schedulers; it prints their whole configuration
+        warnings.filterwarnings("ignore", category=FutureWarning, module=rf"{library}\.")
     transformers_logging.disable_progress_bar()
 
 

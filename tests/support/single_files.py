@@ -76,3 +76,11 @@ def single_file(pipeline):
     else:
         state |= clip_names(pipeline.text_encoder, "cond_stage_model")
     return {**state, "betas": torch.zeros(3), "first_stage_model.x": torch.zeros(1), "model_ema.y": torch.zeros(1)}
+
+
+def nai_names(state):
+    """NovelAI's names of SD 1's text encoder, before transformers put `text_model.` before them."""
+    return {
+        k.replace("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer."): v
+        for k, v in state.items()
+    }
