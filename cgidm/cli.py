@@ -29,7 +29,7 @@ from .evidence.seal import MANIFEST, SEAL, bundle_record
 from .evidence.signature import read_private_key, sign_folder
 from .evidence.verify import add_options as add_verify_options
 from .evidence.verify import report_integrity, verify
-from .intake.family import compare_bases
+from .intake.family import compare_bases, lend_configuration
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
@@ -75,7 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
     run.set_defaults(run=_authenticate)
     run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
-    run.add_argument("--base", required=True, help="the public base model: a folder, or its place on the Hub")
+    run.add_argument("--base", required=True, help="the public base: a folder, a file, or its place on the Hub")
+    run.add_argument("--base-config", help="whose configuration and tokenizers a base in one file uses (a folder)")
     run.add_argument(
         "--suspect", required=True, help="the suspect: a folder, a .safetensors file, or its place on the Hub"
     )
@@ -218,7 +219,8 @@ def _authenticate(options: argparse.Namespace) -> None:
     if options.bundle and not options.bundle.parent.is_dir():
         raise UserError("run.no_folder_for_bundle", path=options.bundle, folder=options.bundle.parent)
 
-    base = _open(options.base, "base model", options)
+    lender = _open(options.base_config, "base's configuration", options) if options.base_config else None
+    base = lend_configuration(_open(options.base, "base model", options), lender)
     suspect = _open(options.suspect, "fine-tuned model", options)
     where = choose_device(base, options.device, options.precision)
     place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
@@ -257,6 +259,7 @@ def _authenticate(options: argparse.Namespace) -> None:
         commits={role: about.sha for role, about in abouts.items() if about is not None},
         unrelated=None if other is None else other.name,
         unrelated_sha256=None if other is None else weights_sha256(other),
+        configuration=None if base.lender is None else base.lender.name,
         warning=warning,
         remarks=remarks,
     )

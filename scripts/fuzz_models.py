@@ -86,7 +86,9 @@ def main() -> int:
     for outcome, count in found.outcomes.most_common():
         print(f"{count:5d}  {outcome}")
     print("\n".join(found.failures))
-    print(f"{options.count} cases, {len(found.failures)} failures; slowest {found.slowest:.2f} s, {found.growth:.0f} MB")
+    print(
+        f"{options.count} cases, {len(found.failures)} failures; slowest {found.slowest:.2f} s, {found.growth:.0f} MB"
+    )
     return bool(found.failures)
 
 

@@ -91,6 +91,7 @@ def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
     yield "Unrelated model", models.unrelated
     yield "Its SHA-256", models.unrelated_sha256
     yield from ((f"Commit of the {role}", sha) for role, sha in models.commits.items())
+    yield "Configuration of", models.configuration
     yield "Warning", models.warning
     yield from (("Of its files", remark) for remark in models.remarks)
 

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 from ..framing.frame import Frame
+from ..intake.family import lend_configuration
 from ..intake.framing_notes import read_framing
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LikelyFraming, likely_framing
@@ -52,6 +53,7 @@ def load_pair(
     encoding: Encoding = "mode",
     free: int | None = None,
     max_rounding_loss: float = MAX_ROUNDING_LOSS,
+    configuration: str | Checkpoint | None = None,
 ) -> ModelPair:
     """Load a base pipeline and a suspect made from it, both conditioned on `prompt`.
 
@@ -69,6 +71,8 @@ def load_pair(
         encoding: "mode", or "sample" for unseeded draws from the autoencoder's posterior.
         free: bytes that the pair may take; None: what is free on the device. `ModelPair.memory` holds the plan.
         max_rounding_loss: share of an adapter's change that merging may lose to rounding; see `adapters.merge`.
+        configuration: the pipeline whose configuration, tokenizers and scheduler a base in one file uses; None: the
+            public base of its family.
 
     Raises:
         UserError: if a model is missing, has another layout, or does not fit the other one.
@@ -76,7 +80,8 @@ def load_pair(
     silence_libraries()
     root = open_checkpoint(base, "base model") if isinstance(base, str) else base
     suspect = open_checkpoint(suspect, "fine-tuned model") if isinstance(suspect, str) else suspect
-    if root.kind != "pipeline":
+    root = lend_configuration(root, configuration)
+    if root.config is None or root.kind not in ("pipeline", "single file"):
         raise UserError("families.base_kind", name=root.name, given=root.kind)
     words = _open_embeddings(suspect, embeddings)
     for checkpoint in (root, suspect):

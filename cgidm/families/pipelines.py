@@ -15,7 +15,7 @@ from ..intake.layout import Checkpoint
 from .alt_diffusion import load_alt_diffusion, without_use
 from .conditioning import FAMILIES
 from .library_errors import check_configurations, explain_library_errors
-from .single_file import load_single_file
+from .single_file import load_base_file, load_single_file
 from .tokenizers import check_tokenizers
 from .weight_coverage import check_coverage, check_finite
 
@@ -40,6 +40,8 @@ def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **compo
             given=f"{config.get('_class_name')!r:.80}",
             accepted=list(FAMILIES),
         )
+    if checkpoint.lender is not None:
+        return load_base_file(checkpoint, checkpoint.lender, dtype)
     with explain_library_errors(role, checkpoint.name):
         pipeline = _build(checkpoint, dtype, components)
         for name in checkpoint.components.keys() - components.keys():
@@ -97,7 +99,9 @@ def load_suspect(suspect: Checkpoint, root: Checkpoint, base: Any, dtype: torch.
         pipeline = load_pipeline(suspect, "fine-tuned", dtype, **_shared(suspect, root, base))
         check_tokenizers(pipeline, suspect.name, base)
     elif suspect.kind == "single file":
-        pipeline = load_single_file(suspect, base, str(root.fetch()), dtype)
+        source = root.lender or root  # of the configuration
+        folder = source.listing.fetch(source.extras) / source.root
+        pipeline = load_single_file(suspect, base, str(folder), dtype)
     else:
         pipeline = _training_checkpoint(suspect, base, dtype)
     for name in ("unet", "transformer"):  # pictures are framed for the base's size, whatever a suspect notes

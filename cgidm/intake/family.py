@@ -3,12 +3,13 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from ..errors import UserError
 from ..messages import Note, note
 from ..messages.text import single_line
-from .layout import Checkpoint
+from .layout import Checkpoint, open_checkpoint
 from .source import IDENTIFIER, RENAMED_REPOSITORIES
 
 # the width of the text features that cross-attention reads; AltDiffusion's is SD 1.x's, in m18 SD 2.x's: only the
@@ -127,6 +128,28 @@ def guess_base(checkpoint: Checkpoint) -> BaseGuess:
         return BaseGuess(family, base, votes, None)
     hints = [f"{v.source}: {v.family}" for v in other]
     return BaseGuess(family, base, votes, note("intake.hints_disagree", family=family, hints=hints))
+
+
+def lend_configuration(base: Checkpoint, given: str | Checkpoint | None = None) -> Checkpoint:
+    """Give a base in one file the configuration, tokenizers and scheduler of a folder; other bases stay as they are.
+
+    Args:
+        base: the base.
+        given: a pipeline of the same family, whose weights are not read; None: the public base of its family.
+
+    Raises:
+        UserError: if the family is not known, or `given` is no pipeline.
+    """
+    if base.kind != "single file" or base.lender is not None:
+        return base
+    family = guess_base(base).family
+    lender = given or BASES.get(family or "")
+    if lender is None:
+        raise UserError("intake.base_config_needed", name=base.name)
+    opened = open_checkpoint(lender, "base's configuration") if isinstance(lender, str) else lender
+    if opened.kind != "pipeline":
+        raise UserError("intake.base_config_kind", name=opened.name, given=opened.kind)
+    return replace(base, lender=opened, config=opened.config)
 
 
 def compare_bases(base: Checkpoint, suspect: Checkpoint) -> Note | None:

@@ -39,6 +39,7 @@ class Checkpoint:
     adapter: Adapter | None = None
     embedding: Embedding | None = None
     config: Mapping[str, Any] | None = None  # model_index.json or adapter_config.json
+    lender: "Checkpoint | None" = None  # whose configuration and tokenizers a base in one file uses
 
     @property
     def name(self) -> str:

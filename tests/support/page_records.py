@@ -101,6 +101,7 @@ def make_record():
             "commits": {"base": "a" * 40},
             "unrelated": None,
             "unrelated_sha256": None,
+            "configuration": None,
             "warning": a_note("It names another base."),
             "remarks": [a_note("Averaged weights lie beside it.")],
             "sha256": {"unet.safetensors": "b" * 64},

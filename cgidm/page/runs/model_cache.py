@@ -19,7 +19,7 @@ from cgidm import ModelPair, UserError
 from cgidm.device import choose_device
 from cgidm.evidence.bundle_writer import weights_sha256
 from cgidm.evidence.record import ModelsRecord
-from cgidm.intake.family import compare_bases
+from cgidm.intake.family import compare_bases, lend_configuration
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.remarks import list_pair_remarks
@@ -77,6 +77,7 @@ def models_record(models: OpenedModels, unrelated: OpenedModels | None = None) -
         commits={r: c.listing.about.sha for r, c in roles.items() if c.listing.about is not None},
         unrelated=None if unrelated is None else unrelated.suspect.name,
         unrelated_sha256=None if unrelated is None else weights_sha256(unrelated.suspect),
+        configuration=None if models.base.lender is None else models.base.lender.name,
         warning=models.warning,
         remarks=models.remarks,
     )
@@ -88,7 +89,7 @@ def open_models(wanted: RequestedModels, token: str | None = None) -> OpenedMode
     Raises:
         UserError: if one is missing, out of reach, unsafe, or too large for this machine.
     """
-    base = _open(wanted.base, "base model", token)
+    base = lend_configuration(_open(wanted.base, "base model", token))
     suspect = open_suspect(wanted.suspect, wanted.upload, token)
     if hardware.kind() == "cpu":
         for checkpoint in (base, suspect):
