@@ -136,20 +136,19 @@ def _weights(listing: Listing, folder: str) -> dict[str | None, list[str]]:
         UserError: if a variant was saved twice, whole and in parts: libraries then take the parts, whichever is newer.
     """
     saves: dict[str | None, dict[tuple[str, int], list[str]]] = {}
-    indexed: set[str | None] = set()
+    indexed: dict[str | None, list[str]] = {}
     for file in sorted(_files(listing, folder)):
         name = PurePosixPath(file).name
         if match := WEIGHTS.fullmatch(name):
             save = (re.split(r"[.-]", name)[0], int(match["parts"] or 1))
             saves.setdefault(match["variant"], {}).setdefault(save, []).append(file)
         elif match := INDEX.fullmatch(name):
-            indexed.add(match[1] or match[2])
+            indexed.setdefault(match[1] or match[2], []).append(name)
     for variant, found in saves.items():
         if len(found) > 1 or (variant in indexed and any(parts == 1 for _, parts in found)):
-            files = [PurePosixPath(f).name for save in found.values() for f in save]
-            listed = [*files[:4], *(["…"] if len(files) > 4 else [])]
+            names = [PurePosixPath(save[0]).name for save in found.values()]  # one file of each save
             where = f"{listing.name}/{folder}".rstrip("/")
-            raise UserError("intake.saved_twice", name=where, files=listed)
+            raise UserError("intake.saved_twice", name=where, files=[*names, *indexed.get(variant, [])])
     whole = {v: (files, parts) for v, found in saves.items() for (_, parts), files in found.items()}
     return {variant: files for variant, (files, parts) in whole.items() if len(files) == parts}
 
