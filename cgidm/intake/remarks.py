@@ -3,6 +3,7 @@
 Nothing of it changes a number. It is said with the answer, since half of a suspect, or another base, misleads.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
@@ -37,6 +38,7 @@ PURPOSES = {  # channels that the first convolution reads -> what the network is
 FIRST_CONVOLUTIONS = ("model.diffusion_model.input_blocks.0.0.weight", "unet/conv_in.weight")
 AVERAGES = "model_ema."
 BOOKKEEPING = ("model_ema.decay", "model_ema.num_updates")
+ADDED = re.compile(r"lora|lyco|loha|lokr|emb")  # in the names of files that are added to a model
 MOST_READ = 8  # files beside a suspect whose headers are read
 LARGEST_READ = 2_000_000_000  # bytes of such a file; a LoRA or embedding is smaller
 
@@ -110,6 +112,8 @@ def _parts_beside(checkpoint: Checkpoint, used: Collection[str] = ()) -> Iterato
     found: dict[str, list[str]] = {"embeddings": [], "adapters": [], "averages": []}
     files = [f for f in inside if "/" not in f and f"{listing.name}/{start}{f}" not in used]
     small = [f for f in files if f.endswith(".safetensors") and listing.sizes[start + f] <= LARGEST_READ]
+    if listing.about is not None and checkpoint.kind != "adapter":  # each header is a request to the Hub
+        small = [f for f in small if ADDED.search(f.lower())]
     for file in small[:MOST_READ]:
         if kind := _kind_of(checkpoint, start + file):
             found[kind].append(file)

@@ -103,7 +103,7 @@ def make_record():
             "unrelated_sha256": None,
             "configuration": None,
             "warning": a_note("It names another base."),
-            "remarks": [a_note("Averaged weights lie beside it.")],
+            "remarks": [{"code": "intake.averages_beside", "params": {"files": ["unet_ema"]}}],
             "sha256": {"unet.safetensors": "b" * 64},
         },
         "code": {"version": "0.1.0", "sha256": "e" * 64},
