@@ -91,11 +91,15 @@ def test_a_base_without_a_component_is_refused_by_its_name(bases, tuned, name):
 
 
 @pytest.mark.parametrize("number", ["nan", "inf"])
-@pytest.mark.parametrize("part", ["unet", "text_encoder", "base's vae"])
-@pytest.mark.parametrize("layout", ["folder", "checkpoint", "single file", "bare"])
+@pytest.mark.parametrize(
+    ("part", "layout"),
+    [
+        *(("unet", layout) for layout in ("folder", "checkpoint", "single file", "bare")),
+        *(("text_encoder", layout) for layout in ("folder", "checkpoint", "single file")),
+        ("base's vae", "folder"),
+    ],
+)
 def test_weights_that_are_not_finite_are_refused_in_every_component_and_layout(bases, tmp_path, number, part, layout):
-    if (part == "base's vae") != (layout == "folder") and part != "unet" and layout == "bare":
-        pytest.skip("a bare file holds a UNet alone")
     pipeline = tiny.stable_diffusion()
     hurt = pipeline.vae if part == "base's vae" else getattr(pipeline, part)
     with torch.no_grad():
