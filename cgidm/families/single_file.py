@@ -32,6 +32,8 @@ TEXT = {  # prefixes of the weights; SD 1 and 2 have one text encoder, SDXL has 
     "text_encoder_2": ("conditioner.embedders.1.",),
 }
 TEXTS = tuple(prefix for prefixes in TEXT.values() for prefix in prefixes)
+# the scale of a weight that was rounded: ComfyUI's scaled fp8, its later names, and bitsandbytes' 4 and 8 bits
+SCALES = ("scaled_fp8", ".scale_weight", ".weight_scale", ".comfy_quant", ".absmax", ".quant_map", ".SCB")
 VAE = "first_stage_model."
 LEFT_ASIDE = (VAE, "model_ema.")  # the autoencoder; running averages of the weights
 TABLES = ("alphas", "betas", "sqrt_", "log_", "posterior_", "lvlb_", "logvar", "global_step", "scale_", "denoiser.")
@@ -87,6 +89,8 @@ def load_base_file(checkpoint: Checkpoint, lender: Checkpoint, dtype: torch.dtyp
         raise UserError("families.base_without_single_files", name=path, given=name[:80])
     state = load_file(checkpoint.fetch())
     _check_names(state, path)
+    if stated_prediction(checkpoint) in ("edm", "edm v"):
+        raise UserError("families.edm_noise", name=path)
     for part, prefixes in {**TEXT, "vae": (VAE,)}.items():
         if part in lender.components and not any(k.startswith(prefixes) for k in state):
             raise UserError("families.base_file_incomplete", name=path, component=part, lender=lender.name)
@@ -111,7 +115,9 @@ def load_base_file(checkpoint: Checkpoint, lender: Checkpoint, dtype: torch.dtyp
 
 
 def _check_names(state: dict[str, Tensor], path: str) -> None:
-    """See that every tensor is of a known use."""
+    """See that every tensor is of a known use, and that no weight has to be multiplied by a scale beside it."""
+    if scaled := [k for k in state if k.endswith(SCALES)]:
+        raise UserError("families.scaled_weights", name=path, count=len(scaled), first=f"{scaled[0]:.120}")
     known = (UNET, *TEXTS, *LEFT_ASIDE, *TABLES)
     unknown = [k for k in state if not k.startswith(known) and k not in PREDICTION_MARKERS]
     if unknown:

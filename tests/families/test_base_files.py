@@ -88,6 +88,14 @@ def test_a_marker_makes_the_base_predict_v_with_its_own_noise(folders, tmp_path)
     assert pair.base.prediction == "v" and pair.schedule.alpha[-1] < 1e-3
 
 
+def test_a_base_of_edm_s_noise_is_refused(folders, tmp_path):
+    state = load_file(folders / "SDXL" / "base.safetensors")
+    save(tmp_path / "base.safetensors", state | {"edm_mean": torch.zeros(4), "edm_std": torch.ones(4)})
+    lender, suspect = (str(folders / "SDXL" / name) for name in ("lender", "tuned"))
+    with refuses("families.edm_noise"):
+        load_pair(str(tmp_path / "base.safetensors"), suspect, "a b", configuration=lender)
+
+
 @pytest.mark.parametrize(
     ("lost", "component"),
     [("first_stage_model.", "vae"), ("cond_stage_model.", "text_encoder")],

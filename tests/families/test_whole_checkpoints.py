@@ -5,11 +5,12 @@ import re
 
 import pytest
 import torch
-from diffusers import EDMEulerScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import EDMEulerScheduler, FlowMatchEulerDiscreteScheduler, schedulers
 from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
+from cgidm.families.conditioning import condition_on_prompt
 from tests.support import tiny, tiny_families
 from tests.support.errors import refuses
 from tests.support.formats import save, whole
@@ -185,6 +186,27 @@ def test_a_scheduler_of_another_noise_is_refused_by_its_name(bases, tmp_path, sc
         load_pair(*(given if role == "suspect" else reversed(given)), "a b")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # numpy's, of a scheduler that was not kept up
+def test_every_scheduler_of_the_library_has_ddpm_s_noise_or_is_refused():
+    pipeline, taken = tiny.stable_diffusion(), set()
+    kinds = [getattr(schedulers, name) for name in dir(schedulers) if name.endswith("Scheduler")]
+    for kind in (k for k in kinds if isinstance(k, type) and hasattr(k, "from_config")):
+        try:
+            pipeline.scheduler = kind()
+        except (ImportError, TypeError):  # needs a package, or settings
+            continue
+        try:
+            bound = condition_on_prompt(pipeline, "a b")
+        except UserError as error:
+            assert error.code in ("families.scheduler_class", "families.schedule_values", "families.prediction_type")
+        else:
+            taken.add(kind.__name__)
+            assert bound.schedule.is_monotonic
+    known = ("DDIM", "DDPM", "PNDM", "EulerDiscrete", "EulerAncestralDiscrete", "LMSDiscrete", "DPMSolverMultistep")
+    assert taken >= {f"{name}Scheduler" for name in (*known, "UniPCMultistep", "HeunDiscrete", "DEISMultistep")}
+    assert not [name for name in taken if "EDM" in name or "Flow" in name] and len(kinds) > 40
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -303,3 +325,17 @@ def test_markers_say_what_a_single_file_predicts(tmp_path, prediction, markers, 
     else:
         pair = load_pair(str(tmp_path / "base"), str(tmp_path / "tuned.safetensors"), "a b")
         assert pair.suspect.prediction == ("v" if prediction == "v_prediction" else "eps")
+
+
+@pytest.mark.parametrize("key", ["scaled_fp8", "{}.scale_weight", "{}.weight_scale", "{}.absmax"])
+def test_weights_that_were_rounded_with_scales_are_refused_by_name(bases, tmp_path, key):
+    state = single_file(tiny.stable_diffusion())
+    save(tmp_path / "a.safetensors", state | {key.format("model.diffusion_model.out.2"): torch.ones(1)})
+    with refuses("families.scaled_weights", count=1):
+        load(bases, tmp_path / "a.safetensors")
+
+
+def test_embeddings_that_are_not_finite_are_refused(bases, tmp_path):
+    save(tmp_path / "sks.safetensors", {"<sks>": torch.full((2, 8), float("nan"))})
+    with refuses("families.not_finite", count=1):
+        load(bases, tmp_path / "sks.safetensors", prompt="a <sks>")
