@@ -21,6 +21,7 @@ from tests.support.mutations import Mutation, make_mutations, save_families
 
 SLOWEST = 1.0  # seconds of processor time that a case may take
 LARGEST = 400  # MB by which the process may grow over all cases
+REFUSED = 3e9  # bytes more than at the start that the system refuses to give, so that no case takes the machine
 
 
 @dataclass
@@ -49,6 +50,8 @@ def fuzz_models(count: int, seed: int, folder: Path) -> Findings:
         what = f"case {number}: {case.family} as {case.role}, {case.change}"
         if "\n" in outcome:
             found.failures.append(f"{what}\n{outcome}")
+        if number % 100 == 99:
+            print(f"{number + 1} cases, {len(found.failures)} failures", file=sys.stderr, flush=True)
         if seconds > SLOWEST:
             found.failures.append(f"{what}: {seconds:.1f} s ({outcome.splitlines()[0]})")
     found.growth = _peak() - before
@@ -63,10 +66,22 @@ def _load(case: Mutation, sound: Path) -> str:
     try:
         load_pair(roles["base"], roles["suspect"], "a b")
     except UserError as error:
-        return error.code if "\n" not in str(error) else f"a refusal of several lines\n{error}"
+        bad = "\n" in str(error) or "allocate" in str(error)
+        return f"a refusal of several lines, or for want of memory\n{error}" if bad else error.code
     except Exception as error:
         return f"{type(error).__name__}\n{traceback.format_exc(limit=-6)}"
     return "loaded"
+
+
+def _limit_memory() -> None:
+    """Bound the data of this process, where the system tells and limits it (Linux)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        held = next(
+            int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmData")
+        )
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (int(held + REFUSED), hard))
 
 
 def _peak() -> float:
@@ -81,6 +96,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000, help="cases (2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the cases (0)")
     options = parser.parse_args()
+    _limit_memory()
     with tempfile.TemporaryDirectory() as folder:
         found = fuzz_models(options.count, options.seed, Path(folder))
     for outcome, count in found.outcomes.most_common():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import isqrt
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,9 +14,11 @@ from ..intake.layout import Checkpoint, read_json
 from ..intake.listing import LocalListing
 from .weight_coverage import explain_error
 
-LARGEST = 65_536  # of a whole number in a configuration, unless a tensor is as large: a vocabulary of 250,000 words
+LARGEST = 8192  # of a whole number in a configuration, unless a tensor is as large: a vocabulary of 250,000 words
+WIDEST = 256  # places on each side of a table of positions, unless the file holds a larger one: SD 3.5's has 384
 DEEPEST = 256  # layers of a network, unless its file has more tensors than that
 LONGEST_SCHEDULE = 100_000  # timesteps; published schedulers have 1,000
+POSITIONS = ("pos_embed_max_size", "sample_size")  # the side of a square table that is computed, not read
 COUNTS = ("layers", "blocks", "heads", "groups")  # the ends of names of settings that count parts of a network
 
 
@@ -62,8 +65,10 @@ def check_configurations(folder: Path, checkpoint: Checkpoint, names: list[str])
 def _check_table(table: dict[str, Any], tensors: Mapping[str, TensorInfo], name: str, *, scheduler: bool) -> None:
     widest = max((n for t in tensors.values() for n in t.shape), default=0)
     most = LONGEST_SCHEDULE if scheduler else max(LARGEST, widest)
+    positions = POSITIONS if POSITIONS[0] in table else ()
     for key, value in _numbers(table):
         limit = max(DEEPEST, len(tensors)) if not scheduler and key.endswith(COUNTS) else most
+        limit = max(WIDEST, isqrt(widest)) if key in positions else limit
         if abs(value) > limit:
             raise UserError("families.setting_too_large", name=name, setting=key[:80], given=f"{value:.6g}", most=limit)
 

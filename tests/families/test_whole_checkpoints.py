@@ -339,3 +339,12 @@ def test_embeddings_that_are_not_finite_are_refused(bases, tmp_path):
     save(tmp_path / "sks.safetensors", {"<sks>": torch.full((2, 8), float("nan"))})
     with refuses("families.not_finite", count=1):
         load(bases, tmp_path / "sks.safetensors", prompt="a <sks>")
+
+
+@pytest.mark.parametrize("changes", [{"pos_embed_max_size": 8000}, {"sample_size": 8000}, {"num_layers": 10**6}])
+def test_a_configuration_cannot_ask_for_the_memory_of_the_machine(bases, tuned, changes):
+    """A table of positions is computed, not read: of 8,000 places a side it takes 17 GB."""
+    folder, _ = tuned("SD 3")
+    edit_json(folder / "transformer" / "config.json", **changes)
+    with refuses("families.setting_too_large", setting=next(iter(changes))):
+        load(bases, folder, "SD 3")
