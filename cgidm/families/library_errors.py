@@ -1,5 +1,6 @@
 """What a library raises over somebody's files, as a sentence; and what no configuration may make it build."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isqrt
@@ -19,7 +20,7 @@ WIDEST = 256  # places on each side of a table of positions, unless the file hol
 DEEPEST = 256  # layers of a network, unless its file has more tensors than that
 LONGEST_SCHEDULE = 100_000  # timesteps; published schedulers have 1,000
 POSITIONS = ("pos_embed_max_size", "sample_size")  # the side of a square table that is computed, not read
-COUNTS = ("layers", "blocks", "heads", "groups")  # the ends of names of settings that count parts of a network
+COUNTS = re.compile(r"(layers|blocks|heads|groups)(_per_block)?$")  # settings that count parts of a network
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def _check_table(table: dict[str, Any], tensors: Mapping[str, TensorInfo], name:
     most = LONGEST_SCHEDULE if scheduler else max(LARGEST, widest)
     positions = POSITIONS if POSITIONS[0] in table else ()
     for key, value in _numbers(table):
-        limit = max(DEEPEST, len(tensors)) if not scheduler and key.endswith(COUNTS) else most
+        limit = max(DEEPEST, len(tensors)) if not scheduler and COUNTS.search(key) else most
         limit = max(WIDEST, isqrt(widest)) if key in positions else limit
         if abs(value) > limit:
             raise UserError("families.setting_too_large", name=name, setting=key[:80], given=f"{value:.6g}", most=limit)

@@ -348,3 +348,11 @@ def test_a_configuration_cannot_ask_for_the_memory_of_the_machine(bases, tuned, 
     edit_json(folder / "transformer" / "config.json", **changes)
     with refuses("families.setting_too_large", setting=next(iter(changes))):
         load(bases, folder, "SD 3")
+
+
+@pytest.mark.parametrize("name", ["layers_per_block", "transformer_layers_per_block"])
+def test_a_unet_cannot_be_deeper_than_its_weights(bases, tuned, name):
+    folder, _ = tuned()
+    edit_json(folder / "unet" / "config.json", **{name: 1000})
+    with refuses("families.setting_too_large", setting=name):
+        load(bases, folder)
