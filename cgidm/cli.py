@@ -30,10 +30,11 @@ from .evidence.signature import read_private_key, sign_folder
 from .evidence.verify import add_options as add_verify_options
 from .evidence.verify import report_integrity, verify
 from .intake.civitai.client import read_key
-from .intake.family import compare_bases
+from .intake.family import compare_bases, lend_configuration
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
 from .intake.layout import Checkpoint, open_checkpoint
+from .intake.remarks import list_pair_remarks
 from .judging.lineup import check_lineup, explain_reach, judge_lineup
 from .judging.null_bank import check_bank, framing_for, open_bank
 from .judging.result import Result
@@ -76,7 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
     run.set_defaults(run=_authenticate)
     run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
-    run.add_argument("--base", required=True, help="the public base model: a folder, or its place on the Hub")
+    run.add_argument("--base", required=True, help="the public base: a folder, a file, or its place on the Hub")
+    run.add_argument("--base-config", help="whose configuration and tokenizers a base in one file uses (a folder)")
     run.add_argument(
         "--suspect",
         required=True,
@@ -226,7 +228,8 @@ def _authenticate(options: argparse.Namespace) -> None:
     if options.bundle and not options.bundle.parent.is_dir():
         raise UserError("run.no_folder_for_bundle", path=options.bundle, folder=options.bundle.parent)
 
-    base = _open(options.base, "base model", options)
+    lender = _open(options.base_config, "base's configuration", options) if options.base_config else None
+    base = lend_configuration(_open(options.base, "base model", options), lender)
     suspect = _open(options.suspect, "fine-tuned model", options)
     where = choose_device(base, options.device, options.precision)
     place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
@@ -235,6 +238,7 @@ def _authenticate(options: argparse.Namespace) -> None:
     if not options.prompt and (prompt := suggest_prompt(suspect)):
         print_line(f"the suspect's card or notes suggest: --prompt {shlex.quote(prompt)}")
     warning = compare_bases(base, suspect)
+    remarks = list_pair_remarks(base, suspect, embeddings)
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
@@ -265,10 +269,14 @@ def _authenticate(options: argparse.Namespace) -> None:
         publications=publications_of(roles),
         unrelated=None if other is None else other.name,
         unrelated_sha256=None if other is None else weights_sha256(other),
+        configuration=None if base.lender is None else base.lender.name,
         warning=warning,
+        remarks=remarks,
     )
     if warning is not None:
         print_line(f"warning: {warning}")
+    for remark in remarks:
+        print_line(f"note: {remark}")
     write_evidence(result, options.out, models)
     signer = sign_folder(options.out, key) if key else None
     print_table(result)

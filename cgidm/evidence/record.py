@@ -206,6 +206,8 @@ class ModelsRecord:
     unrelated: str | None = None  # a suspect that must find nothing
     unrelated_sha256: str | None = None
     warning: Note | None = None  # what speaks against this pair of base and suspect
+    configuration: str | None = None  # whose configuration a base in one file used
+    remarks: tuple[Note, ...] = ()  # what else the suspect's files tell: parts beside them, which base they name
     sha256: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     publications: dict[str, Publication] = field(default_factory=dict)  # "base", "suspect" -> version on Civitai
 

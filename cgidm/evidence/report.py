@@ -96,7 +96,9 @@ def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
         newest = publication.newest_of
         chosen = f", the newest of {newest} published" if newest else ""
         yield f"Version of the {role} on Civitai", f"{publication.air}, published {day}{chosen}"
+    yield "Configuration of", models.configuration
     yield "Warning", models.warning
+    yield from (("Of its files", remark) for remark in models.remarks)
 
 
 def _answers(record: Record) -> Iterator[Block]:

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..framing.frame import Frame
 from ..framing.table import framing_of_table
 from ..intake.civitai.client import read_key
+from ..intake.family import lend_configuration
 from ..intake.hub import MAX_DOWNLOAD
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LARGEST_SHARE, can_be_used
@@ -127,7 +128,8 @@ def _open_models(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint
         ("fine-tuned model", options.suspect, models.suspect, "--suspect"),
         *(("embedding", given, given, "--embedding") for given in options.embeddings or models.embeddings),
     ]
-    return [_open_model(role, given, named, option, options) for role, given, named, option in wanted]
+    base, *others = [_open_model(role, given, named, option, options) for role, given, named, option in wanted]
+    return [lend_configuration(base, models.configuration), *others]
 
 
 def _open_model(role: str, given: str | None, recorded: str, option: str, options: RerunOptions) -> Checkpoint:

@@ -3,6 +3,7 @@
 To add a family, write its function and enter the pipeline's class name in `FAMILIES`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,7 @@ from ..method.models import Codec, IdentityCodec, Prediction
 from ..method.schedule import Schedule
 from .codec import VaeCodec
 
+LARGEST_SIDE = 4096  # pixels; the largest published model was made for 2048
 PREDICTION_TYPES: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v"}
 
 
@@ -160,7 +162,7 @@ def _pixel_ddpm(pipeline: Any, prompt: str) -> ConditionedNetwork:
         schedule=schedule,
         prediction=prediction,
         codec=IdentityCodec(),
-        resolution=pipeline.unet.config.sample_size,
+        resolution=_side(pipeline.unet.config.sample_size, 1),
     )
 
 
@@ -169,7 +171,9 @@ def _stable_diffusion_3(pipeline: Any, prompt: str) -> ConditionedNetwork:
     text, _, pooled, _ = pipeline.encode_prompt(
         prompt, prompt, prompt, device=_text_device(pipeline), do_classifier_free_guidance=False
     )
-    sigmas = pipeline.scheduler.sigmas
+    sigmas = getattr(pipeline.scheduler, "sigmas", None)
+    if not isinstance(sigmas, Tensor) or "FlowMatch" not in type(pipeline.scheduler).__name__:
+        raise UserError("families.scheduler_class", given=type(pipeline.scheduler).__name__)
 
     def forward(transformer: Any, x: Tensor, t: Tensor, text: Tensor, pooled: Tensor) -> Tensor:
         return transformer(x, encoder_hidden_states=text, pooled_projections=pooled, timestep=t).sample
@@ -177,10 +181,10 @@ def _stable_diffusion_3(pipeline: Any, prompt: str) -> ConditionedNetwork:
     return ConditionedNetwork(
         network=pipeline.transformer,
         forward=forward,
-        schedule=Schedule.flow(sigmas[sigmas > 0].flip(0), pipeline.scheduler.config.num_train_timesteps),
+        schedule=_checked(Schedule.flow(sigmas[sigmas > 0].flip(0), pipeline.scheduler.config.num_train_timesteps)),
         prediction="flow",
-        codec=VaeCodec(pipeline.vae),
-        resolution=pipeline.transformer.config.sample_size * pipeline.vae_scale_factor,
+        codec=_codec(pipeline),
+        resolution=_side(pipeline.transformer.config.sample_size, pipeline.vae_scale_factor),
         conditions=(text, pooled),
     )
 
@@ -207,7 +211,7 @@ def _latent_model(pipeline: Any, forward: Callable[..., Tensor], conditions: tup
         forward=forward,
         schedule=schedule,
         prediction=prediction,
-        codec=VaeCodec(pipeline.vae),
+        codec=_codec(pipeline),
         resolution=_latent_resolution(pipeline),
         conditions=conditions,
     )
@@ -215,10 +219,29 @@ def _latent_model(pipeline: Any, forward: Callable[..., Tensor], conditions: tup
 
 def _ddpm(pipeline: Any) -> tuple[Schedule, Prediction]:
     scheduler = pipeline.scheduler
+    alphas = getattr(scheduler, "alphas_cumprod", None)
+    if not isinstance(alphas, Tensor):  # EDM's, flow matching's and consistency models' have another noise
+        raise UserError("families.scheduler_class", given=type(scheduler).__name__)
     kind = getattr(scheduler.config, "prediction_type", "epsilon")
-    if kind not in PREDICTION_TYPES:
-        raise UserError("families.prediction_type", given=str(kind), accepted=list(PREDICTION_TYPES))
-    return Schedule.ddpm(scheduler.alphas_cumprod), PREDICTION_TYPES[kind]
+    if not isinstance(kind, str) or kind not in PREDICTION_TYPES:
+        raise UserError("families.prediction_type", given=f"{kind!s:.80}", accepted=list(PREDICTION_TYPES))
+    return _checked(Schedule.ddpm(alphas)), PREDICTION_TYPES[kind]
+
+
+def _checked(schedule: Schedule) -> Schedule:
+    if not schedule.is_monotonic:
+        raise UserError("families.schedule_values", rows=len(schedule))
+    return schedule
+
+
+def _codec(pipeline: Any) -> VaeCodec:
+    """The autoencoder as a codec. Its two numbers stand in its configuration alone: no tensor tells them."""
+    config = pipeline.vae.config
+    scale, offset = config.scaling_factor, getattr(config, "shift_factor", None)
+    sound = [isinstance(x, int | float) and math.isfinite(x) for x in (scale, 0.0 if offset is None else offset)]
+    if not all(sound) or scale <= 0:
+        raise UserError("families.latent_scale", scale=f"{scale!s:.40}", offset=f"{offset!s:.40}")
+    return VaeCodec(pipeline.vae)
 
 
 def _expand(condition: Tensor, rows: int) -> Tensor:
@@ -234,4 +257,17 @@ def _text_device(pipeline: Any) -> torch.device:
 
 
 def _latent_resolution(pipeline: Any) -> int:
-    return pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    return _side(pipeline.unet.config.sample_size, pipeline.vae_scale_factor)
+
+
+def _side(sample_size: Any, factor: int) -> int:
+    """The side of the square that a network was made for, in pixels; diffusers notes one number, or height and width.
+
+    Args:
+        sample_size: the network's own setting, in what it denoises.
+        factor: pixels for each of these.
+    """
+    sides = list(sample_size) if isinstance(sample_size, list | tuple) else [sample_size]
+    if len(sides) not in (1, 2) or not all(type(n) is int and 1 < n * factor <= LARGEST_SIDE for n in sides):
+        raise UserError("families.sample_size", given=f"{sample_size!s:.80}", most=LARGEST_SIDE // factor)
+    return min(sides) * factor

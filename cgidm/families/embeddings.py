@@ -41,6 +41,8 @@ def apply_embedding(pipeline: Any, checkpoint: Checkpoint, prompt: str) -> str:
     for component, key in embedding.keys.items():
         tokenizer = getattr(pipeline, component.replace("text_encoder", "tokenizer"))
         vectors = state[key].float().reshape(embedding.vectors, -1)
+        if not vectors.isfinite().all():
+            raise UserError("families.not_finite", name=name, count=1, total=len(embedding.keys), first=key[:120])
         _teach(pipeline, encoders[component], tokenizer, words, vectors, prompt, name)
     return prompt
 

@@ -1,5 +1,6 @@
 """Build a `ModelPair` from a base and a suspect that `intake` has identified."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,10 +12,12 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 from ..framing.frame import Frame
+from ..intake.family import lend_configuration
 from ..intake.framing_notes import read_framing
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LikelyFraming, likely_framing
 from ..intake.notes import read_notes
+from ..intake.remarks import find_purpose, stated_prediction
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
 from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, SharedNetwork
 from .adapters import MAX_ROUNDING_LOSS, apply_adapter, merge, share_weights, split_batch_network
@@ -22,10 +25,12 @@ from .codec import Encoding, VaeCodec
 from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompt, tell_frame, text_encoders
 from .embeddings import apply_embedding
 from .kernels import choose_kernels
+from .library_errors import explain_library_errors
 from .memory import fit_pair
 from .offloading import WeightOffloader
 from .pipelines import load_pipeline, load_suspect
-from .prediction import check_prediction, check_scheduler
+from .prediction import check_markers, check_prediction, check_scheduler
+from .tokenizers import check_tokenizers
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +53,7 @@ def load_pair(
     encoding: Encoding = "mode",
     free: int | None = None,
     max_rounding_loss: float = MAX_ROUNDING_LOSS,
+    configuration: str | Checkpoint | None = None,
 ) -> ModelPair:
     """Load a base pipeline and a suspect made from it, both conditioned on `prompt`.
 
@@ -66,6 +72,8 @@ def load_pair(
         encoding: "mode", or "sample" for unseeded draws from the autoencoder's posterior.
         free: bytes that the pair may take; None: what is free on the device. `ModelPair.memory` holds the plan.
         max_rounding_loss: share of an adapter's change that merging may lose to rounding; see `adapters.merge`.
+        configuration: the pipeline whose configuration, tokenizers and scheduler a base in one file uses; None: the
+            public base of its family.
 
     Raises:
         UserError: if a model is missing, has another layout, or does not fit the other one.
@@ -73,9 +81,13 @@ def load_pair(
     silence_libraries()
     root = open_checkpoint(base, "base model") if isinstance(base, str) else base
     suspect = open_checkpoint(suspect, "fine-tuned model") if isinstance(suspect, str) else suspect
-    if root.kind != "pipeline":
+    root = lend_configuration(root, configuration)
+    if root.config is None or root.kind not in ("pipeline", "single file"):
         raise UserError("families.base_kind", name=root.name, given=root.kind)
     words = _open_embeddings(suspect, embeddings)
+    for checkpoint in (root, suspect):
+        if (purpose := find_purpose(checkpoint)) is not None:
+            raise UserError("families.special_purpose", name=checkpoint.name, purpose=purpose)
     target = torch.device(device)
     free = free_memory(target) if free is None else free
     numbers = sum(t.numel for c in (root, suspect) for t in c.tensors.values())
@@ -116,6 +128,9 @@ def silence_libraries() -> None:
     """Turn off the progress bars and warnings of diffusers and transformers; our own checks replace the warnings."""
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    for library in ("diffusers", "transformers"):  # advice on old schedulers; it prints their whole configuration
+        warnings.filterwarnings("ignore", category=FutureWarning, module=rf"{library}\.")
     transformers_logging.disable_progress_bar()
 
 
@@ -204,8 +219,12 @@ class _PairLoader:
 
     def load(self, root: Checkpoint, suspect: Checkpoint, embeddings: Sequence[Checkpoint]) -> ConditionedPair:
         pipeline = load_pipeline(root, "base", self.dtype)
-        base = self._condition(pipeline)
-        check_scheduler(base, f"base model {root.name}")
+        check_tokenizers(pipeline, root.name)
+        with explain_library_errors("base", root.name):
+            base = self._condition(pipeline)
+            _probe(base)
+            check_scheduler(base, f"base model {root.name}")
+        check_markers(stated_prediction(suspect), base.prediction, suspect.name)
         if suspect.kind == "adapter":
             return self._adapted(pipeline, base.network, suspect, embeddings)
         if suspect.kind == "textual inversion":
@@ -213,10 +232,13 @@ class _PairLoader:
             taught = self._condition(pipeline, embeddings)
             _check_changed(before, _probe(taught), suspect)
             return ConditionedPair(base, taught, split_batch_pair(base, taught))
-        finetuned = self._condition(load_suspect(suspect, root, pipeline, self.dtype), embeddings)
-        _check_shapes(base, finetuned, suspect.name)
-        check_prediction(base, finetuned, f"fine-tuned model {suspect.name}")
-        return ConditionedPair(base, finetuned)
+        finetuned = load_suspect(suspect, root, pipeline, self.dtype)
+        with explain_library_errors("fine-tuned", suspect.name):
+            conditioned = self._condition(finetuned, embeddings)
+            _check_shapes(base, conditioned, suspect.name)
+            _probe(conditioned)
+            check_prediction(base, conditioned, f"fine-tuned model {suspect.name}")
+        return ConditionedPair(base, conditioned)
 
     def _condition(
         self, pipeline: Any, embeddings: Sequence[Checkpoint] = (), *, shared_owner: nn.Module | None = None
@@ -277,6 +299,9 @@ def _check_shapes(base: ConditionedNetwork, suspect: ConditionedNetwork, name: s
         raise UserError(
             "families.other_shapes", name=name, count=len(different), first=first, given=given, expected=expected
         )
+    if len(base.schedule) != len(suspect.schedule):
+        rows, wanted = len(suspect.schedule), len(base.schedule)
+        raise UserError("families.schedule_length", name=name, given=rows, expected=wanted)
 
 
 def _freeze(pipeline: Any) -> None:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
+from ..intake.remarks import StatedPrediction
 from ..messages import Note, note
 from ..method.models import Prediction
 from .codec import VaeCodec
@@ -79,6 +80,18 @@ def check_prediction(base: ConditionedNetwork, suspect: ConditionedNetwork, name
     if found != base.prediction:
         raise UserError("families.prediction_differs", name=name, given=_name(found), expected=_name(base.prediction))
     _check_scheduler(found, suspect, name)
+
+
+def check_markers(stated: StatedPrediction | None, base: Prediction, name: str) -> None:
+    """Check that the base predicts what the markers in a suspect's file state.
+
+    Raises:
+        UserError: if the suspect called `name` predicts v and its base the noise, or was trained with EDM's noise.
+    """
+    if stated in ("edm", "edm v"):
+        raise UserError("families.edm_noise", name=name)
+    if stated == "v" and base != "v":
+        raise UserError("families.prediction_differs", name=name, given=_name("v"), expected=_name(base))
 
 
 def check_scheduler(model: ConditionedNetwork, name: str) -> None:

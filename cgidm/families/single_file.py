@@ -1,8 +1,8 @@
 """Load a model in one file, in the layout of Stability's code, as a pipeline of the base's class.
 
 diffusers converts the file. The converted weights are then compared with the file by content: those of the UNet and of
-each text encoder must match exactly, except for tensors of a text encoder that do not affect its features. The file's
-autoencoder is not used: both models of a pair share the latent space of the base.
+each text encoder must match exactly, except for tensors of a text encoder that do not affect its features. A suspect's
+autoencoder is not used: both models of a pair share the latent space of the base. A base's must match, too.
 """
 
 import hashlib
@@ -11,15 +11,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import diffusers
 import torch
-from diffusers.loaders.single_file_utils import SingleFileComponentError
+from accelerate import init_empty_weights
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..errors import UserError
+from ..intake.components import UNUSED
 from ..intake.layout import Checkpoint
+from ..intake.remarks import PREDICTION_MARKERS, stated_prediction
 from ..messages import Note, note
-from .weight_coverage import explain_error
+from .library_errors import check_configurations, explain_library_errors
+from .weight_coverage import check_finite, explain_error
 
 UNET = "model.diffusion_model."
 TEXT = {  # prefixes of the weights; SD 1 and 2 have one text encoder, SDXL has two
@@ -27,11 +32,15 @@ TEXT = {  # prefixes of the weights; SD 1 and 2 have one text encoder, SDXL has 
     "text_encoder_2": ("conditioner.embedders.1.",),
 }
 TEXTS = tuple(prefix for prefixes in TEXT.values() for prefix in prefixes)
-LEFT_ASIDE = ("first_stage_model.", "model_ema.")  # the autoencoder; running averages of the weights
+# the scale of a weight that was rounded: ComfyUI's scaled fp8, its later names, and bitsandbytes' 4 and 8 bits
+SCALES = ("scaled_fp8", ".scale_weight", ".weight_scale", ".comfy_quant", ".absmax", ".quant_map", ".SCB")
+VAE = "first_stage_model."
+LEFT_ASIDE = (VAE, "model_ema.")  # the autoencoder; running averages of the weights
 TABLES = ("alphas", "betas", "sqrt_", "log_", "posterior_", "lvlb_", "logvar", "global_step", "scale_", "denoiser.")
 # tensors of a text encoder that do not affect its features; only SDXL's second encoder uses its projection
 NO_FEATURES = ("position_ids", "logit_scale", "attn_mask")
 PROJECTION = ("text_projection", "text_projection.weight")
+NAI = "cond_stage_model.transformer.embeddings."  # NovelAI's names: the text encoder without its `text_model.`
 LAYER = re.compile(r"\.(?:resblocks|layers)\.(\d+)\.")
 
 
@@ -46,30 +55,99 @@ def load_single_file(checkpoint: Checkpoint, base: Any, folder: str, dtype: torc
         raise UserError("families.base_without_single_files", name=path, given=kind.__name__)
     file = checkpoint.fetch()
     state = load_file(file)
-    unknown = [k for k in state if not k.startswith((UNET, *TEXTS, *LEFT_ASIDE, *TABLES))]
-    if unknown:
-        raise UserError(
-            "families.unknown_tensors",
-            name=path,
-            count=len(unknown),
-            total=len(state),
-            first=f"{unknown[0]:.120}",
-        )
+    _check_names(state, path)
     _check_width(state, base, path)
     shared = ("vae", "tokenizer", "scheduler")
     if not any(k.startswith(TEXTS) for k in state):  # only a UNet was trained
         shared += ("text_encoder",)
     parts = {name: part for name, part in base.components.items() if name.startswith(shared)}
+    if any(k.startswith(NAI) for k in state):
+        encoder = base.text_encoder
+        parts["text_encoder"] = _load_nai_encoder(state, type(encoder), encoder.config, path, dtype)
     spare = {name: None for name in ("safety_checker", "feature_extractor", "image_encoder") if name in base.components}
     try:
         pipeline = kind.from_single_file(
             str(file), config=folder, local_files_only=True, torch_dtype=dtype, **parts, **spare
         )
-    except (OSError, ValueError, RuntimeError, LookupError, AttributeError, ImportError, SingleFileComponentError) as e:
+    except Exception as e:  # diffusers raises any exception over another layout
         cause = _explain_gap(state, base) if "meta tensor" in str(e) else explain_error(e)
         raise UserError("families.file_does_not_fit", name=path, cause=cause) from e
     _check_contents(pipeline, state, path)
+    _check_finite(pipeline, path)
     return pipeline
+
+
+def load_base_file(checkpoint: Checkpoint, lender: Checkpoint, dtype: torch.dtype) -> Any:
+    """Load a base in one file, with the configuration, tokenizers and scheduler of `lender`, and weights of its own.
+
+    Raises:
+        UserError: if it is not of the lender's family, holds unknown tensors, or lacks a text encoder or autoencoder.
+    """
+    path, name = checkpoint.name, str((lender.config or {}).get("_class_name"))
+    kind = getattr(diffusers, name, None)
+    if not hasattr(kind, "from_single_file"):
+        raise UserError("families.base_without_single_files", name=path, given=name[:80])
+    state = load_file(checkpoint.fetch())
+    _check_names(state, path)
+    if stated_prediction(checkpoint) in ("edm", "edm v"):
+        raise UserError("families.edm_noise", name=path)
+    for part, prefixes in {**TEXT, "vae": (VAE,)}.items():
+        if part in lender.components and not any(k.startswith(prefixes) for k in state):
+            raise UserError("families.base_file_incomplete", name=path, component=part, lender=lender.name)
+    folder = lender.listing.fetch(lender.extras) / lender.root
+    check_configurations(folder, lender, sorted(lender.components))
+    with explain_library_errors("base", path):
+        parts: dict[str, Any] = dict.fromkeys(UNUSED & (lender.config or {}).keys())
+        if any(k.startswith(NAI) for k in state):
+            config = CLIPTextConfig.from_pretrained(folder / "text_encoder", local_files_only=True)
+            parts["text_encoder"] = _load_nai_encoder(state, CLIPTextModel, config, path, dtype)
+        pipeline: Any = kind.from_single_file(  # type: ignore[union-attr]
+            str(checkpoint.fetch()), config=str(folder), local_files_only=True, torch_dtype=dtype, **parts
+        )
+    _check_contents(pipeline, state, path)
+    held = [x for k, v in state.items() if k.startswith(VAE) for x in _vae_forms(k, v)]
+    _check_counts(held, pipeline.vae.state_dict().values(), pipeline.vae.dtype, f"{path}, vae")
+    _check_finite(pipeline, path)
+    if stated_prediction(checkpoint) == "v":
+        changes = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": "ztsnr" in state}
+        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changes)
+    return pipeline
+
+
+def _check_names(state: dict[str, Tensor], path: str) -> None:
+    """See that every tensor is of a known use, and that no weight has to be multiplied by a scale beside it."""
+    if scaled := [k for k in state if k.endswith(SCALES)]:
+        raise UserError("families.scaled_weights", name=path, count=len(scaled), first=f"{scaled[0]:.120}")
+    known = (UNET, *TEXTS, *LEFT_ASIDE, *TABLES)
+    unknown = [k for k in state if not k.startswith(known) and k not in PREDICTION_MARKERS]
+    if unknown:
+        first = f"{unknown[0]:.120}"
+        raise UserError("families.unknown_tensors", name=path, count=len(unknown), total=len(state), first=first)
+
+
+def _check_finite(pipeline: Any, path: str) -> None:
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module):
+            check_finite(part, f"{path}, {name}")
+
+
+def _vae_forms(key: str, weight: Tensor) -> Iterable[Tensor]:
+    """Convert as diffusers does: the attention of an autoencoder was made of 1x1 convolutions."""
+    return (weight[..., 0, 0],) if ".attn_1." in key and weight.ndim == 4 else (weight,)
+
+
+def _load_nai_encoder(state: dict[str, Tensor], kind: Any, config: Any, path: str, dtype: torch.dtype) -> Any:
+    """Load a text encoder under NovelAI's names, which diffusers does not know, with the base's class and settings."""
+    own = {k.removeprefix("cond_stage_model.transformer."): v for k, v in state.items() if k.startswith(TEXTS)}
+    with init_empty_weights(include_buffers=False):
+        encoder = kind(config)
+    wanted = {k.removeprefix("text_model."): k for k in encoder.state_dict()}
+    if lost := sorted(wanted.keys() - own.keys()):
+        cause = note("families.weights_missing", count=len(lost), first=f"{lost[0]:.120}")
+        raise UserError("families.file_does_not_fit", name=path, cause=cause)
+    with explain_library_errors("fine-tuned", path):
+        encoder.load_state_dict({k: own[short].to(dtype) for short, k in wanted.items()}, assign=True)
+    return encoder
 
 
 def _check_width(state: dict[str, Tensor], base: Any, path: str) -> None:

@@ -7,6 +7,7 @@ model that was never published.
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from ..errors import UserError
@@ -51,11 +52,26 @@ def check_coverage(
         raise UserError("families.weights_do_not_match", name=name, problems=problems)
 
 
+@torch.no_grad()
+def check_finite(network: nn.Module, name: str) -> None:
+    """See that every weight is a finite number: a training that diverged saves NaN.
+
+    Raises:
+        UserError: if one is not.
+    """
+    state = {k: v for k, v in network.state_dict().items() if v.is_floating_point() and v.numel()}
+    wrong = [k for k, v in state.items() if not torch.stack(torch.aminmax(v)).isfinite().all()]
+    if wrong:
+        raise UserError("families.not_finite", name=name, count=len(wrong), total=len(state), first=f"{wrong[0]:.120}")
+
+
 def explain_error(error: Exception) -> Note:
     """Explain in one line why a library cannot build a network from a file, without its advice."""
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     if found := SHAPES.search(first_line):
         return note("families.weight_shape", weight=f"{found[1]:.120}", given=found[3], expected=found[2])
+    if "LOAD REPORT" in first_line.upper() or "above report" in str(error):  # transformers' table of misfits
+        return note("families.configuration_misfit")
     return note("families.library_error", text=f"{first_line:.200}")
 
 

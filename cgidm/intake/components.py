@@ -5,7 +5,7 @@ Only the files that will be loaded are counted, hashed and downloaded.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
@@ -18,9 +18,24 @@ from .source import PICKLES
 WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|model)(?:\.(?P<variant>\w+))?(?:-\d{5}-of-(?P<parts>\d{5}))?\.safetensors"
 )
+INDEX = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?\.safetensors\.index(?:\.(\w+))?\.json")
 EXTRAS = re.compile(r"[\w.-]+\.(?:json|txt|model)")  # configurations, vocabularies, sentencepiece
 UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # they take no part in denoising
 NO_NETWORK = re.compile(r"Tokenizer|Scheduler|Extractor|Processor")  # classes without weights
+LIBRARIES = ("diffusers", "transformers")  # any other name in model_index.json is that of code in the folder
+VOCABULARIES = (  # the files that hold a tokenizer's words; one of these sets is needed
+    *({"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"vocab.txt"}),
+    *({"spiece.model"}, {"sentencepiece.bpe.model"}, {"tokenizer.model"}),
+)
+# what tells a part of a model whose weights are saved alone, under the bare names of diffusers and transformers
+BARE_PARTS = {
+    "controlnet": (r"controlnet_(cond_embedding|down_blocks)\.",),
+    "unet": (r"conv_in\.weight", r"(down|mid)_blocks?\.", r"time_embedding\."),
+    "transformer": (r"(transformer_blocks|joint_transformer_blocks)\.", r"proj_out\."),
+    "vae": (r"encoder\.conv_in\.", r"decoder\.conv_in\."),
+    "text_encoder": (r"(text_model\.)?embeddings\.token_embedding\.",),
+}
+TRAINED_ALONE = ("unet", "transformer")  # what loads with the base's configuration
 
 
 @dataclass(frozen=True)
@@ -45,12 +60,42 @@ def find_components(listing: Listing, root: str, index: Mapping[str, Any]) -> tu
     Raises:
         UserError: if a component has no weights, has them only as pickles, or no precision is complete.
     """
-    classes = {
-        name: entry[1]
-        for name, entry in index.items()
-        if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str) and name not in UNUSED
-    }
-    return _find(listing, root, {name: not NO_NETWORK.search(cls) for name, cls in classes.items()})
+    classes = read_classes(index, f"{listing.name}/{root}".rstrip("/"))
+    found = _find(listing, root, {name: not NO_NETWORK.search(cls) for name, cls in classes.items()})
+    for name in (n for n, cls in classes.items() if "Tokenizer" in cls):
+        _check_vocabulary(listing, _folder(listing, root, name), name)
+    return found
+
+
+def read_classes(index: Mapping[str, Any], name: str) -> dict[str, str]:
+    """Read the class of each component that a model_index.json names; a component that is null has none.
+
+    Raises:
+        UserError: if the pipeline or a component is of code of its own, or an entry names no class.
+    """
+    pipeline = index.get("_class_name")
+    if isinstance(pipeline, list):  # diffusers' form for a class in a Python file of the folder
+        raise UserError("intake.own_pipeline", name=name, given=f"{pipeline!s:.80}")
+    classes = {}
+    for part, entry in index.items():
+        if part.startswith("_") or part in UNUSED or not isinstance(entry, list) or entry == [None, None]:
+            continue
+        if len(entry) != 2 or not all(isinstance(word, str) for word in entry):
+            raise UserError("intake.component_entry", name=name, component=part[:80], given=f"{entry!s:.80}")
+        # AltDiffusion was published under a library that has left diffusers; its loader looks at the class alone
+        if entry[0] not in LIBRARIES and pipeline != "AltDiffusionPipeline":
+            raise UserError("intake.own_component", name=name, component=part[:80], given=".".join(entry)[:80])
+        classes[part] = entry[1]
+    return classes
+
+
+def find_bare_part(tensors: Iterable[str]) -> str | None:
+    """Find out which part of a model the tensors of one file are: "unet", "vae", or None for something else."""
+    names = list(tensors)
+    for part, marks in BARE_PARTS.items():
+        if all(any(re.match(mark, name) for name in names) for mark in marks):
+            return part
+    return None
 
 
 def find_network(listing: Listing, root: str, names: Sequence[str]) -> tuple[dict[str, Component], str | None]:
@@ -85,14 +130,35 @@ def _files(listing: Listing, folder: str) -> list[str]:
 
 
 def _weights(listing: Listing, folder: str) -> dict[str | None, list[str]]:
-    """Variant -> its files, if all parts are present."""
-    found: dict[str | None, list[str]] = {}
-    parts: dict[str | None, int] = {}
+    """Variant -> its files, if all parts are present.
+
+    Raises:
+        UserError: if a variant was saved twice, whole and in parts: libraries then take the parts, whichever is newer.
+    """
+    saves: dict[str | None, dict[tuple[str, int], list[str]]] = {}
+    indexed: dict[str | None, list[str]] = {}
     for file in sorted(_files(listing, folder)):
-        if match := WEIGHTS.fullmatch(PurePosixPath(file).name):
-            found.setdefault(match["variant"], []).append(file)
-            parts[match["variant"]] = int(match["parts"] or 1)
-    return {variant: files for variant, files in found.items() if len(files) == parts[variant]}
+        name = PurePosixPath(file).name
+        if match := WEIGHTS.fullmatch(name):
+            save = (re.split(r"[.-]", name)[0], int(match["parts"] or 1))
+            saves.setdefault(match["variant"], {}).setdefault(save, []).append(file)
+        elif match := INDEX.fullmatch(name):
+            indexed.setdefault(match[1] or match[2], []).append(name)
+    for variant, found in saves.items():
+        if len(found) > 1 or (variant in indexed and any(parts == 1 for _, parts in found)):
+            names = [PurePosixPath(save[0]).name for save in found.values()]  # one file of each save
+            where = f"{listing.name}/{folder}".rstrip("/")
+            raise UserError("intake.saved_twice", name=where, files=[*names, *indexed.get(variant, [])])
+    whole = {v: (files, parts) for v, found in saves.items() for (_, parts), files in found.items()}
+    return {variant: files for variant, (files, parts) in whole.items() if len(files) == parts}
+
+
+def _check_vocabulary(listing: Listing, folder: str, name: str) -> None:
+    """See that a tokenizer has words: without their file libraries make one that knows none, and say nothing."""
+    files = {PurePosixPath(f).name for f in _files(listing, folder)}
+    if not any(needed <= files for needed in VOCABULARIES):
+        where = f"{listing.name}/{folder}".rstrip("/")
+        raise UserError("intake.vocabulary_missing", name=where, component=name)
 
 
 def _choose(held: Mapping[str, Mapping[str | None, Sequence[str]]], name: str) -> str | None:

@@ -1,11 +1,15 @@
 """Which base a checkpoint needs: every hint is a vote, and the shapes of the tensors outvote written hints."""
 
+import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
+from ..errors import UserError
 from ..messages import Note, note
-from .layout import Checkpoint
+from ..messages.text import single_line
+from .layout import Checkpoint, open_checkpoint
 from .source import IDENTIFIER, RENAMED_REPOSITORIES
 
 # the width of the text features that cross-attention reads; AltDiffusion's is SD 1.x's, in m18 SD 2.x's: only the
@@ -34,6 +38,62 @@ WRITTEN = (  # what people write as the name of a base; the first match counts
     (r"stable-diffusion-v?2|sd_?v?2|v2-1|768-v", "SD 2.x"),
     (r"stable-diffusion-v?1|sd_?v?1|v1-[45]", "SD 1.x"),
 )
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A published model from which suspects are made, whose shapes are those of the whole family."""
+
+    name: str
+    family: str
+    pattern: str  # of what people write as its name, in lower case
+    sha256: tuple[str, ...] = ()  # of its single files; trainers note them
+
+
+LINEAGES = (  # the first match counts. Each digest stands in at least two independent public lists of model files:
+    # installers and manifests of ComfyUI set-ups, AUTOMATIC1111's modules/sd_models.py, Nix expressions of model files
+    Lineage(
+        *("Pony Diffusion V6 XL", "SDXL", r"pony(?!.{0,12}v?7)"),  # V7 is of another family
+        ("67ab2fd8ec439a89b3fedb15cc65f54336af163c7eb5e4f2acc98f090a29b0b3",),  # ponyDiffusionV6XL_v6StartWithThisOne
+    ),
+    Lineage(
+        *("NoobAI XL", "SDXL", r"noob"),
+        (
+            "6681e8e4b134c81f16533acedb0d406d7e5e366e1624b4105178c64d00b05d51",  # NoobAI-XL-v1.1
+            "ea349eeae87ca8d25ba902c93810f7ca83e5c82f920edf12f273af004ae02819",  # NoobAI-XL-Vpred-v1.0
+        ),
+    ),
+    Lineage("Illustrious XL", "SDXL", r"illustrious"),
+    Lineage(
+        *("Animagine XL", "SDXL", r"animagine"),
+        (
+            "e3c47aedb06418c6c331443cd89f2b3b3b34b7ed2102a3d4c4408a8d35aad6b0",  # animagine-xl-3.1
+            "1d5b43ff75b6ab598502d4c779d2fbfa3dceca51c60c3b609640a60772333916",  # animagine-xl-4.0
+            "6327eca98bfb6538dd7a4edce22484a1bbc57a8cff6b11d075d40da1afb847ac",  # animagine-xl-4.0-opt
+        ),
+    ),
+    Lineage("Kohaku XL", "SDXL", r"kohaku.?xl"),
+    Lineage("Juggernaut XL", "SDXL", r"juggernaut.?xl"),
+    Lineage(
+        *("SDXL 1.0", "SDXL", r"sd_?xl_base|stable-diffusion-xl-base"),
+        ("31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b",),  # sd_xl_base_1.0
+    ),
+    Lineage(
+        *("Stable Diffusion 1.5", "SD 1.x", r"v1-5|sd_?v?1[._-]?5"),
+        ("6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa",),  # v1-5-pruned-emaonly
+    ),
+)
+HASHES = ("ss_new_sd_model_hash", "ss_sd_model_hash")  # SHA-256 of the file; 8 digits of a part of it
+HASHED_PART = (0x100000, 0x110000)  # the bytes that the older hash is of: `model_hash` of kohya's and A1111's code
+
+
+@dataclass(frozen=True)
+class StatedBase:
+    """What a suspect's files say that it was made from."""
+
+    source: str  # where it was read
+    text: str
+    lineage: Lineage | None = None
 
 
 @dataclass(frozen=True)
@@ -70,17 +130,116 @@ def guess_base(checkpoint: Checkpoint) -> BaseGuess:
     return BaseGuess(family, base, votes, note("intake.hints_disagree", family=family, hints=hints))
 
 
+def lend_configuration(base: Checkpoint, given: str | Checkpoint | None = None) -> Checkpoint:
+    """Give a base in one file the configuration, tokenizers and scheduler of a folder; other bases stay as they are.
+
+    Args:
+        base: the base.
+        given: a pipeline of the same family, whose weights are not read; None: the public base of its family.
+
+    Raises:
+        UserError: if the family is not known, or `given` is no pipeline.
+    """
+    if base.kind != "single file" or base.lender is not None:
+        return base
+    family = guess_base(base).family
+    lender = given or BASES.get(family or "")
+    if lender is None:
+        raise UserError("intake.base_config_needed", name=base.name)
+    opened = open_checkpoint(lender, "base's configuration") if isinstance(lender, str) else lender
+    if opened.kind != "pipeline":
+        raise UserError("intake.base_config_kind", name=opened.name, given=opened.kind)
+    return replace(base, lender=opened, config=opened.config)
+
+
 def compare_bases(base: Checkpoint, suspect: Checkpoint) -> Note | None:
-    """The warning if the suspect's card, configuration or notes name another base: shapes do not tell 1.4 from 1.5."""
+    """The warning if the suspect's hash, card, configuration or notes name another base: shapes do not tell them."""
+    if (wrong := _differing_hash(base, suspect)) is not None:
+        return note("intake.base_hash_differs", source=wrong[0], stated=wrong[1][:12], base=base.name)
     named, about = _named_base(suspect), base.listing.about
     if named and about and named not in (about.repo, about.requested_id):
         return note("intake.made_for_other_base", named=named[:100], base=about.repo)
     family = guess_base(base).family
     other = next((v for v in guess_base(suspect).votes if not v.certain and family and v.family != family), None)
-    if other is None:
+    if other is not None:
+        params = {"source": other.source, "family": other.family, **other.reason.params, "base_family": family}
+        return note("intake.made_for_other_family", **params)
+    stated, given = stated_base(suspect), find_lineage(base)
+    if stated is None or stated.lineage is None or stated.lineage == given or _same_file(base, suspect):
         return None
-    params = {"source": other.source, "family": other.family, **other.reason.params, "base_family": family}
-    return note("intake.made_for_other_family", **params)
+    lineage = stated.lineage
+    params = {"lineage": lineage.name, "family": lineage.family, "base": base.name}
+    code = "intake.made_for_lineage" if given is not None else "intake.made_for_lineage_perhaps"
+    return note(code, source=stated.source, text=stated.text[:100], **params)
+
+
+def confirm_base(base: Checkpoint, suspect: Checkpoint) -> Note | None:
+    """The note that the suspect's files name this very base, or name none; None if they name another one."""
+    if compare_bases(base, suspect) is not None:
+        return None
+    if (source := _same_file(base, suspect)) is not None:
+        return note("intake.base_hash_agrees", source=source)
+    stated, about = stated_base(suspect), base.listing.about
+    if stated is None:
+        return note("intake.base_assumed", base=base.name)
+    same_repository = about is not None and _named_base(suspect) in (about.repo, about.requested_id)
+    if same_repository or (stated.lineage is not None and stated.lineage == find_lineage(base)):
+        return note("intake.base_agrees", source=stated.source, text=stated.text[:100])
+    return note("intake.base_not_compared", source=stated.source, text=stated.text[:100], base=base.name)
+
+
+def stated_base(checkpoint: Checkpoint) -> StatedBase | None:
+    """What a suspect's files say that it was made from: by a known hash, else by the first name that is given."""
+    digest = checkpoint.metadata.get(HASHES[0], "").lower()
+    for lineage in LINEAGES:
+        if digest in lineage.sha256:
+            return StatedBase(HASHES[0], lineage.name, lineage)
+    config, about = checkpoint.config or {}, checkpoint.listing.about
+    named = [
+        ("ss_sd_model_name", checkpoint.metadata.get("ss_sd_model_name")),
+        ("adapter_config.json", config.get("base_model_name_or_path")),
+        *(("model card", name) for name in (about.base_models if about else ())),
+        ("model_index.json", config.get("_name_or_path")),
+    ]
+    for source, text in named:
+        if isinstance(text, str) and text.strip() and text != "None":
+            return StatedBase(source, single_line(text), _lineage_of(text))
+    return None
+
+
+def find_lineage(base: Checkpoint) -> Lineage | None:
+    """The published model that a base is, by its hash or its name; None if neither is known."""
+    if base.kind == "single file":
+        digest = base.listing.stated_sha256(base.root)
+        known = next((lineage for lineage in LINEAGES if digest in lineage.sha256), None)
+        if known is not None:
+            return known
+    about = base.listing.about
+    return _lineage_of(about.repo if about else PurePosixPath(base.name).name)
+
+
+def _lineage_of(text: str) -> Lineage | None:
+    return next((lineage for lineage in LINEAGES if re.search(lineage.pattern, text.lower())), None)
+
+
+def _stated_hashes(base: Checkpoint, suspect: Checkpoint) -> Iterator[tuple[str, str, str]]:
+    """(note, hash that the suspect notes, the base's own) where the base is one file and both are known."""
+    if base.kind != "single file":
+        return
+    for source in HASHES:
+        stated = suspect.metadata.get(source, "").strip().lower()
+        if re.fullmatch(r"[0-9a-f]{64}", stated) and (own := base.listing.stated_sha256(base.root)):
+            yield source, stated, own
+        elif re.fullmatch(r"[0-9a-f]{8}", stated):
+            yield source, stated, hashlib.sha256(base.listing.read(base.root, *HASHED_PART)).hexdigest()[:8]
+
+
+def _differing_hash(base: Checkpoint, suspect: Checkpoint) -> tuple[str, str] | None:
+    return next(((source, stated) for source, stated, own in _stated_hashes(base, suspect) if stated != own), None)
+
+
+def _same_file(base: Checkpoint, suspect: Checkpoint) -> str | None:
+    return next((source for source, stated, own in _stated_hashes(base, suspect) if stated == own), None)
 
 
 def _named_base(checkpoint: Checkpoint) -> str | None:
@@ -137,5 +296,7 @@ def _shape_votes(checkpoint: Checkpoint) -> Iterator[Vote]:
 def _written(source: str, text: object) -> Iterator[Vote]:
     if isinstance(text, str):
         found = next((family for pattern, family in WRITTEN if re.search(pattern, text.lower())), None)
+        if found is None and (lineage := _lineage_of(text)) is not None:
+            found = lineage.family
         if found is not None:
             yield Vote(source, found, note("intake.vote_text", text=text[:80]), False)

@@ -2,11 +2,12 @@
 
 Layout (https://huggingface.co/docs/safetensors): 8 bytes little-endian length N, N bytes of JSON, then the data. Every
 number is checked before use. The tensors must tile the data exactly: no gap, no overlap, no remainder. No weight is
-read.
+read. A file that is something else (a pickle, a web page, a Git LFS pointer) is refused as what it is.
 """
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -21,6 +22,20 @@ BITS = {
     **{"I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32},
     **{"I64": 64, "U64": 64, "F64": 64, "C64": 64},
 }
+SNIFFED = 512  # bytes that tell what a file is instead; a tar archive names itself at byte 257
+SIGNATURES = (  # the first bytes of files that are saved or renamed as .safetensors by mistake -> the end of the code
+    (rb"version https://git-lfs", "git_lfs"),
+    (rb"\s*<(!doctype|html|\?xml|head|body|!--)", "web_page"),
+    (rb"\s*[{\[]\s*[\"{\[\]}]", "json"),
+    (rb"PK\x03\x04.*data\.pkl", "pickle"),  # torch's format since 1.6 is a zip with a pickle inside
+    (rb"\x80[\x02-\x05]", "pickle"),  # protocol 2 to 5 (torch before 1.6)
+    (rb"PK[\x03\x05]|7z\xbc\xaf|Rar!|\x1f\x8b|\xfd7zXZ|\x28\xb5\x2f\xfd|BZh|.{257}ustar", "archive"),
+    (rb"GGUF|gguf|ggml", "gguf"),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM.{4}\0{4}|II\*\0|MM\0\*|....ftyp", "picture"),
+    (rb"\x89HDF", "hdf5"),
+    (rb"\0+\Z", "zeros"),
+)
+PLAIN_TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]{8,}")
 
 
 @dataclass(frozen=True)
@@ -54,8 +69,33 @@ def read_header(listing: Listing, file: str) -> Header:
     if file not in listing.sizes:
         raise UserError("intake.file_missing", file=name)
     size = listing.sizes[file]
-    length = header_length(listing.read(file, 0, 8), size, name)
+    start = listing.read(file, 0, 9)
+    if start[8:] != b"{" or int.from_bytes(start[:8], "little") > size - 8:
+        refuse_other_kind(listing, file)
+    length = header_length(start[:8], size, name)
     return parse_header(listing.read(file, 8, 8 + length), size - 8 - length, name)
+
+
+def refuse_other_kind(listing: Listing, file: str) -> None:
+    """Refuse a file whose first bytes tell that it is no safetensors file but something else.
+
+    Raises:
+        UserError: if it is empty, a pickle, an archive, a picture, a web page, another text, or a Git LFS pointer.
+    """
+    name, start = f"{listing.name}/{file}", listing.read(file, 0, SNIFFED)
+    kind = "empty" if not start else _other_kind(start)
+    if kind == "text":
+        raise UserError("intake.file_is_text", file=name, text=start.decode("utf-8", "replace").strip()[:80])
+    if kind is not None:
+        raise UserError(f"intake.file_is_{kind}", file=name)
+
+
+def _other_kind(start: bytes) -> str | None:
+    known = (kind for marks, kind in SIGNATURES if re.match(marks, start, re.DOTALL | re.IGNORECASE))
+    kind = next(known, None)
+    if kind is None and PLAIN_TEXT.fullmatch(start):
+        return "text"
+    return kind
 
 
 def header_length(start: bytes, file_size: int, name: str) -> int:
@@ -93,7 +133,7 @@ def parse_header(data: bytes, data_size: int, name: str) -> Header:
     if not data.startswith(b"{"):
         raise UserError("intake.header_not_found", file=name)
     try:
-        entries = json.loads(data.decode("utf-8"), object_pairs_hook=_sound_table, parse_constant=_no_constant)
+        entries = load_table(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise UserError("intake.header_not_json", file=name, error=_brief(error)) from error
     metadata = entries.pop("__metadata__", {})
@@ -135,6 +175,15 @@ def _tensor(key: str, entry: Any, name: str) -> tuple[TensorInfo, tuple[int, int
 def _counts(values: Any) -> bool:
     """True for a list of whole numbers from 0 that fit in 64 bits."""
     return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**63 for v in values)
+
+
+def load_table(data: bytes, **options: Any) -> Any:
+    """Load JSON in which no name stands twice and every text can be encoded.
+
+    Raises:
+        ValueError: if it is no such JSON; `RecursionError` if it is nested too deeply.
+    """
+    return json.loads(data.decode("utf-8"), object_pairs_hook=_sound_table, **options)
 
 
 def _sound_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from ..framing.table import framing_to_table
 from ..messages import render
 from ..messages.text import single_line
 from .adapters import find_i2l_model
-from .family import guess_base
+from .family import guess_base, stated_base
 from .framing_notes import FramingNotes, read_framing
 from .header import header_length
 from .layout import Checkpoint
 from .listing import About, LocalListing
 from .notes import HASH_OF_NOTHING, read_notes
+from .remarks import list_remarks
 from .training_amount import read_amount
 from .training_notes import read_training, replaced_rank
 
@@ -35,6 +36,8 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "base": guess.base,
         "votes": [asdict(v) for v in guess.votes],
         "disagreement": None if guess.disagreement is None else asdict(guess.disagreement),
+        "remarks": [asdict(remark) for remark in list_remarks(checkpoint)],
+        "stated_base": _stated_base(checkpoint),
         "adapter": _adapter(checkpoint),
         "embedding": None if checkpoint.embedding is None else asdict(checkpoint.embedding),
         "tensors": len(checkpoint.tensors),
@@ -107,6 +110,11 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     rows += [("vote", f"{v['family']}: {v['source']}, {render(**v['reason'])}") for v in found["votes"]]
     if found["disagreement"]:
         rows += [("warning", render(**found["disagreement"]))]
+    if found["stated_base"]:
+        stated = found["stated_base"]
+        line = f" (of the line of {stated['lineage']}, {stated['family']})" if stated["lineage"] else ""
+        rows += [("names as its base", f"{stated['text']}{line} (by {stated['source']})")]
+    rows += [("note", render(**remark)) for remark in found["remarks"]]
     rows += [("public base", found["base"] or "not known: name it yourself")]
     size = f"{found['bytes']:,} bytes, {found['parameters']:,} numbers in {found['tensors']:,} tensors"
     rows += [("size", f"{size} ({', '.join(found['types'])})")]
@@ -230,6 +238,14 @@ def _civitai_rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         rows += [("trigger words", single_line(", ".join(told["trained_words"]), LONGEST_LIST))]
     digests = [f"{kind} {digest}" for kind, digest in told["digests"].items() if kind != "SHA256"]
     return rows + [("stated", ", ".join(digests))] * bool(digests)
+
+
+def _stated_base(checkpoint: Checkpoint) -> dict[str, str | None] | None:
+    stated = stated_base(checkpoint)
+    if stated is None:
+        return None
+    lineage, family = (None, None) if stated.lineage is None else (stated.lineage.name, stated.lineage.family)
+    return {"source": stated.source, "text": stated.text[:200], "lineage": lineage, "family": family}
 
 
 def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 Only names, sizes and safetensors headers are read. A pickle is refused by its name, before any library can open it.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,9 +13,9 @@ from ..resources import SHIPPED, find_shipped_model
 from .adapters import Adapter, is_adapter, parse_adapter
 from .civitai.listing import open_version
 from .civitai.location import CivitaiSource
-from .components import Component, find_components, find_network
+from .components import TRAINED_ALONE, Component, find_bare_part, find_components, find_network
 from .embeddings import Embedding, is_embedding, parse_embedding
-from .header import Header, TensorInfo, read_header
+from .header import Header, TensorInfo, load_table, read_header, refuse_other_kind
 from .hub import MAX_DOWNLOAD, open_repository
 from .listing import Listing, LocalListing
 from .source import PICKLES, HubSource, parse_source
@@ -42,6 +41,7 @@ class Checkpoint:
     adapter: Adapter | None = None
     embedding: Embedding | None = None
     config: Mapping[str, Any] | None = None  # model_index.json or adapter_config.json
+    lender: "Checkpoint | None" = None  # whose configuration and tokenizers a base in one file uses
 
     @property
     def name(self) -> str:
@@ -169,7 +169,7 @@ def read_json(listing: Listing, file: str) -> dict[str, Any]:
     if size > MAX_CONFIG:
         raise UserError("intake.config_too_large", file=name, bytes=size, most=MAX_CONFIG)
     try:
-        value = json.loads(listing.read(file, 0, size))
+        value = load_table(listing.read(file, 0, size))
     except (ValueError, RecursionError) as error:
         reason = (str(error).splitlines() or ["nested too deeply"])[0][:120]
         raise UserError("intake.config_damaged", file=name, error=reason) from error
@@ -181,6 +181,7 @@ def read_json(listing: Listing, file: str) -> dict[str, Any]:
 def _file(listing: Listing, file: str) -> Checkpoint:
     name = f"{listing.name}/{file}"
     if not file.lower().endswith(".safetensors"):
+        refuse_other_kind(listing, file)
         raise UserError("intake.not_safetensors", file=name)
     header = read_header(listing, file)
     tensors, known = header.tensors, {"listing": listing, "root": file, "headers": {file: header}}
@@ -194,6 +195,11 @@ def _file(listing: Listing, file: str) -> Checkpoint:
         return Checkpoint(kind="single file", **known)
     if is_embedding(tensors):
         return Checkpoint(kind="textual inversion", **known, embedding=parse_embedding(tensors, name))
+    part = find_bare_part(tensors)
+    if part in TRAINED_ALONE:  # accelerate's checkpoints, and a component's file without its folder
+        return Checkpoint(kind="training checkpoint", **known, components={part: Component((file,), ())})
+    if part is not None:
+        raise UserError(f"intake.{part}_alone", file=name)
     raise UserError("intake.unknown_kind", file=name, tensors=[k[:80] for k in list(tensors)[:3]])
 
 

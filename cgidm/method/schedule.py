@@ -34,6 +34,12 @@ class Schedule:
         """Make a rectified-flow schedule (Liu et al. 2022): alpha_t = 1 - sigma_t; the timestep is 1000 * sigma_t."""
         return cls(1 - sigma, sigma, num_train_timesteps * sigma)
 
+    @property
+    def is_monotonic(self) -> bool:
+        """Whether each row is finite, in [0, 1], and has no less noise than the row before it; at least two rows."""
+        inside = all(bool(((0 <= x) & (x <= 1)).all()) for x in (self.alpha, self.sigma))  # false for NaN
+        return len(self) > 1 and inside and bool((self.sigma.diff() >= 0).all())
+
     def __len__(self) -> int:
         return len(self.alpha)
 

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import XLMRobertaTokenizer
 
 from cgidm import NetworkEpsModel, UserError
 from cgidm.families import alt_diffusion, load_pair
@@ -207,8 +208,12 @@ def test_only_the_layer_that_makes_the_features_is_needed(saved, tmp_path, famil
 def test_a_tokenizer_without_words_is_refused(folder, monkeypatch):
     """transformers builds one that knows five marks and no word, and says nothing."""
     (folder / "tokenizer" / "tokenizer.json").unlink()
+    with refuses("intake.vocabulary_missing", component="tokenizer"):
+        load(folder)
+    XLMRobertaTokenizer().save_pretrained(folder / "tokenizer")
     with refuses("families.vocabulary_size", given=5, expected=32):
         load(folder)
+    (folder / "tokenizer" / "tokenizer.json").unlink()
     (folder / "tokenizer" / alt_diffusion.SENTENCEPIECE).write_bytes(b"")
     monkeypatch.setattr(alt_diffusion, "_installed", lambda name: name == "sentencepiece")
     with refuses("families.sentencepiece_missing"):

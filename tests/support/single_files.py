@@ -1,5 +1,7 @@
 """Pipelines in one file, under the names of Stability's own code."""
 
+import re
+
 import torch
 
 from cgidm.families.adapters import sgm_names
@@ -64,8 +66,30 @@ def open_clip_names(encoder, prefix, more_layers=0):
     return {f"{prefix}.model.{k}": v.clone().contiguous() for k, v in state.items()}
 
 
+ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+
+
+def vae_names(vae):
+    """An autoencoder under the names of Stability's own code; its attention is made of 1x1 convolutions there."""
+    levels, state = len(vae.config.block_out_channels), {}
+    for name, weight in vae.state_dict().items():
+        theirs = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+        theirs = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", theirs)
+        theirs = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", theirs)
+        theirs = re.sub(r"up_blocks\.(\d)\.resnets", lambda m: f"up.{levels - 1 - int(m[1])}.block", theirs)
+        theirs = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", theirs)
+        theirs = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", theirs)
+        if "mid_block.attentions.0" in theirs:
+            head, _, rest = theirs.partition("mid_block.attentions.0.")
+            module, _, leaf = rest.rpartition(".")
+            theirs = f"{head}mid.attn_1.{ATTENTION[module]}.{leaf}"
+            weight = weight[..., None, None] if weight.ndim == 2 else weight
+        state[f"first_stage_model.{theirs}"] = weight.clone()
+    return state
+
+
 def single_file(pipeline):
-    """A whole pipeline as its family's own code saves it."""
+    """A whole pipeline as its family's own code saves it, but for the autoencoder, of which there is one number."""
     state = unet_names(pipeline.unet)
     if hasattr(pipeline, "text_encoder_2"):
         state |= clip_names(pipeline.text_encoder, "conditioner.embedders.0")
@@ -76,3 +100,11 @@ def single_file(pipeline):
     else:
         state |= clip_names(pipeline.text_encoder, "cond_stage_model")
     return {**state, "betas": torch.zeros(3), "first_stage_model.x": torch.zeros(1), "model_ema.y": torch.zeros(1)}
+
+
+def nai_names(state):
+    """NovelAI's names of SD 1's text encoder, before transformers put `text_model.` before them."""
+    return {
+        k.replace("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer."): v
+        for k, v in state.items()
+    }

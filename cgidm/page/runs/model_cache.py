@@ -20,9 +20,10 @@ from cgidm.device import choose_device
 from cgidm.evidence.bundle_writer import weights_sha256
 from cgidm.evidence.origins import commits_of, publications_of
 from cgidm.evidence.record import ModelsRecord
-from cgidm.intake.family import compare_bases
+from cgidm.intake.family import compare_bases, lend_configuration
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
+from cgidm.intake.remarks import list_pair_remarks
 from cgidm.intake.source import parse_source
 from cgidm.messages import Note
 from cgidm.method.memory_plan import free_memory, worth_merging
@@ -62,6 +63,7 @@ class OpenedModels:
     suspect: Checkpoint
     prompt: str
     warning: Note | None  # if the suspect's writer names another base
+    remarks: tuple[Note, ...]  # what else the suspect's files tell
     example: str | None  # the shipped suspect, whose control pictures ship too
     key: str  # of everything that the pair is made of
 
@@ -77,7 +79,9 @@ def models_record(models: OpenedModels, unrelated: OpenedModels | None = None) -
         publications=publications_of(roles),
         unrelated=None if unrelated is None else unrelated.suspect.name,
         unrelated_sha256=None if unrelated is None else weights_sha256(unrelated.suspect),
+        configuration=None if models.base.lender is None else models.base.lender.name,
         warning=models.warning,
+        remarks=models.remarks,
     )
 
 
@@ -87,15 +91,16 @@ def open_models(wanted: RequestedModels, token: str | None = None) -> OpenedMode
     Raises:
         UserError: if one is missing, out of reach, unsafe, or too large for this machine.
     """
-    base = _open(wanted.base, "base model", token)
+    base = lend_configuration(_open(wanted.base, "base model", token))
     suspect = open_suspect(wanted.suspect, wanted.upload, token)
     if hardware.kind() == "cpu":
         for checkpoint in (base, suspect):
             _check_small(checkpoint)
     name = wanted.suspect.removeprefix(SHIPPED)
     example = name if wanted.suspect.startswith(SHIPPED) else None
+    remarks = list_pair_remarks(base, suspect)
     return OpenedModels(
-        base, suspect, wanted.prompt, compare_bases(base, suspect), example, _key(base, suspect, wanted.prompt)
+        base, suspect, wanted.prompt, compare_bases(base, suspect), remarks, example, _key(base, suspect, wanted.prompt)
     )
 
 
