@@ -41,9 +41,11 @@ def training_bytes(base: Path, settings: TrainerSettings) -> int | None:
     Returns:
         Bytes; None where the work cannot be counted.
     """
+    unet_config: Any = UNet2DConditionModel.load_config(base, subfolder="unet")
+    vae_config: Any = AutoencoderKL.load_config(base, subfolder="vae")
     with torch.device("meta"):
-        unet: Any = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(base, subfolder="unet"))
-        vae: Any = AutoencoderKL.from_config(AutoencoderKL.load_config(base, subfolder="vae"))
+        unet: Any = UNet2DConditionModel.from_config(unet_config)
+        vae: Any = AutoencoderKL.from_config(vae_config)
         text = CLIPTextModel(CLIPTextConfig.from_pretrained(base / "text_encoder"))
         parts: Any = SimpleNamespace(unet=unet.requires_grad_(False), text_encoder=text.requires_grad_(False))
         if settings.mode == "lora":

@@ -133,12 +133,12 @@ def two_model_residuals(scores: Sequence[Scored]) -> Iterator[TwoModelResidual]:
         for suspect in dict.fromkeys(s.suspect for s in works):
             asked = [s for s in works if s.suspect == suspect]
             bank = [s for s in works if s.split != asked[0].split]
-            pairs = {
-                s.file: tuple([n.score for n in bank if n.file == s.file and n.member == m] for m in (True, False))
-                for s in asked
-            }
-            unit = mean_rise(list(pairs.values()))
-            yield from (TwoModelResidual(s, unit, residual(s.score, pairs[s.file][1])) for s in asked)
+            used, left_out = (
+                {s.file: [n.score for n in bank if n.file == s.file and n.member == m] for s in asked}
+                for m in (True, False)
+            )
+            unit = mean_rise([(used[s.file], left_out[s.file]) for s in asked])
+            yield from (TwoModelResidual(s, unit, residual(s.score, left_out[s.file])) for s in asked)
 
 
 def table_groups(residuals: Sequence[TwoModelResidual]) -> Iterator[ResidualGroup]:
