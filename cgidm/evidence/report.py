@@ -91,7 +91,9 @@ def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
     yield "Unrelated model", models.unrelated
     yield "Its SHA-256", models.unrelated_sha256
     yield from ((f"Commit of the {role}", sha) for role, sha in models.commits.items())
+    yield "Alpha of the adapter, as given", models.adapter_alpha
     yield "Warning", models.warning
+    yield from (("Assumed", assumed) for assumed in models.notes)
 
 
 def _answers(record: Record) -> Iterator[Block]:

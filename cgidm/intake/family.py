@@ -18,6 +18,7 @@ BASES = {  # family -> repository of its public base
     "SDXL": "stabilityai/stable-diffusion-xl-base-1.0",
     "AltDiffusion": "BAAI/AltDiffusion",
 }
+INPUTS = ("down", "hada_w1_b", "diff", "set_weight")  # parts whose second dimension is the module's inputs
 CLASSES = {
     "StableDiffusionPipeline": None,  # 1.x and 2.x share it
     "StableDiffusionXLPipeline": "SDXL",
@@ -28,7 +29,16 @@ CLASSES = {
 }
 WRITTEN = (  # what people write as the name of a base; the first match counts
     (r"alt_?diffusion", "AltDiffusion"),
+    (r"z-?image", "Z-Image"),
+    (r"qwen", "Qwen-Image"),
+    (r"krea-?2", "Krea 2"),
+    (r"chroma", "Chroma"),
+    (r"hidream", "HiDream"),
+    (r"lumina-?2", "Lumina 2"),
+    (r"hunyuan", "HunyuanVideo"),
+    (r"flux[-._]?2", "FLUX.2"),
     (r"flux", "FLUX"),
+    (r"anima-preview|^anima$", "Anima"),
     (r"stable-diffusion-3|sd3", "SD 3"),
     (r"sdxl|stable-diffusion-xl|xl-base", "SDXL"),
     (r"stable-diffusion-v?2|sd_?v?2|v2-1|768-v", "SD 2.x"),
@@ -116,16 +126,15 @@ def _shape_votes(checkpoint: Checkpoint) -> Iterator[Vote]:
         widths = {t.shape[1] for k, t in tensors.items() if k.endswith("attn2.to_k.weight") and len(t.shape) == 2}
     else:
         keys = [
-            parts.get("down") or parts["hada_w1_b"]
+            next(parts[part] for part in INPUTS if part in parts)
             for (component, module), parts in adapter.modules.items()
-            if component == "unet" and re.search(r"attn2[._]to_[kv]$", module) and {"down", "hada_w1_b"} & parts.keys()
+            if component == "unet" and re.search(r"attn2[._]to_[kv]$", module) and parts.keys() & set(INPUTS)
         ]
         widths = {tensors[k].shape[1] for k in keys}
         if any(component == "text_encoder_2" for component, _ in adapter.modules):
             yield Vote("shapes", "SDXL", note("intake.vote_second_text_encoder"), True)
-        if any(component == "transformer" for component, _ in adapter.modules):
-            flux = any("single_transformer_blocks" in module for _, module in adapter.modules)
-            yield Vote("shapes", "FLUX" if flux else "SD 3", note("intake.vote_transformer"), True)
+        if adapter.architecture is not None:
+            yield Vote("names and shapes", adapter.architecture, note("intake.vote_transformer"), True)
     for width in sorted(widths & CONTEXT.keys()):
         yield Vote("shapes", CONTEXT[width], note("intake.vote_attention_width", width=width), True)
 

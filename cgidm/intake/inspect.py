@@ -6,6 +6,7 @@ from typing import Any
 from ..framing.table import framing_to_table
 from ..messages import render
 from ..messages.text import single_line
+from .adapters import find_alpha_source
 from .family import guess_base
 from .framing_notes import FramingNotes, read_framing
 from .layout import Checkpoint
@@ -14,6 +15,14 @@ from .training_amount import read_amount
 from .training_notes import read_training
 
 LONGEST_LIST = 800  # characters
+ALPHA_TEXTS: dict[str, str] = {
+    "tensors": "in the tensors",
+    "configuration": "as adapter_config.json states it",
+    "header": "as the header states it",
+    "writer's rule": "not stated: the writer's programs take the rank, so the scale is 1",
+    "unknown": "not stated: its strength is unknown without adapter_config.json (or --adapter-alpha)",
+    "not needed": "not needed: the file holds the differences themselves",
+}
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
 
 
@@ -62,9 +71,11 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     if found["adapter"]:
         adapter = found["adapter"]
         modules = ", ".join(f"{n} in {c}" for c, n in adapter["modules"].items())
-        rows += [("adapter", f"{adapter['method']}, names as {adapter['dialect']} writes them")]
+        rows += [("adapter", f"{', '.join(adapter['methods'])}, names as {adapter['dialect']} writes them")]
         rows += [("modules", f"{modules}; all {found['tensors']} tensors understood")]
         rows += [("rank", ", ".join(map(str, adapter["ranks"])) or "no single rank")]
+        rows += [("alpha", f"{ALPHA_TEXTS[source]} ({component})") for component, source in adapter["alpha"].items()]
+        rows += [("bundled word", single_line(word)) for word in adapter["bundle"]]
     if found["embedding"]:
         rows += [
             ("word", single_line(found["embedding"]["word"])),
@@ -174,5 +185,17 @@ def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
     adapter = checkpoint.adapter
     if adapter is None:
         return None
-    head = {"dialect": adapter.dialect, "method": adapter.method, "ranks": list(adapter.ranks)}
-    return {**head, "modules": adapter.count()}
+    configured = {c: (checkpoint.configs.get(c) if checkpoint.configs else checkpoint.config) for c in adapter.count()}
+    alpha = {
+        c: find_alpha_source(adapter, config is not None, checkpoint.metadata, checkpoint.name)[c]
+        for c, config in configured.items()
+    }
+    return {
+        "dialect": adapter.dialect,
+        "method": adapter.method,
+        "methods": list(adapter.kinds),
+        "ranks": list(adapter.ranks),
+        "modules": adapter.count(),
+        "alpha": alpha,
+        "bundle": [embedding.word for embedding in adapter.bundle],
+    }

@@ -156,15 +156,16 @@ def test_settings_of_peft_that_change_the_computation_are_refused(base, tmp_path
         load_pair(str(base), str(tmp_path), "")
 
 
-def test_a_method_that_cannot_be_loaded_exactly_is_refused_by_name(base, tmp_path):
-    """DoRA by inputs, which peft computes by outputs; magnitudes on one module only."""
+def test_magnitudes_of_some_modules_or_of_two_axes_are_refused(base, tmp_path):
+    """A DoRA that lost a magnitude, or whose magnitude was transposed."""
     state, key = kohya(weights(base)[0]), "lora_unet_conv_out"
     one = {**state, f"{key}.dora_scale": torch.ones(4, 1, 1, 1)}
-    with pytest.raises(UserError, match=rf"LoRA \(4\), DoRA \(1\) modules; the first DoRA is {key[10:]}"):
+    with refuses("intake.adapter_mixed_methods", methods=["LoRA (4)", "DoRA (1)"], rarest="DoRA", module=key[10:]):
         load_pair(str(base), str(written(tmp_path, one)), "")
     names = [k.removesuffix(".alpha") for k in state if k.endswith(".alpha")]
     every = {f"{name}.dora_scale": torch.ones(1, state[f"{name}.lora_down.weight"].shape[1]) for name in names}
-    with refuses("families.dora_per_input", count=5, total=5):
+    every[f"{key}.dora_scale"] = torch.ones(4, 1)
+    with refuses("intake.adapter_mixed_axes", axes=["input (4)", "output (1)"]):
         load_pair(str(base), str(written(tmp_path, state | every)), "")
 
 
@@ -217,11 +218,11 @@ def test_a_change_that_half_precision_would_round_away_stays_in_its_factors(meth
     size = linear.weight.float().norm() / (up @ down.T).norm()
     changes = {}
     for place, share in (("weak", 0.001), ("strong", 0.3)):
-        factors = {"lora_A": down.T, "lora_B": share * size * up}
+        factors = {"down": down.T, "up": share * size * up}
         if method == "DoRA":
-            factors["lora_magnitude_vector"] = linear.weight.float().norm(dim=1)
-        changes[place] = Change(factors, 1.0, 4)
-    inject(network, method, changes)
+            factors["magnitude"] = linear.weight.float().norm(dim=1)
+        changes[place] = Change(method, factors, 1.0, 4)
+    inject(network, changes)
     x = torch.randn(8, 32, generator=g).to(torch.bfloat16)
     before = {place: network[place](x).float() for place in changes}
     merge(network)

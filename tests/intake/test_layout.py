@@ -138,7 +138,11 @@ def test_the_attention_processors_of_old_diffusers():
 
 @pytest.mark.parametrize(
     ("part", "method"),
-    [("diff", "Full"), ("oft_blocks", "OFT"), ("on_input", "IA3"), ("a1.weight", "GLoRA"), ("w_norm", "Norms")],
+    [
+        *(("oft_blocks", "OFT"), ("rescale", "OFT"), ("oft_R.weight", "OFT"), ("boft_R", "BOFT"), ("on_input", "IA3")),
+        *(("a1.weight", "GLoRA"), ("b2.weight", "GLoRA"), ("ia3_l", "IA3"), ("vera_lambda_b", "VeRA")),
+        *(("hra_u", "HRA"), ("lora_embedding_A.default", "LoRA of an embedding table")),
+    ],
 )
 def test_other_methods_are_refused_by_name(part, method):
     with refuses("intake.adapter_other_method", method=method):
@@ -283,8 +287,11 @@ def test_inspect_says_it_all_as_data_and_in_lines(tmp_path):
     assert found["adapter"] == {
         "dialect": "kohya",
         "method": "LoCon",
+        "methods": ["LoCon"],
         "ranks": [4],
         "modules": {"unet": 2, "text_encoder": 1},
+        "alpha": {"unet": "tensors", "text_encoder": "tensors"},
+        "bundle": [],
     }
     assert found["tensors"] == 9 and found["bytes"] == path.stat().st_size and len(found["sha256"][path.name]) == 64
     text = "\n".join(report_lines(json.loads(json.dumps(found))))
