@@ -107,8 +107,9 @@ def merge(network: nn.Module, max_loss: float = MAX_ROUNDING_LOSS) -> None:
 
 def _merge_added(layer: AddedLayer, max_loss: float) -> None:
     pairs = [(layer.weight.detach(), layer.added.weight)]
-    if layer.added.bias is not None and layer.bias is not None:
-        pairs.append((layer.bias.detach(), layer.added.bias))
+    if (added := layer.added.bias) is not None:
+        own = torch.zeros_like(added, dtype=layer.weight.dtype) if layer.bias is None else layer.bias.detach()
+        pairs.append((own, added))
     exact = [own.float() + added for own, added in pairs]
     if all(_keeps(own, changed, max_loss) for (own, _), changed in zip(pairs, exact, strict=True)):
         rounded = [changed.to(own.dtype) for (own, _), changed in zip(pairs, exact, strict=True)]
@@ -128,6 +129,8 @@ def check_family(checkpoint: Checkpoint) -> None:
     """
     adapter = checkpoint.adapter
     guess = guess_base(checkpoint)
+    if adapter is not None and any(module.startswith("joint_blocks") for _, module in adapter.modules):
+        raise UserError("families.stability_names", name=checkpoint.name, family="SD 3")
     if adapter is not None and guess.family is not None and guess.family not in COMPUTED and adapter.architecture:
         raise UserError("families.other_family", name=checkpoint.name, family=guess.family, accepted=list(COMPUTED))
 
@@ -276,7 +279,7 @@ def _check_biases(name: str, network: nn.Module, changes: Mapping[str, Change]) 
     full = {module: change for module, change in changes.items() if change.kind in WHOLE_KINDS}
     for module, change in changes.items():
         layer: Any = network.get_submodule(module)
-        given = {"diff_b", "b_norm", "bias"} & change.parts.keys()
+        given = {"diff_b", "b_norm"} & change.parts.keys()  # a bias of peft's second factor needs none
         if given and layer.bias is None:
             raise UserError("families.no_bias", name=name, module=f"{module:.120}", part=min(given))
     own: Any = {module: network.get_submodule(module) for module in full}

@@ -46,6 +46,13 @@ WRITTEN = (  # what people write as the name of a base; the first match counts
 )
 
 
+SHARED_NAMES = {  # families whose modules have the names of another's, and its shapes: what was written tells them apart
+    "FLUX": ("Chroma", "FLUX.2", "HunyuanVideo"),
+    "Lumina 2 or Z-Image": ("Lumina 2", "Z-Image"),
+    "SD 3": ("AuraFlow",),
+}
+
+
 @dataclass(frozen=True)
 class Vote:
     """One hint on the family of a checkpoint's base."""
@@ -71,7 +78,9 @@ def guess_base(checkpoint: Checkpoint) -> BaseGuess:
     votes = tuple(_votes(checkpoint))
     ordered = sorted(votes, key=lambda v: not v.certain)
     family = ordered[0].family if ordered else None
-    other = [v for v in votes if v.family != family]
+    shared = {family, *SHARED_NAMES.get(family or "", ())}
+    family = next((v.family for v in votes if v.family != family and v.family in shared), family)
+    other = [v for v in votes if v.family != family and not (v.certain and v.family in shared)]
     named = _named_base(checkpoint) if not other else None
     base = named or BASES.get(family or "")
     if not other:

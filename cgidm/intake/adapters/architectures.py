@@ -31,6 +31,7 @@ MARKS = tuple(
         (r"^joint_transformer_blocks|^(?:double|single)_layers_\d", "AuraFlow"),
         (r"^joint_blocks_\d", "SD 3"),
         (r"adaln_modulation_(?:self_attn|cross_attn|mlp)|^llm_adapter", "Anima"),
+        (r"^blocks_\d+_(?:(?:self|cross)_attn_(?:[qkv]_proj|output_proj)|mlp_layer[12])$", "Anima"),
         (r"^blocks_\d+_(?:self_attn|cross_attn|ffn)_", "Wan"),
         (r"img_attn_q_norm|individual_token_refiner|^txt_in_c_embedder|byt5_in", "HunyuanVideo"),
         (r"^double_blocks_\d|^single_blocks_\d|^single_transformer_blocks_\d", "FLUX"),

@@ -103,8 +103,10 @@ def read_name(key: str, folder: Component | None = None) -> Name | None:
     return Name(component, module, part, dialect)
 
 
-def other_method(key: str) -> str | None:
-    """The method whose own ending `key` has, if it is one that is not computed here."""
+def other_method(key: str, shape: tuple[int, ...] = ()) -> str | None:
+    """The method whose own ending `key` has, if it is one that is not computed here; `shape` is the tensor's."""
+    if key.endswith(".oft_blocks") and len(shape) == 4:  # (factors, blocks, size, size)
+        return "BOFT"
     if key.startswith("oft_"):
         return "OFT"
     return next((method for method, ending in OTHER_METHODS if ending.fullmatch(key)), None)

@@ -15,7 +15,7 @@ from ..embeddings import Embedding, parse_bundle
 from ..header import TensorInfo
 from .architectures import guess_architecture
 from .names import Component, Dialect, other_method, read_name
-from .shapes import Kind, Shape, change_shape, check_module, kind_of, magnitude_axis
+from .shapes import MAGNITUDES, Kind, Shape, change_shape, check_module, kind_of, magnitude_axis
 
 Modules = Mapping[tuple[Component, str], Mapping[str, str]]  # (network, module as the file names it) -> part -> key
 
@@ -115,7 +115,7 @@ def is_adapter(tensors: Mapping[str, TensorInfo]) -> bool:
 def _refuse_names(unmatched: list[str], tensors: Mapping[str, TensorInfo], name: str) -> NoReturn:
     """Say which method the names are of, if it is a known one that is not computed here."""
     for key in unmatched:
-        if method := other_method(key):
+        if method := other_method(key, tensors[key].shape):
             raise UserError("intake.adapter_other_method", file=name, method=method, tensor=_cut(key))
     raise UserError(
         "intake.adapter_unknown_names",
@@ -128,33 +128,31 @@ def _refuse_names(unmatched: list[str], tensors: Mapping[str, TensorInfo], name:
 
 def _find_kinds(shapes: Mapping[tuple[Component, str], Mapping[str, Shape]], name: str) -> tuple[Kind, ...]:
     """The methods of all modules. A part that only some modules of one method hold betrays a deleted tensor."""
-    kinds: dict[str, Kind] = {module: kind_of(parts.keys()) for (_, module), parts in shapes.items()}
+    kinds: dict[tuple[Component, str], Kind] = {place: kind_of(parts.keys()) for place, parts in shapes.items()}
     counted: Counter[Kind] = Counter(kinds.values())
     counts = counted.most_common()
     for plain, scaled in (("LoRA", "DoRA"), ("LoHa", "LoHa + DoRA"), ("LoKr", "LoKr + DoRA")):
         both = [(kind, n) for kind, n in counts if kind in (plain, scaled)]
         if len(both) > 1:
             rarest = both[-1][0]
-            first = next(module for module, kind in kinds.items() if kind == rarest)
+            first = next(module for (_, module), kind in kinds.items() if kind == rarest)
             listed = [f"{kind} ({n})" for kind, n in both]
             raise UserError(
                 "intake.adapter_mixed_methods", file=name, methods=listed, rarest=rarest, module=_cut(first)
             )
     axes = Counter(
-        magnitude_axis("dora_scale", parts["dora_scale"], change_shape(parts))
+        magnitude_axis(part, parts[part], change_shape(parts))
         for parts in shapes.values()
-        if "dora_scale" in parts
+        for part in MAGNITUDES
+        if part in parts
     ).most_common()
     if len(axes) > 1:
-        listed = [f"{axis} ({n})" for axis, n in axes]
-        raise UserError("intake.adapter_mixed_axes", file=name, axes=listed)
-    factored = {module: parts for (_, module), parts in shapes.items() if kind_of(parts.keys()) in FACTORED}
-    without = [module for module, parts in factored.items() if "alpha" not in parts]
+        raise UserError("intake.adapter_mixed_axes", file=name, axes=[f"{axis} ({n})" for axis, n in axes])
+    factored = {place: "alpha" in shapes[place] for place, kind in kinds.items() if kind in FACTORED}
+    without = [module for (_, module), has_alpha in factored.items() if not has_alpha]
     if 0 < len(without) < len(factored):
-        have = len(factored) - len(without)
-        raise UserError(
-            "intake.adapter_alphas_missing", file=name, count=have, of=len(factored), module=_cut(without[0])
-        )
+        have, of = len(factored) - len(without), len(factored)
+        raise UserError("intake.adapter_alphas_missing", file=name, count=have, of=of, module=_cut(without[0]))
     kernels = {parts["down"][2:] for parts in shapes.values() if "down" in parts}
     is_locon = any("mid" in parts for parts in shapes.values()) or kernels - {(), (1, 1)}
     return tuple("LoCon" if kind == "LoRA" and is_locon else kind for kind, _ in counts)

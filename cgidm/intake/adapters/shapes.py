@@ -80,7 +80,7 @@ def find_rank(shapes: Mapping[str, Shape]) -> int | None:
 def magnitude_axis(part: str, shape: Shape, change: Shape | None) -> Literal["output", "input"] | None:
     """The axis of the weight that a DoRA's magnitudes scale: outputs or inputs; None if they fit neither.
 
-    LyCORIS writes (out, 1, ..) or (1, in, ..), peft (out,) or, for a convolution, (1, out, 1, 1).
+    LyCORIS and OneTrainer write (out, 1, ..) or (1, in, ..), peft (out,) or, for a convolution, (1, out, 1, 1).
 
     Args:
         part: `dora_scale` or `magnitude`.
@@ -90,11 +90,14 @@ def magnitude_axis(part: str, shape: Shape, change: Shape | None) -> Literal["ou
     if change is None:
         return None
     out, into = change[:2]
-    if part == "magnitude":
+    if part == "magnitude" and len(shape) != 2:
         return "output" if shape in ((out,), (1, out, 1, 1)) else None
     if shape[:1] == (out,) and set(shape[1:]) <= {1}:
         return "output"
-    return "input" if shape[:2] == (1, into) and set(shape[2:]) <= {1} else None
+    if shape[:1] != (1,) or not set(shape[2:]) <= {1}:
+        return None
+    flat = len(change) == 2 and len(shape) == 4 and into % shape[1] == 0  # a convolution's change, in * height * width
+    return "input" if shape[1] == into or flat else None
 
 
 def check_module(module: str, shapes: Mapping[str, Shape], name: str) -> tuple[int | None, Shape]:
