@@ -235,7 +235,7 @@ class _PairLoader:
         self, pipeline: Any, embeddings: Sequence[Checkpoint] = (), *, shared_owner: nn.Module | None = None
     ) -> ConditionedNetwork:
         """Encode the prompt on the pair's device; the text encoders leave it before a network is loaded."""
-        prompt = self.prompt
+        prompt = self.prompt or " ".join(e.embedding.word for e in embeddings if e.embedding is not None)
         for embedding in embeddings:
             prompt = apply_embedding(pipeline, embedding, prompt)
         _freeze(pipeline)

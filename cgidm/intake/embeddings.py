@@ -14,6 +14,7 @@ from .header import TensorInfo
 
 POSITIONS = {"clip_l": 0, "clip_g": 1, "text_encoders_0": 0, "text_encoders_1": 1, "emb_params": 0}
 ENCODERS = ("text_encoder", "text_encoder_2")
+BUNDLE = "bundle_emb."  # OneTrainer's textual inversions in the file of a LoRA
 BUNDLED = re.compile(r"bundle_emb\.(.+)\.(clip_l|clip_g|string_to_param\.\*)")
 BUNDLED_ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "string_to_param.*": "text_encoder"}
 MAX_VECTORS = 77  # tokens of a prompt

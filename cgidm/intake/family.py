@@ -46,7 +46,7 @@ WRITTEN = (  # what people write as the name of a base; the first match counts
 )
 
 
-SHARED_NAMES = {  # families whose modules have the names of another's, and its shapes: what was written tells them apart
+SHARED_NAMES = {  # families whose modules have the same names: what was written tells them apart
     "FLUX": ("Chroma", "FLUX.2", "HunyuanVideo"),
     "Lumina 2 or Z-Image": ("Lumina 2", "Z-Image"),
     "SD 3": ("AuraFlow",),

@@ -15,6 +15,7 @@ from .training_amount import read_amount
 from .training_notes import read_training
 
 LONGEST_LIST = 800  # characters
+LONGEST_LINE = 2000
 ALPHA_TEXTS: dict[str, str] = {
     "tensors": "in the tensors",
     "configuration": "as adapter_config.json states it",
@@ -104,7 +105,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     if found["mirrored"] is not None:
         how = "were mirrored at random: the mirror test cannot be used" if found["mirrored"] else "were not mirrored"
         rows += [("training", f"pictures {how} (by the notes)")]
-    return [f"{name:18s}{text}" for name, text in rows] + [EDITABLE]
+    return [f"{name:18s}{single_line(text, LONGEST_LINE)}" for name, text in rows] + [EDITABLE]
 
 
 def _hidden_optimizer(checkpoint: Checkpoint) -> dict[str, Any]:

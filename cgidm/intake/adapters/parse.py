@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from ...errors import UserError
-from ..embeddings import Embedding, parse_bundle
+from ..embeddings import BUNDLE, Embedding, parse_bundle
 from ..header import TensorInfo
 from .architectures import guess_architecture
 from .names import Component, Dialect, other_method, read_name
@@ -24,7 +24,6 @@ MARKS = re.compile(
     r"|\.(?:hada|lokr|oft|boft|ia3|vera|fourierft|hra|ln_tuning)_|\.(?:diff|diff_b|set_weight|w_norm|b_norm|on_input)$"
     r"|\.[ab][12]\.weight$"
 )
-BUNDLE = "bundle_emb."  # OneTrainer's textual inversions in the file of a LoRA
 FACTORED: tuple[Kind, ...] = ("LoRA", "DoRA", "LoHa", "LoKr", "LoHa + DoRA", "LoKr + DoRA")
 
 
