@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..messages import Note, note
+from .adapters import change_shape
 from .layout import Checkpoint
 from .source import IDENTIFIER, RENAMED_REPOSITORIES
 
@@ -18,7 +19,6 @@ BASES = {  # family -> repository of its public base
     "SDXL": "stabilityai/stable-diffusion-xl-base-1.0",
     "AltDiffusion": "BAAI/AltDiffusion",
 }
-INPUTS = ("down", "hada_w1_b", "diff", "set_weight")  # parts whose second dimension is the module's inputs
 CLASSES = {
     "StableDiffusionPipeline": None,  # 1.x and 2.x share it
     "StableDiffusionXLPipeline": "SDXL",
@@ -134,12 +134,11 @@ def _shape_votes(checkpoint: Checkpoint) -> Iterator[Vote]:
     if adapter is None:
         widths = {t.shape[1] for k, t in tensors.items() if k.endswith("attn2.to_k.weight") and len(t.shape) == 2}
     else:
-        keys = [
-            next(parts[part] for part in INPUTS if part in parts)
-            for (component, module), parts in adapter.modules.items()
-            if component == "unet" and re.search(r"attn2[._]to_[kv]$", module) and parts.keys() & set(INPUTS)
-        ]
-        widths = {tensors[k].shape[1] for k in keys}
+        widths = set()
+        for (component, module), parts in adapter.modules.items():
+            if component == "unet" and re.search(r"attn2[._]to_[kv]$", module):
+                change = change_shape({part: tensors[key].shape for part, key in parts.items()})
+                widths |= {change[1]} if change is not None else set()
         if any(component == "text_encoder_2" for component, _ in adapter.modules):
             yield Vote("shapes", "SDXL", note("intake.vote_second_text_encoder"), True)
         if adapter.architecture is not None:

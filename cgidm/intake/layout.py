@@ -61,7 +61,7 @@ class Checkpoint:
     @property
     def tensors(self) -> dict[str, TensorInfo]:
         """Every tensor by name. In a folder the component goes before the name, as two components may use one name."""
-        if self.kind == "adapter" and len(self.headers) > 1:
+        if self.kind == "adapter" and self.root not in self.headers:
             return {
                 f"{PurePosixPath(f).parent.name}/{k}": t for f, h in self.headers.items() for k, t in h.tensors.items()
             }

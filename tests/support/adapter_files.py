@@ -6,6 +6,7 @@ A writer takes a folder and a pipeline, changes the pipeline's layers into what 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,7 @@ class Names:
     def module(self, component: str, name: str, p: Any) -> str:
         """The name of a module, as the dialect writes it."""
         if component == "unet" and self.sgm:
-            names = {ours: theirs for theirs, ours in sgm_names(p.unet, (*WEIGHTED, *NORMS)).items()}
-            name = names[name]
+            name = names_of_stability(p.unet)[name]
         if component.startswith("text_encoder") and name.startswith("encoder."):
             name = f"text_model.{name}"  # transformers 5 dropped the prefix that files still have
         return self.prefixes[component] + (name.replace(".", "_") if self.flat else name)
@@ -60,6 +60,12 @@ class Names:
     def ending(self, part: str) -> str:
         """The ending of a part, as the dialect writes it."""
         return self.endings.get(part, part)
+
+
+@lru_cache(maxsize=4)
+def names_of_stability(unet: Any) -> dict[str, str]:
+    """diffusers' names of a UNet's modules -> those of Stability's code."""
+    return {ours: theirs for theirs, ours in sgm_names(unet, (*WEIGHTED, *NORMS)).items()}
 
 
 AB = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "lora_up.bias": "lora_B.bias"}
