@@ -42,9 +42,9 @@ class SplitBatchLayer(nn.Module):
         layer: peft's layer or ours; its weights are shared, not copied.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.layer: Any = layer
+        self.layer = layer
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Compute the base's rows and the suspect's rows."""

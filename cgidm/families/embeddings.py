@@ -57,7 +57,7 @@ def _teach(
                 vectors, words if len(words) > 1 else words[0], tokenizer=tokenizer, text_encoder=encoder
             )
     except ValueError as error:
-        raise UserError("families.word_taken", name=name, cause=f"{str(error).splitlines()[0]:.160}") from error
+        raise UserError("families.word_taken", name=name, cause=str(error).splitlines()[0][:160].rstrip(".")) from error
     rows = encoder.get_input_embeddings().weight[known : len(tokenizer)]
     assert torch.equal(rows, vectors.to(rows)), "the encoder holds other vectors than the file"
     called = set(tokenizer(pipeline.maybe_convert_prompt(prompt, tokenizer), truncation=True).input_ids)

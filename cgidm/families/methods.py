@@ -6,6 +6,7 @@ difference, a norm's). DoRA then rescales every output row, or input column, to 
 LyCORIS 3.2 trains this way, and peft 0.21 applies it this way.
 """
 
+import copy
 import math
 import re
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from .added_layer import AddedLayer
 
 NAME = "suspect"
 ADAPTED = (BaseTunerLayer, AddedLayer)  # layers that carry an adapter
+LARGEST_ERROR = 1e-3  # of a layer's output, as a share of the change's effect
 OUR_OWN = frozenset({"diff", "set_weight", "w_norm", "diff_b", "bias"})  # parts that peft's layers do not compute
 
 
@@ -67,6 +69,9 @@ def inject(network: nn.Module, changes: Mapping[str, Change]) -> None:
         network.set_submodule(module, AddedLayer(layer, *differences(layer, change)))
     layers = {n: m for n, m in network.named_modules() if isinstance(m, ADAPTED)}
     assert layers.keys() == changes.keys(), "other modules were changed than those of the file"
+    examples = {(change.kind, type(_base(layers[module]))): module for module, change in changes.items()}
+    for module in examples.values():
+        _check_outputs(layers[module], changes[module])
 
 
 def differences(layer: Any, change: Change) -> tuple[Tensor | None, Tensor | None]:
@@ -116,6 +121,29 @@ def _rescale(weight: Tensor, part: str, magnitude: Tensor) -> Tensor:
     dims = [d for d in range(weight.ndim) if d != kept]
     length = torch.linalg.vector_norm(weight, dim=dims, keepdim=True)
     return weight * magnitude.reshape(length.shape) / length
+
+
+@torch.no_grad()
+def _check_outputs(layer: Any, change: Change) -> None:
+    """Assert that a changed layer computes what the weight and bias that the file means compute."""
+    tried: Any = copy.deepcopy(layer).float().cpu().eval()
+    below = _base(tried)
+    weight, bias = differences(below, change)
+    meant: Any = copy.deepcopy(below)
+    if weight is not None:
+        meant.weight = nn.Parameter(below.weight + weight)
+    if bias is not None:
+        meant.bias = nn.Parameter(bias if below.bias is None else below.bias + bias)
+    inputs = below.weight.shape[1] if below.weight.ndim > 1 else below.weight.shape[0]
+    more = (8, 8) if isinstance(below, nn.Conv2d) else (4,) if isinstance(below, nn.GroupNorm) else ()
+    x = torch.randn((3, inputs, *more), generator=torch.Generator().manual_seed(0))
+    error, effect = (tried(x) - meant(x)).norm(), (meant(x) - below(x)).norm()
+    assert error <= LARGEST_ERROR * effect + LARGEST_ERROR**2 * meant(x).norm(), "a layer computes another change"
+
+
+def _base(layer: Any) -> Any:
+    """The layer without its change."""
+    return layer.get_base_layer()
 
 
 def _is_of_peft(change: Change) -> bool:

@@ -58,8 +58,8 @@ class ScaleReader:
             own = find_alpha_source(adapter, config is not None, checkpoint.metadata, name)
             sources[component] = own[component]
             biased = any("bias" in parts for (c, _), parts in adapter.modules.items() if c == component)
-            kinds = {k for k in adapter.kinds if k in PEFT_TYPES}
-            kind = next(iter(kinds)) if len(kinds) == 1 else None
+            kinds: list[Kind] = [kind for kind in adapter.kinds if kind in PEFT_TYPES]
+            kind = kinds[0] if len(kinds) == 1 else None
             self._settings[component] = _read_settings(name, kind, biased, component, config, checkpoint.metadata)
         if self.given is not None:
             if stated := [c for c, source in sources.items() if source in ("tensors", "configuration", "header")]:

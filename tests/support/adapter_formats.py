@@ -110,7 +110,7 @@ def saved_by_diffusers(folder: Any, p: Any) -> None:
     """What diffusers itself saves."""
     found = change(p, lora, ONLY)
     halves = {"lora_A": "lora_down.weight", "lora_B": "lora_up.weight"}
-    layers = {f"{n}.{ours}.weight": parts[t] for (_, n), parts in found.items() for ours, t in halves.items()}
+    layers: Any = {f"{n}.{ours}.weight": parts[t] for (_, n), parts in found.items() for ours, t in halves.items()}
     config = {"r": RANK, "lora_alpha": ALPHA, "target_modules": list(UNET)}
     StableDiffusionPipeline.save_lora_weights(folder, layers, unet_lora_adapter_metadata=config)
 
