@@ -165,6 +165,7 @@ def _inject_peft(network: nn.Module, kind: str, changes: Mapping[str, Change]) -
         config = LoraConfig(**common, init_lora_weights=False, use_dora=kind == "DoRA")
     else:
         config = (LoHaConfig if kind == "LoHa" else LoKrConfig)(**common, init_weights=False)
+    network.__dict__.pop("peft_config", None)  # of another method: peft would warn of it
     inject_adapter_in_model(config, network, NAME)
     for module, change in changes.items():
         layer: Any = network.get_submodule(module)

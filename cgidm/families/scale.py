@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UserError
-from ..intake.adapters import AlphaSource, Kind, find_alpha_source, header_settings
+from ..intake.adapters import AlphaSource, Kind, find_alpha_source, find_lost_alpha, header_settings
 from ..intake.layout import Checkpoint
 from ..intake.note_values import read_number
 from ..messages import Note, note
@@ -121,16 +121,12 @@ class ScaleReader:
     def notes(self) -> tuple[Note, ...]:
         """What a reader of the answer must know of the scale, once every module's was found."""
         metadata, name = self.checkpoint.metadata, self.checkpoint.name
-        noted, rank = (read_number(metadata.get(f"ss_network_{key}")) for key in ("alpha", "dim"))
+        noted = read_number(metadata.get("ss_network_alpha"))
         found = []
         if self.given is not None:
             found.append(note("families.alpha_given", name=name, alpha=self.given))
         elif "writer's rule" in self._sources.values():
-            if noted is not None and rank and noted != rank:
-                params = {"alpha": noted, "rank": rank, "share": round(noted / rank, 6)}
-                found.append(note("families.alphas_lost", name=name, **params))
-            else:
-                found.append(note("families.alpha_is_rank", name=name))
+            found.append(find_lost_alpha(name, metadata) or note("families.alpha_is_rank", name=name))
         if self._alphas and noted is not None and noted not in self._alphas:
             alphas = sorted(self._alphas)[:4]
             found.append(note("families.alpha_differs_from_notes", name=name, noted=noted, alphas=alphas))

@@ -6,7 +6,7 @@ from typing import Any
 from ..framing.table import framing_to_table
 from ..messages import render
 from ..messages.text import single_line
-from .adapters import find_alpha_source
+from .adapters import find_alpha_source, find_lost_alpha
 from .family import guess_base
 from .framing_notes import FramingNotes, read_framing
 from .layout import Checkpoint
@@ -76,6 +76,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         rows += [("modules", f"{modules}; all {found['tensors']} tensors understood")]
         rows += [("rank", ", ".join(map(str, adapter["ranks"])) or "no single rank")]
         rows += [("alpha", f"{ALPHA_TEXTS[source]} ({component})") for component, source in adapter["alpha"].items()]
+        rows += [("warning", render(**adapter["lost_alpha"]))] if adapter["lost_alpha"] else []
         rows += [("bundled word", single_line(word)) for word in adapter["bundle"]]
     if found["embedding"]:
         rows += [
@@ -191,6 +192,7 @@ def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
         c: find_alpha_source(adapter, config is not None, checkpoint.metadata, checkpoint.name)[c]
         for c, config in configured.items()
     }
+    lost = find_lost_alpha(checkpoint.name, checkpoint.metadata) if "writer's rule" in alpha.values() else None
     return {
         "dialect": adapter.dialect,
         "method": adapter.method,
@@ -198,5 +200,6 @@ def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
         "ranks": list(adapter.ranks),
         "modules": adapter.count(),
         "alpha": alpha,
+        "lost_alpha": None if lost is None else asdict(lost),
         "bundle": [embedding.word for embedding in adapter.bundle],
     }

@@ -117,6 +117,9 @@ def test_alphas_that_were_lost_are_said(base, tmp_path):
     (note,) = assert_exact(base, path, meant).notes
     params = {"name": str(path), "alpha": 0.25, "rank": 2.0, "share": 0.125}
     assert note == Note("families.alphas_lost", params)
+    found = inspect_checkpoint(open_checkpoint(str(path)))
+    assert found["adapter"]["lost_alpha"] == {"code": note.code, "params": params}
+    assert any(line.startswith("warning ") and "0.125" in line for line in report_lines(found))
 
 
 def test_notes_that_state_another_alpha_than_the_tensors_are_said(base, tmp_path):

@@ -291,6 +291,7 @@ def test_inspect_says_it_all_as_data_and_in_lines(tmp_path):
         "ranks": [4],
         "modules": {"unet": 2, "text_encoder": 1},
         "alpha": {"unet": "tensors", "text_encoder": "tensors"},
+        "lost_alpha": None,
         "bundle": [],
     }
     assert found["tensors"] == 9 and found["bytes"] == path.stat().st_size and len(found["sha256"][path.name]) == 64

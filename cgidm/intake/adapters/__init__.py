@@ -1,6 +1,6 @@
 """The grammar of adapter files: names, shapes, scale and family of what a file changes, from its header alone."""
 
-from .alpha import AlphaSource, find_alpha_source, header_settings
+from .alpha import AlphaSource, find_alpha_source, find_lost_alpha, header_settings
 from .names import Component, Dialect
 from .parse import Adapter, is_adapter, join_adapters, parse_adapter
 from .shapes import Kind, Shape, change_shape, find_rank, kind_of, magnitude_axis
@@ -14,6 +14,7 @@ __all__ = [
     "Shape",
     "change_shape",
     "find_alpha_source",
+    "find_lost_alpha",
     "find_rank",
     "header_settings",
     "is_adapter",

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ...errors import UserError
+from ...messages import Note, note
+from ..note_values import read_number
 from .parse import FACTORED, Adapter
 from .shapes import kind_of
 
@@ -51,6 +53,19 @@ def find_alpha_source(
         else:
             found[component] = "unknown" if adapter.dialect == "peft" else "writer's rule"
     return found
+
+
+def find_lost_alpha(name: str, metadata: Mapping[str, str]) -> Note | None:
+    """What kohya's notes state of a file without alphas, if that is another scale than 1.
+
+    Args:
+        name: what the file is called.
+        metadata: the header's texts.
+    """
+    alpha, rank = (read_number(metadata.get(f"ss_network_{key}")) for key in ("alpha", "dim"))
+    if alpha is None or not rank or alpha == rank:
+        return None
+    return note("families.alphas_lost", name=name, alpha=alpha, rank=rank, share=round(alpha / rank, 6))
 
 
 def header_settings(name: str, component: str, metadata: Mapping[str, str]) -> dict[str, Any]:
