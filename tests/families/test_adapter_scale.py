@@ -4,9 +4,11 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
+from cgidm.cli import main
 from cgidm.families import load_pair
 from cgidm.intake.adapters import header_settings
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
@@ -208,3 +210,16 @@ def test_a_bundled_word_must_be_in_the_prompt_or_the_prompt_blank(base, tmp_path
     save_file(state, path)
     with pytest.raises(UserError, match="bundles a textual inversion"):
         load_pair(str(base), str(path), "")
+
+
+def test_the_record_keeps_the_alpha_that_was_given_and_a_repeated_run_uses_it(base, tmp_path, few_draws):
+    path, _ = made(tmp_path, adapter(PEFT, (lora, ONLY), **DROP))
+    Image.effect_noise((64, 64), 90).convert("RGB").save(tmp_path / "a.png")
+    models = ["--base", str(base), "--suspect", str(path), "--adapter-alpha", f"{ALPHA}"]
+    out = ["--preset", "fast", "--steps", "1", "--prompt", "a b", "--out", str(tmp_path / "out")]
+    assert main(["authenticate", str(tmp_path / "a.png"), *models, *out]) == 0
+    models_record = json.loads((tmp_path / "out" / "result.json").read_text())["models"]
+    assert models_record["adapter_alpha"] == ALPHA
+    assert [n["code"] for n in models_record["notes"]] == ["families.alpha_given"]
+    assert "Alpha of the adapter" in (tmp_path / "out" / "report.html").read_text()
+    assert main(["verify", str(tmp_path / "out"), "--rerun"]) == 0
