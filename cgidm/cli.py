@@ -85,6 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="the suspect: a folder, a .safetensors file, or its place on the Hub or Civitai",
     )
     run.add_argument("--embedding", action="append", default=[], help="a textual inversion that came with the suspect")
+    run.add_argument(
+        "--adapter-alpha", type=float, metavar="ALPHA", help="alpha of an adapter whose file states none (peft's names)"
+    )
     run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
     run.add_argument("--preset", default="paper", choices=sorted(PRESETS), help="how the recovery is done")
     run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
@@ -242,7 +245,9 @@ def _authenticate(options: argparse.Namespace) -> None:
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
-    pair = frame_as(load_pair(base, suspect, options.prompt, embeddings, **place), options.framing)
+    alpha = options.adapter_alpha
+    loaded = load_pair(base, suspect, options.prompt, embeddings, **place, adapter_alpha=alpha)
+    pair = frame_as(loaded, options.framing)
     print_line(f"memory: {pair.memory}")
     if bank is not None:
         check_bank(bank, pair.fingerprints, pair.is_full_network, config, options.prompt)
@@ -270,6 +275,7 @@ def _authenticate(options: argparse.Namespace) -> None:
         unrelated=None if other is None else other.name,
         unrelated_sha256=None if other is None else weights_sha256(other),
         configuration=None if base.lender is None else base.lender.name,
+        adapter_alpha=alpha,
         warning=warning,
         remarks=remarks,
     )
@@ -277,6 +283,8 @@ def _authenticate(options: argparse.Namespace) -> None:
         print_line(f"warning: {warning}")
     for remark in remarks:
         print_line(f"note: {remark}")
+    for assumed in pair.notes:
+        print_line(f"note: {assumed}")
     write_evidence(result, options.out, models)
     signer = sign_folder(options.out, key) if key else None
     print_table(result)

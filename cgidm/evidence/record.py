@@ -205,9 +205,11 @@ class ModelsRecord:
     commits: dict[str, str] = field(default_factory=dict)  # "base", "suspect" -> commit on the Hub
     unrelated: str | None = None  # a suspect that must find nothing
     unrelated_sha256: str | None = None
+    adapter_alpha: float | None = None  # given for an adapter whose file states none
     warning: Note | None = None  # what speaks against this pair of base and suspect
     configuration: str | None = None  # whose configuration a base in one file used
     remarks: tuple[Note, ...] = ()  # what else the suspect's files tell: parts beside them, which base they name
+    notes: tuple[Note, ...] = ()  # what was assumed to load the suspect
     sha256: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     publications: dict[str, Publication] = field(default_factory=dict)  # "base", "suspect" -> version on Civitai
 

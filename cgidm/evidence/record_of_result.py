@@ -66,7 +66,7 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
 
     Args:
         result: the run; one that was stopped has no verdicts.
-        models: how base and suspect were named; their digests are added from the result.
+        models: how base and suspect were named; their digests and notes are added from the result.
         controls: the control pictures that the bundle will hold.
     """
     done, of = len(result.pictures[0].contrast), result.config.recovery.steps
@@ -89,7 +89,7 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
             for i, c in enumerate(controls)
         ),
         config=_config_record(result.config),
-        models=dataclasses.replace(models, sha256=dict(result.fingerprints)),
+        models=dataclasses.replace(models, sha256=dict(result.fingerprints), notes=result.notes),
         code=CodeRecord(version=code["version"], sha256=code["sha256"]),
         versions=package_versions(),
         machine=MachineRecord(**result.machine),

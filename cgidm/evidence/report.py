@@ -99,6 +99,8 @@ def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
     yield "Configuration of", models.configuration
     yield "Warning", models.warning
     yield from (("Of its files", remark) for remark in models.remarks)
+    yield "Alpha of the adapter, as given", models.adapter_alpha
+    yield from (("Assumed", assumed) for assumed in models.notes)
 
 
 def _answers(record: Record) -> Iterator[Block]:

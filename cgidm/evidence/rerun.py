@@ -80,7 +80,8 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     with _threads(machine.threads if options.threads is None else options.threads):
         where = recorded_device(base, machine.device, machine.precision)
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
-        pair = _framed(load_pair(base, suspect, prompt, embeddings, **place), record)
+        alpha = record.models.adapter_alpha
+        pair = _framed(load_pair(base, suspect, prompt, embeddings, **place, adapter_alpha=alpha), record)
         pictures = [
             _recorded_picture(bundle, p, image_name(i, "original"), pair) for i, p in enumerate(record.pictures)
         ]

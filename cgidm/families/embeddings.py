@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import UserError
-from ..intake.embeddings import ENCODERS
+from ..intake.embeddings import BUNDLE, ENCODERS
 from ..intake.layout import Checkpoint
 
 TRAINED_WORD = "<s{}>"  # diffusers' DreamBooth script with pivotal tuning gives each vector a word of its own
@@ -36,7 +36,9 @@ def apply_embedding(pipeline: Any, checkpoint: Checkpoint, prompt: str) -> str:
         words = [embedding.word]
     prompt = prompt or embedding.word
     if absent := [word for word in words if word not in prompt]:
-        raise UserError("families.word_not_in_prompt", name=name, prompt=f"{prompt:.200}", word=absent[0])
+        bundled = any(key.startswith(BUNDLE) for key in embedding.keys.values())
+        code = "families.bundled_word_not_in_prompt" if bundled else "families.word_not_in_prompt"
+        raise UserError(code, name=name, prompt=f"{prompt:.200}", word=absent[0])
     state = load_file(checkpoint.fetch())
     for component, key in embedding.keys.items():
         tokenizer = getattr(pipeline, component.replace("text_encoder", "tokenizer"))
@@ -57,7 +59,7 @@ def _teach(
                 vectors, words if len(words) > 1 else words[0], tokenizer=tokenizer, text_encoder=encoder
             )
     except ValueError as error:
-        raise UserError("families.word_taken", name=name, cause=f"{str(error).splitlines()[0]:.160}") from error
+        raise UserError("families.word_taken", name=name, cause=str(error).splitlines()[0][:160].rstrip(".")) from error
     rows = encoder.get_input_embeddings().weight[known : len(tokenizer)]
     assert torch.equal(rows, vectors.to(rows)), "the encoder holds other vectors than the file"
     called = set(tokenizer(pipeline.maybe_convert_prompt(prompt, tokenizer), truncation=True).input_ids)

@@ -18,9 +18,10 @@ from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LikelyFraming, likely_framing
 from ..intake.notes import read_notes
 from ..intake.remarks import find_purpose, stated_prediction
+from ..messages import Note
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
 from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, SharedNetwork
-from .adapters import MAX_ROUNDING_LOSS, apply_adapter, merge, share_weights, split_batch_network
+from .adapters import MAX_ROUNDING_LOSS, apply_adapter, check_family, merge, share_weights, split_batch_network
 from .codec import Encoding, VaeCodec
 from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompt, tell_frame, text_encoders
 from .embeddings import apply_embedding
@@ -40,6 +41,7 @@ class ConditionedPair:
     base: ConditionedNetwork
     suspect: ConditionedNetwork
     joint: ConditionedNetwork | None = None
+    notes: tuple[Note, ...] = ()  # what was assumed to load the suspect
 
 
 def load_pair(
@@ -54,6 +56,7 @@ def load_pair(
     free: int | None = None,
     max_rounding_loss: float = MAX_ROUNDING_LOSS,
     configuration: str | Checkpoint | None = None,
+    adapter_alpha: float | None = None,
 ) -> ModelPair:
     """Load a base pipeline and a suspect made from it, both conditioned on `prompt`.
 
@@ -74,6 +77,7 @@ def load_pair(
         max_rounding_loss: share of an adapter's change that merging may lose to rounding; see `adapters.merge`.
         configuration: the pipeline whose configuration, tokenizers and scheduler a base in one file uses; None: the
             public base of its family.
+        adapter_alpha: alpha of an adapter whose file states none; its changes are multiplied by alpha / rank.
 
     Raises:
         UserError: if a model is missing, has another layout, or does not fit the other one.
@@ -84,6 +88,9 @@ def load_pair(
     root = lend_configuration(root, configuration)
     if root.config is None or root.kind not in ("pipeline", "single file"):
         raise UserError("families.base_kind", name=root.name, given=root.kind)
+    check_family(suspect)
+    if adapter_alpha is not None and suspect.kind != "adapter":
+        raise UserError("families.alpha_of_no_adapter", name=suspect.name, kind=suspect.kind)
     words = _open_embeddings(suspect, embeddings)
     for checkpoint in (root, suspect):
         if (purpose := find_purpose(checkpoint)) is not None:
@@ -92,7 +99,9 @@ def load_pair(
     free = free_memory(target) if free is None else free
     numbers = sum(t.numel for c in (root, suspect) for t in c.tensors.values())
     plentiful = free is None or free > 2 * numbers * dtype.itemsize
-    loader = _PairLoader(WeightOffloader(target, offloads=not plentiful), prompt, dtype, max_rounding_loss)
+    loader = _PairLoader(
+        WeightOffloader(target, offloads=not plentiful), prompt, dtype, max_rounding_loss, adapter_alpha
+    )
     pair = loader.load(root, suspect, words)
     if isinstance(pair.base.codec, VaeCodec):
         pair = replace(pair, base=replace(pair.base, codec=replace(pair.base.codec, encoding=encoding)))
@@ -116,6 +125,7 @@ def load_pair(
         trained_framing=None if likely is None else likely.framing,
         framing_is_guessed=likely is not None and likely.guessed,
         excludes=read_framing(suspect.metadata).excludes,
+        notes=pair.notes,
     )
 
 
@@ -205,6 +215,9 @@ def _open_embeddings(suspect: Checkpoint, given: Sequence[str | Checkpoint]) -> 
     for word in words:
         if word.kind != "textual inversion":
             raise UserError("families.embedding_kind", name=word.name, given=word.kind)
+    if suspect.adapter is not None:  # words in the file of a LoRA
+        more = {"kind": "textual inversion", "adapter": None}
+        return [*(replace(suspect, **more, embedding=bundled) for bundled in suspect.adapter.bundle), *words]
     return [suspect, *words] if suspect.kind == "textual inversion" else words
 
 
@@ -216,6 +229,7 @@ class _PairLoader:
     prompt: str
     dtype: torch.dtype
     max_rounding_loss: float
+    adapter_alpha: float | None = None
 
     def load(self, root: Checkpoint, suspect: Checkpoint, embeddings: Sequence[Checkpoint]) -> ConditionedPair:
         pipeline = load_pipeline(root, "base", self.dtype)
@@ -244,7 +258,7 @@ class _PairLoader:
         self, pipeline: Any, embeddings: Sequence[Checkpoint] = (), *, shared_owner: nn.Module | None = None
     ) -> ConditionedNetwork:
         """Encode the prompt on the pair's device; the text encoders leave it before a network is loaded."""
-        prompt = self.prompt
+        prompt = self.prompt or " ".join(e.embedding.word for e in embeddings if e.embedding is not None)
         for embedding in embeddings:
             prompt = apply_embedding(pipeline, embedding, prompt)
         _freeze(pipeline)
@@ -264,7 +278,7 @@ class _PairLoader:
         base = self._condition(pipeline, shared_owner=adapted)
         before = _probe(base)
         setattr(pipeline, next(name for name, part in pipeline.components.items() if part is network), adapted)
-        apply_adapter(pipeline, suspect)
+        notes = apply_adapter(pipeline, suspect, self.adapter_alpha)
         if merging := worth_merging(self.offloader.device, self.dtype):
             merge(adapted, self.max_rounding_loss)
         changed = self._condition(pipeline)
@@ -272,7 +286,7 @@ class _PairLoader:
         assert torch.equal(before, _probe(base)), "the base must not change"
         if embeddings:
             changed = self._condition(pipeline, embeddings)
-        return ConditionedPair(base, changed, None if merging else split_batch_pair(base, changed))
+        return ConditionedPair(base, changed, None if merging else split_batch_pair(base, changed), notes)
 
 
 def _check_changed(before: Tensor, after: Tensor, suspect: Checkpoint) -> None:

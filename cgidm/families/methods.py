@@ -1,11 +1,12 @@
-"""Inject an adapter into a network: peft's layers, with the factors of the file.
+"""What a module's parts compute: the change of its weight and bias, through peft's layers or our own.
 
 A module's weight W becomes W + scale * change. The change is up @ down (LoRA; a core `mid` is folded into down),
-(w1_a @ w1_b) * (w2_a @ w2_b) (LoHa), or the Kronecker product of w1 and w2 (LoKr). DoRA then rescales every output row
-to the length that its magnitude states. LyCORIS 3.2 trains this way, and peft 0.21 applies it this way.
+(w1_a @ w1_b) * (w2_a @ w2_b) (LoHa), the Kronecker product of w1 and w2 (LoKr), or stands in the file (a full
+difference, a norm's). DoRA then rescales every output row, or input column, to the length that its magnitude states.
+LyCORIS 3.2 trains this way, and peft 0.21 applies it this way.
 """
 
-import json
+import copy
 import math
 import re
 from collections.abc import Mapping
@@ -15,23 +16,15 @@ from typing import Any
 import torch
 from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.other import get_pattern_key
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..intake.adapters import Method
+from ..intake.adapters import Kind, Shape, change_shape, magnitude_axis
+from .added_layer import AddedLayer
 
 NAME = "suspect"
-NOTED = "lora_adapter_metadata"  # where diffusers writes peft's configuration into a file's header
-PEFT_TYPES = {"LoRA": "LORA", "LoCon": "LORA", "DoRA": "LORA", "LoHa": "LOHA", "LoKr": "LOKR"}
-# peft's settings that change what an adapter computes, unless they are empty
-CHANGING = (
-    *("lora_bias", "fan_in_fan_out", "modules_to_save", "layer_replication", "use_qalora", "alora_invocation_tokens"),
-    *("arrow_config", "velora_config", "monteclora_config", "use_bdlora", "kasa_config", "target_parameters"),
-    "trainable_token_indices",
-)
-# initialisations that leave the base's weights unchanged; others (PiSSA, OLoRA, ...) subtract theirs
-INITS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
+ADAPTED = (BaseTunerLayer, AddedLayer)  # layers that carry an adapter
+LARGEST_ERROR = 1e-3  # of a layer's output, as a share of the change's effect
+OUR_OWN = frozenset({"diff", "set_weight", "w_norm", "diff_b", "bias"})  # parts that peft's layers do not compute
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,166 +32,182 @@ class Change:
     """The change that an adapter makes to one module.
 
     Attributes:
-        factors: the factors, under peft's names.
+        kind: the method.
+        parts: the tensors, under the names of `intake.adapters`; of LoRA, LoHa, LoKr and DoRA the factors.
         scale: what their product is multiplied by.
-        rank: the rank.
+        rank: the rank; 1 if it has none.
     """
 
-    factors: Mapping[str, Tensor]
-    scale: float
-    rank: int
+    kind: Kind
+    parts: Mapping[str, Tensor]
+    scale: float = 1.0
+    rank: int = 1
 
 
-def read_settings(
-    name: str, method: Method, component: str, config: Mapping[str, Any] | None, metadata: Mapping[str, str]
-) -> Mapping[str, Any]:
-    """Read peft's configuration for one network, from adapter_config.json or the file's header; it may be empty.
-
-    Raises:
-        UserError: if it is damaged, contradicts the tensors, or requests a computation that is not supported.
-    """
-    settings = (_metadata(name, component, metadata) | _trainer_notes(metadata)) if config is None else config
-    for key, wanted in (("peft_type", PEFT_TYPES[method]), ("use_dora", method == "DoRA")):
-        if settings.get(key) not in (None, wanted):
-            raise UserError(
-                "families.setting_contradicts", name=name, setting=key, given=f"{settings[key]!r:.60}", method=method
-            )
-    odd = [key for key in CHANGING if settings.get(key)]
-    if settings.get("init_lora_weights") not in INITS:
-        odd.append("init_lora_weights")
-    if odd:
-        raise UserError("families.setting_unsupported", name=name, setting=odd[0], given=f"{settings[odd[0]]!r:.60}")
-    for key in ("r", "lora_alpha", "alpha", "rank_pattern", "alpha_pattern"):
-        if not _is_valid(key, settings.get(key)):
-            raise UserError("families.setting_invalid", name=name, setting=key, given=f"{settings[key]!r:.60}")
-    return settings
-
-
-def find_scale(
-    name: str, method: Method, settings: Mapping[str, Any], module: str, rank: int | None, alpha: Tensor | None
-) -> float:
-    """Find the scale, alpha / rank; alpha is from the file, else from peft's configuration, else the rank.
-
-    A LoKr of two full factors has no rank. Its scale is 1 for any alpha of the file, as in LyCORIS. With peft's
-    configuration it is what the configuration states.
-
-    Raises:
-        UserError: if the configuration states another rank than the tensors have, or the scale is unknown.
-    """
-    if alpha is not None:
-        if rank is None and settings.get("use_rslora"):  # LyCORIS then trains with the root of a rank that it drops
-            raise UserError("families.rs_lora_without_rank", name=name, module=f"{module:.120}")
-        return float(alpha) / rank if rank else 1.0
-    stated = _of_module(settings, module, "rank_pattern", "r") or rank
-    if rank and stated != rank:
-        raise UserError("families.rank_differs", name=name, module=f"{module:.120}", given=rank, stated=f"{stated}")
-    value = _of_module(settings, module, "alpha_pattern", "alpha" if method in ("LoHa", "LoKr") else "lora_alpha")
-    if stated is None and value is not None:
-        raise UserError("families.alpha_without_rank", name=name, module=f"{module:.120}", given=f"{value!r:.60}")
-    if stated is None or value is None:
-        return 1.0
-    return value / (math.sqrt(stated) if settings.get("use_rslora") else stated)
-
-
-def fits(method: Method, change: tuple[int, ...], weight: tuple[int, ...]) -> bool:
+def fits(kind: Kind, change: Shape, weight: Shape) -> bool:
     """Whether a change of this shape can be added to a weight of that shape; either may leave out 1x1 kernels."""
     flat = (weight[0], math.prod(weight[1:]))
-    return _plain(change) == _plain(weight) or (method in ("LoHa", "LoKr") and change == flat)
+    return _plain(change) == _plain(weight) or (kind.startswith(("LoHa", "LoKr")) and change == flat)
 
 
-def peft_factors(factors: Mapping[str, Tensor], target: nn.Module) -> dict[str, Tensor]:
+def inject(network: nn.Module, changes: Mapping[str, Change]) -> None:
+    """Make the `changes` (module's name -> change) to a network: peft's layers where they are exact, else ours.
+
+    The network's own weights are not written.
+    """
+    peft: dict[str, dict[str, Change]] = {}
+    ours = {}
+    for module, change in changes.items():
+        if _is_of_peft(change):
+            peft.setdefault("LoRA" if change.kind == "LoCon" else change.kind, {})[module] = change
+        else:
+            ours[module] = change
+    for kind, group in peft.items():
+        _inject_peft(network, kind, group)
+    for module, change in ours.items():
+        layer: Any = network.get_submodule(module)
+        network.set_submodule(module, AddedLayer(layer, *differences(layer, change)))
+    layers = {n: m for n, m in network.named_modules() if isinstance(m, ADAPTED)}
+    assert layers.keys() == changes.keys(), "other modules were changed than those of the file"
+    examples = {(change.kind, type(_base(layers[module]))): module for module, change in changes.items()}
+    for module in examples.values():
+        _check_outputs(layers[module], changes[module])
+
+
+def differences(layer: Any, change: Change) -> tuple[Tensor | None, Tensor | None]:
+    """The change of a layer's weight and of its bias, in float32; None where there is none."""
+    parts, own = change.parts, layer.weight.detach().float()
+    parts = {part: tensor.to(own.device) for part, tensor in parts.items()}
+    bias = parts.get("diff_b", parts.get("b_norm"))
+    if "bias" in parts:
+        bias = change.scale * parts["bias"] + (0 if bias is None else bias)
+    if "set_weight" in parts:
+        return parts["set_weight"].reshape(own.shape) - own, bias
+    if (whole := parts.get("diff", parts.get("w_norm"))) is not None:
+        return whole.reshape(own.shape), bias
+    weight = change.scale * product(parts).reshape(own.shape)
+    magnitude = next(((p, parts[p]) for p in ("magnitude", "dora_scale") if p in parts), None)
+    if magnitude is not None:
+        weight = _rescale(own + weight, *magnitude) - own
+    return weight, bias
+
+
+def product(parts: Mapping[str, Tensor]) -> Tensor:
+    """The change that LoRA's, LoHa's or LoKr's factors make, before it is scaled; (out, in, *kernel), or flat."""
+    if "down" in parts:
+        down, up = parts["down"], parts["up"]
+        if "mid" in parts:
+            down = torch.einsum("rskl,si->rikl", parts["mid"], down.flatten(1))
+        return torch.einsum("or,r...->o...", up.flatten(1), down)
+    if "hada_w1_a" in parts:
+        return _pair(parts, "hada_w1", "hada_t1") * _pair(parts, "hada_w2", "hada_t2")
+    first, second = _pair(parts, "lokr_w1", "lokr_t1"), _pair(parts, "lokr_w2", "lokr_t2")
+    return torch.kron(first.reshape(*first.shape, *[1] * (second.ndim - 2)), second)
+
+
+def _pair(parts: Mapping[str, Tensor], name: str, core: str) -> Tensor:
+    if name in parts:
+        return parts[name]
+    a, b = parts[f"{name}_a"], parts[f"{name}_b"]
+    return a @ b if core not in parts else torch.einsum("ij...,ip,jr->pr...", parts[core], a, b)
+
+
+def _rescale(weight: Tensor, part: str, magnitude: Tensor) -> Tensor:
+    """Give each output's row, or input's column, the length that a DoRA states."""
+    shape = tuple(weight.shape)
+    axis = magnitude_axis(part, tuple(magnitude.shape), shape)
+    assert axis is not None
+    kept = 0 if axis == "output" else 1
+    dims = [d for d in range(weight.ndim) if d != kept]
+    length = torch.linalg.vector_norm(weight, dim=dims, keepdim=True)
+    return weight * magnitude.reshape(length.shape) / length
+
+
+@torch.no_grad()
+def _check_outputs(layer: Any, change: Change) -> None:
+    """Assert that a changed layer computes what the weight and bias that the file means compute."""
+    tried: Any = copy.deepcopy(layer).float().cpu().eval()
+    below = _base(tried)
+    weight, bias = differences(below, change)
+    meant: Any = copy.deepcopy(below)
+    if weight is not None:
+        meant.weight = nn.Parameter(below.weight + weight)
+    if bias is not None:
+        meant.bias = nn.Parameter(bias if below.bias is None else below.bias + bias)
+    inputs = below.weight.shape[1] if below.weight.ndim > 1 else below.weight.shape[0]
+    more = (8, 8) if isinstance(below, nn.Conv2d) else (4,) if isinstance(below, nn.GroupNorm) else ()
+    x = torch.randn((3, inputs, *more), generator=torch.Generator().manual_seed(0))
+    error, effect = (tried(x) - meant(x)).norm(), (meant(x) - below(x)).norm()
+    assert error <= LARGEST_ERROR * effect + LARGEST_ERROR**2 * meant(x).norm(), "a layer computes another change"
+
+
+def _base(layer: Any) -> Any:
+    """The layer without its change."""
+    return layer.get_base_layer()
+
+
+def _is_of_peft(change: Change) -> bool:
+    """Whether peft's layers compute this change exactly."""
+    if change.kind not in ("LoRA", "LoCon", "DoRA", "LoHa", "LoKr") or OUR_OWN & change.parts.keys():
+        return False
+    shapes = {part: tuple(tensor.shape) for part, tensor in change.parts.items()}
+    return (
+        "dora_scale" not in shapes
+        or magnitude_axis("dora_scale", shapes["dora_scale"], change_shape(shapes)) == "output"
+    )
+
+
+def _inject_peft(network: nn.Module, kind: str, changes: Mapping[str, Change]) -> None:
+    """Wrap modules with peft's layers of one method, with the factors and scales of the file."""
+    ranks = {re.escape(module): change.rank for module, change in changes.items()}
+    common = {"r": max(ranks.values()), "rank_pattern": ranks, "target_modules": "|".join(ranks)}
+    if kind in ("LoRA", "DoRA"):
+        config = LoraConfig(**common, init_lora_weights=False, use_dora=kind == "DoRA")
+    else:
+        config = (LoHaConfig if kind == "LoHa" else LoKrConfig)(**common, init_weights=False)
+    network.__dict__.pop("peft_config", None)  # of another method: peft would warn of it
+    inject_adapter_in_model(config, network, NAME)
+    for module, change in changes.items():
+        layer: Any = network.get_submodule(module)
+        _fill(layer, _peft_factors(change.parts, layer.get_base_layer()), change.scale)
+
+
+def _peft_factors(parts: Mapping[str, Tensor], target: nn.Module) -> dict[str, Tensor]:
     """Rename the factors of one module to peft's names, and reshape those of a LoRA for peft's layer for `target`.
 
     A core is folded into down. LoHa and LoKr are unchanged: peft reshapes their product to the weight's shape.
     """
-    if "down" not in factors:
-        return dict(factors)
-    down, up = factors["down"], factors["up"]
-    if "mid" in factors:
-        down = torch.einsum("rskl,si->rikl", factors["mid"], down.flatten(1))
+    if "down" not in parts:
+        return dict(parts)
+    down, up = parts["down"], parts["up"]
+    if "mid" in parts:
+        down = torch.einsum("rskl,si->rikl", parts["mid"], down.flatten(1))
     convolution = isinstance(target, nn.Conv2d)
     if not convolution:
         down, up = down.flatten(1), up.flatten(1)
     elif down.ndim == 2:
         down, up = down[..., None, None], up[..., None, None]
     found = {"lora_A": down, "lora_B": up}
-    if "magnitude" in factors:
-        found["lora_magnitude_vector"] = factors["magnitude"].reshape((1, -1, 1, 1) if convolution else -1)
+    if (magnitude := parts.get("magnitude", parts.get("dora_scale"))) is not None:
+        found["lora_magnitude_vector"] = magnitude.reshape((1, -1, 1, 1) if convolution else -1)
     return found
 
 
-def inject(network: nn.Module, method: Method, changes: Mapping[str, Change]) -> None:
-    """Wrap the modules named in `changes` with peft's layers, with these factors and scales."""
-    ranks = {re.escape(module): change.rank for module, change in changes.items()}
-    common = {"r": max(ranks.values()), "rank_pattern": ranks, "target_modules": "|".join(ranks)}
-    if PEFT_TYPES[method] == "LORA":
-        config = LoraConfig(**common, init_lora_weights=False, use_dora=method == "DoRA")
-    else:
-        config = (LoHaConfig if method == "LoHa" else LoKrConfig)(**common, init_weights=False)
-    inject_adapter_in_model(config, network, NAME)
-    layers = {n: m for n, m in network.named_modules() if isinstance(m, BaseTunerLayer)}
-    assert layers.keys() == changes.keys(), "peft adapted other modules than those of the file"
-    for module, change in changes.items():
-        _fill(layers[module], change)
-
-
-def _fill(layer: Any, change: Change) -> None:
+def _fill(layer: Any, factors: Mapping[str, Tensor], scale: float) -> None:
     """Replace the factors that peft initialised by those of the file, and delete the others."""
     device = layer.get_base_layer().weight.device
     for part in layer.adapter_layer_names:
         held = getattr(layer, part)
-        if NAME in held and part not in change.factors:
+        if NAME in held and part not in factors:
             del held[NAME]
-    for part, factor in change.factors.items():
+    for part, factor in factors.items():
         held, parameter = getattr(layer, part), nn.Parameter(factor.to(device).contiguous())  # peft takes views
         if isinstance(held, nn.ModuleDict):
             held[NAME].weight = parameter
         else:
             held[NAME] = parameter
-    layer.scaling[NAME] = change.scale
+    layer.scaling[NAME] = scale
 
 
-def _metadata(name: str, component: str, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Read diffusers' metadata of one network: under its name if the file may hold several, else directly."""
-    try:
-        noted = json.loads(metadata.get(NOTED, "{}"))
-    except (ValueError, RecursionError) as error:
-        raise UserError("families.metadata_damaged", name=name, key=NOTED) from error
-    if not isinstance(noted, dict):
-        raise UserError("families.metadata_damaged", name=name, key=NOTED)
-    start = f"{component}."
-    own = {key.removeprefix(start): value for key, value in noted.items() if key.startswith(start)}
-    return own or {key: value for key, value in noted.items() if "." not in key}
-
-
-def _trainer_notes(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Read from kohya's metadata whether the scale divides by the root of the rank; the key is peft's."""
-    try:
-        notes = json.loads(metadata.get("ss_network_args", "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    root = isinstance(notes, dict) and str(notes.get("rs_lora", False)).lower() != "false"
-    return {"use_rslora": True} if root else {}
-
-
-def _is_valid(key: str, value: Any) -> bool:
-    """Whether a rank is positive, an alpha finite, a pattern a table of such numbers. An absent value is valid."""
-    if value is None:
-        return True
-    if not key.endswith("_pattern"):
-        return isinstance(value, int | float) and math.isfinite(value) and (value > 0 or key not in ("r", "rank"))
-    part = key.removesuffix("_pattern")
-    try:
-        return all(re.compile(pattern) and _is_valid(part, number) for pattern, number in value.items())
-    except (AttributeError, re.error):
-        return False
-
-
-def _of_module(settings: Mapping[str, Any], module: str, patterns: str, common: str) -> Any:
-    """Look up a module's number: of the pattern that matches its name, else the common one, or None."""
-    table = settings.get(patterns) or {}
-    return table.get(get_pattern_key(list(table), module), settings.get(common))
-
-
-def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _plain(shape: Shape) -> Shape:
     return shape[:2] if set(shape[2:]) <= {1} else shape

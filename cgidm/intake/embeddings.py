@@ -4,6 +4,7 @@ Four dialects: diffusers (one tensor, named as its word), A1111 (`emb_params`), 
 (`clip_l`, `clip_g`; `text_encoders_0`, `text_encoders_1`); the latter three are called by their file's name.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -13,6 +14,9 @@ from .header import TensorInfo
 
 POSITIONS = {"clip_l": 0, "clip_g": 1, "text_encoders_0": 0, "text_encoders_1": 1, "emb_params": 0}
 ENCODERS = ("text_encoder", "text_encoder_2")
+BUNDLE = "bundle_emb."  # OneTrainer's textual inversions in the file of a LoRA
+BUNDLED = re.compile(r"bundle_emb\.(.+)\.(clip_l|clip_g|string_to_param\.\*)")
+BUNDLED_ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "string_to_param.*": "text_encoder"}
 MAX_VECTORS = 77  # tokens of a prompt
 MAX_WORD = 100  # characters
 
@@ -59,6 +63,33 @@ def parse_embedding(tensors: Mapping[str, TensorInfo], name: str) -> Embedding:
     if not word.strip() or len(word) > MAX_WORD or not word.isprintable():
         raise UserError("intake.embedding_word", file=name, word=word[:120], longest=MAX_WORD)
     return Embedding(word, keys, counts.pop(), {e: tensors[k].shape[-1] for e, k in keys.items()})
+
+
+def parse_bundle(tensors: Mapping[str, TensorInfo], name: str) -> tuple[Embedding, ...]:
+    """Parse the textual inversions that OneTrainer puts into a LoRA's file: `bundle_emb.WORD.ENCODER`.
+
+    Args:
+        tensors: the tensors of that prefix, of a file's header.
+        name: what the file is called, for errors.
+
+    Raises:
+        UserError: if one is for an encoder that cannot be taught a word, or does not fit the others of its word.
+    """
+    words: dict[str, dict[str, str]] = {}
+    for key in tensors:
+        match = BUNDLED.fullmatch(key)
+        if match is None:
+            raise UserError("intake.bundle_part", file=name, tensor=key[:160])
+        words.setdefault(match[1], {})[BUNDLED_ENCODERS[match[2]]] = key
+    found = []
+    for word, keys in sorted(words.items()):
+        counts = {_vectors(tensors[k]) for k in keys.values()}
+        if len(counts) > 1 or 0 in counts:
+            raise UserError("intake.embedding_counts", file=name, counts=sorted(counts))
+        if not word.strip() or len(word) > MAX_WORD or not word.isprintable():
+            raise UserError("intake.embedding_word", file=name, word=word[:120], longest=MAX_WORD)
+        found.append(Embedding(word, keys, counts.pop(), {e: tensors[k].shape[-1] for e, k in keys.items()}))
+    return tuple(found)
 
 
 def _vectors(tensor: TensorInfo) -> int:

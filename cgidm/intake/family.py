@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from ..errors import UserError
 from ..messages import Note, note
 from ..messages.text import single_line
+from .adapters import change_shape
 from .layout import Checkpoint, open_checkpoint
 from .source import IDENTIFIER, RENAMED_REPOSITORIES
 
@@ -32,12 +33,28 @@ CLASSES = {
 }
 WRITTEN = (  # what people write as the name of a base; the first match counts
     (r"alt_?diffusion", "AltDiffusion"),
+    (r"z-?image", "Z-Image"),
+    (r"qwen", "Qwen-Image"),
+    (r"krea-?2", "Krea 2"),
+    (r"chroma", "Chroma"),
+    (r"hidream", "HiDream"),
+    (r"lumina-?2", "Lumina 2"),
+    (r"hunyuan", "HunyuanVideo"),
+    (r"flux[-._]?2", "FLUX.2"),
     (r"flux", "FLUX"),
+    (r"anima-preview|^anima$", "Anima"),
     (r"stable-diffusion-3|sd3", "SD 3"),
     (r"sdxl|stable-diffusion-xl|xl-base", "SDXL"),
     (r"stable-diffusion-v?2|sd_?v?2|v2-1|768-v", "SD 2.x"),
     (r"stable-diffusion-v?1|sd_?v?1|v1-[45]", "SD 1.x"),
 )
+
+
+SHARED_NAMES = {  # families whose modules have the same names: what was written tells them apart
+    "FLUX": ("Chroma", "FLUX.2", "HunyuanVideo"),
+    "Lumina 2 or Z-Image": ("Lumina 2", "Z-Image"),
+    "SD 3": ("AuraFlow",),
+}
 
 
 @dataclass(frozen=True)
@@ -121,7 +138,9 @@ def guess_base(checkpoint: Checkpoint) -> BaseGuess:
     votes = tuple(_votes(checkpoint))
     ordered = sorted(votes, key=lambda v: not v.certain)
     family = ordered[0].family if ordered else None
-    other = [v for v in votes if v.family != family]
+    shared = {family, *SHARED_NAMES.get(family or "", ())}
+    family = next((v.family for v in votes if v.family != family and v.family in shared), family)
+    other = [v for v in votes if v.family != family and not (v.certain and v.family in shared)]
     named = _named_base(checkpoint) if not other else None
     base = named or BASES.get(family or "")
     if not other:
@@ -278,17 +297,15 @@ def _shape_votes(checkpoint: Checkpoint) -> Iterator[Vote]:
     if adapter is None:
         widths = {t.shape[1] for k, t in tensors.items() if k.endswith("attn2.to_k.weight") and len(t.shape) == 2}
     else:
-        keys = [
-            parts.get("down") or parts["hada_w1_b"]
-            for (component, module), parts in adapter.modules.items()
-            if component == "unet" and re.search(r"attn2[._]to_[kv]$", module) and {"down", "hada_w1_b"} & parts.keys()
-        ]
-        widths = {tensors[k].shape[1] for k in keys}
+        widths = set()
+        for (component, module), parts in adapter.modules.items():
+            if component == "unet" and re.search(r"attn2[._]to_[kv]$", module):
+                change = change_shape({part: tensors[key].shape for part, key in parts.items()})
+                widths |= {change[1]} if change is not None else set()
         if any(component == "text_encoder_2" for component, _ in adapter.modules):
             yield Vote("shapes", "SDXL", note("intake.vote_second_text_encoder"), True)
-        if any(component == "transformer" for component, _ in adapter.modules):
-            flux = any("single_transformer_blocks" in module for _, module in adapter.modules)
-            yield Vote("shapes", "FLUX" if flux else "SD 3", note("intake.vote_transformer"), True)
+        if adapter.architecture is not None:
+            yield Vote("names and shapes", adapter.architecture, note("intake.vote_transformer"), True)
     for width in sorted(widths & CONTEXT.keys()):
         yield Vote("shapes", CONTEXT[width], note("intake.vote_attention_width", width=width), True)
 

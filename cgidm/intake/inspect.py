@@ -7,7 +7,7 @@ from typing import Any
 from ..framing.table import framing_to_table
 from ..messages import render
 from ..messages.text import single_line
-from .adapters import find_i2l_model
+from .adapters import find_alpha_source, find_i2l_model, find_lost_alpha
 from .family import guess_base, stated_base
 from .framing_notes import FramingNotes, read_framing
 from .header import header_length
@@ -20,6 +20,15 @@ from .training_notes import read_training, replaced_rank
 
 LONGEST_LIST = 800  # characters
 I2L = "but made from pictures in one pass"
+LONGEST_LINE = 2000
+ALPHA_TEXTS: dict[str, str] = {
+    "tensors": "in the tensors",
+    "configuration": "as adapter_config.json states it",
+    "header": "as the header states it",
+    "writer's rule": "not stated: the writer's programs take the rank, so the scale is 1",
+    "unknown": "not stated: its strength is unknown without adapter_config.json (or --adapter-alpha)",
+    "not needed": "not needed: the file holds the differences themselves",
+}
 EDITABLE = "Notes, cards and file names are editable by anyone: hints, not evidence."
 
 
@@ -93,7 +102,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     if found["adapter"]:
         adapter = found["adapter"]
         modules = ", ".join(f"{n} in {c}" for c, n in adapter["modules"].items())
-        rows += [("adapter", f"{adapter['method']}, names as {adapter['dialect']} writes them")]
+        rows += [("adapter", f"{', '.join(adapter['methods'])}, names as {adapter['dialect']} writes them")]
         rows += [("modules", f"{modules}; all {found['tensors']} tensors understood")]
         rows += [("rank", ", ".join(map(str, adapter["ranks"])) or "no single rank")]
         if adapter["replaced_rank"] is not None:
@@ -101,6 +110,9 @@ def report_lines(found: dict[str, Any]) -> list[str]:
             rows += [("warning", render("intake.notes_rank_disagrees", params))]
         if adapter["i2l"]:
             rows += [("warning", f"named as i2L for {adapter['i2l']} writes files: perhaps never trained, {I2L}")]
+        rows += [("alpha", f"{ALPHA_TEXTS[source]} ({component})") for component, source in adapter["alpha"].items()]
+        rows += [("warning", render(**adapter["lost_alpha"]))] if adapter["lost_alpha"] else []
+        rows += [("bundled word", single_line(word)) for word in adapter["bundle"]]
     if found["embedding"]:
         rows += [
             ("word", single_line(found["embedding"]["word"])),
@@ -136,7 +148,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     if found["mirrored"] is not None:
         how = "were mirrored at random: the mirror test cannot be used" if found["mirrored"] else "were not mirrored"
         rows += [("training", f"pictures {how} (by the notes)")]
-    return [f"{name:17s} {text}" for name, text in rows] + [EDITABLE]
+    return [f"{name:18s}{single_line(text, LONGEST_LINE)}" for name, text in rows] + [EDITABLE]
 
 
 def _hidden_optimizer(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -252,6 +264,21 @@ def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
     adapter = checkpoint.adapter
     if adapter is None:
         return None
-    head = {"dialect": adapter.dialect, "method": adapter.method, "ranks": list(adapter.ranks)}
-    head["i2l"] = find_i2l_model(checkpoint.tensors)
-    return {**head, "modules": adapter.count(), "replaced_rank": replaced_rank(adapter, checkpoint.metadata)}
+    configured = {c: (checkpoint.configs.get(c) if checkpoint.configs else checkpoint.config) for c in adapter.count()}
+    alpha = {
+        c: find_alpha_source(adapter, config is not None, checkpoint.metadata, checkpoint.name)[c]
+        for c, config in configured.items()
+    }
+    lost = find_lost_alpha(checkpoint.name, checkpoint.metadata) if "writer's rule" in alpha.values() else None
+    return {
+        "dialect": adapter.dialect,
+        "method": adapter.method,
+        "methods": list(adapter.kinds),
+        "ranks": list(adapter.ranks),
+        "modules": adapter.count(),
+        "alpha": alpha,
+        "lost_alpha": None if lost is None else asdict(lost),
+        "bundle": [embedding.word for embedding in adapter.bundle],
+        "replaced_rank": replaced_rank(adapter, checkpoint.metadata),
+        "i2l": find_i2l_model(checkpoint.tensors),
+    }

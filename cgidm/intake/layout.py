@@ -10,7 +10,8 @@ from typing import Any, Literal, NoReturn
 
 from ..errors import UserError
 from ..resources import SHIPPED, find_shipped_model
-from .adapters import Adapter, is_adapter, parse_adapter
+from .adapters import Adapter, is_adapter, join_adapters, parse_adapter
+from .adapters import Component as Network
 from .civitai.listing import open_version
 from .civitai.location import CivitaiSource
 from .components import TRAINED_ALONE, Component, find_bare_part, find_components, find_network
@@ -22,7 +23,7 @@ from .source import PICKLES, HubSource, parse_source
 
 Kind = Literal["pipeline", "training checkpoint", "single file", "adapter", "textual inversion"]
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
-NETWORKS = ("unet", "transformer", "text_encoder", "text_encoder_2")  # what a training run saves
+NETWORKS: tuple[Network, ...] = ("unet", "transformer", "text_encoder", "text_encoder_2")  # what a training run saves
 PEFT = ("adapter_model.safetensors", "adapter_config.json")
 MAX_CONFIG = 1_000_000  # bytes of a JSON configuration that are read
 
@@ -42,6 +43,7 @@ class Checkpoint:
     embedding: Embedding | None = None
     config: Mapping[str, Any] | None = None  # model_index.json or adapter_config.json
     lender: "Checkpoint | None" = None  # whose configuration and tokenizers a base in one file uses
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of peft's folders: network -> its own
 
     @property
     def name(self) -> str:
@@ -61,6 +63,10 @@ class Checkpoint:
     @property
     def tensors(self) -> dict[str, TensorInfo]:
         """Every tensor by name. In a folder the component goes before the name, as two components may use one name."""
+        if self.kind == "adapter" and self.root not in self.headers:
+            return {
+                f"{PurePosixPath(f).parent.name}/{k}": t for f, h in self.headers.items() for k, t in h.tensors.items()
+            }
         if not self.components:
             return {key: info for header in self.headers.values() for key, info in header.tensors.items()}
         return {f"{name}/{key}": info for name in self.components for key, info in self.of_component(name).items()}
@@ -149,6 +155,9 @@ def read_layout(listing: Listing, root: str = "") -> Checkpoint:
     if "config.json" in inside and PurePosixPath(root).name == "unet":  # the network's own folder
         return read_layout(listing, PurePosixPath(root).parent.as_posix().strip("."))
     found = [name for name in LORA_FILES if name in inside]
+    folders: list[Network] = [name for name in NETWORKS if f"{name}/{PEFT[0]}" in inside]
+    if not found and folders:
+        return _adapter_folders(listing, root, folders, inside)
     if not found and any(name.startswith("unet/") for name in inside):
         networks = [n for n in NETWORKS if any(name.startswith(f"{n}/") for name in inside)]
         return _folder("training checkpoint", listing, root, *find_network(listing, root, networks))
@@ -186,11 +195,12 @@ def _file(listing: Listing, file: str) -> Checkpoint:
     header = read_header(listing, file)
     tensors, known = header.tensors, {"listing": listing, "root": file, "headers": {file: header}}
     if is_adapter(tensors):
-        weights, config = PEFT
-        neighbour = file.removesuffix(weights) + config
-        extras = (neighbour,) if file.endswith(weights) and neighbour in listing.sizes else ()
-        table = read_json(listing, neighbour) if extras else None
-        return Checkpoint(kind="adapter", **known, extras=extras, adapter=parse_adapter(tensors, name), config=table)
+        neighbour = _join(PurePosixPath(file).parent.as_posix().strip("."), PEFT[1])
+        adapter, beside = parse_adapter(tensors, name), neighbour in listing.sizes
+        if not beside or not (file.endswith(PEFT[0]) or adapter.dialect == "peft"):  # it would be another file's
+            return Checkpoint(kind="adapter", **known, adapter=adapter)
+        table = read_json(listing, neighbour)
+        return Checkpoint(kind="adapter", **known, extras=(neighbour,), adapter=adapter, config=table)
     if any(k.startswith("model.diffusion_model.") for k in tensors):
         return Checkpoint(kind="single file", **known)
     if is_embedding(tensors):
@@ -201,6 +211,34 @@ def _file(listing: Listing, file: str) -> Checkpoint:
     if part is not None:
         raise UserError(f"intake.{part}_alone", file=name)
     raise UserError("intake.unknown_kind", file=name, tensors=[k[:80] for k in list(tensors)[:3]])
+
+
+def _adapter_folders(listing: Listing, root: str, networks: Sequence[Network], inside: Sequence[str]) -> Checkpoint:
+    """Open what peft's own scripts save: an adapter and its configuration in a folder of each network."""
+    headers: dict[str, Header] = {}
+    configs: dict[str, dict[str, Any]] = {}
+    parsed: dict[Network, Adapter] = {}
+    others = [n for n in NETWORKS if n not in networks and any(f.startswith(f"{n}/") for f in inside)]
+    if others:
+        raise UserError(
+            "intake.adapter_beside_network", name=_join(listing.name, root), adapters=networks, others=others
+        )
+    for network in networks:
+        file, beside = (_join(root, f"{network}/{name}") for name in PEFT)
+        headers[file] = read_header(listing, file)
+        if f"{network}/{PEFT[1]}" in inside:
+            configs[network] = read_json(listing, beside)
+        parsed[network] = parse_adapter(headers[file].tensors, f"{listing.name}/{file}", network)
+    return Checkpoint(
+        kind="adapter",
+        listing=listing,
+        root=root,
+        headers=headers,
+        extras=tuple(_join(root, f"{network}/{PEFT[1]}") for network in configs),
+        adapter=join_adapters(parsed),
+        config=next(iter(configs.values()), None),
+        configs=configs,
+    )
 
 
 def _folder(

@@ -80,6 +80,7 @@ class Result:
     expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
     weight_distance: float | None = None  # of a full network's weights from its base's
     framing: Framing | None = None  # of pictures and controls
+    notes: tuple[Note, ...] = ()  # what was assumed to load the suspect
     framing_is_guessed: bool = False  # nobody noted how the training framed its pictures
     lineup: Lineup | None = None  # where `config` asks for one
     decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`

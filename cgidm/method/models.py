@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..framing.frame import CentreSquare, Frame, Framing
+from ..messages import Note
 from .memory_plan import MOST_ROWS, MemoryPlan
 from .schedule import Schedule
 
@@ -116,6 +117,7 @@ class ModelPair:
         shared_network: where one network can compute both models in one call.
         mirrored_training: whether pictures were mirrored at random in the suspect's training, by its own notes; None:
             they do not say.
+        notes: what was assumed to load the suspect: an alpha that its file does not state.
     """
 
     base: EpsModel
@@ -135,6 +137,7 @@ class ModelPair:
     memory: MemoryPlan | None = None
     shared_network: SharedNetwork | None = None
     mirrored_training: bool | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def framing(self) -> Framing:

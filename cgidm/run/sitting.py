@@ -296,6 +296,7 @@ class Sitting:
             not_computed=self.embedders.missing,
             config=self.config,
             fingerprints=self.pair.fingerprints,
+            notes=self.pair.notes,
             seconds=self._seconds,
             together=together,
             machine=describe_machine(self.pair),

@@ -131,10 +131,10 @@ def _with_given(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def _of_adapter(adapter: Adapter, noted_rank: float | None) -> dict[str, Any]:
     """What the tensors of an adapter's file show of its training."""
-    kinds = {"LoRA": "lora", "LoCon": "lora", "DoRA": "dora", "LoHa": "loha", "LoKr": "lokr"}
+    kinds = {"DoRA": "dora", "LoHa": "loha", "LoHa + DoRA": "loha", "LoKr": "lokr", "LoKr + DoRA": "lokr"}
     of_network = [module for component, module in adapter.modules if component == "unet"]
     found: dict[str, Any] = {
-        "adapter": kinds[adapter.method],
+        "adapter": kinds.get(adapter.method, "lora"),  # full differences, too: nothing nearer is trained
         "layers": _layers(of_network),
         "text_encoder": any(component.startswith("text_encoder") for component, _ in adapter.modules),
     }

@@ -135,8 +135,8 @@ def add_lora(unet: Any) -> None:
             out, into = module.weight.shape
             down = torch.randn(RANK, into, generator=generator) / into**0.5
             up = 0.1 * torch.randn(out, RANK, generator=generator) / RANK**0.5
-            changes[name] = Change({"lora_A": down, "lora_B": up}, 1.0, RANK)
-    inject(unet, "LoRA", changes)
+            changes[name] = Change("LoRA", {"down": down, "up": up}, 1.0, RANK)
+    inject(unet, changes)
     unet.eval().requires_grad_(False)
 
 

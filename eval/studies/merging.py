@@ -112,7 +112,7 @@ def lost_shares(pair: ModelPair) -> list[float]:
     base, suspect = pair.modules  # merged pairs have no network of both
     shares = []
     for name, layer in suspect.named_modules():
-        if isinstance(layer, adapters.BaseTunerLayer):
+        if isinstance(layer, adapters.ADAPTED):
             own: Any = base.get_submodule(name)
             change = layer.get_base_layer().weight - own.weight
             exact = own.weight.bfloat16().float() + change

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from cgidm import UserError
 from cgidm.families import load_pair
 from cgidm.families.adapters import SplitBatchLayer, adapted_layers, apply_adapter, merge, share_weights
+from cgidm.families.added_layer import AddedLayer
 from cgidm.families.methods import Change, inject
 from cgidm.intake.layout import open_checkpoint
 from cgidm.method.loss_pair import Samples, loss_pair
@@ -156,15 +157,16 @@ def test_settings_of_peft_that_change_the_computation_are_refused(base, tmp_path
         load_pair(str(base), str(tmp_path), "")
 
 
-def test_a_method_that_cannot_be_loaded_exactly_is_refused_by_name(base, tmp_path):
-    """DoRA by inputs, which peft computes by outputs; magnitudes on one module only."""
+def test_magnitudes_of_some_modules_or_of_two_axes_are_refused(base, tmp_path):
+    """A DoRA that lost a magnitude, or whose magnitude was transposed."""
     state, key = kohya(weights(base)[0]), "lora_unet_conv_out"
     one = {**state, f"{key}.dora_scale": torch.ones(4, 1, 1, 1)}
-    with pytest.raises(UserError, match=rf"LoRA \(4\), DoRA \(1\) modules; the first DoRA is {key[10:]}"):
+    with refuses("intake.adapter_mixed_methods", methods=["LoRA (4)", "DoRA (1)"], rarest="DoRA", module=key[10:]):
         load_pair(str(base), str(written(tmp_path, one)), "")
     names = [k.removesuffix(".alpha") for k in state if k.endswith(".alpha")]
     every = {f"{name}.dora_scale": torch.ones(1, state[f"{name}.lora_down.weight"].shape[1]) for name in names}
-    with refuses("families.dora_per_input", count=5, total=5):
+    every[f"{key}.dora_scale"] = torch.ones(4, 1)
+    with refuses("intake.adapter_mixed_axes", axes=["input (4)", "output (1)"]):
         load_pair(str(base), str(written(tmp_path, state | every)), "")
 
 
@@ -217,11 +219,11 @@ def test_a_change_that_half_precision_would_round_away_stays_in_its_factors(meth
     size = linear.weight.float().norm() / (up @ down.T).norm()
     changes = {}
     for place, share in (("weak", 0.001), ("strong", 0.3)):
-        factors = {"lora_A": down.T, "lora_B": share * size * up}
+        factors = {"down": down.T, "up": share * size * up}
         if method == "DoRA":
-            factors["lora_magnitude_vector"] = linear.weight.float().norm(dim=1)
-        changes[place] = Change(factors, 1.0, 4)
-    inject(network, method, changes)
+            factors["magnitude"] = linear.weight.float().norm(dim=1)
+        changes[place] = Change(method, factors, 1.0, 4)
+    inject(network, changes)
     x = torch.randn(8, 32, generator=g).to(torch.bfloat16)
     before = {place: network[place](x).float() for place in changes}
     merge(network)
@@ -255,3 +257,77 @@ def test_a_pair_of_an_adapter_is_both_models_in_one_call_too(base, tmp_path, mon
     assert {id(w) for w in joint.parameters()} == {id(w) for w in suspect.parameters()}
     for other in (replace(pair, suspect=pair.base), replace(pair, base=pair.suspect, suspect=pair.base)):
         assert other.joint is None  # it would answer as another pair
+
+
+def added(network, change=0.3, seed=0):
+    """The layers of `network` that a full difference can change, and such differences."""
+    g, changes = torch.Generator().manual_seed(seed), {}
+    for name, layer in network.named_children():
+        parts = {"diff": change * torch.randn(layer.weight.shape, generator=g)}
+        parts |= {} if layer.bias is None else {"diff_b": change * torch.randn(layer.bias.shape, generator=g)}
+        changes[name] = Change("Full", parts)
+    return changes
+
+
+def layers():
+    torch.manual_seed(1)
+    return torch.nn.ModuleDict(
+        {
+            "linear": torch.nn.Linear(6, 4),
+            "no bias": torch.nn.Linear(6, 4, bias=False),
+            "convolution": torch.nn.Conv2d(6, 4, 3, stride=2, padding=1),
+            "layer norm": torch.nn.LayerNorm(6),
+            "group norm": torch.nn.GroupNorm(2, 6),
+        }
+    ).requires_grad_(False)
+
+
+@pytest.mark.parametrize("name", layers())
+def test_a_layer_with_a_change_beside_it_computes_the_changed_weights_and_their_gradient(name):
+    network = layers()
+    before = {key: weight.clone() for key, weight in network.state_dict().items()}
+    suspect, changes = share_weights(network), added(network)
+    inject(suspect, changes)
+    meant = copy.deepcopy(network[name])
+    meant.weight += changes[name].parts["diff"]
+    if meant.bias is not None:
+        meant.bias += changes[name].parts["diff_b"]
+    spatial = name in ("convolution", "group norm")
+    x = torch.randn((2, 6, 8, 8) if spatial else (3, 6), generator=torch.Generator().manual_seed(2))
+    found, wanted = (layer(given).square().sum() for layer, given in ((suspect[name], leaf(x)), (meant, leaf(x))))
+    torch.testing.assert_close(found, wanted)
+    gradients = [
+        torch.autograd.grad(layer(given := leaf(x)).square().sum(), given)[0] for layer in (suspect[name], meant)
+    ]
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+    assert suspect[name].weight is network[name].weight and suspect[name].bias is network[name].bias
+    merge(suspect)
+    assert suspect[name].merged
+    torch.testing.assert_close(suspect[name](x), meant(x), atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(weight, before[key]) for key, weight in network.state_dict().items())
+
+
+def leaf(x):
+    return x.clone().requires_grad_()
+
+
+def test_a_full_difference_that_half_precision_would_round_away_stays_beside_its_layer():
+    network = torch.nn.ModuleDict({"linear": torch.nn.Linear(32, 32)}).to(torch.bfloat16).requires_grad_(False)
+    for size, merged in ((1e-5, False), (1.0, True)):
+        suspect = share_weights(network)
+        inject(suspect, added(network, size))
+        x = torch.randn(4, 32, generator=torch.Generator().manual_seed(3)).to(torch.bfloat16)
+        before = suspect["linear"](x)
+        merge(suspect)
+        assert suspect["linear"].merged is merged and before.dtype == torch.bfloat16
+        torch.testing.assert_close(suspect["linear"](x), before, atol=0.1, rtol=0.05)
+
+
+def test_a_layer_that_would_compute_another_change_is_a_bug(monkeypatch):
+    """The last check of every kind of module: a number, not a name."""
+    monkeypatch.setattr(
+        "cgidm.families.methods.AddedLayer", lambda layer, weight, bias: AddedLayer(layer, 2 * weight, bias)
+    )
+    network = layers()
+    with pytest.raises(AssertionError, match="computes another change"):
+        inject(network, added(network))

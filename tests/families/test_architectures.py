@@ -52,7 +52,7 @@ def test_every_key_of_a_kohya_file_finds_its_module(name):
     unet = unet_of(name)
     names = {ours: theirs for theirs, ours in sgm_names(unet).items()} if name == "SDXL" else {}
     tensors, wanted = kohya_file(unet, names)
-    adapter, places = parse_adapter(tensors, "file"), find_targets(unet, "unet", "kohya")
+    adapter, places = parse_adapter(tensors, "file"), find_targets(unet, "unet")
     assert {module: places[module] for _, module in adapter.modules} == wanted
     assert sum(len(parts) for parts in adapter.modules.values()) == len(tensors) and adapter.ranks == (RANK,)
     attention = sum(".attentions." in place for place in wanted.values())

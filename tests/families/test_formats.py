@@ -92,7 +92,7 @@ def measure(form: Format, bases: Path, folder: Path) -> Outcome:
         assert (both - torch.cat([base[:1], tuned[1:]])).abs().max() <= EXACT
     outcome = Outcome(
         tensors=len(checkpoint.tensors),
-        counted=sum(map(len, checkpoint.adapter.modules.values())) if checkpoint.adapter else len(checkpoint.tensors),
+        counted=counted_tensors(checkpoint),
         error=(tuned - expected).abs().max().item(),
         effect=(tuned - base).abs().max().item(),
         base_kept=all(torch.equal(base, b) for b in (alone, answer(pair.base, pair))),
@@ -103,6 +103,14 @@ def measure(form: Format, bases: Path, folder: Path) -> Outcome:
         outcome.refusals[damage] = sentence(form, bases, folder / damage)
     outcome.refusals[DAMAGE[3]] = sentence(form, bases, folder / "sound", OTHER[form.base])
     return outcome
+
+
+def counted_tensors(checkpoint: Checkpoint) -> int:
+    """The tensors that have a place in a module, or in a word's vectors."""
+    if checkpoint.adapter is None:
+        return len(checkpoint.tensors)
+    words = sum(len(word.keys) for word in checkpoint.adapter.bundle)
+    return sum(map(len, checkpoint.adapter.modules.values())) + words
 
 
 def answer_alone(form: Format, bases: Path, pair: Any) -> torch.Tensor:
@@ -117,7 +125,7 @@ def damaged(path: Path, key: str, damage: str) -> None:
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     state = load_file(path)
-    (key,) = [k for k in state if k.endswith(key)]
+    (key,) = [k for k in state if k.endswith(key)] if key else [first_oblong(state)]
     tensor = state.pop(key)
     if damage == "renamed":
         state[f"{key}s"] = tensor
@@ -125,6 +133,11 @@ def damaged(path: Path, key: str, damage: str) -> None:
         assert tensor.shape[0] != tensor.shape[1], "to transpose a square is to change its numbers only"
         state[key] = tensor.transpose(0, 1).contiguous()
     save_file(state, path, metadata)
+
+
+def first_oblong(state: dict[str, torch.Tensor]) -> str:
+    """The first matrix that is no square: to transpose a square is to change its numbers only."""
+    return next(k for k in sorted(state) if state[k].ndim > 1 and state[k].shape[0] != state[k].shape[1])
 
 
 def sentence(form: Format, bases: Path, suspect: Path, base: str | None = None) -> str:

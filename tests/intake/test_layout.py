@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cgidm.families.adapters import check_family
 from cgidm.intake.adapters import find_i2l_model, parse_adapter
 from cgidm.intake.family import compare_bases, guess_base
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
@@ -138,7 +139,11 @@ def test_the_attention_processors_of_old_diffusers():
 
 @pytest.mark.parametrize(
     ("part", "method"),
-    [("diff", "Full"), ("oft_blocks", "OFT"), ("on_input", "IA3"), ("a1.weight", "GLoRA"), ("w_norm", "Norms")],
+    [
+        *(("oft_blocks", "OFT"), ("rescale", "OFT"), ("oft_R.weight", "OFT"), ("boft_R", "BOFT"), ("on_input", "IA3")),
+        *(("a1.weight", "GLoRA"), ("b2.weight", "GLoRA"), ("ia3_l", "IA3"), ("vera_lambda_b", "VeRA")),
+        *(("hra_u", "HRA"), ("lora_embedding_A.default", "LoRA of an embedding table")),
+    ],
 )
 def test_other_methods_are_refused_by_name(part, method):
     with refuses("intake.adapter_other_method", method=method):
@@ -283,10 +288,14 @@ def test_inspect_says_it_all_as_data_and_in_lines(tmp_path):
     assert found["adapter"] == {
         "dialect": "kohya",
         "method": "LoCon",
+        "methods": ["LoCon"],
         "ranks": [4],
         "modules": {"unet": 2, "text_encoder": 1},
         "replaced_rank": None,
         "i2l": None,
+        "alpha": {"unet": "tensors", "text_encoder": "tensors"},
+        "lost_alpha": None,
+        "bundle": [],
     }
     assert found["tensors"] == 9 and found["bytes"] == path.stat().st_size and len(found["sha256"][path.name]) == 64
     text = "\n".join(report_lines(json.loads(json.dumps(found))))
@@ -310,11 +319,13 @@ QWEN = [*(f"attn.{m}" for m in QWEN), "img_mlp.net.2", "img_mod.1", "txt_mlp.net
 
 
 def test_a_file_that_was_made_from_pictures_without_training_is_called_so(tmp_path):
-    with refuses("intake.adapter_i2l", model="Z-Image"):
-        open_checkpoint(str(written(tmp_path, i2l(*Z_IMAGE))))
-    found = inspect_checkpoint(open_checkpoint(str(written(tmp_path, i2l({"transformer_blocks": 60}, QWEN)))))
-    assert found["adapter"]["i2l"] == "Qwen-Image" and len(found["adapter"]["modules"]) == 1
-    assert "named as i2L for Qwen-Image writes files: perhaps never trained" in "\n".join(report_lines(found))
+    for model, stacks, modules in (("Z-Image", *Z_IMAGE), ("Qwen-Image", {"transformer_blocks": 60}, QWEN)):
+        checkpoint = open_checkpoint(str(written(tmp_path, i2l(stacks, modules))))
+        found = inspect_checkpoint(checkpoint)
+        assert found["adapter"]["i2l"] == model and len(found["adapter"]["modules"]) == 1
+        assert f"named as i2L for {model} writes files: perhaps never trained" in "\n".join(report_lines(found))
+        with refuses("families.adapter_i2l", model=model):
+            check_family(checkpoint)
 
 
 def test_other_names_are_not_taken_for_those_of_i2l(tmp_path):
@@ -323,5 +334,3 @@ def test_other_names_are_not_taken_for_those_of_i2l(tmp_path):
     trained = i2l(*Z_IMAGE, ending="default.weight")
     for other in (fewer, trained, state | {"layers.0.attention.to_q.alpha": torch.zeros(())}, {}):
         assert find_i2l_model(infos(other)) is None
-    with refuses("intake.adapter_unknown_names"):
-        open_checkpoint(str(written(tmp_path, trained)))

@@ -76,14 +76,15 @@ def answer_alone(base):
     return answers(ModelPair(model, model, model.schedule))[0]
 
 
-def assert_exact(base, suspect, merged):
+def assert_exact(base, suspect, merged, **options):
     """The adapter on: the merged network to 1e-5. Off, before and after: the base bit for bit."""
     meant = model_of(merged)
     wanted = answers(ModelPair(meant, meant, meant.schedule))[0]
-    pair = load_pair(str(base), str(suspect), "a b")
+    pair = load_pair(str(base), str(suspect), "a b", **options)
     off, on = answers(pair)
     torch.testing.assert_close(on, wanted, atol=1e-5, rtol=0)
     assert (on - off).abs().max() > 1e-3 and len(pair.networks) == 1
     alone = answer_alone(str(base))
     assert torch.equal(off, alone) and torch.equal(answers(pair)[0], alone)
     assert not any(p.requires_grad for p in pair.networks[0].parameters())
+    return pair

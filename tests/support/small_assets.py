@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cgidm.resources import BASE_NAME
 from tests.support import tiny
-from tests.support.formats import saved_by_diffusers
+from tests.support.adapter_formats import saved_by_diffusers
 from tests.support.paths import ASSETS, SUSPECTS
 
 LONGEST = 16  # letters and marks of a prompt: "sks style" has ten

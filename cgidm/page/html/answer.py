@@ -166,6 +166,7 @@ def _model_rows(models: ModelsRecord, language: str) -> Rows:
     if models.warning is not None:
         rows.append((html_text(language, "details.warning"), note_html(models.warning, language)))
     rows += [(html_text(language, "details.remark"), note_html(remark, language)) for remark in models.remarks]
+    rows += [(html_text(language, "details.warning"), note_html(assumed, language)) for assumed in models.notes]
     return rows
 
 
