@@ -22,7 +22,7 @@ def test_a_weaker_lora_changes_as_much_less_and_loses_more(tmp_path):
         merging.weaken(LORA / merging.WEIGHTS, strength, tmp_path / f"{strength}" / merging.WEIGHTS)
         pair = load_pair(str(ASSETS / "mini"), str(tmp_path / f"{strength}"), "sks style", device="cpu")
         base, suspect = pair.modules
-        places = [n for n, m in suspect.named_modules() if isinstance(m, adapters.BaseTunerLayer)]
+        places = [n for n, m in suspect.named_modules() if isinstance(m, adapters.ADAPTED)]
         own, merged = base.get_submodule(places[0]), suspect.get_submodule(places[0]).get_base_layer()
         changes.append(merged.weight - own.weight)
         lost.append(merging.lost_shares(pair))
