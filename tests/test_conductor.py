@@ -42,7 +42,7 @@ def users(name: str) -> set[str]:
 
 
 def test_the_conductor_takes_every_step():
-    assert {"judge_pictures", "plan_lineup", "score_controls", "score_recovery", "continue_recovery"} <= set(protocol())
+    assert {"judge_against", "plan_lineup", "score_controls", "score_recovery", "continue_recovery"} <= set(protocol())
     assert len(protocol()) >= 14
 
 
