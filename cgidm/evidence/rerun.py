@@ -23,11 +23,12 @@ from ..method.models import ModelPair
 from ..pictures.embedders import load_embedders
 from ..pictures.images import MAX_SIDE, MIN_SIDE, Picture, picture_files, read_picture
 from ..pictures.reference import read_reference_pictures
+from .bundle_files import read_png
 from .bundle_reader import Bundle
 from .bundle_writer import weights_sha256
 from .record import BankRecord, ControlRecord, ModelsRecord, PictureRecord, Record
 from .record_of_result import config_of, image_name, square_name
-from .rerun_diff import Comparison, compare, read_png
+from .rerun_diff import Comparison, compare
 from .seal import bundle_record
 
 MOST_THREADS = 1024

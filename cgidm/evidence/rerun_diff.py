@@ -1,24 +1,22 @@
 """Compare the numbers and pictures of a bundle with those of a repeated run."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isnan
 
-import numpy as np
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
-from ..errors import UserError
 from ..judging.lineup import LETTERS, Lineup
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, Result
 from ..messages.text import single_line
 from ..pictures.embedders import SOURCES
-from ..pictures.images import MAX_BYTES, from_uint8, to_uint8
-from .bundle_reader import Bundle, read_small
+from ..pictures.images import from_uint8, to_uint8
+from .bundle_files import read_png
+from .bundle_reader import Bundle
 from .lineup_sheet import ROLES, panel_name
-from .record import ModelsRecord, Record, to_json
+from .record import ModelsRecord, Record
+from .record_json import to_json
 from .record_of_result import image_name, image_roles, lineup_of, make_record
 from .report import file_name
 
@@ -189,23 +187,3 @@ def _away(bundle: Bundle, name: str, image: Float[Tensor, "3 H W"]) -> float:
     """Compute the mean absolute difference between a picture of the bundle and the one made now, in [0, 1]."""
     old = read_png(bundle, name, (image.shape[-1], image.shape[-2]))
     return (old - from_uint8(to_uint8(image))).abs().mean().item()
-
-
-def read_png(bundle: Bundle, name: str, size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
-    """Read a picture of the bundle as the method saw it.
-
-    Raises:
-        UserError: if it is no RGB PNG of that width and height.
-    """
-    expected = {"file": name, "expected_width": size[0], "expected_height": size[1]}
-    data = read_small(bundle, name, MAX_BYTES)
-    if data is None:
-        raise UserError("evidence.missing_picture", **expected)
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            if picture.size != size or picture.mode != "RGB":
-                given = {"mode": picture.mode, "width": picture.width, "height": picture.height}
-                raise UserError("evidence.other_picture", **expected, **given)
-            return from_uint8(np.array(picture))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError("evidence.missing_picture", **expected) from error

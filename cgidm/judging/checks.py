@@ -4,8 +4,14 @@ from collections.abc import Sequence
 
 from ..method.views import CENTRE_SQUARE
 from ..pictures.images import Picture
-from .flags import Flag, PictureChecks, RunChecks, check_recovery
+from .flags import INDISTINGUISHABLE, NOT_FINITE, Flag, PictureChecks, RunChecks, check_recovery
 from .negative_controls import (
+    GENERATED,
+    OTHER_FRAMING,
+    OTHER_SHAPES,
+    SHIFTED_CONTROLS,
+    STANDS_OUT,
+    UNSTABLE,
     generated_flags,
     other_framing_flags,
     other_shapes_flags,
@@ -13,8 +19,16 @@ from .negative_controls import (
     unrelated_suspect_flags,
     unstable_flags,
 )
-from .null_bank import Bank, bank_flags
-from .residuals import not_in_bank_flags
+from .null_bank import OTHER_HANDS, OTHER_RECIPE, Bank, bank_flags
+from .residuals import NOT_IN_BANK, not_in_bank_flags
+
+KNOWN_FLAGS = {
+    flag.name: flag
+    for flag in (
+        *(INDISTINGUISHABLE, NOT_FINITE, UNSTABLE, GENERATED, STANDS_OUT, SHIFTED_CONTROLS, OTHER_SHAPES),
+        *(OTHER_FRAMING, NOT_IN_BANK, OTHER_HANDS, OTHER_RECIPE),
+    )
+}
 
 
 def flags_of_run(run: RunChecks, pictures: Sequence[PictureChecks]) -> list[tuple[Flag, ...]]:

@@ -3,7 +3,7 @@
 import torch
 
 from cgidm.evidence.report_blocks import NewPage, Pictures, ScoreStrip, Table
-from cgidm.judging.flags import stopped_flag
+from cgidm.judging.flags import PictureChecks, RunChecks, stopped_flag
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.power import PowerRow
 from cgidm.judging.result import MeasuredPicture, Result
@@ -37,6 +37,7 @@ def result_of(scores, steps=1000, shift=None, power=None, *, mirror=None, mirror
                 recovered=images[2],
                 contrast=(0.5,) * steps,
                 distance_from_base=shift,
+                checks=PictureChecks(round_trip=0.1, gradient_ratio=0.5),
             )
         )
     nulls = CONTROL_SCORES if controlled else ()
@@ -54,6 +55,7 @@ def result_of(scores, steps=1000, shift=None, power=None, *, mirror=None, mirror
         machine=describe_machine(world(0)[0]),
         controls=controls,
         expected_power=power,
+        checks=RunChecks(base_vs_itself=0.0),
     )
 
 
