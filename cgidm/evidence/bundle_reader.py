@@ -238,7 +238,8 @@ def _framing_problems(file: zipfile.ZipFile, path: Path) -> Iterator[FileProblem
             same = header == LOCAL_HEADER.pack(*due) and raw.read(len(name)) == name
             if field := _odd_field(member, large) or ("" if same else "local header"):
                 yield file_problem(member.filename, "zip_entry", field=field)
-            place += LOCAL_HEADER.size + len(name) + member.compress_size
+            after = sum(LOCAL_HEADER.unpack(header)[-2:]) if len(header) == LOCAL_HEADER.size else len(name)
+            place += LOCAL_HEADER.size + after + member.compress_size
     directory = sum(46 + len(m.orig_filename.encode("utf-8", "surrogateescape")) for m in file.infolist())
     directory += sum(len(m.extra) for m in file.infolist()) if large else 0
     ends = {place + directory + 22, place + directory + 22 + 76} if large else {place + directory + 22}

@@ -34,7 +34,7 @@ from ..judging.result import (
 )
 from ..messages import Note, note
 from ..messages.text import single_line
-from ..method.config import RunConfig
+from ..method.config import PRESETS, RunConfig
 from ..pictures.duplicates import near_duplicates
 from ..pictures.embedders import SOURCES
 from ..pictures.images import MAX_SIDE, MIN_SIDE, Picture, frame_notes
@@ -146,8 +146,11 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
         yield from _score_names(p, config, result.framing_is_guessed, f"pictures[{i}].scores")
         if p.view not in config.views:
             yield Difference(f"pictures[{i}].view", p.view, list(config.views))
-    if record.format not in OLDER and record.checks is None:
-        yield Difference("checks", None, "what the checks measured")
+    if config.preset not in PRESETS:
+        yield Difference("config.preset", config.preset, list(PRESETS))
+    for name in ("checks", "framing") if record.format not in OLDER else ():
+        if getattr(record, name) is None:
+            yield Difference(name, None, "what every run writes")
 
 
 def _result(
