@@ -13,7 +13,7 @@ import pytest
 
 from cgidm import families
 from cgidm.errors import UserError
-from cgidm.evidence import recompute, rerun
+from cgidm.evidence import bundle_files, recompute, record_of_result, rerun
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.record import read_record, record_bytes
 from cgidm.evidence.rerun import RerunOptions, repeat
@@ -23,6 +23,7 @@ from cgidm.evidence.verify import CLAIMS
 from cgidm.judging import portfolio
 from cgidm.pictures import duplicates
 from cgidm.pictures.embedders import Embedders
+from cgidm.provenance import package_versions
 from tests.support.forgeries import AlteredBundle, forgeries, make_with_bank, make_with_controls, words_of
 
 pytestmark = pytest.mark.slow
@@ -33,8 +34,14 @@ UNPRINTED = {  # path -> why nothing finds it, and why that harms nobody
 }
 
 
+@pytest.fixture(scope="module", params=["controls", "bank"])
+def made(request, tmp_path_factory):
+    make = {"controls": make_with_controls, "bank": make_with_bank}[request.param]
+    return make(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("evidence"))
+
+
 @pytest.fixture(scope="module", autouse=True)
-def remembered():
+def remembered(made):
     """What depends on the pictures alone is computed once: thousands of records are about the same pictures."""
     hashes: dict[bytes, object] = {}
     plain_hash, plain_test = duplicates.perceptual_hash, portfolio._mean_test
@@ -52,17 +59,21 @@ def remembered():
             tests[key] = plain_test(x, reference, seed)
         return tests[key]
 
+    versions, images = package_versions(), {}
+
+    def read_png(bundle, name, size):
+        key = name, size
+        if key not in images:
+            images[key] = bundle_files.read_png(bundle, name, size)
+        return images[key]
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_of_result, "package_versions", lambda: versions)
         patch.setattr(duplicates, "perceptual_hash", perceptual_hash)
         patch.setattr(portfolio, "_mean_test", mean_test)
+        patch.setattr(recompute, "read_png", lambda bundle, *which: read_png(bundle, *which))
         patch.setattr(recompute, "find_foreign_files", lambda *_: ())  # the forger has written both reports anew
         yield
-
-
-@pytest.fixture(scope="module", params=["controls", "bank"])
-def made(request, tmp_path_factory):
-    make = {"controls": make_with_controls, "bank": make_with_bank}[request.param]
-    return make(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("evidence"))
 
 
 @pytest.fixture

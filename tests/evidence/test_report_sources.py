@@ -21,8 +21,6 @@ LOCAL = dataclasses.replace(MODELS, base="/home/anna/models/sd", suspect="/home/
 PUBLIC = dataclasses.replace(
     MODELS, base="org/base@c0ffee", suspect="org/lora@f00d", commits={"base": "c0ffee", "suspect": "f00d"}
 )
-    MODELS, base="org/base@c0ffee", suspect="org/lora@f00d", commits={"base": "c0ffee", "suspect": "f00d"}
-)
 HANDED_OVER = "The suspect is a file that was handed over. Nothing here shows who published it."
 
 
