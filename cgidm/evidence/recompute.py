@@ -44,7 +44,7 @@ from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
 from .record import OLDER, ControlRecord, PictureRecord, Record, record_bytes
 from .record_json import to_json
-from .record_of_result import config_of, image_name, make_record, without_homes
+from .record_of_result import config_of, image_name, lineup_of, make_record, without_homes
 from .seal import RECORD
 
 REMOVED = ("removed_cosine", "removed_gain", "removed_alignment")
@@ -94,6 +94,7 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
     if record.bank is not None and record.format in OLDER:
         return Recomputation(problems=foreign, gaps=(note("evidence.gap.no_bank_numbers"),))
     gaps = [note("evidence.gap.stated_flags", format=record.format)] if record.format in OLDER else []
+    gaps += [note("evidence.gap.no_controls")] if _lacks_controls(record) else []
     found: list[Difference] = []
     if record.format not in OLDER and data != record_bytes(record):
         found.append(Difference(RECORD, "other bytes", "those that a run writes of these values"))
@@ -189,7 +190,8 @@ def _result(
     judged, together, compared = judge_against(measured, nulls, bank, mirror, power)
     lineup = None
     if config.lineup is not None:
-        lineup = plan_lineup(pictures, controls, config.lineup, config.seed)
+        stated = _lacks_controls(record)
+        lineup = lineup_of(record) if stated else plan_lineup(pictures, controls, config.lineup, config.seed)
     return Result(
         pictures=judged,
         control_scores=compared,
@@ -230,6 +232,11 @@ def _flags(
     settings = {"controls": controls, "views": config.views, "bank": bank, "distances": distances}
     found = find_flags(pictures, run, checks, **settings, weight_distance=record.weight_distance)
     return add_recovery_flags(found, checks, [p.contrast for p in record.pictures]), run, [*checks]
+
+
+def _lacks_controls(record: Record) -> bool:
+    """Whether the run had control pictures that the bundle does not hold."""
+    return record.bank is None and bool(record.control_scores) and not record.controls
 
 
 def _framing(record: Record, bank: Bank | None) -> Framing | None:
