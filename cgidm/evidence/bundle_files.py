@@ -1,5 +1,6 @@
 """The files of a bundle that no run writes, or that do not follow from its record and its pictures."""
 
+import hashlib
 import io
 from collections.abc import Iterator, Sequence
 
@@ -72,7 +73,7 @@ def find_foreign_files(bundle: Bundle, record: Record, data: bytes) -> Iterator[
         for number, r in enumerate(record.lineup.rounds if record.lineup is not None else (), 1):
             yield from _panels(bundle, record, number, r.picture, r.letter, r.decoys)
         for name, rendered in rendered_files(record, data, read).items():
-            if name in bundle.sizes and read_small(bundle, name) != rendered:
+            if name in bundle.sizes and file_sha256(bundle, name) != hashlib.sha256(rendered).hexdigest():
                 yield file_problem(name, "not_of_record")
     except Exception as error:
         why = error.note if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

@@ -51,6 +51,7 @@ REMOVED = ("removed_cosine", "removed_gain", "removed_alignment")
 FRAME_NOTES = ("pictures.centre_square", "pictures.framed")  # what `frame_notes` says
 GROUP_NOTE = "pictures.counts_as_one_with"  # what `judge_pictures` adds
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
+LONGEST = 240  # characters of a value that is printed
 ROUNDING = 1e-9  # of a derived number, relative: another processor may add up in another order
 
 
@@ -314,4 +315,4 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    return single_line(repr(value), 80)
+    return single_line(repr(value), LONGEST)
