@@ -300,7 +300,7 @@ def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
 
 def _lineup(options: argparse.Namespace) -> int:
     with open_bundle(options.bundle) as bundle:
-        if not check_integrity(bundle).whole:
+        if not check_integrity(bundle).intact:
             return ALTERED
         lineup = lineup_of(bundle_record(bundle))
     if lineup is None:

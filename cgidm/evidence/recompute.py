@@ -51,6 +51,7 @@ REMOVED = ("removed_cosine", "removed_gain", "removed_alignment")
 FRAME_NOTES = ("pictures.centre_square", "pictures.framed")  # what `frame_notes` says
 GROUP_NOTE = "pictures.counts_as_one_with"  # what `judge_pictures` adds
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
+NOTHING = "nothing"  # in place of a value that is not there
 LONGEST = 240  # characters of a value that is printed
 ROUNDING = 1e-9  # of a derived number, relative: another processor may add up in another order
 
@@ -112,7 +113,7 @@ def differences(recorded: Any, expected: Any, path: str = "") -> Iterator[Differ
     if isinstance(recorded, dict) and isinstance(expected, dict):
         for key in dict.fromkeys((*recorded, *expected)):
             where = f"{path}.{key}" if path else str(key)
-            yield from differences(recorded.get(key), expected.get(key), where)
+            yield from differences(recorded.get(key, NOTHING), expected.get(key, NOTHING), where)
         if recorded.keys() == expected.keys() and list(recorded) != list(expected):
             yield Difference(path, list(recorded), list(expected))
     elif isinstance(recorded, list) and isinstance(expected, list) and len(recorded) == len(expected):
@@ -153,6 +154,12 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     for name in ("checks", "framing") if record.format not in OLDER else ():
         if getattr(record, name) is None:
             yield Difference(name, None, "what every run writes")
+    if record.models.unrelated is None and record.models.unrelated_sha256 is not None:
+        yield Difference("models.unrelated_sha256", record.models.unrelated_sha256, None)
+    framed = {f"pictures[{i}].frame": p.frame for i, p in enumerate(record.pictures)}
+    framed |= {f"controls[{i}].frame": c.frame for i, c in enumerate(record.controls)}
+    if any(frame is not None for frame in framed.values()):  # none has one where pictures came without their files
+        yield from (Difference(where, None, "a frame") for where, frame in framed.items() if frame is None)
 
 
 def _result(

@@ -13,7 +13,7 @@ from huggingface_hub import get_token
 from ..conductor import authenticate
 from ..device import recorded_device
 from ..errors import UserError
-from ..framing.frame import Frame
+from ..framing.frame import Frame, Framing
 from ..framing.table import framing_of_table
 from ..intake.hub import MAX_DOWNLOAD
 from ..intake.layout import Checkpoint, open_checkpoint
@@ -23,6 +23,7 @@ from ..method.models import ModelPair
 from ..pictures.embedders import load_embedders
 from ..pictures.images import MAX_SIDE, MIN_SIDE, Picture, picture_files, read_picture
 from ..pictures.reference import read_reference_pictures
+from ..run.plan import FRAMINGS, frame_as
 from .bundle_files import read_png
 from .bundle_reader import Bundle, read_small
 from .bundle_writer import BANK, weights_sha256
@@ -93,7 +94,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
             reference=read_reference_pictures(framing_for(pair, bank)) if _needs_reference(record) else (),
             unrelated=None if unrelated is None else load_pair(base, unrelated, prompt, **place),
         )
-    return compare(bundle, record, result)
+    return compare(bundle, record, result, _possible_framings(loaded, record))
 
 
 def _framed(pair: ModelPair, record: Record) -> ModelPair:
@@ -104,6 +105,15 @@ def _framed(pair: ModelPair, record: Record) -> ModelPair:
     if not can_be_used(rule, LARGEST_SHARE * pair.resolution**2):
         raise UserError("evidence.unusable_framing", rule=str(record.framing.rule.get("rule")))
     return replace(pair, trained_framing=rule, framing_is_guessed=record.framing.guessed)
+
+
+def _possible_framings(pair: ModelPair, record: Record) -> Sequence[Framing]:
+    """The framings that a run of these models may have; the first is that of the suspect's notes, or the likeliest."""
+    if record.bank is not None or record.framing is None:
+        return ()  # the bank's own, which was derived from it
+    if record.framing.guessed:
+        return (pair.framing,)
+    return (pair.framing, *(frame_as(pair, how).framing for how in FRAMINGS))  # or as somebody stated it
 
 
 def _frame_differs(frame: Frame | None, pair: ModelPair) -> bool:

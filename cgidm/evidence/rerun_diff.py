@@ -1,6 +1,6 @@
 """Compare the numbers and pictures of a bundle with those of a repeated run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from math import isnan
@@ -8,6 +8,8 @@ from math import isnan
 from jaxtyping import Float
 from torch import Tensor
 
+from ..framing.frame import Framing
+from ..framing.table import framing_to_table
 from ..judging.lineup import LETTERS, Lineup
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, Result
 from ..messages.text import single_line
@@ -96,8 +98,15 @@ class Comparison:
         yield f"{'the same' if self.agrees else 'NOT the same'}: largest difference {largest:.1e}"
 
 
-def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
-    """Compare every number of a record with that of a repeated run."""
+def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[Framing] = ()) -> Comparison:
+    """Compare every number of a record with that of a repeated run.
+
+    Args:
+        bundle: the evidence.
+        record: that of the bundle.
+        result: of the repeated run.
+        framings: those that a run of these models may have; any, if none is given.
+    """
     now = make_record(result, ModelsRecord(base="", suspect="", prompt=""))
     differing = tuple(_differences(record, now))
     same = not differing and now.machine.device == "cpu"
@@ -138,6 +147,8 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
         outcomes.append(("what the mirror test compares with", _compared(record), _compared(now)))
         pairs = zip_longest(record.mirror.scores, now.mirror.scores if now.mirror is not None else ())
         rows += [Row(f"reference {i}", MIRROR_SCORE, old, new, of_mirror) for i, (old, new) in enumerate(pairs, 1)]
+    if framings and record.framing is not None and record.framing.rule not in map(framing_to_table, framings):
+        outcomes.append(("framing", single_line(str(record.framing.rule)), str(framing_to_table(framings[0]))))
     lineup, panels = _lineup(bundle, record, result, tolerance)
     rows, outcomes = [*rows, *panels], [*outcomes, *lineup]
     rows += _measures_of_run(record, now, tolerance, of_mirror)
@@ -157,7 +168,7 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
 
 def _measures(name: str, old: PictureRecord, new: PictureRecord, tolerance: float) -> Iterator[Row]:
     """What was measured of a picture beside its scores."""
-    if old.distance_from_base is not None:
+    if old.distance_from_base is not None or (old.checks is not None and new.distance_from_base is not None):
         yield Row(name, "distance_from_base", old.distance_from_base, new.distance_from_base, tolerance)
     if old.contrast and len(old.contrast) == len(new.contrast):
         step = max(range(len(old.contrast)), key=lambda i: abs(old.contrast[i] - new.contrast[i]))

@@ -50,7 +50,7 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
 class Grades:
     """What a check has shown. None: it could not be shown, or nobody asked for it."""
 
-    whole: bool
+    intact: bool
     consistent: bool | None = None
     dated: str | None = None  # until when the bundle existed, by whose time stamp
     signed: str | None = None  # the key, by its fingerprint
@@ -61,7 +61,7 @@ class Grades:
     def reached(self) -> list[str]:
         """The grades that were reached, in words."""
         names = {
-            "whole": self.whole,
+            "whole": self.intact,
             "consistent in itself": self.consistent,
             "dated": self.dated,
             "signed by the given key": self.signed and self.signer_named,
@@ -75,7 +75,7 @@ class Grades:
         consistent = "NOT consistent in itself" if self.consistent is False else "not shown to be consistent in itself"
         signed = "signed by a key that you did not name" if self.signed else "not signed"
         names = {
-            "NOT whole": self.whole,
+            "NOT whole": self.intact,
             consistent: self.consistent,
             "undated": self.dated,
             signed: self.signed and self.signer_named,
@@ -86,7 +86,7 @@ class Grades:
     @property
     def exit_code(self) -> int:
         """0, unless something is wrong."""
-        return 0 if self.whole and self.consistent is not False and self.repeated is not False else ALTERED
+        return 0 if self.intact and self.consistent is not False and self.repeated is not False else ALTERED
 
     @property
     def is_complete(self) -> bool:
@@ -150,7 +150,7 @@ def verify(options: argparse.Namespace) -> int:
     """
     with open_bundle(options.bundle) as bundle:
         grades = check_integrity(bundle, options.signer)
-        if grades.whole:
+        if grades.intact:
             record = bundle_record(bundle)
             grades = replace(grades, consistent=check_consistency(bundle, record))
             _print_claims(record)
@@ -173,7 +173,7 @@ def check_integrity(bundle: Bundle, signer: str | None = None) -> Grades:
     if problems:
         print(f"{bundle.label}: altered")
         _print_some([str(problem) for problem in problems])
-        return Grades(whole=False)
+        return Grades(intact=False)
     print(f"{bundle.label}: whole; {len(bundle.sizes)} files are as they were sealed")
     with bundle.open(SEAL) as file:
         print(f"seal: {file.read(64).decode()} (SHA-256 of manifest.json; compare it with the one you were given)")
@@ -183,7 +183,7 @@ def check_integrity(bundle: Bundle, signer: str | None = None) -> Grades:
         print(f"signed by a key that you did not name: Ed25519, SHA-256 {signed}")
     else:
         print(f"signed by the key that you named: Ed25519, SHA-256 {signed}")
-    return Grades(whole=True, signed=signed, signer_named=signer is not None)
+    return Grades(intact=True, signed=signed, signer_named=signer is not None)
 
 
 def check_consistency(bundle: Bundle, record: Record) -> bool | None:

@@ -1,7 +1,7 @@
 """Somebody changes one value of a record and makes everything else fit: reports, manifest, seal, signature.
 
 What follows from the scores is named by `verify`. The scores are named by a repeated run. What neither can confirm,
-`verify` lists as stated only. `UNPRINTED` are the values that no report prints and that nothing finds.
+`verify` lists as stated only. `INDIFFERENT` are the values that nothing finds, and why that harms nobody.
 """
 
 import fnmatch
@@ -24,14 +24,18 @@ from cgidm.judging import portfolio
 from cgidm.pictures import duplicates
 from cgidm.pictures.embedders import Embedders
 from cgidm.provenance import package_versions
-from tests.support.forgeries import AlteredBundle, forgeries, make_with_bank, make_with_controls, words_of
+from tests.support.forgeries import AlteredBundle, forgeries, make_with_bank, make_with_controls
 
 pytestmark = pytest.mark.slow
 
 INPUTS = re.compile(r"(config|models|machine|framing|bank|lineup|mirror|pictures\[\d+\]\.(frame|sha256))\b")
-UNPRINTED = {  # path -> why nothing finds it, and why that harms nobody
-    "config.recovery.rows_per_call": "how many rows a network is given at once: no number depends on it",
+# Settings that change no number here: what a report then says of them is true of a run that gives these very numbers
+INDIFFERENT = {
+    "config.recovery.rows_per_call": "how many rows a network is given at once",
+    "config.recovery.min_gradient_ratio": "below it a recovery does not move, and all gradients lie far above",
+    "config.recovery.t_max": "the schedule ends there, whatever lies beyond it",
 }
+FORGERIES = {"controls": 1771, "bank": 1323}  # how many values were changed
 
 
 @pytest.fixture(scope="module", params=["controls", "bank"])
@@ -112,7 +116,7 @@ def finds(bundle, made, where, data):
     if not recompute.recompute(altered, record).agrees:
         return "verify"
     if not INPUTS.match(where):
-        with_result = compare(altered, record, made.result)
+        with_result = compare(altered, record, made.result, (made.pair.framing,) if record.bank is None else ())
         return "rerun" if not with_result.agrees else None
     try:
         found = repeat(altered, RerunOptions())
@@ -130,21 +134,17 @@ def test_nothing_is_found_in_a_bundle_that_nobody_touched(made, repeatable):
         assert repeat(bundle, RerunOptions()).agrees
 
 
-def test_every_value_that_a_report_prints_is_found_or_listed_as_stated(made, repeatable):
-    counts, slipped = Counter(), {}
+def test_every_value_is_found_or_listed_as_stated(made, repeatable, request):
+    counts, slipped = Counter(), set()
     with open_bundle(made.folder) as bundle:
-        record = bundle_record(bundle)
-        plain, words = json.loads(record_bytes(record)), words_of(record)
-        for where, forged in forgeries(plain):
-            data = (json.dumps(forged, indent=2) + "\n").encode()
-            found = finds(bundle, made, where, data)
+        for where, forged in forgeries(json.loads(record_bytes(bundle_record(bundle)))):
+            found = finds(bundle, made, where, (json.dumps(forged, indent=2) + "\n").encode())
             if found is None and is_claim(where):
                 found = "stated only"
             if found is None:
-                printed = words_of(read_record(data, "forged")) != words
-                slipped.setdefault(where, set()).add("printed" if printed else "not printed")
+                slipped.add(where)
             counts[found] += 1
-    print(counts)
-    print(*sorted(slipped.items()), sep="\n")
-    assert slipped == {where: {"not printed"} for where in UNPRINTED}
-    assert sum(counts.values()) >= 1
+    print(counts, sorted(slipped))
+    assert slipped <= INDIFFERENT.keys()
+    assert counts.total() == FORGERIES[request.node.callspec.params["made"]]
+    assert counts["verify"] > 600 and counts["rerun"] > 50

@@ -17,8 +17,6 @@ from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_reader import Bundle
 from cgidm.evidence.bundle_writer import weights_sha256, write_evidence
 from cgidm.evidence.record import ModelsRecord
-from cgidm.evidence.report import report_blocks
-from cgidm.evidence.seal import RECORD
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.null_bank import open_bank
@@ -28,7 +26,6 @@ from cgidm.method.models import ModelPair
 from cgidm.pictures.images import read_picture
 from tests.support import tiny
 from tests.support.adapters import kohya, weights
-from tests.support.results import block_texts
 
 CONFIG = RunConfig(
     recovery=RecoveryConfig(steps=2), mirror_draws=4, loss_draws=2, mirrored_recovery=True, lineup=3, preset="fast"
@@ -193,13 +190,3 @@ def value_at(value: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         value = value[key]
     return value
-
-
-def words_of(record: Any) -> list[str]:
-    """Everything that a report prints of a record, but for the record's own digest."""
-    return [text for block in report_blocks(record, "0" * 64) for text in block_texts(block)]
-
-
-def raw_record_of(folder: Path) -> dict[str, Any]:
-    """The record as plain data."""
-    return json.loads((folder / RECORD).read_text())
