@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..framing.frame import Framing
-from ..framing.table import framing_to_table
+from ..framing.table import framing_of_table, framing_to_table
 from ..judging.lineup import LETTERS, Lineup
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, Result
 from ..messages.text import single_line
@@ -147,7 +147,7 @@ def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[F
         outcomes.append(("what the mirror test compares with", _compared(record), _compared(now)))
         pairs = zip_longest(record.mirror.scores, now.mirror.scores if now.mirror is not None else ())
         rows += [Row(f"reference {i}", MIRROR_SCORE, old, new, of_mirror) for i, (old, new) in enumerate(pairs, 1)]
-    if framings and record.framing is not None and record.framing.rule not in map(framing_to_table, framings):
+    if framings and record.framing is not None and framing_of_table(record.framing.rule) not in framings:
         outcomes.append(("framing", single_line(str(record.framing.rule)), str(framing_to_table(framings[0]))))
     lineup, panels = _lineup(bundle, record, result, tolerance)
     rows, outcomes = [*rows, *panels], [*outcomes, *lineup]
