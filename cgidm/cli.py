@@ -27,8 +27,8 @@ from .evidence.record import ModelsRecord
 from .evidence.record_of_result import lineup_of
 from .evidence.seal import MANIFEST, SEAL, bundle_record
 from .evidence.signature import read_private_key, sign_folder
+from .evidence.verify import ALTERED, check_integrity, verify
 from .evidence.verify import add_options as add_verify_options
-from .evidence.verify import report_integrity, verify
 from .intake.civitai.client import read_key
 from .intake.family import compare_bases, lend_configuration
 from .intake.hub import MAX_DOWNLOAD
@@ -330,8 +330,8 @@ def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
 
 def _lineup(options: argparse.Namespace) -> int:
     with open_bundle(options.bundle) as bundle:
-        if not report_integrity(bundle):
-            return 1
+        if not check_integrity(bundle).intact:
+            return ALTERED
         lineup = lineup_of(bundle_record(bundle))
     if lineup is None:
         raise UserError("evidence.no_lineup", path=options.bundle)

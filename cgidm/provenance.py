@@ -34,6 +34,9 @@ def describe_machine(pair: ModelPair) -> dict[str, Any]:
     }
 
 
+RENDERING = ("fpdf2", "fonttools", "matplotlib")  # of matplotlib, the fonts
+
+
 @lru_cache(maxsize=1)
 def describe_code() -> dict[str, str]:
     """The library's version, and one SHA-256 over its sources; the page, which computes nothing, is left out.
@@ -48,8 +51,16 @@ def describe_code() -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str | None]:
-    """The versions of Python and of every package that computes; None for one that is not installed."""
-    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}}
+    """The versions of Python, of every package that computes, and of those that make a report.
+
+    None for a package that is not installed.
+    """
+    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}, **rendering_versions()}
+
+
+def rendering_versions() -> dict[str, str | None]:
+    """The versions of the packages that a report's bytes depend on, and no score."""
+    return {p: _version(p) for p in RENDERING}
 
 
 @lru_cache(maxsize=1)

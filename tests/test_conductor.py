@@ -10,6 +10,7 @@ from tests.support.paths import ROOT
 
 LIBRARY = ROOT / "cgidm"
 CONDUCTOR = {"conductor.py", "run/plan.py", "run/recoveries.py", "run/sitting.py"}
+CHECKER = "evidence/recompute.py"  # takes the steps that need no model once more, and compares what comes out
 ROOMS = ("judging.", "pictures.duplicates", "method.run_state")  # whose functions the conductor puts in order
 OTHERS_TOO = {  # steps that are not the protocol's own
     "check_bank",  # callers ask it before a run, so that nobody waits for a refusal
@@ -42,7 +43,7 @@ def users(name: str) -> set[str]:
 
 
 def test_the_conductor_takes_every_step():
-    assert {"judge_pictures", "plan_lineup", "score_controls", "score_recovery", "continue_recovery"} <= set(protocol())
+    assert {"judge_against", "plan_lineup", "score_controls", "score_recovery", "continue_recovery"} <= set(protocol())
     assert len(protocol()) >= 14
 
 
@@ -50,7 +51,13 @@ def test_the_conductor_takes_every_step():
 def test_a_step_of_the_protocol_is_taken_by_the_conductor_alone(name):
     """Within `judging/` a step may be made of others."""
     found = {path for path in users(name) if not path.startswith("judging/")}
-    assert found and found <= CONDUCTOR
+    assert found and found <= CONDUCTOR | {CHECKER}
+
+
+def test_whoever_checks_a_record_takes_the_steps_of_the_run():
+    """And none of its own: the functions that derive an answer from scores are the very same."""
+    steps = ("judge_against", "add_residual", "expect_power", "mirror_reference", "add_recovery_flags", "plan_lineup")
+    assert all(CHECKER in users(name) and name in protocol() for name in steps)
 
 
 @pytest.mark.parametrize("name", VERDICTS)

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,11 @@ MAX_FILES = 10_000
 MAX_TOTAL = 8_000_000_000  # bytes, unpacked: a thousand control pictures of 1024 pixels have a quarter of it
 MAX_TEXT = 64_000_000  # bytes of a file that is read as a whole
 CHUNK = 1 << 20
+ARCHIVE = "the zip"  # in place of a file's name
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a zip, so that equal evidence gives equal bytes
+FIRST_DAY = (0, 33)  # the same, as time and date of a local header
+# of a file in a zip: signature, version, system, flags, method, time, date, CRC, two sizes, lengths of name and extra
+LOCAL_HEADER = struct.Struct("<4s2B4H3I2H")
 # what reading a damaged, encrypted or otherwise strange member of a zip raises
 UNREADABLE = (
     *(OSError, EOFError, RuntimeError, ValueError, MemoryError),
@@ -172,26 +178,89 @@ def _open_folder(folder: Path) -> FolderBundle:
                 problems.append(file_problem(inside, "link"))
         _check_count(str(folder), len(sizes) + len(problems))
     _check_total(str(folder), sizes.values())
-    return FolderBundle(folder, sizes, tuple(problems))
+    return FolderBundle(folder, sizes, (*problems, *_same_on_some_systems(sizes)))
 
 
 def _open_zip(file: zipfile.ZipFile, path: Path) -> ZipBundle:
-    members = [m for m in file.infolist() if not (m.is_dir() and m.file_size == 0)]
+    members = file.infolist()
     _check_count(str(path), len(members))
     _check_total(str(path), (m.file_size for m in members))
     sizes: dict[str, int] = {}
     problems: dict[str, FileProblem] = {}
     for member in members:
         name = member.filename
-        if not is_inside(name):
+        if not is_inside(name.removesuffix("/")):
             problems[name] = file_problem(name, "outside")
         elif name in sizes:
             problems[name] = file_problem(name, "duplicate")
         elif member.flag_bits & 1:
             problems[name] = file_problem(name, "encrypted")
+        elif stat.S_ISLNK(member.external_attr >> 16):
+            problems[name] = file_problem(name, "link")
+        elif member.is_dir():
+            problems[name] = file_problem(name, "folder")
         else:
             sizes[name] = member.file_size
-    return ZipBundle(path, file, {n: s for n, s in sizes.items() if n not in problems}, tuple(problems.values()))
+    known = {n: s for n, s in sizes.items() if n not in problems}
+    for problem in (*_same_on_some_systems(known), *_framing_problems(file, path)):
+        problems.setdefault(problem.name, problem)
+    return ZipBundle(path, file, known, tuple(problems.values()))
+
+
+def _same_on_some_systems(names: Iterable[str]) -> Iterator[FileProblem]:
+    """Name the files whose names differ only in case, or in how a letter is written: some systems hold one of them."""
+    first: dict[str, str] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFC", name).casefold()
+        if plain in first:
+            yield file_problem(name, "same_name", other=first[plain])
+        first.setdefault(plain, name)
+
+
+def _framing_problems(file: zipfile.ZipFile, path: Path) -> Iterator[FileProblem]:
+    """Name what surrounds the files of a zip otherwise than `pack_evidence` writes it.
+
+    There, entries follow each other from the first byte on, and nothing stands before, between or behind them. So a zip
+    has one reading, whatever program opens it.
+    """
+    end, place = path.stat().st_size, 0
+    large = end > zipfile.ZIP64_LIMIT
+    with path.open("rb") as raw:
+        for member in file.infolist():
+            raw.seek(member.header_offset)
+            header = raw.read(LOCAL_HEADER.size)
+            name = member.orig_filename.encode("utf-8", "surrogateescape")
+            if member.header_offset != place:
+                yield file_problem(ARCHIVE, "zip_gap", file=member.filename, found=member.header_offset, expected=place)
+                return
+            sizes = (member.CRC, member.compress_size, member.file_size, len(name), 0)
+            due = (b"PK\3\4", member.extract_version, 0, 0, zipfile.ZIP_DEFLATED, *FIRST_DAY, *sizes)
+            same = header == LOCAL_HEADER.pack(*due) and raw.read(len(name)) == name
+            if field := _odd_field(member, large) or ("" if same else "local header"):
+                yield file_problem(member.filename, "zip_entry", field=field)
+            after = sum(LOCAL_HEADER.unpack(header)[-2:]) if len(header) == LOCAL_HEADER.size else len(name)
+            place += LOCAL_HEADER.size + after + member.compress_size
+    directory = sum(46 + len(m.orig_filename.encode("utf-8", "surrogateescape")) for m in file.infolist())
+    directory += sum(len(m.extra) for m in file.infolist()) if large else 0
+    ends = {place + directory + 22, place + directory + 22 + 76} if large else {place + directory + 22}
+    if file.start_dir != place or end not in ends:
+        yield file_problem(ARCHIVE, "zip_rest", found=end, expected=min(ends))
+
+
+def _odd_field(member: zipfile.ZipInfo, large: bool) -> str | None:
+    """What of an entry of the zip's directory no run writes, in one word; None if nothing is."""
+    versions = (20, 45) if large else (20,)
+    fields = {
+        "extra field": member.extra == b"" or (large and member.extra[:2] == b"\1\0" and len(member.extra) <= 28),
+        "comment": member.comment == b"",
+        "date": member.date_time == EPOCH,
+        "compression": member.compress_type == zipfile.ZIP_DEFLATED,
+        "attributes": (member.external_attr, member.internal_attr, member.volume) == (0o600 << 16, 0, 0),
+        "flags": member.flag_bits == 0,
+        "version": member.create_version in versions and member.extract_version in versions,
+        "system": member.create_system in (0, 3) and member.reserved == 0,
+    }
+    return next((name for name, ok in fields.items() if not ok), None)
 
 
 def _check_count(label: str, files: int) -> None:

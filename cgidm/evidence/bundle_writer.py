@@ -1,40 +1,52 @@
 """The record of a run on disk: a bundle that others can verify and run again.
 
-`result.json` is the record; lossless PNGs of each picture show what the method saw, began with and found; `controls/`
-holds the control pictures as it saw them, so that the run can be repeated; `report.html` and `report.pdf` say the same
-to people; `lineup.html` is what an observer of a line-up sees, with its images in `lineup/`. `seal` states what belongs
-to it. A folder of evidence can be packed into one zip.
+`result.json` is the record. Lossless PNGs of each picture show what the method saw, began with and found. `controls/`
+holds the control pictures as it saw them, and `bank.json` the numbers of a bank, so that the run can be repeated.
+`report.html` and `report.pdf` say the same to people. `lineup.html` is what an observer of a line-up sees, with its
+images in `lineup/`. `seal` states what belongs to it. A folder of evidence can be packed into one zip.
 """
 
 import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from ..files import atomic_path
 from ..intake.layout import Checkpoint
 from ..judging.lineup import LETTERS
+from ..judging.null_bank import FILE
 from ..judging.result import PictureResult, Result
 from ..pictures.images import Picture, to_uint8
+from .bundle_reader import EPOCH
 from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
-from .record import ModelsRecord, Record, record_bytes
-from .record_of_result import control_name, image_name, make_record, square_name
+from .record import OLDER, ModelsRecord, Record, record_bytes
+from .record_of_result import (
+    control_name,
+    image_name,
+    image_roles,
+    lineup_of,
+    make_record,
+    square_name,
+    without_homes,
+)
 from .report import report_blocks
 from .report_blocks import Heading
 from .report_html import report_html
-from .report_pdf import write_pdf
+from .report_pdf import report_pdf
 from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
 
 LINEUP = "lineup.html"
+BANK = FILE  # the bank that the pictures were judged against: numbers, no weights
 IMAGES = rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored|square)\.png"
 OURS = re.compile(rf"{IMAGES}|controls/\d{{3,}}(-square)?\.png")
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a zip, so that equal evidence gives equal bytes
 
 
 def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Sequence[Picture] = ()) -> Record:
@@ -51,59 +63,81 @@ def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Se
     assert len(controls) in (0, len(result.control_scores))
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
-    record = make_record(result, models, controls)
+    record = without_homes(make_record(result, models, controls), Path.home())
+    data = record_bytes(record)
+    (out / RECORD).write_bytes(data)
     for number, picture in enumerate(result.pictures):
         for role, image in picture.images.items():
-            Image.fromarray(to_uint8(image)).save(out / image_name(number, role))
-    if controls:
-        (out / "controls").mkdir(exist_ok=True)
+            _save(image, out / image_name(number, role))
     for number, control in enumerate(controls):
-        Image.fromarray(to_uint8(control.image)).save(out / control_name(number))
-    squares = _write_squares(result, controls, out)
-    shown = _write_lineup(result, out)
-    _write_reports(record, out)
-    images = [image_name(number, role) for number, picture in enumerate(result.pictures) for role in picture.images]
-    names = [RECORD, "report.html", "report.pdf", *images, *squares, *map(control_name, range(len(controls))), *shown]
-    seal_folder(out, record, names)
+        _save(control.image, out / control_name(number))
+    _write_squares(result, controls, out)
+    _write_panels(result, out)
+    if result.bank is not None:
+        (out / BANK).write_bytes(result.bank.data)
+    for name, rendered in rendered_files(record, data, lambda name: (out / name).read_bytes()).items():
+        (out / name).write_bytes(rendered)
+    seal_folder(out, record, bundle_names(record))
     return record
 
 
-def _write_squares(result: Result, controls: Sequence[Picture], out: Path) -> list[str]:
-    """The centre squares that were looked at beside the framed pictures; returns their names."""
+def rendered_files(record: Record, data: bytes, read: Callable[[str], bytes]) -> dict[str, bytes]:
+    """Make the files of a bundle that follow from its record and its PNGs: both reports, and the sheet of a line-up.
+
+    Args:
+        record: the run.
+        data: the bytes of its `result.json`.
+        read: returns the bytes of a PNG by its name.
+    """
+    blocks = report_blocks(record, hashlib.sha256(data).hexdigest())
+    found = {
+        "report.html": report_html(blocks, read).encode(),
+        "report.pdf": report_pdf(blocks, read, datetime.fromisoformat(record.date)),
+    }
+    if (lineup := lineup_of(record)) is not None:
+        found[LINEUP] = report_html([Heading(TITLE, 1), *lineup_sheet(lineup.sizes)], read).encode()
+    return found
+
+
+def bundle_names(record: Record) -> list[str]:
+    """Name the files of a bundle but for its envelope, each of which a run writes; no other file belongs to it."""
+    images = [image_name(number, role) for number in range(len(record.pictures)) for role in image_roles(record)]
+    controls = [control_name(number) for number in range(len(record.controls))]
+    framed = {image_name(number, "original"): p.frame for number, p in enumerate(record.pictures)}
+    framed |= {name: c.frame for name, c in zip(controls, record.controls, strict=True)}
+    guessed = record.framing is not None and record.framing.guessed
+    uneven = (name for name, frame in framed.items() if frame is not None and frame.size[0] != frame.size[1])
+    squares = [square_name(name) for name in uneven] if guessed else []
+    lineup, panels = lineup_of(record), []
+    for number, size in enumerate(() if lineup is None else lineup.sizes, 1):
+        panels += [panel_name(number, letter, role) for letter in LETTERS[:size] for role in ROLES]
+    sheet = [] if lineup is None else [LINEUP]
+    bank = [BANK] if record.bank is not None and record.format not in OLDER else []
+    return [RECORD, "report.html", "report.pdf", *images, *squares, *controls, *bank, *sheet, *panels]
+
+
+def _save(image: Float[Tensor, "3 _ _"], path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(to_uint8(image)).save(path)
+
+
+def _write_squares(result: Result, controls: Sequence[Picture], out: Path) -> None:
+    """The centre squares that were looked at beside the framed pictures."""
     if not result.framing_is_guessed:
-        return []
+        return
     framed = {image_name(i, "original"): r.picture for i, r in enumerate(result.pictures)}
     framed |= {control_name(i): control for i, control in enumerate(controls)}
-    squares = {square_name(file): p.square for file, p in framed.items() if p.square is not None}
-    for name, square in squares.items():
-        Image.fromarray(to_uint8(square)).save(out / name)
-    return [*squares]
+    for name, picture in framed.items():
+        if picture.square is not None:
+            _save(picture.square, out / square_name(name))
 
 
-def _write_lineup(result: Result, out: Path) -> list[str]:
-    """The blind sheet and its images; returns their names, which are alike for picture and decoys."""
-    if result.lineup is None:
-        return []
-    (out / "lineup").mkdir(exist_ok=True)
-    images = {
-        panel_name(number, letter, role): image
-        for number, panels in enumerate(result.panels_by_round, 1)
-        for letter, panel in zip(LETTERS, panels, strict=False)
-        for role, image in zip(ROLES, panel.images, strict=True)
-    }
-    for name, image in images.items():
-        Image.fromarray(to_uint8(image)).save(out / name)
-    blocks = [Heading(TITLE, 1), *lineup_sheet(result.lineup.sizes)]
-    (out / LINEUP).write_text(report_html(blocks, out), encoding="utf-8")
-    return [LINEUP, *images]
-
-
-def _write_reports(record: Record, out: Path) -> None:
-    data = record_bytes(record)
-    (out / RECORD).write_bytes(data)
-    blocks = report_blocks(record, hashlib.sha256(data).hexdigest())
-    (out / "report.html").write_text(report_html(blocks, out), encoding="utf-8")
-    write_pdf(blocks, out, out / "report.pdf", datetime.fromisoformat(record.date))
+def _write_panels(result: Result, out: Path) -> None:
+    """The images of the blind sheet, whose names are alike for picture and decoys."""
+    for number, panels in enumerate(result.panels_by_round, 1):
+        for letter, panel in zip(LETTERS, panels, strict=False):
+            for role, image in zip(ROLES, panel.images, strict=True):
+                _save(image, out / panel_name(number, letter, role))
 
 
 def _clear(out: Path) -> None:
@@ -111,7 +145,7 @@ def _clear(out: Path) -> None:
     for path in (*out.glob("*.png"), *out.glob("controls/*.png"), *out.glob("lineup/*.png")):
         if OURS.fullmatch(path.relative_to(out).as_posix()):
             path.unlink()
-    for name in (SIGNATURE, SIGNER, LINEUP):
+    for name in (SIGNATURE, SIGNER, LINEUP, BANK):
         (out / name).unlink(missing_ok=True)
 
 

@@ -4,22 +4,20 @@
 format 1, whose sentences become notes that hold the sentence itself. Standard library alone: `verify` needs no more.
 """
 
-import dataclasses
 import json
-import types
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from ..errors import UserError
 from ..framing.frame import Frame
 from ..intake.listing import Publication
 from ..messages import Note
 from .record_format_1 import upgrade_format_1
+from .record_json import from_json, to_json
 
-# 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test
-FORMAT = 3
+# 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file
+FORMAT = 4
+OLDER = (1, 2, 3)  # formats that are read, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +46,25 @@ class WitnessRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PictureChecksRecord:
+    """What the checks of one picture measured; its flags follow from it. See `judging.flags.PictureChecks`."""
+
+    round_trip: float
+    gradient_ratio: float | None = None
+    unrelated_score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunChecksRecord:
+    """What the checks of a run measured once for all pictures. See `judging.flags.RunChecks`."""
+
+    base_vs_itself: float
+    unrelated_control_scores: tuple[float, ...] = ()
+    blind_p_value: float | None = None
+    noted_framing: dict[str, Any] | None = None  # `framing.table`, of the suspect's notes
+
+
+@dataclass(frozen=True, kw_only=True)
 class PictureRecord:
     """One picture: what was given, what was measured, what may be said."""
 
@@ -66,6 +83,7 @@ class PictureRecord:
     contrast: tuple[float, ...]  # Eq. 7 per latent entry, of each step
     witnesses: tuple[WitnessRecord, ...] = ()
     frame: Frame | None = None  # which part of the file was looked at; None: its centre square
+    checks: PictureChecksRecord | None = None  # None in older formats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +230,7 @@ class ModelsRecord:
     notes: tuple[Note, ...] = ()  # what was assumed to load the suspect
     sha256: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     publications: dict[str, Publication] = field(default_factory=dict)  # "base", "suspect" -> version on Civitai
+    mirrored_training: bool | None = None  # by the suspect's own notes; None: they do not say, or an older format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +289,7 @@ class Record:
     stopped: StoppedRecord | None
     mirror: MirrorRecord | None = None  # None: no mirror test, or it was silent
     framing: FramingRecord | None = None  # None: centre squares, in older records
+    checks: RunChecksRecord | None = None  # None in older formats
 
 
 def record_bytes(record: Record) -> bytes:
@@ -290,7 +310,7 @@ def read_record(data: bytes | None, name: str) -> Record:
     if not isinstance(table, dict):
         raise UserError("evidence.no_record", name=name)
     number = table.get("format", 1)
-    if number not in (1, 2, FORMAT):
+    if isinstance(number, bool) or number not in (*OLDER, FORMAT):
         raise UserError("evidence.newer_record", name=name, format=str(number), known=FORMAT)
     try:
         return from_json(Record, upgrade_format_1(table) if number == 1 else table, "record")
@@ -309,77 +329,3 @@ def manifest_entries(record: Record) -> dict[str, Any]:
         "commits": {f"{roles.get(role, role)} commit": sha for role, sha in record.models.commits.items()},
         "code": to_json(record.code),
     }
-
-
-def to_json(value: Any) -> Any:
-    """A dataclass, note, tuple or mapping as what `json` writes; `from_json` is its inverse."""
-    if isinstance(value, Note):
-        return {"code": value.code, "params": to_json(value.params)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): to_json(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_json(v) for v in value]
-    return value
-
-
-def from_json(kind: Any, value: Any, where: str) -> Any:
-    """Build a value of type `kind` from what `json` read.
-
-    Raises:
-        ValueError: with the place of the first value that is missing, unknown or of another type.
-    """
-    if kind is Any:
-        return value
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return _one_of(arguments, value, where)
-    if origin is tuple:
-        _expect(isinstance(value, list), where, "a list")
-        _expect(Ellipsis in arguments or len(value) == len(arguments), where, f"{len(arguments)} values")
-        return tuple(from_json(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is dict:
-        _expect(isinstance(value, dict), where, "an object")
-        return {k: from_json(arguments[1], v, f"{where}.{k:.40}") for k, v in value.items()}
-    if origin is Literal:
-        _expect(value in arguments, where, f"one of {arguments}")
-        return value
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, where)
-    if kind is float:
-        _expect(isinstance(value, int | float) and not isinstance(value, bool), where, "a number")
-        return float(value)
-    _expect(type(value) is kind, where, getattr(kind, "__name__", str(kind)))
-    return value
-
-
-def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and type(None) in kinds:
-        return None
-    (kind,) = (k for k in kinds if k is not type(None))
-    return from_json(kind, value, where)
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    _expect(isinstance(value, dict), where, "an object")
-    hints = _hints(kind)
-    unknown = value.keys() - hints.keys()
-    _expect(not unknown, where, f"no {min(map(str, unknown), default=''):.40}")
-    lacking = {f.name for f in dataclasses.fields(kind) if _is_required(f)} - value.keys()
-    _expect(not lacking, where, f"a value for {min(lacking, default='')}")
-    return kind(**{name: from_json(hints[name], v, f"{where}.{name}") for name, v in value.items()})
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return {"code": str, "params": dict[str, Any]} if kind is Note else get_type_hints(kind)
-
-
-def _is_required(f: dataclasses.Field[Any]) -> bool:
-    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-
-
-def _expect(holds: bool, where: str, wanted: str) -> None:
-    if not holds:
-        raise ValueError(f"{where}: expected {wanted}")

@@ -1,10 +1,14 @@
 """From a result to its record, and from a record back to what a repeated run needs."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from ..framing.table import framing_to_table
+from ..judging.flags import RunChecks
 from ..judging.lineup import Lineup, parse_lineup
 from ..judging.mirror_test import MirrorReference
 from ..judging.result import PictureResult, Result
@@ -27,17 +31,20 @@ from .record import (
     MachineRecord,
     MirrorRecord,
     ModelsRecord,
+    PictureChecksRecord,
     PictureRecord,
     Record,
     RecoveryRecord,
+    RunChecksRecord,
     SetRecord,
     StoppedRecord,
     UsedRecord,
     WitnessRecord,
-    from_json,
-    to_json,
 )
+from .record_json import from_json, to_json
 
+# of anybody, on any system, wherever it is mounted
+HOME = re.compile(r"^(?:/root|/?(?:[A-Za-z]:)?(?:[\\/][^\\/]+)*?[\\/](?:home|Users)[\\/][^\\/]+)(?=[\\/]|$)")
 MIRRORED = "mirrored"  # the role of what was recovered from the mirror image
 
 
@@ -89,7 +96,12 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
             for i, c in enumerate(controls)
         ),
         config=_config_record(result.config),
-        models=dataclasses.replace(models, sha256=dict(result.fingerprints), notes=result.notes),
+        models=dataclasses.replace(
+            models,
+            sha256=dict(result.fingerprints),
+            mirrored_training=result.mirrored_training,
+            notes=result.notes,
+        ),
         code=CodeRecord(version=code["version"], sha256=code["sha256"]),
         versions=package_versions(),
         machine=MachineRecord(**result.machine),
@@ -99,7 +111,33 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
         framing=None
         if result.framing is None
         else FramingRecord(rule=framing_to_table(result.framing), guessed=result.framing_is_guessed),
+        checks=_run_checks_record(result.checks),
     )
+
+
+def without_homes(record: Record, own: Path | None = None) -> Record:
+    """Write "~" for every home folder that a path of a record begins with: it names a person.
+
+    Args:
+        record: of a run.
+        own: the home folder of whoever runs, wherever it lies.
+    """
+
+    def without(value: Any) -> Any:
+        if isinstance(value, str):
+            return _without_home(value, own)
+        if isinstance(value, dict):
+            return {_without_home(k, own): without(v) for k, v in value.items()}
+        return [without(v) for v in value] if isinstance(value, list) else value
+
+    return from_json(Record, without(to_json(record)), "record")
+
+
+def _without_home(path: str, own: Path | None) -> str:
+    home = "" if own is None else str(own)
+    if len(home) > 1 and (path == home or path.startswith((f"{home}/", f"{home}\\"))):
+        return "~" + path[len(home) :]
+    return HOME.sub("~", path)
 
 
 def reason_missing(result: Result, score: str) -> Note:
@@ -143,7 +181,15 @@ def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
         contrast=r.contrast,
         witnesses=_witness_records(r.verdict.witnesses),
         frame=r.picture.frame,
+        checks=None if r.checks is None else PictureChecksRecord(**vars(r.checks)),
     )
+
+
+def _run_checks_record(checks: RunChecks | None) -> RunChecksRecord | None:
+    if checks is None:
+        return None
+    noted = None if checks.noted_framing is None else framing_to_table(checks.noted_framing)
+    return RunChecksRecord(**{**vars(checks), "noted_framing": noted})
 
 
 def _witness_records(witnesses: Sequence[Witness]) -> tuple[WitnessRecord, ...]:

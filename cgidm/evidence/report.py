@@ -12,11 +12,13 @@ from typing import Any
 from ..judging.lineup import Lineup, explain_reach, lineup_p_value
 from ..messages.text import single_line
 from .lineup_sheet import ROLES, TITLE, lineup_sheet
-from .record import ModelsRecord, PictureRecord, Record, SetRecord
+from .record import OLDER, ModelsRecord, PictureRecord, Record, SetRecord
 from .record_of_result import image_name, image_roles, lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
+from .report_sources import origin_sentences, setting_sentences
 from .report_words import (
     BANK_LIMIT,
+    CHECKING,
     LIMITS,
     LINEUP_RULES,
     MEANINGS,
@@ -58,7 +60,10 @@ def _front(record: Record, record_sha256: str) -> Iterator[Block]:
     first = file_name(pictures[0].name)
     question = f"Were these {len(pictures)} pictures" if several else f"Was the picture “{first}”"
     yield Heading("Was this picture used to train that model?", 1)
-    yield Text(f"{question} used to train the model “{_line(models.suspect)}”?")
+    origins = " ".join(origin_sentences(record))
+    yield Text(f"{question} used to train the model “{_line(models.suspect)}”? {origins}")
+    if settings := " ".join(setting_sentences(record)):
+        yield Text(settings)
     yield Heading("Answer")
     yield from _answers(record)
     yield Heading("How often such an answer is wrong")
@@ -296,24 +301,15 @@ def _distance(record: Record) -> str:
 
 def _checking(record: Record, record_sha256: str) -> Iterator[Block]:
     yield Heading("How to check this")
-    yield Text(
-        "This report belongs to a bundle of evidence. The bundle holds the record of the run (result.json), every "
-        "picture as the method saw it, without loss, and a manifest with the SHA-256 of each file. With the bundle, "
-        "anybody can check whether a single byte was changed:"
-    )
+    yield Text(CHECKING[0])
     yield Command("python -m cgidm verify BUNDLE")
-    yield Text(
-        "Without this tool, sha256sum -c seal.txt checks the manifest, which states the SHA-256 of all other files. A "
-        "seal shows a change only to those who know it from before. So write it down, or sign it, when the bundle is "
-        f"handed over. The record that this report was made from has the SHA-256 {record_sha256}."
-    )
-    bring = "" if record.controls else " --controls FOLDER" if record.bank is None else " --bank FOLDER"
+    yield Text(CHECKING[1])
+    yield Text(f"{CHECKING[2]} The record that this report was made from has the SHA-256 {record_sha256}.")
+    held = record.controls or (record.bank is not None and record.format not in OLDER)
+    bring = "" if held else " --controls FOLDER" if record.bank is None else " --bank FOLDER"
     yield Text("With both models, anybody can repeat the run and compare every score with the recorded one:")
     yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --suspect SUSPECT{bring}")
-    yield Text(
-        "Models are the same only if their weights have the SHA-256 that is stated here. On another machine, scores "
-        "may differ in their last digits. The command states how much it allows."
-    )
+    yield Text(CHECKING[3])
 
 
 def _lineup(record: Record) -> Iterator[Block]:

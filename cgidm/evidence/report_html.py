@@ -3,8 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from PIL import Image
 
@@ -28,16 +27,16 @@ SMALL = 320  # pixels a side of a picture in a line-up; the files beside the rep
 WIDTH, HEIGHT = 720, 74  # of a strip, in its own units
 
 
-def report_html(blocks: Sequence[Block], folder: Path) -> str:
-    """Typeset the report whose PNGs lie in `folder`. Every text is escaped."""
+def report_html(blocks: Sequence[Block], read: Callable[[str], bytes]) -> str:
+    """Typeset the report whose PNGs `read` returns by their names. Every text is escaped."""
     title = next(_text(b.text) for b in blocks if isinstance(b, Heading))
     return (
         "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>{title}</title><style>{STYLE}</style>\n" + "\n".join(_block(b, folder) for b in blocks) + "\n</html>\n"
+        f"<title>{title}</title><style>{STYLE}</style>\n" + "\n".join(_block(b, read) for b in blocks) + "\n</html>\n"
     )
 
 
-def _block(block: Block, folder: Path) -> str:
+def _block(block: Block, read: Callable[[str], bytes]) -> str:
     match block:
         case Heading(text, level):
             return f"<h{level}>{_text(text)}</h{level}>"
@@ -50,10 +49,10 @@ def _block(block: Block, folder: Path) -> str:
         case Table():
             return _table(block)
         case Pictures(files):
-            images = "".join(_figure(caption, caption, (folder / name).read_bytes()) for caption, name in files)
+            images = "".join(_figure(caption, caption, read(name)) for caption, name in files)
             return f"<div class='four'>{images}</div>" if len(files) > 3 else images
         case Panels(panels):
-            return f"<div class='panels'>{''.join(_panel(letter, files, folder) for letter, files in panels)}</div>"
+            return f"<div class='panels'>{''.join(_panel(letter, files, read) for letter, files in panels)}</div>"
         case ScoreStrip():
             return f"{_strip(block)}<p class='caption'>{_text(block.caption)}</p>"
         case NewPage():
@@ -75,11 +74,11 @@ def _row(row: tuple[str, ...], table: Table) -> str:
     return f"<tr>{first}{''.join(f'<td>{c}</td>' for c in cells[1:])}</tr>"
 
 
-def _panel(letter: str, files: Sequence[tuple[str, str]], folder: Path) -> str:
+def _panel(letter: str, files: Sequence[tuple[str, str]], read: Callable[[str], bytes]) -> str:
     """Typeset one picture of a line-up, small: in full resolution, many of them would be too much for a page."""
     images = []
     for caption, name in files:
-        with Image.open(folder / name) as image:
+        with Image.open(io.BytesIO(read(name))) as image:
             image.thumbnail((SMALL, SMALL))
             small = io.BytesIO()
             image.save(small, "PNG")

@@ -1,6 +1,7 @@
 """Typeset the blocks of a report as a PDF of A4 pages. Equal blocks give equal bytes."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,20 +19,20 @@ SIZES = {1: 17, 2: 12.5, 3: 10}  # points, of headings
 INK, GREY, LINE, RED, BLUE = (27, 36, 48), (86, 96, 114), (160, 168, 182), (179, 38, 30), (43, 95, 180)
 
 
-def write_pdf(blocks: Sequence[Block], folder: Path, path: Path, date: datetime) -> None:
-    """Write the report whose PNGs lie in `folder`; `date` is the one that the file carries."""
-    typesetter = _Typesetter(folder)
+def report_pdf(blocks: Sequence[Block], read: Callable[[str], bytes], date: datetime) -> bytes:
+    """Typeset the report whose PNGs `read` returns by their names; `date` is the one that the file carries."""
+    typesetter = _Typesetter(read)
     typesetter.pdf.set_creation_date(date)
     typesetter.pdf.set_title(next(b.text for b in blocks if isinstance(b, Heading)))
     for block in blocks:
         typesetter.add(block)
-    typesetter.pdf.output(str(path))
+    return bytes(typesetter.pdf.output())
 
 
 class _Typesetter:
     """Sets one block below the other. A page breaks between lines, never within a row or picture."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, read: Callable[[str], bytes]) -> None:
         from fpdf import FPDF  # late: nothing but a report needs it
 
         class Numbered(FPDF):
@@ -41,7 +42,7 @@ class _Typesetter:
                 self.set_text_color(*GREY)
                 self.cell(0, 5, f"CGI-DM, page {self.page_no()} of {{nb}}", align="C")
 
-        self.folder = folder
+        self.read = read
         self.pdf: Any = Numbered(format="A4")
         self.pdf.set_margins(MARGIN, 15, MARGIN)
         self.pdf.c_margin = 0  # text begins where pictures and lines do
@@ -127,7 +128,7 @@ class _Typesetter:
             pdf.add_page()
         top = pdf.get_y()
         for number, (caption, name) in enumerate(files):
-            with Image.open(self.folder / name) as picture:
+            with Image.open(io.BytesIO(self.read(name))) as picture:
                 picture.thumbnail((LARGEST, LARGEST))
                 left = pdf.l_margin + number * (side + gap)
                 pdf.image(picture, left, top, side, height, alt_text=caption, keep_aspect_ratio=True)
@@ -154,7 +155,7 @@ class _Typesetter:
             pdf.set_xy(left, top)
             pdf.cell(width, 5, letter)
             for number, (caption, name) in enumerate(files):
-                with Image.open(self.folder / name) as picture:
+                with Image.open(io.BytesIO(self.read(name))) as picture:
                     picture.thumbnail((SMALL, SMALL))
                     words = {"alt_text": f"{letter}: {caption}", "keep_aspect_ratio": True}
                     pdf.image(picture, left + number * (side + gap), top + 5, side, height, **words)
@@ -162,7 +163,7 @@ class _Typesetter:
 
     def _steepness(self, file: tuple[str, str]) -> float:
         """A picture's height as a share of its width."""
-        with Image.open(self.folder / file[1]) as picture:
+        with Image.open(io.BytesIO(self.read(file[1]))) as picture:
             return picture.height / picture.width
 
     def _strip(self, strip: ScoreStrip) -> None:

@@ -69,6 +69,19 @@ METHOD = (
     "be repeated.",
     "The method is CGI-DM (Wu et al., CVPR 2024). The control pictures and the p-value are additions of this tool.",
 )
+CHECKING = (
+    "This report belongs to a bundle of evidence. The bundle holds the record of the run (result.json), every picture "
+    "as the method saw it, without loss, and a manifest with the SHA-256 of each file. With the bundle, anybody can "
+    "check whether a single byte was changed. The same command derives every p-value, answer, flag and rate from the "
+    "scores once more, and makes this report again:",
+    "Nothing in the bundle confirms the date, the names, the commits, the machine, or what was noted of the files. "
+    "They are as whoever made it states them.",
+    "Without this tool, sha256sum -c seal.txt checks the manifest, which states the SHA-256 of all other files. A seal "
+    "shows a change only to those who know it from before. So write it down, or sign it, when the bundle is handed "
+    "over.",
+    "Models are the same only if their weights have the SHA-256 that is stated here. On another machine, scores may "
+    "differ in their last digits. The command states how much it allows.",
+)
 LINEUP_RULES = (
     "Somebody who handed over one of the pictures, or has seen one, cannot be the observer. Nobody observes twice.",
     "Do not add up the choices of several persons. They see the same panels, and what stands out by accident stands "

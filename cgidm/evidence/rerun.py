@@ -13,25 +13,27 @@ from huggingface_hub import get_token
 from ..conductor import authenticate
 from ..device import recorded_device
 from ..errors import UserError
-from ..framing.frame import Frame
+from ..framing.frame import Frame, Framing
 from ..framing.table import framing_of_table
 from ..intake.civitai.client import read_key
 from ..intake.family import lend_configuration
 from ..intake.hub import MAX_DOWNLOAD
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LARGEST_SHARE, can_be_used
-from ..judging.null_bank import Bank, open_bank
+from ..judging.null_bank import Bank, framing_for, open_bank, read_bank
 from ..method.models import ModelPair
 from ..pictures.decoding import MAX_SIDE, MIN_SIDE
 from ..pictures.embedders import load_embedders
 from ..pictures.folders import picture_files
 from ..pictures.images import Picture, read_picture
 from ..pictures.reference import read_reference_pictures
-from .bundle_reader import Bundle
-from .bundle_writer import weights_sha256
-from .record import BankRecord, ControlRecord, ModelsRecord, PictureRecord, Record
+from ..run.plan import FRAMINGS, frame_as
+from .bundle_files import read_png
+from .bundle_reader import Bundle, read_small
+from .bundle_writer import BANK, weights_sha256
+from .record import ControlRecord, ModelsRecord, PictureRecord, Record
 from .record_of_result import config_of, image_name, square_name
-from .rerun_diff import Comparison, compare, read_png
+from .rerun_diff import Comparison, compare
 from .seal import bundle_record
 
 MOST_THREADS = 1024
@@ -67,7 +69,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     held, scored = len(record.controls), len(record.control_scores)
     if held not in (0, scored):
         raise UserError("evidence.other_number_of_controls", scores=scored, controls=held)
-    bank = _bank(record.bank, options.bank)
+    bank = _bank(bundle, record, options.bank)
     if scored and not held and not bank and options.controls is None:
         raise UserError("evidence.no_controls")
     base, suspect, *embeddings = _open_models(record.models, options)
@@ -80,22 +82,23 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     with _threads(machine.threads if options.threads is None else options.threads):
         where = recorded_device(base, machine.device, machine.precision)
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
-        alpha = record.models.adapter_alpha
-        pair = _framed(load_pair(base, suspect, prompt, embeddings, **place, adapter_alpha=alpha), record)
+        loaded = load_pair(base, suspect, prompt, embeddings, **place, adapter_alpha=record.models.adapter_alpha)
+        framed = _framed(loaded, record)
+        pair = loaded if bank is not None else framed  # with a bank, its own framing counts, and the suspect's notes
         pictures = [
-            _recorded_picture(bundle, p, image_name(i, "original"), pair) for i, p in enumerate(record.pictures)
+            _recorded_picture(bundle, p, image_name(i, "original"), framed) for i, p in enumerate(record.pictures)
         ]
         result = authenticate(
             pair,
             pictures,
-            [] if bank else _controls(bundle, record, options.controls, pair),
+            [] if bank else _controls(bundle, record, options.controls, framed),
             config=config,
             embedders=load_embedders(where.device, download=options.download),
             bank=bank,
-            reference=read_reference_pictures(pair.framing) if _needs_reference(record) else (),
+            reference=read_reference_pictures(framing_for(pair, bank)) if _needs_reference(record) else (),
             unrelated=None if unrelated is None else load_pair(base, unrelated, prompt, **place),
         )
-    return compare(bundle, record, result)
+    return compare(bundle, record, result, _possible_framings(loaded, record))
 
 
 def _framed(pair: ModelPair, record: Record) -> ModelPair:
@@ -106,6 +109,15 @@ def _framed(pair: ModelPair, record: Record) -> ModelPair:
     if not can_be_used(rule, LARGEST_SHARE * pair.resolution**2):
         raise UserError("evidence.unusable_framing", rule=str(record.framing.rule.get("rule")))
     return replace(pair, trained_framing=rule, framing_is_guessed=record.framing.guessed)
+
+
+def _possible_framings(pair: ModelPair, record: Record) -> Sequence[Framing]:
+    """The framings that a run of these models may have; the first is that of the suspect's notes, or the likeliest."""
+    if record.bank is not None or record.framing is None:
+        return ()  # the bank's own, which was derived from it
+    if record.framing.guessed:
+        return (pair.framing,)
+    return (pair.framing, *(frame_as(pair, how).framing for how in FRAMINGS))  # or as somebody stated it
 
 
 def _frame_differs(frame: Frame | None, pair: ModelPair) -> bool:
@@ -135,8 +147,9 @@ def _open_models(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint
 
 def _open_model(role: str, given: str | None, recorded: str, option: str, options: RerunOptions) -> Checkpoint:
     try:
+        named = given or (str(Path(recorded).expanduser()) if recorded.startswith("~") else recorded)
         return open_checkpoint(
-            given or recorded,
+            named,
             role,
             token=get_token(),
             civitai_key=read_key(),
@@ -174,17 +187,21 @@ def _check_weights(recorded: Mapping[str, str], opened: tuple[Checkpoint, ...]) 
     raise UserError("evidence.more_weights", files=len(old), first=more[0])
 
 
-def _bank(recorded: BankRecord | None, folder: Path | None) -> Bank | None:
-    """Open the bank that the run was judged by, and check its digest."""
+def _bank(bundle: Bundle, record: Record, folder: Path | None) -> Bank | None:
+    """Open the bank that the run was judged by, the bundle's own or that of a folder, and check its digest."""
+    recorded = record.bank
     if recorded is None:
         return None
-    if folder is None:
+    if folder is not None:
+        bank = open_bank(folder)
+    elif (data := read_small(bundle, BANK)) is not None:
+        bank = read_bank(data, recorded.name)
+    else:
         raise UserError("evidence.no_bank", bank=recorded.name, sha256=recorded.sha256)
-    bank = open_bank(folder)
     if bank.sha256 != recorded.sha256:
         digests = {"expected": recorded.sha256, "given": bank.sha256}
-        raise UserError("evidence.other_bank", bank=recorded.name, folder=str(folder), **digests)
-    return bank
+        raise UserError("evidence.other_bank", bank=recorded.name, folder=str(folder or BANK), **digests)
+    return replace(bank, name=recorded.name)
 
 
 def _controls(bundle: Bundle, record: Record, folder: Path | None, pair: ModelPair) -> list[Picture]:

@@ -1,28 +1,31 @@
 """Compare the numbers and pictures of a bundle with those of a repeated run."""
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import isnan
 
-import numpy as np
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
-from ..errors import UserError
+from ..framing.frame import Framing
+from ..framing.table import framing_of_table, framing_to_table
 from ..judging.lineup import LETTERS, Lineup
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, Result
 from ..messages.text import single_line
 from ..pictures.embedders import SOURCES
-from ..pictures.images import MAX_BYTES, from_uint8, to_uint8
-from .bundle_reader import Bundle, read_small
+from ..pictures.images import from_uint8, to_uint8
+from ..provenance import RENDERING
+from .bundle_files import read_png
+from .bundle_reader import Bundle
 from .lineup_sheet import ROLES, panel_name
-from .record import ModelsRecord, Record, to_json
+from .record import OLDER, ModelsRecord, PictureRecord, Record
+from .record_json import to_json
 from .record_of_result import image_name, image_roles, lineup_of, make_record
 from .report import file_name
 
 MIRROR_SCORES = (MIRROR_SCORE, INNER_MIRROR_SCORE)
+RUN_NOTES = ("pictures.empty_bucket", "pictures.counts_as_one_with")  # the others are about the file, or left controls
 # Tolerances. Largest differences that were measured on the shipped suspects and a CPU (`python -m eval reruns`): with
 # the same threads 0; with other threads, or AVX2 or SSE4 instead of AVX512, 5e-7 (the 1000 steps of `paper` with other
 # threads: 3e-7); of an embedder, which sees pictures rounded to 8 bits, 1.3e-4.
@@ -41,14 +44,14 @@ class Row:
 
     of: str
     score: str
-    recorded: float
+    recorded: float | None  # None: it is not recorded
     now: float | None  # None: it could not be computed here
     tolerance: float
 
     @property
     def difference(self) -> float | None:
         """The absolute difference, 0 of two NaN; None where only one is a number."""
-        if self.now is None or isnan(self.now) != isnan(self.recorded):
+        if self.now is None or self.recorded is None or isnan(self.now) != isnan(self.recorded):
             return None
         return 0.0 if isnan(self.now) else abs(self.now - self.recorded)
 
@@ -95,8 +98,15 @@ class Comparison:
         yield f"{'the same' if self.agrees else 'NOT the same'}: largest difference {largest:.1e}"
 
 
-def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
-    """Compare every number of a record with that of a repeated run."""
+def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[Framing] = ()) -> Comparison:
+    """Compare every number of a record with that of a repeated run.
+
+    Args:
+        bundle: the evidence.
+        record: that of the bundle.
+        result: of the repeated run.
+        framings: those that a run of these models may have; any, if none is given.
+    """
     now = make_record(result, ModelsRecord(base="", suspect="", prompt=""))
     differing = tuple(_differences(record, now))
     same = not differing and now.machine.device == "cpu"
@@ -108,17 +118,23 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
     same_rule = record.strict_level is not None  # records of formats 1 and 2 have their scores compared alone
     for number, (old, new, run) in enumerate(zip(record.pictures, now.pictures, result.pictures, strict=True)):
         name = file_name(old.name)
-        scores = {s: (v, new.scores.get(s)) for s, v in old.scores.items() if v is not None}
-        for score, values in scores.items():
+        for score in dict.fromkeys((*old.scores, *new.scores)):
+            values = old.scores.get(score), new.scores.get(score)
             within = of_embedders if score in SOURCES else of_mirror if score in MIRROR_SCORES else tolerance
-            rows.append(Row(name, single_line(score), *values, within))
-        for score, error in old.score_errors.items():
-            rows.append(Row(name, f"{single_line(score)}, error", error, new.score_errors.get(score), of_mirror))
+            if values != (None, None) and (same_rule or values[0] is not None):
+                rows.append(Row(name, single_line(score), *values, within))
+        for score in dict.fromkeys((*old.score_errors, *new.score_errors)) if same_rule else old.score_errors:
+            errors = old.score_errors.get(score), new.score_errors.get(score)
+            rows.append(Row(name, f"{single_line(score)}, error", *errors, of_mirror))
+        rows += _measures(name, old, new, tolerance)
         for role in [role for role in image_roles(now) if role != "original"]:
             away = _away(bundle, image_name(number, role), run.images[role])
             rows.append(Row(name, f"{role} picture", 0.0, away, tolerance))
         if same_rule:
             outcomes.append((name, old.outcome, new.outcome))
+            outcomes += [(f"{name}, view", single_line(old.view), new.view)] if old.view != new.view else []
+        if (said := _run_notes(old)) != (found := _run_notes(new)):
+            outcomes.append((f"{name}, notes", said, found))
     numbers = range(1, len(now.control_scores) + 1)
     kind = "control" if record.bank is None else "null score"
     names = [file_name(c.name) for c in record.controls] or [f"{kind} {i}" for i in numbers]
@@ -129,12 +145,16 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
         outcomes.append(("the score that decides", single_line(record.judged_by), now.judged_by))
     if record.mirror is not None:
         outcomes.append(("what the mirror test compares with", _compared(record), _compared(now)))
-        pairs = zip(record.mirror.scores, now.mirror.scores if now.mirror is not None else (), strict=False)
+        pairs = zip_longest(record.mirror.scores, now.mirror.scores if now.mirror is not None else ())
         rows += [Row(f"reference {i}", MIRROR_SCORE, old, new, of_mirror) for i, (old, new) in enumerate(pairs, 1)]
+    if framings and record.framing is not None and framing_of_table(record.framing.rule) not in framings:
+        outcomes.append(("framing", single_line(str(record.framing.rule)), str(framing_to_table(framings[0]))))
     lineup, panels = _lineup(bundle, record, result, tolerance)
     rows, outcomes = [*rows, *panels], [*outcomes, *lineup]
-    if record.weight_distance is not None:  # an older record does not state it
-        rows.append(Row("the suspect", "weight_distance", record.weight_distance, now.weight_distance, tolerance))
+    rows += _measures_of_run(record, now, tolerance, of_mirror)
+    flips = [str(r.models.mirrored_training) for r in (record, now)]
+    if record.format not in OLDER and flips[0] != flips[1]:
+        outcomes.append(("the suspect's notes of mirrored pictures", *flips))
     if record.set is not None and now.set is not None and same_rule:
         outcomes.append(("all together", record.set.outcome, now.set.outcome))
     return Comparison(
@@ -144,6 +164,42 @@ def compare(bundle: Bundle, record: Record, result: Result) -> Comparison:
         tolerance=tolerance,
         embedder_tolerance=of_embedders,
     )
+
+
+def _measures(name: str, old: PictureRecord, new: PictureRecord, tolerance: float) -> Iterator[Row]:
+    """What was measured of a picture beside its scores."""
+    if old.distance_from_base is not None or (old.checks is not None and new.distance_from_base is not None):
+        yield Row(name, "distance_from_base", old.distance_from_base, new.distance_from_base, tolerance)
+    if old.contrast and len(old.contrast) == len(new.contrast):
+        step = max(range(len(old.contrast)), key=lambda i: abs(old.contrast[i] - new.contrast[i]))
+        yield Row(name, f"contrast, step {step + 1}", old.contrast[step], new.contrast[step], tolerance)
+    elif old.contrast:
+        yield Row(name, "contrast", old.contrast[-1], None, tolerance)
+    if old.checks is not None and new.checks is not None:
+        for check, value in vars(old.checks).items():
+            found = getattr(new.checks, check)
+            if (value, found) != (None, None):
+                yield Row(name, check, value, found, tolerance)
+
+
+def _measures_of_run(record: Record, now: Record, tolerance: float, of_ranks: float) -> Iterator[Row]:
+    """What was measured once for all pictures."""
+    if record.format not in OLDER or record.weight_distance is not None:  # an older record does not state it
+        if (record.weight_distance, now.weight_distance) != (None, None):
+            yield Row("the suspect", "weight_distance", record.weight_distance, now.weight_distance, tolerance)
+    if record.checks is None or now.checks is None:
+        return
+    yield Row("the base", "base_vs_itself", record.checks.base_vs_itself, now.checks.base_vs_itself, tolerance)
+    p_values = record.checks.blind_p_value, now.checks.blind_p_value
+    if p_values != (None, None):
+        yield Row("the controls", "blind_p_value", *p_values, of_ranks)
+    scores = zip_longest(record.checks.unrelated_control_scores, now.checks.unrelated_control_scores)
+    yield from (Row(f"control {i}", "unrelated", *pair, tolerance) for i, pair in enumerate(scores, 1))
+
+
+def _run_notes(picture: PictureRecord) -> str:
+    """The notes that a run adds to those of the file, on one line."""
+    return "; ".join(single_line(str(n)) for n in picture.notes if n.code in RUN_NOTES) or "none"
 
 
 def _lineup(
@@ -177,35 +233,15 @@ def _compared(record: Record) -> str:
 
 
 def _differences(record: Record, now: Record) -> Iterator[str]:
-    """Yield what of machine, versions and code is not as it was recorded."""
+    """Yield what of machine, versions and code is not as it was recorded; no score depends on who made the report."""
     for part in ("machine", "versions", "code"):
         recorded, found = to_json(getattr(record, part)), to_json(getattr(now, part))
-        for key, value in found.items():
-            if recorded.get(key) != value:
-                yield single_line(f"{part} {key}: {value} instead of {recorded.get(key)}")
+        for key in (k for k in dict.fromkeys((*found, *recorded)) if k not in RENDERING):
+            if recorded.get(key) != found.get(key):
+                yield single_line(f"{part} {key}: {found.get(key)} instead of {recorded.get(key)}")
 
 
 def _away(bundle: Bundle, name: str, image: Float[Tensor, "3 H W"]) -> float:
     """Compute the mean absolute difference between a picture of the bundle and the one made now, in [0, 1]."""
     old = read_png(bundle, name, (image.shape[-1], image.shape[-2]))
     return (old - from_uint8(to_uint8(image))).abs().mean().item()
-
-
-def read_png(bundle: Bundle, name: str, size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
-    """Read a picture of the bundle as the method saw it.
-
-    Raises:
-        UserError: if it is no RGB PNG of that width and height.
-    """
-    expected = {"file": name, "expected_width": size[0], "expected_height": size[1]}
-    data = read_small(bundle, name, MAX_BYTES)
-    if data is None:
-        raise UserError("evidence.missing_picture", **expected)
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            if picture.size != size or picture.mode != "RGB":
-                given = {"mode": picture.mode, "width": picture.width, "height": picture.height}
-                raise UserError("evidence.other_picture", **expected, **given)
-            return from_uint8(np.array(picture))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError("evidence.missing_picture", **expected) from error

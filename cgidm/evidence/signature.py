@@ -8,6 +8,7 @@
 """
 
 import hashlib
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,27 +44,26 @@ def sign_folder(folder: Path, key: Any) -> str:
     return fingerprint(public)
 
 
-def check_signature(bundle: Bundle, expected_key: Path | None = None) -> tuple[str | None, list[FileProblem]]:
+def check_signature(bundle: Bundle, signer: str | None = None) -> tuple[str | None, list[FileProblem]]:
     """Find who signed the manifest, and what is wrong with the signature.
 
     Args:
         bundle: the evidence.
-        expected_key: the public key that the manifest must be signed with. Without it, a bundle may be unsigned.
+        signer: the public key that the manifest must be signed with: its PEM file, or its fingerprint. Without it, a
+            bundle may be unsigned.
 
     Returns:
         The fingerprint of the public key, if the manifest is signed; and the problems.
 
     Raises:
-        UserError: if `expected_key` is no public key, or if there is something to check and `cryptography` is not
+        UserError: if `signer` is no public key, or if there is something to check and `cryptography` is not
             installed.
     """
     signed = [name for name in (SIGNATURE, SIGNER) if name in bundle.sizes]
-    if not signed and expected_key is None:
+    if not signed and signer is None:
         return None, []
     keys = _keys()
-    trusted = None if expected_key is None else _public_key(_read(expected_key))
-    if expected_key is not None and trusted is None:
-        raise UserError("evidence.no_public_key", path=str(expected_key))
+    trusted = None if signer is None else _signer_fingerprint(signer)
     if not signed:
         return None, [file_problem(SIGNATURE, "unsigned")]
     if len(signed) == 1:
@@ -74,8 +74,8 @@ def check_signature(bundle: Bundle, expected_key: Path | None = None) -> tuple[s
     key = None if pem is None else _public_key(pem)
     if key is None or _pem(key) != pem:
         return None, [file_problem(SIGNER, "changed_signer")]
-    if trusted is not None and _pem(trusted) != pem:
-        keys_named = {"found": fingerprint(key), "expected": fingerprint(trusted)}
+    if trusted is not None and fingerprint(key) != trusted:
+        keys_named = {"found": fingerprint(key), "expected": trusted}
         return None, [file_problem(SIGNER, "other_signer", **keys_named)]
     try:
         key.verify(signature or b"", manifest or b"")
@@ -90,6 +90,19 @@ def fingerprint(public: Any) -> str:
     """Compute the SHA-256 of the key: `openssl pkey -pubin -in public.pem -outform DER | sha256sum`."""
     of = _keys().serialization
     return hashlib.sha256(public.public_bytes(of.Encoding.DER, of.PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def _signer_fingerprint(signer: str) -> str:
+    """The fingerprint that somebody gives, or that of the public key in the file that somebody gives."""
+    digits = re.sub(r"[:\s]", "", signer).lower()
+    if re.fullmatch(r"[0-9a-f]{64}", digits):
+        return digits
+    if re.fullmatch(r"[0-9a-fA-F:\s]{32,}", signer):  # no file's name: digits are missing
+        raise UserError("evidence.no_signer", given=signer)
+    key = _public_key(_read(Path(signer)))
+    if key is None:
+        raise UserError("evidence.no_public_key", path=signer)
+    return fingerprint(key)
 
 
 def _pem(public: Any) -> bytes:

@@ -1,25 +1,107 @@
-"""`cgidm verify`: is a bundle of evidence as it was sealed, who signed it, and does a repeated run agree with it?
+"""`cgidm verify`: what does a bundle of evidence show by itself, grade by grade, and what is missing?
 
-Python itself is enough to check the hashes. A signature needs `cryptography`, and a repeated run everything else.
+*Whole*: every file is as it was sealed. *Consistent in itself*: what follows from the scores is what the bundle says.
+*Signed by a given key*, *dated*, *run again*: see `GRADES`. Python itself is enough to check the hashes. A signature
+needs `cryptography`, and everything that follows from scores needs the packages that a run needs.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UserError
-from ..messages.text import print_line
+from ..messages.text import print_line, single_line
 from .bundle_reader import Bundle, open_bundle
-from .seal import SEAL, check_seal
+from .record import Record
+from .seal import SEAL, bundle_record, check_seal
 from .signature import check_signature
 
 RERUN = ("base", "suspect", "embeddings", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
+MOST_LINES = 40  # findings that are printed; the others are counted
+ALTERED, INCOMPLETE = 1, 3  # exit codes: something is wrong; `--strict` misses a grade
+CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> what it is
+    "date": "the date",
+    "seconds": "how long it took",
+    "pictures[*].name": "the names of the pictures",
+    "pictures[*].sha256": "the SHA-256 of their files",
+    "pictures[*].notes": "what was noted of their files",
+    "pictures[*].frame.original": "the size of their files",
+    "pictures[*].not_computed": "why a score is missing",
+    "controls[*].name": "the names of the control pictures",
+    "controls[*].sha256": "the SHA-256 of their files",
+    "controls[*].notes": "what was noted of their files",
+    "controls[*].frame.original": "the size of their files",
+    "bank.name": "the name of the bank",
+    "models.base": "the name of the base",
+    "models.suspect": "the name of the suspect",
+    "models.embeddings": "the names of the embeddings",
+    "models.unrelated": "the name of the unrelated model",
+    "models.commits": "the commits on the Hub",
+    "models.warning": "the warning about base and suspect",
+    "machine": "the machine",
+    "versions": "the versions of packages",
+    "code": "the version of this tool",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grades:
+    """What a check has shown. None: it could not be shown, or nobody asked for it."""
+
+    intact: bool
+    consistent: bool | None = None
+    dated: str | None = None  # until when the bundle existed, by whose time stamp
+    signed: str | None = None  # the key, by its fingerprint
+    signer_named: bool = False  # it is the key that was given
+    repeated: bool | None = None
+
+    @property
+    def reached(self) -> list[str]:
+        """The grades that were reached, in words."""
+        names = {
+            "whole": self.intact,
+            "consistent in itself": self.consistent,
+            "dated": self.dated,
+            "signed by the given key": self.signed and self.signer_named,
+            "run again": self.repeated,
+        }
+        return [name for name, reached in names.items() if reached]
+
+    @property
+    def missing(self) -> list[str]:
+        """The grades that were not, in words."""
+        consistent = "NOT consistent in itself" if self.consistent is False else "not shown to be consistent in itself"
+        signed = "signed by a key that you did not name" if self.signed else "not signed"
+        names = {
+            "NOT whole": self.intact,
+            consistent: self.consistent,
+            "undated": self.dated,
+            signed: self.signed and self.signer_named,
+            "NOT the same when run again" if self.repeated is False else "not run again": self.repeated,
+        }
+        return [name for name, reached in names.items() if not reached]
+
+    @property
+    def exit_code(self) -> int:
+        """0, unless something is wrong."""
+        return 0 if self.intact and self.consistent is not False and self.repeated is not False else ALTERED
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no grade is missing but a repeated run that nobody asked for."""
+        return not [m for m in self.missing if m != "not run again"]
+
+    def line(self) -> str:
+        """Say on one line what is shown, and what is missing."""
+        missing = f"; {', '.join(self.missing)}" if self.missing else ""
+        return f"shown: {', '.join(self.reached) or 'nothing'}{missing}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command by itself, without the rest of the command line."""
-    parser = argparse.ArgumentParser(prog="cgidm verify", description="is a bundle of evidence as it was sealed?")
+    parser = argparse.ArgumentParser(prog="cgidm verify", description="what does a bundle of evidence show?")
     add_options(parser)
     try:
         return verify(parser.parse_args(sys.argv[2:] if arguments is None else arguments))
@@ -31,7 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `verify` to a parser."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder or zip that `authenticate` wrote")
-    parser.add_argument("--key", type=Path, metavar="PUBLIC.pem", help="the public key that it must be signed with")
+    parser.add_argument(
+        *("--signer", "--key"),
+        metavar="KEY",
+        help="the public key that it must be signed with: a PEM file, or the SHA-256 of the key",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 3 unless it is consistent, dated and signed by the given key"
+    )
     parser.add_argument(
         "--rerun", action="store_true", help="repeat the run, and compare every score with the recorded"
     )
@@ -44,44 +133,116 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controls", type=Path, help="folder of the control pictures, if the bundle does not hold them"
     )
-    parser.add_argument("--bank", type=Path, help="folder of the bank that the pictures were judged against")
+    parser.add_argument("--bank", type=Path, help="folder of the bank, if the bundle does not hold its numbers")
     parser.add_argument("--threads", type=int, help="of the processor; as many as were recorded if not given")
     parser.add_argument("--max-download", type=float, default=30, metavar="GB", help="of one model")
     parser.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Check a bundle and print the findings; 0 if it is intact (and a repeated run agrees with it), 1 if not.
+    """Check a bundle and print the findings; the last line says what they show, and what is missing.
+
+    Returns:
+        0 if nothing is wrong, 1 if something is, 3 with `--strict` if a grade is missing.
 
     Raises:
         UserError: if there is no bundle, or something that the check needs.
     """
     with open_bundle(options.bundle) as bundle:
-        if not report_integrity(bundle, options.key):
-            return 1
-        if not options.rerun:
-            return 0
-        from .rerun import RerunOptions, repeat  # late: everything that computes
-
-        given = {k: v for k in RERUN if (v := getattr(options, k)) is not None}
-        comparison = repeat(bundle, RerunOptions(**given, max_download=int(options.max_download * 1e9)))
-    for line in comparison.lines():
-        print_line(line)
-    return 0 if comparison.agrees else 1
+        grades = check_integrity(bundle, options.signer)
+        if grades.intact:
+            record = bundle_record(bundle)
+            grades = replace(grades, consistent=check_consistency(bundle, record))
+            _print_claims(record)
+            if options.rerun and grades.consistent is not False:
+                grades = replace(grades, repeated=_repeat(bundle, options))
+    print_line(grades.line())
+    return grades.exit_code or (INCOMPLETE if options.strict and not grades.is_complete else 0)
 
 
-def report_integrity(bundle: Bundle, key: Path | None = None) -> bool:
-    """Print what is wrong with a bundle, or that it is intact, and who signed it. Return whether it is intact."""
+def check_integrity(bundle: Bundle, signer: str | None = None) -> Grades:
+    """Print what is wrong with a bundle, or that it is whole, and who signed it.
+
+    Args:
+        bundle: the evidence.
+        signer: the public key that it must be signed with, a PEM file or the SHA-256 of the key.
+    """
     problems = check_seal(bundle)
-    signer, more = check_signature(bundle, key)
+    signed, more = check_signature(bundle, signer)
     problems += [p for p in more if p.name not in {known.name for known in problems}]
     if problems:
         print_line(f"{bundle.label}: altered")
-        for problem in problems:
-            print_line(f"  {problem}")
-        return False
+        _print_some([str(problem) for problem in problems])
+        return Grades(intact=False)
     print_line(f"{bundle.label}: whole; {len(bundle.sizes)} files are as they were sealed")
     with bundle.open(SEAL) as file:
         print_line(f"seal: {file.read(64).decode()} (SHA-256 of manifest.json; compare it with the one you were given)")
-    print_line(f"signed by the Ed25519 key {signer} (SHA-256)" if signer else "not signed")
+    if signed is None:
+        print_line("not signed")
+    elif signer is None:
+        print_line(f"signed by a key that you did not name: Ed25519, SHA-256 {signed}")
+    else:
+        print_line(f"signed by the key that you named: Ed25519, SHA-256 {signed}")
+    return Grades(intact=True, signed=signed, signer_named=signer is not None)
+
+
+def check_consistency(bundle: Bundle, record: Record) -> bool | None:
+    """Print whether what a whole bundle says follows from its scores; None if that cannot be told here."""
+    try:
+        from .recompute import recompute  # late: everything that computes
+    except ImportError as error:
+        print_line(f"not derived again: p-values, answers and reports, since {error.name} is not installed")
+        return None
+    found = recompute(bundle, record)
+    if not found.agrees:
+        print_line("NOT consistent in itself:")
+        _print_some([str(f) for f in (*found.differences, *found.problems)])
+        _print_other_version(record)
+        return False
+    for gap in found.gaps:
+        print_line(f"not derived again: {gap}")
+    if found.gaps:
+        return None
+    print_line("consistent in itself: p-values, answers, flags, rates and both reports follow from the recorded scores")
     return True
+
+
+def _repeat(bundle: Bundle, options: argparse.Namespace) -> bool:
+    from .rerun import RerunOptions, repeat  # late, as above
+
+    given = {k: v for k in RERUN if (v := getattr(options, k)) is not None}
+    comparison = repeat(bundle, RerunOptions(**given, max_download=int(options.max_download * 1e9)))
+    for line in comparison.lines():
+        print_line(line)
+    return comparison.agrees
+
+
+def _print_claims(record: Record) -> None:
+    """Print what is stated in the record and confirmed by nothing in the bundle."""
+    print_line("stated by whoever made it, and confirmed by nothing in it:")
+    print_line(f"  date {single_line(record.date)}, on {single_line(record.machine.device_name)}")
+    print_line(f"  base “{single_line(record.models.base)}”, suspect “{single_line(record.models.suspect)}”")
+    print_line(f"  and, in result.json: {', '.join(CLAIMS)}")
+
+
+def _print_other_version(record: Record) -> None:
+    """Print which version wrote the record, where it is another: only that one can be expected to agree with it."""
+    from ..provenance import describe_code, rendering_versions
+
+    here = describe_code()
+    if record.code.sha256 != here["sha256"]:
+        version = f"{single_line(record.code.version)} (code {record.code.sha256[:12]})"
+        print_line(f"it says that cgidm {version} wrote it; this is {here['version']} (code {here['sha256'][:12]})")
+    for package, version in rendering_versions().items():
+        if package in record.versions and record.versions[package] != version:
+            recorded = single_line(str(record.versions[package]))
+            print_line(
+                f"it says that {package} {recorded} made its PDF; this is {version}: PDFs may differ by that alone"
+            )
+
+
+def _print_some(lines: Sequence[str]) -> None:
+    for line in lines[:MOST_LINES]:
+        print_line(f"  {line}")
+    if len(lines) > MOST_LINES:
+        print_line(f"  and {len(lines) - MOST_LINES} more")

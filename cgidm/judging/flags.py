@@ -1,11 +1,14 @@
 """Flags of a run: what speaks against trusting its number."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
+from ..framing.frame import Framing
 from ..messages import Note
 
 PREFIX = "judging.flag."
@@ -51,6 +54,38 @@ class Flag:
         return str(self.condition)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PictureChecks:
+    """What the checks of one picture measured: its flags follow from it.
+
+    Attributes:
+        round_trip: `generated.round_trip_ratio`.
+        gradient_ratio: `median_ratio` of its recovery; None before it.
+        unrelated_score: the verdict's score under the unrelated suspect; None without one.
+    """
+
+    round_trip: float
+    gradient_ratio: float | None = None
+    unrelated_score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunChecks:
+    """What the checks of a run measured once for all pictures.
+
+    Attributes:
+        base_vs_itself: score of the first picture with the base in the suspect's place.
+        unrelated_control_scores: of the controls, under the unrelated suspect.
+        blind_p_value: of the classifier that sees no model; None where it was not asked.
+        noted_framing: how the suspect's notes say that its training framed pictures; None where they do not.
+    """
+
+    base_vs_itself: float
+    unrelated_control_scores: tuple[float, ...] = ()
+    blind_p_value: float | None = None
+    noted_framing: Framing | None = None
+
+
 def make_flag(
     name: str,
     *,
@@ -83,8 +118,18 @@ def flat_flags(image: Float[Tensor, "3 _ _"]) -> tuple[Flag, ...]:
     return (FLAT,) if is_flat(image) else ()
 
 
-def check_run(contrast: Float[Tensor, " n"], gradient_ratio: Float[Tensor, " n"]) -> tuple[Flag, ...]:
-    """Find the flags that one picture's recovery raises, from what its `n` steps measured."""
-    if not (gradient_ratio.isfinite().all() and contrast.isfinite().all()):
+def median_ratio(gradient_ratio: Float[Tensor, " n"]) -> float:
+    """Compute the median gradient ratio of a recovery's `n` steps; NaN if one of them is no number."""
+    return gradient_ratio.median().item() if gradient_ratio.isfinite().all() else float("nan")
+
+
+def check_recovery(contrast: Sequence[float], gradient_ratio: float) -> tuple[Flag, ...]:
+    """Find the flags that one picture's recovery raises.
+
+    Args:
+        contrast: of each step.
+        gradient_ratio: `median_ratio` of the steps.
+    """
+    if not (isfinite(gradient_ratio) and all(map(isfinite, contrast))):
         return (NOT_FINITE,)
-    return (INDISTINGUISHABLE,) if gradient_ratio.median() < INDISTINGUISHABLE_RATIO else ()
+    return (INDISTINGUISHABLE,) if gradient_ratio < INDISTINGUISHABLE_RATIO else ()

@@ -8,7 +8,9 @@ from ..messages import Note, note
 from ..method.mirror import is_symmetric
 from ..pictures.duplicates import group_notes, near_duplicates, representatives
 from .mirror_test import MirrorReference, silent_mirror
+from .null_bank import Bank
 from .portfolio import SetVerdict, benjamini_hochberg, holm, judge_set
+from .residuals import residuals_of
 from .result import INNER_MIRROR_SCORE, MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
 from .verdict import LEVEL, Witness, judge
 
@@ -67,6 +69,32 @@ def judge_pictures(
         left_out=len(counted) - len(usable),
         not_compared=len(usable) - len(comparable),
     )
+
+
+def judge_against(
+    pictures: Sequence[MeasuredPicture],
+    nulls: Sequence[float] | None,
+    bank: Bank | None,
+    mirror: MirrorReference | Note | None,
+    power: float | None,
+) -> tuple[tuple[PictureResult, ...], SetVerdict | None, tuple[float, ...]]:
+    """Judge pictures against controls, or against a bank.
+
+    Args:
+        pictures: scores and flags of each.
+        nulls: scores of the controls; None: those of the bank.
+        bank: null models in place of controls.
+        mirror: see `judge_pictures`.
+        power: see `judge_pictures`.
+
+    Returns:
+        The verdicts, the set's, and the scores that single pictures are compared with.
+    """
+    if nulls is None:
+        nulls = () if bank is None else bank.content.nulls
+    members, residuals = () if bank is None else bank.content.members, residuals_of(bank)
+    judged, together = judge_pictures(pictures, nulls, members, null_residuals=residuals, mirror=mirror, power=power)
+    return judged, together, tuple(nulls) if residuals is None else residuals
 
 
 def ask_mirror(mirror: MirrorReference | Note, measured: MeasuredPicture) -> Witness:

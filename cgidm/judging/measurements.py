@@ -1,7 +1,7 @@
 """What is measured of the pictures in question without a recovery, each thing once and when it is first asked for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from jaxtyping import Float
@@ -9,23 +9,17 @@ from torch import Tensor
 
 from ..method.config import RunConfig
 from ..method.models import ModelPair
-from ..method.views import CENTRE_SQUARE
 from ..pictures.embedders import SHIPPED_NAME, Embedders
 from ..pictures.images import Picture
 from .batches import for_each_batch, make_batches
+from .checks import find_flags, flags_of_run
 from .distance import weight_distance
-from .flags import Flag, flat_flags
-from .negative_controls import (
-    base_vs_itself_flags,
-    generated_flags,
-    other_framing_flags,
-    other_shapes_flags,
-    shifted_control_flags,
-    unrelated_suspect_flags,
-)
-from .null_bank import Bank, bank_flags
-from .residuals import not_in_bank_flags, residual_flags
+from .flags import Flag, PictureChecks, RunChecks
+from .negative_controls import measure_blind, measure_round_trips, score_base_vs_itself
+from .null_bank import Bank
 from .scoring import measure_distance, score_controls, score_views
+
+Flags = tuple[Flag, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,39 +56,55 @@ class Measurements:
         return largest.values, [self.config.views[i] for i in map(int, largest.indices)]
 
     @cached_property
-    def flags_of_run(self) -> list[tuple[Flag, ...]]:
-        """What forbids every test: an unstable base, pictures of one colour, and those that the model has made."""
-        first = make_batches(self.pair, self.pictures[:1])[0]
-        unstable = base_vs_itself_flags(first.pair, self.z[0][None].to(self.pair.device), self.config.seed)
-        generated = for_each_batch(self.pair, self.pictures, lambda batch: generated_flags(batch.pair, batch.images))
-        flat = [flat_flags(p.image) for p in self.pictures]
-        return [(*unstable, *empty, *found) for empty, found in zip(flat, generated, strict=True)]
+    def weight_distance(self) -> float | None:
+        """How far a full network's weights are from its base's."""
+        return weight_distance(self.pair)
 
-    def flags(self, controls: Sequence[Picture]) -> list[tuple[Flag, ...]]:
-        """What speaks against each picture's number, but for what its recovery shows.
+    @cached_property
+    def early_checks(self) -> tuple[RunChecks, list[PictureChecks]]:
+        """What forbids every test: an unstable base, and pictures that the model itself has made."""
+        first = make_batches(self.pair, self.pictures[:1])[0]
+        base_vs_itself = score_base_vs_itself(first.pair, self.z[0][None].to(self.pair.device), self.config.seed)
+        ratios = for_each_batch(self.pair, self.pictures, lambda b: measure_round_trips(b.pair, b.images))
+        noted = None if self.pair.framing_is_guessed else self.pair.framing
+        run = RunChecks(base_vs_itself=base_vs_itself, noted_framing=noted)
+        return run, [PictureChecks(round_trip=ratio) for ratio in ratios]
+
+    @property
+    def flags_of_run(self) -> list[tuple[Flag, ...]]:
+        """What forbids every test of each picture."""
+        return flags_of_run(self.pictures, *self.early_checks)
+
+    def checks(self, controls: Sequence[Picture]) -> tuple[RunChecks, list[PictureChecks]]:
+        """Measure everything that the flags rest on, but for what the recoveries show.
 
         Args:
             controls: the control pictures that are used.
         """
-        of_each: Sequence[tuple[Flag, ...]] = [()] * len(self.pictures)
+        run, pictures = self.early_checks
         if self.unrelated is not None:
             other = self.unrelated()
-            scores = (score_controls(other, part, self.config) for part in (self.pictures, controls))
-            of_each = unrelated_suspect_flags(*scores)
-        if self.bank is not None:
-            known = {p.sha256: d for p, d in zip(self.pictures, self.distances, strict=True)}
-            common = (
-                *bank_flags(self.bank.content, known, weight_distance(self.pair)),
-                *residual_flags(self.bank.content),
-            )
-            of_each = [
-                (*not_in_bank_flags(self.bank.content, p.sha256), *other_framing_flags(self.pair, p))
-                for p in self.pictures
-            ]
-        else:
-            shown = [p.image for p in self.pictures], [c.image for c in controls]
-            common = shifted_control_flags(*shown, self.embedders.ready.get(SHIPPED_NAME))
-            if CENTRE_SQUARE in self.config.views:
-                shapes = [other_shapes_flags(p, controls) for p in self.pictures]
-                of_each = [(*own, *more) for own, more in zip(of_each, shapes, strict=True)]
-        return [(*run, *own, *common) for run, own in zip(self.flags_of_run, of_each, strict=True)]
+            scores, of_controls = (score_controls(other, part, self.config) for part in (self.pictures, controls))
+            run = replace(run, unrelated_control_scores=of_controls)
+            pictures = [replace(p, unrelated_score=s) for p, s in zip(pictures, scores, strict=True)]
+        if self.bank is None:
+            images = [p.image for p in self.pictures], [c.image for c in controls]
+            run = replace(run, blind_p_value=measure_blind(*images, self.embedders.ready.get(SHIPPED_NAME)))
+        return run, pictures
+
+    def flags(self, checks: tuple[RunChecks, Sequence[PictureChecks]], controls: Sequence[Picture]) -> list[Flags]:
+        """What speaks against each picture's number, but for what its recovery shows.
+
+        Args:
+            checks: what was measured.
+            controls: the control pictures that are used.
+        """
+        return find_flags(
+            self.pictures,
+            *checks,
+            controls=controls,
+            views=self.config.views,
+            bank=self.bank,
+            distances=self.distances,
+            weight_distance=self.weight_distance,
+        )

@@ -196,12 +196,17 @@ def find_mirror_table(fingerprints: Mapping[str, str], draws: int, folder: Path 
 
 
 def mirror_reference(
-    pair: ModelPair, draws: int, scores: Sequence[float], digests: Sequence[str] = ()
+    fingerprints: Mapping[str, str],
+    mirrored: bool | None,
+    draws: int,
+    scores: Sequence[float],
+    digests: Sequence[str] = (),
 ) -> MirrorReference | Note | None:
     """Choose what the mirror test compares with.
 
     Args:
-        pair: base and suspect.
+        fingerprints: weight file -> SHA-256, of base and suspect.
+        mirrored: whether the suspect's training mirrored pictures, by its own notes; None: they do not say.
         draws: of the test; 0: it is not asked.
         scores: of reference pictures, under the suspect.
         digests: SHA-256 of each of their files.
@@ -211,9 +216,9 @@ def mirror_reference(
     """
     if not draws:
         return None
-    if pair.mirrored_training:
+    if mirrored:
         return note("judging.mirror.flips")
-    if (table := find_mirror_table(pair.fingerprints, draws)) is not None:
+    if (table := find_mirror_table(fingerprints, draws)) is not None:
         return table.reference
     return pictures_reference(scores, digests) if scores else note("judging.mirror.no_reference")
 
@@ -231,7 +236,7 @@ def needed_references(
         pictures: the pictures in question.
         given: the reference pictures.
     """
-    found = mirror_reference(pair, draws, [0.0])
+    found = mirror_reference(pair.fingerprints, pair.mirrored_training, draws, [0.0])
     if not isinstance(found, MirrorReference) or found.source == "table":
         return []
     seen = [side for p in pictures for side in (p.image, p.image.flip(-1))]

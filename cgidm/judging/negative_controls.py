@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from ..errors import UserError
+from ..framing.frame import Framing
 from ..method.models import ModelPair
 from ..method.sampling import picture_generator
 from ..method.scores import loss_contrast
@@ -32,17 +33,25 @@ STANDS_OUT = make_flag("stands_out", concerns="controls", level=LEVEL)
 SHIFTED_CONTROLS = make_flag("shifted_controls", concerns="controls", level=LEVEL)
 
 
-def generated_flags(pair: ModelPair, images: Float[Tensor, "b 3 H W"]) -> list[tuple[Flag, ...]]:
-    """Find, for each picture, whether a model with this autoencoder made it."""
-    ratios = round_trip_ratio(pair.codec, images.to(pair.device))
-    return [(GENERATED,) if ratio > GENERATED_RATIO else () for ratio in ratios.tolist()]
+def measure_round_trips(pair: ModelPair, images: Float[Tensor, "b 3 H W"]) -> list[float]:
+    """Measure `round_trip_ratio` of each picture with the pair's autoencoder."""
+    return round_trip_ratio(pair.codec, images.to(pair.device)).tolist()
 
 
-def base_vs_itself_flags(pair: ModelPair, z: Float[Tensor, "b c h w"], seed: int) -> tuple[Flag, ...]:
-    """Find whether the base, compared with itself, seems to know the first picture of latents `z`."""
+def generated_flags(round_trip: float) -> tuple[Flag, ...]:
+    """Find whether a model with this autoencoder made a picture."""
+    return (GENERATED,) if round_trip > GENERATED_RATIO else ()
+
+
+def score_base_vs_itself(pair: ModelPair, z: Float[Tensor, "b c h w"], seed: int) -> float:
+    """Score the first picture of latents `z` with the base in the suspect's place."""
     same = replace(pair, suspect=pair.base)
-    score = loss_contrast(same, z[:1], BASE_VS_ITSELF_DRAWS, [picture_generator(seed, "innocent", "innocent")])
-    return () if score.abs().item() <= BASE_VS_ITSELF_LIMIT else (UNSTABLE,)
+    return loss_contrast(same, z[:1], BASE_VS_ITSELF_DRAWS, [picture_generator(seed, "innocent", "innocent")]).item()
+
+
+def unstable_flags(base_vs_itself: float) -> tuple[Flag, ...]:
+    """Find whether the base, compared with itself, seems to know a picture."""
+    return () if abs(base_vs_itself) <= BASE_VS_ITSELF_LIMIT else (UNSTABLE,)
 
 
 def other_shapes_flags(picture: Picture, controls: Sequence[Picture]) -> tuple[Flag, ...]:
@@ -55,12 +64,12 @@ def other_shapes_flags(picture: Picture, controls: Sequence[Picture]) -> tuple[F
     return (OTHER_SHAPES,) if sum(c.square is not None for c in controls) < LEAST_ALIKE else ()
 
 
-def other_framing_flags(pair: ModelPair, picture: Picture) -> tuple[Flag, ...]:
+def other_framing_flags(noted: Framing | None, picture: Picture) -> tuple[Flag, ...]:
     """Find whether a bank's models saw another part of the picture than the suspect's training did, by its notes."""
-    if pair.framing_is_guessed or picture.frame is None:
+    if noted is None or picture.frame is None:
         return ()
     try:
-        expected = pair.framing.frame(*picture.frame.original).size
+        expected = noted.frame(*picture.frame.original).size
     except UserError:  # a picture that the trainer could not have used
         return (OTHER_FRAMING,)
     return () if expected == picture.frame.size else (OTHER_FRAMING,)
@@ -78,15 +87,20 @@ def unrelated_suspect_flags(scores: Sequence[float], control_scores: Sequence[fl
     return [(STANDS_OUT,) if conformal_p_value(s, control_scores) <= LEVEL and s > 0 else () for s in scores]
 
 
-def shifted_control_flags(
+def measure_blind(
     pictures: Sequence[Float[Tensor, "3 _ _"]], controls: Sequence[Float[Tensor, "3 _ _"]], embedder: Embedder | None
-) -> tuple[Flag, ...]:
-    """Find whether a classifier that sees no model tells the pictures from the controls.
+) -> float | None:
+    """Test whether a classifier that sees no model tells the pictures from the controls; returns its p-value.
 
-    Without an embedder, or with fewer than `LEAST_FOR_BLIND_TEST` of either, it raises no flag.
+    None without an embedder, or with fewer than `LEAST_FOR_BLIND_TEST` of either.
     """
     if embedder is None or min(len(pictures), len(controls)) < LEAST_FOR_BLIND_TEST:
-        return ()
+        return None
     images = [to_pil_image(image.cpu()) for image in (*pictures, *controls)]
     label = torch.cat([torch.ones(len(pictures)), torch.zeros(len(controls))]).numpy()
-    return (SHIFTED_CONTROLS,) if blind_test(picture_features(images, embedder), label).p_value <= LEVEL else ()
+    return float(blind_test(picture_features(images, embedder), label).p_value)
+
+
+def shifted_control_flags(blind_p_value: float | None) -> tuple[Flag, ...]:
+    """Find whether the controls are other pictures than those in question; None: it was not tested."""
+    return (SHIFTED_CONTROLS,) if blind_p_value is not None and blind_p_value <= LEVEL else ()

@@ -13,9 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from ..method.models import ModelPair
 from .base_tables import read_tables
-from .distance import weight_distance
 from .null_bank import Bank
 from .residuals import bank_power
 
@@ -90,23 +88,33 @@ def find_power_table(weights: Sequence[str], folder: Path | None = None) -> Powe
     return next((t for t in tables if set(t.base) <= set(weights)), None)
 
 
-def expect_power(pair: ModelPair, distances: Sequence[float], bank: Bank | None = None) -> float | None:
+def expect_power(
+    weights: Sequence[str],
+    distances: Sequence[float],
+    weight_distance: float | None = None,
+    bank: Bank | None = None,
+    *,
+    looked_at_twice: bool = False,
+) -> float | None:
     """Return the share of used pictures found in a suspect so strongly trained; None if it was never measured.
 
     The base's table of power and the bank's own members each give one; the smaller counts.
 
     Args:
-        pair: base and suspect.
+        weights: SHA-256 of the weight files of base and suspect.
         distances: of the suspect's predictions from its base's, for each picture. An adapter is looked up by their
             mean, a full network by its weights. Without any, nothing is looked up.
+        weight_distance: of a full network from its base; None of an adapter.
         bank: null models of this suspect, if there are any.
+        looked_at_twice: some picture is also looked at as its centre square. The power was measured with one look.
     """
-    table = find_power_table(list(pair.fingerprints.values()))
+    if looked_at_twice:
+        return None
+    table = find_power_table(weights)
     looked_up = None
     if table is not None and distances:
-        weights = weight_distance(pair)
         mean = sum(distances) / len(distances)
-        looked_up = table.power(mean, "lora") if weights is None else table.power(weights, "dreambooth")
+        looked_up = table.power(mean, "lora") if weight_distance is None else table.power(weight_distance, "dreambooth")
     known = (looked_up, None if bank is None else bank_power(bank.content))
     return min((p for p in known if p is not None), default=None)
 

@@ -12,7 +12,7 @@ from ..messages import Note
 from ..method.config import RunConfig
 from ..method.views import AS_GIVEN
 from ..pictures.images import Picture
-from .flags import Flag
+from .flags import Flag, PictureChecks, RunChecks
 from .lineup import Lineup, Panel
 from .mirror_test import MirrorReference
 from .null_bank import Bank
@@ -42,6 +42,7 @@ class MeasuredPicture:
     score_errors: dict[str, float] = field(default_factory=dict)  # Monte Carlo standard errors of some scores
     distance_from_base: float | None = None  # of the suspect's predictions: `judging.distance`
     view: str = AS_GIVEN  # the view with the highest score; the verdict uses its score
+    checks: PictureChecks | None = None  # what its flags rest on; None where they are not all measured
 
     @property
     def panel(self) -> Panel:
@@ -84,6 +85,8 @@ class Result:
     framing_is_guessed: bool = False  # nobody noted how the training framed its pictures
     lineup: Lineup | None = None  # where `config` asks for one
     decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`
+    checks: RunChecks | None = None  # what the flags rest on; None where they are not all measured
+    mirrored_training: bool | None = None  # by the suspect's own notes: were pictures mirrored; None: they do not say
 
     @property
     def judged_by(self) -> str:

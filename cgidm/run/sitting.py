@@ -8,15 +8,15 @@ from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
-from ..judging.distance import weight_distance
-from ..judging.flags import Flag, check_run, stopped_flag
-from ..judging.judge_pictures import judge_pictures
+from ..judging.checks import add_recovery_flags
+from ..judging.flags import Flag, PictureChecks, RunChecks, median_ratio, stopped_flag
+from ..judging.judge_pictures import judge_against
 from ..judging.lineup import Panel
 from ..judging.measurements import Measurements
 from ..judging.mirror_test import mirror_reference, needed_references
 from ..judging.null_bank import framing_for
 from ..judging.power import expect_power
-from ..judging.residuals import add_residual, residuals_of
+from ..judging.residuals import add_residual
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
 from ..judging.verdict import is_positive
@@ -79,8 +79,9 @@ class Sitting:
             yield from self._test_mirror(controls_per_event)
             yield from self._answer(by_mirror=True)
             if not self.plan.power_known:
-                power = expect_power(self.pair, self.measured.distances, self.request.bank)
-                power = None if self.uneven else power  # it was measured with one look at squares
+                weights, moved = list(self.pair.fingerprints.values()), self.measured.weight_distance
+                given = (weights, self.measured.distances, moved, self.request.bank)
+                power = expect_power(*given, looked_at_twice=bool(self.uneven))
                 self.plan = replace(self.plan, expected_power=power, power_known=True)
             yield from self._score_controls(controls_per_event)
             yield from self._answer(by_mirror=False)
@@ -141,8 +142,12 @@ class Sitting:
         return self._event(phase, *self._place, contrast=contrast, progress=progress, result=self._stopped_result())
 
     @cached_property
+    def _checks(self) -> tuple[RunChecks, list[PictureChecks]]:
+        return self.measured.checks(self._controls)
+
+    @cached_property
     def _flags(self) -> list[tuple[Flag, ...]]:
-        return self.measured.flags(self._controls)
+        return self.measured.flags(self._checks, self._controls)
 
     @property
     def _mirror_tables(self) -> list[dict[str, float]]:
@@ -245,10 +250,14 @@ class Sitting:
         recoveries, (scores, views) = self.recoveries, self.measured.contrasts
         parts = zip(self._mirror_tables, scores.tolist(), recoveries.scores(self.embedders), strict=True)
         tables = [{**mirror, VERDICT_SCORE: score, **recovered} for mirror, score, recovered in parts]
-        runs = zip(recoveries.contrast, recoveries.gradient_ratio, self._flags, strict=True)
-        flags = [(*check_run(contrast, ratio), *more) for contrast, ratio, more in runs]
+        run, early = self._checks
+        checks = [
+            replace(c, gradient_ratio=median_ratio(r)) for c, r in zip(early, recoveries.gradient_ratio, strict=True)
+        ]
+        flags = add_recovery_flags(self._flags, checks, [c.tolist() for c in recoveries.contrast])
         decoded, measured = recoveries.decoded(), self.measured
-        return self._result(decoded, tables, flags, measured.distances, views, tuple(self._controls))
+        settings = (flags, measured.distances, views, tuple(self._controls))
+        return self._result(decoded, tables, *settings, checks=(run, checks))
 
     def _result(
         self,
@@ -259,6 +268,7 @@ class Sitting:
         views: Sequence[str],
         controls: tuple[Picture, ...],
         nulls: tuple[float, ...] | None = None,
+        checks: tuple[RunChecks, Sequence[PictureChecks]] | None = None,
     ) -> Result:
         """Judge what was measured so far, by `nulls` or all null scores; add what identifies the run."""
         assert self.plan is not None
@@ -275,23 +285,21 @@ class Sitting:
                 contrast=tuple(contrast[i].tolist()),
                 distance_from_base=None if distances is None else distances[i],
                 view=views[i],
+                checks=None if checks is None else checks[1][i],
             )
             for i in range(len(flags))
         ]
-        if nulls is None:
-            nulls = tuple(self.scores) if bank is None else bank.content.nulls
-        members, residuals = () if bank is None else bank.content.members, residuals_of(bank)
-        power = self.plan.expected_power
-        digests = [p.sha256 for p in self.needed]
-        mirror = mirror_reference(self.pair, self.config.mirror_draws, self.reference_scores, digests)
-        pictures, together = judge_pictures(
-            measured, nulls, members, null_residuals=residuals, mirror=mirror, power=power
-        )
+        if nulls is None and bank is None:
+            nulls = tuple(self.scores)
+        digests, flips = [p.sha256 for p in self.needed], self.pair.mirrored_training
+        draws = self.config.mirror_draws
+        mirror = mirror_reference(self.pair.fingerprints, flips, draws, self.reference_scores, digests)
+        pictures, together, compared = judge_against(measured, nulls, bank, mirror, self.plan.expected_power)
         return Result(
             pictures=pictures,
             framing=framing_for(self.pair, bank),
             framing_is_guessed=self.pair.framing_is_guessed and bank is None,
-            control_scores=nulls if residuals is None else residuals,
+            control_scores=compared,
             mirror=mirror,
             not_computed=self.embedders.missing,
             config=self.config,
@@ -303,7 +311,9 @@ class Sitting:
             controls=controls,
             bank=bank,
             expected_power=self.plan.expected_power,
-            weight_distance=weight_distance(self.pair),
+            weight_distance=self.measured.weight_distance,
+            checks=None if checks is None else checks[0],
+            mirrored_training=flips,
         )
 
     def _errors(self, index: int) -> dict[str, float]:

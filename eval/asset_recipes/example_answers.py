@@ -15,6 +15,7 @@ from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record import ModelsRecord
 from cgidm.families import load_pair
+from cgidm.framing.frame import Framing
 from cgidm.intake.layout import read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.judging.scoring import score_controls
@@ -34,9 +35,9 @@ def write_example_answers(assets: Path, preset: str = "fast") -> list[Path]:
         prompt = json.loads((folder / "example.json").read_text())["prompt"]
         suspect = read_layout(LocalListing(folder / "checkpoint", label=folder.name))
         pair = load_pair(base, suspect, prompt)
-        controls = _pictures(assets / "controls" / folder.name, pair.resolution)
+        controls = _pictures(assets / "controls" / folder.name, pair.framing)
         for part in PARTS:
-            pictures = _pictures(folder / part, pair.resolution)
+            pictures = _pictures(folder / part, pair.framing)
             scores = score_controls(pair, pictures, config)
             median = pictures[sorted(range(len(scores)), key=lambda i: scores[i])[len(scores) // 2]]
             result = authenticate(pair, [median], controls, config=config, embedders=embedders)
@@ -52,5 +53,5 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(map(str, write_example_answers(options.assets))))
 
 
-def _pictures(folder: Path, side: int) -> list[Picture]:
-    return [decode_picture(p.read_bytes(), p.name, side) for p in sorted(folder.iterdir())]
+def _pictures(folder: Path, framing: Framing) -> list[Picture]:
+    return [decode_picture(p.read_bytes(), p.name, framing) for p in sorted(folder.iterdir())]

@@ -19,6 +19,7 @@ from torch import Tensor
 from cgidm.conductor import authentication_steps
 from cgidm.families import load_pair
 from cgidm.files import write_atomically
+from cgidm.judging.distance import weight_distance
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.mirror_test import MirrorReference, table_reference
 from cgidm.judging.power import expect_power
@@ -172,7 +173,7 @@ class WildJob:
         return WildScores(
             suspect=self.suspect.name,
             distance=fmean(distances),
-            expected_power=expect_power(pair, distances),
+            expected_power=expect_power(list(pair.fingerprints.values()), distances, weight_distance(pair)),
             answers=tuple(answers),
             sets=(sets[0], sets[1]) if len(artists) == 1 else None,
         )

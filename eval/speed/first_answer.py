@@ -6,7 +6,7 @@ from math import prod
 
 import torch
 
-from cgidm.judging.negative_controls import BASE_VS_ITSELF_DRAWS, generated_flags
+from cgidm.judging.negative_controls import BASE_VS_ITSELF_DRAWS, measure_round_trips
 from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.mirror import encode_both
 from cgidm.method.models import ModelPair
@@ -47,7 +47,7 @@ def time_first_answer(pair: ModelPair, latent: tuple[int, int, int], plan: Plan)
 
     def autoencoder() -> None:
         encode_both(pair.codec, image)
-        generated_flags(pair, image)
+        measure_round_trips(pair, image)
         z = pair.codec.encode(image)  # a run also prepares its recovery before it answers
         pair.codec.decode(make_partial(config.partial, pair.codec, image, z, config.start).start)
 

@@ -22,7 +22,7 @@ import torch
 from cgidm.cli import build_parser
 from cgidm.errors import UserError
 from cgidm.evidence.bundle_reader import open_bundle
-from cgidm.evidence.record import to_json
+from cgidm.evidence.record_json import to_json
 from cgidm.evidence.rerun import RerunOptions, repeat
 from cgidm.evidence.rerun_diff import Comparison
 from cgidm.evidence.seal import bundle_record

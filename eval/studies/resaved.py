@@ -79,7 +79,7 @@ def judge_copies(
     pair: ModelPair, saved: Sequence[Picture], controls: Sequence[Picture], config: RunConfig
 ) -> dict[str, Any]:
     """The p-values of the copies by each test, and how they spread: of p, and of ranks among the references."""
-    mirror = mirror_reference(pair, config.mirror_draws, ())
+    mirror = mirror_reference(pair.fingerprints, pair.mirrored_training, config.mirror_draws, ())
     assert isinstance(mirror, MirrorReference), "the shipped base has a table"
     values = {
         "mirror": [

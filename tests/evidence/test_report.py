@@ -11,7 +11,7 @@ from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record import ModelsRecord
 from cgidm.evidence.report import report_blocks
 from cgidm.evidence.report_blocks import Heading, NewPage, Pictures, ScoreStrip
-from cgidm.evidence.report_pdf import write_pdf
+from cgidm.evidence.report_pdf import report_pdf
 from cgidm.judging.verdict import judge
 from tests.support.bundles import record_of
 from tests.support.paths import ROOT
@@ -89,14 +89,15 @@ def test_texts_from_outside_are_on_one_line_and_cannot_command_a_terminal(made):
 @pytest.mark.parametrize("made", [9], indirect=True)  # it has all that the others have
 def test_a_pdf_is_the_same_from_the_same_record_whenever_and_wherever_it_is_made(made, tmp_path):
     date = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    write_pdf(blocks_of(made), made, tmp_path / "a.pdf", date)
+    (tmp_path / "a.pdf").write_bytes(report_pdf(blocks_of(made), lambda name: (made / name).read_bytes(), date))
     code = (
         "import sys, json; from pathlib import Path; from datetime import datetime, UTC\n"
-        "from cgidm.evidence.report_pdf import write_pdf; from cgidm.evidence.report import report_blocks\n"
+        "from cgidm.evidence.report_pdf import report_pdf; from cgidm.evidence.report import report_blocks\n"
         "from cgidm.evidence.record import read_record\n"
         "made, out = map(Path, sys.argv[1:])\n"
         "blocks = report_blocks(read_record((made / 'result.json').read_bytes(), 'x'), 'f' * 64)\n"
-        "write_pdf(blocks, made, out, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))"
+        "date = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)\n"
+        "out.write_bytes(report_pdf(blocks, lambda name: (made / name).read_bytes(), date))"
     )
     run = [sys.executable, "-c", code, str(made), str(tmp_path / "b.pdf")]
     subprocess.run(run, check=True, cwd=ROOT, env={"PYTHONHASHSEED": "7", "PATH": "/usr/bin:/bin"})

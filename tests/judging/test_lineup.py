@@ -17,11 +17,13 @@ from scipy.stats import binom, chisquare
 from cgidm import UserError
 from cgidm.cli import main
 from cgidm.conductor import authenticate
+from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.lineup_sheet import ROLES, lineup_sheet
 from cgidm.evidence.record_of_result import lineup_of, make_record
 from cgidm.evidence.report import report_blocks
 from cgidm.evidence.report_blocks import Heading, Panels
+from cgidm.evidence.seal import check_seal
 from cgidm.judging.lineup import (
     LETTERS,
     LeftOut,
@@ -303,7 +305,15 @@ def test_every_file_of_a_line_up_is_sealed(out, capsys):
         assert main(["verify", str(out)]) == 1 == main(["lineup", str(out), "--picks=A,A"])
         assert capsys.readouterr().out.count(f"{path.name}: was changed") == 2
         path.write_bytes(data)
-    assert main(["verify", str(out)]) == 0
+    with open_bundle(out) as bundle:
+        assert check_seal(bundle) == []
+
+
+def test_a_key_that_was_not_drawn_by_the_run_is_named(out, capsys):
+    """The key of this bundle was written by hand: it follows neither from the seed nor from the pictures."""
+    assert main(["verify", str(out)]) == 1
+    said = capsys.readouterr().out
+    assert "NOT consistent in itself" in said and ("  lineup" in said or "  record: " in said)
 
 
 def test_the_command_counts_choices(out, capsys):

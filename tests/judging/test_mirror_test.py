@@ -255,12 +255,10 @@ def test_a_table_is_found_by_base_and_draws(tmp_path):
 
 
 def test_what_is_compared_with_follows_from_notes_and_base():
-    pair = world(0)[0]
-    flipped = type(pair)(pair.base, pair.suspect, pair.schedule, mirrored_training=True)
-    assert mirror_reference(pair, 0, []) is None
-    assert mirror_reference(flipped, 24, [0.1]) == note("judging.mirror.flips")
-    assert mirror_reference(pair, 24, []) == note("judging.mirror.no_reference")
-    assert mirror_reference(pair, 24, [0.1, 0.2], ["a", "b"]) == pictures_reference([0.1, 0.2], ["a", "b"])
+    assert mirror_reference({}, None, 0, []) is None
+    assert mirror_reference({}, True, 24, [0.1]) == note("judging.mirror.flips")
+    assert mirror_reference({}, False, 24, []) == note("judging.mirror.no_reference")
+    assert mirror_reference({}, None, 24, [0.1, 0.2], ["a", "b"]) == pictures_reference([0.1, 0.2], ["a", "b"])
 
 
 def test_reference_pictures_are_scored_only_where_they_count():

@@ -8,10 +8,13 @@ import torch
 from cgidm import IdentityCodec
 from cgidm.judging.generated import round_trip_ratio
 from cgidm.judging.negative_controls import (
-    base_vs_itself_flags,
     generated_flags,
+    measure_blind,
+    measure_round_trips,
+    score_base_vs_itself,
     shifted_control_flags,
     unrelated_suspect_flags,
+    unstable_flags,
 )
 from cgidm.pictures.embedders import load_embedders
 from cgidm.pictures.images import read_picture
@@ -47,7 +50,7 @@ def test_only_generated_pictures_are_flagged(codec):
     real = images("controls/gerald-g-dreambooth", 8)
     with torch.no_grad():
         made = codec.decode(codec.encode(codec.decode(codec.encode(real))))
-    flags = generated_flags(pair, torch.cat([real, made]))
+    flags = [generated_flags(ratio) for ratio in measure_round_trips(pair, torch.cat([real, made]))]
     assert sum(bool(f) for f in flags[:8]) <= 1
     assert sum(bool(f) for f in flags[8:]) >= 7
     assert flags[-1][0].name == "generated" and flags[-1][0].blocks_verdict
@@ -59,7 +62,7 @@ def test_a_pixel_model_has_no_decoder_to_betray_it():
 
 def test_a_base_knows_no_more_than_itself():
     pair, members, _ = world(0)
-    assert base_vs_itself_flags(pair, members, 0) == ()
+    assert unstable_flags(score_base_vs_itself(pair, members, 0)) == ()
 
     class Restless:
         """A model that never answers the same."""
@@ -71,7 +74,8 @@ def test_a_base_knows_no_more_than_itself():
             self.calls += 1
             return self.model.predict_eps(x_t, t) + 0.01 * self.calls
 
-    assert base_vs_itself_flags(replace(pair, base=Restless(pair.base)), members, 0)[0].name == "unstable"
+    restless = score_base_vs_itself(replace(pair, base=Restless(pair.base)), members, 0)
+    assert unstable_flags(restless)[0].name == "unstable"
 
 
 def test_a_picture_that_stands_out_under_a_stranger_is_flagged():
@@ -85,7 +89,8 @@ def test_a_picture_that_stands_out_under_a_stranger_is_flagged():
 def test_controls_of_another_hand_are_noticed():
     embedder = load_embedders().ready["efficientnet_lite0"]
     one, other = (images(f"controls/{name}", 30, 224) for name in ("gerald-g-dreambooth", "rollandin-lora"))
-    assert [f.name for f in shifted_control_flags(list(one), list(other), embedder)] == ["shifted_controls"]
-    assert shifted_control_flags(list(one[::2]), list(one[1::2]), embedder) == ()
-    assert shifted_control_flags(list(one[:9]), list(other), embedder) == ()  # too few to find out
-    assert shifted_control_flags(list(one), list(other), None) == ()
+    p = measure_blind(list(one), list(other), embedder)
+    assert [f.name for f in shifted_control_flags(p)] == ["shifted_controls"]
+    assert shifted_control_flags(measure_blind(list(one[::2]), list(one[1::2]), embedder)) == ()
+    assert measure_blind(list(one[:9]), list(other), embedder) is None  # too few to find out
+    assert measure_blind(list(one), list(other), None) is None and shifted_control_flags(None) == ()

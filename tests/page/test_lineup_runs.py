@@ -18,7 +18,8 @@ from cgidm.cli import main
 from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_writer import LINEUP, write_evidence
 from cgidm.evidence.lineup_sheet import ROLES, panel_name
-from cgidm.evidence.record import StoppedRecord, to_json
+from cgidm.evidence.record import StoppedRecord
+from cgidm.evidence.record_json import to_json
 from cgidm.evidence.record_of_result import lineup_of
 from cgidm.judging.lineup import judge_lineup
 from cgidm.page.handlers import lineup as choosing

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cgidm.errors import UserError
+from cgidm.evidence.bundle_writer import rendered_files
 from cgidm.evidence.record import ModelsRecord, Record, read_record
 from cgidm.evidence.seal import MANIFEST, RECORD, SEAL, seal_folder, seal_text
 
@@ -23,12 +25,16 @@ def raw_record(folder: Path) -> dict[str, Any]:
 
 
 def reseal(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the plain data of the record, whatever comes of it, and seal the folder anew."""
+    """Change the plain data of the record, whatever comes of it, write both reports anew, and seal the folder."""
     record = raw_record(folder)
     change(record)
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     manifest = json.loads((folder / MANIFEST).read_text())
     names = [name for name in manifest["sha256"] if (folder / name).is_file()]
+    with suppress(UserError, OSError, ValueError, IndexError):  # a record that no report can be made of
+        data = (folder / RECORD).read_bytes()
+        for name, made in rendered_files(record_of(folder), data, lambda name: (folder / name).read_bytes()).items():
+            (folder / name).write_bytes(made)
     try:
         seal_folder(folder, record_of(folder), names)
     except UserError:  # no record any more: its identity stays as it was stated

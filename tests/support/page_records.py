@@ -2,7 +2,8 @@
 
 from html.parser import HTMLParser
 
-from cgidm.evidence.record import Record, from_json
+from cgidm.evidence.record import Record
+from cgidm.evidence.record_json import from_json
 
 HOSTILE = (
     "<script>alert(1)</script>",

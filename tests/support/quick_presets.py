@@ -8,7 +8,6 @@ import runpy
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from cgidm.method.config import PRESETS
@@ -42,10 +41,7 @@ def leave_pages_out(set_attribute: Callable[[object, str, Any], object] = setatt
     """Write PDFs without pages, which take a second each; `set_attribute` puts the writer there."""
     from cgidm.evidence import bundle_writer  # late: the page decides in which order libraries are read
 
-    def write_pdf(blocks: object, folder: Path, path: Path, date: object) -> None:
-        path.write_bytes(b"%PDF-1.4\n")
-
-    set_attribute(bundle_writer, "write_pdf", write_pdf)
+    set_attribute(bundle_writer, "report_pdf", lambda blocks, read, date: b"%PDF-1.4\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Results that nothing was computed for, and the words of a report on them."""
 
+from dataclasses import replace
+
 import torch
 
 from cgidm.evidence.report_blocks import NewPage, Pictures, ScoreStrip, Table
-from cgidm.judging.flags import stopped_flag
+from cgidm.framing.frame import CentreSquare
+from cgidm.judging.flags import PictureChecks, RunChecks, stopped_flag
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.power import PowerRow
 from cgidm.judging.result import MeasuredPicture, Result
@@ -14,6 +17,7 @@ from cgidm.provenance import describe_machine
 from tests.support.worlds import world
 
 HOSTILE = "<script>alert(1)</script>\"'&.png"
+RECOVERED = {"removed_cosine": 0.5, "removed_gain": 0.1, "removed_alignment": 0.2}  # scores that no verdict rests on
 CONTROL_SCORES = tuple(i / 40 for i in range(40))
 
 
@@ -31,12 +35,13 @@ def result_of(scores, steps=1000, shift=None, power=None, *, mirror=None, mirror
         measured.append(
             MeasuredPicture(
                 picture=Picture(HOSTILE, "a" * 64, images[0], (Note(HOSTILE),)),
-                scores={**known, "loss_contrast": score} if steps == 1000 else {},
+                scores={**known, "loss_contrast": score, **RECOVERED} if steps == 1000 else {},
                 flags=flags,
                 partial=images[1],
                 recovered=images[2],
                 contrast=(0.5,) * steps,
                 distance_from_base=shift,
+                checks=PictureChecks(round_trip=0.1, gradient_ratio=0.5),
             )
         )
     nulls = CONTROL_SCORES if controlled else ()
@@ -47,13 +52,16 @@ def result_of(scores, steps=1000, shift=None, power=None, *, mirror=None, mirror
         control_scores=nulls,
         mirror=mirror,
         not_computed={},
-        config=PRESETS["paper"],
+        config=PRESETS["paper"] if mirror is not None else replace(PRESETS["paper"], mirror_draws=0),
         fingerprints={},
         seconds=1.0,
         together=together,
         machine=describe_machine(world(0)[0]),
         controls=controls,
         expected_power=power,
+        framing=CentreSquare(resolution=16),
+        checks=RunChecks(base_vs_itself=0.0, noted_framing=CentreSquare(resolution=16)),
+        mirrored_training=mirror == Note("judging.mirror.flips") or None,
     )
 
 

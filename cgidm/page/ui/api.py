@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from cgidm import UserError
-from cgidm.evidence.record import to_json
+from cgidm.evidence.record_json import to_json
 from cgidm.evidence.record_of_result import image_name, image_roles
 
 from ..handlers.request import Request, make_request

@@ -1,0 +1,83 @@
+"""Dataclasses as what `json` writes, and back: every value is checked against its type. Standard library alone."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ..messages import Note
+
+
+def to_json(value: Any) -> Any:
+    """A dataclass, note, tuple or mapping as what `json` writes; `from_json` is its inverse."""
+    if isinstance(value, Note):
+        return {"code": value.code, "params": to_json(value.params)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(v) for v in value]
+    return value
+
+
+def from_json(kind: Any, value: Any, where: str) -> Any:
+    """Build a value of type `kind` from what `json` read.
+
+    Raises:
+        ValueError: with the place of the first value that is missing, unknown or of another type.
+    """
+    if kind is Any:
+        return value
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _one_of(arguments, value, where)
+    if origin is tuple:
+        _expect(isinstance(value, list), where, "a list")
+        _expect(Ellipsis in arguments or len(value) == len(arguments), where, f"{len(arguments)} values")
+        return tuple(from_json(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict:
+        _expect(isinstance(value, dict), where, "an object")
+        return {k: from_json(arguments[1], v, f"{where}.{k:.40}") for k, v in value.items()}
+    if origin is Literal:
+        _expect(value in arguments, where, f"one of {arguments}")
+        return value
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, where)
+    if kind is float:
+        _expect(isinstance(value, int | float) and not isinstance(value, bool), where, "a number")
+        return float(value)
+    _expect(type(value) is kind, where, getattr(kind, "__name__", str(kind)))
+    return value
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    (kind,) = (k for k in kinds if k is not type(None))
+    return from_json(kind, value, where)
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    _expect(isinstance(value, dict), where, "an object")
+    hints = _hints(kind)
+    unknown = value.keys() - hints.keys()
+    _expect(not unknown, where, f"no {min(map(str, unknown), default=''):.40}")
+    lacking = {f.name for f in dataclasses.fields(kind) if _is_required(f)} - value.keys()
+    _expect(not lacking, where, f"a value for {min(lacking, default='')}")
+    return kind(**{name: from_json(hints[name], v, f"{where}.{name}") for name, v in value.items()})
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return {"code": str, "params": dict[str, Any]} if kind is Note else get_type_hints(kind)
+
+
+def _is_required(f: dataclasses.Field[Any]) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _expect(holds: bool, where: str, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{where}: expected {wanted}")

@@ -1,0 +1,101 @@
+"""From what the checks of a run measured to its flags: in the run, and wherever somebody reads its record again."""
+
+from collections.abc import Sequence
+
+from ..method.views import CENTRE_SQUARE
+from ..pictures.images import Picture
+from .flags import FLAT, INDISTINGUISHABLE, NOT_FINITE, Flag, PictureChecks, RunChecks, check_recovery, flat_flags
+from .negative_controls import (
+    GENERATED,
+    OTHER_FRAMING,
+    OTHER_SHAPES,
+    SHIFTED_CONTROLS,
+    STANDS_OUT,
+    UNSTABLE,
+    generated_flags,
+    other_framing_flags,
+    other_shapes_flags,
+    shifted_control_flags,
+    unrelated_suspect_flags,
+    unstable_flags,
+)
+from .null_bank import OTHER_HANDS, OTHER_RECIPE, Bank, bank_flags
+from .residual_table import OTHER_RESIDUALS
+from .residuals import NOT_IN_BANK, not_in_bank_flags, residual_flags
+
+KNOWN_FLAGS = {
+    flag.name: flag
+    for flag in (
+        *(FLAT, INDISTINGUISHABLE, NOT_FINITE, UNSTABLE, GENERATED, STANDS_OUT, SHIFTED_CONTROLS, OTHER_SHAPES),
+        *(OTHER_FRAMING, NOT_IN_BANK, OTHER_HANDS, OTHER_RECIPE, OTHER_RESIDUALS),
+    )
+}
+
+
+def flags_of_run(
+    pictures: Sequence[Picture], run: RunChecks, checks: Sequence[PictureChecks]
+) -> list[tuple[Flag, ...]]:
+    """Find what forbids every test of each picture, whatever it is compared with."""
+    unstable = unstable_flags(run.base_vs_itself)
+    return [
+        (*unstable, *flat_flags(picture.image), *generated_flags(measured.round_trip))
+        for picture, measured in zip(pictures, checks, strict=True)
+    ]
+
+
+def find_flags(
+    pictures: Sequence[Picture],
+    run: RunChecks,
+    checks: Sequence[PictureChecks],
+    *,
+    controls: Sequence[Picture],
+    views: Sequence[str],
+    bank: Bank | None,
+    distances: Sequence[float],
+    weight_distance: float | None,
+) -> list[tuple[Flag, ...]]:
+    """Find what speaks against each picture's number, but for what its recovery shows.
+
+    Args:
+        pictures: the pictures in question.
+        run: what was measured once.
+        checks: what was measured of each picture.
+        controls: the control pictures that are used.
+        views: that were scored.
+        bank: null models in place of controls.
+        distances: of the suspect's predictions from its base's, of each picture.
+        weight_distance: of a full network; None of an adapter.
+    """
+    scores = [p.unrelated_score for p in checks]
+    of_each: Sequence[tuple[Flag, ...]] = [()] * len(pictures)
+    if known := [s for s in scores if s is not None]:
+        of_each = unrelated_suspect_flags(known, run.unrelated_control_scores)
+    if bank is not None:
+        by_digest = {p.sha256: d for p, d in zip(pictures, distances, strict=True)}
+        common = (*bank_flags(bank.content, by_digest, weight_distance), *residual_flags(bank.content))
+        of_each = [
+            (*not_in_bank_flags(bank.content, p.sha256), *other_framing_flags(run.noted_framing, p)) for p in pictures
+        ]
+    else:
+        common = shifted_control_flags(run.blind_p_value)
+        if CENTRE_SQUARE in views:
+            shapes = [other_shapes_flags(p, controls) for p in pictures]
+            of_each = [(*own, *more) for own, more in zip(of_each, shapes, strict=True)]
+    return [(*of_run, *own, *common) for of_run, own in zip(flags_of_run(pictures, run, checks), of_each, strict=True)]
+
+
+def add_recovery_flags(
+    flags: Sequence[tuple[Flag, ...]], checks: Sequence[PictureChecks], contrasts: Sequence[Sequence[float]]
+) -> list[tuple[Flag, ...]]:
+    """Put what each picture's recovery shows before its other flags.
+
+    Args:
+        flags: of each picture, from `find_flags`.
+        checks: with their gradient ratios.
+        contrasts: of each picture, of each step.
+    """
+    found = []
+    for others, measured, contrast in zip(flags, checks, contrasts, strict=True):
+        assert measured.gradient_ratio is not None, "a recovery has gradients"
+        found.append((*check_recovery(contrast, measured.gradient_ratio), *others))
+    return found
