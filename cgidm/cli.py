@@ -22,9 +22,8 @@ from .doctor.command import diagnose
 from .errors import UserError
 from .evidence.bundle_reader import open_bundle
 from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
-from .evidence.origins import commits_of, publications_of
 from .evidence.record import ModelsRecord
-from .evidence.record_of_result import lineup_of
+from .evidence.record_of_result import commits_of, lineup_of, publications_of
 from .evidence.seal import MANIFEST, SEAL, bundle_record
 from .evidence.signature import read_private_key, sign_folder
 from .evidence.verify import ALTERED, check_integrity, verify

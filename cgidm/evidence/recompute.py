@@ -220,6 +220,7 @@ def _result(
         lineup=lineup,
         checks=run,
         mirrored_training=record.models.mirrored_training,
+        notes=record.models.notes,
     )
 
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..framing.table import framing_to_table
+from ..intake.layout import Checkpoint
+from ..intake.listing import Publication
 from ..judging.flags import RunChecks
 from ..judging.lineup import Lineup, parse_lineup
 from ..judging.mirror_test import MirrorReference
@@ -225,3 +227,15 @@ def _set_record(result: Result) -> SetRecord | None:
 def _config_record(config: RunConfig) -> ConfigRecord:
     fields = {**vars(config), "views": tuple(config.views), "recovery": RecoveryRecord(**vars(config.recovery))}
     return ConfigRecord(**fields)
+
+
+def commits_of(roles: Mapping[str, Checkpoint]) -> dict[str, str]:
+    """Return the commit of each model that was read from the Hub, by its role."""
+    abouts = {role: c.listing.about for role, c in roles.items()}
+    return {role: a.sha for role, a in abouts.items() if a is not None and a.publication is None}
+
+
+def publications_of(roles: Mapping[str, Checkpoint]) -> dict[str, Publication]:
+    """Return what Civitai states of each model that was read from there, by its role."""
+    abouts = {role: c.listing.about for role, c in roles.items()}
+    return {role: a.publication for role, a in abouts.items() if a is not None and a.publication is not None}

@@ -102,7 +102,8 @@ def product(parts: Mapping[str, Tensor]) -> Tensor:
     if "hada_w1_a" in parts:
         return _pair(parts, "hada_w1", "hada_t1") * _pair(parts, "hada_w2", "hada_t2")
     first, second = _pair(parts, "lokr_w1", "lokr_t1"), _pair(parts, "lokr_w2", "lokr_t2")
-    return torch.kron(first.reshape(*first.shape, *[1] * (second.ndim - 2)), second)
+    first = first.reshape(*first.shape, *[1] * (second.ndim - 2))
+    return torch.kron(first, second.contiguous())  # `kron` views its factors
 
 
 def _pair(parts: Mapping[str, Tensor], name: str, core: str) -> Tensor:

@@ -148,7 +148,7 @@ def report_lines(found: dict[str, Any]) -> list[str]:
     if found["mirrored"] is not None:
         how = "were mirrored at random: the mirror test cannot be used" if found["mirrored"] else "were not mirrored"
         rows += [("training", f"pictures {how} (by the notes)")]
-    return [f"{name:18s}{single_line(text, LONGEST_LINE)}" for name, text in rows] + [EDITABLE]
+    return [f"{name:17s} {single_line(text, LONGEST_LINE)}" for name, text in rows] + [EDITABLE]
 
 
 def _hidden_optimizer(checkpoint: Checkpoint) -> dict[str, Any]:

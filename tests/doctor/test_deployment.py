@@ -81,11 +81,17 @@ def test_a_file_that_is_missing_cut_off_or_a_pointer_is_an_error(copy, file):
     assert broken == name and str(copy.assets.parent) not in str(problem) and "\n" not in str(problem)
 
 
-@pytest.mark.parametrize("folder", ["scheduler", "tokenizer"])
-def test_the_model_needs_the_configurations_of_what_has_no_weights(copy, folder):
+@pytest.mark.parametrize(
+    ("folder", "code", "params"),
+    [
+        ("scheduler", "doctor.asset_no_configuration", {"folder": "assets/mini", "components": ["scheduler"]}),
+        ("tokenizer", "intake.vocabulary_missing", {"name": "assets/mini", "component": "tokenizer"}),
+    ],
+)
+def test_the_model_needs_the_configurations_of_what_has_no_weights(copy, folder, code, params):
     shutil.rmtree(copy.assets / "mini" / folder)
     problem, _ = errors(copy)["assets/mini"]
-    assert problem.code == "doctor.asset_no_configuration" and problem.params["components"] == [folder]
+    assert problem.code == code and params.items() <= problem.params.items()
 
 
 def test_pictures_that_are_pointers_are_named_and_counted(copy):

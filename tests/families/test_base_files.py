@@ -9,8 +9,8 @@ from cgidm.families import load_pair
 from cgidm.intake.family import lend_configuration
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_families
+from tests.support.adapter_files import save
 from tests.support.errors import refuses
-from tests.support.formats import save
 from tests.support.single_files import nai_names, single_file, vae_names
 
 FAMILIES = {

@@ -12,8 +12,9 @@ from cgidm import UserError
 from cgidm.families import load_pair
 from cgidm.families.conditioning import condition_on_prompt
 from tests.support import tiny, tiny_families
+from tests.support.adapter_files import save
 from tests.support.errors import refuses
-from tests.support.formats import save, whole
+from tests.support.formats import whole
 from tests.support.single_files import nai_names, single_file
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -15,8 +15,9 @@ from cgidm.intake.header import read_header
 from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.listing import LocalListing
 from tests.support import tiny, tiny_families
+from tests.support.adapter_files import save
 from tests.support.errors import refuses
-from tests.support.formats import save, whole
+from tests.support.formats import whole
 from tests.support.single_files import single_file
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 25\n"

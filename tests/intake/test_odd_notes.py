@@ -3,7 +3,6 @@
 import hashlib
 import json
 from datetime import date
-from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -18,8 +17,9 @@ from cgidm.intake.training_amount import read_amount
 from cgidm.intake.training_notes import read_training
 from cgidm.resources import find_example
 from cgidm.training.recipe_reader import read_recipe
+from tests.support.paths import ROOT
 
-REAL = Path(__file__).parent / "real_notes"
+REAL = ROOT / "tests" / "intake" / "real_notes"
 ABSENT = ("None", "null", "NaN", "nan", "N/A", "undefined", "", "  ")
 
 

@@ -6,7 +6,6 @@ JSON in a file's header stand there as JSON.
 """
 
 import json
-from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -19,8 +18,9 @@ from cgidm.intake.training_amount import read_amount
 from cgidm.intake.training_notes import read_training
 from cgidm.resources import find_example
 from cgidm.training.recipe_reader import read_recipe
+from tests.support.paths import ROOT
 
-FILES = sorted((Path(__file__).parent / "real_notes").glob("*.json"))
+FILES = sorted((ROOT / "tests" / "intake" / "real_notes").glob("*.json"))
 TABLES = {path.stem: json.loads(path.read_text("utf-8")) for path in FILES}
 
 

@@ -13,11 +13,13 @@ from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.listing import About
 from cgidm.intake.remarks import list_pair_remarks, list_remarks
 from tests.support import tiny
-from tests.support.formats import dotted, kohya, lora, save, whole
+from tests.support.adapter_files import DIFFUSERS, KOHYA, SAVED, adapter, save
+from tests.support.adapter_methods import lora
+from tests.support.formats import whole
 from tests.support.single_files import single_file
 
 MODULES = {"unet": ("mid_block.resnets.0.conv1",)}
-LORA = dotted(MODULES, "lora_A.weight", "lora_B.weight")
+LORA = adapter(DIFFUSERS, (lora, MODULES), file=SAVED)
 PONY = "ponyDiffusionV6XL_v6StartWithThisOne.safetensors"
 
 
@@ -57,7 +59,7 @@ def test_embeddings_beside_a_lora_are_said_unless_they_are_given(tmp_path, base,
 
 def test_a_second_lora_and_a_lora_beside_a_whole_model_are_said(tmp_path):
     LORA(tmp_path / "two", tiny.stable_diffusion())
-    kohya(lora, MODULES)(tmp_path / "two", tiny.stable_diffusion())
+    adapter(KOHYA, (lora, MODULES))(tmp_path / "two", tiny.stable_diffusion())
     whole(tmp_path / "model", tiny.stable_diffusion())
     LORA(tmp_path / "model", tiny.stable_diffusion())
     two, model = (open_checkpoint(str(tmp_path / name)) for name in ("two", "model"))
@@ -200,7 +202,7 @@ def test_a_base_is_known_by_its_repository_or_folder(base):
 
 def test_inspect_says_all_of_it(tmp_path):
     write_lora(tmp_path, {"ss_sd_model_name": PONY})
-    kohya(lora, MODULES)(tmp_path, tiny.stable_diffusion())
+    adapter(KOHYA, (lora, MODULES))(tmp_path, tiny.stable_diffusion())
     found = inspect_checkpoint(open_checkpoint(str(tmp_path)))
     json.dumps(found)
     assert [r["code"] for r in found["remarks"]] == ["intake.adapters_beside"]

@@ -18,8 +18,8 @@ import torch
 from cgidm import ModelPair, UserError
 from cgidm.device import choose_device
 from cgidm.evidence.bundle_writer import weights_sha256
-from cgidm.evidence.origins import commits_of, publications_of
 from cgidm.evidence.record import ModelsRecord
+from cgidm.evidence.record_of_result import commits_of, publications_of
 from cgidm.intake.family import compare_bases, lend_configuration
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
