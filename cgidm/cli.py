@@ -31,7 +31,7 @@ from .evidence.verify import add_options as add_verify_options
 from .intake.civitai.client import read_key
 from .intake.family import compare_bases, lend_configuration
 from .intake.hub import MAX_DOWNLOAD
-from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompt
+from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompts
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.remarks import list_pair_remarks
 from .judging.lineup import check_lineup, explain_reach, judge_lineup
@@ -87,7 +87,11 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--adapter-alpha", type=float, metavar="ALPHA", help="alpha of an adapter whose file states none (peft's names)"
     )
-    run.add_argument("--prompt", default="", help="prompt that the suspect was trained with; may be blank")
+    run.add_argument(
+        "--prompt",
+        action="append",
+        help="prompt that the suspect was trained with; may be blank. Repeatable, if one of several may be right",
+    )
     run.add_argument("--preset", default="paper", choices=sorted(PRESETS), help="how the recovery is done")
     run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
     run.add_argument("--bank", type=Path, help="null models instead of controls: what `cgidm bank` wrote")
@@ -237,23 +241,25 @@ def _authenticate(options: argparse.Namespace) -> None:
     place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
 
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
-    if not options.prompt and (prompt := suggest_prompt(suspect)):
-        print_line(f"the suspect's card or notes suggest: --prompt {shlex.quote(prompt)}")
+    prompts = tuple(dict.fromkeys(options.prompt or [""]))
+    if prompts == ("",) and (likely := suggest_prompts(suspect)):
+        options_for = " ".join(f"--prompt {shlex.quote(prompt)}" for prompt in likely)
+        print_line(f"the suspect's card or notes suggest: {options_for}")
     warning = compare_bases(base, suspect)
     remarks = list_pair_remarks(base, suspect, embeddings)
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
     alpha = options.adapter_alpha
-    loaded = load_pair(base, suspect, options.prompt, embeddings, **place, adapter_alpha=alpha)
+    loaded = load_pair(base, suspect, prompts, embeddings, **place, adapter_alpha=alpha)
     pair = frame_as(loaded, options.framing)
     print_line(f"memory: {pair.memory}")
     if bank is not None:
-        check_bank(bank, pair.fingerprints, pair.is_full_network, config, options.prompt)
+        check_bank(bank, pair.fingerprints, pair.is_full_network, config, ", ".join(prompts))
     unrelated = other = None
     if options.unrelated:
         other = _open(options.unrelated, "unrelated model", options)
-        unrelated = load_pair(base, other, options.prompt, **place)
+        unrelated = load_pair(base, other, prompts, **place)
     embedders = load_embedders(pair.device, download=options.download)
     framing = framing_for(pair, bank)
     pictures = [read_picture(p, framing) for p in options.pictures]
@@ -267,7 +273,8 @@ def _authenticate(options: argparse.Namespace) -> None:
     models = ModelsRecord(
         base=base.name,
         suspect=suspect.name,
-        prompt=options.prompt,
+        prompt=prompts[0],
+        other_prompts=prompts[1:],
         embeddings=tuple(e.name for e in embeddings),
         commits=commits_of(roles),
         publications=publications_of(roles),

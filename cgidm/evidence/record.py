@@ -219,6 +219,7 @@ class ModelsRecord:
     base: str
     suspect: str
     prompt: str
+    other_prompts: tuple[str, ...] = ()  # that may have been the training's instead: each timestep has one of them all
     embeddings: tuple[str, ...] = ()
     commits: dict[str, str] = field(default_factory=dict)  # "base", "suspect" -> commit on the Hub
     unrelated: str | None = None  # a suspect that must find nothing

@@ -91,7 +91,7 @@ def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
     """Name what the run compared, as it was given."""
     yield "Public base", models.base
     yield "Suspect", models.suspect
-    yield "Prompt", models.prompt
+    yield from (("Prompt", prompt) for prompt in (models.prompt, *models.other_prompts))
     yield from (("Embedding", name) for name in models.embeddings)
     yield "Unrelated model", models.unrelated
     yield "Its SHA-256", models.unrelated_sha256

@@ -78,11 +78,11 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
 
     from ..families import load_pair  # slow to import: only after the cheap checks
 
-    machine, prompt = record.machine, record.models.prompt
+    machine, prompts = record.machine, (record.models.prompt, *record.models.other_prompts)
     with _threads(machine.threads if options.threads is None else options.threads):
         where = recorded_device(base, machine.device, machine.precision)
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
-        loaded = load_pair(base, suspect, prompt, embeddings, **place, adapter_alpha=record.models.adapter_alpha)
+        loaded = load_pair(base, suspect, prompts, embeddings, **place, adapter_alpha=record.models.adapter_alpha)
         framed = _framed(loaded, record)
         pair = loaded if bank is not None else framed  # with a bank, its own framing counts, and the suspect's notes
         pictures = [
@@ -96,7 +96,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
             embedders=load_embedders(where.device, download=options.download),
             bank=bank,
             reference=read_reference_pictures(framing_for(pair, bank)) if _needs_reference(record) else (),
-            unrelated=None if unrelated is None else load_pair(base, unrelated, prompt, **place),
+            unrelated=None if unrelated is None else load_pair(base, unrelated, prompts, **place),
         )
     return compare(bundle, record, result, _possible_framings(loaded, record))
 

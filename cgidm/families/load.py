@@ -23,7 +23,7 @@ from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
 from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, SharedNetwork
 from .adapters import MAX_ROUNDING_LOSS, apply_adapter, check_family, merge, share_weights, split_batch_network
 from .codec import Encoding, VaeCodec
-from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompt, tell_frame, text_encoders
+from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompts, tell_frame, text_encoders
 from .embeddings import apply_embedding
 from .kernels import choose_kernels
 from .library_errors import explain_library_errors
@@ -47,7 +47,7 @@ class ConditionedPair:
 def load_pair(
     base: str | Checkpoint,
     suspect: str | Checkpoint,
-    prompt: str,
+    prompt: str | Sequence[str],
     embeddings: Sequence[str | Checkpoint] = (),
     *,
     device: str = "cpu",
@@ -68,7 +68,8 @@ def load_pair(
         base: a path, an id on the Hub or a link (read without a token or key), or a `Checkpoint` from
             `intake.layout.open_checkpoint`.
         suspect: likewise.
-        prompt: the prompt of both models; it may be blank.
+        prompt: the prompt of both models; it may be blank. Of several, each timestep is denoised under one
+            (`ConditionedNetwork.predict`): for a suspect whose prompt is not known.
         embeddings: textual inversions that came with the suspect. The prompt must contain their word, or be blank.
         device: a torch device.
         dtype: the precision of the networks.
@@ -92,6 +93,9 @@ def load_pair(
     if adapter_alpha is not None and suspect.kind != "adapter":
         raise UserError("families.alpha_of_no_adapter", name=suspect.name, kind=suspect.kind)
     words = _open_embeddings(suspect, embeddings)
+    prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
+    if words and len(prompts) > 1:
+        raise UserError("families.prompts_with_embedding", name=words[0].name, count=len(prompts))
     for checkpoint in (root, suspect):
         if (purpose := find_purpose(checkpoint)) is not None:
             raise UserError("families.special_purpose", name=checkpoint.name, purpose=purpose)
@@ -100,7 +104,7 @@ def load_pair(
     numbers = sum(t.numel for c in (root, suspect) for t in c.tensors.values())
     plentiful = free is None or free > 2 * numbers * dtype.itemsize
     loader = _PairLoader(
-        WeightOffloader(target, offloads=not plentiful), prompt, dtype, max_rounding_loss, adapter_alpha
+        WeightOffloader(target, offloads=not plentiful), prompts, dtype, max_rounding_loss, adapter_alpha
     )
     pair = loader.load(root, suspect, words)
     if isinstance(pair.base.codec, VaeCodec):
@@ -223,10 +227,10 @@ def _open_embeddings(suspect: Checkpoint, given: Sequence[str | Checkpoint]) -> 
 
 @dataclass(frozen=True, eq=False)
 class _PairLoader:
-    """Loads and conditions base and suspect. Each reads the prompt with its own text encoder and vocabulary."""
+    """Loads and conditions base and suspect. Each reads the prompts with its own text encoder and vocabulary."""
 
     offloader: WeightOffloader
-    prompt: str
+    prompts: tuple[str, ...]
     dtype: torch.dtype
     max_rounding_loss: float
     adapter_alpha: float | None = None
@@ -257,13 +261,16 @@ class _PairLoader:
     def _condition(
         self, pipeline: Any, embeddings: Sequence[Checkpoint] = (), *, shared_owner: nn.Module | None = None
     ) -> ConditionedNetwork:
-        """Encode the prompt on the pair's device; the text encoders leave it before a network is loaded."""
-        prompt = self.prompt or " ".join(e.embedding.word for e in embeddings if e.embedding is not None)
-        for embedding in embeddings:
-            prompt = apply_embedding(pipeline, embedding, prompt)
+        """Encode the prompts on the pair's device; the text encoders leave it before a network is loaded."""
+        prompts = self.prompts
+        if embeddings:
+            prompt = prompts[0] or " ".join(e.embedding.word for e in embeddings if e.embedding is not None)
+            for embedding in embeddings:
+                prompt = apply_embedding(pipeline, embedding, prompt)
+            prompts = (prompt,)
         _freeze(pipeline)
         self.offloader(*text_encoders(pipeline))
-        return self.offloader.wrap(replace(condition_on_prompt(pipeline, prompt), shared_owner=shared_owner))
+        return self.offloader.wrap(replace(condition_on_prompts(pipeline, prompts), shared_owner=shared_owner))
 
     def _adapted(
         self, pipeline: Any, network: nn.Module, suspect: Checkpoint, embeddings: Sequence[Checkpoint]

@@ -19,6 +19,7 @@ from .training_amount import read_amount
 from .training_notes import read_training, replaced_rank
 
 LONGEST_LIST = 800  # characters
+MOST_PROMPTS = 3  # each further one takes draws from the right one
 I2L = "but made from pictures in one pass"
 LONGEST_LINE = 2000
 ALPHA_TEXTS: dict[str, str] = {
@@ -59,6 +60,7 @@ def inspect_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "notes": dict(notes.fields),
         "tags": [list(tag) for tag in notes.tags],
         "prompt": suggest_prompt(checkpoint),
+        "prompts": list(suggest_prompts(checkpoint)),
         "mirrored": notes.mirrored,
         "trained_from": None if notes.trained_from is None else notes.trained_from.isoformat(),
         "trained_until": None if notes.trained_until is None else notes.trained_until.isoformat(),
@@ -87,9 +89,19 @@ def _weights_as_hashed(checkpoint: Checkpoint) -> bool | None:
 
 
 def suggest_prompt(checkpoint: Checkpoint) -> str | None:
-    """The prompt that the card, Civitai or the file's notes name: a hint for the person who enters one."""
+    """The likeliest of `suggest_prompts` that is not blank."""
+    return next((p for p in suggest_prompts(checkpoint) if p), None)
+
+
+def suggest_prompts(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The prompts that the card, Civitai or the file's notes name, the likeliest first: a hint for whoever enters them.
+
+    The blank prompt is the last if captions were dropped in training.
+    """
     about = checkpoint.listing.about
-    return (single_line(about.prompt) if about and about.prompt else None) or read_notes(checkpoint.metadata).prompt
+    named = [single_line(about.prompt)] if about and about.prompt else []
+    blank = [""] if (read_training(checkpoint.metadata).caption_dropout or 0) > 0 else []
+    return tuple(dict.fromkeys([*[*named, *read_notes(checkpoint.metadata).prompts][:MOST_PROMPTS], *blank]))
 
 
 def report_lines(found: dict[str, Any]) -> list[str]:
@@ -144,7 +156,8 @@ def report_lines(found: dict[str, Any]) -> list[str]:
         rows += [("training ended", day)]
     if found["tags"]:
         rows += [("tags", ", ".join(f"{tag} ({count})" for tag, count in found["tags"]))]
-    rows += [("prompt", f"{found['prompt']} (a guess from card or notes)" if found["prompt"] else "not noted")]
+    guesses = ", ".join(p or "(blank)" for p in found["prompts"])
+    rows += [("prompt", f"{guesses} (a guess from card or notes)" if guesses else "not noted")]
     if found["mirrored"] is not None:
         how = "were mirrored at random: the mirror test cannot be used" if found["mirrored"] else "were not mirrored"
         rows += [("training", f"pictures {how} (by the notes)")]

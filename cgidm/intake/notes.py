@@ -70,10 +70,15 @@ class TrainingNotes:
 
     fields: Mapping[str, str]
     tags: tuple[tuple[str, int], ...]  # the most frequent ones, with their counts
-    prompt: str | None  # what the pictures were probably captioned with
+    prompts: tuple[str, ...]  # what the pictures were probably captioned with, the likeliest first
     mirrored: bool | None = None  # whether the training mirrored pictures at random; None: not noted
     trained_until: date | None = None  # when the training ended, UTC
     trained_from: date | None = None  # when it began, UTC
+
+    @property
+    def prompt(self) -> str | None:
+        """The likeliest of `prompts`."""
+        return self.prompts[0] if self.prompts else None
 
 
 def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
@@ -99,7 +104,7 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
     return TrainingNotes(
         fields,
         tuple(counts.most_common(TAGS_SHOWN)),
-        _prompt([*folders, *(folder.name for folder in amount.folders)], counts, amount.pictures),
+        _prompts([*folders, *(folder.name for folder in amount.folders)], counts, amount.pictures),
         _mirrored(metadata),
         _day(metadata.get("ss_training_finished_at")) or _written_until(metadata),
         _day(metadata.get("ss_training_started_at")),
@@ -160,15 +165,16 @@ def _sets(metadata: Mapping[str, str], config: Mapping[str, Any]) -> Iterator[st
                 yield name + (f" (repeats {repeats:g})" if isinstance(repeats, int | float) else "")
 
 
-def _prompt(folders: Iterable[str], counts: Counter[str], pictures: int | None) -> str | None:
-    """The probable prompt: the most frequent caption tag, else what kohya's folder `<repeats>_<prompt>` names.
+def _prompts(folders: Iterable[str], counts: Counter[str], pictures: int | None) -> tuple[str, ...]:
+    """The probable prompts: the most frequent caption tag, and what kohya's folders `<repeats>_<prompt>` name.
 
-    A tag that few pictures have is none of all: captions may be sentences, each another one.
+    A tag that few pictures have is none of all: captions may be sentences, each another one. It comes last.
     """
     tag, count = counts.most_common(1)[0] if counts else (None, 0)
-    if tag is not None and (not pictures or count >= USUAL * pictures):
-        return tag
-    return next((match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", single_line(folder)))), tag)
+    named = [match[1] for folder in folders if (match := re.fullmatch(r"\d+_(.+)", single_line(folder)))]
+    usual = tag is not None and (not pictures or count >= USUAL * pictures)
+    found = [tag, *named] if usual else [*named, tag]
+    return tuple(dict.fromkeys(p for p in found if p))
 
 
 def _mirrored(metadata: Mapping[str, str]) -> bool | None:

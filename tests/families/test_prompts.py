@@ -1,11 +1,22 @@
 """Several prompts that the suspect may have been trained with: each timestep is denoised under one of them."""
 
+import json
+
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
+from cgidm.cli import main
+from cgidm.families import load_pair
 from cgidm.families.conditioning import condition_on_prompt, condition_on_prompts, tell_frame
 from cgidm.framing.frame import CentreSquare
+from cgidm.intake.inspect import inspect_checkpoint
+from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_families
+from tests.support.adapter_files import KOHYA, SD1, adapter
+from tests.support.adapter_methods import lora
+from tests.support.errors import refuses
 
 PIPELINES = {
     "SD 1.x": tiny.stable_diffusion,
@@ -64,3 +75,49 @@ def test_sizes_are_told_whatever_the_prompt():
     model = condition_on_prompts(tiny_families.stable_diffusion_xl(), PROMPTS)
     told = tell_frame(model, CentreSquare(resolution=64).frame(200, 310))
     assert told.conditions[told.sizes_at].tolist() == [[64, 64, 0, 0, 64, 64]] * 3
+
+
+# --- a run with several prompts ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A base, and a LoRA whose notes name two prompts and dropped captions."""
+    place = tmp_path_factory.mktemp("prompts")
+    tiny.stable_diffusion().save_pretrained(place / "base")
+    notes = {
+        "ss_tag_frequency": json.dumps({"10_sks style": {"1girl": 10, "tree": 2}}),
+        "ss_num_train_images": "10",
+        "ss_caption_dropout_rate": "0.1",
+    }
+    adapter(KOHYA, (lora, SD1), file="suspect.safetensors", header=notes)(place, tiny.stable_diffusion())
+    return place / "base", place / "suspect.safetensors"
+
+
+def test_notes_name_the_prompts_that_may_have_been_the_training_s(models):
+    found = inspect_checkpoint(open_checkpoint(str(models[1])))
+    assert found["prompts"] == ["1girl", "sks style", ""] and found["prompt"] == "1girl"
+
+
+def test_a_run_with_several_prompts_is_recorded_and_repeated(models, tmp_path, few_draws, capsys):
+    base, suspect = map(str, models)
+    Image.effect_noise((64, 64), 90).convert("RGB").save(tmp_path / "a.png")
+    out, run = str(tmp_path / "out"), ["authenticate", str(tmp_path / "a.png"), "--base", base, "--suspect", suspect]
+    run += ["--preset", "fast", "--steps", "1", "--out", out]
+    assert main(run) == 0
+    assert "--prompt 1girl --prompt 'sks style' --prompt ''" in capsys.readouterr().out
+    blank = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert main([*run, "--prompt", "a b", "--prompt", "b a", "--prompt", ""]) == 0
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert record["models"]["prompt"] == "a b" and record["models"]["other_prompts"] == ["b a", ""]
+    assert record["pictures"][0]["scores"] != blank["pictures"][0]["scores"]
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "a b" in report and "b a" in report
+    assert main(["verify", out, "--rerun"]) == 0
+
+
+def test_several_prompts_do_not_go_with_a_textual_inversion(models):
+    word = models[1].with_name("word.safetensors")
+    save_file({"<w>": torch.randn(1, 8)}, word)
+    with refuses("families.prompts_with_embedding", count=2):
+        load_pair(str(models[0]), str(word), ["a <w>", "<w>"])

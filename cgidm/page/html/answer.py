@@ -148,7 +148,7 @@ def details_html(record: Record, pictures: Sequence[PictureRecord], language: st
 def _model_rows(models: ModelsRecord, language: str) -> Rows:
     publication = models.publications.get("suspect")
     values = {
-        "prompt": models.prompt,
+        "prompt": " | ".join((models.prompt, *models.other_prompts)),
         "base": models.base,
         "base_commit": models.commits.get("base"),
         "suspect": models.suspect,
