@@ -84,6 +84,7 @@ def train_model(
     temporary = temporary_path(folder)
     pictures = [locate_picture(data, p) for p in plan.pictures]
     try:
+        temporary.mkdir(parents=True)
         root = open_checkpoint(base, "base model").fetch()
         finetune(root, pictures, temporary / "checkpoint", plan.config, progress)
         record = {

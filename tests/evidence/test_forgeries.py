@@ -83,13 +83,14 @@ def remembered(made):
 @pytest.fixture
 def repeatable(made, monkeypatch):
     """A repeated run loads no model a second time."""
-    pairs = {"a b": made.pair}
+    pairs = {(("a b",), None): made.pair}
     plain = families.load_pair
 
     def load_pair(base, suspect, prompt, embeddings=(), **more):
-        if prompt not in pairs:
-            pairs[prompt] = plain(base, suspect, prompt, embeddings, **more)
-        return pairs[prompt]
+        key = tuple(prompt), more.get("adapter_alpha")
+        if key not in pairs:
+            pairs[key] = plain(base, suspect, prompt, embeddings, **more)
+        return pairs[key]
 
     reference = made.result.controls
     monkeypatch.setattr(families, "load_pair", load_pair)

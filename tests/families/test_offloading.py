@@ -184,11 +184,14 @@ def test_what_is_free_is_measured_and_a_little_of_it_is_enough(folders):
 
 
 def test_text_encoders_are_let_go(folders, monkeypatch):
-    seen = []
+    def encoders():
+        return [o for o in gc.get_objects() if type(o).__name__ == "CLIPTextModel"]
+
+    seen, others = [], weakref.WeakSet(encoders())  # others: those that other tests of this process keep
     real = WeightOffloader.wrap
 
     def wrap(offloader, model):
-        seen.extend(weakref.ref(o) for o in gc.get_objects() if type(o).__name__ == "CLIPTextModel")
+        seen.extend(weakref.ref(o) for o in encoders() if o not in others)
         return real(offloader, model)
 
     monkeypatch.setattr(WeightOffloader, "wrap", wrap)

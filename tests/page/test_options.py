@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from cgidm import conductor
-from cgidm.judging import power
+from cgidm.judging import measurements, power
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.residuals import bank_power, null_residuals
 from cgidm.judging.scoring import score_views
@@ -94,7 +94,7 @@ def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
 
 
 def test_an_undertrained_suspect_is_told_of_before_the_run_and_yields_cannot_tell(monkeypatch):
-    monkeypatch.setattr(power, "weight_distance", lambda pair: 0.01)
+    monkeypatch.setattr(measurements, "weight_distance", lambda pair: 0.01)
     holdout = [str(path) for path in pictures_of(SUSPECTS[0], "holdout")[:1]]
     controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:19]]
     run = dataclasses.replace(page_runs.request(1, controls=controls), pictures=holdout).begin(Visit())
