@@ -118,7 +118,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `verify` to a parser."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder or zip that `authenticate` wrote")
     parser.add_argument(
-        *("--signer", "--key"),
+        "--signer",
         metavar="KEY",
         help="the public key that it must be signed with: a PEM file, or the SHA-256 of the key",
     )

@@ -35,7 +35,7 @@ INDIFFERENT = {
     "config.recovery.min_gradient_ratio": "below it a recovery does not move, and all gradients lie far above",
     "config.recovery.t_max": "the schedule ends there, whatever lies beyond it",
 }
-FORGERIES = {"controls": 1771, "bank": 1323}  # how many values were changed
+FORGERIES = {"controls": 1788, "bank": 1340}  # how many values were changed
 
 
 @pytest.fixture(scope="module", params=["controls", "bank"])
