@@ -38,6 +38,7 @@ from .judging.lineup import check_lineup, explain_reach, judge_lineup
 from .judging.null_bank import check_bank, framing_for, open_bank
 from .judging.result import Result
 from .judging.verdict import LEVEL, Witness
+from .messages import note
 from .messages.text import print_line, single_line
 from .method.config import PRESETS, RunConfig, find_preset
 from .method.views import AS_GIVEN, VIEWS
@@ -184,9 +185,10 @@ def print_table(result: Result) -> None:
         p = "-" if r.verdict.p_value is None else f"{r.verdict.p_value:.3f}"
         scores = [f"{r.scores[n]:18.4f}" if n in r.scores else f"{'-':>18s}" for n in names]
         seen = "" if r.view == AS_GIVEN else f" (its view {r.view})"
-        name = single_line(r.picture.name)[-32:]
+        name = single_line(r.picture.name)
+        name = name if len(name) <= 32 else f"…{name[-31:]}"
         print_line("  ".join([f"{name:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
-        print_line(f"    {_witness_line(r.verdict.witnesses)}")
+        print_line(f"    {_witness_line(r.verdict.witnesses, result.bank is not None)}")
     if (together := result.together) is not None:
         print_line(f"together: {together.outcome}. {together.reason}")
         if (used := together.used) is not None:
@@ -202,13 +204,13 @@ def print_table(result: Result) -> None:
     for name, reason in result.not_computed.items():
         print_line(f"{name}: {reason}")
     for r in result.pictures:
-        for note in r.picture.notes:
-            print_line(f"{single_line(r.picture.name)}: {note}")
+        for told in r.picture.notes:
+            print_line(f"{single_line(r.picture.name)}: {told}")
 
 
-def _witness_line(witnesses: Sequence[Witness]) -> str:
+def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
     """What each test says by itself."""
-    names = {"mirror": "mirror test", "controls": "controls"}
+    names = {"mirror": "mirror test", "controls": "bank" if bank else "controls"}
     parts = [
         f"{names[w.name]}: {w.silent}"
         if w.p_value is None
@@ -230,6 +232,8 @@ def _authenticate(options: argparse.Namespace) -> None:
         raise UserError("run.bank_and_framing", given=options.framing)
     if config.lineup is not None:
         check_lineup(config.lineup, len(controls))
+    if options.unrelated and not controls and bank is None:
+        raise UserError("run.unrelated_without_controls")
     key = read_private_key(options.sign) if options.sign else None
     if options.bundle and not options.bundle.parent.is_dir():
         raise UserError("run.no_folder_for_bundle", path=options.bundle, folder=options.bundle.parent)
@@ -255,10 +259,12 @@ def _authenticate(options: argparse.Namespace) -> None:
     pair = frame_as(loaded, options.framing)
     print_line(f"memory: {pair.memory}")
     if bank is not None:
-        check_bank(bank, pair.fingerprints, pair.is_full_network, config, ", ".join(prompts))
+        check_bank(bank, pair.fingerprints, pair.is_full_network, config, prompts)
     unrelated = other = None
     if options.unrelated:
         other = _open(options.unrelated, "unrelated model", options)
+        if weights_sha256(other) == weights_sha256(suspect):
+            raise UserError("run.unrelated_is_the_suspect", name=other.name)
         unrelated = load_pair(base, other, prompts, **place)
     embedders = load_embedders(pair.device, download=options.download)
     framing = framing_for(pair, bank)
@@ -293,6 +299,8 @@ def _authenticate(options: argparse.Namespace) -> None:
         print_line(f"note: {assumed}")
     write_evidence(result, options.out, models)
     signer = sign_folder(options.out, key) if key else None
+    if (used := len(result.controls)) < len(known):
+        print_line(note("run.controls_used", used=used, given=len(known)))
     print_table(result)
     print_line(f"evidence: {options.out}/report.pdf, report.html, result.json ({result.seconds:.1f} s)")
     if options.bundle:

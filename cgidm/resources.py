@@ -107,16 +107,25 @@ def find_example(name: str) -> ShippedExample:
 def find_shipped_model(given: str) -> Path:
     """The folder of the model that `given` names: "shipped:mini", or "shipped:" and the name of an example.
 
+    A file in it may follow, as a record names it: "shipped:rollandin-lora/pytorch_lora_weights.safetensors".
+
     Raises:
         UserError: if no such model ships.
     """
-    name = given.removeprefix(SHIPPED)
+    name, _, file = given.removeprefix(SHIPPED).partition("/")
+    if file and not _has_file(name, file):
+        name = ""
     if name == BASE_NAME:
         return base_folder()
     if name not in (names := example_names()):
         accepted = [SHIPPED_BASE, *(SHIPPED + n for n in names)]
         raise UserError("resources.unknown_model", given=given, accepted=accepted)
     return find_example(name).checkpoint
+
+
+def _has_file(name: str, file: str) -> bool:
+    """Whether a suspect that ships has this file at its top."""
+    return name in example_names() and file in {p.name for p in find_example(name).checkpoint.iterdir()}
 
 
 def _files(folder: Path) -> tuple[Path, ...]:

@@ -110,6 +110,14 @@ def test_known_scores_of_controls_hold_for_those_that_are_used(pair):
     assert plan_run(copied).copies == ((0,), ()) and plan_run(copied).controls == tuple(range(1, 21))
 
 
+def test_copies_of_one_control_count_once(pair):
+    """A picture that is copied a hundred times says no more than it does."""
+    wish = request(config=dataclasses.replace(CONFIG, lineup=None))
+    copied = [dataclasses.replace(wish.controls[0], name=f"{i}.png", sha256=f"{i:064x}") for i in range(100)]
+    assert plan_run(dataclasses.replace(wish, controls=copied)).controls == (0,)
+    assert plan_run(dataclasses.replace(wish, controls=[*wish.controls, *copied])).controls == tuple(range(20))
+
+
 def test_what_cannot_go_together_is_refused_before_anything_is_computed(pair):
     with refuses("run.no_pictures"):
         next(authentication_steps(pair, request(pictures=[])))

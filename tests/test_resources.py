@@ -38,3 +38,13 @@ def test_an_unknown_name_is_refused():
         resources.find_shipped_model("shipped:../mini")
     with refuses("resources.unknown_example", given="mona-lisa"):
         resources.find_example("mona-lisa")
+
+
+def test_a_model_that_ships_is_found_by_the_name_in_a_record():
+    suspect = open_checkpoint("shipped:rollandin-lora")
+    again = open_checkpoint(suspect.name)
+    assert suspect.name == "shipped:rollandin-lora/pytorch_lora_weights.safetensors"
+    assert again.adapter == suspect.adapter and again.headers == suspect.headers
+    for given in ("shipped:rollandin-lora/../x", "shipped:rollandin-lora/other.safetensors", "shipped:mini/unet"):
+        with refuses("resources.unknown_model", given=given):
+            open_checkpoint(given)

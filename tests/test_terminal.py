@@ -45,7 +45,7 @@ def test_no_name_of_a_picture_commands_the_terminal(tmp_path, capsys):
     print_table(dataclasses.replace(result, pictures=(named,)))
     said = capsys.readouterr().out.splitlines()
     assert [commands(line) for line in said if commands(line)] == []
-    assert any(line.startswith(single_line(HOSTILE)[-32:]) for line in said)
+    assert any(line.startswith(f"…{single_line(HOSTILE)[-31:]}") for line in said)
     assert not any(line.startswith("OK") for line in said)
 
 

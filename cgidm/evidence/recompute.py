@@ -43,7 +43,7 @@ from ..run.plan import with_centre_square
 from .bundle_files import find_foreign_files, read_png
 from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
-from .record import OLDER, ControlRecord, PictureRecord, Record, record_bytes
+from .record import OLD_RULES, OLDER, ControlRecord, PictureRecord, Record, record_bytes
 from .record_json import to_json
 from .record_of_result import config_of, image_name, lineup_of, make_record, without_homes
 from .seal import RECORD
@@ -51,7 +51,6 @@ from .seal import RECORD
 REMOVED = ("removed_cosine", "removed_gain", "removed_alignment")
 FRAME_NOTES = ("pictures.centre_square", "pictures.framed")  # what `frame_notes` says
 GROUP_NOTE = "pictures.counts_as_one_with"  # what `judge_pictures` adds
-OLD_RULES = (1, 2)  # formats of records that were judged by other rules
 NOTHING = "nothing"  # in place of a value that is not there
 LONGEST = 240  # characters of a value that is printed
 ROUNDING = 1e-9  # of a derived number, relative: another processor may add up in another order
@@ -91,9 +90,9 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
         record: that of the bundle.
     """
     data = read_small(bundle, RECORD) or b""
-    if record.format in OLD_RULES:
-        return Recomputation(gaps=(note("evidence.gap.old_rules", format=record.format),))
     foreign = tuple(find_foreign_files(bundle, record, data))
+    if record.format in OLD_RULES:
+        return Recomputation(problems=foreign, gaps=(note("evidence.gap.old_rules", format=record.format),))
     if record.bank is not None and record.format in OLDER:
         return Recomputation(problems=foreign, gaps=(note("evidence.gap.no_bank_numbers"),))
     gaps = [note("evidence.gap.stated_flags", format=record.format)] if record.format in OLDER else []
@@ -133,7 +132,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     if record.bank is not None:
         bank = read_bank(read_small(bundle, BANK) or b"", record.bank.name)
         full = record.weight_distance is not None
-        check_bank(bank, record.models.sha256, full, config, record.models.prompt)
+        check_bank(bank, record.models.sha256, full, config, (record.models.prompt, *record.models.other_prompts))
     framing = _framing(record, bank)
     pictures = [_picture(bundle, p, image_name(i, "original"), framing) for i, p in enumerate(record.pictures)]
     controls = [_picture(bundle, c, c.image, framing) for c in record.controls]
@@ -155,12 +154,27 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     for name in ("checks", "framing") if record.format not in OLDER else ():
         if getattr(record, name) is None:
             yield Difference(name, None, "what every run writes")
-    if record.models.unrelated is None and record.models.unrelated_sha256 is not None:
-        yield Difference("models.unrelated_sha256", record.models.unrelated_sha256, None)
+    yield from _of_unrelated(record)
     framed = {f"pictures[{i}].frame": p.frame for i, p in enumerate(record.pictures)}
     framed |= {f"controls[{i}].frame": c.frame for i, c in enumerate(record.controls)}
     if any(frame is not None for frame in framed.values()):  # none has one where pictures came without their files
         yield from (Difference(where, None, "a frame") for where, frame in framed.items() if frame is None)
+
+
+def _of_unrelated(record: Record) -> Iterator[Difference]:
+    """The unrelated model: named, identified and asked, or nothing of it."""
+    named, models = record.models.unrelated is not None, record.models
+    if named != (models.unrelated_sha256 is not None):
+        yield Difference("models.unrelated_sha256", models.unrelated_sha256, "a digest" if named else None)
+    if record.checks is None:
+        return
+    for i, p in enumerate(record.pictures):
+        if p.checks is not None and named != (p.checks.unrelated_score is not None):
+            wanted = "a score" if named else None
+            yield Difference(f"pictures[{i}].checks.unrelated_score", p.checks.unrelated_score, wanted)
+    scores, expected = record.checks.unrelated_control_scores, len(record.control_scores) if named else 0
+    if len(scores) != expected:
+        yield Difference("checks.unrelated_control_scores", len(scores), expected)
 
 
 def _result(
@@ -194,7 +208,8 @@ def _result(
         for p, picture, raised, checked in zip(record.pictures, pictures, flags, checks, strict=True)
     ]
     weights = list(record.models.sha256.values())
-    power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice)
+    prompts = 1 + len(record.models.other_prompts)
+    power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice, prompts=prompts)
     mirror, nulls = _mirror(record, config), record.control_scores if bank is None else None
     judged, together, compared = judge_against(measured, nulls, bank, mirror, power)
     lineup = None

@@ -18,6 +18,9 @@ from .record_json import from_json, to_json
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file
 FORMAT = 4
 OLDER = (1, 2, 3)  # formats that are read, too
+OLD_RULES = (1, 2)  # formats of records that were judged by other rules
+# field of a record, or of its pictures -> the first format that has it
+FIRST_FORMAT = {"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,9 +317,18 @@ def read_record(data: bytes | None, name: str) -> Record:
     if isinstance(number, bool) or number not in (*OLDER, FORMAT):
         raise UserError("evidence.newer_record", name=name, format=str(number), known=FORMAT)
     try:
+        _check_age(table, number)
         return from_json(Record, upgrade_format_1(table) if number == 1 else table, "record")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError("evidence.damaged_record", name=name, problem=str(error)) from error
+
+
+def _check_age(table: dict[str, Any], number: int) -> None:
+    """Refuse a record that states an older format than its own values have: fewer of them would then be checked."""
+    pictures = [p for p in table.get("pictures", ()) if isinstance(p, dict)]
+    for field_name, first in FIRST_FORMAT.items():
+        if number < first and any(field_name in part for part in (table, *pictures)):
+            raise ValueError(f"record: expected format {first} or later with a value for {field_name}, got {number}")
 
 
 def manifest_entries(record: Record) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..messages import Note
 
+MOST_VALUES = 20_000  # of a list: null scores are thousands
+LONGEST_TEXT = 20_000  # characters
+
 
 def to_json(value: Any) -> Any:
     """A dataclass, note, tuple or mapping as what `json` writes; `from_json` is its inverse."""
@@ -35,6 +38,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         return _one_of(arguments, value, where)
     if origin is tuple:
         _expect(isinstance(value, list), where, "a list")
+        _expect(len(value) <= MOST_VALUES, where, f"at most {MOST_VALUES} values")
         _expect(Ellipsis in arguments or len(value) == len(arguments), where, f"{len(arguments)} values")
         return tuple(from_json(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is dict:
@@ -49,6 +53,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
         _expect(isinstance(value, int | float) and not isinstance(value, bool), where, "a number")
         return float(value)
     _expect(type(value) is kind, where, getattr(kind, "__name__", str(kind)))
+    _expect(kind is not str or len(value) <= LONGEST_TEXT, where, f"at most {LONGEST_TEXT} characters")
     return value
 
 

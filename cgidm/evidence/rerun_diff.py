@@ -19,7 +19,7 @@ from ..provenance import RENDERING
 from .bundle_files import read_png
 from .bundle_reader import Bundle
 from .lineup_sheet import ROLES, panel_name
-from .record import OLDER, ModelsRecord, PictureRecord, Record
+from .record import OLD_RULES, OLDER, ModelsRecord, PictureRecord, Record
 from .record_json import to_json
 from .record_of_result import image_name, image_roles, lineup_of, make_record
 from .report import file_name
@@ -77,6 +77,7 @@ class Comparison:
     differing: tuple[str, ...]  # of machine, versions and code
     tolerance: float
     embedder_tolerance: float
+    answers_compared: bool = True  # not of formats that were judged by other rules
 
     @property
     def agrees(self) -> bool:
@@ -95,7 +96,10 @@ class Comparison:
         other = "" if self.embedder_tolerance == self.tolerance else f" ({self.embedder_tolerance:g} of an embedder)"
         yield f"tolerance {self.tolerance:g}{other}: {where}"
         largest = max((d for row in self.rows if (d := row.difference) is not None), default=0.0)
-        yield f"{'the same' if self.agrees else 'NOT the same'}: largest difference {largest:.1e}"
+        if not self.answers_compared:
+            yield "its answers and p-values were judged by other rules, and are not compared"
+        what = "the same" if self.answers_compared else "the same scores"
+        yield f"{what if self.agrees else 'NOT the same'}: largest difference {largest:.1e}"
 
 
 def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[Framing] = ()) -> Comparison:
@@ -115,7 +119,7 @@ def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[F
     of_mirror = tolerance if same else MIRROR_OTHER_MACHINE
     of_embedders = HALF_EMBEDDER_OTHER_MACHINE if half and not same else tolerance  # they see 8 bits
     rows, outcomes = [], []
-    same_rule = record.strict_level is not None  # records of formats 1 and 2 have their scores compared alone
+    same_rule = record.format not in OLD_RULES  # their scores are compared alone
     for number, (old, new, run) in enumerate(zip(record.pictures, now.pictures, result.pictures, strict=True)):
         name = file_name(old.name)
         for score in dict.fromkeys((*old.scores, *new.scores)):
@@ -163,6 +167,7 @@ def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[F
         differing=differing,
         tolerance=tolerance,
         embedder_tolerance=of_embedders,
+        answers_compared=same_rule,
     )
 
 

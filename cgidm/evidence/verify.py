@@ -34,6 +34,7 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "controls[*].notes": "what was noted of their files",
     "controls[*].frame.original": "the size of their files",
     "bank.name": "the name of the bank",
+    "bank.json": "what the bank's models scored, and how they were trained",
     "models.base": "the name of the base",
     "models.suspect": "the name of the suspect",
     "models.embeddings": "the names of the embeddings",

@@ -129,6 +129,7 @@ def load_pair(
         trained_framing=None if likely is None else likely.framing,
         framing_is_guessed=likely is not None and likely.guessed,
         excludes=read_framing(suspect.metadata).excludes,
+        prompts=prompts,
         notes=pair.notes,
     )
 

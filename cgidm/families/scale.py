@@ -27,6 +27,11 @@ CHANGING = (
 INITS = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 
 
+# Names of modules, alternatives of them, `.*` and anchors, as peft writes them: no pattern that takes for ever to match
+SIMPLE = re.compile(r"\^?(?:[\w.\-|]|\\[.d]|\.\*|\d\+){1,400}\$?")
+MOST_PATTERNS = 5000  # modules of a large network, each with its own
+
+
 @dataclass
 class ScaleReader:
     """Finds the scale of each module of one adapter, and remembers the alphas that it met.
@@ -52,10 +57,12 @@ class ScaleReader:
         checkpoint, name = self.checkpoint, self.checkpoint.name
         adapter = checkpoint.adapter
         assert adapter is not None
+        if self.given is not None and not (math.isfinite(self.given) and self.given > 0):
+            raise UserError("families.alpha_not_positive", name=name, given=self.given)
         sources: dict[str, AlphaSource] = {}
         for component in adapter.count():
             config = self._config(component)
-            own = find_alpha_source(adapter, config is not None, checkpoint.metadata, name)
+            own = find_alpha_source(adapter, config, checkpoint.metadata, name)
             sources[component] = own[component]
             biased = any("bias" in parts for (c, _), parts in adapter.modules.items() if c == component)
             kinds: list[Kind] = [kind for kind in adapter.kinds if kind in PEFT_TYPES]
@@ -155,6 +162,9 @@ def _read_settings(
         odd.append("init_lora_weights")
     if odd:
         raise UserError("families.setting_unsupported", name=name, setting=odd[0], given=f"{settings[odd[0]]!r:.60}")
+    if not isinstance(settings.get("use_rslora", False), bool | None):
+        given = f"{settings['use_rslora']!r:.60}"
+        raise UserError("families.setting_invalid", name=name, setting="use_rslora", given=given)
     for key in ("r", "lora_alpha", "alpha", "rank_pattern", "alpha_pattern"):
         if not _is_valid(key, settings.get(key)):
             raise UserError("families.setting_invalid", name=name, setting=key, given=f"{settings[key]!r:.60}")
@@ -172,16 +182,16 @@ def _trainer_notes(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _is_valid(key: str, value: Any) -> bool:
-    """Whether a rank is positive, an alpha finite, a pattern a table of such numbers. An absent value is valid."""
+    """Whether a rank or alpha is a finite number other than 0, a pattern a table of such. An absent value is valid."""
     if value is None:
         return True
     if not key.endswith("_pattern"):
-        return isinstance(value, int | float) and math.isfinite(value) and (value > 0 or key not in ("r", "rank"))
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(value) and value != 0 and (value > 0 or key not in ("r", "rank"))
     part = key.removesuffix("_pattern")
-    try:
-        return all(re.compile(pattern) and _is_valid(part, number) for pattern, number in value.items())
-    except (AttributeError, re.error):
+    if not isinstance(value, dict) or len(value) > MOST_PATTERNS:
         return False
+    return all(SIMPLE.fullmatch(pattern) and _is_valid(part, number) for pattern, number in value.items())
 
 
 def _of_module(settings: Mapping[str, Any], module: str, patterns: str, common: str) -> Any:

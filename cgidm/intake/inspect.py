@@ -279,7 +279,7 @@ def _adapter(checkpoint: Checkpoint) -> dict[str, Any] | None:
         return None
     configured = {c: (checkpoint.configs.get(c) if checkpoint.configs else checkpoint.config) for c in adapter.count()}
     alpha = {
-        c: find_alpha_source(adapter, config is not None, checkpoint.metadata, checkpoint.name)[c]
+        c: find_alpha_source(adapter, config, checkpoint.metadata, checkpoint.name)[c]
         for c, config in configured.items()
     }
     lost = find_lost_alpha(checkpoint.name, checkpoint.metadata) if "writer's rule" in alpha.values() else None

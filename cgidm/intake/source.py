@@ -52,6 +52,8 @@ def parse_source(given: str, *, local: bool = True) -> Path | HubSource | Civita
         UserError: for a pickle, a link to another site, another kind of repository, or no valid name.
     """
     text = given.strip().strip("\"'")
+    if not text:
+        raise UserError("intake.nothing_given")
     if Path(urlsplit(text).path if "://" in text else text).suffix.lower() in PICKLES:
         raise UserError("intake.pickle", name=text[:300])
     if local and "://" not in text and _exists(text):

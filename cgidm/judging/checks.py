@@ -20,14 +20,14 @@ from .negative_controls import (
     unstable_flags,
 )
 from .null_bank import OTHER_HANDS, OTHER_RECIPE, Bank, bank_flags
-from .residual_table import OTHER_RESIDUALS
+from .residual_table import NO_RESIDUALS, OTHER_RESIDUALS
 from .residuals import NOT_IN_BANK, not_in_bank_flags, residual_flags
 
 KNOWN_FLAGS = {
     flag.name: flag
     for flag in (
         *(FLAT, INDISTINGUISHABLE, NOT_FINITE, UNSTABLE, GENERATED, STANDS_OUT, SHIFTED_CONTROLS, OTHER_SHAPES),
-        *(OTHER_FRAMING, NOT_IN_BANK, OTHER_HANDS, OTHER_RECIPE, OTHER_RESIDUALS),
+        *(OTHER_FRAMING, NOT_IN_BANK, OTHER_HANDS, OTHER_RECIPE, OTHER_RESIDUALS, NO_RESIDUALS),
     )
 }
 

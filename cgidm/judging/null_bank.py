@@ -185,7 +185,7 @@ def read_bank(data: bytes, name: str) -> Bank:
 
 
 def check_bank(
-    bank: Bank, fingerprints: Mapping[str, str], is_full_network: bool, config: RunConfig, prompt: str | None = None
+    bank: Bank, fingerprints: Mapping[str, str], is_full_network: bool, config: RunConfig, prompts: Sequence[str] = ()
 ) -> None:
     """Refuse a bank whose scores are not comparable with those of a run.
 
@@ -194,7 +194,7 @@ def check_bank(
         fingerprints: weight file -> SHA-256, of the run's base and suspect.
         is_full_network: whether the run's suspect is a full network, and not an adapter.
         config: the run's configuration.
-        prompt: the run's prompt; None is not compared.
+        prompts: the run's; none are not compared. Its models were scored with one.
 
     Raises:
         UserError: if the bank was made for another base, prompt, kind of suspect, or way of scoring.
@@ -202,10 +202,9 @@ def check_bank(
     made, named = bank.content, bank.name
     if not set(made.base) <= set(fingerprints.values()):
         raise UserError("judging.bank.other_base", bank=named)
-    if prompt is not None and prompt != made.prompt:
-        raise UserError(
-            "judging.bank.other_prompt", bank=named, expected=single_line(made.prompt), given=single_line(prompt)
-        )
+    if prompts and list(prompts) != [made.prompt]:
+        given = " | ".join(map(single_line, prompts))
+        raise UserError("judging.bank.other_prompt", bank=named, expected=single_line(made.prompt), given=given)
     if made.is_full_network != is_full_network:
         raise UserError(
             "judging.bank.of_full_networks" if made.is_full_network else "judging.bank.of_adapters", bank=named

@@ -95,6 +95,7 @@ def expect_power(
     bank: Bank | None = None,
     *,
     looked_at_twice: bool = False,
+    prompts: int = 1,
 ) -> float | None:
     """Return the share of used pictures found in a suspect so strongly trained; None if it was never measured.
 
@@ -107,8 +108,9 @@ def expect_power(
         weight_distance: of a full network from its base; None of an adapter.
         bank: null models of this suspect, if there are any.
         looked_at_twice: some picture is also looked at as its centre square. The power was measured with one look.
+        prompts: how many the run has. The power was measured with one.
     """
-    if looked_at_twice:
+    if looked_at_twice or prompts > 1:
         return None
     table = find_power_table(weights)
     looked_up = None

@@ -18,6 +18,7 @@ from .null_bank import NullBank
 
 TABLE = "residual_nulls.json"
 RANGE = 2.0  # factor of memorisation between a bank and those of the table that it is compared with
+NO_RESIDUALS = make_flag("no_residuals", concerns="controls", factor=RANGE)
 OTHER_RESIDUALS = make_flag("other_residuals", blocks_verdict=False)
 
 

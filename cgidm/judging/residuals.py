@@ -10,7 +10,7 @@ from statistics import fmean
 
 from .flags import Flag, make_flag
 from .null_bank import Bank, NullBank
-from .residual_table import OTHER_RESIDUALS, find_residual_table, memorisation
+from .residual_table import NO_RESIDUALS, OTHER_RESIDUALS, find_residual_table, memorisation
 from .result import RESIDUAL_SCORE, VERDICT_SCORE, judged_score
 from .verdict import LEVEL, conformal_p_value
 
@@ -98,9 +98,10 @@ def add_residual(scores: dict[str, float], bank: Bank | None, sha256: str) -> di
 
 
 def residual_flags(bank: NullBank) -> tuple[Flag, ...]:
-    """Find whether a picture's residual is compared with those of other artists' works."""
-    own = bank.decoys or len(null_residuals(bank)) >= LEAST_RESIDUALS
-    return () if own or not table_residuals(bank) else (OTHER_RESIDUALS,)
+    """Find whether a picture's residual is compared with those of other artists' works, or cannot be compared."""
+    if bank.decoys or len(null_residuals(bank)) >= LEAST_RESIDUALS:
+        return ()
+    return (OTHER_RESIDUALS,) if len(table_residuals(bank)) >= LEAST_RESIDUALS else (NO_RESIDUALS,)
 
 
 def not_in_bank_flags(bank: NullBank, sha256: str) -> tuple[Flag, ...]:

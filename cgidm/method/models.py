@@ -109,6 +109,7 @@ class ModelPair:
             None: they do not say.
         told_of: makes the pair of pictures that were framed so, where the family was trained with sizes and crops as
             conditions (SDXL); None: what the network is told does not depend on the frame.
+        prompts: that both are conditioned on; empty: not known.
         device: where both compute.
         fingerprints: weight file -> SHA-256.
         networks: the owners of the weights: one if base and suspect share theirs, else two.
@@ -130,6 +131,7 @@ class ModelPair:
     framing_is_guessed: bool = False
     excludes: Callable[[int, int], bool | None] | None = None
     told_of: "Callable[[Frame], ModelPair] | None" = None
+    prompts: tuple[str, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)
     networks: tuple[torch.nn.Module, ...] = ()

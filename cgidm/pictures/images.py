@@ -55,6 +55,8 @@ def read_picture(path: str | Path, framing: Framing | int) -> Picture:
         raise UserError("pictures.is_a_folder", path=str(path))
     if not path.exists():
         raise UserError("pictures.missing", path=str(path))
+    if not path.is_file():  # a pipe or device may never end
+        raise UserError("pictures.no_file", path=str(path))
     if (size := path.stat().st_size) > MAX_BYTES:
         raise UserError("pictures.too_large", path=str(path), bytes=size, most=MAX_BYTES)
     return decode_picture(path.read_bytes(), str(path), framing)

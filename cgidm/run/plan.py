@@ -12,7 +12,7 @@ from ..judging.null_bank import Bank
 from ..method.config import RunConfig
 from ..method.models import ModelPair
 from ..method.views import CENTRE_SQUARE
-from ..pictures.duplicates import near_duplicates
+from ..pictures.duplicates import near_duplicates, representatives
 from ..pictures.images import Picture
 
 FRAMINGS = ("notes", "buckets", "square")  # what somebody can state of a suspect's training
@@ -45,9 +45,10 @@ class RunPlan:
 
 
 def plan_run(request: RunRequest) -> RunPlan:
-    """Set aside the controls that are near-duplicates of a picture, and draw the line-up. No model is needed.
+    """Set aside the controls that are near-duplicates, and draw the line-up. No model is needed.
 
-    A near-duplicate cannot be known to be unused and be in question at once.
+    A near-duplicate of a picture cannot be known to be unused and be in question at once. Of controls that are
+    near-duplicates of one another the first is used: copies of one picture say no more than it does.
 
     Raises:
         UserError: if a control is of one colour, or if the controls do not suffice for the line-up.
@@ -55,7 +56,9 @@ def plan_run(request: RunRequest) -> RunPlan:
     if flat := [c for c in request.controls if is_flat(c.image)]:
         raise UserError("run.flat_control", name=flat[0].name)
     table = near_duplicates([p.image for p in request.pictures], [c.image for c in request.controls])
-    used = [i for i, copied in enumerate(table.T) if not copied.any()]
+    apart = [i for i, copied in enumerate(table.T) if not copied.any()]
+    first = representatives(near_duplicates([request.controls[i].image for i in apart]))
+    used = [i for number, i in enumerate(apart) if first[number] == number]
     copies = tuple(tuple(i for i, same in enumerate(row) if same) for row in table)
     lineup, config = None, request.config
     if config.lineup is not None:

@@ -81,7 +81,7 @@ class Sitting:
             if not self.plan.power_known:
                 weights, moved = list(self.pair.fingerprints.values()), self.measured.weight_distance
                 given = (weights, self.measured.distances, moved, self.request.bank)
-                power = expect_power(*given, looked_at_twice=bool(self.uneven))
+                power = expect_power(*given, looked_at_twice=bool(self.uneven), prompts=max(1, len(self.pair.prompts)))
                 self.plan = replace(self.plan, expected_power=power, power_known=True)
             yield from self._score_controls(controls_per_event)
             yield from self._answer(by_mirror=False)

@@ -67,6 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def make_bank(options: argparse.Namespace) -> None:
     """Run the command. The trainer is imported here, so that `--help` is quick."""
+    from ..families.adapters import check_family
     from ..intake.civitai.client import read_key
     from ..intake.layout import open_checkpoint
     from ..judging.null_bank import FILE
@@ -80,6 +81,8 @@ def make_bank(options: argparse.Namespace) -> None:
     if options.captions:
         given["tags"] = ()  # captions beside the pictures take their place
     suspect = open_checkpoint(options.suspect, civitai_key=read_key()) if options.suspect else None
+    if suspect is not None:
+        check_family(suspect)
     recipe = read_recipe(suspect, given)
     plan = BankPlan(
         base=options.base,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..files import remove_leftovers, write_atomically
 from ..intake.layout import open_checkpoint
+from ..judging.flags import flat_flags
 from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
 from ..judging.residual_table import find_residual_table
 from ..messages import Note, note
@@ -159,7 +160,14 @@ def _list_pictures(*folders: Path) -> list[PictureFile]:
     """The pictures of folders, by name."""
     files = (p for folder in folders for p in picture_files(folder, "pictures"))
     paths = sorted(files, key=lambda p: (p.name, p))
-    return [PictureFile(str(p.resolve()), read_picture(p, CHECK_SIDE).sha256) for p in paths]
+    return [_picture_file(p) for p in paths]
+
+
+def _picture_file(path: Path) -> PictureFile:
+    read = read_picture(path, CHECK_SIDE)
+    if flat_flags(read.image):
+        raise UserError("training.flat_picture", path=str(path))
+    return PictureFile(str(path.resolve()), read.sha256)
 
 
 def build_bank(
@@ -228,6 +236,7 @@ def _cost(plan: BankPlan, training: TrainingRecipe, missing: Sequence[ModelPlan]
     counted = training_bytes(open_checkpoint(plan.base, "base model").fetch(), training) if missing else None
     counts = {
         "models": len(missing),
+        "images": max((len(m.pictures) for m in missing), default=0),
         "steps": sum(m.config.steps for m in missing),
         "batch": training.batch,
         "scored": models * pictures,

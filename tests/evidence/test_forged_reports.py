@@ -101,6 +101,20 @@ def test_flags_that_were_emptied_come_back(folder, capsys):
     assert code == 1 and "pictures[0].flags: recorded []" in said and "generated" in said
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_older_format_hides_nothing(folder, capsys, number):
+    """A record that claims an older format, of which less is checked, holds values that only today's has."""
+    reseal(folder, lambda record: record.update(format=number, strict_level=None))
+    code, said = verified(folder, capsys)
+    assert code == 1 and f"or later with a value for checks, got {number}" in said
+
+
+def test_an_unrelated_model_is_asked_or_not_named(folder, capsys):
+    reseal(folder, lambda record: record["models"].update(unrelated="foo"))
+    code, said = verified(folder, capsys)
+    assert code == 1 and "models.unrelated_sha256" in said and "unrelated_score" in said
+
+
 def test_grades_and_exit_codes(folder, tmp_path, capsys):
     code, said = verified(folder, capsys, "--strict")
     assert (

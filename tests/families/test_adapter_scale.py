@@ -223,3 +223,34 @@ def test_the_record_keeps_the_alpha_that_was_given_and_a_repeated_run_uses_it(ba
     assert [n["code"] for n in models_record["notes"]] == ["families.alpha_given"]
     assert "Alpha of the adapter" in (tmp_path / "out" / "report.html").read_text()
     assert main(["verify", str(tmp_path / "out"), "--rerun"]) == 0
+
+
+@pytest.mark.parametrize("config", [{}, {"peft_type": "LORA", "r": RANK}, {"r": RANK, "lora_alpha": None}])
+def test_a_configuration_that_states_no_alpha_is_no_statement(base, tmp_path, config):
+    path, _ = made(tmp_path, adapter(PEFT, (lora, {"unet": UNET}), drop=("alpha",), config=config))
+    with refuses("families.alpha_unknown"):
+        load_pair(str(base), str(path), "a b")
+
+
+@pytest.mark.parametrize(
+    ("more", "setting"),
+    [
+        ({"lora_alpha": True}, "lora_alpha"),
+        ({"lora_alpha": 0}, "lora_alpha"),
+        ({"lora_alpha": 8, "use_rslora": "false"}, "use_rslora"),
+        ({"lora_alpha": 8, "alpha_pattern": {"([a-z_0-9.]+)+!": 8}}, "alpha_pattern"),  # takes for ever to match
+        ({"lora_alpha": 8, "rank_pattern": {"(.+)+!": RANK}}, "rank_pattern"),
+    ],
+)
+def test_settings_that_no_program_writes_are_refused_at_once(base, tmp_path, more, setting):
+    config = {"peft_type": "LORA", "r": RANK, **more}
+    path, _ = made(tmp_path, adapter(PEFT, (lora, {"unet": UNET}), drop=("alpha",), config=config))
+    with refuses("families.setting_invalid", setting=setting):
+        load_pair(str(base), str(path), "a b")
+
+
+@pytest.mark.parametrize("given", [float("nan"), float("inf"), -4.0, 0.0])
+def test_an_alpha_that_is_given_must_be_above_zero(base, tmp_path, given):
+    path, _ = made(tmp_path, adapter(PEFT, (lora, {"unet": UNET}), drop=("alpha",)))
+    with refuses("families.alpha_not_positive"):
+        load_pair(str(base), str(path), "a b", adapter_alpha=given)

@@ -98,7 +98,7 @@ def test_what_a_hostile_bank_is_refused_with_is_one_short_line():
     assert len(str(error.value)) < 500 and "\n" not in str(error.value)
     bank = read_bank(json.dumps(BANK | {"prompt": "y\n" * 10_000}).encode(), "bank.json")
     with refuses("judging.bank.other_prompt", given="sks style") as error:
-        check_bank(bank, *told(pair_of(1, a="aa", b="bb")), RunConfig(), "sks style")
+        check_bank(bank, *told(pair_of(1, a="aa", b="bb")), RunConfig(), ["sks style"])
     assert len(str(error.value)) < 500 and "\n" not in str(error.value)
 
 
@@ -106,11 +106,11 @@ def test_a_bank_for_another_run_is_refused(tmp_path):
     bank, config = open_bank(written(tmp_path)), RunConfig()
     weights = {"base/unet": "bb", "base/vae": "aa", "suspect/unet": "cc"}
     pair = pair_of(1, **weights)
-    check_bank(bank, *told(pair), config, "sks style")
+    check_bank(bank, *told(pair), config, ["sks style"])
     with refuses("judging.bank.other_base"):
         check_bank(bank, *told(pair_of(1, base="bb")), config)
     with refuses("judging.bank.other_prompt", expected="sks style", given="x"):
-        check_bank(bank, *told(pair), config, "x")
+        check_bank(bank, *told(pair), config, ["x"])
     for name, expected, given in (("loss_draws", 20, 5), ("seed", 0, 3)):
         with refuses("judging.bank.other_setting", name=name, expected=expected, given=given):
             check_bank(bank, *told(pair), dataclasses.replace(config, **{name: given}))

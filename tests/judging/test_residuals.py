@@ -8,6 +8,7 @@ import pytest
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.null_bank import Bank, BankPicture, NullBank, NullModel
 from cgidm.judging.residual_table import (
+    NO_RESIDUALS,
     OTHER_RESIDUALS,
     TABLE,
     ResidualGroup,
@@ -200,7 +201,7 @@ def test_a_bank_with_residuals_of_its_own_needs_no_table(tmp_path, monkeypatch):
 def test_a_table_of_something_else_answers_nothing(tmp_path, monkeypatch, base, draws, unit):
     ship_table(tmp_path, monkeypatch, [group_of([0.1] * 400, unit)], base, draws)
     bank, _ = two_models(np.random.default_rng(6))
-    assert reference_residuals(bank) == () and residual_flags(bank) == () and bank_power(bank) is None
+    assert reference_residuals(bank) == () and residual_flags(bank) == (NO_RESIDUALS,) and bank_power(bank) is None
 
 
 def test_a_damaged_table_is_refused(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def test_a_shipped_bank_judges_the_shipped_suspect_as_was_counted(folder):
     bank, example = open_bank(folder), ASSETS / "examples" / folder.name
     prompt = json.loads((example / "example.json").read_text())["prompt"]
     pair = load_pair(str(ASSETS / "mini"), str(example / "checkpoint"), prompt)
-    check_bank(bank, pair.fingerprints, pair.is_full_network, RunConfig(), prompt)
+    check_bank(bank, pair.fingerprints, pair.is_full_network, RunConfig(), [prompt])
     parts = {part: sorted((example / part).iterdir()) for part in ("member", "holdout")}
     paths = [path for part in parts.values() for path in part]
     assert sorted(p.name for p in paths) == sorted(p.name for p in bank.content.pictures)

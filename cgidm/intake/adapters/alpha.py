@@ -20,11 +20,12 @@ NOTED = "lora_adapter_metadata"  # where diffusers writes peft's configuration i
 # plain texts of a header, by peft's names; the last two are too common to be refused when they are no number
 PLAIN = (("lora_alpha", "lora_alpha"), ("r", "r"), ("lora_alpha", "alpha"), ("r", "rank"))
 COMMON = ("alpha", "rank")
+STATING = ("lora_alpha", "alpha", "alpha_pattern")
 NUMBER = re.compile(r"\s*[-+]?\d{1,12}(?:\.\d{0,20})?(?:e[-+]?\d{1,3})?\s*", re.IGNORECASE)
 
 
 def find_alpha_source(
-    adapter: Adapter, configured: bool, metadata: Mapping[str, str], name: str
+    adapter: Adapter, config: Mapping[str, Any] | None, metadata: Mapping[str, str], name: str
 ) -> Mapping[str, AlphaSource]:
     """Where the alpha of each network's modules is stated.
 
@@ -34,7 +35,7 @@ def find_alpha_source(
 
     Args:
         adapter: the parsed file.
-        configured: whether adapter_config.json came with it.
+        config: adapter_config.json of the network, if it came with the file. One that states no alpha is no statement.
         metadata: the header's texts.
         name: what the file is called, for errors.
     """
@@ -46,8 +47,10 @@ def find_alpha_source(
             found[component] = "not needed"
         elif "alpha" in parts:
             found[component] = "tensors"
-        elif configured:
+        elif any(config.get(key) is not None for key in STATING) if config is not None else False:
             found[component] = "configuration"
+        elif config is not None:
+            found[component] = "unknown"
         elif "lora_alpha" in (settings := header_settings(name, component, metadata)) or "alpha" in settings:
             found[component] = "header"
         else:

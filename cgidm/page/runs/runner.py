@@ -100,7 +100,7 @@ def check_bank_fits(run: Run, models: OpenedModels) -> None:
     """
     if (bank := run.bank()) is not None:
         fingerprints = {f: models.base.listing.sha256(f) for f in models.base.weights}
-        check_bank(bank, fingerprints, models.suspect.is_full_network, run.settings.config(), models.prompt)
+        check_bank(bank, fingerprints, models.suspect.is_full_network, run.settings.config(), [models.prompt])
 
 
 class RunRecorder:
