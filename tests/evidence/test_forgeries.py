@@ -35,7 +35,7 @@ INDIFFERENT = {
     "config.recovery.min_gradient_ratio": "below it a recovery does not move, and all gradients lie far above",
     "config.recovery.t_max": "the schedule ends there, whatever lies beyond it",
 }
-FORGERIES = {"controls": 1788, "bank": 1340}  # how many values were changed
+FORGERIES = {"controls": 1548, "bank": 1166}  # how many values were changed
 
 
 @pytest.fixture(scope="module", params=["controls", "bank"])
@@ -148,4 +148,4 @@ def test_every_value_is_found_or_listed_as_stated(made, repeatable, request):
     print(counts, sorted(slipped))
     assert slipped <= INDIFFERENT.keys()
     assert counts.total() == FORGERIES[request.node.callspec.params["made"]]
-    assert counts["verify"] > 600 and counts["rerun"] > 50
+    assert counts["verify"] > 500 and counts["rerun"] > 50

@@ -134,6 +134,9 @@ class AlteredBundle:
                 yield file
 
 
+SHORT = 4  # entries of a list that are each changed
+
+
 def changes_of(value: Any) -> Iterator[Any]:
     """What somebody might write in place of a value: a little else, and something else altogether."""
     match value:
@@ -158,14 +161,8 @@ def changes_of(value: Any) -> Iterator[Any]:
 
 
 def forgeries(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every record with one value changed, and where: "pictures[0].p_value".
-
-    Control pictures are entries of one kind, read by one loop: of these, the first and the last are changed.
-    """
-    between = tuple(f"controls[{i}]" for i in range(1, len(record["controls"]) - 1))
+    """Every record with one value changed, and where: "pictures[0].p_value"."""
     for path, where in places(record):
-        if where.startswith(between):
-            continue
         for changed in changes_of(value_at(record, path)):
             forged = copy.deepcopy(record)
             if not path:
@@ -175,14 +172,18 @@ def forgeries(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def places(value: Any, path: tuple[Any, ...] = (), where: str = "") -> Iterator[tuple[tuple[Any, ...], str]]:
-    """Every place in plain data, with how it is written."""
+    """Every place in plain data, with how it is written.
+
+    The entries of a long list are of one kind, and read by one loop: of these, the first and the last.
+    """
     yield path, where
     if isinstance(value, dict):
         for key, part in value.items():
             yield from places(part, (*path, key), f"{where}.{key}" if where else str(key))
     elif isinstance(value, list):
         for i, part in enumerate(value):
-            yield from places(part, (*path, i), f"{where}[{i}]")
+            if len(value) <= SHORT or i in (0, len(value) - 1):
+                yield from places(part, (*path, i), f"{where}[{i}]")
 
 
 def value_at(value: Any, path: tuple[Any, ...]) -> Any:
