@@ -131,14 +131,14 @@ def two_model_residuals(scores: Sequence[Scored]) -> Iterator[TwoModelResidual]:
     for artist in dict.fromkeys(s.artist for s in scores):
         works = [s for s in scores if s.artist == artist]
         for suspect in dict.fromkeys(s.suspect for s in works):
-            asked = [s for s in works if s.suspect == suspect]
-            bank = [s for s in works if s.split != asked[0].split]
+            questioned = [s for s in works if s.suspect == suspect]
+            bank = [s for s in works if s.split != questioned[0].split]
             used, left_out = (
-                {s.file: [n.score for n in bank if n.file == s.file and n.member == m] for s in asked}
+                {s.file: [n.score for n in bank if n.file == s.file and n.member == m] for s in questioned}
                 for m in (True, False)
             )
-            unit = mean_rise([(used[s.file], left_out[s.file]) for s in asked])
-            yield from (TwoModelResidual(s, unit, residual(s.score, left_out[s.file])) for s in asked)
+            unit = mean_rise([(used[s.file], left_out[s.file]) for s in questioned])
+            yield from (TwoModelResidual(s, unit, residual(s.score, left_out[s.file])) for s in questioned)
 
 
 def table_groups(residuals: Sequence[TwoModelResidual]) -> Iterator[ResidualGroup]:
