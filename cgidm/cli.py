@@ -24,6 +24,7 @@ from .evidence.bundle_reader import open_bundle
 from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
 from .evidence.record import ModelsRecord
 from .evidence.record_of_result import commits_of, lineup_of, publications_of
+from .evidence.report_words import likelihood_sentence
 from .evidence.seal import MANIFEST, SEAL, bundle_record
 from .evidence.signature import read_private_key, sign_folder
 from .evidence.verify import ALTERED, check_integrity, verify
@@ -189,6 +190,8 @@ def print_table(result: Result) -> None:
         name = name if len(name) <= 32 else f"…{name[-31:]}"
         print_line("  ".join([f"{name:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
         print_line(f"    {_witness_line(r.verdict.witnesses, result.bank is not None)}")
+        if r.likelihood is not None:
+            print_line(f"    {likelihood_sentence(r.likelihood.ratio, r.likelihood.low)}")
     if (together := result.together) is not None:
         print_line(f"together: {together.outcome}. {together.reason}")
         if (used := together.used) is not None:

@@ -67,6 +67,11 @@ COMMANDS = {
         "options:add_residuals",
         "error_rates.residuals:run",
     ),
+    "likelihood": Command(
+        "likelihood ratios of the mirror test's scores; reads the results of mirror and wild",
+        "options:add_likelihood",
+        "error_rates.likelihood:run",
+    ),
     "blind": Command(
         "false alarms of the blind baseline; writes blind.json", "options:add_blind", "benchmark.blind_split:run"
     ),

@@ -178,6 +178,16 @@ def add_residuals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", type=Path, help="also write the table of residuals that verdicts use")
 
 
+def add_likelihood(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `likelihood`."""
+    mini = RESULTS / "mini"
+    parser.add_argument("--mirror", type=Path, default=mini / "mirror", help="results of `eval mirror`")
+    parser.add_argument("--wild", type=Path, default=mini / "wild", help="results of `eval wild`")
+    parser.add_argument("--nulls", type=Path, default=resource_root() / "mirror_nulls.json", help="its null scores")
+    parser.add_argument("--out", type=Path, default=mini / "likelihood", help="folder of the results")
+    parser.add_argument("--table", type=Path, help="also write the table of ratios that verdicts use")
+
+
 def add_reference(parser: argparse.ArgumentParser) -> None:
     """Add the options of `reference`."""
     parser.add_argument("--openclipart", type=Path, required=True, help="folder of the Open Clip Art Library")

@@ -16,6 +16,7 @@ from cgidm.resources import reference_files
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
+from eval.error_rates.likelihood import calibration_table, rows_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.wild import missed_text, wild_table
 from eval.speed.repeats import FOLDER, runs_section
@@ -174,6 +175,21 @@ def render_dose() -> str:
     return _table(heads, sorted(table))
 
 
+def render_likelihood() -> str:
+    """Ratios stated and observed: of the trainings that were fitted, of others, and of each of these."""
+    found = _read("mini/likelihood/likelihood.json")
+    return "\n\n".join(
+        (
+            "The trainings of the fit:",
+            calibration_table(found["calibration"]),
+            "Trainings that entered no fit, without those that mirrored their pictures:",
+            calibration_table(found["calibration of other trainings"]),
+            "Each of them:",
+            rows_table([*found["trainings"], *found["other trainings"]]),
+        )
+    )
+
+
 def render_residuals() -> str:
     """What residuals make of a bank's verdict."""
     return residuals_table(_read("mini/residuals/residuals.json"))
@@ -216,6 +232,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "mirrored": ("docs/verdicts.md", lambda: mirrored_table(_read("mirrored.json"))),
     "dose": ("docs/verdicts.md", render_dose),
     "residuals": ("docs/results/error-rates.md", render_residuals),
+    "likelihood": ("docs/results/error-rates.md", render_likelihood),
     "rates": ("docs/results/error-rates.md", render_rates),
     "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),

@@ -13,13 +13,15 @@ from ..framing.frame import Frame
 from ..intake.listing import Publication
 from ..messages import Note
 from .record_format_1 import upgrade_format_1
-from .record_json import from_json, to_json
+from .record_json import find_newer_field, from_json, since, to_json
 
-# 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file
-FORMAT = 4
-OLDER = (1, 2, 3)  # formats that are read, too
+# 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file.
+# 4: no likelihood ratios
+FORMAT = 5
+OLDER = (1, 2, 3, 4)  # formats that are read, too
+WITHOUT_CHECKS = (1, 2, 3)  # formats whose flags are stated alone
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
-# field of a record, or of its pictures -> the first format that has it
+# field of a record, or of its pictures -> the first format that has it; of later ones see `since`
 FIRST_FORMAT = {"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3}
 
 
@@ -58,6 +60,14 @@ class PictureChecksRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LikelihoodRecord:
+    """How much likelier a mirror test's score is of a used picture. See `judging.tables.likelihood_ratio`."""
+
+    ratio: float
+    low: float  # with another choice of artists, 19 of 20 times at least this
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunChecksRecord:
     """What the checks of a run measured once for all pictures. See `judging.flags.RunChecks`."""
 
@@ -87,6 +97,8 @@ class PictureRecord:
     witnesses: tuple[WitnessRecord, ...] = ()
     frame: Frame | None = None  # which part of the file was looked at; None: its centre square
     checks: PictureChecksRecord | None = None  # None in older formats
+    # None: never measured for such a suspect, or nothing was found
+    likelihood: LikelihoodRecord | None = field(default=None, metadata=since(5))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,8 +309,9 @@ class Record:
 
 
 def record_bytes(record: Record) -> bytes:
-    """The bytes of `result.json`."""
-    return (json.dumps(to_json(record), indent=2) + "\n").encode()
+    """The bytes of `result.json`, as a run of the record's format wrote them; formats 1 to 3 became more when read."""
+    number = None if record.format in WITHOUT_CHECKS else record.format
+    return (json.dumps(to_json(record, number), indent=2) + "\n").encode()
 
 
 def read_record(data: bytes | None, name: str) -> Record:
@@ -318,7 +331,10 @@ def read_record(data: bytes | None, name: str) -> Record:
         raise UserError("evidence.newer_record", name=name, format=str(number), known=FORMAT)
     try:
         _check_age(table, number)
-        return from_json(Record, upgrade_format_1(table) if number == 1 else table, "record")
+        record = from_json(Record, upgrade_format_1(table) if number == 1 else table, "record")
+        if (newer := find_newer_field(record, number)) is not None:
+            raise ValueError(f"record: expected a later format with a value for {newer}, got {number}")
+        return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError("evidence.damaged_record", name=name, problem=str(error)) from error
 

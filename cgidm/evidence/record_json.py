@@ -10,19 +10,46 @@ from ..messages import Note
 
 MOST_VALUES = 20_000  # of a list: null scores are thousands
 LONGEST_TEXT = 20_000  # characters
+SINCE = "since"  # metadata of a field: the first format that has it
 
 
-def to_json(value: Any) -> Any:
-    """A dataclass, note, tuple or mapping as what `json` writes; `from_json` is its inverse."""
+def since(number: int) -> dict[str, int]:
+    """The metadata of a field that records have since a format; in older ones it has its default."""
+    return {SINCE: number}
+
+
+def to_json(value: Any, number: int | None = None) -> Any:
+    """A dataclass, note, tuple or mapping as what `json` writes; `from_json` is its inverse.
+
+    Args:
+        value: what is written.
+        number: a record's format; fields that it had not yet are left out. None: all are written.
+    """
     if isinstance(value, Note):
         return {"code": value.code, "params": to_json(value.params)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = [f for f in dataclasses.fields(value) if number is None or f.metadata.get(SINCE, 0) <= number]
+        return {f.name: to_json(getattr(value, f.name), number) for f in fields}
     if isinstance(value, Mapping):
-        return {str(k): to_json(v) for k, v in value.items()}
+        return {str(k): to_json(v, number) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return [to_json(v) for v in value]
+        return [to_json(v, number) for v in value]
     return value
+
+
+def find_newer_field(value: Any, number: int) -> str | None:
+    """The first field with a value of its own that records of a format had not yet; None if there is none."""
+    if isinstance(value, tuple | list):
+        return next((found for v in value if (found := find_newer_field(v, number)) is not None), None)
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return None
+    for f in dataclasses.fields(value):
+        own = getattr(value, f.name)
+        if f.metadata.get(SINCE, 0) > number and own != f.default:
+            return f.name
+        if (found := find_newer_field(own, number)) is not None:
+            return found
+    return None
 
 
 def from_json(kind: Any, value: Any, where: str) -> Any:

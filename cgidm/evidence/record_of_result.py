@@ -29,6 +29,7 @@ from .record import (
     ControlRecord,
     FlagRecord,
     FramingRecord,
+    LikelihoodRecord,
     LineupRecord,
     MachineRecord,
     MirrorRecord,
@@ -184,6 +185,7 @@ def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
         witnesses=_witness_records(r.verdict.witnesses),
         frame=r.picture.frame,
         checks=None if r.checks is None else PictureChecksRecord(**vars(r.checks)),
+        likelihood=None if r.likelihood is None else LikelihoodRecord(**vars(r.likelihood)),
     )
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from ..judging.lineup import Lineup, explain_reach, lineup_p_value
 from ..messages.text import single_line
 from .lineup_sheet import ROLES, TITLE, lineup_sheet
-from .record import OLDER, ModelsRecord, PictureRecord, Record, SetRecord
+from .record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
 from .record_of_result import image_name, image_roles, lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
-from .report_sources import origin_sentences, setting_sentences
+from .report_sources import named_models, origin_sentences, setting_sentences
 from .report_words import (
     BANK_LIMIT,
     CHECKING,
@@ -27,6 +27,7 @@ from .report_words import (
     MIRROR_SOURCES,
     MIRRORED_IMAGE,
     SCORE_ERRORS,
+    likelihood_sentence,
 )
 
 LONGEST = 600  # characters shown of a text from outside
@@ -73,7 +74,7 @@ def _front(record: Record, record_sha256: str) -> Iterator[Block]:
     about_mirror = () if record.mirror is None else MIRROR_LIMITS
     yield Items((*LIMITS[:2], *about_mirror, *about_controls, *LIMITS[4:]))
     yield Heading("What was compared")
-    rows = [(title, _line(value)) for title, value in _named_models(models) if value]
+    rows = [(title, _line(value)) for title, value in named_models(models) if value]
     rows += [("Picture", f"{file_name(p.name)}") for p in pictures if not several]
     rows += [("Control pictures", _describe_controls(record))]
     rows += [("Bank, SHA-256", _line(record.bank.sha256))] if record.bank is not None else []
@@ -85,27 +86,6 @@ def _front(record: Record, record_sha256: str) -> Iterator[Block]:
         yield Text(f"The SHA-256 of the {len(files)} files, which identify them, are listed under “The run”.")
     date = _line(record.date).replace("T", " ").replace("+00:00", " UTC")
     yield Text(f"Run finished {date}. SHA-256 of the record, result.json: {record_sha256}")
-
-
-def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
-    """Name what the run compared, as it was given."""
-    yield "Public base", models.base
-    yield "Suspect", models.suspect
-    yield from (("Prompt", prompt) for prompt in (models.prompt, *models.other_prompts))
-    yield from (("Embedding", name) for name in models.embeddings)
-    yield "Unrelated model", models.unrelated
-    yield "Its SHA-256", models.unrelated_sha256
-    yield from ((f"Commit of the {role}", sha) for role, sha in models.commits.items())
-    for role, publication in models.publications.items():
-        day = (publication.published or "no date stated")[:10]
-        newest = publication.newest_of
-        chosen = f", the newest of {newest} published" if newest else ""
-        yield f"Version of the {role} on Civitai", f"{publication.air}, published {day}{chosen}"
-    yield "Configuration of", models.configuration
-    yield "Warning", models.warning
-    yield from (("Of its files", remark) for remark in models.remarks)
-    yield "Alpha of the adapter, as given", models.adapter_alpha
-    yield from (("Assumed", assumed) for assumed in models.notes)
 
 
 def _answers(record: Record) -> Iterator[Block]:
@@ -201,6 +181,8 @@ def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Bl
         yield Text(MIRRORED_IMAGE)
     yield from _answer(picture)
     yield from _witnesses(picture, record)
+    if picture.likelihood is not None:
+        yield Text(likelihood_sentence(picture.likelihood.ratio, picture.likelihood.low))
     score = picture.scores.get(record.judged_by)
     if score is not None and abs(score) < float("inf") and record.control_scores:
         yield Heading(f"Among the {_reference_name(record)}", 3)
@@ -275,8 +257,7 @@ def _run(record: Record) -> Iterator[Block]:
         yield Heading("Control pictures", 3)
         yield Text(_describe_controls(record))
         names = [file_name(c.name) for c in record.controls] or [f"number {i + 1}" for i in range(len(scores))]
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])
-        rows = tuple((names[i], _number(scores[i])) for i in order)
+        rows = tuple((names[i], _number(scores[i])) for i in sorted(range(len(scores)), key=lambda i: -scores[i]))
         yield Table((("Control picture", "Score"), *rows), (4, 1), head=True)
 
 
@@ -305,7 +286,7 @@ def _checking(record: Record, record_sha256: str) -> Iterator[Block]:
     yield Command("python -m cgidm verify BUNDLE")
     yield Text(CHECKING[1])
     yield Text(f"{CHECKING[2]} The record that this report was made from has the SHA-256 {record_sha256}.")
-    held = record.controls or (record.bank is not None and record.format not in OLDER)
+    held = record.controls or (record.bank is not None and record.format not in WITHOUT_CHECKS)
     bring = "" if held else " --controls FOLDER" if record.bank is None else " --bank FOLDER"
     yield Text("With both models, anybody can repeat the run and compare every score with the recorded one:")
     yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --suspect SUSPECT{bring}")
@@ -344,8 +325,9 @@ def _lineup(record: Record) -> Iterator[Block]:
 
 def _key(lineup: Lineup, record: Record) -> Table:
     """Write the key: the controls by their names, or by their numbers where the bundle does not hold them."""
-    names = [file_name(c.name) for c in record.controls]
-    names = names or [f"control {i + 1}" for i in range(len(record.control_scores))]
+    names = [file_name(c.name) for c in record.controls] or [
+        f"control {i + 1}" for i in range(len(record.control_scores))
+    ]
     rows = (
         (str(n), r.letter, file_name(record.pictures[r.picture].name), ", ".join(names[d] for d in r.decoys))
         for n, r in enumerate(lineup.rounds, 1)

@@ -91,3 +91,24 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 def _written(value: Any) -> str:
     words = ", ".join(map(str, value)) if isinstance(value, tuple) else "automatic" if value is None else f"{value}"
     return single_line(words)
+
+
+def named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
+    """Name what the run compared, as it was given."""
+    yield "Public base", models.base
+    yield "Suspect", models.suspect
+    yield from (("Prompt", prompt) for prompt in (models.prompt, *models.other_prompts))
+    yield from (("Embedding", name) for name in models.embeddings)
+    yield "Unrelated model", models.unrelated
+    yield "Its SHA-256", models.unrelated_sha256
+    yield from ((f"Commit of the {role}", sha) for role, sha in models.commits.items())
+    for role, publication in models.publications.items():
+        day = (publication.published or "no date stated")[:10]
+        newest = publication.newest_of
+        chosen = f", the newest of {newest} published" if newest else ""
+        yield f"Version of the {role} on Civitai", f"{publication.air}, published {day}{chosen}"
+    yield "Configuration of", models.configuration
+    yield "Warning", models.warning
+    yield from (("Of its files", remark) for remark in models.remarks)
+    yield "Alpha of the adapter, as given", models.adapter_alpha
+    yield from (("Assumed", assumed) for assumed in models.notes)

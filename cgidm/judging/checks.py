@@ -20,8 +20,8 @@ from .negative_controls import (
     unstable_flags,
 )
 from .null_bank import OTHER_HANDS, OTHER_RECIPE, Bank, bank_flags
-from .residual_table import NO_RESIDUALS, OTHER_RESIDUALS
 from .residuals import NOT_IN_BANK, not_in_bank_flags, residual_flags
+from .tables.residual_table import NO_RESIDUALS, OTHER_RESIDUALS
 
 KNOWN_FLAGS = {
     flag.name: flag

@@ -12,7 +12,8 @@ from .null_bank import Bank
 from .portfolio import SetVerdict, benjamini_hochberg, holm, judge_set
 from .residuals import residuals_of
 from .result import INNER_MIRROR_SCORE, MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
-from .verdict import LEVEL, Witness, judge
+from .tables.likelihood_ratio import LikelihoodRatio, SuspectLikelihood
+from .verdict import LEVEL, Verdict, Witness, judge
 
 
 def judge_pictures(
@@ -23,6 +24,7 @@ def judge_pictures(
     null_residuals: Sequence[float] | None = None,
     mirror: MirrorReference | Note | None = None,
     power: float | None = None,
+    likelihood: SuspectLikelihood | None = None,
 ) -> tuple[tuple[PictureResult, ...], SetVerdict | None]:
     """Judge each picture by itself and, if there are several, all of them together.
 
@@ -38,6 +40,7 @@ def judge_pictures(
             all of its works alike, which their own difficulties hide in scores, and not in residuals.
         mirror: what the mirror test compares with, or why it is silent; None: it is not asked.
         power: share of used pictures that would be found; None if it was never measured.
+        likelihood: what is known of the mirror test's scores under such a suspect; None if it was never measured.
     """
     first = representatives(near_duplicates([p.picture.image for p in pictures]))
     notes = group_notes([PurePath(p.picture.name).name for p in pictures], first)
@@ -49,7 +52,8 @@ def judge_pictures(
         against = nulls if null_residuals is None else null_residuals
         verdict = judge(score, against, _blocking([measured]), distrusted=distrusted, mirror=witness, power=power)
         picture = replace(measured.picture, notes=(*measured.picture.notes, *more))
-        judged.append(PictureResult(**{**vars(measured), "picture": picture}, verdict=verdict))
+        ratio = likelihood and _likelihood_ratio(likelihood, mirror, measured, verdict)
+        judged.append(PictureResult(**{**vars(measured), "picture": picture}, verdict=verdict, likelihood=ratio))
     if len(judged) == 1:
         return tuple(judged), None
     counted = [r for i, r in enumerate(judged) if first[i] == i]
@@ -77,6 +81,7 @@ def judge_against(
     bank: Bank | None,
     mirror: MirrorReference | Note | None,
     power: float | None,
+    likelihood: SuspectLikelihood | None = None,
 ) -> tuple[tuple[PictureResult, ...], SetVerdict | None, tuple[float, ...]]:
     """Judge pictures against controls, or against a bank.
 
@@ -86,6 +91,7 @@ def judge_against(
         bank: null models in place of controls.
         mirror: see `judge_pictures`.
         power: see `judge_pictures`.
+        likelihood: see `judge_pictures`.
 
     Returns:
         The verdicts, the set's, and the scores that single pictures are compared with.
@@ -93,7 +99,8 @@ def judge_against(
     if nulls is None:
         nulls = () if bank is None else bank.content.nulls
     members, residuals = () if bank is None else bank.content.members, residuals_of(bank)
-    judged, together = judge_pictures(pictures, nulls, members, null_residuals=residuals, mirror=mirror, power=power)
+    settings = {"null_residuals": residuals, "mirror": mirror, "power": power, "likelihood": likelihood}
+    judged, together = judge_pictures(pictures, nulls, members, **settings)
     return judged, together, tuple(nulls) if residuals is None else residuals
 
 
@@ -122,6 +129,16 @@ def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[Measu
     scores = [p.scores.get(MIRROR_SCORE) for p in asymmetric]
     inner = [p.scores.get(INNER_MIRROR_SCORE, own) for p, own in zip(asymmetric, scores, strict=True)]
     return _either([mirror.ask_set(each) for each in (scores, *([inner] if inner != scores else []))])
+
+
+def _likelihood_ratio(
+    likelihood: SuspectLikelihood, mirror: MirrorReference | Note | None, measured: MeasuredPicture, verdict: Verdict
+) -> LikelihoodRatio | None:
+    """The ratio of a picture's score: where the mirror test compared it, in one framing, with the base's table."""
+    asked = [w for w in verdict.witnesses if w.name == "mirror" and w.p_value is not None and w.framings == 1]
+    if not asked or not isinstance(mirror, MirrorReference) or mirror.source != "table":
+        return None
+    return likelihood.ratio(measured.scores[MIRROR_SCORE])
 
 
 def _either(witnesses: Sequence[Witness]) -> Witness:

@@ -26,7 +26,7 @@ from ..method.mirror import is_symmetric
 from ..method.models import ModelPair
 from ..pictures.duplicates import near_duplicates
 from ..pictures.images import Picture
-from .base_tables import read_tables
+from .tables.files import read_tables
 from .verdict import LEVEL, Witness, conformal_p_value
 
 TABLE = "mirror_nulls.json"

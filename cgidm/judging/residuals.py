@@ -10,8 +10,8 @@ from statistics import fmean
 
 from .flags import Flag, make_flag
 from .null_bank import Bank, NullBank
-from .residual_table import NO_RESIDUALS, OTHER_RESIDUALS, find_residual_table, memorisation
 from .result import RESIDUAL_SCORE, VERDICT_SCORE, judged_score
+from .tables.residual_table import NO_RESIDUALS, OTHER_RESIDUALS, find_residual_table, memorisation
 from .verdict import LEVEL, conformal_p_value
 
 LEAST_RESIDUALS = round(1 / LEVEL) - 1  # fewer cannot reach the level

@@ -17,6 +17,7 @@ from .lineup import Lineup, Panel
 from .mirror_test import MirrorReference
 from .null_bank import Bank
 from .portfolio import SetVerdict
+from .tables.likelihood_ratio import LikelihoodRatio
 from .verdict import LEVEL, STRICT_LEVEL, Verdict
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class PictureResult(MeasuredPicture):
     """One picture and its verdict."""
 
     verdict: Verdict
+    likelihood: LikelihoodRatio | None = None  # of the mirror test's score; None: not measured, or it finds nothing
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -153,6 +155,8 @@ def _picture_dict(r: PictureResult) -> dict[str, Any]:
         "p_value": r.verdict.p_value,
         "reason": str(r.verdict.reason),
         "witnesses": [{"name": w.name, "p_value": w.p_value, "references": w.references} for w in r.verdict.witnesses],
+        "likelihood_ratio": None if r.likelihood is None else r.likelihood.ratio,
+        "likelihood_ratio_low": None if r.likelihood is None else r.likelihood.low,
         "scores": dict(r.scores),
         "score_errors": dict(r.score_errors),
         "view": r.view,

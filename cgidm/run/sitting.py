@@ -15,10 +15,11 @@ from ..judging.lineup import Panel
 from ..judging.measurements import Measurements
 from ..judging.mirror_test import mirror_reference, needed_references
 from ..judging.null_bank import framing_for
-from ..judging.power import expect_power
 from ..judging.residuals import add_residual
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
+from ..judging.tables.likelihood_ratio import find_likelihood
+from ..judging.tables.power import expect_power
 from ..judging.verdict import is_positive
 from ..messages import Note, note
 from ..method.mirror import MirrorScore
@@ -294,7 +295,10 @@ class Sitting:
         digests, flips = [p.sha256 for p in self.needed], self.pair.mirrored_training
         draws = self.config.mirror_draws
         mirror = mirror_reference(self.pair.fingerprints, flips, draws, self.reference_scores, digests)
-        pictures, together, compared = judge_against(measured, nulls, bank, mirror, self.plan.expected_power)
+        given = (list(self.pair.fingerprints.values()), draws, distances or (), self.measured.weight_distance)
+        likelihood = find_likelihood(*given, max(1, len(self.pair.prompts)))
+        settings = (nulls, bank, mirror, self.plan.expected_power, likelihood)
+        pictures, together, compared = judge_against(measured, *settings)
         return Result(
             pictures=pictures,
             framing=framing_for(self.pair, bank),

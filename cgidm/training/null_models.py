@@ -19,7 +19,7 @@ from ..files import remove_leftovers, write_atomically
 from ..intake.layout import open_checkpoint
 from ..judging.flags import flat_flags
 from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
-from ..judging.residual_table import find_residual_table
+from ..judging.tables.residual_table import find_residual_table
 from ..messages import Note, note
 from ..method.config import RunConfig
 from ..pictures.folders import picture_files

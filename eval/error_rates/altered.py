@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cgidm.errors import UserError
-from cgidm.judging.base_tables import read_tables
 from cgidm.judging.mirror_test import TABLE, MirrorTable, NullGroup
+from cgidm.judging.tables.files import read_tables
 from cgidm.judging.verdict import LEVEL, STRICT_LEVEL
 from eval.benchmark.datasets import prepare
 from eval.benchmark.engine import run_local

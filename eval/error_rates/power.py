@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cgidm.judging.power import Kind, PowerRow, PowerTable
+from cgidm.judging.tables.power import Kind, PowerRow, PowerTable
 from cgidm.judging.verdict import LEVEL, conformal_p_value, judge
 from eval.benchmark.experiment import Experiment
 from eval.error_rates.scoring import SuspectScores

@@ -3,7 +3,8 @@
 It reads the scores of `eval rates`, whose suspects come in two random splits of each artist's pictures. One suspect is
 in question; the other models of the artist are its bank. A bank of three has its own null residuals. Two models leave
 each picture out once: their residuals are compared with those by *other* artists, in units of memorisation
-(`cgidm.judging.residual_table`), whatever the kind of training. `--table` writes them as the table that verdicts use.
+(`cgidm.judging.tables.residual_table`), whatever the kind of training. `--table` writes them as the table that
+verdicts use.
 """
 
 import argparse
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from cgidm.files import write_atomically
-from cgidm.judging.residual_table import ResidualGroup, ResidualTable, mean_rise
 from cgidm.judging.residuals import residual
+from cgidm.judging.tables.residual_table import ResidualGroup, ResidualTable, mean_rise
 from cgidm.judging.verdict import LEVEL, conformal_p_value
 from cgidm.method.config import RunConfig
 from cgidm.training.trained_model import weight_digests

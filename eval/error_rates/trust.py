@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.errors import UserError
-from cgidm.judging.power import PowerTable
+from cgidm.judging.tables.power import PowerTable
 from cgidm.judging.verdict import LEVEL
 from eval.benchmark.datasets import prepare
 from eval.benchmark.engine import run_local

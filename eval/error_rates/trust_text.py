@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cgidm.judging.power import PowerTable
+from cgidm.judging.tables.power import PowerTable
 from eval.markdown import markdown_table
 
 SHARES = {  # key of `rates.json` -> head of the row

@@ -24,7 +24,7 @@ from eval.benchmark.ledger import Ledger, make_key
 from eval.benchmark.plan import Suspect, plan_suspects
 from eval.benchmark.stages import Setting, TrainJob
 from eval.error_rates.mirror_rates import artist_of, share_by_artist
-from eval.error_rates.trust import rounded
+from eval.error_rates.trust import rounded, write_csv
 from eval.error_rates.wild_rows import LABORATORY, WildRow, wild_rows
 from eval.error_rates.wild_scores import MOST_OF_MIXTURE, MOST_PICTURES, WildAnswer, WildJob, WildScores
 from eval.markdown import markdown_table
@@ -36,6 +36,7 @@ ENOUGH = 0.8  # of the laboratory's power; what is told below it is listed
 def run(o: argparse.Namespace) -> None:
     """Run the command: train and judge what is missing, then count."""
     rows: list[dict[str, Any]] = []
+    answers: list[dict[str, Any]] = []
     for name in o.experiments:
         experiment = load_experiment(name)
         manifest = prepare(experiment, o.data, o.work / experiment.name / "manifest.json")
@@ -48,12 +49,28 @@ def run(o: argparse.Namespace) -> None:
         for row, of in jobs:
             found = [TypeAdapter(WildScores).validate_json(job.path.read_text()) for job in of]
             label = row.name if len(jobs) > 1 else experiment.name
+            answers += [_answer_row(row, s, a) for s in found for a in s.answers]
             rows.append({"suspects": label, "of": len(found), **count_answers(found)})
     report = rounded({"experiments": o.experiments, "of each": o.suspects, "rows": rows})
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "wild.json").write_text(json.dumps(report, indent=1) + "\n")
+    names = ("row", "artist", "distance", "member", "p_value", "framings")
+    write_csv(o.out / "answers.csv", names, answers)
     (o.out / "wild.md").write_text(wild_text(report))
     print(wild_text(report), end="")
+
+
+def _answer_row(row: WildRow, scores: WildScores, answer: WildAnswer) -> dict[str, Any]:
+    """What `eval likelihood` reads of an answer; nothing of one that the mirror test did not give."""
+    by_mirror = answer.reason.startswith("judging.mirror.") and answer.p_value is not None
+    return {
+        "row": row.name,
+        "artist": answer.artist,
+        "distance": scores.distance,
+        "member": int(answer.member),
+        "p_value": answer.p_value if by_mirror else None,
+        "framings": 1 if row.framing == "square" or row.notes else 2,
+    }
 
 
 def plan_wild(setting: Setting, manifest: Manifest, suspects: int) -> list[tuple[WildRow, list[WildJob]]]:

@@ -22,9 +22,9 @@ from cgidm.files import write_atomically
 from cgidm.judging.distance import weight_distance
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.mirror_test import MirrorReference, table_reference
-from cgidm.judging.power import expect_power
 from cgidm.judging.result import MeasuredPicture, Result
 from cgidm.judging.scoring import measure_distance
+from cgidm.judging.tables.power import expect_power
 from cgidm.method.config import PRESETS
 from cgidm.method.models import EpsModel, ModelPair
 from cgidm.pictures.images import read_picture
@@ -64,7 +64,7 @@ class WildScores:
     Attributes:
         suspect: its name.
         distance: of its predictions from the base's, mean over the pictures.
-        expected_power: what the control test would be expected to find at this distance; see `judging.power`.
+        expected_power: what the control test would be expected to find at this distance; see `judging.tables.power`.
         answers: of each picture.
         sets: outcome of the ten used works together, and of the ten others; None where they are not ten of one artist.
     """

@@ -14,9 +14,9 @@ import numpy as np
 from cgidm.conductor import authenticate
 from cgidm.families import load_pair
 from cgidm.judging.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_bank
-from cgidm.judging.power import Kind, PowerTable, find_power_table
 from cgidm.judging.residuals import bank_power
 from cgidm.judging.result import Result
+from cgidm.judging.tables.power import Kind, PowerTable, find_power_table
 from cgidm.judging.verdict import is_positive
 from cgidm.method.config import find_preset
 from cgidm.pictures.images import read_picture

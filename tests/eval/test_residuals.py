@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cgidm.judging.residual_table import TABLE
+from cgidm.judging.tables.residual_table import TABLE
 from cgidm.resources import resource_root
 from eval.__main__ import main
 from eval.error_rates import residuals

@@ -1,18 +1,24 @@
 """A run with the mirror test, from its result to record, report and page: each says what was found, and no more."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from cgidm.evidence.record import ModelsRecord, read_record, record_bytes
+from cgidm.evidence.record import LikelihoodRecord, ModelsRecord, read_record, record_bytes
 from cgidm.evidence.record_of_result import make_record
 from cgidm.evidence.report import report_blocks
+from cgidm.evidence.report_words import likelihood_sentence
 from cgidm.judging.flags import NOT_FINITE
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.mirror_test import pictures_reference
 from cgidm.judging.result import MeasuredPicture
+from cgidm.judging.tables.likelihood_ratio import LikelihoodRatio
 from cgidm.messages import note
 from cgidm.page.html.answer import answer_html
 from cgidm.page.html.i18n import LANGUAGES
 from cgidm.page.html.portfolio import portfolio_html
+from tests.support.errors import refuses
 from tests.support.results import block_texts, result_of
 
 REFERENCE = pictures_reference([i / 100 - 0.8 for i in range(160)], [f"{i:064x}" for i in range(160)])
@@ -73,10 +79,30 @@ def test_a_flag_takes_every_p_value_back():
     result = result_of([ABOVE], mirror=REFERENCE, mirror_scores=[HIGH])
     [picture] = result.pictures
     flagged = type(picture)(**{**vars(picture), "flags": (NOT_FINITE,)})
-    fields = {k: v for k, v in vars(flagged).items() if k != "verdict"}
+    fields = {k: v for k, v in vars(flagged).items() if k not in ("verdict", "likelihood")}
 
     (judged,), _ = judge_pictures([MeasuredPicture(**fields)], result.control_scores, mirror=REFERENCE)
     assert judged.verdict.outcome == "cannot tell" and {w.p_value for w in judged.verdict.witnesses} == {None}
+
+
+def test_a_likelihood_ratio_is_recorded_and_told():
+    result = result_of([ABOVE], mirror=REFERENCE, mirror_scores=[HIGH])
+    [picture] = result.pictures
+    told = replace(result, pictures=(replace(picture, likelihood=LikelihoodRatio(123.4, 45.6)),))
+    record, without = (make_record(r, MODELS) for r in (told, result))
+    assert read_record(record_bytes(record), "mine").pictures[0].likelihood == LikelihoodRecord(ratio=123.4, low=45.6)
+    text, silent = (" ".join(t for b in report_blocks(r, "0" * 64) for t in block_texts(b)) for r in (record, without))
+    assert likelihood_sentence(123.4, 45.6) in text and "120 times" in text and "46 in 19 of 20" in text
+    assert "times as likely" not in silent
+
+
+def test_an_older_record_cannot_have_a_likelihood_ratio():
+    result = result_of([ABOVE], mirror=REFERENCE, mirror_scores=[HIGH])
+    [picture] = result.pictures
+    told = replace(result, pictures=(replace(picture, likelihood=LikelihoodRatio(123.4, 45.6)),))
+    older = json.loads(record_bytes(make_record(told, MODELS))) | {"format": 4}
+    with refuses("evidence.damaged_record"):
+        read_record(json.dumps(older).encode(), "mine")
 
 
 @pytest.mark.parametrize(

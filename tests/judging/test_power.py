@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cgidm.judging.distance import weight_distance
-from cgidm.judging.power import TABLE, PowerTable, find_power_table
+from cgidm.judging.tables.power import TABLE, PowerTable, find_power_table
 from eval.benchmark.experiment import load_experiment
 from eval.error_rates.power import measure_power
 from eval.error_rates.scoring import SuspectScores

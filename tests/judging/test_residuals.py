@@ -7,15 +7,6 @@ import pytest
 
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.null_bank import Bank, BankPicture, NullBank, NullModel
-from cgidm.judging.residual_table import (
-    NO_RESIDUALS,
-    OTHER_RESIDUALS,
-    TABLE,
-    ResidualGroup,
-    ResidualTable,
-    mean_rise,
-    memorisation,
-)
 from cgidm.judging.residuals import (
     NOT_IN_BANK,
     add_residual,
@@ -30,6 +21,15 @@ from cgidm.judging.residuals import (
     residuals_of,
 )
 from cgidm.judging.result import RESIDUAL_SCORE, MeasuredPicture
+from cgidm.judging.tables.residual_table import (
+    NO_RESIDUALS,
+    OTHER_RESIDUALS,
+    TABLE,
+    ResidualGroup,
+    ResidualTable,
+    mean_rise,
+    memorisation,
+)
 from cgidm.judging.verdict import conformal_p_value, is_positive, judge
 from tests.support.errors import refuses
 from tests.support.pictures import picture
@@ -152,7 +152,7 @@ def test_a_bank_counts_its_own_power():
 def ship_table(folder, monkeypatch, groups, base=("w",), draws=20):
     table = ResidualTable(base=base, draws=draws, groups=tuple(groups))
     (folder / TABLE).write_text(json.dumps([table.model_dump()]))
-    monkeypatch.setattr("cgidm.judging.base_tables.resource_root", lambda: folder)
+    monkeypatch.setattr("cgidm.judging.tables.files.resource_root", lambda: folder)
 
 
 def group_of(residuals, memorisation=0.6):
@@ -206,6 +206,6 @@ def test_a_table_of_something_else_answers_nothing(tmp_path, monkeypatch, base, 
 
 def test_a_damaged_table_is_refused(tmp_path, monkeypatch):
     (tmp_path / TABLE).write_text("[{}]")
-    monkeypatch.setattr("cgidm.judging.base_tables.resource_root", lambda: tmp_path)
+    monkeypatch.setattr("cgidm.judging.tables.files.resource_root", lambda: tmp_path)
     with refuses("judging.damaged_residual_table"):
         reference_residuals(two_models(np.random.default_rng(7))[0])

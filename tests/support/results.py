@@ -8,8 +8,8 @@ from cgidm.evidence.report_blocks import NewPage, Pictures, ScoreStrip, Table
 from cgidm.framing.frame import CentreSquare
 from cgidm.judging.flags import PictureChecks, RunChecks, stopped_flag
 from cgidm.judging.judge_pictures import judge_pictures
-from cgidm.judging.power import PowerRow
 from cgidm.judging.result import MeasuredPicture, Result
+from cgidm.judging.tables.power import PowerRow
 from cgidm.messages import Note
 from cgidm.method.config import PRESETS
 from cgidm.pictures.images import Picture

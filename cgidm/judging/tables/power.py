@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from .base_tables import read_tables
-from .null_bank import Bank
-from .residuals import bank_power
+from ..null_bank import Bank
+from ..residuals import bank_power
+from .files import read_tables
 
 TABLE = "detectability.json"
 DISTANCE_KEYS = AliasChoices("prediction_distance", "shift")

@@ -12,9 +12,9 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from .base_tables import read_tables
-from .flags import make_flag
-from .null_bank import NullBank
+from ..flags import make_flag
+from ..null_bank import NullBank
+from .files import read_tables
 
 TABLE = "residual_nulls.json"
 RANGE = 2.0  # factor of memorisation between a bank and those of the table that it is compared with

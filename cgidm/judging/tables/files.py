@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ..errors import UserError
-from ..resources import resource_root
+from ...errors import UserError
+from ...resources import resource_root
 
 Table = TypeVar("Table", bound=BaseModel)
 

@@ -1,0 +1,1 @@
+"""Tables that were measured for a base and ship with it: power, likelihood ratios, residuals of other artists."""
