@@ -67,6 +67,11 @@ COMMANDS = {
         "options:add_residuals",
         "error_rates.residuals:run",
     ),
+    "combined": Command(
+        "what the mirror test and a bank find together; reads the results of mirror and rates",
+        "options:add_combined",
+        "error_rates.combined:run",
+    ),
     "likelihood": Command(
         "likelihood ratios of the mirror test's scores; reads the results of mirror and wild",
         "options:add_likelihood",

@@ -178,6 +178,12 @@ def add_residuals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", type=Path, help="also write the table of residuals that verdicts use")
 
 
+def add_combined(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `combined`."""
+    parser.add_argument("--mirror", type=Path, default=RESULTS / "mini" / "mirror", help="results of `eval mirror`")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "combined", help="folder of the results")
+
+
 def add_likelihood(parser: argparse.ArgumentParser) -> None:
     """Add the options of `likelihood`."""
     mini = RESULTS / "mini"

@@ -14,6 +14,7 @@ from typing import Any
 
 from cgidm.resources import reference_files
 from eval.error_rates.altered import rates_table as altered_rates
+from eval.error_rates.combined import combined_table
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.likelihood import calibration_table, rows_table
@@ -175,6 +176,11 @@ def render_dose() -> str:
     return _table(heads, sorted(table))
 
 
+def render_combined() -> str:
+    """What the mirror test and a bank find together."""
+    return combined_table(_read("mini/combined/combined.json"))
+
+
 def render_likelihood() -> str:
     """Ratios stated and observed: of the trainings that were fitted, of others, and of each of these."""
     found = _read("mini/likelihood/likelihood.json")
@@ -232,6 +238,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "mirrored": ("docs/verdicts.md", lambda: mirrored_table(_read("mirrored.json"))),
     "dose": ("docs/verdicts.md", render_dose),
     "residuals": ("docs/results/error-rates.md", render_residuals),
+    "combined": ("docs/results/error-rates.md", render_combined),
     "likelihood": ("docs/results/error-rates.md", render_likelihood),
     "rates": ("docs/results/error-rates.md", render_rates),
     "power": ("docs/verdicts.md", render_power),

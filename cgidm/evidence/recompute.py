@@ -44,7 +44,7 @@ from ..run.plan import with_centre_square
 from .bundle_files import find_foreign_files, read_png
 from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
-from .record import OLD_RULES, WITHOUT_CHECKS, ControlRecord, PictureRecord, Record, record_bytes
+from .record import OLD_RULES, OLDER, WITHOUT_CHECKS, ControlRecord, PictureRecord, Record, record_bytes
 from .record_json import to_json
 from .record_of_result import config_of, image_name, lineup_of, make_record, without_homes
 from .seal import RECORD
@@ -212,7 +212,9 @@ def _result(
     power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice, prompts=prompts)
     mirror, nulls = _mirror(record, config), record.control_scores if bank is None else None
     likelihood = find_likelihood(weights, config.mirror_draws, distances, record.weight_distance, prompts)
-    judged, together, compared = judge_against(measured, nulls, bank, mirror, power, likelihood)
+    judged, together, compared = judge_against(
+        measured, nulls, bank, mirror, power, likelihood, combined=record.format not in OLDER
+    )
     lineup = None
     if config.lineup is not None:
         stated = _lacks_controls(record)

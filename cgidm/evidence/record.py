@@ -16,7 +16,7 @@ from .record_format_1 import upgrade_format_1
 from .record_json import find_newer_field, from_json, since, to_json
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file.
-# 4: no likelihood ratios
+# 4: no likelihood ratios, and a bank had no say beside the mirror test.
 FORMAT = 5
 OLDER = (1, 2, 3, 4)  # formats that are read, too
 WITHOUT_CHECKS = (1, 2, 3)  # formats whose flags are stated alone

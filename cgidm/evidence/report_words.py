@@ -58,8 +58,8 @@ METHOD = (
     "With a bank of null models there are no control pictures. Each model left out some of the pictures. What a "
     "picture scores on average under the models that left it out is taken off its score. What is left is ranked among "
     "what is left of the other pictures, under models that left them out.",
-    "Where the mirror test can be asked, it alone decides whether the answer is “consistent with training”. The "
-    "control test decides what its silence means.",
+    "Where the mirror test can be asked, it decides whether the answer is “consistent with training”: together with a "
+    "bank if there is one, else alone. The control test decides what its silence means.",
     "A second experiment shows what the suspect knows. Half of the picture is removed in small blocks. The gaps are "
     "then changed step by step, in the direction that raises the contrast.",
     "If the suspect was trained on the picture, the gaps tend to fill with what was there.",

@@ -25,6 +25,7 @@ def judge_pictures(
     mirror: MirrorReference | Note | None = None,
     power: float | None = None,
     likelihood: SuspectLikelihood | None = None,
+    combined: bool = True,
 ) -> tuple[tuple[PictureResult, ...], SetVerdict | None]:
     """Judge each picture by itself and, if there are several, all of them together.
 
@@ -41,6 +42,7 @@ def judge_pictures(
         mirror: what the mirror test compares with, or why it is silent; None: it is not asked.
         power: share of used pictures that would be found; None if it was never measured.
         likelihood: what is known of the mirror test's scores under such a suspect; None if it was never measured.
+        combined: residuals decide together with the mirror test. Older records were judged by the latter alone.
     """
     first = representatives(near_duplicates([p.picture.image for p in pictures]))
     notes = group_notes([PurePath(p.picture.name).name for p in pictures], first)
@@ -50,7 +52,8 @@ def judge_pictures(
         score = measured.scores.get(VERDICT_SCORE if null_residuals is None else RESIDUAL_SCORE)
         distrusted = _blocking([measured], "controls")
         against = nulls if null_residuals is None else null_residuals
-        verdict = judge(score, against, _blocking([measured]), distrusted=distrusted, mirror=witness, power=power)
+        settings = {"mirror": witness, "combined": combined and null_residuals is not None, "power": power}
+        verdict = judge(score, against, _blocking([measured]), distrusted=distrusted, **settings)
         picture = replace(measured.picture, notes=(*measured.picture.notes, *more))
         ratio = likelihood and _likelihood_ratio(likelihood, mirror, measured, verdict)
         judged.append(PictureResult(**{**vars(measured), "picture": picture}, verdict=verdict, likelihood=ratio))
@@ -82,6 +85,8 @@ def judge_against(
     mirror: MirrorReference | Note | None,
     power: float | None,
     likelihood: SuspectLikelihood | None = None,
+    *,
+    combined: bool = True,
 ) -> tuple[tuple[PictureResult, ...], SetVerdict | None, tuple[float, ...]]:
     """Judge pictures against controls, or against a bank.
 
@@ -92,6 +97,7 @@ def judge_against(
         mirror: see `judge_pictures`.
         power: see `judge_pictures`.
         likelihood: see `judge_pictures`.
+        combined: see `judge_pictures`.
 
     Returns:
         The verdicts, the set's, and the scores that single pictures are compared with.
@@ -100,6 +106,7 @@ def judge_against(
         nulls = () if bank is None else bank.content.nulls
     members, residuals = () if bank is None else bank.content.members, residuals_of(bank)
     settings = {"null_residuals": residuals, "mirror": mirror, "power": power, "likelihood": likelihood}
+    settings["combined"] = combined
     judged, together = judge_pictures(pictures, nulls, members, **settings)
     return judged, together, tuple(nulls) if residuals is None else residuals
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from scipy.stats import norm
 
 from ..errors import UserError
 from ..messages import Note, note
@@ -12,6 +13,9 @@ from ..messages import Note, note
 Outcome = Literal["consistent with training on this image", "weak evidence", "no evidence", "cannot tell"]
 LEVEL = 0.05  # false-positive rate of the positive answers, of both together
 STRICT_LEVEL = 0.01  # false-positive rate of "consistent with training"; between the two the evidence is weak
+# Allowed correlation of the mirror test and of a bank's residuals, as normal scores of unused pictures; `python -m eval
+# combined` measures it
+CORRELATION = 0.2
 LEAST_POWER = 0.5  # share of used pictures that must be found for silence to be called "no evidence"
 
 WitnessName = Literal["mirror", "controls"]  # "controls": or a bank of null models in their place
@@ -66,6 +70,17 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     return (1 + sum(c >= score for c in controls)) / (len(controls) + 1)
 
 
+def combine(by_mirror: float, by_bank: float) -> float:
+    """Combine the p-values of the mirror test and of a bank's residuals (Stouffer et al. 1949, for correlated scores).
+
+    p = 1 - Phi((z1 + z2) / sqrt(2 (1 + r))), with z = Phi^-1(1 - p) of each and r = `CORRELATION`. The mirror test
+    compares a picture with itself and a residual compares models with each other, so the two hardly depend on each
+    other where a picture was not used.
+    """
+    z = norm.isf(by_mirror) + norm.isf(by_bank)
+    return float(norm.sf(z / (2 * (1 + CORRELATION)) ** 0.5)) if np.isfinite(z) else 1.0
+
+
 def ask_controls(score: float | None, controls: Sequence[float], level: float = LEVEL) -> Witness:
     """Compare a score with those of pictures that were not used.
 
@@ -90,15 +105,17 @@ def judge(
     *,
     distrusted: Sequence[Note] = (),
     mirror: Witness | None = None,
+    combined: bool = False,
     level: float = LEVEL,
     power: float | None = None,
 ) -> Verdict:
     """Judge one picture.
 
     Where the mirror test can be asked, it alone decides whether the answer is positive: it has the whole level,
-    whatever the controls say. They decide what its silence means. Where it cannot be asked, the controls decide. Which
-    of the two it is does not depend on the scores. A positive answer is "consistent with training" up to `STRICT_LEVEL`
-    and "weak evidence" up to `level`.
+    whatever the controls say. They decide what its silence means. Where it cannot be asked, the controls decide. The
+    residuals of a bank, in place of controls, decide together with the mirror test (`combine`). Which of these it is
+    does not depend on the scores. A positive answer is "consistent with training" up to `STRICT_LEVEL` and "weak
+    evidence" up to `level`.
 
     By the controls a score <= 0 is never a positive answer, even if all of them score lower: the suspect must know the
     picture better than its base does.
@@ -109,6 +126,7 @@ def judge(
         blocking: the notes of raised flags that forbid a judgement; the first becomes the reason.
         distrusted: the notes of raised flags that forbid the comparison with controls; the first becomes its reason.
         mirror: what the mirror test says, if it was asked.
+        combined: `controls` are the null residuals of a bank, and decide together with the mirror test.
         level: the false-positive rate that a positive answer is held to.
         power: the share of used pictures that would be found by the controls. Where it is below `LEAST_POWER`, or was
             never measured (None), a score like those of the controls is "cannot tell" instead of "no evidence".
@@ -123,6 +141,8 @@ def judge(
     if blocking:
         return Verdict("cannot tell", None, blocking[0], n, witnesses)
     learnt = score is not None and score > 0
+    if combined and mirror is not None and mirror.p_value is not None and p is not None:
+        return _judge_by_both(mirror, mirror.p_value, by_controls, p, learnt, level, power)
     if mirror is not None and mirror.p_value is not None:
         outcome, reason = _judge_by_mirror(mirror, mirror.p_value, by_controls, learnt, level, power)
         return Verdict(outcome, mirror.p_value, reason, n, witnesses)
@@ -193,3 +213,26 @@ def _judge_by_mirror(
     if (unknown := worthless_silence(by_controls.p_value, power, level)) is not None:
         return "cannot tell", unknown
     return "no evidence", note("judging.mirror.neither", n=by_controls.references, p=p, p_controls=by_controls.p_value)
+
+
+def _judge_by_both(
+    mirror: Witness,
+    p_mirror: float,
+    by_bank: Witness,
+    p_bank: float,
+    learnt: bool,
+    level: float,
+    power: float | None,
+) -> Verdict:
+    """Judge by the mirror test and a bank together; where one of them finds something alone, they disagree."""
+    p, n = combine(p_mirror, p_bank), by_bank.references
+    each = {"p": p, "p_mirror": p_mirror, "p_bank": p_bank}
+    if p <= level:
+        outcome, reason = _positive(p), note("judging.both.know", **each)
+    elif p_mirror <= level or (p_bank <= level and learnt):
+        outcome, reason = "cannot tell", note("judging.both.disagree", **each)
+    elif (unknown := worthless_silence(p_bank, power, level)) is not None:
+        outcome, reason = "cannot tell", unknown
+    else:
+        outcome, reason = "no evidence", note("judging.both.neither", n=n, **each)
+    return Verdict(outcome, p, reason, n, (mirror, by_bank))

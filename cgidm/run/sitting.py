@@ -15,7 +15,7 @@ from ..judging.lineup import Panel
 from ..judging.measurements import Measurements
 from ..judging.mirror_test import mirror_reference, needed_references
 from ..judging.null_bank import framing_for
-from ..judging.residuals import add_residual
+from ..judging.residuals import add_residual, residuals_of
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
 from ..judging.tables.likelihood_ratio import find_likelihood
@@ -174,6 +174,8 @@ class Sitting:
             views = [AS_GIVEN] * len(self.mirror)
             result = self._result(decoded, tables, measured.flags_of_run, None, views, (), nulls=())
             said = (*(r.verdict for r in result.pictures), result.together or result.pictures[0].verdict)
+            if residuals_of(self.request.bank) is not None:
+                return  # which decides together with the mirror test
             if (self._controls or self.request.bank is not None) and not all(is_positive(v.outcome) for v in said):
                 return
         else:

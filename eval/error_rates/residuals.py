@@ -87,7 +87,7 @@ def run(o: argparse.Namespace) -> None:
     by_two = list(judge_by_others(residuals))
     summaries = []
     for training in trainings:
-        judged = [*_judge([s for s in scores if s.training == training]), *by_two]
+        judged = [*judge_by_three([s for s in scores if s.training == training]), *by_two]
         fifths = _fifths([s for s in scores if s.training != training])
         of_training = [j for j in judged if j.scored.training == training]
         summaries += [_summary(training, ranking, of_training, fifths) for ranking in RANKINGS]
@@ -112,7 +112,7 @@ def read_scores(path: Path) -> list[Scored]:
         ]
 
 
-def _judge(scores: Sequence[Scored]) -> Iterator[Judged]:
+def judge_by_three(scores: Sequence[Scored]) -> Iterator[Judged]:
     """Judge every picture under every suspect of one training, by the other three models of the artist."""
     for artist in dict.fromkeys(s.artist for s in scores):
         works = [s for s in scores if s.artist == artist]
