@@ -51,7 +51,7 @@ def test_both_decide_together():
     assert both.p_value == pytest.approx(combine(0.02, 0.02))
     assert {w.name: w.p_value for w in both.witnesses} == {"mirror": 0.02, "controls": 0.02}
     weak = verdict(0.08, 0.08)
-    assert weak.outcome == "weak evidence" and 0.01 < weak.p_value <= LEVEL
+    assert weak.outcome == "weak evidence" and weak.p_value is not None and 0.01 < weak.p_value <= LEVEL
 
 
 @pytest.mark.parametrize("p_mirror, p_bank", [(0.04, 0.9), (0.9, 0.02)])

@@ -8,7 +8,8 @@ from contextlib import closing
 import pytest
 
 from cgidm import conductor
-from cgidm.judging import measurements, power
+from cgidm.judging import measurements
+from cgidm.judging.tables import power
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.residuals import bank_power, null_residuals
 from cgidm.judging.scoring import score_views
