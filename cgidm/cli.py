@@ -36,6 +36,7 @@ from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompts
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.remarks import list_pair_remarks
 from .judging.lineup import check_lineup, explain_reach, judge_lineup
+from .judging.mirror_test import read_own_table
 from .judging.null_bank import check_bank, framing_for, open_bank
 from .judging.result import Result
 from .judging.verdict import LEVEL, Witness
@@ -52,6 +53,8 @@ from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .run.events import RunEvent
 from .run.plan import FRAMINGS, frame_as
+from .training.calibration import add_options as add_calibration_options
+from .training.calibration import calibrate
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
 
@@ -105,6 +108,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="ask the mirror test; leave it out where the trainer is known to have mirrored its pictures",
     )
     run.add_argument(
+        "--null-table",
+        type=Path,
+        metavar="FILE",
+        help="null scores of the mirror test for a base that was not measured, as `cgidm calibrate` writes them",
+    )
+    run.add_argument(
         "--reference",
         action=argparse.BooleanOptionalAction,
         help="score the shipped reference pictures, too, for the mirror test of a base that was not measured "
@@ -143,6 +152,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     bank.set_defaults(run=make_bank)
     add_bank_options(bank)
+    table = commands.add_parser("calibrate", help="measure null scores of the mirror test for a base of your own")
+    add_calibration_options(table)
+    table.set_defaults(run=calibrate)
+
     look = commands.add_parser("inspect", help="say what a model file or folder is, reading headers only")
     look.set_defaults(run=_inspect)
     look.add_argument(
@@ -275,7 +288,9 @@ def _authenticate(options: argparse.Namespace) -> None:
     known = [read_picture(p, framing) for p in controls]
     wanted = where.device.startswith("cuda") if options.reference is None else options.reference
     reference = read_reference_pictures(framing) if wanted else ()
-    others = {"bank": bank, "reference": reference, "unrelated": unrelated}
+    given = options.null_table
+    groups = read_own_table(given, pair.fingerprints, config.mirror_draws) if given else ()
+    others = {"bank": bank, "reference": reference, "null_groups": groups, "unrelated": unrelated}
     with _progress_bar(config) as advance:
         result = authenticate(pair, pictures, known, config=config, embedders=embedders, progress=advance, **others)
     roles = {"base": base, "suspect": suspect}

@@ -7,6 +7,7 @@ The command line, the page and a repeated run drain it, each in its own way; `au
 from collections.abc import Callable, Generator, Sequence
 
 from .errors import UserError
+from .judging.mirror_test import NullGroup
 from .judging.null_bank import Bank, check_bank
 from .judging.result import Result
 from .method.config import RunConfig
@@ -27,6 +28,7 @@ def authenticate(
     embedders: Embedders | None = None,
     bank: Bank | None = None,
     reference: Sequence[Picture] = (),
+    null_groups: Sequence[NullGroup] = (),
     unrelated: ModelPair | None = None,
     progress: Callable[[RunEvent], None] | None = None,
 ) -> Result:
@@ -42,13 +44,14 @@ def authenticate(
         bank: null models instead of controls.
         reference: pictures by many hands, surely not used, for the mirror test. They are not needed for a base whose
             null scores were measured (`judging.mirror_test`). `read_reference_pictures` reads those that ship.
+        null_groups: null scores of a table that was made for the base (`judging.mirror_test.read_own_table`).
         unrelated: a suspect of the same base and other pictures: it must not tell the pictures from the controls.
         progress: is called with each event.
 
     Raises:
         UserError: if the pictures, controls or bank cannot be used together.
     """
-    settings = {"config": config or RunConfig(), "bank": bank, "reference": reference}
+    settings = {"config": config or RunConfig(), "bank": bank, "reference": reference, "null_groups": null_groups}
     request = RunRequest(pictures=pictures, controls=controls, **settings)
     other = None if unrelated is None else lambda: unrelated
     result = None

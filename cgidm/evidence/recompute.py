@@ -46,7 +46,7 @@ from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
 from .record import OLD_RULES, OLDER, WITHOUT_CHECKS, ControlRecord, PictureRecord, Record, record_bytes
 from .record_json import to_json
-from .record_of_result import config_of, image_name, lineup_of, make_record, without_homes
+from .record_of_result import config_of, image_name, lineup_of, make_record, own_groups, without_homes
 from .seal import RECORD
 
 REMOVED = ("removed_cosine", "removed_gain", "removed_alignment")
@@ -329,7 +329,8 @@ def _mirror(record: Record, config: RunConfig) -> MirrorReference | Note | None:
     if record.format in WITHOUT_CHECKS:  # which did not record it
         silent = [w.silent.code for p in record.pictures for w in p.witnesses if w.silent is not None]
         mirrored = "judging.mirror.flips" in silent
-    found = mirror_reference(record.models.sha256, mirrored, config.mirror_draws, scores)
+    own = own_groups(record)
+    found = mirror_reference(record.models.sha256, mirrored, config.mirror_draws, scores, own=own)
     if isinstance(found, MirrorReference) and found.source == "pictures" and stated is not None:
         return replace(found, digest=stated.sha256)  # over the files of pictures that are not here
     return found

@@ -127,13 +127,24 @@ class SetRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NullGroupRecord:
+    """Null scores of an artist's works under one suspect. See `judging.mirror_test.NullGroup`."""
+
+    artist: str
+    training: str
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MirrorRecord:
     """What the mirror test compared with."""
 
-    source: str  # "table" of the base, or "pictures": reference pictures under the very suspect
+    source: str  # "table" of the base, "own table", or "pictures": reference pictures under the very suspect
     references: int
     sha256: str  # of the table, or over the reference pictures' own digests
     scores: tuple[float, ...]  # of the reference pictures; those of a table are not repeated
+    # of a table that does not ship: the scores by artist and suspect
+    groups: tuple[NullGroupRecord, ...] = field(default=(), metadata=since(5))
 
 
 @dataclass(frozen=True, kw_only=True)

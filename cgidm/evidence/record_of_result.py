@@ -12,7 +12,7 @@ from ..intake.layout import Checkpoint
 from ..intake.listing import Publication
 from ..judging.flags import RunChecks
 from ..judging.lineup import Lineup, parse_lineup
-from ..judging.mirror_test import MirrorReference
+from ..judging.mirror_test import MirrorReference, NullGroup
 from ..judging.result import PictureResult, Result
 from ..judging.verdict import LEVEL, STRICT_LEVEL, Witness
 from ..messages import Note, note
@@ -34,6 +34,7 @@ from .record import (
     MachineRecord,
     MirrorRecord,
     ModelsRecord,
+    NullGroupRecord,
     PictureChecksRecord,
     PictureRecord,
     Record,
@@ -143,6 +144,11 @@ def _without_home(path: str, own: Path | None) -> str:
     return HOME.sub("~", path)
 
 
+def own_groups(record: Record) -> tuple[NullGroup, ...]:
+    """The null scores of a table that does not ship, which a record holds."""
+    return () if record.mirror is None else tuple(NullGroup(**vars(g)) for g in record.mirror.groups)
+
+
 def reason_missing(result: Result, score: str) -> Note:
     """Why a similarity is not among the scores."""
     return result.not_computed.get(score, note("evidence.not_requested"))
@@ -205,7 +211,13 @@ def _mirror_record(result: Result) -> MirrorRecord | None:
     if not isinstance(mirror, MirrorReference):
         return None
     scores = mirror.scores if mirror.source == "pictures" else ()
-    return MirrorRecord(source=mirror.source, references=len(mirror.scores), sha256=mirror.digest, scores=scores)
+    return MirrorRecord(
+        source=mirror.source,
+        references=len(mirror.scores),
+        sha256=mirror.digest,
+        scores=scores,
+        groups=tuple(NullGroupRecord(**g.model_dump()) for g in mirror.groups),
+    )
 
 
 def _set_record(result: Result) -> SetRecord | None:

@@ -23,6 +23,11 @@ def origin_sentences(record: Record) -> Iterator[str]:
     models = record.models
     yield from _of_suspect(models)
     yield from _of_base(models)
+    if record.mirror is not None and record.mirror.source == "own table":
+        yield (
+            "The null scores of the mirror test are a table that was handed over. Nothing here shows which models and "
+            "pictures they are from."
+        )
     if record.bank is not None:
         yield (
             "The bank of null models is a table of numbers, as handed over. Nothing here shows how its models were "

@@ -94,6 +94,8 @@ LINEUP_RULES = (
 
 MIRROR_SOURCES = {
     "table": "scores of pictures that other suspects of this base were not trained on",
+    "own table": "scores of pictures that other suspects of this base were not trained on. Whoever made this report "
+    "handed them over; they do not ship with the tool",
     "pictures": "reference pictures by other hands, under the very suspect",
 }
 

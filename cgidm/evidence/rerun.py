@@ -32,7 +32,7 @@ from .bundle_files import read_png
 from .bundle_reader import Bundle, read_small
 from .bundle_writer import BANK, weights_sha256
 from .record import ControlRecord, ModelsRecord, PictureRecord, Record
-from .record_of_result import config_of, image_name, square_name
+from .record_of_result import config_of, image_name, own_groups, square_name
 from .rerun_diff import Comparison, compare
 from .seal import bundle_record
 
@@ -96,6 +96,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
             embedders=load_embedders(where.device, download=options.download),
             bank=bank,
             reference=read_reference_pictures(framing_for(pair, bank)) if _needs_reference(record) else (),
+            null_groups=own_groups(record),
             unrelated=None if unrelated is None else load_pair(base, unrelated, prompts, **place),
         )
     return compare(bundle, record, result, _possible_framings(loaded, record))

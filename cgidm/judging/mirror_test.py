@@ -1,8 +1,9 @@
 """The level of the mirror test: how often does a picture that was not used score as high?
 
 Two kinds of scores answer. A base may have a table: scores of works by many artists that other suspects of that base
-left out. Any other base is answered by the reference pictures that ship, scored under the very suspect. The test
-compares a picture with itself, so these need not be of the same hand.
+left out. One ships for the embedded base; anybody can make one for another (`training.calibration`). A base without a
+table is answered by the reference pictures that ship, scored under the very suspect. The test compares a picture with
+itself, so these need not be of the same hand.
 
 Works of one artist share a handedness (a signature, the light). A rate that holds for the average artist would be too
 high for some. So a score is first lowered by what the style of nine artists in ten adds at most. A set of works adds
@@ -12,7 +13,7 @@ its artist's handedness up; its mean is compared with what artists' means differ
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 from scipy.stats import t as student
 
+from ..errors import UserError
 from ..messages import Note, note
 from ..method.mirror import is_symmetric
 from ..method.models import ModelPair
@@ -36,8 +38,9 @@ HANDEDNESS = 0.2  # standard deviation of artists' means, as a share of that of 
 # unused works of the artist whom it learnt lie higher, and artists differ.
 SHIFT_ELSEWHERE, HANDEDNESS_ELSEWHERE = 0.2, 0.35
 LEAST_REFERENCES = round(1 / LEVEL) - 1
+LEAST_ARTISTS = 5  # of a table that somebody made; fewer do not show what artists' means differ by
 MIRROR_SEED = 0  # of the noise, whatever the run's: another seed is no second chance
-Source = Literal["table", "pictures"]
+Source = Literal["table", "own table", "pictures"]
 
 
 class NullGroup(BaseModel):
@@ -70,12 +73,13 @@ class MirrorReference:
     """What the mirror test's scores are compared with.
 
     Attributes:
-        source: "table": works that other suspects of the base left out. "pictures": the reference pictures, under the
-            very suspect.
+        source: "table": works that other suspects of the base left out; "own table": one that does not ship.
+            "pictures": the reference pictures, under the very suspect.
         scores: of pictures that were not used, finite.
         handedness: the standard deviation of the means of artists, as a share of that of the scores.
         artists: how many artists' works they are.
         digest: identifies what was scored; of a table, its scores.
+        groups: of an own table, the scores by artist and suspect.
     """
 
     source: Source
@@ -83,6 +87,7 @@ class MirrorReference:
     handedness: float
     artists: int
     digest: str = ""
+    groups: tuple[NullGroup, ...] = ()
 
     @cached_property
     def spread(self) -> float:
@@ -104,6 +109,8 @@ class MirrorReference:
         """Why nothing can be compared with these scores, if nothing can."""
         if len(self.scores) < LEAST_REFERENCES or self.spread == 0:
             return note("judging.mirror.few", n=len(self.scores), need=LEAST_REFERENCES)
+        if self.source == "own table" and self.artists < LEAST_ARTISTS:
+            return note("judging.mirror.few_artists", n=self.artists, need=LEAST_ARTISTS)
         return None
 
     def ask(self, score: float | None) -> Witness:
@@ -153,6 +160,11 @@ def table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
     return MirrorReference("table", scores, handedness(groups), artists, digest)
 
 
+def own_table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
+    """What the scores of a table that does not ship compare with."""
+    return replace(table_reference(groups), source="own table", groups=tuple(groups))
+
+
 def pictures_reference(scores: Sequence[float], digests: Sequence[str] = ()) -> MirrorReference:
     """What the scores of reference pictures compare with; those that are not finite are left out.
 
@@ -195,12 +207,36 @@ def find_mirror_table(fingerprints: Mapping[str, str], draws: int, folder: Path 
     return next((t for t in tables if set(t.base) <= known and t.draws == draws), None)
 
 
+def read_own_table(path: Path, fingerprints: Mapping[str, str], draws: int) -> tuple[NullGroup, ...]:
+    """Read the null scores that somebody made for the base among these weight files.
+
+    Args:
+        path: the file.
+        fingerprints: weight file -> SHA-256, of a pair.
+        draws: of the mirror test.
+
+    Raises:
+        UserError: if there is no such file, it is damaged, of another base, or of another number of draws.
+    """
+    if not path.is_file():
+        raise UserError("judging.no_mirror_table", path=path)
+    tables = read_tables(MirrorTable, path.name, "judging.damaged_mirror_table", path.parent)
+    known = set(fingerprints.values())
+    fitting = [t for t in tables if set(t.base) <= known]
+    if not fitting:
+        raise UserError("judging.other_base_table", file=path.name)
+    if (table := next((t for t in fitting if t.draws == draws), None)) is None:
+        raise UserError("judging.other_draws_table", file=path.name, draws=fitting[0].draws, wanted=draws)
+    return table.groups
+
+
 def mirror_reference(
     fingerprints: Mapping[str, str],
     mirrored: bool | None,
     draws: int,
     scores: Sequence[float],
     digests: Sequence[str] = (),
+    own: Sequence[NullGroup] = (),
 ) -> MirrorReference | Note | None:
     """Choose what the mirror test compares with.
 
@@ -210,9 +246,10 @@ def mirror_reference(
         draws: of the test; 0: it is not asked.
         scores: of reference pictures, under the suspect.
         digests: SHA-256 of each of their files.
+        own: null scores of a table that somebody made for this base.
 
     Returns:
-        The base's table if it has one, else `scores`; why the test is silent; None if it is not asked.
+        The base's table if one ships, else `own`, else `scores`; why the test is silent; None if it is not asked.
     """
     if not draws:
         return None
@@ -220,11 +257,17 @@ def mirror_reference(
         return note("judging.mirror.flips")
     if (table := find_mirror_table(fingerprints, draws)) is not None:
         return table.reference
+    if own:
+        return own_table_reference(own)
     return pictures_reference(scores, digests) if scores else note("judging.mirror.no_reference")
 
 
 def needed_references(
-    pair: ModelPair, draws: int, pictures: Sequence[Picture], given: Sequence[Picture]
+    pair: ModelPair,
+    draws: int,
+    pictures: Sequence[Picture],
+    given: Sequence[Picture],
+    own: Sequence[NullGroup] = (),
 ) -> list[Picture]:
     """Choose the reference pictures to score, where something asks for them.
 
@@ -235,9 +278,10 @@ def needed_references(
         draws: of the test.
         pictures: the pictures in question.
         given: the reference pictures.
+        own: null scores of a table that somebody made for this base.
     """
-    found = mirror_reference(pair.fingerprints, pair.mirrored_training, draws, [0.0])
-    if not isinstance(found, MirrorReference) or found.source == "table":
+    found = mirror_reference(pair.fingerprints, pair.mirrored_training, draws, [0.0], own=own)
+    if not isinstance(found, MirrorReference) or found.source != "pictures":
         return []
     seen = [side for p in pictures for side in (p.image, p.image.flip(-1))]
     copies = np.any(near_duplicates(seen, [g.image for g in given]), axis=0).tolist()

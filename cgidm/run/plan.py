@@ -8,6 +8,7 @@ from ..errors import UserError
 from ..intake.likely_framing import usual_buckets
 from ..judging.flags import is_flat
 from ..judging.lineup import Lineup, parse_lineup, plan_lineup
+from ..judging.mirror_test import NullGroup
 from ..judging.null_bank import Bank
 from ..method.config import RunConfig
 from ..method.models import ModelPair
@@ -27,6 +28,7 @@ class RunRequest:
     config: RunConfig
     bank: Bank | None = None  # null models instead of controls
     reference: Sequence[Picture] = ()  # pictures of many hands, for the mirror test of a base without a table
+    null_groups: Sequence[NullGroup] = ()  # of a table for it that does not ship
 
     def __post_init__(self) -> None:
         if self.bank is not None:  # its models scored each file with the noise of its own

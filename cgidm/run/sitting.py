@@ -54,7 +54,8 @@ class Sitting:
         self.embedders = embedders
         self.plan, self.judged = progress.plan, progress.judged
         self.scores, self.answered = list(progress.control_scores), progress.answered
-        self.needed = needed_references(pair, self.config.mirror_draws, request.pictures, request.reference)
+        given = (self.config.mirror_draws, request.pictures, request.reference, request.null_groups)
+        self.needed = needed_references(pair, *given)
         self.inner = list(progress.inner_scores)
         self.mirror, self.reference_scores = list(progress.mirror_scores), list(progress.reference_scores)
         self.recoveries = Recoveries(pair, request.pictures, self.config, progress.states)
@@ -296,7 +297,8 @@ class Sitting:
             nulls = tuple(self.scores)
         digests, flips = [p.sha256 for p in self.needed], self.pair.mirrored_training
         draws = self.config.mirror_draws
-        mirror = mirror_reference(self.pair.fingerprints, flips, draws, self.reference_scores, digests)
+        known = (self.reference_scores, digests, self.request.null_groups)
+        mirror = mirror_reference(self.pair.fingerprints, flips, draws, *known)
         given = (list(self.pair.fingerprints.values()), draws, distances or (), self.measured.weight_distance)
         likelihood = find_likelihood(*given, max(1, len(self.pair.prompts)))
         settings = (nulls, bank, mirror, self.plan.expected_power, likelihood)

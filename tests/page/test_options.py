@@ -9,10 +9,10 @@ import pytest
 
 from cgidm import conductor
 from cgidm.judging import measurements
-from cgidm.judging.tables import power
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.residuals import bank_power, null_residuals
 from cgidm.judging.scoring import score_views
+from cgidm.judging.tables import power
 from cgidm.method.views import VIEWS
 from cgidm.page.handlers import request
 from cgidm.page.handlers import runs as judging
