@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import UserError
 from ..framing.frame import CentreSquare, Framing
 from ..framing.table import framing_of_table
-from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, find_flags
+from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, base_flags, find_flags
 from ..judging.flags import Flag, PictureChecks, RunChecks
 from ..judging.judge_pictures import judge_against
 from ..judging.lineup import plan_lineup
@@ -43,7 +43,7 @@ from ..run.plan import with_centre_square
 from .bundle_files import find_foreign_files, read_png
 from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
-from .record import OLD_RULES, OLDER, ControlRecord, PictureRecord, Record, record_bytes
+from .record import OLD_RULES, OLDER, WITHOUT_CHECKS, ControlRecord, PictureRecord, Record, record_bytes
 from .record_json import to_json
 from .record_of_result import config_of, image_name, lineup_of, make_record, without_homes
 from .seal import RECORD
@@ -51,6 +51,7 @@ from .seal import RECORD
 REMOVED = ("removed_cosine", "removed_gain", "removed_alignment")
 FRAME_NOTES = ("pictures.centre_square", "pictures.framed")  # what `frame_notes` says
 GROUP_NOTE = "pictures.counts_as_one_with"  # what `judge_pictures` adds
+RENDERED = ("evidence.problem.not_of_record", "evidence.problem.unrenderable")
 NOTHING = "nothing"  # in place of a value that is not there
 LONGEST = 240  # characters of a value that is printed
 ROUNDING = 1e-9  # of a derived number, relative: another processor may add up in another order
@@ -90,12 +91,12 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
         record: that of the bundle.
     """
     data = read_small(bundle, RECORD) or b""
-    foreign = tuple(find_foreign_files(bundle, record, data))
+    foreign, gaps = _foreign_files(bundle, record, data)
     if record.format in OLD_RULES:
-        return Recomputation(problems=foreign, gaps=(note("evidence.gap.old_rules", format=record.format),))
-    if record.bank is not None and record.format in OLDER:
-        return Recomputation(problems=foreign, gaps=(note("evidence.gap.no_bank_numbers"),))
-    gaps = [note("evidence.gap.stated_flags", format=record.format)] if record.format in OLDER else []
+        return Recomputation(problems=foreign, gaps=(*gaps, note("evidence.gap.old_rules", format=record.format)))
+    if record.bank is not None and record.format in WITHOUT_CHECKS:
+        return Recomputation(problems=foreign, gaps=(*gaps, note("evidence.gap.no_bank_numbers")))
+    gaps += [note("evidence.gap.stated_flags", format=record.format)] if record.format in WITHOUT_CHECKS else []
     gaps += [note("evidence.gap.no_controls")] if _lacks_controls(record) else []
     found: list[Difference] = []
     if record.format not in OLDER and data != record_bytes(record):
@@ -123,6 +124,16 @@ def differences(recorded: Any, expected: Any, path: str = "") -> Iterator[Differ
         yield Difference(path, recorded, expected)
 
 
+def _foreign_files(bundle: Bundle, record: Record, data: bytes) -> tuple[tuple[FileProblem, ...], list[Note]]:
+    """The files that do not follow from a record; reports of an older format were made by an older version."""
+    found = list(find_foreign_files(bundle, record, data))
+    if record.format not in OLDER:
+        return tuple(found), []
+    rendered = [p for p in found if p.note.code in RENDERED]
+    gap = note("evidence.gap.older_reports", format=record.format, files=[p.name for p in rendered])
+    return tuple(p for p in found if p not in rendered), [gap] if rendered else []
+
+
 def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     config, steps = config_of(record), record.config.recovery.steps
     if any(len(p.contrast) != steps for p in record.pictures) or record.stopped is not None:
@@ -142,8 +153,9 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     result = _result(record, config, bank, framing, pictures, controls)
     now = make_record(result, record.models, controls)
     now = replace(now, date=record.date, code=record.code, versions=record.versions, seconds=record.seconds)
+    now = replace(now, statements=record.statements)
     if record.format in OLDER:
-        now = replace(now, format=record.format)
+        now = replace(now, format=record.format, models=replace(now.models, known_base=None))
     yield from differences(to_json(record), to_json(without_homes(now)))
     for i, p in enumerate(record.pictures):
         yield from _score_names(p, config, result.framing_is_guessed, f"pictures[{i}].scores")
@@ -151,14 +163,27 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
             yield Difference(f"pictures[{i}].view", p.view, list(config.views))
     if config.preset not in PRESETS:
         yield Difference("config.preset", config.preset, list(PRESETS))
-    for name in ("checks", "framing") if record.format not in OLDER else ():
+    needed = {"checks": WITHOUT_CHECKS, "framing": WITHOUT_CHECKS, "statements": OLDER}
+    for name in (name for name, without in needed.items() if record.format not in without):
         if getattr(record, name) is None:
             yield Difference(name, None, "what every run writes")
+    yield from _of_statements(record)
     yield from _of_unrelated(record)
     framed = {f"pictures[{i}].frame": p.frame for i, p in enumerate(record.pictures)}
     framed |= {f"controls[{i}].frame": c.frame for i, c in enumerate(record.controls)}
     if any(frame is not None for frame in framed.values()):  # none has one where pictures came without their files
         yield from (Difference(where, None, "a frame") for where, frame in framed.items() if frame is None)
+
+
+def _of_statements(record: Record) -> Iterator[Difference]:
+    """What is stated: of every control picture or of none, and of files that are there."""
+    stated = () if record.statements is None else record.statements.of_controls
+    if len(stated) not in (0, len(record.controls)):
+        yield Difference("statements.of_controls", len(stated), len(record.controls))
+    if strange := [f for f in record.models.base_files if f not in record.models.sha256]:
+        yield Difference("models.base_files", strange, list(record.models.sha256))
+    if record.statements is not None and record.statements.attempt is not None and record.statements.attempt < 1:
+        yield Difference("statements.attempt", record.statements.attempt, "1 or more")
 
 
 def _of_unrelated(record: Record) -> Iterator[Difference]:
@@ -223,6 +248,7 @@ def _result(
         not_computed=record.pictures[0].not_computed,
         config=config,
         fingerprints=record.models.sha256,
+        base_files=record.models.base_files,
         seconds=record.seconds,
         together=together,
         machine=vars(record.machine),
@@ -248,13 +274,14 @@ def _flags(
     distances: Sequence[float],
 ) -> tuple[list[tuple[Flag, ...]], RunChecks | None, list[PictureChecks | None]]:
     """The flags, from what the checks measured; in older formats as they are stated."""
-    if record.format in OLDER or record.checks is None:
+    if record.format in WITHOUT_CHECKS or record.checks is None:
         stated = [tuple(KNOWN_FLAGS[f.name] for f in p.flags) for p in record.pictures]
         return stated, None, [None for _ in pictures]
     noted = record.checks.noted_framing
     run = RunChecks(**{**vars(record.checks), "noted_framing": None if noted is None else framing_of_table(noted)})
     checks = [PictureChecks(**vars(p.checks)) for p in record.pictures if p.checks is not None]
-    settings = {"controls": controls, "views": config.views, "bank": bank, "distances": distances}
+    of_base = () if record.format in OLDER else base_flags(record.models.sha256, record.models.base_files)
+    settings = {"controls": controls, "views": config.views, "bank": bank, "distances": distances, "of_base": of_base}
     found = find_flags(pictures, run, checks, **settings, weight_distance=record.weight_distance)
     return add_recovery_flags(found, checks, [p.contrast for p in record.pictures]), run, [*checks]
 
@@ -323,7 +350,7 @@ def _mirror(record: Record, config: RunConfig) -> MirrorReference | Note | None:
     stated = record.mirror
     scores = stated.scores if stated is not None and stated.source == "pictures" else ()
     mirrored = record.models.mirrored_training
-    if record.format in OLDER:  # which did not record it
+    if record.format in WITHOUT_CHECKS:  # which did not record it
         silent = [w.silent.code for p in record.pictures for w in p.witnesses if w.silent is not None]
         mirrored = "judging.mirror.flips" in silent
     found = mirror_reference(record.models.sha256, mirrored, config.mirror_draws, scores)

@@ -16,11 +16,14 @@ from .record_format_1 import upgrade_format_1
 from .record_json import from_json, to_json
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file
-FORMAT = 4
-OLDER = (1, 2, 3)  # formats that are read, too
+# 4: no time stamps, plans, stacks, originals
+FORMAT = 5
+OLDER = (1, 2, 3, 4)  # formats that are read, too
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
-# field of a record, or of its pictures -> the first format that has it
+WITHOUT_CHECKS = (1, 2, 3)  # formats that do not hold what flags rest on, nor a bank's numbers
+# field of a record, of its pictures or of its models -> the first format that has it
 FIRST_FORMAT = {"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3}
+FIRST_FORMAT |= {"statements": 5, "anchors": 5, "base_files": 5, "known_base": 5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +219,34 @@ class ConfigRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnchorRecord:
+    """Where a model was read from, and what was stated of it there."""
+
+    place: str  # a repository of the Hub, or "Civitai"
+    version: str  # the commit, or the AIR of the version and its file
+    published: str | None  # date of that commit or version, as the place states it; ISO 8601
+    retrieved: str | None  # when it was looked up; None: it came from a local cache, and nobody was asked
+    stated: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256, as the place states it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlStatementRecord:
+    """What the user states of one control picture."""
+
+    made_by: str | None = None
+    made_on: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatementsRecord:
+    """What somebody states about a run, and nothing in it confirms."""
+
+    controls: str | None = None  # who made the control pictures, and when, in the user's words
+    of_controls: tuple[ControlStatementRecord, ...] = ()  # of each control picture, in their order; empty: of none
+    attempt: int | None = None  # how many-th run of one visit to a page on this suspect it is; None: nobody counted
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelsRecord:
     """Base and suspect, as they were named and by what identifies them."""
 
@@ -235,6 +266,9 @@ class ModelsRecord:
     sha256: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     publications: dict[str, Publication] = field(default_factory=dict)  # "base", "suspect" -> version on Civitai
     mirrored_training: bool | None = None  # by the suspect's own notes; None: they do not say, or an older format
+    anchors: dict[str, AnchorRecord] = field(default_factory=dict)  # "base", "suspect" -> where it was read from
+    base_files: tuple[str, ...] = ()  # the weight files that are the base's
+    known_base: str | None = None  # the public base that these are, by their digests; None: none that is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +328,7 @@ class Record:
     mirror: MirrorRecord | None = None  # None: no mirror test, or it was silent
     framing: FramingRecord | None = None  # None: centre squares, in older records
     checks: RunChecksRecord | None = None  # None in older formats
+    statements: StatementsRecord | None = None  # None in older formats
 
 
 def record_bytes(record: Record) -> bytes:
@@ -325,9 +360,9 @@ def read_record(data: bytes | None, name: str) -> Record:
 
 def _check_age(table: dict[str, Any], number: int) -> None:
     """Refuse a record that states an older format than its own values have: fewer of them would then be checked."""
-    pictures = [p for p in table.get("pictures", ()) if isinstance(p, dict)]
+    parts = [p for p in (*table.get("pictures", ()), table.get("models")) if isinstance(p, dict)]
     for field_name, first in FIRST_FORMAT.items():
-        if number < first and any(field_name in part for part in (table, *pictures)):
+        if number < first and any(field_name in part for part in (table, *parts)):
             raise ValueError(f"record: expected format {first} or later with a value for {field_name}, got {number}")
 
 

@@ -163,6 +163,27 @@ def open_version(source: CivitaiSource, key: str | None, max_download: int, prog
     )
 
 
+def look_up_version(source: CivitaiSource, key: str | None = None) -> ModelVersion:
+    """Look up what is stated of a version, and nothing of its files' bytes.
+
+    A model that one name of the site does not know is looked for under the name that holds all.
+
+    Args:
+        source: the model or version.
+        key: the person's own API key, if any.
+
+    Raises:
+        CivitaiError: if it is missing, or out of reach.
+    """
+    try:
+        answer, _ = _look_up(source, source.host, key)
+    except CivitaiNotFound:
+        if source.host == FULL_HOST:
+            raise
+        answer, _ = _look_up(source, FULL_HOST, key)
+    return _read(answer, source)
+
+
 def _look_up(source: CivitaiSource, host: str, key: str | None) -> tuple[Any, int | None]:
     """What the site states of the version, and the number of published ones if none was named."""
     number, of, name = source.version, None, source.name
