@@ -145,8 +145,9 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
         full = record.weight_distance is not None
         check_bank(bank, record.models.sha256, full, config, (record.models.prompt, *record.models.other_prompts))
     framing = _framing(record, bank)
-    pictures = [_picture(bundle, p, image_name(i, "original"), framing) for i, p in enumerate(record.pictures)]
-    controls = [_picture(bundle, c, c.image, framing) for c in record.controls]
+    told = record.format not in WITHOUT_CHECKS  # an older record may lack what the network was told of a frame
+    pictures = [_picture(bundle, p, image_name(i, "original"), framing, told) for i, p in enumerate(record.pictures)]
+    controls = [_picture(bundle, c, c.image, framing, told) for c in record.controls]
     copies = near_duplicates([p.image for p in pictures], [c.image for c in controls])
     for i in np.flatnonzero(copies.any(0)).tolist():
         yield Difference(f"controls[{i}]", record.controls[i].name, "a run leaves a copy of a picture out")
@@ -309,13 +310,17 @@ def _guessed(record: Record) -> bool:
     return record.framing.guessed if record.checks is None else record.checks.noted_framing is None
 
 
-def _picture(bundle: Bundle, recorded: PictureRecord | ControlRecord, file: str, framing: Framing | None) -> Picture:
+def _picture(
+    bundle: Bundle, recorded: PictureRecord | ControlRecord, file: str, framing: Framing | None, told: bool
+) -> Picture:
     """The picture as the run looked at it, with the frame and the notes that follow from its size."""
     frame, size, notes = recorded.frame, None, [n for n in recorded.notes if n.code != GROUP_NOTE]
     if frame is not None:
+        original = frame
         width, height = frame.original
         if framing is not None and MIN_SIDE <= min(width, height) and max(width, height) <= MAX_SIDE:
             frame = framing.frame(width, height)
+            frame = frame if told or original.told is not None else replace(frame, told=None)
         size, due, kept = frame.size, frame_notes(frame), []
         for each in notes:  # in its place
             kept += [*due] if each.code in FRAME_NOTES else [each]

@@ -280,6 +280,15 @@ def anchor_of(checkpoint: Checkpoint) -> AnchorRecord | None:
     )
 
 
+def recorded_digests(record: Record, role: str) -> dict[str, str]:
+    """The SHA-256 of the model's weight files as the run read them, by the names that they have at its place."""
+    models, anchor = record.models, record.models.anchors.get(role)
+    if anchor is None:
+        return {}
+    own = {f: d for f, d in models.sha256.items() if (f in models.base_files) == (role == "base")}
+    return {name: digest for name in anchor.stated for f, digest in own.items() if f.endswith(f"/{name}")}
+
+
 def publications_of(roles: Mapping[str, Checkpoint]) -> dict[str, Publication]:
     """Return what Civitai states of each model that was read from there, by its role."""
     abouts = {role: c.listing.about for role, c in roles.items()}

@@ -51,8 +51,9 @@ def test_another_seed_and_other_settings_are_told():
     plain = make_record(dataclasses.replace(result_of([2.0]), config=PRESETS["fast"]), MODELS)
     assert list(setting_sentences(plain)) == []
     config = dataclasses.replace(PRESETS["fast"], loss_draws=4, seed=7)
-    said = " ".join(setting_sentences(make_record(dataclasses.replace(result_of([2.0]), config=config), MODELS)))
-    assert "The seed is 7" in said and "loss draws 4 instead of 20" in said
+    changed = make_record(dataclasses.replace(result_of([2.0]), config=config), MODELS)
+    assert "loss draws 4 instead of 20" in " ".join(setting_sentences(changed))
+    assert "The seed is 7" in " ".join(origin_sentences(changed))
     unknown = dataclasses.replace(plain, config=dataclasses.replace(plain.config, preset="best"))
     assert "“best” is no preset of this tool" in " ".join(setting_sentences(unknown))
 

@@ -8,9 +8,9 @@ import zipfile
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cgidm.evidence.anchors.signature import sign_bundle
 from cgidm.evidence.bundle_reader import EPOCH
 from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
-from cgidm.evidence.signature import sign_folder
 from tests.support.bundles import MODELS
 from tests.support.paths import ROOT
 from tests.support.results import result_of
@@ -24,7 +24,7 @@ def made(tmp_path_factory):
     place = tmp_path_factory.mktemp("stranger")
     write_evidence(result_of([2.0]), place / "folder", MODELS)
     pack_evidence(place / "folder", place / "unsigned.zip")
-    key = sign_folder(place / "folder", Ed25519PrivateKey.generate())
+    key = sign_bundle(place / "folder", Ed25519PrivateKey.generate())
     pack_evidence(place / "folder", place / "signed.zip")
     docs = (ROOT / "docs" / "usage" / "evidence.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"```sh\n(.*?)```", docs, re.DOTALL)

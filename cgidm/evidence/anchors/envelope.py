@@ -6,10 +6,11 @@ from pathlib import Path
 
 from ...errors import UserError
 from ...files import atomic_path
-from ..bundle_reader import CHUNK, EPOCH, Bundle, open_bundle
+from ..bundle_reader import CHUNK, EPOCH, Bundle, FolderBundle, open_bundle
 from ..seal import MANIFEST, SEAL, check_seal, is_envelope
 
 MOST = 99  # signatures, or stamps, of one bundle
+ADDED = "evidence.problem.added"
 
 
 def pack_files(path: Path, names: Iterable[str], copy: Callable[[str, Callable[[bytes], object]], object]) -> Path:
@@ -52,10 +53,13 @@ def next_number(names: Iterable[str], folder: str, label: str) -> int:
 def require_whole(bundle: Bundle) -> None:
     """See that a bundle is as it was sealed, before somebody signs it or has it stamped.
 
+    What else lies in a folder is no part of what is signed.
+
     Raises:
         UserError: if it is not; with the first file that was altered.
     """
-    if problems := check_seal(bundle):
+    in_folder = isinstance(bundle, FolderBundle)
+    if problems := [p for p in check_seal(bundle) if not (in_folder and p.note.code == ADDED)]:
         raise UserError("evidence.not_whole", bundle=bundle.label, files=len(problems), first=str(problems[0]))
 
 

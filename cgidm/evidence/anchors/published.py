@@ -15,7 +15,7 @@ from ...intake.hub import open_repository
 from ...intake.source import HubSource
 from ...messages import Note, note
 from ..record import AnchorRecord, Record
-from ..record_of_result import CIVITAI
+from ..record_of_result import CIVITAI, recorded_digests
 
 State = Literal["same", "changed", "gone", "unreachable", "contradicted", "unanchored"]
 GONE = ("hub_not_found", "hub_revision_not_found", "hub_disabled", "hub_file_gone", "civitai_no_download")
@@ -51,15 +51,6 @@ def check_published(record: Record, token: str | None = None, civitai_key: str |
         else:
             found.append(_on_hub(role, anchor, recorded, token))
     return found
-
-
-def recorded_digests(record: Record, role: str) -> dict[str, str]:
-    """The SHA-256 of the model's weight files as the run read them, by the names that they have at its place."""
-    models, anchor = record.models, record.models.anchors.get(role)
-    if anchor is None:
-        return {}
-    own = {f: d for f, d in models.sha256.items() if (f in models.base_files) == (role == "base")}
-    return {name: digest for name in anchor.stated for f, digest in own.items() if f.endswith(f"/{name}")}
 
 
 def _on_hub(role: str, anchor: AnchorRecord, recorded: dict[str, str], token: str | None) -> PublishedCheck:
