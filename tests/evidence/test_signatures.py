@@ -1,4 +1,4 @@
-"""Several persons sign one bundle, folder or zip, each by a command of its own; bundles with one signature still read."""
+"""Several persons sign one bundle, folder or zip, one after the other; bundles with one signature still read."""
 
 import shutil
 import subprocess
