@@ -52,7 +52,7 @@ from .record_json import from_json, to_json
 HOME = re.compile(r"^(?:/root|/?(?:[A-Za-z]:)?(?:[\\/][^\\/]+)*?[\\/](?:home|(?i:users))[\\/][^\\/]+)(?=[\\/]|$)")
 END = r"(?=[\\/\s\"'“”,;:)\]]|$)"
 HOME_INSIDE = re.compile(
-    r"(?<![\w./\\~-])(?:/root|(?:[A-Za-z]:)?(?:[\\/][^\\/\s]+)*?[\\/](?:home|(?i:users))[\\/][^\\/\s\"'“”,;:)\]]+)"
+    r"(?:(?<![\w./\\~-])|(?<=file://))(?:/root|(?:[A-Za-z]:)?(?:[\\/][^\\/\s]+)*?[\\/](?:home|(?i:users))[\\/][^\\/\s\"'“”,;:)\]]+)"
     rf"{END}"
 )
 NO_NAMES = {"root", "home", "user", "users", "data", "tmp", "app", "ubuntu"}  # of accounts that name nobody
