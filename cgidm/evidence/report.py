@@ -306,7 +306,7 @@ def _checking(record: Record, record_sha256: str) -> Iterator[Block]:
     yield Text(CHECKING[1])
     yield Text(f"{CHECKING[2]} The record that this report was made from has the SHA-256 {record_sha256}.")
     held = record.controls or (record.bank is not None and record.format not in WITHOUT_CHECKS)
-    bring = "" if held else " --controls FWITHOUT_CHECKS" if record.bank is None else " --bank FWITHOUT_CHECKS"
+    bring = "" if held else " --controls FOLDER" if record.bank is None else " --bank FOLDER"
     yield Text("With both models, anybody can repeat the run and compare every score with the recorded one:")
     yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --suspect SUSPECT{bring}")
     yield Text(CHECKING[3])
