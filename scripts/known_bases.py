@@ -21,13 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line a file; 1 if the Hub states another digest of one."""
     parser = argparse.ArgumentParser(prog="python -m scripts.known_bases", description=__doc__)
     parser.add_argument("--table", type=Path, default=FILE, help="the list")
-    parser.add_argument("--place", help="the repository that --add is about")
-    parser.add_argument("--add", nargs="+", default=[], metavar="FILE", help="files of --place to take up")
+    parser.add_argument("--location", help="the repository that --add is about")
+    parser.add_argument("--add", nargs="+", default=[], metavar="FILE", help="files of --location to take up")
     options = parser.parse_args(arguments)
     table = json.loads(options.table.read_text(encoding="utf-8"))
     states = []
     for base in table["bases"]:
-        more = options.add if base["place"] == options.place else []
+        more = options.add if base["location"] == options.location else []
         for file, state in compare(base, more):
             states.append(state)
             print(f"{base['name']}, {file}: {state}")
@@ -43,12 +43,12 @@ def compare(base: dict[str, Any], more: Sequence[str] = ()) -> Iterator[tuple[st
         base: an entry of the list; it is changed if files are taken up.
         more: names of files.
     """
-    place = base["place"]
-    if ":" in place:  # no repository of the Hub
+    location = base["location"]
+    if ":" in location:  # no repository of the Hub
         yield from ((file, "not on the Hub") for file in base["files"])
         return
     try:
-        listing = open_repository(HubSource(place, None, "", place))
+        listing = open_repository(HubSource(location, None, "", location))
     except UserError as error:
         yield from ((file, f"not compared: {error}") for file in base["files"])
         return

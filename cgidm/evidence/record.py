@@ -222,7 +222,7 @@ class ConfigRecord:
 class AnchorRecord:
     """Where a model was read from, and what was stated of it there."""
 
-    place: str  # a repository of the Hub, or "Civitai"
+    location: str  # a repository of the Hub, or "Civitai"
     version: str  # the commit, or the AIR of the version and its file
     published: str | None  # date of that commit or version, as the place states it; ISO 8601
     retrieved: str | None  # when it was looked up; None: it came from a local cache, and nobody was asked

@@ -272,7 +272,7 @@ def anchor_of(checkpoint: Checkpoint) -> AnchorRecord | None:
     publication = about.publication
     stated = {f: d for f in checkpoint.weights if not about.cached and (d := listing.stated_sha256(f)) is not None}
     return AnchorRecord(
-        place=about.repo if publication is None else CIVITAI,
+        location=about.repo if publication is None else CIVITAI,
         version=about.sha if publication is None else publication.air,
         published=about.published if publication is None else publication.published,
         retrieved=None if about.cached else datetime.now(UTC).isoformat(timespec="seconds"),

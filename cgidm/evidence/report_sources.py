@@ -97,7 +97,7 @@ def _place_of(record: Record, role: str) -> Iterator[str]:
         elif publication is not None:
             yield f"The {role} was read from Civitai, version {single_line(publication.air)}."
         return
-    where = "Civitai, version" if anchor.place == CIVITAI else f"the Hub, at “{name}”, commit"
+    where = "Civitai, version" if anchor.location == CIVITAI else f"the Hub, at “{name}”, commit"
     dated = "of no stated date" if anchor.published is None else f"of {single_line(anchor.published)[:10]}"
     when = (
         "from a local cache, without asking that place"

@@ -168,9 +168,13 @@ def _check_envelope(bundle: Bundle, signer: str | None, certificates: Path | Non
     for stamp in stamps.stamps:
         print_line(f"dated by {stamp}{'' if stamp.checked else ', not checked: give its --stamp-certificates'}")
     earliest = stamps.earliest
-    dated = None if earliest is None else {"dated" if earliest.checked else "stamped": str(earliest)}
-    signed = signatures.named or next(iter(signatures.keys), None)
-    grades = Grades(intact=True, signed=signed, signer_named=signatures.named is not None, **(dated or {}))
+    grades = Grades(
+        intact=True,
+        dated=str(earliest) if earliest is not None and earliest.checked else None,
+        stamped=None if earliest is None else str(earliest),
+        signed=signatures.named or next(iter(signatures.keys), None),
+        signer_named=signatures.named is not None,
+    )
     return grades, stamps
 
 
@@ -237,12 +241,12 @@ def _print_kept(bundle: Bundle) -> None:
     kept = read_kept(bundle)
     anchor = kept.anchor
     named = f"{single_line(kept.name)} ({single_line(kept.kind)})"
-    print_line(f"a suspect that was kept: {named}, {single_line(kept.kept)}")
+    print_line(f"a suspect that was kept: {named}, {single_line(kept.retrieved)}")
     if anchor is None:
         print_line("a file that lay on somebody's machine; nothing here shows who published it")
     else:
         published = single_line(anchor.published or "no date stated")
-        print_line(f"read from {single_line(anchor.place)}, {single_line(anchor.version)}, published {published}")
+        print_line(f"read from {single_line(anchor.location)}, {single_line(anchor.version)}, published {published}")
     _print_some([f"{single_line(name)}: SHA-256 {digest}" for name, digest in kept.sha256.items()])
     print_line("stated by whoever made it, and confirmed by nothing in it: name, place, version, dates")
 

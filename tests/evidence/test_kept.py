@@ -80,7 +80,7 @@ def test_a_suspect_of_the_hub_with_its_card(tmp_path, monkeypatch, capsys):
     files = contents(tmp_path / "kept.zip")
     assert files["page/README.md"] == b"# trained on Anna's works" and files[f"files/{NAME}"] == LORA
     facts = json.loads(files["kept.json"])
-    assert facts["anchor"]["place"] == "org/lora" and facts["anchor"]["version"] == SHA
+    assert facts["anchor"]["location"] == "org/lora" and facts["anchor"]["version"] == SHA
     assert facts["anchor"]["stated"] == facts["sha256"]
     code, said = verified(tmp_path / "kept.zip", capsys)
     assert code == 0 and f"read from org/lora, {SHA}" in said
@@ -93,7 +93,7 @@ def test_a_suspect_of_civitai_with_its_description(tmp_path, monkeypatch):
     files = contents(tmp_path / "kept.zip")
     assert json.loads(files["page/civitai.json"])["publishedAt"] == "2025-01-15T09:16:12.062Z"
     anchor = json.loads(files["kept.json"])["anchor"]
-    assert anchor["place"] == "Civitai" and anchor["published"] == "2025-01-15T09:16:12.062Z"
+    assert anchor["location"] == "Civitai" and anchor["published"] == "2025-01-15T09:16:12.062Z"
 
 
 @pytest.mark.parametrize("name", ["files/x.safetensors", "kept.json"])

@@ -66,7 +66,7 @@ def test_what_is_published_is_compared_and_no_weights_are_requested(hub):
 def test_a_record_says_where_its_suspect_was_read_from(hub):
     record = record_of_suspect(REPO)
     anchor = record.models.anchors["suspect"]
-    assert (anchor.place, anchor.version) == (REPO, SHA) and anchor.retrieved is not None
+    assert (anchor.location, anchor.version) == (REPO, SHA) and anchor.retrieved is not None
     assert anchor.stated == {FILE: list(record.models.sha256.values())[-1]}
     said = " ".join(origin_sentences(record))
     assert f"commit {SHA}" in said and f", on {anchor.retrieved[:10]}." in said

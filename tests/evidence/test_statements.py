@@ -115,7 +115,9 @@ def test_no_place_of_a_record_holds_a_home_folder():
         configuration=home,
         warning=note,
         remarks=(note,),
-        anchors={"suspect": AnchorRecord(place=home, version=home, published=None, retrieved=None, stated={home: "0"})},
+        anchors={
+            "suspect": AnchorRecord(location=home, version=home, published=None, retrieved=None, stated={home: "0"})
+        },
     )
     result = result_of([2.0])
     picture = dataclasses.replace(result.pictures[0].picture, name=f"{home}/p.png", notes=(note,))

@@ -34,7 +34,7 @@ def test_every_digest_is_one_and_stands_once_in_the_networks():
 def test_the_base_that_ships_is_on_the_list():
     base = open_checkpoint(SHIPPED_BASE)
     found = find_known_base({f: base.listing.sha256(f) for f in base.weights})
-    assert found is not None and found.place == SHIPPED_BASE
+    assert found is not None and found.location == SHIPPED_BASE
     suspect = open_checkpoint(str(find_example("gerald-g-dreambooth").checkpoint))
     assert find_known_base({f: suspect.listing.sha256(f) for f in suspect.weights}) is None
 
@@ -75,9 +75,9 @@ def test_the_script_compares_the_list_with_the_hub(tmp_path, monkeypatch, capsys
     repo = Repository(data)
     known = {"unet/a.safetensors": digest(repo, b"one"), "b.safetensors": "0" * 64, "gone.safetensors": "1" * 64}
     bases = [
-        {"name": "A", "place": "org/a", "files": known},
-        {"name": "B", "place": "civitai:1", "files": {"x.safetensors": "2" * 64}},
-        {"name": "C", "place": "org/none", "files": {"y.safetensors": "3" * 64}},
+        {"name": "A", "location": "org/a", "files": known},
+        {"name": "B", "location": "civitai:1", "files": {"x.safetensors": "2" * 64}},
+        {"name": "C", "location": "org/none", "files": {"y.safetensors": "3" * 64}},
     ]
     table = tmp_path / "bases.json"
     table.write_text(json.dumps({"sources": "", "bases": bases}))
@@ -93,7 +93,7 @@ def test_the_script_compares_the_list_with_the_hub(tmp_path, monkeypatch, capsys
             "B, x.safetensors: not on the Hub",
         ]
         assert said[4].startswith("C, y.safetensors: not compared")
-        script.main(["--table", str(table), "--place", "org/a", "--add", "c.safetensors", "d.safetensors"])
+        script.main(["--table", str(table), "--location", "org/a", "--add", "c.safetensors", "d.safetensors"])
         assert all(path.startswith("/api/models/") for _, path, _, _ in server.seen)
     close_session()
     files = json.loads(table.read_text())["bases"][0]["files"]

@@ -36,7 +36,7 @@ class KeptSuspect:
     format: int
     name: str  # as it was named
     kind: str  # adapter, pipeline, ...
-    kept: str  # when; ISO 8601, UTC
+    retrieved: str  # when it was kept; ISO 8601, UTC
     version: str  # of this tool
     anchor: AnchorRecord | None  # None: a file that lay here
     sha256: dict[str, str]  # its file -> SHA-256, as it was read
@@ -63,7 +63,7 @@ def keep_suspect(checkpoint: Checkpoint, out: Path) -> tuple[KeptSuspect, str]:
         format=FORMAT,
         name=without_home(checkpoint.name, Path.home()),
         kind=checkpoint.kind,
-        kept=datetime.now(UTC).isoformat(timespec="seconds"),
+        retrieved=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
         anchor=anchor_of(checkpoint),
         sha256={name.removeprefix(f"{FILES}/"): digest for name, digest in digests.items()},

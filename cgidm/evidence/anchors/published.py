@@ -46,7 +46,7 @@ def check_published(record: Record, token: str | None = None, civitai_key: str |
         anchor, recorded = record.models.anchors.get(role), recorded_digests(record, role)
         if anchor is None:
             found.append(PublishedCheck(role, "unanchored", note("evidence.published.unanchored")))
-        elif anchor.place == CIVITAI:
+        elif anchor.location == CIVITAI:
             found.append(_on_civitai(role, anchor, recorded, civitai_key))
         else:
             found.append(_on_hub(role, anchor, recorded, token))
@@ -54,10 +54,10 @@ def check_published(record: Record, token: str | None = None, civitai_key: str |
 
 
 def _on_hub(role: str, anchor: AnchorRecord, recorded: dict[str, str], token: str | None) -> PublishedCheck:
-    params = {"place": anchor.place, "version": anchor.version}
+    params = {"place": anchor.location, "version": anchor.version}
     try:
-        then = _hub_digests(anchor.place, anchor.version, token)
-        now = _hub_digests(anchor.place, None, token)
+        then = _hub_digests(anchor.location, anchor.version, token)
+        now = _hub_digests(anchor.location, None, token)
     except UserError as error:
         return _refused(role, error, params)
     if then is None or now is None:
@@ -74,7 +74,7 @@ def _hub_digests(repo: str, revision: str | None, token: str | None) -> dict[str
 
 
 def _on_civitai(role: str, anchor: AnchorRecord, recorded: dict[str, str], key: str | None) -> PublishedCheck:
-    params = {"place": anchor.place, "version": anchor.version}
+    params = {"place": anchor.location, "version": anchor.version}
     try:
         source = parse_civitai(anchor.version)
         if source is None:

@@ -7,6 +7,7 @@ import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ... import __version__
@@ -24,7 +25,7 @@ QUERY, REPLY = "application/timestamp-query", "application/timestamp-reply"
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """No other server is asked than the one that was named."""
 
-    def redirect_request(self, *args: object) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         return None
 
 

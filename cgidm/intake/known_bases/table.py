@@ -20,13 +20,13 @@ class KnownBase:
 
     Attributes:
         name: how people call it.
-        place: its repository on the Hub, or "shipped:" and its name.
+        location: its repository on the Hub, or "shipped:" and its name.
         networks: SHA-256 of files that hold the network that is trained, alone or with the other parts.
         parts: SHA-256 of files that hold other parts: autoencoder, text encoders.
     """
 
     name: str
-    place: str
+    location: str
     networks: frozenset[str]
     parts: frozenset[str]
 
@@ -38,7 +38,7 @@ def known_bases(file: Path = FILE) -> tuple[KnownBase, ...]:
     return tuple(
         KnownBase(
             name=base["name"],
-            place=base["place"],
+            location=base["location"],
             networks=frozenset(d for name, d in base["files"].items() if is_network(name)),
             parts=frozenset(d for name, d in base["files"].items() if not is_network(name)),
         )
