@@ -23,7 +23,7 @@ from .errors import UserError
 from .evidence.anchors.commands import add_commands as add_evidence_commands
 from .evidence.anchors.grades import ALTERED
 from .evidence.anchors.signature import read_private_key, sign_bundle
-from .evidence.anchors.statements import read_control_statements
+from .evidence.anchors.statements import TABLE, read_control_statements
 from .evidence.bundle_reader import open_bundle
 from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
 from .evidence.record import ModelsRecord
@@ -230,7 +230,7 @@ def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
 def _authenticate(options: argparse.Namespace) -> None:
     config = _config(options)
     controls = picture_files(options.controls, "controls") if options.controls else []
-    for skipped in skipped_file_notes(options.controls) if controls else ():
+    for skipped in skipped_file_notes(options.controls, (TABLE,)) if controls else ():
         print_line(skipped)
     stated = read_control_statements(options.controls, options.controls_statement)
     stated.check_names([path.name for path in controls])

@@ -11,17 +11,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from ..messages import note
 from ..messages.text import print_line, single_line
-from .anchors.grades import INCOMPLETE, Grades
+from .anchors.grades import INCOMPLETE, Grades, Published
 from .anchors.signature import check_signatures
 from .anchors.stamp import Stamps, check_stamps, is_after_stamp
 from .bundle_reader import Bundle, open_bundle
 from .record import Record
 from .seal import FACTS, SEAL, bundle_record, check_seal
+
+if TYPE_CHECKING:
+    from .anchors.published import PublishedCheck
 
 RERUN = ("base", "suspect", "embeddings", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
 MOST_LINES = 40  # findings that are printed; the others are counted
@@ -121,8 +124,7 @@ def verify(options: argparse.Namespace) -> int:
     with open_bundle(options.bundle) as bundle:
         grades, stamps = _check_envelope(bundle, options.signer, options.stamp_certificates)
         if grades.intact and FACTS in bundle.sizes:
-            grades = replace(grades, derivable=False)
-            _print_kept(bundle)
+            grades = replace(grades, derivable=False, published=_check_kept(bundle, options))
         elif grades.intact:
             record = bundle_record(bundle)
             grades = replace(grades, consistent=check_consistency(bundle, record))
@@ -220,24 +222,29 @@ def _check_originals(bundle: Bundle, record: Record, folder: Path) -> bool:
     return all(c.agrees is not False for c in found) and all(c.agrees for c in asked)
 
 
-def _check_published(record: Record) -> Literal["same", "other", "contradicted"]:
+def _check_published(record: Record) -> Published:
     """Print what is published of base and suspect now, beside what the record holds of them."""
     from huggingface_hub import get_token
 
     from ..intake.civitai.client import read_key
     from .anchors.published import check_published
 
-    found = check_published(record, get_token(), read_key())
+    return _print_published(check_published(record, get_token(), read_key()))
+
+
+def _print_published(found: "Sequence[PublishedCheck]") -> Published:
     for check in found:
         print_line(str(check))
     states = {check.state for check in found}
     return "contradicted" if "contradicted" in states else "same" if states == {"same"} else "other"
 
 
-def _print_kept(bundle: Bundle) -> None:
-    """Print what a suspect that was kept is, and where it was read from."""
-    from .anchors.kept import read_kept
+def _check_kept(bundle: Bundle, options: argparse.Namespace) -> Published | None:
+    """Print what a suspect that was kept is, where it was read from, and, if asked, what is published of it now."""
+    from .anchors.kept import read_kept  # late, as above
 
+    if options.rerun or options.originals is not None:
+        raise UserError("evidence.kept_is_no_run", bundle=bundle.label)
     kept = read_kept(bundle)
     anchor = kept.anchor
     named = f"{single_line(kept.name)} ({single_line(kept.kind)})"
@@ -249,6 +256,15 @@ def _print_kept(bundle: Bundle) -> None:
         print_line(f"read from {single_line(anchor.location)}, {single_line(anchor.version)}, published {published}")
     _print_some([f"{single_line(name)}: SHA-256 {digest}" for name, digest in kept.sha256.items()])
     print_line("stated by whoever made it, and confirmed by nothing in it: name, place, version, dates")
+    if not options.online:
+        return None
+    from huggingface_hub import get_token
+
+    from ..intake.civitai.client import read_key
+    from .anchors.published import check_anchor
+
+    stated = {} if anchor is None else {f: d for f, d in kept.sha256.items() if f in anchor.stated}
+    return _print_published([check_anchor("suspect", anchor, stated, get_token(), read_key())])
 
 
 def _print_claims(record: Record, stamps: Stamps) -> None:

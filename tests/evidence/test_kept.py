@@ -76,14 +76,17 @@ def test_a_suspect_of_the_hub_with_its_card(tmp_path, monkeypatch, capsys):
     with serve({"org/lora": Repository({NAME: LORA, "README.md": b"# trained on Anna's works"})}) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         assert main(["keep", "org/lora", "--out", str(tmp_path / "kept.zip")]) == 0
+        files = contents(tmp_path / "kept.zip")
+        assert files["page/README.md"] == b"# trained on Anna's works" and files[f"files/{NAME}"] == LORA
+        facts = json.loads(files["kept.json"])
+        assert facts["anchor"]["location"] == "org/lora" and facts["anchor"]["version"] == SHA
+        assert facts["anchor"]["stated"] == facts["sha256"]
+        code, said = verified(tmp_path / "kept.zip", capsys, "--online")
+        assert code == 0 and f"read from org/lora, {SHA}" in said and "as published now" in said.splitlines()[-1]
+        server.repositories["org/lora"].files[NAME] = LORA + b"x"
+        code, said = verified(tmp_path / "kept.zip", capsys, "--online")
+        assert code == 1 and "CONTRADICTED" in said
     close_session()
-    files = contents(tmp_path / "kept.zip")
-    assert files["page/README.md"] == b"# trained on Anna's works" and files[f"files/{NAME}"] == LORA
-    facts = json.loads(files["kept.json"])
-    assert facts["anchor"]["location"] == "org/lora" and facts["anchor"]["version"] == SHA
-    assert facts["anchor"]["stated"] == facts["sha256"]
-    code, said = verified(tmp_path / "kept.zip", capsys)
-    assert code == 0 and f"read from org/lora, {SHA}" in said
 
 
 @pytest.mark.usefixtures("cache")
@@ -94,6 +97,11 @@ def test_a_suspect_of_civitai_with_its_description(tmp_path, monkeypatch):
     assert json.loads(files["page/civitai.json"])["publishedAt"] == "2025-01-15T09:16:12.062Z"
     anchor = json.loads(files["kept.json"])["anchor"]
     assert anchor["location"] == "Civitai" and anchor["published"] == "2025-01-15T09:16:12.062Z"
+
+
+@pytest.mark.parametrize("option", [("--rerun",), ("--originals", ".")])
+def test_a_suspect_is_no_run(local, capsys, option):
+    assert main(["verify", str(local), *option]) == 2 and "a suspect that was kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["files/x.safetensors", "kept.json"])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Published = Literal["same", "other", "contradicted"]  # what is published of models now, beside what was recorded
 ALTERED, INCOMPLETE = 1, 3  # exit codes: something is wrong; `--strict` misses a grade
 
 
@@ -19,7 +20,7 @@ class Grades:
     signer_named: bool = False  # it is the key that was given
     repeated: bool | None = None
     originals: bool | None = None  # the original files are the recorded ones
-    published: Literal["same", "other", "contradicted"] | None = None  # what is published of the models now
+    published: Published | None = None
 
     @property
     def reached(self) -> list[str]:

@@ -41,16 +41,30 @@ def check_published(record: Record, token: str | None = None, civitai_key: str |
         token: the person's own, for gated repositories of the Hub.
         civitai_key: the person's own, for models that Civitai shows to accounts alone.
     """
-    found = []
-    for role in ("suspect", "base"):
-        anchor, recorded = record.models.anchors.get(role), recorded_digests(record, role)
-        if anchor is None:
-            found.append(PublishedCheck(role, "unanchored", note("evidence.published.unanchored")))
-        elif anchor.location == CIVITAI:
-            found.append(_on_civitai(role, anchor, recorded, civitai_key))
-        else:
-            found.append(_on_hub(role, anchor, recorded, token))
-    return found
+    anchors = record.models.anchors
+    return [
+        check_anchor(role, anchors.get(role), recorded_digests(record, role), token, civitai_key)
+        for role in ("suspect", "base")
+    ]
+
+
+def check_anchor(
+    role: str, anchor: AnchorRecord | None, recorded: dict[str, str], token: str | None, civitai_key: str | None
+) -> PublishedCheck:
+    """Compare one model with what is published of it now.
+
+    Args:
+        role: "suspect" or "base".
+        anchor: where it was read from.
+        recorded: its weight files, by the names that they have there -> SHA-256.
+        token: as above.
+        civitai_key: as above.
+    """
+    if anchor is None:
+        return PublishedCheck(role, "unanchored", note("evidence.published.unanchored"))
+    if anchor.location == CIVITAI:
+        return _on_civitai(role, anchor, recorded, civitai_key)
+    return _on_hub(role, anchor, recorded, token)
 
 
 def _on_hub(role: str, anchor: AnchorRecord, recorded: dict[str, str], token: str | None) -> PublishedCheck:
