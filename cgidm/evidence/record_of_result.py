@@ -275,7 +275,7 @@ def anchor_of(checkpoint: Checkpoint) -> AnchorRecord | None:
         location=about.repo if publication is None else CIVITAI,
         version=about.sha if publication is None else publication.air,
         published=about.published if publication is None else publication.published,
-        retrieved=None if about.cached else datetime.now(UTC).isoformat(timespec="seconds"),
+        retrieved=about.retrieved,
         stated=stated,
     )
 
@@ -285,8 +285,10 @@ def recorded_digests(record: Record, role: str) -> dict[str, str]:
     models, anchor = record.models, record.models.anchors.get(role)
     if anchor is None:
         return {}
+    version = anchor.version
+    short = version[version.rfind("civitai:") :] if anchor.location == CIVITAI else f"{anchor.location}@{version[:12]}"
     own = {f: d for f, d in models.sha256.items() if (f in models.base_files) == (role == "base")}
-    return {name: digest for name in anchor.stated for f, digest in own.items() if f.endswith(f"/{name}")}
+    return {name: own[f"{short}/{name}"] for name in anchor.stated if f"{short}/{name}" in own}
 
 
 def publications_of(roles: Mapping[str, Checkpoint]) -> dict[str, Publication]:

@@ -116,6 +116,13 @@ def test_both_authorities_in_one_file(folder, authority, other, tmp_path):
     assert problems == {} and all(s.checked for s in stamps)
 
 
+def test_an_authority_that_leaves_its_name_out_goes_by_its_certificate(folder, tmp_path):
+    silent = make_authority(tmp_path / "e", "Silent TSA", named="no")
+    stamped(folder, silent)
+    problems, (stamp,) = codes(folder, silent.certificate)
+    assert problems == {} and stamp.authority == "CN=Silent TSA,O=Silent TSA"
+
+
 def test_a_certificate_that_was_not_valid_at_the_stamped_time(folder, expired):
     stamped(folder, expired)
     assert codes(folder, expired.certificate)[0] == {"stamps/01.tsr": "stamp_expired"}

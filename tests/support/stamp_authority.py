@@ -19,7 +19,7 @@ signer_digest = sha256{chain}
 default_policy = 1.2.3.4.1
 digests = sha256, sha384, sha512
 accuracy = secs:1
-tsa_name = yes
+tsa_name = {named}
 ess_cert_id_chain = no
 ess_cert_id_alg = sha256
 """
@@ -60,7 +60,12 @@ class Authority:
 
 
 def make_authority(
-    folder: Path, name: str = "Local TSA", usage: str = "timeStamping", days: str = "3650", chain: bool = False
+    folder: Path,
+    name: str = "Local TSA",
+    usage: str = "timeStamping",
+    days: str = "3650",
+    chain: bool = False,
+    named: str = "yes",
 ) -> Authority:
     """Make a root, and the certificate that stamps.
 
@@ -69,6 +74,7 @@ def make_authority(
         name: of the one that stamps.
         usage: what its certificate is for.
         days: how long that certificate is valid, from now.
+        named: "no": leave the authority's name out of its stamps, as some do.
         chain: put the root into each stamp, too, as openssl does: in no order.
     """
     folder.mkdir(parents=True)
@@ -81,7 +87,9 @@ def make_authority(
     made = ("-in", folder / "tsa.csr", "-extfile", folder / "usage.cnf", "-out", folder / "tsa.pem")
     _openssl("x509", "-req", *made, *signed)
     (folder / "serial").write_text("01\n")
-    (folder / "tsa.cnf").write_text(CONFIG.format(folder=folder, chain=f"\ncerts = {folder}/ca.pem" if chain else ""))
+    (folder / "tsa.cnf").write_text(
+        CONFIG.format(folder=folder, named=named, chain=f"\ncerts = {folder}/ca.pem" if chain else "")
+    )
     return Authority(folder)
 
 

@@ -141,10 +141,10 @@ def _check(
         return None, file_problem(name, "stamp_other_manifest", authority=authority)
     if trusted is None:
         return stamp, None
-    verifier = tools.VerifierBuilder(roots=[c for c in trusted if c.issuer == c.subject] or list(trusted))
-    verifier._intermediates = [c for c in trusted if c.issuer != c.subject]
+    roots = [c for c in trusted if c.issuer == c.subject] or [*trusted]
+    between = [c for c in trusted if c not in roots]
     try:
-        verifier.build().verify_message(answer, manifest)
+        tools.VerifierBuilder(roots=roots, intermediates=between).build().verify_message(answer, manifest)
     except Exception as error:
         return _explain(str(error), stamp)
     return Stamp(name, time, authority, checked=True), None
@@ -164,13 +164,14 @@ def _explain(error: str, stamp: Stamp) -> tuple[Stamp | None, FileProblem]:
 
 
 def _statements(answer: Any) -> tuple[datetime, str]:
-    """The time that an answer states, and who states it."""
-    info = answer.tst_info
-    name = None if info.name is None else getattr(info.name, "value", info.name)
-    if name is None:
-        (signer,) = answer.signed_data.signer_infos
-        name = signer.issuer
-    return info.gen_time, single_line(getattr(name, "rfc4514_string", lambda: str(name))())
+    """The time that an answer states, and who states it: by the certificate in it, or else by whom that is issued."""
+    (signer,) = answer.signed_data.signer_infos
+    held = map(_tools().load_certificate, answer.signed_data.certificates)
+    own = (c for c in held if (c.issuer, c.serial_number) == (signer.issuer, signer.serial_number))
+    certificate = next(own, None)
+    name = f"holder of a certificate by {signer.issuer.rfc4514_string()}"
+    name = name if certificate is None else certificate.subject.rfc4514_string()
+    return answer.tst_info.gen_time, single_line(name)
 
 
 def _imprint(answer: Any) -> bytes:
@@ -249,10 +250,13 @@ def _unique(certificates: Sequence[Any]) -> Iterator[Any]:
 def _tools() -> SimpleNamespace:
     """What is needed of `rfc3161-client` and `cryptography`."""
     try:
-        from cryptography.x509 import load_pem_x509_certificates
+        from cryptography.x509 import load_der_x509_certificate, load_pem_x509_certificates
         from rfc3161_client import VerifierBuilder, decode_timestamp_response
     except ImportError as error:
         raise UserError("evidence.no_rfc3161") from error
     return SimpleNamespace(
-        decode=decode_timestamp_response, VerifierBuilder=VerifierBuilder, load_certificates=load_pem_x509_certificates
+        decode=decode_timestamp_response,
+        VerifierBuilder=VerifierBuilder,
+        load_certificate=load_der_x509_certificate,
+        load_certificates=load_pem_x509_certificates,
     )

@@ -146,6 +146,7 @@ def open_version(source: CivitaiSource, key: str | None, max_download: int, prog
         prompt=version.trained_words[0] if version.trained_words else None,
         cached=unreachable is not None,
         publication=publication,
+        retrieved=None if unreachable is not None else datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return CivitaiListing(
         name=name,
