@@ -1,7 +1,7 @@
 """The command line: each command reads its options and calls the library.
 
-`authenticate` judges, `lineup` counts what an observer chose, `verify` checks evidence, `inspect` reads models, `bank`
-trains null models, `doctor` examines this machine.
+`authenticate` judges, `lineup` counts what an observer chose, `verify` checks evidence, `sign` and `stamp` add to it,
+`keep` keeps a suspect, `inspect` reads models, `bank` trains null models, `doctor` examines this machine.
 """
 
 import argparse
@@ -20,15 +20,18 @@ from .device import DEVICES, PRECISIONS, choose_device
 from .doctor.command import add_options as add_doctor_options
 from .doctor.command import diagnose
 from .errors import UserError
+from .evidence.anchors.commands import add_commands as add_evidence_commands
+from .evidence.anchors.grades import ALTERED
+from .evidence.anchors.signature import read_private_key, sign_bundle
+from .evidence.anchors.statements import TABLE, read_control_statements
 from .evidence.bundle_reader import open_bundle
 from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
 from .evidence.record import ModelsRecord
-from .evidence.record_of_result import commits_of, lineup_of, publications_of
+from .evidence.record_of_result import anchors_of, commits_of, lineup_of, publications_of
 from .evidence.report_words import likelihood_sentence
 from .evidence.seal import MANIFEST, SEAL, bundle_record
-from .evidence.signature import read_private_key, sign_folder
-from .evidence.verify import ALTERED, check_integrity, verify
 from .evidence.verify import add_options as add_verify_options
+from .evidence.verify import check_integrity, verify
 from .intake.civitai.client import read_key
 from .intake.family import compare_bases, lend_configuration
 from .intake.hub import MAX_DOWNLOAD
@@ -99,6 +102,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--preset", default="paper", choices=sorted(PRESETS), help="how the recovery is done")
     run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
+    run.add_argument(
+        "--controls-statement", metavar="TEXT", help="who made the control pictures, and when: printed as your claim"
+    )
     run.add_argument("--bank", type=Path, help="null models instead of controls: what `cgidm bank` wrote")
     run.add_argument("--unrelated", help="a suspect of the same base trained on other pictures: it must find nothing")
     run.add_argument(
@@ -141,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="say whether a bundle of evidence is as it was sealed; run it again")
     check.set_defaults(run=verify)
     add_verify_options(check)
+    add_evidence_commands(commands)
     choices = commands.add_parser("lineup", help="count what an observer of a line-up chose, and say what it means")
     choices.set_defaults(run=_lineup)
     choices.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder or zip that `authenticate` wrote")
@@ -239,8 +246,10 @@ def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
 def _authenticate(options: argparse.Namespace) -> None:
     config = _config(options)
     controls = picture_files(options.controls, "controls") if options.controls else []
-    for skipped in skipped_file_notes(options.controls) if controls else ():
+    for skipped in skipped_file_notes(options.controls, (TABLE,)) if controls else ():
         print_line(skipped)
+    stated = read_control_statements(options.controls, options.controls_statement)
+    stated.check_names([path.name for path in controls])
     for path in (*options.pictures, *controls):
         read_picture(path, 64)  # a wrong file is named before two models are loaded
     bank = open_bank(options.bank) if options.bank else None
@@ -302,6 +311,7 @@ def _authenticate(options: argparse.Namespace) -> None:
         embeddings=tuple(e.name for e in embeddings),
         commits=commits_of(roles),
         publications=publications_of(roles),
+        anchors=anchors_of(roles),
         unrelated=None if other is None else other.name,
         unrelated_sha256=None if other is None else weights_sha256(other),
         configuration=None if base.lender is None else base.lender.name,
@@ -315,8 +325,8 @@ def _authenticate(options: argparse.Namespace) -> None:
         print_line(f"note: {remark}")
     for assumed in pair.notes:
         print_line(f"note: {assumed}")
-    write_evidence(result, options.out, models)
-    signer = sign_folder(options.out, key) if key else None
+    write_evidence(result, options.out, models, statements=stated.of([c.name for c in result.controls]))
+    signer = sign_bundle(options.out, key) if key else None
     if (used := len(result.controls)) < len(known):
         print_line(note("run.controls_used", used=used, given=len(known)))
     print_table(result)

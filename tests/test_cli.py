@@ -1,6 +1,7 @@
 """The command line: a verdict on tiny models, and every wrong input answered in one line with exit code 2."""
 
 import json
+import shutil
 import sys
 from functools import partial
 
@@ -42,7 +43,9 @@ def arguments(folder, *more, picture="a.png", base="base", tuned="tuned"):
 
 def test_a_run_writes_the_whole_record(folder, tmp_path, capsys):
     out = tmp_path / "out"
-    controls = ["--controls", str(folder / "controls")]
+    shutil.copytree(folder / "controls", tmp_path / "controls")
+    (tmp_path / "controls" / "controls.csv").write_text("name,made_by\n3.png,Anna\n")
+    controls = ["--controls", str(tmp_path / "controls"), "--controls-statement", "drawn in 2024"]
     assert main(arguments(folder, *controls, "--out", str(out), "--prompt", "", "--preset", "fast")) == 0
     record = json.loads((out / "result.json").read_text())
     (picture,) = record["pictures"]
@@ -54,6 +57,11 @@ def test_a_run_writes_the_whole_record(folder, tmp_path, capsys):
     for role in ("original", "partial", "recovered"):
         with Image.open(out / f"00-{role}.png") as image:
             assert image.size == (64, 64)
+    stated, models = record["statements"], record["models"]
+    assert stated["controls"] == "drawn in 2024" and stated["attempt"] is None
+    named = [c["name"].endswith("/3.png") for c in record["controls"]]
+    assert [s["made_by"] == "Anna" for s in stated["of_controls"]] == named and sum(named) == 1
+    assert set(models["base_files"]) < set(models["sha256"]) and models["known_base"] is None
     assert len(picture["contrast"]) == 2 and record["set"] is None and record["stopped"] is None
     assert picture["outcome"] in capsys.readouterr().out and "data:image/png" in (out / "report.html").read_text()
 
@@ -84,7 +92,8 @@ def test_an_innocent_suspect_gives_cannot_tell(folder, tmp_path):
     run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path), tuned="base")
     assert main(run) == 0
     (picture,) = json.loads((tmp_path / "result.json").read_text())["pictures"]
-    assert picture["outcome"] == "cannot tell" and [f["name"] for f in picture["flags"]] == ["indistinguishable"]
+    assert picture["outcome"] == "cannot tell"
+    assert [f["name"] for f in picture["flags"]] == ["indistinguishable", "unknown_base"]
 
 
 @pytest.mark.slow

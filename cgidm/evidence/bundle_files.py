@@ -17,7 +17,7 @@ from .bundle_writer import bundle_names, rendered_files
 from .lineup_sheet import ROLES, panel_name
 from .record import Record
 from .record_of_result import image_name
-from .seal import ENVELOPE
+from .seal import is_envelope
 
 
 def read_png(bundle: Bundle, name: str, size: tuple[int, int] | None) -> Float[Tensor, "3 H W"]:
@@ -63,7 +63,7 @@ def find_foreign_files(bundle: Bundle, record: Record, data: bytes) -> Iterator[
 
     try:
         names = bundle_names(record)
-        for name in sorted(bundle.sizes.keys() - {*names, *ENVELOPE}):
+        for name in sorted(n for n in bundle.sizes.keys() - {*names} if not is_envelope(n)):
             yield file_problem(name, "not_of_a_run")
         for name in sorted({*names} - bundle.sizes.keys()):
             yield file_problem(name, "missing")

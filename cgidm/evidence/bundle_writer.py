@@ -9,7 +9,6 @@ images in `lineup/`. `seal` states what belongs to it. A folder of evidence can 
 import hashlib
 import json
 import re
-import zipfile
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,15 +18,14 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ..files import atomic_path
 from ..intake.layout import Checkpoint
 from ..judging.lineup import LETTERS
 from ..judging.null_bank import FILE
 from ..judging.result import PictureResult, Result
 from ..pictures.images import Picture, to_uint8
-from .bundle_reader import EPOCH
+from .anchors.envelope import envelope_of_folder, pack_files
 from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
-from .record import WITHOUT_CHECKS, ModelsRecord, Record, record_bytes
+from .record import WITHOUT_CHECKS, ModelsRecord, Record, StatementsRecord, record_bytes
 from .record_of_result import (
     control_name,
     image_name,
@@ -41,7 +39,7 @@ from .report import report_blocks
 from .report_blocks import Heading
 from .report_html import report_html
 from .report_pdf import report_pdf
-from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
+from .seal import MANIFEST, RECORD, is_envelope, seal_folder
 
 LINEUP = "lineup.html"
 BANK = FILE  # the bank that the pictures were judged against: numbers, no weights
@@ -49,7 +47,13 @@ IMAGES = rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored|square)\.png
 OURS = re.compile(rf"{IMAGES}|controls/\d{{3,}}(-square)?\.png")
 
 
-def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Sequence[Picture] = ()) -> Record:
+def write_evidence(
+    result: Result,
+    out: Path,
+    models: ModelsRecord,
+    controls: Sequence[Picture] = (),
+    statements: StatementsRecord | None = None,
+) -> Record:
     """Write a sealed bundle to the folder `out`, and return the record.
 
     Args:
@@ -58,12 +62,13 @@ def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Se
         models: base, suspect and prompt as they were named.
         controls: the control pictures, where the result does not hold them. A bundle without them says so; whoever
             repeats the run must bring them along.
+        statements: what the user, or a page, states of the run.
     """
     controls = result.controls or controls
     assert len(controls) in (0, len(result.control_scores))
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
-    record = without_homes(make_record(result, models, controls), Path.home())
+    record = without_homes(make_record(result, models, controls, statements), Path.home())
     data = record_bytes(record)
     (out / RECORD).write_bytes(data)
     for number, picture in enumerate(result.pictures):
@@ -145,17 +150,16 @@ def _clear(out: Path) -> None:
     for path in (*out.glob("*.png"), *out.glob("controls/*.png"), *out.glob("lineup/*.png")):
         if OURS.fullmatch(path.relative_to(out).as_posix()):
             path.unlink()
-    for name in (SIGNATURE, SIGNER, LINEUP, BANK):
-        (out / name).unlink(missing_ok=True)
+    signed = [p for p in (*out.glob("*"), *out.glob("*/*")) if is_envelope(p.relative_to(out).as_posix())]
+    for path in (*signed, out / LINEUP, out / BANK):
+        path.unlink(missing_ok=True)
 
 
 def pack_evidence(folder: Path, path: Path) -> Path:
-    """One zip of a folder of evidence: what its manifest states, manifest, seal, signature. Always the same bytes."""
+    """One zip of a folder of evidence: what its manifest states, and its envelope. Always the same bytes."""
     stated = json.loads((folder / MANIFEST).read_text())["sha256"]
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as bundle:
-        for name in (*stated, *(n for n in ENVELOPE if (folder / n).is_file())):
-            bundle.writestr(zipfile.ZipInfo(name, EPOCH), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
-    return path
+    names = [*stated, *envelope_of_folder(folder)]
+    return pack_files(path, names, lambda name, write: write((folder / name).read_bytes()))
 
 
 def weights_sha256(checkpoint: Checkpoint) -> str:

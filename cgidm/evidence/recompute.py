@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import UserError
 from ..framing.frame import CentreSquare, Framing
 from ..framing.table import framing_of_table
-from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, find_flags
+from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, base_flags, find_flags
 from ..judging.flags import Flag, PictureChecks, RunChecks
 from ..judging.judge_pictures import judge_against
 from ..judging.lineup import plan_lineup
@@ -52,6 +52,7 @@ from .seal import RECORD
 REMOVED = ("removed_cosine", "removed_gain", "removed_alignment")
 FRAME_NOTES = ("pictures.centre_square", "pictures.framed")  # what `frame_notes` says
 GROUP_NOTE = "pictures.counts_as_one_with"  # what `judge_pictures` adds
+RENDERED = ("evidence.problem.not_of_record", "evidence.problem.unrenderable")
 NOTHING = "nothing"  # in place of a value that is not there
 LONGEST = 240  # characters of a value that is printed
 ROUNDING = 1e-9  # of a derived number, relative: another processor may add up in another order
@@ -91,12 +92,12 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
         record: that of the bundle.
     """
     data = read_small(bundle, RECORD) or b""
-    foreign = tuple(find_foreign_files(bundle, record, data))
+    foreign, gaps = _foreign_files(bundle, record, data)
     if record.format in OLD_RULES:
-        return Recomputation(problems=foreign, gaps=(note("evidence.gap.old_rules", format=record.format),))
+        return Recomputation(problems=foreign, gaps=(*gaps, note("evidence.gap.old_rules", format=record.format)))
     if record.bank is not None and record.format in WITHOUT_CHECKS:
-        return Recomputation(problems=foreign, gaps=(note("evidence.gap.no_bank_numbers"),))
-    gaps = [note("evidence.gap.stated_flags", format=record.format)] if record.format in WITHOUT_CHECKS else []
+        return Recomputation(problems=foreign, gaps=(*gaps, note("evidence.gap.no_bank_numbers")))
+    gaps += [note("evidence.gap.stated_flags", format=record.format)] if record.format in WITHOUT_CHECKS else []
     gaps += [note("evidence.gap.no_controls")] if _lacks_controls(record) else []
     found: list[Difference] = []
     if record.format not in WITHOUT_CHECKS and data != record_bytes(record):
@@ -124,6 +125,16 @@ def differences(recorded: Any, expected: Any, path: str = "") -> Iterator[Differ
         yield Difference(path, recorded, expected)
 
 
+def _foreign_files(bundle: Bundle, record: Record, data: bytes) -> tuple[tuple[FileProblem, ...], list[Note]]:
+    """The files that do not follow from a record; reports of an older format were made by an older version."""
+    found = list(find_foreign_files(bundle, record, data))
+    if record.format not in OLDER:
+        return tuple(found), []
+    rendered = [p for p in found if p.note.code in RENDERED]
+    gap = note("evidence.gap.older_reports", format=record.format, files=[p.name for p in rendered])
+    return tuple(p for p in found if p not in rendered), [gap] if rendered else []
+
+
 def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     config, steps = config_of(record), record.config.recovery.steps
     if any(len(p.contrast) != steps for p in record.pictures) or record.stopped is not None:
@@ -135,15 +146,18 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
         full = record.weight_distance is not None
         check_bank(bank, record.models.sha256, full, config, (record.models.prompt, *record.models.other_prompts))
     framing = _framing(record, bank)
-    pictures = [_picture(bundle, p, image_name(i, "original"), framing) for i, p in enumerate(record.pictures)]
-    controls = [_picture(bundle, c, c.image, framing) for c in record.controls]
+    told = record.format not in WITHOUT_CHECKS  # an older record may lack what the network was told of a frame
+    pictures = [_picture(bundle, p, image_name(i, "original"), framing, told) for i, p in enumerate(record.pictures)]
+    controls = [_picture(bundle, c, c.image, framing, told) for c in record.controls]
     copies = near_duplicates([p.image for p in pictures], [c.image for c in controls])
     for i in np.flatnonzero(copies.any(0)).tolist():
         yield Difference(f"controls[{i}]", record.controls[i].name, "a run leaves a copy of a picture out")
     result = _result(record, config, bank, framing, pictures, controls)
     now = make_record(result, record.models, controls)
     now = replace(now, date=record.date, code=record.code, versions=record.versions, seconds=record.seconds)
-    now = replace(now, format=record.format)
+    now = replace(now, statements=record.statements, format=record.format)
+    if record.format in OLDER:
+        now = replace(now, models=replace(now.models, known_base=None))
     yield from differences(to_json(record, record.format), to_json(without_homes(now), record.format))
     for i, p in enumerate(record.pictures):
         yield from _score_names(p, config, result.framing_is_guessed, f"pictures[{i}].scores")
@@ -151,14 +165,27 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
             yield Difference(f"pictures[{i}].view", p.view, list(config.views))
     if config.preset not in PRESETS:
         yield Difference("config.preset", config.preset, list(PRESETS))
-    for name in ("checks", "framing") if record.format not in WITHOUT_CHECKS else ():
+    needed = {"checks": WITHOUT_CHECKS, "framing": WITHOUT_CHECKS, "statements": OLDER}
+    for name in (name for name, without in needed.items() if record.format not in without):
         if getattr(record, name) is None:
             yield Difference(name, None, "what every run writes")
+    yield from _of_statements(record)
     yield from _of_unrelated(record)
     framed = {f"pictures[{i}].frame": p.frame for i, p in enumerate(record.pictures)}
     framed |= {f"controls[{i}].frame": c.frame for i, c in enumerate(record.controls)}
     if any(frame is not None for frame in framed.values()):  # none has one where pictures came without their files
         yield from (Difference(where, None, "a frame") for where, frame in framed.items() if frame is None)
+
+
+def _of_statements(record: Record) -> Iterator[Difference]:
+    """What is stated: of every control picture or of none, and of files that are there."""
+    stated = () if record.statements is None else record.statements.of_controls
+    if len(stated) not in (0, len(record.controls)):
+        yield Difference("statements.of_controls", len(stated), len(record.controls))
+    if strange := [f for f in record.models.base_files if f not in record.models.sha256]:
+        yield Difference("models.base_files", strange, list(record.models.sha256))
+    if record.statements is not None and record.statements.attempt is not None and record.statements.attempt < 1:
+        yield Difference("statements.attempt", record.statements.attempt, "1 or more")
 
 
 def _of_unrelated(record: Record) -> Iterator[Difference]:
@@ -226,6 +253,7 @@ def _result(
         not_computed=record.pictures[0].not_computed,
         config=config,
         fingerprints=record.models.sha256,
+        base_files=record.models.base_files,
         seconds=record.seconds,
         together=together,
         machine=vars(record.machine),
@@ -257,7 +285,8 @@ def _flags(
     noted = record.checks.noted_framing
     run = RunChecks(**{**vars(record.checks), "noted_framing": None if noted is None else framing_of_table(noted)})
     checks = [PictureChecks(**vars(p.checks)) for p in record.pictures if p.checks is not None]
-    settings = {"controls": controls, "views": config.views, "bank": bank, "distances": distances}
+    of_base = () if record.format in OLDER else base_flags(record.models.sha256, record.models.base_files)
+    settings = {"controls": controls, "views": config.views, "bank": bank, "distances": distances, "of_base": of_base}
     found = find_flags(pictures, run, checks, **settings, weight_distance=record.weight_distance)
     return add_recovery_flags(found, checks, [p.contrast for p in record.pictures]), run, [*checks]
 
@@ -285,13 +314,17 @@ def _guessed(record: Record) -> bool:
     return record.framing.guessed if record.checks is None else record.checks.noted_framing is None
 
 
-def _picture(bundle: Bundle, recorded: PictureRecord | ControlRecord, file: str, framing: Framing | None) -> Picture:
+def _picture(
+    bundle: Bundle, recorded: PictureRecord | ControlRecord, file: str, framing: Framing | None, told: bool
+) -> Picture:
     """The picture as the run looked at it, with the frame and the notes that follow from its size."""
     frame, size, notes = recorded.frame, None, [n for n in recorded.notes if n.code != GROUP_NOTE]
     if frame is not None:
+        original = frame
         width, height = frame.original
         if framing is not None and MIN_SIDE <= min(width, height) and max(width, height) <= MAX_SIDE:
             frame = framing.frame(width, height)
+            frame = frame if told or original.told is not None else replace(frame, told=None)
         size, due, kept = frame.size, frame_notes(frame), []
         for each in notes:  # in its place
             kept += [*due] if each.code in FRAME_NOTES else [each]

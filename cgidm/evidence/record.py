@@ -16,7 +16,7 @@ from .record_format_1 import upgrade_format_1
 from .record_json import find_newer_field, from_json, since, to_json
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file.
-# 4: no likelihood ratios, and a bank had no say beside the mirror test.
+# 4: no likelihood ratios, anchors or statements, and a bank had no say beside the mirror test.
 FORMAT = 5
 OLDER = (1, 2, 3, 4)  # formats that are read, too
 WITHOUT_CHECKS = (1, 2, 3)  # formats whose flags are stated alone
@@ -239,6 +239,34 @@ class ConfigRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnchorRecord:
+    """Where a model was read from, and what was stated of it there."""
+
+    location: str  # a repository of the Hub, or "Civitai"
+    version: str  # the commit, or the AIR of the version and its file
+    published: str | None  # date of that commit or version, as the place states it; ISO 8601
+    retrieved: str | None  # when it was looked up; None: it came from a local cache, and nobody was asked
+    stated: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256, as the place states it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlStatementRecord:
+    """What the user states of one control picture."""
+
+    made_by: str | None = None
+    made_on: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatementsRecord:
+    """What somebody states about a run, and nothing in it confirms."""
+
+    controls: str | None = None  # who made the control pictures, and when, in the user's words
+    of_controls: tuple[ControlStatementRecord, ...] = ()  # of each control picture, in their order; empty: of none
+    attempt: int | None = None  # how many-th run of one visit to a page on this suspect it is; None: nobody counted
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelsRecord:
     """Base and suspect, as they were named and by what identifies them."""
 
@@ -258,6 +286,11 @@ class ModelsRecord:
     sha256: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     publications: dict[str, Publication] = field(default_factory=dict)  # "base", "suspect" -> version on Civitai
     mirrored_training: bool | None = None  # by the suspect's own notes; None: they do not say, or an older format
+    # "base", "suspect" -> where it was read from
+    anchors: dict[str, AnchorRecord] = field(default_factory=dict, metadata=since(5))
+    base_files: tuple[str, ...] = field(default=(), metadata=since(5))  # the weight files that are the base's
+    # the public base that these are, by their digests; None: none that is known
+    known_base: str | None = field(default=None, metadata=since(5))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,6 +350,7 @@ class Record:
     mirror: MirrorRecord | None = None  # None: no mirror test, or it was silent
     framing: FramingRecord | None = None  # None: centre squares, in older records
     checks: RunChecksRecord | None = None  # None in older formats
+    statements: StatementsRecord | None = field(default=None, metadata=since(5))  # None in older formats
 
 
 def record_bytes(record: Record) -> bytes:

@@ -44,8 +44,10 @@ def find_newer_field(value: Any, number: int) -> str | None:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return None
     for f in dataclasses.fields(value):
-        own = getattr(value, f.name)
-        if f.metadata.get(SINCE, 0) > number and own != f.default:
+        own, usual = getattr(value, f.name), f.default
+        if f.default_factory is not dataclasses.MISSING:
+            usual = f.default_factory()
+        if f.metadata.get(SINCE, 0) > number and own != usual:
             return f.name
         if (found := find_newer_field(own, number)) is not None:
             return found

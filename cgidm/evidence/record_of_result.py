@@ -10,6 +10,7 @@ from typing import Any
 from ..framing.table import framing_to_table
 from ..intake.layout import Checkpoint
 from ..intake.listing import Publication
+from ..judging.checks import name_known_base
 from ..judging.flags import RunChecks
 from ..judging.lineup import Lineup, parse_lineup
 from ..judging.mirror_test import MirrorReference, NullGroup
@@ -23,6 +24,7 @@ from ..provenance import describe_code, package_versions
 from .lineup_sheet import ROLES
 from .record import (
     FORMAT,
+    AnchorRecord,
     BankRecord,
     CodeRecord,
     ConfigRecord,
@@ -41,14 +43,22 @@ from .record import (
     RecoveryRecord,
     RunChecksRecord,
     SetRecord,
+    StatementsRecord,
     StoppedRecord,
     UsedRecord,
     WitnessRecord,
 )
 from .record_json import from_json, to_json
 
-# of anybody, on any system, wherever it is mounted
-HOME = re.compile(r"^(?:/root|/?(?:[A-Za-z]:)?(?:[\\/][^\\/]+)*?[\\/](?:home|Users)[\\/][^\\/]+)(?=[\\/]|$)")
+# of anybody, on any system, wherever it is mounted: at the beginning of a text, and inside one, where a space ends it
+HOME = re.compile(r"^(?:/root|/?(?:[A-Za-z]:)?(?:[\\/][^\\/]+)*?[\\/](?:home|(?i:users))[\\/][^\\/]+)(?=[\\/]|$)")
+END = r"(?=[\\/\s\"'“”,;:)\]]|$)"
+HOME_INSIDE = re.compile(
+    r"(?:(?<![\w./\\~-])|(?<=file://))(?:/root|(?:[A-Za-z]:)?(?:[\\/][^\\/\s]+)*?[\\/](?:home|(?i:users))[\\/][^\\/\s\"'“”,;:)\]]+)"
+    rf"{END}"
+)
+NO_NAMES = {"root", "home", "user", "users", "data", "tmp", "app", "ubuntu"}  # of accounts that name nobody
+CIVITAI = "Civitai"  # the place of an anchor that is no repository of the Hub
 MIRRORED = "mirrored"  # the role of what was recovered from the mirror image
 
 
@@ -72,13 +82,19 @@ def control_name(number: int) -> str:
     return f"controls/{number:03d}.png"
 
 
-def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture] = ()) -> Record:
+def make_record(
+    result: Result,
+    models: ModelsRecord,
+    controls: Sequence[Picture] = (),
+    statements: StatementsRecord | None = None,
+) -> Record:
     """Make the record of a run. A score that was not computed is None, with the reason beside it.
 
     Args:
         result: the run; one that was stopped has no verdicts.
         models: how base and suspect were named; their digests and notes are added from the result.
         controls: the control pictures that the bundle will hold.
+        statements: what the user, or a page, states of the run.
     """
     done, of = len(result.pictures[0].contrast), result.config.recovery.steps
     code = describe_code()
@@ -105,6 +121,8 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
             sha256=dict(result.fingerprints),
             mirrored_training=result.mirrored_training,
             notes=result.notes,
+            base_files=result.base_files,
+            known_base=name_known_base(result.fingerprints, result.base_files),
         ),
         code=CodeRecord(version=code["version"], sha256=code["sha256"]),
         versions=package_versions(),
@@ -116,32 +134,38 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
         if result.framing is None
         else FramingRecord(rule=framing_to_table(result.framing), guessed=result.framing_is_guessed),
         checks=_run_checks_record(result.checks),
+        statements=statements or StatementsRecord(),
     )
 
 
 def without_homes(record: Record, own: Path | None = None) -> Record:
-    """Write "~" for every home folder that a path of a record begins with: it names a person.
+    """Write "~" for every home folder in a record, and for the user's name in a path: they name a person.
 
     Args:
         record: of a run.
-        own: the home folder of whoever runs, wherever it lies.
+        own: the home folder of whoever runs, wherever it lies; its last part is taken as the user's name.
     """
 
     def without(value: Any) -> Any:
         if isinstance(value, str):
-            return _without_home(value, own)
+            return without_home(value, own)
         if isinstance(value, dict):
-            return {_without_home(k, own): without(v) for k, v in value.items()}
+            return {without_home(k, own): without(v) for k, v in value.items()}
         return [without(v) for v in value] if isinstance(value, list) else value
 
     return from_json(Record, without(to_json(record)), "record")
 
 
-def _without_home(path: str, own: Path | None) -> str:
+def without_home(text: str, own: Path | None = None) -> str:
+    """The same of one text, a path or a sentence with paths in it."""
     home = "" if own is None else str(own)
-    if len(home) > 1 and (path == home or path.startswith((f"{home}/", f"{home}\\"))):
-        return "~" + path[len(home) :]
-    return HOME.sub("~", path)
+    if len(home) > 1:
+        text = re.sub(rf"(?<![\w./\\~-]){re.escape(home)}{END}", "~", text)
+    text = HOME_INSIDE.sub("~", HOME.sub("~", text))
+    user = "" if own is None else own.name
+    if len(user) < 3 or user.lower() in NO_NAMES or not re.match(r"[~/\\]|[A-Za-z]:[\\/]", text):
+        return text
+    return re.sub(rf"(?<=[\\/]){re.escape(user)}(?=[\\/]|$)", "~", text)
 
 
 def own_groups(record: Record) -> tuple[NullGroup, ...]:
@@ -247,6 +271,38 @@ def commits_of(roles: Mapping[str, Checkpoint]) -> dict[str, str]:
     """Return the commit of each model that was read from the Hub, by its role."""
     abouts = {role: c.listing.about for role, c in roles.items()}
     return {role: a.sha for role, a in abouts.items() if a is not None and a.publication is None}
+
+
+def anchors_of(roles: Mapping[str, Checkpoint]) -> dict[str, AnchorRecord]:
+    """Return where each model was read from, by its role; a file that was handed over has no anchor."""
+    return {role: anchor for role, c in roles.items() if (anchor := anchor_of(c)) is not None}
+
+
+def anchor_of(checkpoint: Checkpoint) -> AnchorRecord | None:
+    """Return where a model was read from, and what was stated of its files there; None of a file that lies here."""
+    listing, about = checkpoint.listing, checkpoint.listing.about
+    if about is None:
+        return None
+    publication = about.publication
+    stated = {f: d for f in checkpoint.weights if not about.cached and (d := listing.stated_sha256(f)) is not None}
+    return AnchorRecord(
+        location=about.repo if publication is None else CIVITAI,
+        version=about.sha if publication is None else publication.air,
+        published=about.published if publication is None else publication.published,
+        retrieved=about.retrieved,
+        stated=stated,
+    )
+
+
+def recorded_digests(record: Record, role: str) -> dict[str, str]:
+    """The SHA-256 of the model's weight files as the run read them, by the names that they have at its place."""
+    models, anchor = record.models, record.models.anchors.get(role)
+    if anchor is None:
+        return {}
+    version = anchor.version
+    short = version[version.rfind("civitai:") :] if anchor.location == CIVITAI else f"{anchor.location}@{version[:12]}"
+    own = {f: d for f, d in models.sha256.items() if (f in models.base_files) == (role == "base")}
+    return {name: own[f"{short}/{name}"] for name in anchor.stated if f"{short}/{name}" in own}
 
 
 def publications_of(roles: Mapping[str, Checkpoint]) -> dict[str, Publication]:

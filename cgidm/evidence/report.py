@@ -15,7 +15,7 @@ from .lineup_sheet import ROLES, TITLE, lineup_sheet
 from .record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
 from .record_of_result import image_name, image_roles, lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
-from .report_sources import named_models, origin_sentences, setting_sentences
+from .report_sources import named_models, origin_sentences, setting_sentences, statement_of_control
 from .report_words import (
     BANK_LIMIT,
     CHECKING,
@@ -257,7 +257,8 @@ def _run(record: Record) -> Iterator[Block]:
         yield Heading("Control pictures", 3)
         yield Text(_describe_controls(record))
         names = [file_name(c.name) for c in record.controls] or [f"number {i + 1}" for i in range(len(scores))]
-        rows = tuple((names[i], _number(scores[i])) for i in sorted(range(len(scores)), key=lambda i: -scores[i]))
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])
+        rows = tuple((names[i] + statement_of_control(record, i), _number(scores[i])) for i in order)
         yield Table((("Control picture", "Score"), *rows), (4, 1), head=True)
 
 

@@ -128,7 +128,8 @@ def _frame_differs(frame: Frame | None, pair: ModelPair) -> bool:
     width, height = frame.original
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
         return True
-    return frame != pair.framing.frame(width, height)
+    now = pair.framing.frame(width, height)
+    return frame != (replace(now, told=None) if frame.told is None else now)  # an older record may not hold that
 
 
 def _needs_reference(record: Record) -> bool:

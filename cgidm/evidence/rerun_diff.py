@@ -19,7 +19,7 @@ from ..provenance import RENDERING
 from .bundle_files import read_png
 from .bundle_reader import Bundle
 from .lineup_sheet import ROLES, panel_name
-from .record import OLD_RULES, WITHOUT_CHECKS, ModelsRecord, PictureRecord, Record
+from .record import OLD_RULES, OLDER, WITHOUT_CHECKS, ModelsRecord, PictureRecord, Record
 from .record_json import to_json
 from .record_of_result import image_name, image_roles, lineup_of, make_record
 from .report import file_name
@@ -159,6 +159,8 @@ def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[F
     flips = [str(r.models.mirrored_training) for r in (record, now)]
     if record.format not in WITHOUT_CHECKS and flips[0] != flips[1]:
         outcomes.append(("the suspect's notes of mirrored pictures", *flips))
+    if record.format not in OLDER and (files := _base_digests(record)) != (found := _base_digests(now)):
+        outcomes.append(("the files of the base", files, found))
     if record.set is not None and now.set is not None and same_rule:
         outcomes.append(("all together", record.set.outcome, now.set.outcome))
     return Comparison(
@@ -169,6 +171,11 @@ def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[F
         embedder_tolerance=of_embedders,
         answers_compared=same_rule,
     )
+
+
+def _base_digests(record: Record) -> str:
+    """The SHA-256 of each file of the base, on one line."""
+    return " ".join(record.models.sha256.get(file, "none") for file in record.models.base_files)
 
 
 def _measures(name: str, old: PictureRecord, new: PictureRecord, tolerance: float) -> Iterator[Row]:

@@ -3,7 +3,8 @@
 `result.json` is the record of a run. `manifest.json` states the SHA-256 of it and of every other file, and repeats from
 the record what identifies the inputs: pictures, controls or bank, weights, commits, the library's code. It can be
 rebuilt from record and files, so that an altered seal can be told from an altered manifest. `seal.txt` states the
-SHA-256 of the manifest, in the words of `sha256sum -c`. What signs the manifest lies beside it, stated by neither.
+SHA-256 of the manifest, in the words of `sha256sum -c`. What signs and what dates the manifest lies beside it, stated
+by neither: this is the envelope.
 
 A seal shows a change to those who know it from before. Somebody who makes another bundle can seal that one, too. So
 write the seal down, or sign the bundle.
@@ -11,6 +12,7 @@ write the seal down, or sign the bundle.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,17 @@ from .record import Record, manifest_entries, read_record
 
 FORMAT = 1
 RECORD, MANIFEST, SEAL = "result.json", "manifest.json", "seal.txt"
-SIGNATURE, SIGNER = "manifest.sig", "signer.pem"
-ENVELOPE = (MANIFEST, SEAL, SIGNATURE, SIGNER)  # the files that no manifest states
+FACTS = "kept.json"  # of a suspect that was kept, which has no record
+OLD_SIGNATURE, OLD_SIGNER = "manifest.sig", "signer.pem"  # of bundles that have one signature
+SIGNATURES, STAMPS = "signatures", "stamps"  # folders of what signs and what dates the manifest
+ENVELOPE = re.compile(
+    rf"manifest\.json|seal\.txt|manifest\.sig|signer\.pem|{SIGNATURES}/\d\d\.(sig|pem)|{STAMPS}/\d\d\.tsr", re.ASCII
+)
+
+
+def is_envelope(name: str) -> bool:
+    """Tell whether a file belongs to the envelope, which no manifest states."""
+    return ENVELOPE.fullmatch(name) is not None
 
 
 def seal_folder(folder: Path, record: Record, names: list[str]) -> None:
@@ -35,8 +46,12 @@ def seal_folder(folder: Path, record: Record, names: list[str]) -> None:
 
 def build_manifest(record: Record, digests: Mapping[str, str]) -> bytes:
     """Build the manifest of a record and of the digests of its files."""
-    manifest = {"format": FORMAT, "sha256": dict(digests), **manifest_entries(record)}
-    return (json.dumps(manifest, indent=2) + "\n").encode()
+    return _manifest_bytes({"format": FORMAT, "sha256": dict(digests), **manifest_entries(record)})
+
+
+def build_plain_manifest(digests: Mapping[str, str]) -> bytes:
+    """Build the manifest of files without a record: those of a suspect that was kept."""
+    return _manifest_bytes({"format": FORMAT, "sha256": dict(digests)})
 
 
 def seal_text(manifest: bytes) -> bytes:
@@ -75,11 +90,11 @@ def check_seal(bundle: Bundle) -> list[FileProblem]:
         elif found != digest:
             problems[name] = file_problem(name, "changed", found=found, expected=digest[:64])
     for name in bundle.sizes:
-        if name not in stated and name not in ENVELOPE:
+        if name not in stated and not is_envelope(name):
             problems[name] = file_problem(name, "added")
 
     try:
-        repeats = manifest == build_manifest(bundle_record(bundle), stated)
+        repeats = manifest == _expected_manifest(bundle, stated)
     except UserError as error:
         if error.code == "evidence.newer_record":
             raise
@@ -92,6 +107,17 @@ def check_seal(bundle: Bundle) -> list[FileProblem]:
     elif not repeats and RECORD not in problems:
         problems[MANIFEST] = file_problem(MANIFEST, "other_record")
     return list(problems.values())
+
+
+def _expected_manifest(bundle: Bundle, stated: Mapping[str, str]) -> bytes:
+    """The manifest that repeats what the bundle records."""
+    if FACTS in stated and RECORD not in stated:
+        return build_plain_manifest(stated)
+    return build_manifest(bundle_record(bundle), stated)
+
+
+def _manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
 def bundle_record(bundle: Bundle) -> Record:

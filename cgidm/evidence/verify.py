@@ -1,26 +1,33 @@
 """`cgidm verify`: what does a bundle of evidence show by itself, grade by grade, and what is missing?
 
 *Whole*: every file is as it was sealed. *Consistent in itself*: what follows from the scores is what the bundle says.
-*Signed by a given key*, *dated*, *run again*: see `GRADES`. Python itself is enough to check the hashes. A signature
-needs `cryptography`, and everything that follows from scores needs the packages that a run needs.
+*Dated*, *signed by a given key*, *run again*: see `anchors.grades`. Python itself is enough to check the hashes. A
+signature needs `cryptography`, a time stamp `rfc3161-client`, and everything that follows from scores needs the
+packages that a run needs.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..messages import note
 from ..messages.text import print_line, single_line
+from .anchors.grades import INCOMPLETE, Grades, Published
+from .anchors.signature import check_signatures
+from .anchors.stamp import Stamps, check_stamps, is_after_stamp
 from .bundle_reader import Bundle, open_bundle
 from .record import Record
-from .seal import SEAL, bundle_record, check_seal
-from .signature import check_signature
+from .seal import FACTS, SEAL, bundle_record, check_seal
+
+if TYPE_CHECKING:
+    from .anchors.published import PublishedCheck
 
 RERUN = ("base", "suspect", "embeddings", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
 MOST_LINES = 40  # findings that are printed; the others are counted
-ALTERED, INCOMPLETE = 1, 3  # exit codes: something is wrong; `--strict` misses a grade
 CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> what it is
     "date": "the date",
     "seconds": "how long it took",
@@ -41,67 +48,16 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "models.unrelated": "the name of the unrelated model",
     "models.commits": "the commits on the Hub",
     "models.publications": "the versions on Civitai",
+    "models.anchors": "where base and suspect were read from, when, and what is stated there",
     "models.configuration": "whose configuration a base in one file used",
     "models.warning": "the warning about base and suspect",
     "models.remarks": "what was noted of the suspect's files",
     "models.notes": "what was assumed to load the suspect",
+    "statements": "who made the control pictures, and how many-th run of a visit it is",
     "machine": "the machine",
     "versions": "the versions of packages",
     "code": "the version of this tool",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grades:
-    """What a check has shown. None: it could not be shown, or nobody asked for it."""
-
-    intact: bool
-    consistent: bool | None = None
-    dated: str | None = None  # until when the bundle existed, by whose time stamp
-    signed: str | None = None  # the key, by its fingerprint
-    signer_named: bool = False  # it is the key that was given
-    repeated: bool | None = None
-
-    @property
-    def reached(self) -> list[str]:
-        """The grades that were reached, in words."""
-        names = {
-            "whole": self.intact,
-            "consistent in itself": self.consistent,
-            "dated": self.dated,
-            "signed by the given key": self.signed and self.signer_named,
-            "run again": self.repeated,
-        }
-        return [name for name, reached in names.items() if reached]
-
-    @property
-    def missing(self) -> list[str]:
-        """The grades that were not, in words."""
-        consistent = "NOT consistent in itself" if self.consistent is False else "not shown to be consistent in itself"
-        signed = "signed by a key that you did not name" if self.signed else "not signed"
-        names = {
-            "NOT whole": self.intact,
-            consistent: self.consistent,
-            "undated": self.dated,
-            signed: self.signed and self.signer_named,
-            "NOT the same when run again" if self.repeated is False else "not run again": self.repeated,
-        }
-        return [name for name, reached in names.items() if not reached]
-
-    @property
-    def exit_code(self) -> int:
-        """0, unless something is wrong."""
-        return 0 if self.intact and self.consistent is not False and self.repeated is not False else ALTERED
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no grade is missing but a repeated run that nobody asked for."""
-        return not [m for m in self.missing if m != "not run again"]
-
-    def line(self) -> str:
-        """Say on one line what is shown, and what is missing."""
-        missing = f"; {', '.join(self.missing)}" if self.missing else ""
-        return f"shown: {', '.join(self.reached) or 'nothing'}{missing}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,6 +78,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--signer",
         metavar="KEY",
         help="the public key that it must be signed with: a PEM file, or the SHA-256 of the key",
+    )
+    parser.add_argument(
+        "--stamp-certificates",
+        type=Path,
+        metavar="CA.pem",
+        help="certificates of the authority whose time stamp it must have, in one PEM file",
+    )
+    parser.add_argument(
+        "--originals", type=Path, metavar="FOLDER", help="compare the original picture files with the recorded ones"
+    )
+    parser.add_argument(
+        "--online", action="store_true", help="compare base and suspect with what the Hub or Civitai states now"
     )
     parser.add_argument(
         "--strict", action="store_true", help="exit with 3 unless it is consistent, dated and signed by the given key"
@@ -154,11 +122,17 @@ def verify(options: argparse.Namespace) -> int:
         UserError: if there is no bundle, or something that the check needs.
     """
     with open_bundle(options.bundle) as bundle:
-        grades = check_integrity(bundle, options.signer)
-        if grades.intact:
+        grades, stamps = _check_envelope(bundle, options.signer, options.stamp_certificates)
+        if grades.intact and FACTS in bundle.sizes:
+            grades = replace(grades, derivable=False, published=_check_kept(bundle, options))
+        elif grades.intact:
             record = bundle_record(bundle)
             grades = replace(grades, consistent=check_consistency(bundle, record))
-            _print_claims(record)
+            _print_claims(record, stamps)
+            if options.originals is not None:
+                grades = replace(grades, originals=_check_originals(bundle, record, options.originals))
+            if options.online:
+                grades = replace(grades, published=_check_published(record))
             if options.rerun and grades.consistent is not False:
                 grades = replace(grades, repeated=_repeat(bundle, options))
     print_line(grades.line())
@@ -172,23 +146,38 @@ def check_integrity(bundle: Bundle, signer: str | None = None) -> Grades:
         bundle: the evidence.
         signer: the public key that it must be signed with, a PEM file or the SHA-256 of the key.
     """
+    return _check_envelope(bundle, signer, None)[0]
+
+
+def _check_envelope(bundle: Bundle, signer: str | None, certificates: Path | None) -> tuple[Grades, Stamps]:
+    """Check and print files, signatures and time stamps."""
     problems = check_seal(bundle)
-    signed, more = check_signature(bundle, signer)
+    signatures, stamps = check_signatures(bundle, signer), check_stamps(bundle, certificates)
+    more = (*signatures.problems, *stamps.problems)
     problems += [p for p in more if p.name not in {known.name for known in problems}]
     if problems:
         print_line(f"{bundle.label}: altered")
         _print_some([str(problem) for problem in problems])
-        return Grades(intact=False)
+        return Grades(intact=False), stamps
     print_line(f"{bundle.label}: whole; {len(bundle.sizes)} files are as they were sealed")
     with bundle.open(SEAL) as file:
         print_line(f"seal: {file.read(64).decode()} (SHA-256 of manifest.json; compare it with the one you were given)")
-    if signed is None:
+    if not signatures.keys:
         print_line("not signed")
-    elif signer is None:
-        print_line(f"signed by a key that you did not name: Ed25519, SHA-256 {signed}")
-    else:
-        print_line(f"signed by the key that you named: Ed25519, SHA-256 {signed}")
-    return Grades(intact=True, signed=signed, signer_named=signer is not None)
+    for key in signatures.keys:
+        which = "the key that you named" if key == signatures.named else "a key that you did not name"
+        print_line(f"signed by {which}: Ed25519, SHA-256 {key}")
+    for stamp in stamps.stamps:
+        print_line(f"dated by {stamp}{'' if stamp.checked else ', not checked: give its --stamp-certificates'}")
+    earliest = stamps.earliest
+    grades = Grades(
+        intact=True,
+        dated=str(earliest) if earliest is not None and earliest.checked else None,
+        stamped=None if earliest is None else str(earliest),
+        signed=signatures.named or next(iter(signatures.keys), None),
+        signer_named=signatures.named is not None,
+    )
+    return grades, stamps
 
 
 def check_consistency(bundle: Bundle, record: Record) -> bool | None:
@@ -222,8 +211,66 @@ def _repeat(bundle: Bundle, options: argparse.Namespace) -> bool:
     return comparison.agrees
 
 
-def _print_claims(record: Record) -> None:
+def _check_originals(bundle: Bundle, record: Record, folder: Path) -> bool:
+    """Print what a folder of original files shows; every picture in question must be there."""
+    from .anchors.originals import check_originals  # late, as above
+
+    found = check_originals(bundle, record, folder)
+    _print_some([str(check) for check in found if check.agrees is not True])
+    print_line(f"originals: {sum(c.agrees is True for c in found)} of {len(found)} files are the recorded ones")
+    asked = found[: len(record.pictures)]
+    return all(c.agrees is not False for c in found) and all(c.agrees for c in asked)
+
+
+def _check_published(record: Record) -> Published:
+    """Print what is published of base and suspect now, beside what the record holds of them."""
+    from huggingface_hub import get_token
+
+    from ..intake.civitai.client import read_key
+    from .anchors.published import check_published
+
+    return _print_published(check_published(record, get_token(), read_key()))
+
+
+def _print_published(found: "Sequence[PublishedCheck]") -> Published:
+    for check in found:
+        print_line(str(check))
+    states = {check.state for check in found}
+    return "contradicted" if "contradicted" in states else "same" if states == {"same"} else "other"
+
+
+def _check_kept(bundle: Bundle, options: argparse.Namespace) -> Published | None:
+    """Print what a suspect that was kept is, where it was read from, and, if asked, what is published of it now."""
+    from .anchors.kept import read_kept  # late, as above
+
+    if options.rerun or options.originals is not None:
+        raise UserError("evidence.kept_is_no_run", bundle=bundle.label)
+    kept = read_kept(bundle)
+    anchor = kept.anchor
+    named = f"{single_line(kept.name)} ({single_line(kept.kind)})"
+    print_line(f"a suspect that was kept: {named}, {single_line(kept.retrieved)}")
+    if anchor is None:
+        print_line("a file that lay on somebody's machine; nothing here shows who published it")
+    else:
+        published = single_line(anchor.published or "no date stated")
+        print_line(f"read from {single_line(anchor.location)}, {single_line(anchor.version)}, published {published}")
+    _print_some([f"{single_line(name)}: SHA-256 {digest}" for name, digest in kept.sha256.items()])
+    print_line("stated by whoever made it, and confirmed by nothing in it: name, place, version, dates")
+    if not options.online:
+        return None
+    from huggingface_hub import get_token
+
+    from ..intake.civitai.client import read_key
+    from .anchors.published import check_anchor
+
+    stated = {} if anchor is None else {f: d for f, d in kept.sha256.items() if f in anchor.stated}
+    return _print_published([check_anchor("suspect", anchor, stated, get_token(), read_key())])
+
+
+def _print_claims(record: Record, stamps: Stamps) -> None:
     """Print what is stated in the record and confirmed by nothing in the bundle."""
+    if (earliest := stamps.earliest) is not None and is_after_stamp(record.date, earliest):
+        print_line(note("evidence.date_after_stamp", date=record.date, stamp=str(earliest)))
     print_line("stated by whoever made it, and confirmed by nothing in it:")
     print_line(f"  date {single_line(record.date)}, on {single_line(record.machine.device_name)}")
     print_line(f"  base “{single_line(record.models.base)}”, suspect “{single_line(record.models.suspect)}”")

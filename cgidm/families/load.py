@@ -130,6 +130,7 @@ def load_pair(
         framing_is_guessed=likely is not None and likely.guessed,
         excludes=read_framing(suspect.metadata).excludes,
         prompts=prompts,
+        base_files=tuple(f"{root.listing.name}/{f}" for f in root.weights),
         notes=pair.notes,
     )
 

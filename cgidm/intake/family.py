@@ -10,6 +10,7 @@ from ..errors import UserError
 from ..messages import Note, note
 from ..messages.text import single_line
 from .adapters import change_shape
+from .known_bases.table import digests_of
 from .layout import Checkpoint, open_checkpoint
 from .source import IDENTIFIER, RENAMED_REPOSITORIES
 
@@ -64,41 +65,23 @@ class Lineage:
     name: str
     family: str
     pattern: str  # of what people write as its name, in lower case
-    sha256: tuple[str, ...] = ()  # of its single files; trainers note them
+    bases: tuple[str, ...] = ()  # its versions in the list of known bases, whose hashes trainers note
+
+    @property
+    def sha256(self) -> tuple[str, ...]:
+        """The digests of the files that hold its network."""
+        return tuple(digest for base in self.bases for digest in digests_of(base))
 
 
-LINEAGES = (  # the first match counts. Each digest stands in at least two independent public lists of model files:
-    # installers and manifests of ComfyUI set-ups, AUTOMATIC1111's modules/sd_models.py, Nix expressions of model files
-    Lineage(
-        *("Pony Diffusion V6 XL", "SDXL", r"pony(?!.{0,12}v?7)"),  # V7 is of another family
-        ("67ab2fd8ec439a89b3fedb15cc65f54336af163c7eb5e4f2acc98f090a29b0b3",),  # ponyDiffusionV6XL_v6StartWithThisOne
-    ),
-    Lineage(
-        *("NoobAI XL", "SDXL", r"noob"),
-        (
-            "6681e8e4b134c81f16533acedb0d406d7e5e366e1624b4105178c64d00b05d51",  # NoobAI-XL-v1.1
-            "ea349eeae87ca8d25ba902c93810f7ca83e5c82f920edf12f273af004ae02819",  # NoobAI-XL-Vpred-v1.0
-        ),
-    ),
+LINEAGES = (  # the first match counts; digests are those of `known_bases`
+    Lineage("Pony Diffusion V6 XL", "SDXL", r"pony(?!.{0,12}v?7)", ("Pony Diffusion V6 XL",)),  # V7: another family
+    Lineage("NoobAI XL", "SDXL", r"noob", ("NoobAI XL", "NoobAI XL V-Pred")),
     Lineage("Illustrious XL", "SDXL", r"illustrious"),
-    Lineage(
-        *("Animagine XL", "SDXL", r"animagine"),
-        (
-            "e3c47aedb06418c6c331443cd89f2b3b3b34b7ed2102a3d4c4408a8d35aad6b0",  # animagine-xl-3.1
-            "1d5b43ff75b6ab598502d4c779d2fbfa3dceca51c60c3b609640a60772333916",  # animagine-xl-4.0
-            "6327eca98bfb6538dd7a4edce22484a1bbc57a8cff6b11d075d40da1afb847ac",  # animagine-xl-4.0-opt
-        ),
-    ),
+    Lineage("Animagine XL", "SDXL", r"animagine", ("Animagine XL 3.1", "Animagine XL 4.0")),
     Lineage("Kohaku XL", "SDXL", r"kohaku.?xl"),
     Lineage("Juggernaut XL", "SDXL", r"juggernaut.?xl"),
-    Lineage(
-        *("SDXL 1.0", "SDXL", r"sd_?xl_base|stable-diffusion-xl-base"),
-        ("31e35c80fc4829d14f90153f4c74cd59c90b779f6afe05a74cd6120b893f7e5b",),  # sd_xl_base_1.0
-    ),
-    Lineage(
-        *("Stable Diffusion 1.5", "SD 1.x", r"v1-5|sd_?v?1[._-]?5"),
-        ("6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa",),  # v1-5-pruned-emaonly
-    ),
+    Lineage("SDXL 1.0", "SDXL", r"sd_?xl_base|stable-diffusion-xl-base", ("SDXL 1.0",)),
+    Lineage("Stable Diffusion 1.5", "SD 1.x", r"v1-5|sd_?v?1[._-]?5", ("Stable Diffusion 1.5",)),
 )
 HASHES = ("ss_new_sd_model_hash", "ss_sd_model_hash")  # SHA-256 of the file; 8 digits of a part of it
 HASHED_PART = (0x100000, 0x110000)  # the bytes that the older hash is of: `model_hash` of kohya's and A1111's code

@@ -7,6 +7,7 @@ Hub becomes one `UserError` (`hub_answers`).
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,8 @@ def open_repository(
         gated=bool(info.gated),
         base_models=_base_models(card.get("base_model"), info.tags or []),
         prompt=_text(card.get("instance_prompt")),
+        published=None if info.last_modified is None else info.last_modified.isoformat(timespec="seconds"),
+        retrieved=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     sizes = {s.rfilename: s.size or 0 for s in siblings}
     digests = {s.rfilename: s.lfs.sha256 for s in siblings if s.lfs is not None}

@@ -45,6 +45,8 @@ class About:
     prompt: str | None = None  # the card's instance_prompt
     cached: bool = False  # read from the local cache, without the Hub
     publication: Publication | None = None  # of Civitai alone
+    published: str | None = None  # date of that commit, as the Hub states it; ISO 8601
+    retrieved: str | None = field(default=None, compare=False)  # when it was looked up; None: from the local cache
 
 
 @runtime_checkable

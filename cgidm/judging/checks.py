@@ -1,10 +1,21 @@
 """From what the checks of a run measured to its flags: in the run, and wherever somebody reads its record again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from ..intake.known_bases.table import find_known_base
 from ..method.views import CENTRE_SQUARE
 from ..pictures.images import Picture
-from .flags import FLAT, INDISTINGUISHABLE, NOT_FINITE, Flag, PictureChecks, RunChecks, check_recovery, flat_flags
+from .flags import (
+    FLAT,
+    INDISTINGUISHABLE,
+    NOT_FINITE,
+    UNKNOWN_BASE,
+    Flag,
+    PictureChecks,
+    RunChecks,
+    check_recovery,
+    flat_flags,
+)
 from .negative_controls import (
     GENERATED,
     OTHER_FRAMING,
@@ -27,7 +38,7 @@ KNOWN_FLAGS = {
     flag.name: flag
     for flag in (
         *(FLAT, INDISTINGUISHABLE, NOT_FINITE, UNSTABLE, GENERATED, STANDS_OUT, SHIFTED_CONTROLS, OTHER_SHAPES),
-        *(OTHER_FRAMING, NOT_IN_BANK, OTHER_HANDS, OTHER_RECIPE, OTHER_RESIDUALS, NO_RESIDUALS),
+        *(OTHER_FRAMING, NOT_IN_BANK, OTHER_HANDS, OTHER_RECIPE, OTHER_RESIDUALS, NO_RESIDUALS, UNKNOWN_BASE),
     )
 }
 
@@ -43,6 +54,22 @@ def flags_of_run(
     ]
 
 
+def name_known_base(fingerprints: Mapping[str, str], base_files: Sequence[str]) -> str | None:
+    """Name the public base that a run's base is, by its digests; None if it is none that is known.
+
+    Args:
+        fingerprints: weight file -> SHA-256, of base and suspect.
+        base_files: the files that are the base's.
+    """
+    known = find_known_base({file: fingerprints[file] for file in base_files if file in fingerprints})
+    return None if known is None else known.name
+
+
+def base_flags(fingerprints: Mapping[str, str], base_files: Sequence[str]) -> tuple[Flag, ...]:
+    """Find whether the base is none of the public bases that are known; models without files raise no flag."""
+    return (UNKNOWN_BASE,) if fingerprints and name_known_base(fingerprints, base_files) is None else ()
+
+
 def find_flags(
     pictures: Sequence[Picture],
     run: RunChecks,
@@ -53,6 +80,7 @@ def find_flags(
     bank: Bank | None,
     distances: Sequence[float],
     weight_distance: float | None,
+    of_base: tuple[Flag, ...] = (),
 ) -> list[tuple[Flag, ...]]:
     """Find what speaks against each picture's number, but for what its recovery shows.
 
@@ -65,6 +93,7 @@ def find_flags(
         bank: null models in place of controls.
         distances: of the suspect's predictions from its base's, of each picture.
         weight_distance: of a full network; None of an adapter.
+        of_base: `base_flags`.
     """
     scores = [p.unrelated_score for p in checks]
     of_each: Sequence[tuple[Flag, ...]] = [()] * len(pictures)
@@ -81,7 +110,10 @@ def find_flags(
         if CENTRE_SQUARE in views:
             shapes = [other_shapes_flags(p, controls) for p in pictures]
             of_each = [(*own, *more) for own, more in zip(of_each, shapes, strict=True)]
-    return [(*of_run, *own, *common) for of_run, own in zip(flags_of_run(pictures, run, checks), of_each, strict=True)]
+    return [
+        (*of_run, *own, *common, *of_base)
+        for of_run, own in zip(flags_of_run(pictures, run, checks), of_each, strict=True)
+    ]
 
 
 def add_recovery_flags(

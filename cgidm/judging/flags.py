@@ -101,6 +101,7 @@ def make_flag(
 INDISTINGUISHABLE = make_flag("indistinguishable", limit=INDISTINGUISHABLE_RATIO)
 NOT_FINITE = make_flag("not_finite")
 FLAT = make_flag("flat", leaves_out=True, limit=FLAT_DEVIATION)
+UNKNOWN_BASE = make_flag("unknown_base", blocks_verdict=False)
 
 
 def stopped_flag(steps: int, of: int) -> Flag:

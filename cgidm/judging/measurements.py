@@ -12,7 +12,7 @@ from ..method.models import ModelPair
 from ..pictures.embedders import SHIPPED_NAME, Embedders
 from ..pictures.images import Picture
 from .batches import for_each_batch, make_batches
-from .checks import find_flags, flags_of_run
+from .checks import base_flags, find_flags, flags_of_run
 from .distance import weight_distance
 from .flags import Flag, PictureChecks, RunChecks
 from .negative_controls import measure_blind, measure_round_trips, score_base_vs_itself
@@ -107,4 +107,5 @@ class Measurements:
             bank=self.bank,
             distances=self.distances,
             weight_distance=self.weight_distance,
+            of_base=base_flags(self.pair.fingerprints, self.pair.base_files),
         )

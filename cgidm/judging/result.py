@@ -75,6 +75,7 @@ class Result:
     not_computed: Mapping[str, Note]  # similarity -> why it is not among the scores
     config: RunConfig
     fingerprints: dict[str, str]  # weight file -> SHA-256
+    base_files: tuple[str, ...] = ()  # the weight files that are the base's
     seconds: float
     together: SetVerdict | None = None  # of several pictures
     machine: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads

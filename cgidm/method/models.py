@@ -112,6 +112,7 @@ class ModelPair:
         prompts: that both are conditioned on; empty: not known.
         device: where both compute.
         fingerprints: weight file -> SHA-256.
+        base_files: the weight files that are the base's.
         networks: the owners of the weights: one if base and suspect share theirs, else two.
         modules: every module that computes, base first, then suspect. An adapter's modules share their weights.
         memory: how the pair is held on its device; None: as it was loaded.
@@ -134,6 +135,7 @@ class ModelPair:
     prompts: tuple[str, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     fingerprints: dict[str, str] = field(default_factory=dict)
+    base_files: tuple[str, ...] = ()
     networks: tuple[torch.nn.Module, ...] = ()
     modules: tuple[torch.nn.Module, ...] = ()
     memory: MemoryPlan | None = None

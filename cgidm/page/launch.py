@@ -38,14 +38,16 @@ def launch(host: str | None = None, port: int | None = None) -> None:
     """Serve the page and wait. Without `host` and `port`, gradio's environment variables and defaults count.
 
     Raises:
-        UserError: if gradio is not installed.
+        UserError: if gradio is not installed, or the operator's key cannot sign.
     """
     if find_spec("gradio") is None:
         raise UserError("page.not_installed")
     from .runs import hardware  # noqa: F401  # isort: skip  # first: it imports `spaces`, which must come before torch
+    from .runs.signing import operator_key
     from .ui.layout import build_page, keep_tidy
     from .ui.theme import CSS, theme
 
+    operator_key()  # one that cannot sign is told now, not after somebody's run
     blocks, texts = build_page()
     keep_tidy()
     blocks.queue(max_size=MAX_WAITING).launch(

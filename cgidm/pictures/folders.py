@@ -1,6 +1,7 @@
 """The picture files of a folder, and what is said of the files beside them."""
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import UserError
@@ -35,11 +36,12 @@ def picture_files(folder: Path, role: str) -> list[Path]:
     return files
 
 
-def skipped_file_notes(folder: Path) -> tuple[Note, ...]:
+def skipped_file_notes(folder: Path, known: Collection[str] = ()) -> tuple[Note, ...]:
     """State which files of a folder are not among its picture files, and how many; nothing where there are none.
 
     Args:
         folder: a folder that was given; folders in it are named, since their pictures are not read.
+        known: names of other files that are read.
     """
     others, system, folders = Counter[str](), 0, 0
     for path in folder.iterdir():
@@ -47,7 +49,7 @@ def skipped_file_notes(folder: Path) -> tuple[Note, ...]:
             system += 1
         elif path.is_dir():
             folders += 1
-        elif path.suffix.lower() not in SUFFIXES:
+        elif path.suffix.lower() not in SUFFIXES and path.name not in known:
             others[path.suffix.lower() or path.name] += 1
     found = []
     if others:

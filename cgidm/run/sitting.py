@@ -312,6 +312,7 @@ class Sitting:
             not_computed=self.embedders.missing,
             config=self.config,
             fingerprints=self.pair.fingerprints,
+            base_files=self.pair.base_files,
             notes=self.pair.notes,
             seconds=self._seconds,
             together=together,

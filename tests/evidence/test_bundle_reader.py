@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cgidm.cli import main
 from cgidm.evidence import bundle_reader as bundle
-from cgidm.evidence import seal, signature
+from cgidm.evidence import seal
+from cgidm.evidence.anchors import signature
 from cgidm.evidence.bundle_reader import is_inside, open_bundle
 from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
-from cgidm.evidence.seal import build_manifest, check_seal, seal_folder, seal_text
+from cgidm.evidence.seal import build_manifest, check_seal, is_envelope, seal_folder, seal_text
 from cgidm.messages import note
 from tests.support.bundles import MODELS, record_of
 from tests.support.errors import refuses
@@ -36,7 +37,7 @@ def made(tmp_path_factory):
     subprocess.run([*KEY, str(place / "key.pem")], check=True)
     out = ["openssl", "pkey", "-in", str(place / "key.pem"), "-pubout", "-out", str(place / "public.pem")]
     subprocess.run(out, check=True)
-    signature.sign_folder(place / "folder", signature.read_private_key(place / "key.pem"))
+    signature.sign_bundle(place / "folder", signature.read_private_key(place / "key.pem"))
     pack_evidence(place / "folder", place / "whole.zip")
     return place
 
@@ -102,7 +103,10 @@ def test_a_flipped_byte_in_any_file_is_found_and_the_file_named(made, folder, ca
             (folder / name).write_bytes(flip(data, f"{seed}{name}"))
             code, said = said_of(folder, capsys)
             assert code == 1 and name in said, (name, said)
-            assert set(said) <= {name, "manifest.sig", "signer.pem"}, (name, said)  # a signature covers the manifest
+            assert set(said) <= {name, "signatures/01.sig", "signatures/01.pem"}, (
+                name,
+                said,
+            )  # a signature covers the manifest
             (folder / name).write_bytes(data)
     assert said_of(folder, capsys) == (0, {})
 
@@ -117,8 +121,8 @@ def test_a_flipped_byte_in_any_file_of_a_zip_is_found_and_the_file_named(made, t
 
 def test_every_byte_of_the_seal_and_many_of_the_manifest_count(made, folder, capsys):
     """Without a signature, which would say something too."""
-    (folder / "manifest.sig").unlink()
-    (folder / "signer.pem").unlink()
+    (folder / "signatures/01.sig").unlink()
+    (folder / "signatures/01.pem").unlink()
     for name, every in (("seal.txt", 1), ("manifest.json", 97)):
         data = (folder / name).read_bytes()
         for place in range(0, len(data), every):
@@ -141,7 +145,7 @@ def test_added_and_missing_files_are_named(made, tmp_path, capsys):
 
 def test_a_manifest_that_was_sealed_anew_must_still_repeat_the_record(folder):
     record = record_of(folder)
-    stated = [n for n in names(folder) if n not in ("manifest.json", "seal.txt", "manifest.sig", "signer.pem")]
+    stated = [n for n in names(folder) if not is_envelope(n)]
     first = dataclasses.replace(record.pictures[0], sha256="0" * 64)
     seal_folder(folder, dataclasses.replace(record, pictures=(first, *record.pictures[1:])), stated)
     with open_bundle(folder) as opened:
@@ -156,7 +160,7 @@ def test_the_manifest_states_what_identifies_the_inputs(made):
     assert [p["sha256"] for p in manifest["pictures"]] == ["a" * 64] * 2 and len(manifest["controls"]) == 40
     assert manifest["code"] == vars(record.code) and len(record.code.sha256) == 64
     assert record.machine.threads >= 1 and record.machine.device == "cpu"
-    assert set(manifest["sha256"]) == {n for n in names(made / "folder") if not n.startswith(("manifest", "se", "sig"))}
+    assert set(manifest["sha256"]) == {n for n in names(made / "folder") if not is_envelope(n)}
     assert build_manifest(record, manifest["sha256"]) == (made / "folder" / "manifest.json").read_bytes()
 
 
@@ -173,21 +177,23 @@ def test_who_signed_and_who_did_not(made, folder, tmp_path, capsys):
     public = tmp_path / "other-public.pem"
     subprocess.run(["openssl", "pkey", "-in", str(other), "-pubout", "-out", str(public)], check=True)
     code, said = said_of(folder, capsys, "--signer", public)
-    assert code == 1 and set(said) == {"signer.pem"} and "another key" in said["signer.pem"]
-    check = "openssl pkeyutl -verify -pubin -inkey signer.pem -rawin -in manifest.json -sigfile manifest.sig"
+    assert code == 1 and set(said) == {"signatures/01.pem"} and "another key" in said["signatures/01.pem"]
+    check = (
+        "openssl pkeyutl -verify -pubin -inkey signatures/01.pem -rawin -in manifest.json -sigfile signatures/01.sig"
+    )
     subprocess.run(check, shell=True, check=True, cwd=folder, capture_output=True)
 
-    signature.sign_folder(folder, signature.read_private_key(other))
-    assert said_of(folder, capsys) == (0, {})  # well signed, by whomever
-    code, said = said_of(folder, capsys, "--signer", made / "public.pem")
-    assert code == 1 and set(said) == {"signer.pem"}
+    signature.sign_bundle(folder, signature.read_private_key(other))
+    assert said_of(folder, capsys) == (0, {})  # well signed, by two
+    for key in (made / "public.pem", public):
+        assert said_of(folder, capsys, "--signer", key) == (0, {})
 
-    (folder / "manifest.sig").unlink()
-    assert said_of(folder, capsys)[1].keys() == {"manifest.sig"}
-    (folder / "signer.pem").unlink()
+    (folder / "signatures" / "02.sig").unlink()
+    assert said_of(folder, capsys)[1].keys() == {"signatures/02.sig"}
+    shutil.rmtree(folder / "signatures")
     assert said_of(folder, capsys) == (0, {})
     code, said = said_of(folder, capsys, "--signer", public)
-    assert code == 1 and "not signed" in said["manifest.sig"]
+    assert code == 1 and "not signed" in said["signatures/"]
 
 
 @pytest.mark.parametrize("given", ["folder", "missing.pem", "junk.pem", "rsa.pem", "public.pem"])
@@ -281,7 +287,7 @@ def test_hostile_records_end_in_words(folder, capsys):
     ):
         (folder / "result.json").write_text(text)
         assert "result.json" in said_of(folder, capsys)[1]
-        stated = [n for n in names(folder) if n not in ("manifest.json", "seal.txt", "manifest.sig", "signer.pem")]
+        stated = [n for n in names(folder) if not is_envelope(n)]
         digests = {n: bundle.file_sha256(bundle._open_folder(folder), n) for n in stated}
         (folder / "manifest.json").write_text(json.dumps({"format": 1, "sha256": digests}))
         assert main(["verify", str(folder)]) == 1
@@ -290,7 +296,7 @@ def test_hostile_records_end_in_words(folder, capsys):
 def test_hashes_are_checked_where_nothing_but_python_is_installed(made, tmp_path):
     """And what cannot be told there is said."""
     shutil.copytree(made / "folder", tmp_path / "folder")
-    for name in ("manifest.sig", "signer.pem"):
+    for name in ("signatures/01.sig", "signatures/01.pem"):
         (tmp_path / "folder" / name).unlink()
     absent = ("torch", "numpy", "PIL", "fpdf", "scipy", "pydantic", "jaxtyping", "cryptography", "huggingface_hub")
     code = (

@@ -7,11 +7,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cgidm.cli import main
 from cgidm.evidence import bundle_files
+from cgidm.evidence.anchors.signature import fingerprint, sign_bundle
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
 from cgidm.evidence.recompute import recompute
-from cgidm.evidence.seal import MANIFEST, bundle_record, seal_folder
-from cgidm.evidence.signature import fingerprint, sign_folder
+from cgidm.evidence.seal import bundle_record, is_envelope, seal_folder
 from tests.support.bundles import MODELS, raw_record, record_of, reseal
 from tests.support.forgeries import AlteredBundle
 from tests.support.results import result_of
@@ -33,10 +33,10 @@ def folder(made, tmp_path):
 
 def seal_anew(folder, key=None):
     """As `authenticate` seals, whatever lies there; and sign it."""
-    envelope = (MANIFEST, "seal.txt", "manifest.sig", "signer.pem")
     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    seal_folder(folder, record_of(folder), [n for n in names if n not in envelope])
-    return sign_folder(folder, key or Ed25519PrivateKey.generate())
+    seal_folder(folder, record_of(folder), [n for n in names if not is_envelope(n)])
+    shutil.rmtree(folder / "signatures", ignore_errors=True)
+    return sign_bundle(folder, key or Ed25519PrivateKey.generate())
 
 
 def verified(path, capsys, *more):

@@ -3,15 +3,19 @@
 import dataclasses
 import html
 import re
+from datetime import datetime
 
 import pytest
 
 from cgidm.evidence.bundle_writer import write_evidence
-from cgidm.evidence.record import BankRecord
+from cgidm.evidence.record import BankRecord, StatementsRecord
 from cgidm.evidence.record_of_result import make_record, without_homes
 from cgidm.evidence.report import report_blocks
-from cgidm.evidence.report_blocks import Text
+from cgidm.evidence.report_blocks import Heading, Text
+from cgidm.evidence.report_html import report_html
+from cgidm.evidence.report_pdf import report_pdf
 from cgidm.evidence.report_sources import origin_sentences, setting_sentences
+from cgidm.intake.known_bases.table import known_bases
 from cgidm.method.config import PRESETS
 from tests.support.bundles import MODELS
 from tests.support.pdf_text import pdf_text
@@ -51,8 +55,9 @@ def test_another_seed_and_other_settings_are_told():
     plain = make_record(dataclasses.replace(result_of([2.0]), config=PRESETS["fast"]), MODELS)
     assert list(setting_sentences(plain)) == []
     config = dataclasses.replace(PRESETS["fast"], loss_draws=4, seed=7)
-    said = " ".join(setting_sentences(make_record(dataclasses.replace(result_of([2.0]), config=config), MODELS)))
-    assert "The seed is 7" in said and "loss draws 4 instead of 20" in said
+    changed = make_record(dataclasses.replace(result_of([2.0]), config=config), MODELS)
+    assert "loss draws 4 instead of 20" in " ".join(setting_sentences(changed))
+    assert "The seed is 7" in " ".join(origin_sentences(changed))
     unknown = dataclasses.replace(plain, config=dataclasses.replace(plain.config, preset="best"))
     assert "“best” is no preset of this tool" in " ".join(setting_sentences(unknown))
 
@@ -67,6 +72,49 @@ def test_both_reports_say_it_in_their_first_paragraph(tmp_path):
     words, start = re.sub(r"\s+", "", text), re.sub(r"\s+", "", first)
     assert start in words and words.index(start) < words.index("Answer")
     assert "Nothinginthebundleconfirmsthedate" in words
+
+
+BANK = BankRecord(name="b", sha256="0" * 64, models=8, pictures=20, nulls=80, decoys=False, recipe={})
+KNOWN = {f"m/{i}.safetensors": d for i, d in enumerate(sorted(known_bases()[0].networks)[:1])}
+FIRST_PARAGRAPH = {  # what must stand there -> how a record comes by it, and its words
+    "a typed bank": ({"bank": BANK}, "The bank of null models is a table of numbers, as handed over."),
+    "an uploaded suspect": ({}, HANDED_OVER),
+    "controls of strangers": ({}, "Who made the control pictures is not known here."),
+    "controls as stated": (
+        {"statements": StatementsRecord(controls="by Anna, 2023")},
+        "Whoever ran this states of the control pictures: “by Anna, 2023”. Nothing here confirms it",
+    ),
+    "an unknown base": ({}, "The base is unknown: its files are none of the public models that this tool knows"),
+    "a changed seed": ({"seed": 7}, "The seed is 7. It is 0 unless somebody changes it."),
+    "a second attempt": (
+        {"statements": StatementsRecord(attempt=2)},
+        "It is run number 2 on this suspect in one visit to a page. What the runs before it found is not here.",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FIRST_PARAGRAPH)
+def test_the_first_paragraph_of_page_and_paper_says(what):
+    changes, words = FIRST_PARAGRAPH[what]
+    result = result_of([2.0])
+    if seed := changes.get("seed"):
+        result = dataclasses.replace(result, config=dataclasses.replace(result.config, seed=seed))
+    record = make_record(result, LOCAL, result.controls)
+    record = dataclasses.replace(record, **{k: v for k, v in changes.items() if k != "seed"})
+    blocks = report_blocks(record, "0" * 64)
+    cut = blocks[: next(i for i, b in enumerate(blocks) if isinstance(b, Heading) and b.text == "Answer") + 1]
+    page = html.unescape(re.findall(r"<p>(.*?)</p>", report_html(cut, lambda _: b""))[0])
+    assert words in page
+    paper = re.sub(r"\s+", "", pdf_text(report_pdf(cut, lambda _: b"", datetime.fromisoformat(record.date))))
+    start = re.sub(r"\s+", "", page)
+    assert start in paper and paper.index(start) < paper.index("Answer")
+
+
+def test_a_base_that_is_known_is_named():
+    record = make_record(dataclasses.replace(result_of([2.0]), fingerprints=KNOWN, base_files=tuple(KNOWN)), LOCAL)
+    said = " ".join(origin_sentences(record))
+    assert f"By the SHA-256 of its files it is a public model: {known_bases()[0].name}." in said
+    assert "The base is unknown" not in said and "Nothing here shows that it is the public model" not in said
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_reader import Bundle
 from cgidm.evidence.bundle_writer import weights_sha256, write_evidence
-from cgidm.evidence.record import ModelsRecord
+from cgidm.evidence.record import AnchorRecord, ControlStatementRecord, ModelsRecord, StatementsRecord
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.null_bank import open_bank
@@ -66,7 +66,10 @@ def make_models(folder: Path) -> ModelPair:
 def models_of(folder: Path, *, unrelated: bool = False) -> ModelsRecord:
     """How the models of a folder are named."""
     suspect = open_checkpoint(str(folder / "suspect.safetensors"))
-    found = ModelsRecord(base=str(folder / "base"), suspect=suspect.name, prompt="a b")
+    stated = {suspect.root: suspect.listing.sha256(suspect.root)}
+    day = "2025-01-15T09:16:12+00:00"
+    anchor = AnchorRecord(location="org/lora", version="c0ffee", published=day, retrieved=day, stated=stated)
+    found = ModelsRecord(base=str(folder / "base"), suspect=suspect.name, prompt="a b", anchors={"suspect": anchor})
     other = {"unrelated": suspect.name, "unrelated_sha256": weights_sha256(suspect)} if unrelated else {}
     return dataclasses.replace(found, **other)
 
@@ -78,7 +81,9 @@ def make_with_controls(folder: Path, out: Path) -> Made:
     controls = [read_picture(p, pair.framing) for p in sorted((folder / "controls").iterdir())]
     pictures = [dataclasses.replace(p, name=Path(p.name).name) for p in pictures]
     result = authenticate(pair, pictures, controls, config=CONFIG, reference=controls, unrelated=pair)
-    write_evidence(result, out, models_of(folder, unrelated=True))
+    made = (ControlStatementRecord(made_by="Anna", made_on="2024"), *[ControlStatementRecord()] * (len(controls) - 1))
+    stated = StatementsRecord(controls="my own works", of_controls=made, attempt=2)
+    write_evidence(result, out, models_of(folder, unrelated=True), statements=stated)
     return Made(out, result, pair, folder)
 
 

@@ -146,6 +146,7 @@ def open_version(source: CivitaiSource, key: str | None, max_download: int, prog
         prompt=version.trained_words[0] if version.trained_words else None,
         cached=unreachable is not None,
         publication=publication,
+        retrieved=None if unreachable is not None else datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return CivitaiListing(
         name=name,
@@ -161,6 +162,27 @@ def open_version(source: CivitaiSource, key: str | None, max_download: int, prog
         start=start,
         description=answer,
     )
+
+
+def look_up_version(source: CivitaiSource, key: str | None = None) -> ModelVersion:
+    """Look up what is stated of a version, and nothing of its files' bytes.
+
+    A model that one name of the site does not know is looked for under the name that holds all.
+
+    Args:
+        source: the model or version.
+        key: the person's own API key, if any.
+
+    Raises:
+        CivitaiError: if it is missing, or out of reach.
+    """
+    try:
+        answer, _ = _look_up(source, source.host, key)
+    except CivitaiNotFound:
+        if source.host == FULL_HOST:
+            raise
+        answer, _ = _look_up(source, FULL_HOST, key)
+    return _read(answer, source)
 
 
 def _look_up(source: CivitaiSource, host: str, key: str | None) -> tuple[Any, int | None]:

@@ -19,7 +19,7 @@ from cgidm import ModelPair, UserError
 from cgidm.device import choose_device
 from cgidm.evidence.bundle_writer import weights_sha256
 from cgidm.evidence.record import ModelsRecord
-from cgidm.evidence.record_of_result import commits_of, publications_of
+from cgidm.evidence.record_of_result import anchors_of, commits_of, publications_of
 from cgidm.intake.family import compare_bases, lend_configuration
 from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
@@ -77,6 +77,7 @@ def models_record(models: OpenedModels, unrelated: OpenedModels | None = None) -
         prompt=models.prompt,
         commits=commits_of(roles),
         publications=publications_of(roles),
+        anchors=anchors_of(roles),
         unrelated=None if unrelated is None else unrelated.suspect.name,
         unrelated_sha256=None if unrelated is None else weights_sha256(unrelated.suspect),
         configuration=None if models.base.lender is None else models.base.lender.name,

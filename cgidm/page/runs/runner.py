@@ -10,8 +10,9 @@ from pathlib import Path
 from PIL import Image
 
 from cgidm.errors import UserError
-from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
-from cgidm.evidence.record import StoppedRecord
+from cgidm.evidence.anchors.signature import sign_bundle
+from cgidm.evidence.bundle_writer import pack_evidence, weights_sha256, write_evidence
+from cgidm.evidence.record import Record, StatementsRecord, StoppedRecord
 from cgidm.evidence.record_of_result import MIRRORED, make_record
 from cgidm.judging.null_bank import check_bank
 from cgidm.judging.result import Result
@@ -19,10 +20,12 @@ from cgidm.pictures.images import decode_picture, to_uint8
 from cgidm.run.events import RunEvent, RunProgress, Trouble
 
 from . import hardware
+from .attempts import count_attempt
 from .download_cache import fetch_models
 from .gpu_worker import PACE, GpuJob, recovery_rows, work
 from .model_cache import OpenedModels, models_record, open_models
 from .shipped_controls import SHIPPED_SCORES
+from .signing import operator_key
 from .store import Run
 
 SAVE_SECONDS = 5.0  # between two states on disk: the work lost in a crash
@@ -61,7 +64,8 @@ def _execute(run: Run, token: str | None) -> Generator[RunEvent]:
     if progress.plan is None:
         progress = replace(progress, control_scores=SHIPPED_SCORES.get(models, controls, scoring))
         job = replace(job, progress=progress)
-    recorder = RunRecorder(run, models, unrelated, progress)
+    attempt = count_attempt(run.private_dir.parent, run.name, weights_sha256(models.suspect))
+    recorder = RunRecorder(run, models, unrelated, progress, StatementsRecord(attempt=attempt))
     try:
         while not recorder.is_finished and run.exists:
             with closing(work(replace(job, steps=_steps_in_a_sitting(job)))) as events:
@@ -106,8 +110,15 @@ def check_bank_fits(run: Run, models: OpenedModels) -> None:
 class RunRecorder:
     """Saves what comes of a run: on disk, and for the person who watches."""
 
-    def __init__(self, run: Run, models: OpenedModels, unrelated: OpenedModels | None, progress: RunProgress) -> None:
-        self.run, self.progress = run, progress
+    def __init__(
+        self,
+        run: Run,
+        models: OpenedModels,
+        unrelated: OpenedModels | None,
+        progress: RunProgress,
+        statements: StatementsRecord | None = None,
+    ) -> None:
+        self.run, self.progress, self._statements = run, progress, statements
         self._models, self._unrelated, self._config = models, unrelated, run.settings.config()
         self.is_finished = False
         self.place = (0, 0)  # steps done, steps in all
@@ -124,7 +135,7 @@ class RunRecorder:
             self.progress = event.progress
         if event.phase == "answered":
             assert event.result is not None
-            record = make_record(event.result, models_record(self._models, self._unrelated))
+            record = self._make_record(event.result)
             self.run.write_answer(dataclasses.replace(record, stopped=None))  # its recovery is still to come
         elif event.result is not None:
             self._result = event.result
@@ -160,12 +171,15 @@ class RunRecorder:
         if self.is_finished or not self.progress.states or self._result is None or not self.run.exists:
             return
         self.run.save_progress(self.progress)
-        record = make_record(self._result, models_record(self._models, self._unrelated))
+        record = self._make_record(self._result)
         if self.progress.judged is not None:  # the answer is there, and its evidence is not
             stopped = StoppedRecord(step=self._decoy_steps, of=self.place[1], decoys=True)
             record = dataclasses.replace(record, stopped=stopped)
         self.run.write_record(record)
         self._saved = time.monotonic()
+
+    def _make_record(self, result: Result) -> Record:
+        return make_record(result, models_record(self._models, self._unrelated), statements=self._statements)
 
     @property
     def _decoy_count(self) -> int:
@@ -182,7 +196,9 @@ class RunRecorder:
         assert result.framing is not None
         sent = self.run.controls()
         controls = [decode_picture(sent[i].data, sent[i].name, result.framing) for i in plan.controls]
-        write_evidence(result, folder, models_record(self._models, self._unrelated), controls)
+        write_evidence(result, folder, models_record(self._models, self._unrelated), controls, self._statements)
+        if (key := operator_key()) is not None:
+            sign_bundle(folder, key)
         pack_evidence(folder, folder / "evidence.zip")
         self.run.finalize()
 

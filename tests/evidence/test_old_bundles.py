@@ -1,0 +1,77 @@
+"""Bundles that older versions wrote still verify: what they do not show is said, and nothing is called wrong."""
+
+import json
+import shutil
+
+import pytest
+
+from cgidm.cli import main
+from cgidm.evidence.bundle_writer import write_evidence
+from cgidm.evidence.record import FIRST_FORMAT, read_record
+from cgidm.evidence.record_json import to_json
+from cgidm.evidence.seal import seal_folder
+from tests.support.bundles import MODELS, raw_record, record_of, reseal
+from tests.support.paths import ROOT
+from tests.support.results import result_of
+
+FORMAT_1 = ROOT / "tests" / "evidence" / "format-1.zip"  # written by version 0.1.0
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    place = tmp_path_factory.mktemp("bundle")
+    write_evidence(result_of([2.0]), place / "folder", MODELS)
+    return place / "folder"
+
+
+def downgrade(record, number):
+    """Take away what an older format does not have."""
+    older = to_json(read_record(json.dumps(record).encode(), "record"), number)
+    record.clear()
+    record.update(older)
+    for part in (record, *record["pictures"]):
+        for name in [name for name in part if FIRST_FORMAT.get(name, 0) > number]:
+            del part[name]
+    record["format"] = number
+
+
+def verified(path, capsys, *more):
+    code = main(["verify", str(path), *map(str, more)])
+    return code, capsys.readouterr().out
+
+
+def test_a_bundle_of_format_1_as_version_0_1_0_wrote_it(capsys):
+    code, said = verified(FORMAT_1, capsys)
+    assert code == 0 and "whole; 48 files" in said
+    assert "which other rules judged" in said and "report.html, report.pdf" in said
+    assert said.splitlines()[-1] == (
+        "shown: whole; not shown to be consistent in itself, undated, not signed, not run again"
+    )
+    assert verified(FORMAT_1, capsys, "--strict")[0] == 3
+
+
+@pytest.mark.parametrize(("number", "consistent"), [(3, False), (4, True)])
+def test_bundles_of_the_formats_between(made, tmp_path, capsys, number, consistent):
+    folder = shutil.copytree(made, tmp_path / "folder")
+    reseal(folder, lambda record: downgrade(record, number))
+    assert raw_record(folder)["format"] == number
+    code, said = verified(folder, capsys)
+    assert code == 0 and ("shown: whole, consistent in itself" in said) == consistent
+
+
+def test_a_report_of_an_older_format_that_differs_is_named_and_not_called_consistent(made, tmp_path, capsys):
+    folder = shutil.copytree(made, tmp_path / "folder")
+    reseal(folder, lambda record: downgrade(record, 4))
+    (folder / "report.html").write_text("<p>Proven")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    seal_folder(folder, record_of(folder), list(manifest["sha256"]))
+    code, said = verified(folder, capsys)
+    assert code == 0 and "not derived again" in said and "(report.html)" in said
+    assert "not shown to be consistent in itself" in said.splitlines()[-1]
+
+
+def test_an_older_format_hides_no_field_of_a_newer_one(made, tmp_path, capsys):
+    folder = shutil.copytree(made, tmp_path / "folder")
+    reseal(folder, lambda record: record.update(format=4))
+    code, said = verified(folder, capsys)
+    assert code == 1 and "expected a later format with a value for statements, got 4" in said
