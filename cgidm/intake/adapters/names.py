@@ -11,7 +11,7 @@ from typing import Literal
 
 from .architectures import is_transformer, is_unet
 
-Dialect = Literal["kohya", "LyCORIS", "diffusers", "peft", "ComfyUI"]
+Dialect = Literal["kohya", "LyCORIS", "diffusers", "peft", "ComfyUI", "DiffSynth"]
 Component = Literal["unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "another text encoder"]
 
 FACTOR = r"hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2"
@@ -73,6 +73,8 @@ PREFIXES: tuple[tuple[str, Component | None, Dialect], ...] = (  # None: the den
 )
 TEXT_STARTS = re.compile(r"text_model\.|encoder\.layers\.\d|text_projection$")
 OF_PEFT = re.compile(r"\.lora_[AB]\.|\.(?:hada|lokr)_")  # how peft, too, ends its names
+
+OF_DIFFSYNTH = re.compile(r"\.lora_[AB]\.default\.")  # peft drops the adapter's name from what it saves
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ def _split_prefix(path: str, key: str) -> tuple[Component, str, Dialect] | None:
     component = "text_encoder" if TEXT_STARTS.match(inner) else _network(inner)
     if component is None:
         return None
+    if not peft and OF_DIFFSYNTH.search(key):
+        return component, inner, "DiffSynth"
     return component, inner, "peft" if peft or OF_PEFT.search(key) else "diffusers"
 
 
