@@ -22,6 +22,7 @@ WEIGHTED = (nn.Linear, nn.Conv2d)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RMSNorm)  # all are linear in weight and bias
 # what files write before the names of a text encoder's modules; transformers 5 dropped some
 TEXT_STARTS = ("text_model.", "model.", "language_model.", "model.language_model.")
+CLIP = re.compile(r"text_model|encoder[._]layers|text_projection")
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 Span = tuple[int, int]  # rows of a weight, from one to before the other
 
@@ -69,8 +70,8 @@ def find_targets(network: Any, component: str) -> dict[str, Places]:
 def find_networks(pipeline: Any, named: Mapping[str, Collection[str]]) -> dict[str, str]:
     """The pipeline's attribute that holds each of a file's networks.
 
-    Text encoders have other numbers in files than in pipelines: T5 is kohya's third of FLUX, and diffusers' second. So
-    an encoder that lacks all of the modules is not the one that is meant, if one has them that the file does not name.
+    Text encoders but CLIP have other numbers in files than in pipelines: T5 is kohya's third of FLUX, and diffusers'
+    second. So an encoder that lacks all of the modules is not meant, if one has them that the file does not name.
 
     Args:
         pipeline: whose networks are asked.
@@ -79,7 +80,8 @@ def find_networks(pipeline: Any, named: Mapping[str, Collection[str]]) -> dict[s
     free = [name for name in ENCODERS if hasattr(pipeline, name) and name not in named]
     found = {}
     for component, modules in named.items():
-        encoders = (component, *free) if component in (*ENCODERS, "another text encoder") else (component,)
+        is_other = component in (*ENCODERS, "another text encoder") and not any(CLIP.match(m) for m in modules)
+        encoders = (component, *free) if is_other else (component,)
         known = {name: find_targets(getattr(pipeline, name, None), name) for name in encoders}
         found[component] = next((n for n in encoders if any(m in known[n] for m in modules)), component)
     return found
