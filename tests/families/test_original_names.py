@@ -61,9 +61,9 @@ def test_each_row_of_each_layer_is_where_diffusers_has_it(name):
             a, b = place.theirs or (0, out)
             c, d = place.ours or (0, weight.shape[0])
             assert weight.shape[1] == into and d - c == b - a
-            changed.setdefault(place.module, torch.full((weight.shape[0],), torch.nan, dtype=torch.float64))[c:d] = rows[
-                a:b
-            ]
+            changed.setdefault(place.module, torch.full((weight.shape[0],), torch.nan, dtype=torch.float64))[c:d] = (
+                rows[a:b]
+            )
         assert targets[layer] == targets[layer.replace(".", "_")]
     linear = {n for n, m in network.named_modules() if isinstance(m, torch.nn.Linear)}
     assert changed.keys() == linear, "every linear layer of the network has one of the original's"

@@ -1,4 +1,4 @@
-"""Flow transformers of diffusers' own classes: tiny random ones with an input each, and the published ones on `meta`."""
+"""Flow transformers of diffusers' own classes: tiny random ones with an input each, the published on `meta`."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -145,9 +145,7 @@ def krea_2(c: Mapping[str, Any]) -> Layers:
             **{"mlp.gate": (hidden, width), "mlp.up": (hidden, width), "mlp.down": (width, hidden)},
         }
 
-    of_text = block(
-        text, c["text_num_attention_heads"], c["text_num_key_value_heads"], c["text_intermediate_size"]
-    )
+    of_text = block(text, c["text_num_attention_heads"], c["text_num_key_value_heads"], c["text_intermediate_size"])
     return {
         **stack(
             "blocks",
