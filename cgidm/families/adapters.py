@@ -15,14 +15,14 @@ from ..intake.layout import Checkpoint
 from ..messages import Note, note
 from .changes.methods import ADAPTED, Change, fits, inject
 from .changes.own_layer import OwnLayer
-from .changes.regions import FileChange, check_regions, overlaps, place_changes
+from .changes.regions import FileChange, check_regions, join_changes, overlaps
 from .changes.scale import ScaleReader
-from .changes.targets import NORMS, Places, find_networks, find_targets
+from .changes.targets import NORMS, Regions, find_networks, find_targets
 
 WHOLE_KINDS = ("Full", "Norms")  # methods whose changes stand in the file as they are
 COMPUTED = (  # families whose networks are computed here
     *("SD 1.x", "SD 2.x", "SDXL", "SD 3", "AltDiffusion"),
-    *("FLUX", "FLUX.2", "Chroma", "Z-Image", "Qwen-Image", "Krea 2", "Lumina 2", "Lumina 2 or Z-Image"),
+    *("FLUX", "FLUX.2", "Z-Image", "Qwen-Image", "Chroma", "Krea 2", "Lumina 2", "Lumina 2 or Z-Image"),
 )
 
 # Share of a change that rounding may remove, as a norm. Up to it, scores in bfloat16 are as near to float32 as with
@@ -159,8 +159,8 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
     changes: dict[str, list[FileChange]] = {network: [] for network in networks.values()}
     missing, misshapen = [], []
     for (component, module), keys in adapter.modules.items():
-        places, network = targets[component].get(module), networks[component]
-        if places is None:
+        regions, network = targets[component].get(module), networks[component]
+        if regions is None:
             missing.append(f"{component} {module}")
             continue
         parts = {part: state[key] for part, key in keys.items()}
@@ -171,7 +171,7 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
             change_shape(shapes),
             kind_of(parts.keys()),
         )
-        wanted, is_norm = _weight_shape(getattr(pipeline, network), places)
+        wanted, is_norm = _weight_shape(getattr(pipeline, network), regions)
         reshaped = parts.pop("reshape_weight", None)
         if reshaped is not None and tuple(int(n) for n in reshaped.flatten()) != wanted:
             raise UserError("families.reshaped", name=name, module=f"{module:.120}")
@@ -180,7 +180,7 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
             continue
         value = None if own is None else float(own)
         scale = scales.find(component, module, kind, rank, value) if kind not in WHOLE_KINDS else 1.0
-        changes[network].append(FileChange(Change(kind, parts, scale, rank or 1), places))
+        changes[network].append(FileChange(Change(kind, parts, scale, rank or 1), regions))
     if missing or misshapen:
         _refuse(checkpoint, len(adapter.modules), missing, misshapen)
     for component, change in changes.items():
@@ -188,17 +188,17 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
         if (twice := overlaps(change)) is not None:
             raise UserError("families.adapter_module_twice", name=name, component=component, module=twice[:120])
         _check_biases(name, network, change)
-        inject(network, place_changes(network, change))
+        inject(network, join_changes(network, change))
         check_regions(network, change)
     return scales.notes()
 
 
-def _weight_shape(network: Any, places: Places) -> tuple[tuple[int, ...], bool]:
+def _weight_shape(network: Any, regions: Regions) -> tuple[tuple[int, ...], bool]:
     """The shape of the weight that a file's module has, and whether it is a norm's."""
-    first = network.get_submodule(places[0].module)
+    first = network.get_submodule(regions[0].module)
     shape = tuple(first.weight.shape)
-    if places[0].theirs is not None:
-        shape = (sum(end - start for start, end in (place.theirs for place in places if place.theirs)), *shape[1:])
+    if regions[0].theirs is not None:
+        shape = (sum(end - start for start, end in (region.theirs for region in regions if region.theirs)), *shape[1:])
     return shape, isinstance(first, NORMS)
 
 
@@ -228,7 +228,7 @@ def _check_biases(name: str, network: nn.Module, changes: Sequence[FileChange]) 
     """Refuse a bias that has no place, and one that only some full differences hold: the others were lost."""
     held: dict[str, dict[str, bool]] = {kind: {} for kind in WHOLE_KINDS}
     for file in changes:
-        module = file.places[0].module
+        module = file.regions[0].module
         layer: Any = network.get_submodule(module)
         given = {"diff_b", "b_norm"} & file.change.parts.keys()  # a bias of peft's second factor needs none
         has_place = getattr(layer, "bias", None) is not None

@@ -56,12 +56,12 @@ def test_each_row_of_each_layer_is_where_diffusers_has_it(name):
     changed = {}
     for layer, (out, into) in layers.items():
         rows = state[f"{layer}.weight"][:, 0]
-        for place in targets[layer]:
-            weight = network.get_submodule(place.module).weight
-            a, b = place.theirs or (0, out)
-            c, d = place.ours or (0, weight.shape[0])
+        for region in targets[layer]:
+            weight = network.get_submodule(region.module).weight
+            a, b = region.theirs or (0, out)
+            c, d = region.ours or (0, weight.shape[0])
             assert weight.shape[1] == into and d - c == b - a
-            changed.setdefault(place.module, torch.full((weight.shape[0],), torch.nan, dtype=torch.float64))[c:d] = (
+            changed.setdefault(region.module, torch.full((weight.shape[0],), torch.nan, dtype=torch.float64))[c:d] = (
                 rows[a:b]
             )
         assert targets[layer] == targets[layer.replace(".", "_")]

@@ -43,12 +43,12 @@ def test_every_key_has_its_module(row, monkeypatch):
     changed = defaultdict(list)
     for (component, module), parts in adapter.modules.items():
         network = getattr(pipeline, networks[component])
-        places = targets_of(network, networks[component])[module]
+        regions = targets_of(network, networks[component])[module]
         change = change_shape({part: header[key].shape for part, key in parts.items()})
-        weight = tuple(network.get_submodule(places[0].module).weight.shape)
-        rows = sum(end - start for start, end in (p.theirs for p in places if p.theirs)) or weight[0]
+        weight = tuple(network.get_submodule(regions[0].module).weight.shape)
+        rows = sum(end - start for start, end in (p.theirs for p in regions if p.theirs)) or weight[0]
         assert change is not None and fits(kind_of(parts.keys()), change, (rows, *weight[1:]))
-        changed[networks[component]].append(FileChange(Change("LoRA", {}), places))
+        changed[networks[component]].append(FileChange(Change("LoRA", {}), regions))
     assert sum(map(len, adapter.modules.values())) == len(header)
     assert len(changed.pop("transformer")) == row.count == len(row.layers)
     assert sum(map(len, changed.values())) == row.text_count

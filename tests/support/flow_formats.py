@@ -123,7 +123,7 @@ X_FLUX = {  # as the file names them -> as our table does
 ALPHA = ("alpha",)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FlowFormat:
     """A row of the table: who writes a file, for which family, and how.
 
@@ -133,7 +133,7 @@ class FlowFormat:
         layers: as the file names them.
         method: what each of them is changed by.
         prefix: before their names.
-        flat: whether underscores take the place of dots.
+        flat: whether underscores take the region of dots.
         endings: part -> ending, where it is another one.
         drop: parts that are not written.
         header: texts of the file's header.
@@ -154,20 +154,18 @@ class FlowFormat:
     def write(self, folder: Path, network: Any) -> Path:
         """Change the network into what the file means, and write the file."""
         g, tensors = torch.Generator().manual_seed(0), {}
-        places = find_targets(network, "transformer")
+        regions = find_targets(network, "transformer")
         for name in self.layers:
             told = self.prefix + (name.replace(".", "_") if self.flat else name)
-            parts = change_rows(network, places[self.known.get(name, name)], self.method, g)
+            parts = change_rows(network, regions[self.known.get(name, name)], self.method, g)
             tensors |= {f"{told}.{self.endings.get(p, p)}": x for p, x in parts.items() if p not in self.drop}
         save(folder / LORA, tensors, self.header)
         return folder / LORA
 
 
-def change_rows(network: Any, places: Any, method: Method, g: torch.Generator) -> dict[str, torch.Tensor]:
+def change_rows(network: Any, regions: Any, method: Method, g: torch.Generator) -> dict[str, torch.Tensor]:
     """Change the rows of a network's weights as one layer; returns the parts of the change."""
-    owns = [
-        (network.get_submodule(place.module), slice(*place.ours) if place.ours else slice(None)) for place in places
-    ]
+    owns = [(network.get_submodule(r.module), slice(*r.ours) if r.ours else slice(None)) for r in regions]
     weight = torch.cat([own.weight.detach()[rows] for own, rows in owns])
     layer: Any = nn.Linear(weight.shape[1], weight.shape[0], bias=owns[0][0].bias is not None)
     layer.weight.data = weight.clone()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...intake.adapters import change_shape, magnitude_axis
 from .kronecker_layer import Block, cut_rows
 from .methods import ADAPTED, Change, base_of, check_effect, differences, pair
-from .targets import Places, Span
+from .targets import Regions, Span
 
 LOHA_ROWS = ("hada_w1_a", "hada_w2_a")
 BIASES = ("bias", "diff_b")
@@ -31,16 +31,16 @@ class FileChange:
 
     Attributes:
         change: of a module as the file names it.
-        places: the rows of the network's weights.
+        regions: the rows of the network's weights.
     """
 
     change: Change
-    places: Places
+    regions: Regions
 
     @property
     def is_whole(self) -> bool:
         """Whether it is the change of one module as it stands."""
-        return len(self.places) == 1 and self.places[0].theirs is None
+        return len(self.regions) == 1 and self.regions[0].theirs is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A change of the file, and the weights of all of its places as the one weight that the file means."""
+    """A change of the file, and the weights of all of its regions as the one weight that the file means."""
 
     network: nn.Module
     file: FileChange
@@ -82,10 +82,10 @@ class _Source:
     def fused(self) -> Any:
         """The layer that the file means."""
         weights, biases = [], []
-        for place in self.file.places:  # in the order of the file's rows
-            own: Any = self.network.get_submodule(place.module)
+        for region in self.file.regions:  # in the order of the file's rows
+            own: Any = self.network.get_submodule(region.module)
             own = base_of(own) if isinstance(own, ADAPTED) else own
-            rows = slice(None) if place.ours is None else slice(*place.ours)
+            rows = slice(None) if region.ours is None else slice(*region.ours)
             weights.append(own.weight.detach()[rows].float())
             biases.append(None if own.bias is None else own.bias.detach()[rows].float())
         bias = None if any(b is None for b in biases) else torch.cat(biases)
@@ -96,32 +96,32 @@ def overlaps(changes: Iterable[FileChange]) -> str | None:
     """A module of which two changes of the file change the same rows; None if there is none."""
     taken: dict[str, list[Span | None]] = defaultdict(list)
     for file in changes:
-        for place in file.places:
-            for other in taken[place.module]:
-                if other is None or place.ours is None or (place.ours[0] < other[1] and other[0] < place.ours[1]):
-                    return place.module
-            taken[place.module].append(place.ours)
+        for region in file.regions:
+            for other in taken[region.module]:
+                if other is None or region.ours is None or (region.ours[0] < other[1] and other[0] < region.ours[1]):
+                    return region.module
+            taken[region.module].append(region.ours)
     return None
 
 
-def place_changes(network: nn.Module, changes: Sequence[FileChange]) -> dict[str, Change]:
+def join_changes(network: nn.Module, changes: Sequence[FileChange]) -> dict[str, Change]:
     """The change of each module of a network that an adapter's changes make together.
 
     Args:
-        network: whose modules are named by the places.
+        network: whose modules are named by the regions.
         changes: of the file; no two of them change the same rows.
     """
     found: dict[str, Change] = {}
     parts: dict[str, list[_Part]] = defaultdict(list)
     for file in changes:
         if file.is_whole:
-            found[file.places[0].module] = file.change
+            found[file.regions[0].module] = file.change
             continue
         source = _Source(network, file)
-        for module in dict.fromkeys(place.module for place in file.places):
+        for module in dict.fromkeys(region.module for region in file.regions):
             layer: Any = network.get_submodule(module)
             whole = (0, layer.weight.shape[0])
-            spans = tuple((p.theirs or whole, p.ours or whole) for p in file.places if p.module == module)
+            spans = tuple((p.theirs or whole, p.ours or whole) for p in file.regions if p.module == module)
             parts[module].append(_Part(source, spans))
     return found | {module: _join(network.get_submodule(module), each) for module, each in parts.items()}
 
@@ -139,7 +139,7 @@ def check_regions(network: nn.Module, changes: Iterable[FileChange]) -> None:
     examples = {}
     for file in changes:
         if not file.is_whole:
-            examples[file.change.kind, tuple((place.theirs, place.ours) for place in file.places)] = file
+            examples[file.change.kind, tuple((region.theirs, region.ours) for region in file.regions)] = file
     for file in examples.values():
         source, rows = _Source(network, file), 0
         fused = source.fused
@@ -148,9 +148,9 @@ def check_regions(network: nn.Module, changes: Iterable[FileChange]) -> None:
         x = torch.randn((3, fused.weight.shape[1]), generator=torch.Generator().manual_seed(0))
         base = x @ fused.weight.cpu().T + below
         meant = base + (0 if weight is None else x @ weight.cpu().T) + (0 if bias is None else bias.cpu())
-        for place in file.places:
-            tried = copy.deepcopy(network.get_submodule(place.module)).float().cpu().eval()(x)
-            tried = tried if place.ours is None else tried[:, slice(*place.ours)]
+        for region in file.regions:
+            tried = copy.deepcopy(network.get_submodule(region.module)).float().cpu().eval()(x)
+            tried = tried if region.ours is None else tried[:, slice(*region.ours)]
             span = slice(rows, rows + tried.shape[1])
             check_effect(tried, meant[:, span], base[:, span])
             rows = span.stop

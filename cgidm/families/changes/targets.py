@@ -21,14 +21,15 @@ RESNET_PARTS = {
 WEIGHTED = (nn.Linear, nn.Conv2d)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, RMSNorm)  # all are linear in weight and bias
 # what files write before the names of a text encoder's modules; transformers 5 dropped some
-TEXT_STARTS = ("text_model.", "model.", "language_model.", "model.language_model.")
+TEXT_STARTS = ("", "text_model.", "model.", "language_model.", "model.language_model.")
+TEXT_START = re.compile(r"^(?:model\.)?(?:text_model\.|language_model\.)?")
 CLIP = re.compile(r"text_model|encoder[._]layers|text_projection")
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 Span = tuple[int, int]  # rows of a weight, from one to before the other
 
 
 @dataclass(frozen=True)
-class Place:
+class Region:
     """Rows of a file's change, and the rows of a network's weight that they change.
 
     Attributes:
@@ -42,10 +43,10 @@ class Place:
     ours: Span | None = None
 
 
-Places = tuple[Place, ...]
+Regions = tuple[Region, ...]
 
 
-def find_targets(network: Any, component: str) -> dict[str, Places]:
+def find_targets(network: Any, component: str) -> dict[str, Regions]:
     """Map module names, as adapters of any dialect write them, to the weights of `network` that they mean.
 
     Returns:
@@ -55,16 +56,16 @@ def find_targets(network: Any, component: str) -> dict[str, Places]:
     if network is None:
         return {}
     own = {n: m for n, m in network.named_modules() if _has_weight(m)}
-    names: dict[str, Places] = {n: (Place(n),) for n in own}
+    names: dict[str, Regions] = {n: (Region(n),) for n in own}
     for row in RENAMES.get(type(network).__name__, ()):
         names = dict(_renamed(row, own)) | names  # a name of diffusers counts first
     if component == "unet":
         sgm = sgm_names(network, (*WEIGHTED, *NORMS))
-        names |= {theirs: (Place(ours),) for theirs, ours in sgm.items() if ours in own}
+        names |= {theirs: (Region(ours),) for theirs, ours in sgm.items() if ours in own}
     if component in ENCODERS:
-        names = {start + n: (Place(n),) for start in TEXT_STARTS for n in own} | names
-        names = {n.removeprefix(start): p for start in TEXT_STARTS for n, p in names.items()} | names
-    return {n.replace(".", "_"): places for n, places in names.items()} | names
+        cores = {TEXT_START.sub("", n): (Region(n),) for n in own}
+        names = {start + core: region for start in TEXT_STARTS for core, region in cores.items()} | names
+    return {n.replace(".", "_"): regions for n, regions in names.items()} | names
 
 
 def find_networks(pipeline: Any, named: Mapping[str, Collection[str]]) -> dict[str, str]:
@@ -132,29 +133,29 @@ def _has_weight(module: nn.Module) -> bool:
     return isinstance(module, (*WEIGHTED, *NORMS)) and getattr(module, "weight", None) is not None
 
 
-def _renamed(row: Rename, own: Mapping[str, Any]) -> Iterator[tuple[str, Places]]:
+def _renamed(row: Rename, own: Mapping[str, Any]) -> Iterator[tuple[str, Regions]]:
     """The names of a table's row for each block that the network has."""
     first = re.compile(re.escape(row.ours[0]).replace(r"\{\}", r"(\d+)"))
     for match in (m for name in own if (m := first.fullmatch(name))):
         modules = [name.format(*match.groups()) for name in row.ours]
         if all(name in own for name in modules):
-            yield row.theirs.format(*match.groups()), _places(row, modules, own)
+            yield row.theirs.format(*match.groups()), _regions(row, modules, own)
 
 
-def _places(row: Rename, modules: list[str], own: Mapping[str, Any]) -> Places:
+def _regions(row: Rename, modules: list[str], own: Mapping[str, Any]) -> Regions:
     weight = own[modules[0]].weight
     if row.rows is not None:
         (start, end), unit = row.rows, weight.shape[1]
         span = (start * unit, weight.shape[0] if end is None else end * unit)
-        return (Place(modules[0], (0, span[1] - span[0]), span),)
+        return (Region(modules[0], (0, span[1] - span[0]), span),)
     if len(modules) == 1:
         half, rest = divmod(weight.shape[0], 2)
         if row.swapped and not rest and half == weight.shape[1]:  # shift and scale alone
-            return (Place(modules[0], (0, half), (half, 2 * half)), Place(modules[0], (half, 2 * half), (0, half)))
-        return (Place(modules[0]),)
-    places, start = [], 0
+            return (Region(modules[0], (0, half), (half, 2 * half)), Region(modules[0], (half, 2 * half), (0, half)))
+        return (Region(modules[0]),)
+    regions, start = [], 0
     for module in modules:
         rows = own[module].weight.shape[0]
-        places.append(Place(module, (start, start + rows)))
+        regions.append(Region(module, (start, start + rows)))
         start += rows
-    return tuple(places)
+    return tuple(regions)

@@ -78,7 +78,7 @@ DIFFSYNTH = (
         ),
     ),
 )
-OUTSIDE = rename(
+EMBEDDING_LAYERS = rename(
     {
         "img_in": "x_embedder",
         "img_in.proj": "x_embedder",
@@ -101,7 +101,7 @@ BLOCKS = (
 )
 FLUX = (
     *BLOCKS,
-    *OUTSIDE,
+    *EMBEDDING_LAYERS,
     *(
         row
         for theirs, ours in EMBEDDERS.items()
@@ -111,6 +111,6 @@ FLUX = (
 )
 CHROMA = (
     *BLOCKS,
-    *OUTSIDE,
+    *EMBEDDING_LAYERS,
     *inside("distilled_guidance_layer.layers.{}", "distilled_guidance_layer.layers.{}", rename(dict(LAYERS))),
 )
