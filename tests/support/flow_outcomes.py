@@ -1,4 +1,4 @@
-"""What is measured of an adapter for a flow transformer: the network it gives, and what it is refused with when damaged."""
+"""What is measured of an adapter for a flow transformer: the network that it gives, and its refusals when damaged."""
 
 import shutil
 from dataclasses import dataclass, field
