@@ -193,6 +193,15 @@ def test_clip_is_never_taken_for_another_clip():
     assert found == {"text_encoder_2": "text_encoder_2"}
 
 
+def test_a_language_model_is_found_under_the_name_that_comfyui_gives_it(tmp_path):
+    layer = torch.nn.Linear(8, 8)
+    encoder = torch.nn.ModuleDict({"model": torch.nn.ModuleDict({"language_model": torch.nn.ModuleDict({"q": layer})})})
+    parts = lora(layer, torch.Generator().manual_seed(0))
+    save_file({f"text_encoders.qwen3_4b.transformer.model.q.{k}": v for k, v in parts.items()}, tmp_path / LORA)
+    apply_adapter(SimpleNamespace(text_encoder=encoder), open_checkpoint(str(tmp_path / LORA)))
+    assert len(adapted_layers(encoder)) == 1
+
+
 def test_names_with_underscores_mean_what_names_with_dots_mean():
     for family in ("FLUX", "Krea 2", "SD 3"):
         targets = find_targets(tiny_transformer(family), "transformer")

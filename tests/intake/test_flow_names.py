@@ -42,6 +42,7 @@ def pair(key: str, ends: tuple[str, str]) -> dict[str, TensorInfo]:
         ("lora_unet_time_embedding_linear_1", "unet"),
         ("lora_te3_encoder_block_0_layer_0_SelfAttention_q", "text_encoder_3"),
         ("lora_transformer_proj_out", "transformer"),
+        ("text_encoders.qwen3_4b.transformer.model.layers.0.self_attn.q_proj", "another text encoder"),
     ],
 )
 def test_the_network_is_told_by_the_name(key, component):
@@ -71,6 +72,12 @@ def test_a_missing_alpha_is_the_rank_where_the_writer_says_so(key, ends, dialect
     adapter = parse_adapter(pair(key, ends), "file")
     assert adapter.dialect == dialect
     assert find_alpha_source(adapter, None, {}, "file") == {"transformer": source}
+
+
+def test_hunyuan_video_is_not_taken_for_flux():
+    ends = ("lora_down.weight", "lora_up.weight")
+    header = pair("lora_unet_double_blocks_0_img_attn_qkv", ends) | pair("lora_unet_double_blocks_0_img_mlp_fc1", ends)
+    assert parse_adapter(header, "file").architecture == "HunyuanVideo"
 
 
 def test_an_alpha_beside_lora_a_is_read():

@@ -236,6 +236,9 @@ def _rows() -> tuple[FlowFormat, ...]:
         add("OneTrainer, ORIGINAL", family, both, endings=AB)
         add("OneTrainer, COMFY", family, both, **comfy)
     add("OneTrainer, COMFY, DoRA per input", "FLUX", ORIGINAL["FLUX"], INTO, **comfy)
+    own: dict[str, Any] = {"prefix": "transformer.", "endings": AB}
+    add("OneTrainer, DIFFUSERS, DoRA per input", "Krea 2", OWN["Krea 2"], decomposed(plain, 1), **own)
+    add("OneTrainer, DIFFUSERS, LoHa", "Z-Image", OWN["Z-Image"], loha, **own)
     note: dict[str, Any] = {"prefix": "transformer.", "endings": AB, "header": noted(["transformer"]), "drop": ALPHA}
     for family, layers in OWN.items():
         add("SimpleTuner, PEFT, alpha in the header", family, layers, **note)

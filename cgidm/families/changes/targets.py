@@ -129,6 +129,11 @@ def sgm_names(unet: Any, kinds: tuple[type[nn.Module], ...] = WEIGHTED) -> dict[
     return found
 
 
+def weight_shape(layer: Any) -> tuple[int, ...]:
+    """The shape of a layer's weight, also where a quantised one is stored in another."""
+    return (layer.out_features, layer.in_features) if isinstance(layer, nn.Linear) else tuple(layer.weight.shape)
+
+
 def _has_weight(module: nn.Module) -> bool:
     return isinstance(module, (*WEIGHTED, *NORMS)) and getattr(module, "weight", None) is not None
 
@@ -143,19 +148,19 @@ def _renamed(row: Rename, own: Mapping[str, Any]) -> Iterator[tuple[str, Regions
 
 
 def _regions(row: Rename, modules: list[str], own: Mapping[str, Any]) -> Regions:
-    weight = own[modules[0]].weight
+    shape = weight_shape(own[modules[0]])
     if row.rows is not None:
-        (start, end), unit = row.rows, weight.shape[1]
-        span = (start * unit, weight.shape[0] if end is None else end * unit)
+        (start, end), unit = row.rows, shape[1]
+        span = (start * unit, shape[0] if end is None else end * unit)
         return (Region(modules[0], (0, span[1] - span[0]), span),)
     if len(modules) == 1:
-        half, rest = divmod(weight.shape[0], 2)
-        if row.swapped and not rest and half == weight.shape[1]:  # shift and scale alone
+        half, rest = divmod(shape[0], 2)
+        if row.swapped and not rest and half == shape[1]:  # shift and scale alone
             return (Region(modules[0], (0, half), (half, 2 * half)), Region(modules[0], (half, 2 * half), (0, half)))
         return (Region(modules[0]),)
     regions, start = [], 0
     for module in modules:
-        rows = own[module].weight.shape[0]
+        rows = weight_shape(own[module])[0]
         regions.append(Region(module, (start, start + rows)))
         start += rows
     return tuple(regions)

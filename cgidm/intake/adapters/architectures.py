@@ -30,6 +30,7 @@ MARKS = tuple(
         (r"distilled_guidance_layer", "Chroma"),
         (r"double_stream_modulation|single_stream_modulation|attn_to_qkv_mlp_proj|_ff_linear_(?:in|out)$", "FLUX.2"),
         (r"(?:double|single)_stream_blocks_\d", "HiDream"),
+        (r"^(?:double|single)_blocks_\d+_(?:(?:img|txt)_(?:mlp_fc[12]|mod_linear)|modulation_linear)$", "HunyuanVideo"),
         (r"(?:img|txt)_(?:mlp|mod)_\w*(?:net_|1$)|^transformer_blocks_\d+_(?:img|txt)_(?:mlp|mod)", "Qwen-Image"),
         (r"^joint_transformer_blocks|^(?:double|single)_layers_\d", "AuraFlow"),
         (r"^joint_blocks_\d", "SD 3"),

@@ -53,6 +53,7 @@ FLAT_COMPONENTS: Mapping[str, Component] = {
     **{"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3"},
     **{"transformer": "transformer", "prior_te": "another text encoder", "prior_unet": "transformer"},
 }
+OTHER_ENCODERS, OF_ENCODER = "text_encoders.", re.compile(r"^\w+\.transformer\.")
 PEFT_PREFIX = "base_model.model."
 PREFIXES: tuple[tuple[str, Component | None, Dialect], ...] = (  # None: the denoising network, whichever it is
     ("diffusion_model.", None, "ComfyUI"),
@@ -60,7 +61,7 @@ PREFIXES: tuple[tuple[str, Component | None, Dialect], ...] = (  # None: the den
     ("text_encoders.clip_h.transformer.", "text_encoder", "ComfyUI"),
     ("text_encoders.clip_g.transformer.", "text_encoder_2", "ComfyUI"),
     ("text_encoders.t5xxl.transformer.", "text_encoder_3", "ComfyUI"),
-    ("text_encoders.", "another text encoder", "ComfyUI"),
+    (OTHER_ENCODERS, "another text encoder", "ComfyUI"),
     ("unet.", "unet", "diffusers"),
     ("transformer.", "transformer", "diffusers"),
     ("text_encoder.", "text_encoder", "diffusers"),
@@ -138,6 +139,8 @@ def _split_prefix(path: str, key: str) -> tuple[Component, str, Dialect] | None:
     for prefix, component, dialect in PREFIXES:
         if inner.startswith(prefix):
             module = inner.removeprefix(prefix)
+            if prefix == OTHER_ENCODERS:
+                module = OF_ENCODER.sub("", module)
             return component or _network(module) or "transformer", module, "peft" if peft else dialect
     component = "text_encoder" if TEXT_STARTS.match(inner) else _network(inner)
     if component is None:
