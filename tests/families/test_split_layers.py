@@ -10,13 +10,14 @@ from transformers import T5Config, T5EncoderModel
 from cgidm.families.adapters import adapted_layers, apply_adapter, merge, share_weights
 from cgidm.families.changes import regions
 from cgidm.families.changes.kronecker_layer import Block, KroneckerLayer, cut_rows, multiply_out
-from cgidm.families.changes.methods import Change
-from cgidm.families.changes.regions import FileChange, join_changes, overlaps
+from cgidm.families.changes.methods import ADAPTED, Change, inject
+from cgidm.families.changes.regions import FileChange, check_regions, join_changes, overlaps
 from cgidm.families.changes.targets import Region, find_networks, find_targets
+from cgidm.intake.adapters import kind_of
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny
 from tests.support.adapter_files import LORA
-from tests.support.adapter_methods import draw, lora
+from tests.support.adapter_methods import decomposed, dora, draw, full, loha, lokr, lora
 from tests.support.errors import refuses
 from tests.support.flow_formats import FLOW_FORMATS
 from tests.support.flow_networks import answer, tiny_transformer
@@ -111,6 +112,37 @@ def test_ranks_of_several_changes_of_one_layer_add_up_and_scales_stay_their_own(
     joined = join_changes(network, files)["a"]
     assert (joined.rank, joined.scale) == (3, 1.0)
     assert torch.allclose(joined.parts["up"] @ joined.parts["down"], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [lora, loha, lokr, dora, decomposed(lora, 1), full],
+    ids=["LoRA", "LoHa", "LoKr", "DoRA", "DoRA per input", "full"],
+)
+def test_a_file_used_at_half_strength_makes_half_of_the_change(method):
+    network = tiny_transformer("FLUX.2")
+    names = ("double_blocks.0.img_attn.qkv", "single_transformer_blocks.1.attn.to_k")
+    changes = {}
+    for strength in (1.0, 0.5):
+        g, files = torch.manual_seed(0), []  # the layer's magnitudes, too
+        for name in names:
+            places = find_targets(network, "transformer")[name]
+            rows = sum(end - start for start, end in (p.theirs for p in places))
+            layer = torch.nn.Linear(16, rows, bias=False)
+            parts = method(layer.requires_grad_(False), g)
+            parts = {k.replace("lora_", "").replace(".weight", ""): v for k, v in parts.items()}
+            parts.pop("alpha", None)
+            files.append(FileChange(Change(kind_of(parts.keys()), parts, 1.5, 2, strength), places))
+        adapted = share_weights(network)
+        inject(adapted, join_changes(adapted, files))
+        check_regions(adapted, files)
+        merge(adapted)
+        own = dict(network.named_modules())
+        layers = {n: m for n, m in adapted.named_modules() if isinstance(m, ADAPTED)}
+        changes[strength] = {n: m.get_base_layer().weight - own[n].weight for n, m in layers.items()}
+    assert len(changes[1.0]) == 4
+    for name, whole in changes[1.0].items():
+        assert torch.allclose(changes[0.5][name], whole / 2, atol=1e-6) and whole.abs().max() > 1e-2
 
 
 def test_a_bias_of_peft_s_second_factor_is_split_and_scaled(tmp_path):

@@ -158,6 +158,8 @@ def check_regions(network: nn.Module, changes: Iterable[FileChange]) -> None:
 
 def _join(layer: Any, parts: Sequence[_Part]) -> Change:
     kinds = {part.change.kind for part in parts}
+    if len({part.change.strength for part in parts}) > 1:
+        return _multiply_out(layer, parts)
     if kinds <= {"LoRA", "LoCon"} and all({"down", "up"} <= part.change.parts.keys() for part in parts):
         return _join_lora(layer, parts)
     if kinds == {"DoRA"} and all(_scales_outputs(part.change) for part in parts):
@@ -183,7 +185,8 @@ def _join_lora(layer: Any, parts: Sequence[_Part]) -> Change:
             for (a, b), (c, d) in part.spans:
                 length[c:d] = magnitude.flatten()[a:b]
         joined["magnitude"] = length
-    return Change(parts[0].change.kind, joined, parts[0].change.scale if one else 1.0, len(joined["down"]))
+    first = parts[0].change
+    return Change(first.kind, joined, first.scale if one else 1.0, len(joined["down"]), first.strength)
 
 
 def _cut_loha(part: _Part, out: int) -> Change:
@@ -202,7 +205,8 @@ def _cut_lokr(layer: Any, parts: Sequence[_Part]) -> Change:
         for (a, b), (c, _) in part.spans:
             blocks += cut_rows(replace(product, start=c), a, b)
     blocks.sort(key=lambda block: block.start)
-    return Change("LoKr", _join_biases(parts, weight_shape(layer)[0]), blocks=tuple(blocks))
+    biases, strength = _join_biases(parts, weight_shape(layer)[0]), parts[0].change.strength
+    return Change("LoKr", biases, strength=strength, blocks=tuple(blocks))
 
 
 def _multiply_out(layer: Any, parts: Sequence[_Part]) -> Change:
