@@ -17,7 +17,7 @@ from .changes.methods import ADAPTED, Change, fits, inject
 from .changes.own_layer import OwnLayer
 from .changes.regions import FileChange, check_regions, join_changes, overlaps
 from .changes.scale import ScaleReader
-from .changes.targets import NORMS, Regions, find_networks, find_targets, weight_shape
+from .changes.targets import NORMS, Regions, find_networks, find_targets
 
 WHOLE_KINDS = ("Full", "Norms")  # methods whose changes stand in the file as they are
 COMPUTED = (  # families whose networks are computed here
@@ -196,7 +196,7 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
 def _weight_shape(network: Any, regions: Regions) -> tuple[tuple[int, ...], bool]:
     """The shape of the weight that a file's module has, and whether it is a norm's."""
     first = network.get_submodule(regions[0].module)
-    shape = weight_shape(first)
+    shape = tuple(first.weight.shape)
     if regions[0].theirs is not None:
         shape = (sum(end - start for start, end in (region.theirs for region in regions if region.theirs)), *shape[1:])
     return shape, isinstance(first, NORMS)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...intake.adapters import change_shape, magnitude_axis
 from .kronecker_layer import Block, cut_rows
 from .methods import ADAPTED, Change, base_of, check_effect, differences, pair
-from .targets import Regions, Span, weight_shape
+from .targets import Regions, Span
 
 LOHA_ROWS = ("hada_w1_a", "hada_w2_a")
 BIASES = ("bias", "diff_b")
@@ -120,7 +120,7 @@ def join_changes(network: nn.Module, changes: Sequence[FileChange]) -> dict[str,
         source = _Source(network, file)
         for module in dict.fromkeys(region.module for region in file.regions):
             layer: Any = network.get_submodule(module)
-            whole = (0, weight_shape(layer)[0])
+            whole = (0, layer.weight.shape[0])
             spans = tuple((p.theirs or whole, p.ours or whole) for p in file.regions if p.module == module)
             parts[module].append(_Part(source, spans))
     return found | {module: _join(network.get_submodule(module), each) for module, each in parts.items()}
@@ -164,8 +164,8 @@ def _join(layer: Any, parts: Sequence[_Part]) -> Change:
         return _join_lora(layer, parts)
     if kinds == {"DoRA"} and all(_scales_outputs(part.change) for part in parts):
         return _join_lora(layer, parts)
-    if kinds == {"LoHa"} and len(parts) == 1 and _covers(parts[0], weight_shape(layer)[0]):
-        return _cut_loha(parts[0], weight_shape(layer)[0])
+    if kinds == {"LoHa"} and len(parts) == 1 and _covers(parts[0], layer.weight.shape[0]):
+        return _cut_loha(parts[0], layer.weight.shape[0])
     if kinds == {"LoKr"} and not any("lokr_t2" in part.change.parts for part in parts):
         return _cut_lokr(layer, parts)
     return _multiply_out(layer, parts)
@@ -173,7 +173,7 @@ def _join(layer: Any, parts: Sequence[_Part]) -> Change:
 
 def _join_lora(layer: Any, parts: Sequence[_Part]) -> Change:
     """One LoRA of all ranks, whose first factor is zero where another one's rows are."""
-    out = weight_shape(layer)[0]
+    out = layer.weight.shape[0]
     one = len(parts) == 1
     ups = [(1.0 if one else part.change.scale) * part.place(part.change.parts["up"].flatten(1), out) for part in parts]
     downs = [part.change.parts["down"].flatten(1) for part in parts]
@@ -205,13 +205,13 @@ def _cut_lokr(layer: Any, parts: Sequence[_Part]) -> Change:
         for (a, b), (c, _) in part.spans:
             blocks += cut_rows(replace(product, start=c), a, b)
     blocks.sort(key=lambda block: block.start)
-    biases, strength = _join_biases(parts, weight_shape(layer)[0]), parts[0].change.strength
+    biases, strength = _join_biases(parts, layer.weight.shape[0]), parts[0].change.strength
     return Change("LoKr", biases, strength=strength, blocks=tuple(blocks))
 
 
 def _multiply_out(layer: Any, parts: Sequence[_Part]) -> Change:
     """The change itself, as a full difference."""
-    out, joined = weight_shape(layer)[0], {}
+    out, joined = layer.weight.shape[0], {}
     for part in parts:
         weight, bias = part.source.multiplied_out
         for name, rows in (("diff", weight), ("diff_b", bias)):

@@ -129,11 +129,6 @@ def sgm_names(unet: Any, kinds: tuple[type[nn.Module], ...] = WEIGHTED) -> dict[
     return found
 
 
-def weight_shape(layer: Any) -> tuple[int, ...]:
-    """The shape of a layer's weight, also where a quantised one is stored in another."""
-    return (layer.out_features, layer.in_features) if isinstance(layer, nn.Linear) else tuple(layer.weight.shape)
-
-
 def _has_weight(module: nn.Module) -> bool:
     return isinstance(module, (*WEIGHTED, *NORMS)) and getattr(module, "weight", None) is not None
 
@@ -148,7 +143,7 @@ def _renamed(row: Rename, own: Mapping[str, Any]) -> Iterator[tuple[str, Regions
 
 
 def _regions(row: Rename, modules: list[str], own: Mapping[str, Any]) -> Regions:
-    shape = weight_shape(own[modules[0]])
+    shape = own[modules[0]].weight.shape
     if row.rows is not None:
         (start, end), unit = row.rows, shape[1]
         span = (start * unit, shape[0] if end is None else end * unit)
@@ -160,7 +155,7 @@ def _regions(row: Rename, modules: list[str], own: Mapping[str, Any]) -> Regions
         return (Region(modules[0]),)
     regions, start = [], 0
     for module in modules:
-        rows = weight_shape(own[module])[0]
+        rows = own[module].weight.shape[0]
         regions.append(Region(module, (start, start + rows)))
         start += rows
     return tuple(regions)
