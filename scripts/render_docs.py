@@ -255,6 +255,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "table1": ("docs/benchmark.md", render_table1),
 }
 FORMATS = ("formats", "docs/usage/formats.md")
+FLOW_FORMATS = ("flow formats", "docs/usage/formats.md")
 REFUSALS = ("refusals", "docs/usage/formats.md")
 
 
@@ -290,10 +291,12 @@ def main() -> int:
     for name, (file, render) in BLOCKS.items():
         write_block(name, file, render())
     if options.formats:
+        from tests.families import test_flow_formats
         from tests.families.test_format_refusals import table
         from tests.families.test_formats import measure_table
 
         write_block(*FORMATS, measure_table())
+        write_block(*FLOW_FORMATS, test_flow_formats.measure_table())
         write_block(*REFUSALS, table())
     return 0
 

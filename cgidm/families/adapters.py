@@ -1,7 +1,7 @@
 """Apply a parsed adapter to a pipeline's networks: every tensor in its module, or none at all."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,22 +13,17 @@ from ..intake.adapters import change_shape, find_i2l_model, find_rank, kind_of
 from ..intake.family import guess_base
 from ..intake.layout import Checkpoint
 from ..messages import Note, note
-from .added_layer import AddedLayer
-from .methods import ADAPTED, Change, fits, inject
-from .scale import ScaleReader
+from .changes.methods import ADAPTED, Change, fits, inject
+from .changes.own_layer import OwnLayer
+from .changes.regions import FileChange, check_regions, join_changes, overlaps
+from .changes.scale import ScaleReader
+from .changes.targets import NORMS, Regions, find_networks, find_targets
 
-RESNET_PARTS = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "emb_layers.1": "time_emb_proj",
-    "skip_connection": "conv_shortcut",
-}
-WEIGHTED = (nn.Linear, nn.Conv2d)
-NORMS = (nn.LayerNorm, nn.GroupNorm)
 WHOLE_KINDS = ("Full", "Norms")  # methods whose changes stand in the file as they are
-COMPUTED = ("SD 1.x", "SD 2.x", "SDXL", "SD 3", "AltDiffusion")  # families whose networks are computed here
+COMPUTED = (  # families whose networks are computed here
+    *("SD 1.x", "SD 2.x", "SDXL", "SD 3", "AltDiffusion"),
+    *("FLUX", "FLUX.2", "Z-Image", "Qwen-Image", "Chroma", "Krea 2", "Lumina 2", "Lumina 2 or Z-Image"),
+)
 
 # Share of a change that rounding may remove, as a norm. Up to it, scores in bfloat16 are as near to float32 as with
 # separate factors. Weaker changes lose accuracy in the activations, merged or not (`python -m eval merging`).
@@ -89,8 +84,8 @@ def merge(network: nn.Module, max_loss: float = MAX_ROUNDING_LOSS) -> None:
         max_loss: norm of what rounding removes, over the norm of the change. Below 0 merges no layer.
     """
     for layer in adapted_layers(network):
-        if isinstance(layer, AddedLayer):
-            _merge_added(layer, max_loss)
+        if isinstance(layer, OwnLayer):
+            _merge_own(layer, max_loss)
             continue
         below = layer.get_base_layer()
         own = below.weight.detach()
@@ -105,9 +100,10 @@ def merge(network: nn.Module, max_loss: float = MAX_ROUNDING_LOSS) -> None:
             below.weight = nn.Parameter(own, requires_grad=False)
 
 
-def _merge_added(layer: AddedLayer, max_loss: float) -> None:
-    pairs = [(layer.weight.detach(), layer.added.weight)]
-    if (added := layer.added.bias) is not None:
+def _merge_own(layer: OwnLayer, max_loss: float) -> None:
+    changed, added = layer.differences()
+    pairs = [(layer.weight.detach(), changed)]
+    if added is not None:
         own = torch.zeros_like(added, dtype=layer.weight.dtype) if layer.bias is None else layer.bias.detach()
         pairs.append((own, added))
     exact = [own.float() + added for own, added in pairs]
@@ -131,8 +127,6 @@ def check_family(checkpoint: Checkpoint) -> None:
     if adapter is not None and (model := find_i2l_model(checkpoint.tensors)) is not None:
         raise UserError("families.adapter_i2l", name=checkpoint.name, model=model)
     guess = guess_base(checkpoint)
-    if adapter is not None and any(module.startswith("joint_blocks") for _, module in adapter.modules):
-        raise UserError("families.stability_names", name=checkpoint.name, family="SD 3")
     if adapter is not None and guess.family is not None and guess.family not in COMPUTED and adapter.architecture:
         raise UserError("families.other_family", name=checkpoint.name, family=guess.family, accepted=list(COMPUTED))
 
@@ -157,17 +151,18 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
     state = _read_state(checkpoint)
     _check_finite(name, state)
     scales = ScaleReader(checkpoint, alpha)
-    targets = {c: find_targets(getattr(pipeline, c, None), c) for c in adapter.count()}
-    changes: dict[str, dict[str, Change]] = {c: {} for c in targets}
+    named: dict[str, list[str]] = {}
+    for component, module in adapter.modules:
+        named.setdefault(component, []).append(module)
+    networks = find_networks(pipeline, named)
+    targets = {c: find_targets(getattr(pipeline, n, None), n) for c, n in networks.items()}
+    changes: dict[str, list[FileChange]] = {network: [] for network in networks.values()}
     missing, misshapen = [], []
     for (component, module), keys in adapter.modules.items():
-        found = targets[component].get(module)
-        if found is None:
+        regions, network = targets[component].get(module), networks[component]
+        if regions is None:
             missing.append(f"{component} {module}")
             continue
-        if found in changes[component]:
-            raise UserError("families.adapter_module_twice", name=name, component=component, module=found[:120])
-        target: Any = getattr(pipeline, component).get_submodule(found)
         parts = {part: state[key] for part, key in keys.items()}
         shapes = {part: tuple(factor.shape) for part, factor in parts.items()}
         own, rank, shape, kind = (
@@ -176,82 +171,35 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
             change_shape(shapes),
             kind_of(parts.keys()),
         )
-        wanted = tuple(target.weight.shape)
+        wanted, is_norm = _weight_shape(getattr(pipeline, network), regions)
         reshaped = parts.pop("reshape_weight", None)
         if reshaped is not None and tuple(int(n) for n in reshaped.flatten()) != wanted:
             raise UserError("families.reshaped", name=name, module=f"{module:.120}")
-        if shape is None or not fits(kind, shape, wanted) or (isinstance(target, NORMS) and kind not in WHOLE_KINDS):
+        if shape is None or not fits(kind, shape, wanted) or (is_norm and kind not in WHOLE_KINDS):
             misshapen.append((module, str(shape), str(wanted)))
             continue
         value = None if own is None else float(own)
         scale = scales.find(component, module, kind, rank, value) if kind not in WHOLE_KINDS else 1.0
-        changes[component][found] = Change(kind, parts, scale, rank or 1)
+        changes[network].append(FileChange(Change(kind, parts, scale, rank or 1), regions))
     if missing or misshapen:
         _refuse(checkpoint, len(adapter.modules), missing, misshapen)
     for component, change in changes.items():
-        network = getattr(pipeline, component)
+        network: Any = getattr(pipeline, component)
+        if (twice := overlaps(change)) is not None:
+            raise UserError("families.adapter_module_twice", name=name, component=component, module=twice[:120])
         _check_biases(name, network, change)
-        inject(network, change)
+        inject(network, join_changes(network, change))
+        check_regions(network, change)
     return scales.notes()
 
 
-def sgm_names(unet: Any, kinds: tuple[type[nn.Module], ...] = WEIGHTED) -> dict[str, str]:
-    """Map module names of Stability's code, which kohya uses for SDXL, to those of diffusers' UNet.
-
-    Args:
-        unet: diffusers' network.
-        kinds: the classes of the modules to map.
-    """
-    layers = unet.config.layers_per_block
-    found = {"input_blocks.0.0": "conv_in", "out.2": "conv_out"}
-    if nn.GroupNorm in kinds:
-        found["out.0"] = "conv_norm_out"
-    for i, part in ((0, 1), (2, 2)):
-        found[f"time_embed.{i}"] = f"time_embedding.linear_{part}"
-        found[f"label_emb.0.{i}"] = f"add_embedding.linear_{part}"
-    blocks = []  # (their block, our block)
-    for i in range(len(unet.down_blocks)):
-        start = 1 + i * (layers + 1)
-        for j in range(layers):
-            blocks.append((f"input_blocks.{start + j}.0", f"down_blocks.{i}.resnets.{j}"))
-            blocks.append((f"input_blocks.{start + j}.1", f"down_blocks.{i}.attentions.{j}"))
-        if unet.down_blocks[i].downsamplers:
-            found[f"input_blocks.{start + layers}.0.op"] = f"down_blocks.{i}.downsamplers.0.conv"
-    for i, block in enumerate(unet.up_blocks):
-        for j in range(layers + 1):
-            blocks.append((f"output_blocks.{i * (layers + 1) + j}.0", f"up_blocks.{i}.resnets.{j}"))
-            blocks.append((f"output_blocks.{i * (layers + 1) + j}.1", f"up_blocks.{i}.attentions.{j}"))
-        if not block.upsamplers:
-            continue
-        after = 2 if getattr(block, "attentions", None) else 1
-        found[f"output_blocks.{i * (layers + 1) + layers}.{after}.conv"] = f"up_blocks.{i}.upsamplers.0.conv"
-    for k, part in enumerate(("resnets.0", "attentions.0", "resnets.1")):
-        blocks.append((f"middle_block.{k}", f"mid_block.{part}"))
-    for name, module in unet.named_modules():
-        for theirs, ours in blocks:
-            if name.startswith(f"{ours}.") and isinstance(module, kinds):
-                rest = name.removeprefix(f"{ours}.")
-                rest = next((t for t, o in RESNET_PARTS.items() if o == rest), rest)
-                found[f"{theirs}.{rest}"] = name
-    return found
-
-
-def find_targets(network: Any, component: str) -> dict[str, str]:
-    """Map module names, as adapters of any dialect write them, to those in `network`.
-
-    Returns:
-        Names with dots and with underscores, of diffusers and of Stability's code; empty if there is no such network.
-    """
-    if network is None:
-        return {}
-    own = {n: n for n, m in network.named_modules() if isinstance(m, (*WEIGHTED, *NORMS))}
-    names = dict(own)
-    if component.startswith("text_encoder"):  # transformers 5 dropped the prefix that files still have
-        names |= {f"text_model.{n}": n for n in own}
-    if component == "unet":
-        sgm = sgm_names(network, (*WEIGHTED, *NORMS))
-        names |= {theirs: ours for theirs, ours in sgm.items() if ours in own}
-    return names | {n.replace(".", "_"): target for n, target in names.items()}
+def _weight_shape(network: Any, regions: Regions) -> tuple[tuple[int, ...], bool]:
+    """The shape of the weight that a file's module has, and whether it is a norm's."""
+    first = network.get_submodule(regions[0].module)
+    shape = tuple(first.weight.shape)
+    if regions[0].theirs is not None:
+        shape = (sum(end - start for start, end in (region.theirs for region in regions if region.theirs)), *shape[1:])
+    return shape, isinstance(first, NORMS)
 
 
 def _read_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -276,20 +224,21 @@ def _check_finite(name: str, state: Mapping[str, Tensor]) -> None:
         )
 
 
-def _check_biases(name: str, network: nn.Module, changes: Mapping[str, Change]) -> None:
+def _check_biases(name: str, network: nn.Module, changes: Sequence[FileChange]) -> None:
     """Refuse a bias that has no place, and one that only some full differences hold: the others were lost."""
-    full = {module: change for module, change in changes.items() if change.kind in WHOLE_KINDS}
-    for module, change in changes.items():
+    held: dict[str, dict[str, bool]] = {kind: {} for kind in WHOLE_KINDS}
+    for file in changes:
+        module = file.regions[0].module
         layer: Any = network.get_submodule(module)
-        given = {"diff_b", "b_norm"} & change.parts.keys()  # a bias of peft's second factor needs none
-        if given and layer.bias is None:
+        given = {"diff_b", "b_norm"} & file.change.parts.keys()  # a bias of peft's second factor needs none
+        has_place = getattr(layer, "bias", None) is not None
+        if given and not has_place:
             raise UserError("families.no_bias", name=name, module=f"{module:.120}", part=min(given))
-    own: Any = {module: network.get_submodule(module) for module in full}
-    biased = {m: bool({"diff_b", "b_norm"} & c.parts.keys()) for m, c in full.items() if own[m].bias is not None}
-    for kind in WHOLE_KINDS:
-        alike = {module: held for module, held in biased.items() if full[module].kind == kind}
+        if has_place and file.change.kind in WHOLE_KINDS:
+            held[file.change.kind][module] = bool(given)
+    for alike in held.values():
         if 0 < sum(alike.values()) < len(alike):
-            first = next(module for module, held in alike.items() if not held)
+            first = next(module for module, is_held in alike.items() if not is_held)
             have, of = sum(alike.values()), len(alike)
             raise UserError("families.biases_missing", name=name, count=have, of=of, module=f"{first:.120}")
 

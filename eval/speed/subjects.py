@@ -11,9 +11,9 @@ from torch import nn
 from cgidm.errors import UserError
 from cgidm.families import load_pair
 from cgidm.families.adapters import apply_adapter, merge, share_weights
+from cgidm.families.changes.methods import Change, inject
 from cgidm.families.conditioning import condition_on_prompt
 from cgidm.families.load import make_pair, silence_libraries, split_batch_pair
-from cgidm.families.methods import Change, inject
 from cgidm.families.pipelines import load_pipeline, load_suspect
 from cgidm.intake.layout import open_checkpoint
 from cgidm.method.memory_plan import worth_merging

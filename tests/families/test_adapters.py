@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from cgidm import UserError
 from cgidm.families import load_pair
 from cgidm.families.adapters import SplitBatchLayer, adapted_layers, apply_adapter, merge, share_weights
-from cgidm.families.added_layer import AddedLayer
-from cgidm.families.methods import Change, inject
+from cgidm.families.changes.added_layer import AddedLayer
+from cgidm.families.changes.methods import Change, inject
 from cgidm.intake.layout import open_checkpoint
 from cgidm.method.loss_pair import Samples, loss_pair
 from cgidm.method.memory_plan import worth_merging
@@ -326,7 +326,7 @@ def test_a_full_difference_that_half_precision_would_round_away_stays_beside_its
 def test_a_layer_that_would_compute_another_change_is_a_bug(monkeypatch):
     """The last check of every kind of module: a number, not a name."""
     monkeypatch.setattr(
-        "cgidm.families.methods.AddedLayer", lambda layer, weight, bias: AddedLayer(layer, 2 * weight, bias)
+        "cgidm.families.changes.methods.AddedLayer", lambda layer, weight, bias: AddedLayer(layer, 2 * weight, bias)
     )
     network = layers()
     with pytest.raises(AssertionError, match="computes another change"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from cgidm.families.adapters import find_targets, sgm_names
+from cgidm.families.changes.targets import Region, find_targets, sgm_names
 from cgidm.intake.adapters import parse_adapter
 from cgidm.intake.header import TensorInfo
 from eval.speed.build import read_architecture
@@ -52,8 +52,8 @@ def test_every_key_of_a_kohya_file_finds_its_module(name):
     unet = unet_of(name)
     names = {ours: theirs for theirs, ours in sgm_names(unet).items()} if name == "SDXL" else {}
     tensors, wanted = kohya_file(unet, names)
-    adapter, places = parse_adapter(tensors, "file"), find_targets(unet, "unet")
-    assert {module: places[module] for _, module in adapter.modules} == wanted
+    adapter, regions = parse_adapter(tensors, "file"), find_targets(unet, "unet")
+    assert {module: regions[module] for _, module in adapter.modules} == {n: (Region(m),) for n, m in wanted.items()}
     assert sum(len(parts) for parts in adapter.modules.values()) == len(tensors) and adapter.ranks == (RANK,)
     attention = sum(".attentions." in place for place in wanted.values())
     assert (attention, len(wanted) - attention) == COUNTS[name] and len(tensors) == 3 * sum(COUNTS[name])

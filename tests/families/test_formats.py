@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
 from cgidm.families.pipelines import load_pipeline
 from cgidm.intake.layout import Checkpoint, open_checkpoint
 from tests.support.adapters import model_of
+from tests.support.damage import DAMAGE, damaged
 from tests.support.formats import BASES, FORMATS, OTHER, Format
 from tests.support.paths import ROOT
 
@@ -30,7 +29,6 @@ pytestmark = pytest.mark.slow
 EXACT = 1e-5
 READ: dict[str, Any] = {}  # bases, by their names
 ALONE: dict[tuple[str, str], torch.Tensor] = {}  # what a base answers for a prompt when it is loaded by itself
-DAMAGE = ("one tensor lost", "renamed", "transposed", "another base")
 
 
 @dataclass
@@ -119,25 +117,6 @@ def answer_alone(form: Format, bases: Path, pair: Any) -> torch.Tensor:
         pipeline = load_pipeline(open_checkpoint(str(bases / form.base)), "base", torch.float32)
         ALONE[form.base, form.prompt] = answer(model_of(pipeline, form.prompt), pair)
     return ALONE[form.base, form.prompt]
-
-
-def damaged(path: Path, key: str, damage: str) -> None:
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    state = load_file(path)
-    (key,) = [k for k in state if k.endswith(key)] if key else [first_oblong(state)]
-    tensor = state.pop(key)
-    if damage == "renamed":
-        state[f"{key}s"] = tensor
-    elif damage == "transposed":
-        assert tensor.shape[0] != tensor.shape[1], "to transpose a square is to change its numbers only"
-        state[key] = tensor.transpose(0, 1).contiguous()
-    save_file(state, path, metadata)
-
-
-def first_oblong(state: dict[str, torch.Tensor]) -> str:
-    """The first matrix that is no square: to transpose a square is to change its numbers only."""
-    return next(k for k in sorted(state) if state[k].ndim > 1 and state[k].shape[0] != state[k].shape[1])
 
 
 def sentence(form: Format, bases: Path, suspect: Path, base: str | None = None) -> str:

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
-from cgidm.families.adapters import find_targets
-from cgidm.families.methods import fits
+from cgidm.families.changes.methods import fits
+from cgidm.families.changes.targets import find_targets
 from cgidm.intake.adapters import change_shape, kind_of
 from cgidm.intake.family import BASES, guess_base
 from cgidm.intake.inspect import suggest_prompt
@@ -33,7 +33,8 @@ def test_every_key_has_its_module_and_the_notes_are_read(targets, tmp_path, file
     assert sum(map(len, adapter.modules.values())) == len(shapes) == sum(file.counts.values()) * len(file.parts)
     found = {component: set() for component in file.counts}
     for (component, module), parts in adapter.modules.items():
-        target = targets[file.family][component][module]
+        (region,) = targets[file.family][component][module]
+        target = region.module
         weight = tuple(getattr(networks(file.family), component).get_submodule(target).weight.shape)
         change = change_shape({part: shapes[key].shape for part, key in parts.items()})
         assert change is not None and fits(kind_of(parts.keys()), change, weight)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from cgidm.families.adapters import NORMS, WEIGHTED, sgm_names
+from cgidm.families.changes.targets import NORMS, WEIGHTED, sgm_names
 from tests.support.adapter_methods import ALPHA, RANK, Method, Parts
 
 Modules = Mapping[str, tuple[str, ...]]  # network -> modules

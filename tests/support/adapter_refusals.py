@@ -53,12 +53,8 @@ def method(name: str, says: str, tensors: Any) -> Refusal:
 
 
 FLUX = {"double_blocks.0.img_attn.qkv": (9216, 3072), "single_blocks.0.linear1": (21504, 3072)}
-FLUX_2 = {"double_blocks.0.img_attn.qkv": (18432, 6144), "single_blocks.0.linear1": (55296, 6144)}
-FLUX_DIFFUSERS = {"transformer_blocks.0.attn.to_q": (3072, 3072), "single_transformer_blocks.0.attn.to_q": (3072, 3072)}
 Z_IMAGE = {"layers.0.attention.to_q": (3840, 3840), "layers.0.feed_forward.w1": (10240, 3840)}
-LUMINA = {"layers.0.attention.qkv": (6912, 2304), "layers.0.feed_forward.w1": (9216, 2304)}
 QWEN = {"transformer_blocks.0.attn.add_q_proj": (3072, 3072), "transformer_blocks.0.img_mlp.net.0.proj": (12288, 3072)}
-KREA = {"blocks.0.attn.wq": (64, 64), "blocks.0.mlp.gate": (128, 64), "txtfusion.projector": (64, 64)}
 HIDREAM = {"double_stream_blocks.0.block.attn1.to_q": (2560, 2560)}
 ANIMA = {"blocks.0.self_attn.q_proj": (2048, 2048), "blocks.0.mlp.layer1": (8192, 2048)}
 WAN = {"blocks.0.self_attn.q": (1536, 1536), "blocks.0.ffn.0": (8960, 1536)}
@@ -76,48 +72,21 @@ def dots(modules: Shapes, prefix: str) -> Shapes:
     return {prefix + module: shape for module, shape in modules.items()}
 
 
-LOKR = {"lokr_w1": (4, 4), "lokr_w2": (768, 768)}
 FAMILIES = (
-    family("kohya, LoRA, CLIP and T5", "FLUX", pairs({**flat(FLUX), **CLIP, **T5})),
-    family("kohya, LoRA", "Chroma", pairs(flat(FLUX)), {"modelspec.architecture": "chroma"}),
-    family("kohya, LoRA", "Lumina 2", pairs(flat(LUMINA))),
     family("kohya, LoRA", "Anima", pairs(flat(ANIMA))),
-    family("musubi-tuner, LoRA", "Z-Image", pairs(flat(Z_IMAGE))),
-    family("musubi-tuner, LoRA", "Qwen-Image", pairs(flat(QWEN))),
-    family("musubi-tuner, LoRA", "FLUX.2", pairs(flat(FLUX_2))),
-    family("musubi-tuner, LoRA", "Krea 2", pairs(flat(KREA))),
     family("musubi-tuner, LoRA", "Wan", pairs(flat(WAN))),
     family("musubi-tuner, LoRA, prefix of two lines", "Wan", pairs(flat(WAN, "lora_unet__"))),
-    family("ai-toolkit, LoRA", "FLUX", pairs(dots(FLUX_DIFFUSERS, "transformer."), A, B, alpha=False)),
-    family("ai-toolkit, LoRA", "FLUX.2", pairs(dots(FLUX_2, "diffusion_model."), A, B, alpha=False)),
-    family("ai-toolkit, LoRA", "Z-Image", pairs(dots(Z_IMAGE, "diffusion_model."), A, B, alpha=False)),
-    family("ai-toolkit, LoRA", "Krea 2", pairs(dots(KREA, "diffusion_model."), A, B, alpha=False)),
     family("ai-toolkit, LoRA", "HiDream", pairs(dots(HIDREAM, "diffusion_model."), A, B, alpha=False)),
     family("ai-toolkit, LoRA", "Anima", pairs(dots(ANIMA, "diffusion_model."), A, B, alpha=False)),
-    family(
-        "ai-toolkit, LoKr",
-        "Z-Image",
-        one({"lokr_w1": (4, 4), "lokr_w2": (960, 960), "alpha": ()}, "diffusion_model.layers.0.attention.to_q"),
-    ),
-    family(
-        "ai-toolkit, LoKr, older names", "FLUX", one({**LOKR, "alpha": ()}, "lycoris_transformer_blocks_7_attn_to_v")
-    ),
-    family("OneTrainer, LEGACY", "FLUX", pairs(flat(FLUX_DIFFUSERS, "lora_transformer_"))),
-    family("OneTrainer, LEGACY", "Z-Image", pairs(dots(Z_IMAGE, "transformer."))),
-    family("OneTrainer, ORIGINAL", "FLUX", pairs(FLUX, A, B)),
-    family("SimpleTuner, ComfyUI's names", "FLUX.2", pairs(dots(FLUX_2, "diffusion_model."), A, B)),
-    family("SimpleTuner, LyCORIS", "FLUX", one({**LOKR, "alpha": ()}, "lycoris_single_transformer_blocks_7_attn_to_v")),
-    family("diffusers, LoRA", "Qwen-Image", pairs(dots(QWEN, "transformer."), A, B, alpha=False), base="SD 3"),
     family("diffusers, LoRA", "AuraFlow", pairs(dots(AURA, "transformer."), A, B, alpha=False)),
-    family("peft, LoRA", "FLUX", pairs(dots(FLUX, "base_model.model."), A, B, alpha=False)),
-    family("DiffSynth, LoRA", "Qwen-Image", pairs(QWEN, "lora_A.default.weight", "lora_B.default.weight", alpha=False)),
-    family(
-        "XLabs, LoRA",
-        "FLUX",
-        pairs(
-            {f"double_blocks.0.processor.qkv_lora{i}": (9216, 3072) for i in (1, 2)}, "down.weight", "up.weight", False
-        ),
-    ),
+)
+ANOTHER_BASE = tuple(  # of a family that is computed, but not this base's
+    Refusal(name, made_for, file(tensors), "families.adapter_does_not_fit", made_for, base, made_for)
+    for name, made_for, base, tensors in (
+        ("kohya, LoRA, CLIP and T5, with another base", "FLUX", "SD 1.x", pairs({**flat(FLUX), **CLIP, **T5})),
+        ("OneTrainer, LEGACY, with another base", "Z-Image", "SD 3", pairs(dots(Z_IMAGE, "transformer."))),
+        ("musubi-tuner, LoRA, with another base", "Qwen-Image", "SD 3", pairs(flat(QWEN))),
+    )
 )
 METHODS = (
     method("kohya, OFT", "OFT", one({"oft_blocks": (2, 4, 4), "alpha": ()}, KEY.replace("lora_", "oft_"))),
@@ -150,11 +119,11 @@ OTHERS = (
         "rank of zero",
     ),
     Refusal(
-        "kohya, LoRA, Stability's names, T5",
+        "kohya, LoRA of T5, which the base lacks",
         "SD 3",
         file(pairs({**flat(JOINT), **T5}), {"modelspec.architecture": "stable-diffusion-3-medium/lora"}),
-        "families.stability_names",
-        "SD 3",
+        "families.adapter_does_not_fit",
+        "text_encoder_3",
         base="SD 3",
         family="SD 3",
     ),
@@ -166,4 +135,4 @@ OTHERS = (
         "bundles a textual inversion",
     ),
 )
-REFUSALS = (*FAMILIES, *METHODS, *OTHERS)
+REFUSALS = (*FAMILIES, *ANOTHER_BASE, *METHODS, *OTHERS)

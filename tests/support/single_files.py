@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from cgidm.families.adapters import sgm_names
+from cgidm.families.changes.targets import sgm_names
 
 NORMS = {"norm1": "in_layers.0", "norm2": "out_layers.0"}
 OPEN_CLIP = {

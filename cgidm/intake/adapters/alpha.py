@@ -30,8 +30,8 @@ def find_alpha_source(
     """Where the alpha of each network's modules is stated.
 
     The rule alpha = rank is that of kohya's scripts and LyCORIS for a file without alphas, of diffusers, which folded
-    them into the factors until it noted them, and of ai-toolkit (`diffusion_model.`). Under peft's own names a missing
-    configuration may be a lost one.
+    them into the factors until it noted them, of ai-toolkit (`diffusion_model.`) and of DiffSynth. Under peft's own
+    names a missing configuration may be a lost one.
 
     Args:
         adapter: the parsed file.

@@ -11,7 +11,7 @@ from typing import Literal
 
 from .architectures import is_transformer, is_unet
 
-Dialect = Literal["kohya", "LyCORIS", "diffusers", "peft", "ComfyUI"]
+Dialect = Literal["kohya", "LyCORIS", "diffusers", "peft", "ComfyUI", "DiffSynth"]
 Component = Literal["unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3", "another text encoder"]
 
 FACTOR = r"hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2"
@@ -53,6 +53,7 @@ FLAT_COMPONENTS: Mapping[str, Component] = {
     **{"te": "text_encoder", "te1": "text_encoder", "te2": "text_encoder_2", "te3": "text_encoder_3"},
     **{"transformer": "transformer", "prior_te": "another text encoder", "prior_unet": "transformer"},
 }
+OTHER_ENCODERS, OF_ENCODER = "text_encoders.", re.compile(r"^\w+\.transformer\.")
 PEFT_PREFIX = "base_model.model."
 PREFIXES: tuple[tuple[str, Component | None, Dialect], ...] = (  # None: the denoising network, whichever it is
     ("diffusion_model.", None, "ComfyUI"),
@@ -60,7 +61,7 @@ PREFIXES: tuple[tuple[str, Component | None, Dialect], ...] = (  # None: the den
     ("text_encoders.clip_h.transformer.", "text_encoder", "ComfyUI"),
     ("text_encoders.clip_g.transformer.", "text_encoder_2", "ComfyUI"),
     ("text_encoders.t5xxl.transformer.", "text_encoder_3", "ComfyUI"),
-    ("text_encoders.", "another text encoder", "ComfyUI"),
+    (OTHER_ENCODERS, "another text encoder", "ComfyUI"),
     ("unet.", "unet", "diffusers"),
     ("transformer.", "transformer", "diffusers"),
     ("text_encoder.", "text_encoder", "diffusers"),
@@ -73,6 +74,8 @@ PREFIXES: tuple[tuple[str, Component | None, Dialect], ...] = (  # None: the den
 )
 TEXT_STARTS = re.compile(r"text_model\.|encoder\.layers\.\d|text_projection$")
 OF_PEFT = re.compile(r"\.lora_[AB]\.|\.(?:hada|lokr)_")  # how peft, too, ends its names
+
+OF_DIFFSYNTH = re.compile(r"\.lora_[AB]\.default\.")  # peft drops the adapter's name from what it saves
 
 
 @dataclass(frozen=True)
@@ -136,10 +139,14 @@ def _split_prefix(path: str, key: str) -> tuple[Component, str, Dialect] | None:
     for prefix, component, dialect in PREFIXES:
         if inner.startswith(prefix):
             module = inner.removeprefix(prefix)
+            if prefix == OTHER_ENCODERS:
+                module = OF_ENCODER.sub("", module)
             return component or _network(module) or "transformer", module, "peft" if peft else dialect
     component = "text_encoder" if TEXT_STARTS.match(inner) else _network(inner)
     if component is None:
         return None
+    if not peft and OF_DIFFSYNTH.search(key):
+        return component, inner, "DiffSynth"
     return component, inner, "peft" if peft or OF_PEFT.search(key) else "diffusers"
 
 

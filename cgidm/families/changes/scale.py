@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import UserError
-from ..intake.adapters import AlphaSource, Kind, find_alpha_source, find_lost_alpha, header_settings
-from ..intake.layout import Checkpoint
-from ..intake.note_values import read_number
-from ..messages import Note, note
+from ...errors import UserError
+from ...intake.adapters import AlphaSource, Kind, find_alpha_source, find_lost_alpha, header_settings
+from ...intake.layout import Checkpoint
+from ...intake.note_values import read_number
+from ...messages import Note, note
 
 PEFT_TYPES: Mapping[str, str] = {
     **dict.fromkeys(("LoRA", "LoCon", "DoRA"), "LORA"),

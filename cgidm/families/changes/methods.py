@@ -18,11 +18,13 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from ..intake.adapters import Kind, Shape, change_shape, magnitude_axis
+from ...intake.adapters import Kind, Shape, change_shape, magnitude_axis
 from .added_layer import AddedLayer
+from .kronecker_layer import Block, KroneckerLayer, multiply_out
+from .own_layer import OwnLayer
 
 NAME = "suspect"
-ADAPTED = (BaseTunerLayer, AddedLayer)  # layers that carry an adapter
+ADAPTED = (BaseTunerLayer, OwnLayer)  # layers that carry an adapter
 LARGEST_ERROR = 1e-3  # of a layer's output, as a share of the change's effect
 OUR_OWN = frozenset({"diff", "set_weight", "w_norm", "diff_b", "bias"})  # parts that peft's layers do not compute
 
@@ -36,12 +38,17 @@ class Change:
         parts: the tensors, under the names of `intake.adapters`; of LoRA, LoHa, LoKr and DoRA the factors.
         scale: what their product is multiplied by.
         rank: the rank; 1 if it has none.
+        strength: what the whole change is multiplied by, as users of the file do; of a DoRA that is not `scale`, since
+            its magnitudes are no part of the product.
+        blocks: of a LoKr that changes rows of a weight: Kronecker products instead of parts.
     """
 
     kind: Kind
     parts: Mapping[str, Tensor]
     scale: float = 1.0
     rank: int = 1
+    strength: float = 1.0
+    blocks: tuple[Block, ...] = ()
 
 
 def fits(kind: Kind, change: Shape, weight: Shape) -> bool:
@@ -66,21 +73,39 @@ def inject(network: nn.Module, changes: Mapping[str, Change]) -> None:
         _inject_peft(network, kind, group)
     for module, change in ours.items():
         layer: Any = network.get_submodule(module)
-        network.set_submodule(module, AddedLayer(layer, *differences(layer, change)))
+        network.set_submodule(module, _own_layer(layer, change))
     layers = {n: m for n, m in network.named_modules() if isinstance(m, ADAPTED)}
     assert layers.keys() == changes.keys(), "other modules were changed than those of the file"
-    examples = {(change.kind, type(_base(layers[module]))): module for module, change in changes.items()}
+    examples = {(change.kind, type(base_of(layers[module]))): module for module, change in changes.items()}
     for module in examples.values():
         _check_outputs(layers[module], changes[module])
 
 
+def _own_layer(layer: Any, change: Change) -> OwnLayer:
+    if change.blocks and not change.parts:
+        device = layer.weight.device
+        blocks = [
+            Block(b.start, change.strength * b.first.to(device), tuple(factor.to(device) for factor in b.second))
+            for b in change.blocks
+        ]
+        return KroneckerLayer(layer, blocks)
+    return AddedLayer(layer, *differences(layer, change))
+
+
 def differences(layer: Any, change: Change) -> tuple[Tensor | None, Tensor | None]:
     """The change of a layer's weight and of its bias, in float32; None where there is none."""
+    weight, bias = (None if d is None else change.strength * d for d in _full_differences(layer, change))
+    return weight, bias
+
+
+def _full_differences(layer: Any, change: Change) -> tuple[Tensor | None, Tensor | None]:
     parts, own = change.parts, layer.weight.detach().float()
     parts = {part: tensor.to(own.device) for part, tensor in parts.items()}
     bias = parts.get("diff_b", parts.get("b_norm"))
     if "bias" in parts:
         bias = change.scale * parts["bias"] + (0 if bias is None else bias)
+    if change.blocks:
+        return multiply_out(own, change.blocks), bias
     if "set_weight" in parts:
         return parts["set_weight"].reshape(own.shape) - own, bias
     if (whole := parts.get("diff", parts.get("w_norm"))) is not None:
@@ -100,13 +125,14 @@ def product(parts: Mapping[str, Tensor]) -> Tensor:
             down = torch.einsum("rskl,si->rikl", parts["mid"], down.flatten(1))
         return torch.einsum("or,r...->o...", up.flatten(1), down)
     if "hada_w1_a" in parts:
-        return _pair(parts, "hada_w1", "hada_t1") * _pair(parts, "hada_w2", "hada_t2")
-    first, second = _pair(parts, "lokr_w1", "lokr_t1"), _pair(parts, "lokr_w2", "lokr_t2")
+        return pair(parts, "hada_w1", "hada_t1") * pair(parts, "hada_w2", "hada_t2")
+    first, second = pair(parts, "lokr_w1", "lokr_t1"), pair(parts, "lokr_w2", "lokr_t2")
     first = first.reshape(*first.shape, *[1] * (second.ndim - 2))
     return torch.kron(first, second.contiguous())  # `kron` views its factors
 
 
-def _pair(parts: Mapping[str, Tensor], name: str, core: str) -> Tensor:
+def pair(parts: Mapping[str, Tensor], name: str, core: str) -> Tensor:
+    """A factor, from its two halves if it is kept so; `core` is the name of a tensor between them."""
     if name in parts:
         return parts[name]
     a, b = parts[f"{name}_a"], parts[f"{name}_b"]
@@ -128,7 +154,7 @@ def _rescale(weight: Tensor, part: str, magnitude: Tensor) -> Tensor:
 def _check_outputs(layer: Any, change: Change) -> None:
     """Assert that a changed layer computes what the weight and bias that the file means compute."""
     tried: Any = copy.deepcopy(layer).float().cpu().eval()
-    below = _base(tried)
+    below = base_of(tried)
     weight, bias = differences(below, change)
     meant: Any = copy.deepcopy(below)
     if weight is not None:
@@ -138,18 +164,25 @@ def _check_outputs(layer: Any, change: Change) -> None:
     inputs = below.weight.shape[1] if below.weight.ndim > 1 else below.weight.shape[0]
     more = (8, 8) if isinstance(below, nn.Conv2d) else (4,) if isinstance(below, nn.GroupNorm) else ()
     x = torch.randn((3, inputs, *more), generator=torch.Generator().manual_seed(0))
-    error, effect = (tried(x) - meant(x)).norm(), (meant(x) - below(x)).norm()
-    assert error <= LARGEST_ERROR * effect + LARGEST_ERROR**2 * meant(x).norm(), "a layer computes another change"
+    check_effect(tried(x), meant(x), below(x))
 
 
-def _base(layer: Any) -> Any:
+def check_effect(tried: Tensor, meant: Tensor, below: Tensor) -> None:
+    """Assert that an adapted layer's outputs differ from the base's as they are meant to."""
+    error, effect = (tried - meant).norm(), (meant - below).norm()
+    assert error <= LARGEST_ERROR * effect + LARGEST_ERROR**2 * meant.norm(), "a layer computes another change"
+
+
+def base_of(layer: Any) -> Any:
     """The layer without its change."""
     return layer.get_base_layer()
 
 
 def _is_of_peft(change: Change) -> bool:
     """Whether peft's layers compute this change exactly."""
-    if change.kind not in ("LoRA", "LoCon", "DoRA", "LoHa", "LoKr") or OUR_OWN & change.parts.keys():
+    if change.kind not in ("LoRA", "LoCon", "DoRA", "LoHa", "LoKr") or change.blocks or OUR_OWN & change.parts.keys():
+        return False
+    if change.kind == "DoRA" and change.strength != 1:
         return False
     shapes = {part: tuple(tensor.shape) for part, tensor in change.parts.items()}
     return (
@@ -170,7 +203,7 @@ def _inject_peft(network: nn.Module, kind: str, changes: Mapping[str, Change]) -
     inject_adapter_in_model(config, network, NAME)
     for module, change in changes.items():
         layer: Any = network.get_submodule(module)
-        _fill(layer, _peft_factors(change.parts, layer.get_base_layer()), change.scale)
+        _fill(layer, _peft_factors(change.parts, layer.get_base_layer()), change.scale * change.strength)
 
 
 def _peft_factors(parts: Mapping[str, Tensor], target: nn.Module) -> dict[str, Tensor]:
