@@ -1,4 +1,4 @@
-"""The form and the answer beside it: filled in again from a run, and told apart where they no longer belong together."""
+"""The form and the answer beside it: filled in again from a run, and told apart where they do not belong together."""
 
 from collections.abc import Mapping
 from pathlib import Path

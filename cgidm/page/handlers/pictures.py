@@ -34,7 +34,7 @@ class _Look:
     digest: str = ""  # SHA-256 of the file
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class KnownFraming:
     """What the check of a suspect tells of how its training framed pictures."""
 

@@ -55,6 +55,7 @@ SCORES = (
     "dino",
     "efficientnet_lite0",
 )
+OF_THE_COMMAND_LINE = ("pictures.weights_not_cached",)  # reasons that tell of its options
 Rows = list[tuple[str, str]]  # title and value, both HTML
 
 
@@ -250,7 +251,9 @@ def _scores(picture: PictureRecord, judged_by: str, language: str) -> str:
             label += f' <span class="cg-tag">{html_text(language, "scores.deciding")}</span>'
         meaning = html_text_if_known(language, f"score.{name}.about") or ""
         if not finite_values([scores[name]]):
-            why = f": {note_html(picture.not_computed[name], language)}" if name in picture.not_computed else ""
+            reason = picture.not_computed.get(name)
+            known = reason is not None and reason.code not in OF_THE_COMMAND_LINE
+            why = f": {note_html(reason, language)}" if reason is not None and known else ""
             meaning += f'<br><small class="cg-missing">{html_text(language, "scores.missing")}{why}</small>'
         error = picture.score_errors.get(name)
         value = number_or_dash(scores[name]) + ("" if error is None else f" ± {error:.2f}")

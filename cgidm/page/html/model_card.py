@@ -60,9 +60,9 @@ def found_models_html(found: Sequence[FoundModel], pictures: Sequence[str | None
         language: the visitor's language.
     """
     if not found:
-        return wrap_page([f'<p class="cg-count" role="status">{html_text(language, "search.none")}</p>'], language)
+        return wrap_page([f'<p class="cg-count" role="status">{html_text(language, "found.none")}</p>'], language)
     items = "".join(f"<li>{_found(model, url, language)}</li>" for model, url in zip(found, pictures, strict=True))
-    said = f'<p class="cg-count" role="status">{html_text(language, "search.found", n=len(found))}</p>'
+    said = f'<p class="cg-count" role="status">{html_text(language, "found.count", n=len(found))}</p>'
     return wrap_page([f'{said}<ul class="cg-found">{items}</ul>'], language)
 
 
@@ -73,11 +73,11 @@ def _found(model: FoundModel, url: str | None, language: str) -> str:
     facts = [model.kind, model.base, model.licence, model.changed]
     told = [escape_untrusted(fact) for fact in facts if fact]
     if model.downloads is not None:
-        told.insert(0, html_text(language, "search.downloads", n=model.downloads))
+        told.insert(0, html_text(language, "found.downloads", n=model.downloads))
     if model.trigger:
         told.append(f"“{escape_untrusted(model.trigger)}”")
     if model.gated:
-        told.append(html_text(language, "search.gated"))
+        told.append(html_text(language, "found.gated"))
     text = f"<span><strong>{repo}</strong><small>{' · '.join(told)}</small></span>"
     return f'<button type="button" data-model="{repo}">{image}{text}</button>'
 
@@ -103,8 +103,10 @@ def _training(found: Mapping[str, Any], language: str) -> list[str]:
         if often is not None:
             key, values = "card.pictures.often", values | {"times": f"{often:.0f}" if often >= 1 else f"{often:.1g}"}
         lines.append(html_text(language, key, **values))
+    times = "\N{MULTIPLICATION SIGN}"
     folders = [
-        f"{escape_untrusted(f['name'])} ({f['pictures']} × {f['repeats']})" for f in amount["folders"][:MOST_FOLDERS]
+        f"{escape_untrusted(folder['name'])} ({folder['pictures']} {times} {folder['repeats']})"
+        for folder in amount["folders"][:MOST_FOLDERS]
     ]
     if folders:
         lines.append(f"{html_text(language, 'card.folders')} {', '.join(folders)}")

@@ -59,7 +59,7 @@ def _item(picture: LookedAt, language: str) -> str:
         return f'<li class="cg-refused"><strong>{name}</strong><br>{note_html(picture.refused, language)}</li>'
     source = picture_source(picture.url or "")
     image = "" if source is None else f'<img src="{source}" alt="{name}">'
-    facts = [f"{picture.size[0]} × {picture.size[1]}"]
+    facts = [f"{picture.size[0]} \N{MULTIPLICATION SIGN} {picture.size[1]}"]
     if picture.lost > LOST:
         facts.append(html_text(language, "pictures.lost", percent=round(100 * picture.lost)))
     if picture.again:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cgidm.evidence.record import PictureRecord, Record
+from cgidm.evidence.record import PictureRecord, Record, SetRecord
 
 from .answer import about_html, caveats_html, details_html, heading_html, picture_names, stopped_html
 from .gallery import figures_html
@@ -51,7 +51,7 @@ def portfolio_html(record: Record, language: str, thumbnails: Sequence[str], *, 
     key, style = outcome_style(together)
     lines = [set_sentence(together, record, language), *(note_html(n, language) for n in together.notes)]
     if known_p_value(together) is not None:
-        lines += set_rate_sentences(together, language)[:2]
+        lines += set_rate_sentences(together, language)[: _with_answer(together)]
     lines += [html_text(language, "answer.early")] if early else []
     named = about_html(record, picture_names(record, language), thumbnails[:SHOWN_WITH_ANSWER], language)
     return wrap_page([card(style, html_text(language, key), lines, named)], language)
@@ -62,7 +62,11 @@ def portfolio_reasons_html(record: Record, language: str) -> str:
     together = record.set
     lines: list[str] = []
     if together is not None:
-        lines += set_rate_sentences(together, language)[2:] if known_p_value(together) is not None else []
+        lines += (
+            set_rate_sentences(together, language)[_with_answer(together) :]
+            if known_p_value(together) is not None
+            else []
+        )
         lines += witness_sentences(together, record, language)
         lines += power_sentences(record, language, together)
     lines += bank_sentences(record.bank, language)
@@ -74,6 +78,11 @@ def portfolio_reasons_html(record: Record, language: str) -> str:
         details_html(record, record.pictures, language),
     ]
     return wrap_page(parts, language)
+
+
+def _with_answer(together: SetRecord) -> int:
+    """How many of the sentences about error rates stand beside the answer: how many were used, and the rate itself."""
+    return 1 if together.used is None else 2
 
 
 def gallery_html(record: Record, language: str, images: Sequence[Mapping[str, str]]) -> str:

@@ -134,6 +134,12 @@ def power_sentences(record: Record, language: str, judged: PictureRecord | SetRe
     return [power_sentence(record.expected_power, language)]
 
 
+def warning_sentences(power: float | None, language: str) -> list[str]:
+    """Say before the long part that silence will mean nothing: the suspect is weak, or nobody measured such ones."""
+    known = known_share(power)
+    return [power_sentence(power, language)] if known is None or known < LEAST_POWER else []
+
+
 def power_sentence(power: float | None, language: str) -> str:
     """State what share of used pictures is found in such a suspect. None: this was never measured."""
     known = known_share(power)

@@ -22,7 +22,7 @@ from .lineup import lineup_html
 from .markup import escape_untrusted, outcome_style
 from .portfolio import gallery_html, portfolio_html, portfolio_reasons_html
 from .progress import bar_html, format_duration, status_html
-from .sentences import power_sentence
+from .sentences import by_mirror, warning_sentences
 from .what_now import what_now_html
 
 View = dict[str, Any]
@@ -47,7 +47,7 @@ def event_view(run: Run, event: RunEvent, language: str) -> View:
 def progress_of(run: Run, event: RunEvent, language: str) -> str:
     """Show how far a run is: one bar for the whole of it, and a line for the part that goes on."""
     plan = event.plan
-    power = [power_sentence(plan.expected_power, language)] if plan is not None and plan.power_known else []
+    power = warning_sentences(plan.expected_power, language) if plan is not None and plan.power_known else []
     share = run_share(run, event)
     values: dict[str, Any] = {"power": power, "share": share}
     if event.phase == "loading":
@@ -147,7 +147,8 @@ def early_view(run: Run, language: str) -> View:
     record = run.answer()
     if record is None:
         return {}
-    share = run_share(run, RunEvent(phase="step", done=0, of=1))
+    scored = not by_mirror(record.set or record.pictures[0])  # else controls are scored after this answer
+    share = run_share(run, RunEvent(phase="step" if scored else "controls", done=0, of=1))
     view: View = {"progress": bar_html(language, "status.answered", share=share)}
     return view | answer_view(record, language, live_thumbnails(run), early=True)
 

@@ -13,8 +13,9 @@ CONTACT = "CGIDM_CONTACT"  # where the operator wants to hear of wrong answers: 
 
 def what_now_html(record: Record, language: str) -> str:
     """List the next steps after an answer, by what it says."""
-    style = outcome_style(record.set or record.pictures[0])[1]
-    lines = [html_text(language, f"now.{style}"), html_text(language, "now.zip"), html_text(language, "now.seal")]
+    key, style = outcome_style(record.set or record.pictures[0])
+    about = "now.set" if key == "outcome.set" else f"now.{style}"
+    lines = [html_text(language, about), html_text(language, "now.zip"), html_text(language, "now.seal")]
     lines.append(_wrong(language))
     return wrap_page([bullets(lines)], language)
 

@@ -21,7 +21,7 @@ from ..runs.settings import LINEUPS, PRESET_NAMES
 from ..runs.store import ROOT, Visit, keep_sweeping
 from .api import build_api
 from .lineup_panel import build_observer, wire_observer
-from .model_panel import EXAMPLE_NAMES, look_up_again
+from .model_panel import EXAMPLE_NAMES, WHEN_TYPED, look_up_again
 from .picture_panel import PASTE
 from .run_tab import UPLOADS, Tab, build_tab
 from .widgets import info
@@ -90,7 +90,7 @@ def build_page() -> tuple[gr.Blocks, gr.I18n]:
         _wire_link(page, tab)
         _wire_forget(forget, token, tab)
         wire_observer(observer, everything, token, tab)
-        for script in (TITLE, PASTE):
+        for script in (TITLE, PASTE, WHEN_TYPED):
             page.load(None, js=script, **PRIVATE)
         build_api()
     return page, texts

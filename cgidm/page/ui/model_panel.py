@@ -15,10 +15,11 @@ from .widgets import error_place, file_upload, info
 from .wiring import PRIVATE, Texts, Values, Widgets, listen_with_token, output_values
 
 EXAMPLE_NAMES = {"gerald-g-dreambooth": "DreamBooth, Gerald G.", "rollandin-lora": "LoRA, Architetto Rollandin"}
-# waits until nobody has typed for a while: every key would ask the Hub
-WHEN_TYPED = """(...given) => new Promise(done => {
+# looked up when nobody has typed for a while: every key would ask the Hub
+WHEN_TYPED = """() => document.addEventListener('input', event => {
+    if (!event.target.closest('#suspect')) return;
     clearTimeout(window.cgTyping);
-    window.cgTyping = setTimeout(() => done(given), 700);
+    window.cgTyping = setTimeout(() => document.querySelector('#find')?.click(), 800);
 })"""
 # a click on a found model hands its name over, and nothing else of the list
 CHOOSE = """element.addEventListener('click', event => {
@@ -130,7 +131,6 @@ def _wire(find: gr.Button, panel: Panel) -> None:
         return output_values(clear | view | {"suspect": name, "upload": None}, outputs)
 
     named = _named(panel)
-    listen_with_token(suspect.input, typed, named, outputs, js=WHEN_TYPED, **_options())
     for event in (suspect.submit, find.click):
         listen_with_token(event, typed, named, outputs, **_options())
     for event in (upload.upload, upload.clear, upload.delete):

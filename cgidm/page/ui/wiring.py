@@ -67,6 +67,7 @@ def stream(
     # a generator function itself: gradio cancels nothing else
     def answer(given: dict[Any, Any], request: gr.Request, oauth_token: gr.OAuthToken | None) -> Iterator[Any]:
         values, language = named_values(given, inputs), visitor_language(request)
+        yield output_values({}, outputs)  # without any view, gradio would empty all of the outputs
         with closing(handler(values, language, oauth_token)) as views:
             for view in views:
                 yield output_values(view, outputs)
