@@ -80,7 +80,7 @@ def answer_html(record: Record, language: str, *, url: str = "", precomputed: bo
     if early:
         lines.append(html_text(language, "answer.early"))
     key, style = outcome_style(picture)
-    named = about_html(record, picture_names(record, language), [url], language)
+    named = about_html(record, escape_untrusted(file_name(picture.name)), [url], language)
     return wrap_page([card(style, html_text(language, key), lines, named)], language)
 
 

@@ -16,9 +16,9 @@ def bar_html(language: str, key: str, *, share: float | None, power: Sequence[st
         key: of the line's text.
         share: how much of the whole run is done, from 0 to 1; None: not known.
         power: sentences about the expected power, as HTML.
-        values: of the line's text.
+        values: of the line's text, none of them from outside.
     """
-    line = html_text(language, key, **values)
+    line = escape(translate(language, key, **values))
     if share is None:
         return wrap_page([f'<p class="cg-status" role="status">{line}</p>', _power(power)], language)
     percent = round(100 * share)
