@@ -39,9 +39,10 @@ def event_view(run: Run, event: RunEvent, language: str) -> View:
         return early_view(run, language)
     if event.phase == "judged":
         return judged_view(run, language)
-    return {"progress": progress_of(run, event, language)} | (
-        live_view(run, language) if event.phase == "preview" else {}
-    )
+    seen = live_view(run, language) if event.phase == "preview" else {}
+    if event.phase == "preview" and event.done == 0:  # of the start, before the tests
+        return seen
+    return {"progress": progress_of(run, event, language)} | seen
 
 
 def progress_of(run: Run, event: RunEvent, language: str) -> str:

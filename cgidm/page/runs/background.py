@@ -122,6 +122,11 @@ _JOBS: dict[str, Job] = {}
 _LOCK = threading.Lock()
 
 
+def runs_go_on_alone() -> bool:
+    """Whether a run needs nobody who watches: the GPU is this machine's own."""
+    return hardware.kind() != "zero"
+
+
 def follow_run(run: Run, token: str | None = None) -> Generator[RunEvent | None]:
     """Begin a run or go on with it, unless it is going on already, and yield its events; None now and then.
 
@@ -130,7 +135,7 @@ def follow_run(run: Run, token: str | None = None) -> Generator[RunEvent | None]
     Raises:
         UserError: if a model or picture cannot be used.
     """
-    if hardware.kind() == "zero" or run.is_finished:
+    if not runs_go_on_alone() or run.is_finished:
         with closing(execute_run(run, token)) as events:
             yield from events
         return
@@ -142,7 +147,7 @@ def follow_run(run: Run, token: str | None = None) -> Generator[RunEvent | None]
 
 def execute_in_turn(run: Run, token: str | None = None) -> Generator[RunEvent]:
     """Do the same as `execute_run` when no other run computes; closing the iterator puts it down."""
-    if hardware.kind() == "zero":
+    if not runs_go_on_alone():
         yield from execute_run(run, token)
         return
     with TURNS.wait(), closing(execute_run(run, token)) as events:

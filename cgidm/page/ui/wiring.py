@@ -12,7 +12,7 @@ from gradio.components.base import Component
 
 from ..handlers.visitor import visitor_language
 from ..html.views import View
-from ..runs import hardware
+from ..runs.background import runs_go_on_alone
 
 MOST_WATCHERS = 30  # visitors who are shown a run at once
 Texts = Callable[[str], Any]  # key of a text -> what the browser puts in the visitor's language
@@ -22,7 +22,7 @@ Event = Callable[..., Any]  # `button.click`, or `gr.on` with its triggers
 
 GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
 # on ZeroGPU whoever watches holds the GPU; elsewhere runs take turns by themselves, and anybody may watch
-WATCH: dict[str, Any] = GPU if hardware.kind() == "zero" else {"concurrency_limit": MOST_WATCHERS}
+WATCH: dict[str, Any] = {"concurrency_limit": MOST_WATCHERS} if runs_go_on_alone() else GPU
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", **PRIVATE}
 # with the queue: without it, the browser would not show a refusal
