@@ -11,13 +11,13 @@ from cgidm.intake.civitai.cache import cache_folder
 from cgidm.intake.civitai.client import KEY_VARIABLE
 from cgidm.messages import english
 from cgidm.page.handlers.suspect import inspect_suspect, look_up
-from cgidm.page.html.answer import answer_html
 from cgidm.page.html.i18n import LANGUAGES, translate
 from cgidm.page.runs import download_cache
 from cgidm.page.runs.model_cache import RequestedModels, models_record, open_models
 from cgidm.resources import SHIPPED_BASE, find_example
 from tests.support.civitai_server import File, Version, in_place_of_civitai
 from tests.support.errors import refuses
+from tests.support.page_html import answer_page
 from tests.support.page_records import Reader, make_record, typed
 from tests.support.paths import ROOT
 
@@ -75,11 +75,11 @@ def test_downloads_of_civitai_count_and_go_like_those_of_the_hub(civitai, monkey
 def test_the_version_is_among_the_details(language):
     known = make_record()
     title = translate(language, "details.suspect_civitai")
-    assert title not in Reader(answer_html(typed(known), language)).text
+    assert title not in Reader(answer_page(typed(known), language)).text
     publication = {"air": "urn:air:sd1:lora:civitai:5@6+7", "model_name": "<b>", "version_name": "", "file": "a"}
     publication |= {"published": None, "base_model": None}
     known["models"]["publications"] = {"suspect": publication}
-    text = Reader(answer_html(typed(known), language)).text
+    text = Reader(answer_page(typed(known), language)).text
     assert title in text and publication["air"] in text
 
 
