@@ -6,14 +6,16 @@ strangers; it is cut to a line here and escaped where it is shown.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from huggingface_hub import HfApi, ModelInfo
+from huggingface_hub import ModelInfo, constants, get_session
+from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
-from cgidm.intake.hub import endpoint
+from cgidm.intake.hub import TIMEOUT, endpoint
 from cgidm.intake.hub_answers import HubUnreachable, explain_hub_errors
 from cgidm.intake.source import IDENTIFIER
 from cgidm.messages.text import single_line
@@ -28,7 +30,7 @@ TEXT = 60  # characters of a name or trigger that are kept
 KINDS = {"lora": "LoRA", "dreambooth": "DreamBooth", "textual_inversion": "textual inversion"}  # tag -> kind
 OF_PICTURES = {"text-to-image", "image-to-image", "diffusers", "stable-diffusion", "stable-diffusion-xl"}
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
-EXPANDED: list[Any] = ["cardData", "downloads", "gated", "lastModified", "pipeline_tag", "sha", "siblings", "tags"]
+EXPANDED = ["cardData", "downloads", "gated", "lastModified", "pipeline_tag", "sha", "siblings", "tags"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,20 +71,17 @@ def search_models(words: str, base: str | None = None, token: str | None = None)
 
 def _ask(words: str, base: str | None, token: str | None) -> list[ModelInfo]:
     """Ask for names, for the author and for popular models at once; what answers in time counts."""
-    api = HfApi(endpoint=endpoint(), token=token or False)
     made_from = [f"base_model:{base}"] if base else []
-    popular = made_from or ["text-to-image", "lora"]
-    common: dict[str, Any] = {"expand": EXPANDED, "sort": "downloads"}
-    questions: list[Callable[[], Iterable[ModelInfo]]] = [
-        lambda: api.list_models(search=words, filter=made_from or None, limit=ASKED, **common),
-        lambda: api.list_models(filter=popular, limit=POPULAR, **common),
+    questions: list[dict[str, Any]] = [
+        {"search": words, "filter": made_from, "limit": ASKED},
+        {"filter": made_from or ["text-to-image", "lora"], "limit": POPULAR},
     ]
     if IDENTIFIER.fullmatch(f"{words}/x"):
-        questions.append(lambda: api.list_models(author=words, filter=made_from or None, limit=ASKED, **common))
+        questions.append({"author": words, "filter": made_from, "limit": ASKED})
 
-    def answer(question: Callable[[], Iterable[ModelInfo]]) -> list[ModelInfo]:
+    def answer(question: dict[str, Any]) -> list[ModelInfo]:
         with explain_hub_errors(words, None):
-            return list(question())
+            return _list_models(question, token)
 
     pool = ThreadPoolExecutor(len(questions))
     asked = [pool.submit(answer, question) for question in questions]
@@ -95,6 +94,18 @@ def _ask(words: str, base: str | None, token: str | None) -> list[ModelInfo]:
         raise HubUnreachable("page.search_unreachable") if isinstance(error, HubUnreachable) else error
     answers = [task.result() for task in asked if task in done and task.exception() is None]
     return list({info.id: info for answer in answers for info in answer}.values())
+
+
+def _list_models(question: dict[str, Any], token: str | None) -> list[ModelInfo]:
+    """Ask once: `HfApi.list_models` would try again for a minute, and follow links to further pages."""
+    if constants.HF_HUB_OFFLINE:
+        raise OfflineModeIsEnabled()
+    params = {"expand": EXPANDED, "sort": "downloads", **question}
+    headers = build_hf_headers(token=token or False)
+    answer = get_session().get(f"{endpoint()}/api/models", params=params, headers=headers, timeout=TIMEOUT)
+    hf_raise_for_status(answer)
+    items = answer.json()
+    return [ModelInfo(**item) for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
 
 
 def _rank(infos: Iterable[ModelInfo], words: str) -> list[FoundModel]:
