@@ -172,10 +172,11 @@ def test_what_can_be_tapped_is_large_enough(visit, portraits):
     visitor = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     visitor.card(0)
     small = visitor.page.evaluate(
-        """() => [...document.querySelectorAll('button, summary, input, select, [role=tab], label')]
-            .filter(e => e.checkVisibility() && !e.disabled && !e.closest('footer, #component-0 .icon-button-wrapper'))
-            .map(e => [e.getBoundingClientRect(), e])
-            .filter(([box, e]) => box.width && box.height && box.height < 43.5 && !e.closest('label:has(input)'))
-            .map(([box, e]) => [Math.round(box.height), e.outerHTML.slice(0, 150)])"""
+        """() => [...document.querySelectorAll('button, summary, input, select, [role=tab]')]
+            .filter(e => e.checkVisibility() && !e.disabled && !e.closest('footer'))
+            .map(e => [e.closest('label:has(input[type=radio])') ?? e, e])  // all of a choice can be tapped
+            .map(([target, e]) => [target.getBoundingClientRect(), e])
+            .filter(([box, e]) => box.width && box.height && (box.height < 43.5 || box.width < 43.5))
+            .map(([box, e]) => [Math.round(box.width), Math.round(box.height), e.outerHTML.slice(0, 150)])"""
     )
     assert small == []

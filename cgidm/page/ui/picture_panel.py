@@ -12,7 +12,7 @@ from ..handlers.request import file_list
 from ..html.views import View
 from ..runs.settings import LINEUPS, MAX_SEED, PRESET_NAMES, UNUSED, UNUSED_THAT_COUNT
 from .model_panel import suspect_field
-from .widgets import error_place, file_upload, info
+from .widgets import add_button, error_place, file_upload, info
 from .wiring import PRIVATE, QUICK, Texts, Values, Widgets, listen
 
 PICTURE_TYPES = ["image", *sorted(SUFFIXES)]  # of some suffixes no MIME type is known
@@ -40,9 +40,9 @@ def build_picture_panel(texts: Texts, framing: gr.State) -> PicturePanel:
     gr.Markdown("## " + texts("step2"))
     outputs: dict[str, Any] = {}
     pictures = file_upload(texts("pictures.label"), "pictures", several=True, types=PICTURE_TYPES)
-    folder = gr.UploadButton(
-        texts("pictures.folder"), file_count="directory", type="filepath", elem_id="folder", min_width=120, size="sm"
-    )
+    with gr.Row(elem_classes="buttons"):
+        more = add_button(texts("pictures.more"), "more-pictures", types=PICTURE_TYPES)
+        folder = add_button(texts("pictures.folder"), "folder")
     info(texts("pictures.info"))
     outputs["error.pictures"] = error_place("pictures")
     outputs["seen"] = gr.HTML(elem_id="seen", padding=False)
@@ -56,6 +56,7 @@ def build_picture_panel(texts: Texts, framing: gr.State) -> PicturePanel:
     )
     with gr.Column(visible=False, elem_id="controls-part") as part:
         controls = file_upload(texts("controls.label"), "controls", several=True, types=PICTURE_TYPES)
+        more_controls = add_button(texts("pictures.more"), "more-controls", types=PICTURE_TYPES)
         outputs["control_count"] = gr.HTML(elem_id="control-count", padding=False)
         info(texts("controls.info"))
         outputs["error.controls"] = error_place("controls")
@@ -73,7 +74,9 @@ def build_picture_panel(texts: Texts, framing: gr.State) -> PicturePanel:
             label=texts("share"), info=texts("share.info"), interactive=False, buttons=["copy"], elem_id="share"
         )
     panel = PicturePanel(fields, outputs)
-    _wire(panel, folder, part, others, framing)
+    _wire(panel, part, others, framing)
+    for button, field in ((more, pictures), (folder, pictures), (more_controls, controls)):
+        _wire_adding(button, field)
     return panel
 
 
@@ -102,9 +105,18 @@ def _setting_fields(texts: Texts) -> dict[str, Any]:
     }
 
 
-def _wire(
-    panel: PicturePanel, folder: gr.UploadButton, part: gr.Column, others: gr.Markdown, framing: gr.State
-) -> None:
+def _wire_adding(button: gr.UploadButton, field: gr.File) -> None:
+    """Add what a button took in to the files of a field: of a folder, what is named as pictures are."""
+
+    def add(values: Values, language: str) -> View:
+        added = [path for path in file_list(values["added"]) if path.lower().endswith(tuple(SUFFIXES))]
+        return {"field": [*file_list(values["field"]), *added]}
+
+    inputs: dict[str, Any] = {"field": field, "added": button}
+    listen(button.upload, add, inputs, {"field": field}, concurrency_limit=4, show_progress="hidden", **PRIVATE)
+
+
+def _wire(panel: PicturePanel, part: gr.Column, others: gr.Markdown, framing: gr.State) -> None:
     pictures: Any = panel.fields["picture"]
     unused: Any = panel.fields["unused"]
     controls: Any = panel.fields["controls"]
@@ -112,11 +124,6 @@ def _wire(
     def look(values: Values, language: str) -> View:
         known = values["framing"] if isinstance(values["framing"], KnownFraming) else None
         return look_at_pictures(values["picture"], known, language) | {"error.pictures": ""}
-
-    def add(values: Values, language: str) -> View:
-        there = file_list(values["picture"])
-        added = [path for path in file_list(values["folder"]) if path.lower().endswith(tuple(SUFFIXES))]
-        return {"picture": [*there, *added]}
 
     def open_part(values: Values, language: str) -> View:
         counts = values["unused"] in UNUSED_THAT_COUNT
@@ -128,8 +135,6 @@ def _wire(
     seen = {"seen": panel.outputs["seen"], "error.pictures": panel.outputs["error.pictures"]}
     for event in (pictures.change, framing.change):
         listen(event, look, looked, seen, **options)
-    inputs: dict[str, Any] = {"picture": pictures, "folder": folder}
-    listen(folder.upload, add, inputs, {"picture": pictures}, **options)
     shown: dict[str, Any] = {"part": part, "others": others, "control_count": panel.outputs["control_count"]}
     for event in (unused.change, controls.change):
         listen(event, open_part, {"unused": unused, "controls": controls}, shown, **QUICK)

@@ -251,6 +251,8 @@ CSS = (
 .gradio-container .label-wrap{align-items:center}
 .gradio-container .gr-accordion{overflow:visible!important}
 .gradio-container .block:has(>.html-container>.prose:empty){display:none}
+.gradio-container .icon-button:has(input[type=file]){display:none!important}
+.gradio-container .icon-button-wrapper .icon-button{min-width:44px;min-height:44px;justify-content:center}
 footer .divider:last-child{display:none!important}
 .gradio-container label:has(>input[type=radio]),.gradio-container label:has(>input[type=checkbox]){min-height:44px}
 .gradio-container #unused .wrap{flex-direction:column}

@@ -25,6 +25,12 @@ def file_upload(label: Any, elem_id: str, *, several: bool, types: list[str], he
     return gr.File(label=label, file_count=count, file_types=types, type="filepath", height=height, elem_id=elem_id)
 
 
+def add_button(label: Any, elem_id: str, *, types: list[str] | None = None) -> gr.UploadButton:
+    """A button that adds files to a field, whose own button for this is small and has no name; of a folder, all."""
+    count: Any = "directory" if types is None else "multiple"
+    return gr.UploadButton(label, file_count=count, file_types=types, type="filepath", elem_id=elem_id, min_width=120)
+
+
 def error_place(field: str) -> gr.HTML:
     """The place beside a field where its refusals stand."""
     return gr.HTML(elem_id=f"error-{field}", padding=False)
