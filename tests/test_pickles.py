@@ -3,7 +3,6 @@
 import pickle
 from pathlib import Path
 
-import gradio as gr
 import pytest
 import torch
 from huggingface_hub import constants
@@ -13,7 +12,7 @@ from cgidm import UserError
 from cgidm.cli import main
 from cgidm.families import load_pair
 from cgidm.page.handlers.request import make_request
-from cgidm.page.handlers.suspect import check_suspect
+from cgidm.page.handlers.suspect import look_up
 from tests.support import tiny
 from tests.support.hub_server import Repository, serve
 from tests.support.paths import ASSETS
@@ -91,16 +90,14 @@ def test_no_path_of_the_hub_runs_it(trap, tmp_path, monkeypatch, name):
         for given in ("owner/trap", f"owner/trap/{name}", f"{server.url}/owner/trap/resolve/main/{name}"):
             with pytest.raises(UserError):
                 load_pair(given, given, "")
-            with pytest.raises(gr.Error):
-                check_suspect(given, None, "en", None)
+            assert "cg-error" in look_up(given, None, None, "en", None)["card"]
         close_session()
 
 
 @pytest.mark.parametrize("name", ["a.bin", "a.pt", "a.safetensors", "a"])
 def test_no_path_of_the_page_runs_it(trap, tmp_path, name):
     (tmp_path / name).write_bytes(trap[0])
-    with pytest.raises(gr.Error):
-        check_suspect("", str(tmp_path / name), "en", None)
+    assert "cg-error" in look_up("", str(tmp_path / name), None, "en", None)["card"]
     picture = [str(next((ASSETS / "examples").rglob("*.jpg")))]
     for given in (
         {"picture": str(tmp_path / name), "suspect": "shipped:rollandin-lora"},

@@ -7,11 +7,11 @@ import pytest
 
 from cgidm.judging.portfolio import Used
 from cgidm.method.views import VIEWS
-from cgidm.page.html.answer import answer_html, stopped_html
+from cgidm.page.html.answer import stopped_html
 from cgidm.page.html.i18n import LANGUAGES, tables, translate
-from cgidm.page.html.portfolio import portfolio_html
-from cgidm.page.html.progress import progress_html, status_html
-from cgidm.page.html.sentences import power_sentence
+from cgidm.page.html.progress import bar_html, status_html
+from cgidm.page.html.sentences import power_sentence, warning_sentences
+from tests.support.page_html import answer_page, portfolio_page
 from tests.support.page_records import BANK, HOSTILE, Reader, make_full_record, make_record, poison, typed
 
 
@@ -27,28 +27,29 @@ def text_of(html):
 def rows_of(html):
     """The cells of the table of pictures, as plain text."""
     table = html[html.index("<tbody>") : html.index("</tbody>")]
-    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("<tr>")[1:]]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in table.split("<tr>")[1:]]  # name, score, p ...
     return [[re.sub(r"<[^>]+>", " ", cell).strip() for cell in row] for row in cells]
 
 
 def test_nothing_is_said_of_what_a_record_does_not_hold():
     bare = make_record()
-    for text in (text_of(answer_html(typed(bare), "en")), text_of(portfolio_html(typed(bare), "en", []))):
+    pages = (answer_page(typed(bare), "en"), False), (portfolio_page(typed(bare), "en", []), True)
+    for text, found_nothing in ((text_of(page), nothing) for page, nothing in pages):
         for key in ("set.head.holm", "details.bank", "details.views", "details.unrelated", "details.embeddings"):
             assert translate("en", key) not in text
-        assert translate("en", "power.unknown") in text
+        assert (translate("en", "power.unknown") in text) == found_nothing
         assert "detect" not in text and "views" not in text and "Holm" not in text
-    assert len(rows_of(portfolio_html(typed(bare), "en", []))[0]) == 5
+    assert len(rows_of(portfolio_page(typed(bare), "en", []))[0]) == 4
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_set_says_how_many_of_it_were_used(record, language):
-    text = text_of(portfolio_html(typed(record), language, []))
+    text = text_of(portfolio_page(typed(record), language, []))
     assert translate(language, "used.least", low=1, n=2, sure=95) in text
     assert translate(language, "set.holm", left=0, n=2, p="0.05", level=5) in text
     assert translate(language, "set.bh", found=1, n=2, p="0.05", level=5) in text
     assert translate(language, "set.head.holm") in text
-    assert [row[3:5] for row in rows_of(portfolio_html(typed(record), language, []))] == [
+    assert [row[2:4] for row in rows_of(portfolio_page(typed(record), language, []))] == [
         ["0.0476", "0.0952"],
         ["0.8", "0.8"],
     ]
@@ -70,35 +71,43 @@ def test_a_set_says_how_many_of_it_were_used(record, language):
     ids=str,
 )
 def test_no_bound_says_more_than_was_found(used, said):
-    text = text_of(portfolio_html(typed(make_full_record(pictures=10, used=vars(used))), "en", []))
+    text = text_of(portfolio_page(typed(make_full_record(pictures=10, used=vars(used))), "en", []))
     assert said in text and ("right for at least 95% of sets" in text) == (used.low > 0 or used.high < 10)
 
 
 def test_a_picture_without_a_p_value_takes_no_part_in_the_correction(record):
     record["pictures"][0].update(outcome="cannot tell", p_value=None)
     record["set"]["adjusted"] = [None, 0.8]
-    assert [row[3:5] for row in rows_of(portfolio_html(typed(record), "en", []))] == [["—", "—"], ["0.8", "0.8"]]
+    assert [row[2:4] for row in rows_of(portfolio_page(typed(record), "en", []))] == [["—", "—"], ["0.8", "0.8"]]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_power_stands_beside_the_error_rate(record, language):
-    """In an answer, in one for a set, and while the run is going on; after a stop, if it was looked up by then."""
+def test_the_power_stands_where_nothing_was_found_and_nowhere_else(record, language):
+    """It says what "no evidence" is worth. Of a weak suspect, or one of a base nobody measured, it warns before."""
     known = translate(language, "power", power=96, level=5)
     unknown, weak = translate(language, "power.unknown"), translate(language, "power.weak", power=38, level=5)
-    for power, said in ((0.9625, known), (None, unknown), (0.375, weak)):
+    outcomes = ("consistent with training on this image", "weak evidence", "no evidence", "cannot tell")
+    for power, said, where in ((0.9625, known, {2}), (None, unknown, {2, 3}), (0.375, weak, {2})):
         record["expected_power"] = power
+        for number, outcome in enumerate(outcomes):
+            p = None if outcome == "cannot tell" else 0.8
+            for judged in (record["set"], *record["pictures"]):
+                judged.update(outcome=outcome.replace("this image", "some of these images"), p_value=p)
+                if judged is not record["set"]:
+                    judged["outcome"] = outcome
+            for html in (answer_page(typed(record), language), portfolio_page(typed(record), language, [])):
+                assert text_of(html).count(said) == (number in where), (power, outcome)
         stopped = record | {"stopped": {"step": 8, "of": 40}}
-        step = {"step": 1, "steps": 2, "remaining": None, "contrast": []}
-        for html in (
-            answer_html(typed(record), language),
-            portfolio_html(typed(record), language, []),
-            status_html(language, "status.controls", done=1, n=2, power=[power_sentence(power, language)]),
-            progress_html(language, **step, power=[power_sentence(power, language)]),
-        ):
-            assert text_of(html).count(said) == 1
         assert text_of(stopped_html(typed(stopped), language)).count(said) == (power is not None)
+        warned = warning_sentences(power, language)
+        assert warned == ([] if said == known else [power_sentence(power, language)])
+        for html in (
+            status_html(language, "status.loading", power=warned),
+            bar_html(language, "status.step.first", share=0.5, step=1, steps=2, power=warned),
+        ):
+            assert text_of(html).count(said) == len(warned)
     assert "cg-power" not in status_html(language, "status.loading")
-    assert "cg-power" not in progress_html(language, step=1, steps=2, remaining=None, contrast=[])
+    assert "cg-power" not in bar_html(language, "status.step.first", share=None, step=1, steps=2)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -107,7 +116,7 @@ def test_silence_of_a_weak_suspect_is_not_called_an_answer(record, language):
     for judged in (record["set"], record["pictures"][0]):
         judged.update(outcome="cannot tell", p_value=0.5)
     said = translate(language, "sentence.weak", power=38, level=5, p="0.5")
-    for html in (answer_html(typed(record), language), portfolio_html(typed(record), language, [])):
+    for html in (answer_page(typed(record), language), portfolio_page(typed(record), language, [])):
         text = text_of(html)
         assert said in text and translate(language, "outcome.unclear") in text
         assert translate(language, "power.weak", power=38, level=5) not in text  # it would be said twice
@@ -116,11 +125,11 @@ def test_silence_of_a_weak_suspect_is_not_called_an_answer(record, language):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_view_that_scored_highest_is_named(record, language):
     mirrored, given = (translate(language, f"view.name.{view}") for view in ("mirrored", "as given"))
-    assert translate(language, "view.found", n=2, view=mirrored) in text_of(answer_html(typed(record), language))
-    cells = [row[-1] for row in rows_of(portfolio_html(typed(record), language, []))]
+    assert translate(language, "view.found", n=2, view=mirrored) in text_of(answer_page(typed(record), language))
+    cells = [row[-1] for row in rows_of(portfolio_page(typed(record), language, []))]
     assert mirrored in cells[0] and given in cells[1]
     record["config"]["views"] = ["as given"]
-    assert mirrored not in text_of(answer_html(typed(record), language))
+    assert mirrored not in text_of(answer_page(typed(record), language))
 
 
 def test_every_view_of_the_library_has_a_name():
@@ -136,7 +145,7 @@ def test_a_bank_is_never_called_control_pictures(record, language):
     for outcome, p in (("consistent with training on this image", 1 / 21), ("no evidence", 0.8), ("no evidence", 0.01)):
         record["pictures"][0].update(outcome=outcome, p_value=p)
         record["set"].update(outcome=outcome.replace("this image", "some of these images"), p_value=p)
-        for html in (answer_html(typed(record), language), portfolio_html(typed(record), language, [])):
+        for html in (answer_page(typed(record), language), portfolio_page(typed(record), language, [])):
             text = text_of(html)
             assert controls not in text.lower()
             assert (
@@ -144,15 +153,15 @@ def test_a_bank_is_never_called_control_pictures(record, language):
                 and translate(language, "caveat.bank") in text
             )
             assert "d" * 64 in text and "bank.json" in text
-    assert translate(language, "drawing.title.bank") in text_of(answer_html(typed(record), language))
+    assert translate(language, "drawing.title.bank") in text_of(answer_page(typed(record), language))
     record["control_scores"] = [0.1]
     for judged in (record["set"], *record["pictures"]):
         judged.update(outcome="cannot tell", p_value=None)
     assert translate(language, "sentence.few.bank", n=1, need=19, level=5) in text_of(
-        answer_html(typed(record), language)
+        answer_page(typed(record), language)
     )
     said = translate(language, "sentence.set.few.bank", pictures=2, n=1, level=5)
-    assert said in text_of(portfolio_html(typed(record), language, []))
+    assert said in text_of(portfolio_page(typed(record), language, []))
 
 
 def near_duplicates(copy, *group):
@@ -168,7 +177,7 @@ def test_nothing_of_a_bank_a_view_or_a_note_gets_out_of_its_place(record, text):
     record["pictures"][0]["notes"] = near_duplicates(text, text, "b")
     keeps = ((), ("outcome",), ("outcome", "code"))
     for data in (record, *(poison(copy.deepcopy(record), text, keep) for keep in keeps)):
-        for html in (answer_html(typed(data), "ja"), portfolio_html(typed(data), "en", [text])):
+        for html in (answer_page(typed(data), "ja"), portfolio_page(typed(data), "en", [text])):
             Reader(html)
             assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00-\x1f]", html)
 
@@ -183,7 +192,7 @@ def test_no_number_of_a_record_breaks_its_page(record, value):
     record.update(expected_power=value, seconds=value, control_scores=[value, 0.1])
     stopped = record | {"stopped": {"step": 8, "of": 40}}
     for data in (record, stopped):
-        for html in (answer_html(typed(data), "en"), portfolio_html(typed(data), "en", [])):
+        for html in (answer_page(typed(data), "en"), portfolio_page(typed(data), "en", [])):
             Reader(html)
 
 
@@ -191,6 +200,6 @@ def test_near_duplicates_are_named_in_the_visitor_s_language(record):
     record["models"]["warning"] = None
     record["pictures"][0].update(not_computed={}, scores={"loss_contrast": 0.1})
     record["pictures"][0]["notes"] = near_duplicates("c, d.png", "b.png")
-    html = answer_html(typed(record), "de")
+    html = answer_page(typed(record), "de")
     assert "Fast dasselbe Bild wie das Kontrollbild c, d.png" in html and "wie b.png. In der Antwort" in html
     assert 'lang="en"' not in html

@@ -31,13 +31,14 @@ from tests.support.paths import ASSETS
 pytestmark = pytest.mark.browser
 
 EXAMPLE = "gerald-g-dreambooth"
+SUSPECT, SEAL = "#suspect :is(input, textarea)", "#seal :is(input, textarea)"
 CONSISTENT = translate("en", "outcome.consistent")
 WEAK = translate("en", "outcome.weak")  # 40 controls show no more, and with few draws the mirror test is not asked
 WATCH = """() => {
     window.seen = [];
     setInterval(() => {
-        const now = [document.querySelector('#one-progress').innerText,
-                     document.querySelector('#one-recovered img')?.src];
+        const now = [document.querySelector('#progress').innerText,
+                     document.querySelector('#shown .cg-recovered img')?.src];
         if (String(now) != String(seen.at(-1))) seen.push(now);
     }, 30);
 }"""
@@ -58,7 +59,7 @@ def photo(path: Path) -> Path:
 
 
 def sources(visitor) -> list[str]:
-    return [visitor.at(f"#one-{role} img").evaluate("image => image.src") for role in (*ROLES, MIRRORED)]
+    return [visitor.at(f"#shown .cg-{role} img").evaluate("image => image.src") for role in (*ROLES, MIRRORED)]
 
 
 def pictures(visitor) -> list[np.ndarray]:
@@ -87,16 +88,26 @@ def test_a_first_visit_has_its_answer_at_once(visit):
     visitor = visit()
     runs = set(visitor.server.folder.rglob("request.json"))
     visitor.card(0)
-    said = visitor.wait_for("#one-answer", CONSISTENT)
+    said = visitor.wait_for("#answer", CONSISTENT)
     assert translate("en", "precomputed") in said
     for role in (*ROLES, MIRRORED):
-        visitor.page.wait_for_function(f"document.querySelector('#one-{role} img').naturalWidth == 128")
-        assert visitor.at(f"#one-{role} img").evaluate("i => i.naturalHeight") == 128
-        assert visitor.at(f"#one-{role} img").is_visible()
-    assert visitor.at("#suspect input").input_value() == "DreamBooth, Gerald G."
+        image = visitor.at(f"#shown .cg-{role} img")
+        image.scroll_into_view_if_needed()
+        visitor.page.wait_for_function(
+            "i => i.naturalWidth == 128 && i.naturalHeight == 128", arg=image.element_handle()
+        )
+        below = visitor.at(f"#shown .cg-{role} figcaption").bounding_box()
+        assert image.is_visible() and below["y"] >= image.bounding_box()["y"] + image.bounding_box()["height"]
+    assert visitor.at(SUSPECT).input_value() == f"shipped:{EXAMPLE}"
+    assert EXAMPLE in visitor.wait_for("#model-card", "small model that ships")
     assert visitor.at("#base input").input_value().startswith("mini")
     assert visitor.at("#prompt textarea, #prompt input").input_value() == shipped_prompt(EXAMPLE)
-    assert visitor.at("#one-picture img").evaluate("i => i.src").endswith(picture_of(f"{EXAMPLE}/member").name)
+    assert picture_of(f"{EXAMPLE}/member").stem in visitor.at("#pictures").inner_text()
+    with visitor.page.expect_download() as download:
+        visitor.at("#evidence").click()
+    with zipfile.ZipFile(download.value.path()) as bundle:
+        manifest = bundle.read("manifest.json")
+    assert visitor.at(SEAL).input_value() == sha256(manifest).hexdigest()
     assert set(visitor.server.folder.rglob("request.json")) == runs  # it ships, so nothing had to be run
     visitor.picture("light")
 
@@ -105,10 +116,10 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
     visitor = visit()
     visitor.card(0)
     visitor.page.evaluate(WATCH)
-    visitor.at("#one-run").click()
-    visitor.wait_for("#one-progress", r"Step [1-9]\d* of 20", PATIENCE)
+    visitor.at("#run").click()
+    visitor.wait_for("#progress", r"Step [1-9]\d* of 20", PATIENCE)
     visitor.picture("running")
-    visitor.wait_for("#one-progress", "Finished in", PATIENCE)
+    visitor.wait_for("#progress", "Finished in", PATIENCE)
 
     seen = visitor.page.evaluate("seen")
     phases = [
@@ -122,16 +133,17 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
     ]
     assert phases == sorted(phases)
     assert len({url for _, url in seen if url and "live-" in url}) >= 2
+    assert visitor.page.title() == translate("en", "title")
 
     result = computed.pictures[0]
     for shown, image in zip(pictures(visitor), result.images.values(), strict=True):
         np.testing.assert_array_equal(shown, to_uint8(image))
-    visitor.wait_for("#one-answer", WEAK)
-    assert translate("en", "precomputed") not in visitor.at("#one-answer").inner_text()
+    visitor.wait_for("#answer", WEAK)
+    assert translate("en", "precomputed") not in visitor.at("#answer").inner_text()
     visitor.picture("finished")
 
     with visitor.page.expect_download() as download:
-        visitor.at("#one-evidence").click()
+        visitor.at("#evidence").click()
     download.value.save_as(tmp_path / "evidence.zip")
     with zipfile.ZipFile(tmp_path / "evidence.zip") as bundle:
         stated = json.loads(bundle.read("manifest.json"))["sha256"]
@@ -146,128 +158,153 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
 
     shown = sources(visitor)
     visitor.card(3)
-    visitor.at("#one-history input").click()
+    visitor.at("#history input").click()
     visitor.page.get_by_role("option").get_by_text(picture["name"]).click()
-    visitor.wait_for("#one-answer", WEAK)
-    assert sources(visitor) == shown
+    visitor.wait_for("#answer", WEAK)
+    assert sources(visitor) == shown and visitor.at("#stale .cg-stale").count() == 0
+    assert visitor.at(SUSPECT).input_value() == f"shipped:{EXAMPLE}"  # of the run, no more of the example
 
 
 def test_a_run_that_was_stopped_outlives_a_reload_and_goes_on(visit, tmp_path):
     visitor = visit()
     before = left(visitor.server)
     sent = photo(tmp_path / "photo.jpg")
-    visitor.upload("#one-picture", sent)
-    visitor.at("#one-run").click()
-    visitor.wait_for("#one-progress", r"Step [1-9]\d* of 20", PATIENCE)
-    visitor.at("#one-stop").click()
-    said = visitor.wait_for("#one-answer", r"Stopped at step 1?\d of 20: press Continue")
-    assert visitor.at("#one-resume").is_visible()
-    assert "not judged" in visitor.at("#one-answer").inner_text()
+    visitor.at(SUSPECT).fill(f"shipped:{EXAMPLE}")
+    visitor.wait_for("#model-card", EXAMPLE)
+    visitor.send(sent)
+    visitor.at("#run").click()
+    visitor.wait_for("#progress", r"Step [1-9]\d* of 20", PATIENCE)
+    visitor.at("#stop").click()
+    said = visitor.wait_for("#answer", r"Stopped at step 1?\d of 20: press Continue")
+    assert visitor.at("#resume").is_visible()
+    assert "not judged" in visitor.at("#answer").inner_text() and "photo.jpg" in said
+    assert visitor.at("#stop").is_disabled() and visitor.page.locator("#run.primary, #resume.primary").count() == 1
     visitor.picture("stopped")
 
     visitor.page.reload()
-    assert visitor.wait_for("#one-answer", "Stopped at step") == said
+    assert visitor.wait_for("#answer", "Stopped at step") == said
+    assert visitor.at(SUSPECT).input_value() == f"shipped:{EXAMPLE}"
+    visitor.wait_for("#pictures", "photo")
+    assert visitor.at("#stale .cg-stale").count() == 0
     whole = decode_picture(sent.read_bytes(), sent.name, usual_buckets(128))  # not its centre square
     np.testing.assert_array_equal(pictures(visitor)[0], to_uint8(whole.image))
-    visitor.at("#one-resume").click()
-    visitor.wait_for("#one-progress", "Finished in", PATIENCE)
-    said = visitor.wait_for("#one-answer", "otated as its EXIF tag says")
-    assert "control pictures" in said.lower() and visitor.at("#one-answer .cg-outcome").is_visible()
-    assert not visitor.at("#one-resume").is_visible()
+    visitor.at("#resume").click()
+    visitor.wait_for("#progress", "Finished in", PATIENCE)
+    visitor.wait_for("#why", "otated as its EXIF tag says")
+    said = visitor.wait_for("#answer", translate("en", "outcome.unclear"))  # nobody's controls are held against it
+    assert "photo.jpg" in said and visitor.at("#answer .cg-outcome").is_visible()
+    assert not visitor.at("#resume").is_visible()
 
-    shown = [*sources(visitor), visitor.at("#one-evidence").evaluate("b => (b.closest('a') ?? b).href ?? ''")]
+    shown = [*sources(visitor), visitor.at("#evidence").evaluate("b => (b.closest('a') ?? b).href ?? ''")]
     assert [visitor.fetch(url)[0] for url in shown[:3]] == [200] * 3
-    visitor.tab(3)
+    visitor.tab(2)
     visitor.at("#forget").click()
-    visitor.wait_for("#one-progress", translate("en", "forgotten"))
+    visitor.at("#forget-keep").click()
+    visitor.at("#forget-keep").wait_for(state="hidden")
+    assert visitor.fetch(shown[0])[0] == 200
+    visitor.at("#forget").click()
+    visitor.at("#forget-sure").click()
+    visitor.wait_for("#forgotten", translate("en", "forgotten"))
     assert all(visitor.fetch(url)[0] in (403, 404) for url in shown if url)
     assert left(visitor.server) <= before
     visitor.tab(0)
-    assert visitor.at("#one-answer").inner_text().strip() == "" and visitor.at("#one-recovered img").count() == 0
+    assert visitor.at("#answer").inner_text().strip() == "" and visitor.at("#shown img").count() == 0
     visitor.page.reload()
     visitor.at("#cards button").first.wait_for()
-    assert not visitor.at("#one-resume").is_visible()
+    assert not visitor.at("#resume").is_visible()
 
 
 def test_what_was_sent_is_deleted_at_once_even_while_it_is_being_judged(visit, tmp_path):
     visitor = visit()
     before = left(visitor.server)
-    visitor.upload("#one-picture", photo(tmp_path / "photo.jpg"))
-    visitor.at("#one-run").click()
-    visitor.wait_for("#one-progress", r"Step [1-9]\d* of 20", PATIENCE)
+    visitor.at(SUSPECT).fill(f"shipped:{EXAMPLE}")
+    visitor.wait_for("#model-card", EXAMPLE)
+    visitor.send(photo(tmp_path / "photo.jpg"))
+    visitor.at("#run").click()
+    visitor.wait_for("#progress", r"Step [1-9]\d* of 20", PATIENCE)
     shown = sources(visitor)
-    visitor.tab(3)
+    visitor.tab(2)
     visitor.at("#forget").click()
-    visitor.wait_for("#one-progress", translate("en", "forgotten"))
+    visitor.at("#forget-keep").click()
+    visitor.at("#forget-keep").wait_for(state="hidden")
+    assert visitor.fetch(shown[0])[0] == 200
+    visitor.at("#forget").click()
+    visitor.at("#forget-sure").click()
+    visitor.wait_for("#forgotten", translate("en", "forgotten"))
     assert all(visitor.fetch(url)[0] in (403, 404) for url in shown)
     time.sleep(2)  # nobody goes on with it, nothing comes back
     assert left(visitor.server) <= before
-    visitor.wait_for("#one-progress", translate("en", "forgotten"))
+    visitor.wait_for("#forgotten", translate("en", "forgotten"))
 
 
 def test_a_portfolio_is_judged_as_a_set_and_picture_by_picture(visit):
     visitor = visit()
-    visitor.tab(1)
+    visitor.at(SUSPECT).fill(f"shipped:{EXAMPLE}")
+    visitor.wait_for("#model-card", EXAMPLE)
     files = sorted((ASSETS / "examples" / EXAMPLE / "member").iterdir())[:5]
-    visitor.upload("#set-pictures", *files)
-    visitor.at("#set-run").click()
-    power = translate("en", "power", power=99, level=5)
-    visitor.wait_for("#set-progress", re.escape(power), PATIENCE)
-    assert "Finished" not in visitor.at("#set-progress").inner_text()  # it is said before the recovery
-    visitor.wait_for("#set-progress", "Finished in", PATIENCE)
-    said = visitor.wait_for("#set-answer", translate("en", "outcome.set"))
-    assert power in said and re.search(r"How many were used: (at least )?\d of 5", said)
-    assert translate("en", "set.head.holm") in visitor.at("#set-answer thead").inner_text()
-    rows = visitor.at("#set-answer .cg-set tbody tr")
-    assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == [f.name for f in files]
-    for image in rows.locator("img").all():
+    visitor.send(*files)
+    assert translate("en", "pictures.count", n=5, most=30) in visitor.at("#seen").inner_text()
+    visitor.at("#run").click()
+    visitor.wait_for("#progress", "Finished in", PATIENCE)
+    said = visitor.see_the_answer()
+    assert translate("en", "outcome.set") in said and translate("en", "answer.pictures", n=5) in said
+    assert re.search(r"How many were used: (at least )?\d of 5", said) and "40 control pictures" in said
+    items = visitor.at("#shown .cg-item")
+    assert [item.locator(".cg-name").inner_text() for item in items.all()] == [f.name for f in files]
+    for image in items.locator("img").all():
         assert visitor.fetch(image.evaluate("i => i.src"))[0] == 200
-    assert rows.locator("img").count() == 5 and "40 control pictures" in said
+    assert items.locator("img").count() == 5 * 4  # each opens its half, its recovery, and its mirror image's
+    items.first.locator("summary").click()
+    assert items.first.locator(".cg-mirrored img").is_visible()
+    visitor.at("#why .cg-details summary").first.click()
+    assert translate("en", "set.head.holm") in visitor.at("#why thead").inner_text()
     visitor.picture("portfolio")
 
 
 def test_a_bank_takes_the_place_of_control_pictures(visit, tmp_path):
     visitor = visit()
     visitor.card(0)
-    visitor.at("#one-more button").first.click()
+    visitor.at("#settings button").first.click()
     write_bank(tmp_path / "bank.json", seed=0)
-    visitor.upload("#one-bank", tmp_path / "bank.json")
-    visitor.upload("#one-controls", *shipped_controls(EXAMPLE)[:1])
-    visitor.at("#one-run").click()
-    assert sentence("run.bank_and_controls").fullmatch(visitor.refused())
-    visitor.at("#one-controls").get_by_role("button", name=re.compile("clear|remove", re.I)).first.click()
-    visitor.at("#one-run").click()
-    visitor.wait_for("#one-progress", "Finished in", PATIENCE)
-    said = visitor.wait_for("#one-answer", WEAK)
-    assert (
-        translate("en", "bank.about", models=4, pictures=20) in said and translate("en", "drawing.title.bank") in said
-    )
+    visitor.upload("#bank", tmp_path / "bank.json")
+    visitor.at("#unused input[value=same]").check()
+    visitor.upload("#controls", *shipped_controls(EXAMPLE)[:1])
+    visitor.wait_for("#control-count", translate("en", "controls.count", n=1, need=19))
+    visitor.at("#run").click()
+    assert sentence("run.bank_and_controls").fullmatch(visitor.refused("bank"))
+    visitor.at("#unused input[value=none]").check()
+    visitor.at("#controls").wait_for(state="hidden")
+    visitor.at("#run").click()
+    visitor.wait_for("#progress", "Finished in", PATIENCE)
+    visitor.wait_for("#answer", WEAK)
+    assert visitor.at("#error-bank").inner_text().strip() == ""  # it stood there until it was mended
+    said = visitor.at("#why").inner_text()
+    assert translate("en", "bank.about", models=4, pictures=20) in said
+    assert translate("en", "drawing.title.bank") in said
     visitor.picture("bank")
 
 
 def test_a_link_to_settings_fills_the_form(visit):
     visitor = visit("?suspect=owner/lora&base=owner/base&prompt=a%20%3Cb%3E%20cat&preset=paper&seed=7")
     fields = {
-        "#suspect input": "owner/lora",
+        SUSPECT: "owner/lora",
         "#base input": "owner/base",
         "#prompt textarea, #prompt input": "a <b> cat",
     }
     for selector, value in fields.items():
         visitor.page.wait_for_function("([s, v]) => document.querySelector(s)?.value == v", arg=[selector, value])
-    visitor.page.get_by_role("button", name=translate("en", "settings")).first.click()
-    assert visitor.at("#one-preset input[value=paper]").is_checked()
+    visitor.at("#settings button").first.click()
+    assert visitor.at("#preset input[value=paper]").is_checked()
     assert visitor.page.get_by_label(translate("en", "seed.label")).first.input_value() == "7"
-    visitor.at("#one-search input").check()
-    visitor.at("#one-lineup input[value='10']").check()
-    visitor.page.get_by_role("button", name=translate("en", "compared")).first.click()
-    visitor.at("#one-unrelated input").fill("owner/other")
-    visitor.at("#one-unrelated input").press("Tab")
+    visitor.at("#search input").check()
+    visitor.at("#lineup-size input[value='10']").check()
+    visitor.at("#unrelated input").fill("owner/other")
+    visitor.at("#unrelated input").press("Tab")
     link = visitor.at("#share textarea, #share input").first
     visitor.page.wait_for_function("e => /seed=7.*search=views&lineup=10/.test(e.value)", arg=link.element_handle())
     assert link.input_value().startswith(visitor.server.url + "?suspect=owner%2Flora")
     other = visit(link.input_value().removeprefix(visitor.server.url))
-    assert other.at("#suspect input").input_value() == "owner/lora"
-    other.page.get_by_role("button", name=translate("en", "compared")).first.click()
-    assert other.at("#one-unrelated input").input_value() == "owner/other"
-    other.page.get_by_role("button", name=translate("en", "settings")).first.click()
-    assert other.at("#one-search input").is_checked() and other.at("#one-lineup input[value='10']").is_checked()
+    assert other.at(SUSPECT).input_value() == "owner/lora"
+    other.at("#settings button").first.click()
+    assert other.at("#unrelated input").input_value() == "owner/other"
+    assert other.at("#search input").is_checked() and other.at("#lineup-size input[value='10']").is_checked()

@@ -25,20 +25,17 @@ def server(small_server):
 
 def run_with_lineup(visitor, panels="6", pictures=1):
     """A run with a line-up to its end, as a visitor does it."""
-    kind = "one" if pictures == 1 else "set"
-    if pictures == 1:
-        visitor.card(0)
-    else:
-        visitor.tab(1)
-        visitor.upload("#set-pictures", *sorted((ASSETS / "examples" / EXAMPLE / "member").iterdir())[:pictures])
-    visitor.page.get_by_role("button", name=translate("en", "settings")).and_(visitor.page.locator(":visible")).click()
-    visitor.at(f"#{kind}-lineup input[value='{panels}']").check()
-    visitor.at(f"#{kind}-run").click()
-    visitor.wait_for(f"#{kind}-progress", "Recovering the decoys of the line-up: step", PATIENCE)
-    assert visitor.at(f"#{kind}-answer .cg-card").is_visible()  # it does not wait for the decoys
-    visitor.picture(f"lineup-decoys-{kind}")
-    visitor.wait_for(f"#{kind}-progress", "Finished in", PATIENCE)
-    return kind
+    visitor.card(0)
+    if pictures > 1:
+        visitor.at("#pictures").get_by_role("button", name=re.compile("clear|remove", re.I)).first.click()
+        visitor.send(*sorted((ASSETS / "examples" / EXAMPLE / "member").iterdir())[:pictures])
+    visitor.at("#settings button").first.click()
+    visitor.at(f"#lineup-size input[value='{panels}']").check()
+    visitor.at("#run").click()
+    visitor.wait_for("#progress", "Recovering the decoys of the line-up: step", PATIENCE)
+    assert visitor.at("#answer .cg-card").is_visible()  # it does not wait for the decoys
+    visitor.picture(f"lineup-decoys-{pictures}")
+    visitor.wait_for("#progress", "Finished in", PATIENCE)
 
 
 def latest(server):
@@ -68,21 +65,21 @@ def choose(visitor, letter):
 
 def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
     visitor = visit()
-    kind = run_with_lineup(visitor, pictures=2)
+    run_with_lineup(visitor, pictures=2)
     path = latest(visitor.server)
     record, folder = read_record(path.read_bytes(), path.name), path.parent.name
     lineup = lineup_of(record)
     key = [r.letter for r in lineup.rounds]
-    said = visitor.wait_for("#set-about-lineup", re.escape(translate("en", "lineup.observer")))
+    said = visitor.wait_for("#about-lineup", re.escape(translate("en", "lineup.observer")))
     assert "p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.0278" in said and len(key) == 2
 
     wire = Wire(visitor.page)
-    visitor.at(f"#{kind}-observe").click()
+    visitor.at("#observe").click()
     visitor.wait_for("#lineup", "Round 1 of 2")
     secrets = [p.name for p in record.pictures] + [c.name for c in record.controls]
     for word in ("Finished", "used", "score", "Consistent", *secrets):
         assert word not in visitor.at("body").inner_text(), word
-    assert visitor.at("#tab-one, #set-answer, #one-picture, #set-history").count() == 0
+    assert visitor.at("#tab-judge, #answer, #pictures, #history").count() == 0
     images = visitor.at("#lineup img")
     assert images.count() == 18
     for image in images.all():
@@ -90,7 +87,7 @@ def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
         visitor.page.wait_for_function("i => i.naturalWidth == 128", arg=image.element_handle())
     visitor.picture("lineup-round")
     visitor.at("#lineup-next").click()
-    assert visitor.refused().startswith("No choice was made")
+    assert visitor.toast().startswith("No choice was made")
     choose(visitor, key[0])
     visitor.at("#lineup-next").click()
     visitor.wait_for("#lineup", "Round 2 of 2")
@@ -126,21 +123,21 @@ def test_somebody_blind_chooses_and_the_key_is_told_afterwards(visit):
     ]
     visitor.picture("lineup-told")
     visitor.at("#lineup-leave").click()
-    visitor.wait_for("#set-about-lineup", "Right choices: 1 of 2")
+    visitor.wait_for("#about-lineup", "Right choices: 1 of 2")
     assert visitor.at("#lineup").count() == 0 or not visitor.at("#lineup").is_visible()
-    assert visitor.at("#set-answer .cg-card").is_visible() and visitor.at("#set-observe").inner_text() == translate(
+    assert visitor.at("#answer .cg-card").is_visible() and visitor.at("#observe").inner_text() == translate(
         "en", "lineup.observe.again"
     )
     visitor.picture("lineup-after")
     with visitor.page.expect_download() as download:
-        visitor.at("#set-sheet").click()
+        visitor.at("#sheet").click()
     assert "I choose (A to F, or -)" in download.value.path().read_text()
 
 
 def test_a_line_up_is_readable_on_a_phone_in_the_dark(visit):
     visitor = visit("?__theme=dark", **PHONE)
     run_with_lineup(visitor, panels="6")
-    visitor.at("#one-observe").click()
+    visitor.at("#observe").click()
     visitor.wait_for("#lineup", "Round 1 of 1")
     assert visitor.at("#lineup img").count() == 18
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= visitor.page.viewport_size["width"]
@@ -163,10 +160,10 @@ def test_a_line_up_is_readable_on_a_phone_in_the_dark(visit):
 def test_a_line_up_without_enough_controls_is_refused_in_a_sentence(visit):
     visitor = visit()
     visitor.card(0)
-    visitor.at("#one-more button").first.click()
-    visitor.upload("#one-controls", *shipped_controls(EXAMPLE)[:4])
-    visitor.page.get_by_role("button", name=translate("en", "settings")).and_(visitor.page.locator(":visible")).click()
-    visitor.at("#one-lineup input[value='6']").check()
-    visitor.at("#one-run").click()
-    assert "at least 5 different control pictures for a line-up of 6, got 4" in visitor.refused()
+    visitor.at("#unused input[value=same]").check()
+    visitor.upload("#controls", *shipped_controls(EXAMPLE)[:4])
+    visitor.at("#settings button").first.click()
+    visitor.at("#lineup-size input[value='6']").check()
+    visitor.at("#run").click()
+    assert "at least 5 different control pictures for a line-up of 6, got 4" in visitor.refused("controls")
     visitor.picture("lineup-settings")

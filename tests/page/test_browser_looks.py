@@ -13,6 +13,7 @@ from tests.support.paths import ASSETS
 
 pytestmark = pytest.mark.browser
 
+SUSPECT = "#suspect :is(input, textarea)"
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE = (SCRIPT, '"><img src=x onerror=alert(1)>', "owner/<b>name</b>")
 # Controls without a name; a picture's own button takes the picture's alternative text. What is disabled cannot be
@@ -64,13 +65,21 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(visit):
 def test_the_page_speaks_the_visitors_language(visit, locale, code, name):
     visitor = visit(locale=locale)
     assert visitor.at("h1").inner_text() == translate(code, "title")
-    for key in ("run", "stop", "check"):
+    for key in ("run", "stop", "find"):
         assert visitor.page.get_by_role("button", name=translate(code, key), exact=True).count() >= 1, key
-    for key in ("suspect.label", "base.label", "picture.label", "original", "recovered"):
+    for key in ("suspect.label", "base.label", "pictures.label", "unused.label", "unused.same"):
         assert visitor.page.get_by_text(translate(code, key), exact=True).count() >= 1, key
     visitor.card(0)
-    said = visitor.wait_for("#one-answer", translate(code, "outcome.consistent"))
-    assert translate(code, "precomputed") in said and translate(code, "caveat.title") in said
+    said = visitor.wait_for("#answer", translate(code, "outcome.consistent"))
+    assert translate(code, "precomputed") in said
+    assert translate(code, "caveat.title") in visitor.at("#why").inner_text()
+    visitor.at("#base input").fill("")
+    visitor.at("#base input").press("Tab")
+    visitor.at(SUSPECT).fill("/etc/passwd")
+    visitor.wait_for("#model-card", "/etc/passwd")
+    visitor.at("#run").click()
+    assert not re.search("[Ee]xpected|Give ", visitor.refused("suspect"))  # nor does it speak English
+    assert "common." not in visitor.at("body").inner_text()
     visitor.picture(name)
 
 
@@ -78,25 +87,29 @@ def test_the_keyboard_is_enough(visit):
     visitor = visit()
     press_until(visitor, lambda name, text: translate("en", "example.member") in text)
     visitor.page.keyboard.press("Enter")
-    visitor.wait_for("#one-answer", translate("en", "outcome.consistent"))
-    press_until(visitor, lambda name, text: name == "one-run")
+    visitor.wait_for("#answer", translate("en", "outcome.consistent"))
+    press_until(visitor, lambda name, text: name == "run")
     visitor.page.keyboard.press("Space")
-    press_until(visitor, lambda name, text: name == "one-stop")
-    visitor.wait_for("#one-progress", r"(control pictures: \d+ of 40|Step [1-9]\d* of 20)", PATIENCE)
+    visitor.wait_for("#progress", r"(control pictures: \d+ of 40|Step [1-9]\d* of 20)", PATIENCE)
+    press_until(visitor, lambda name, text: name == "stop")
     visitor.page.keyboard.press("Enter")
-    visitor.wait_for("#one-answer", "Stopped ")
-    press_until(visitor, lambda name, text: name == "one-resume", limit=2)
+    visitor.wait_for("#answer-part", "Stopped ")
+    visitor.at("#stop:disabled").wait_for()
+    visitor.at("#run").focus()
+    press_until(visitor, lambda name, text: name == "resume", limit=2)
 
 
 def test_pictures_have_alternatives_and_controls_have_names(visit):
     visitor = visit()
     visitor.card(0)
     for picture in visitor.at("img:visible").all():
-        block = picture.evaluate("e => e.closest('#one-slider') && e.closest('.block').innerText")
-        assert picture.get_attribute("alt") or translate("en", "compare") in block
-    for chart in visitor.at("#one-answer svg").all():
+        beside = picture.evaluate("e => Boolean(e.closest('.cg-about'))")  # its name stands beside it
+        assert picture.get_attribute("alt") or beside
+    visitor.at("#why .cg-details summary").first.click()
+    assert visitor.at("#why svg").count() == 2
+    for chart in visitor.at("#why svg").all():
         assert chart.get_attribute("role") == "img" and chart.locator("title, desc").count() == 2
-    for number in range(4):
+    for number in range(3):
         visitor.tab(number)
         assert visitor.page.evaluate(NAMELESS) == []
     cards = [card.inner_text() for card in visitor.at("#cards button").all()]
@@ -106,23 +119,27 @@ def test_pictures_have_alternatives_and_controls_have_names(visit):
 def test_what_somebody_typed_stays_text(visit):
     visitor = visit()
     visitor.card(1)
-    field = visitor.at("#suspect input")
-    for text in HOSTILE:
+    field = visitor.at(SUSPECT)
+    for text in HOSTILE[1:]:
         field.fill(text)
-        field.press("Tab")
-        for button in ("#check", "#one-run"):
-            visitor.at(button).click()
-            assert text.split("/")[-1].strip('"') in visitor.refused()
-            assert visitor.at("img[src=x], [data-testid=toast-text] :is(b, script)").count() == 0
+        visitor.wait_for("#model-card", re.escape(text))
+        assert visitor.at("#model-card .cg-error").count() == 1
+        visitor.at("#run").click()
+        assert text.split("/")[-1].strip('"') in visitor.refused("suspect")
+        assert visitor.at("img[src=x], .cg-error :is(b, script)").count() == 0
 
 
-def test_a_file_that_is_no_picture_is_refused_in_a_sentence(visit, tmp_path):
+def test_a_file_that_is_no_picture_is_refused_in_a_sentence_beside_it_before_a_run(visit, tmp_path):
     visitor = visit()
     runs = set(visitor.server.folder.rglob("request.json"))
+    visitor.card(1)
+    visitor.at("#pictures").get_by_role("button", name=re.compile("clear|remove", re.I)).first.click()
     (tmp_path / "text.png").write_text("no picture")
-    visitor.upload("#one-picture", tmp_path / "text.png")
-    visitor.at("#one-run").click()
-    assert re.fullmatch(r"text\.png is not a picture .* Expected .*", visitor.refused())
+    visitor.send(tmp_path / "text.png")
+    said = visitor.wait_for("#seen", r"text\.png is not a picture .* Expected .*")
+    assert translate("en", "pictures.left_out", n=1) in said
+    visitor.at("#run").click()
+    assert re.fullmatch(r"text\.png is not a picture .* Expected .*", visitor.refused("pictures"))
     assert set(visitor.server.folder.rglob("request.json")) == runs
 
 
@@ -130,10 +147,12 @@ def test_a_pickle_is_refused_in_a_sentence(visit, tmp_path):
     visitor = visit()
     (tmp_path / "lora.safetensors").write_bytes(pickle.dumps({"weights": print}))
     visitor.card(1)
+    visitor.at("#upload-more button").first.click()
     visitor.upload("#upload", tmp_path / "lora.safetensors")
-    for button in ("#check", "#one-run"):
-        visitor.at(button).click()
-        assert "is a pickle of torch" in visitor.refused()
+    visitor.wait_for("#model-card", "is a pickle of torch")
+    assert visitor.at(SUSPECT).input_value() == ""  # one suspect, and it is the file
+    visitor.at("#run").click()
+    assert "is a pickle of torch" in visitor.refused("suspect")
     assert "Traceback" not in visitor.server.log.read_text()
 
 
@@ -142,9 +161,11 @@ def test_what_a_file_says_of_itself_stays_text(visit, tmp_path):
     [shipped] = (ASSETS / "examples" / "rollandin-lora" / "checkpoint").glob("*.safetensors")
     notes = {"modelspec.title": SCRIPT, "ss_training_comment": HOSTILE[1], "modelspec.author": HOSTILE[2]}
     save_file(load_file(shipped), tmp_path / "lora.safetensors", notes)
+    visitor.at("#upload-more button").first.click()
     visitor.upload("#upload", tmp_path / "lora.safetensors")
-    visitor.at("#check").click()
-    said = visitor.wait_for("#report", re.escape(SCRIPT))
+    visitor.wait_for("#model-card", "lora.safetensors")
+    visitor.at("#model-card summary").click()
+    said = visitor.wait_for("#model-card", re.escape(SCRIPT))
     assert HOSTILE[1] in said and HOSTILE[2] in said
     time.sleep(0.5)
-    assert visitor.at("img[src=x], #report :is(b, script)").count() == 0
+    assert visitor.at("img[src=x], #model-card :is(b, script)").count() == 0

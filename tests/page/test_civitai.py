@@ -5,20 +5,19 @@ import json
 import os
 from functools import partial
 
-import gradio as gr
 import pytest
 
 from cgidm.intake.civitai.cache import cache_folder
 from cgidm.intake.civitai.client import KEY_VARIABLE
 from cgidm.messages import english
-from cgidm.page.handlers.suspect import check_suspect, inspect_suspect
-from cgidm.page.html.answer import answer_html
+from cgidm.page.handlers.suspect import inspect_suspect, look_up
 from cgidm.page.html.i18n import LANGUAGES, translate
 from cgidm.page.runs import download_cache
 from cgidm.page.runs.model_cache import RequestedModels, models_record, open_models
 from cgidm.resources import SHIPPED_BASE, find_example
 from tests.support.civitai_server import File, Version, in_place_of_civitai
 from tests.support.errors import refuses
+from tests.support.page_html import answer_page
 from tests.support.page_records import Reader, make_record, typed
 from tests.support.paths import ROOT
 
@@ -41,7 +40,7 @@ def civitai(tmp_path, monkeypatch):
 
 def test_a_link_is_described_and_downloaded_without_the_operator_s_key(civitai, lora):
     with civitai(Version(5, 6, [File(7, lora)])) as server:
-        said = check_suspect(LINK, None, "en", None)["report"]["value"]
+        said = look_up(LINK, None, None, "en", None)["card"]
         assert "urn:air:sd1:lora:civitai:5@6+7" in said and inspect_suspect(LINK, None, None)["kind"] == "adapter"
         models = open_models(RequestedModels(SHIPPED_BASE, LINK, None, "sks style"))
         assert download_cache.bytes_needed(models) == len(lora)
@@ -53,8 +52,8 @@ def test_a_link_is_described_and_downloaded_without_the_operator_s_key(civitai, 
 
 
 def test_what_needs_a_key_is_refused_in_the_visitor_s_language(civitai, lora):
-    with civitai(Version(5, 6, [File(7, lora, key="operators")])), pytest.raises(gr.Error, match="angemeldete"):
-        check_suspect(LINK, None, "de", None)
+    with civitai(Version(5, 6, [File(7, lora, key="operators")])):
+        assert "angemeldete" in look_up(LINK, None, None, "de", None)["card"]
 
 
 def test_downloads_of_civitai_count_and_go_like_those_of_the_hub(civitai, monkeypatch):
@@ -76,11 +75,11 @@ def test_downloads_of_civitai_count_and_go_like_those_of_the_hub(civitai, monkey
 def test_the_version_is_among_the_details(language):
     known = make_record()
     title = translate(language, "details.suspect_civitai")
-    assert title not in Reader(answer_html(typed(known), language)).text
+    assert title not in Reader(answer_page(typed(known), language)).text
     publication = {"air": "urn:air:sd1:lora:civitai:5@6+7", "model_name": "<b>", "version_name": "", "file": "a"}
     publication |= {"published": None, "base_model": None}
     known["models"]["publications"] = {"suspect": publication}
-    text = Reader(answer_html(typed(known), language)).text
+    text = Reader(answer_page(typed(known), language)).text
     assert title in text and publication["air"] in text
 
 

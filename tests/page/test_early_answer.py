@@ -6,6 +6,7 @@ import pytest
 
 from cgidm.page.handlers import runs as judging
 from cgidm.page.html.i18n import LANGUAGES, translate
+from cgidm.page.runs import background
 from cgidm.page.runs import store as visit
 from cgidm.page.runs.store import Visit
 from tests.support import page_runs
@@ -16,11 +17,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_models")]
 @pytest.fixture(autouse=True)
 def root(tmp_path, monkeypatch):
     monkeypatch.setattr(visit, "ROOT", tmp_path / "visits")
+    monkeypatch.setattr(background, "runs_go_on_alone", lambda: False)  # it is put down when nobody watches
 
 
 def begun(token, several):
     wish = page_runs.request(steps=3, pictures=2 if several else 1)
-    return judging.begin(wish, token, several, "en")["current"]
+    return judging.begin(wish, token, "en")["pending"]
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -29,7 +31,7 @@ def test_it_is_shown_before_the_recovery_and_stays_when_the_run_is_stopped(sever
     name = begun(visitor.token, several)
     early = translate("en", "answer.early")
     views, run = [], visitor.find(name)
-    with closing(judging.go_on(visitor.token, name, several, "en", None)) as shown:
+    with closing(judging.go_on(visitor.token, name, "en", None)) as shown:
         for view in shown:
             views.append(view)
             if translate("en", "status.step.first", step=1, steps=3) in view.get("progress", ""):
@@ -37,9 +39,9 @@ def test_it_is_shown_before_the_recovery_and_stays_when_the_run_is_stopped(sever
     told = [i for i, view in enumerate(views) if early in view.get("answer", "")]
     begun_at = next(i for i, v in enumerate(views) if translate("en", "status.answered") in v.get("progress", ""))
     assert told == [begun_at] and run.answer() is not None
-    stopped = judging.show(visitor.token, name, several, "en")["answer"]
+    stopped = judging.show(visitor.token, name, "en")["answer"]
     assert early in stopped and translate("en", "stopped.about") in stopped
-    *_, last = (v for v in judging.go_on(visitor.token, name, several, "en", None) if "answer" in v)
+    *_, last = (v for v in judging.go_on(visitor.token, name, "en", None) if "answer" in v)
     assert early not in last["answer"] and run.is_finished and run.answer() is None
 
 

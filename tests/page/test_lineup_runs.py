@@ -25,10 +25,12 @@ from cgidm.judging.lineup import judge_lineup
 from cgidm.page.handlers import lineup as choosing
 from cgidm.page.handlers import runs as judging
 from cgidm.page.handlers.cost import cost_view
+from cgidm.page.html.progress import cost_html
+from cgidm.page.runs import background
 from cgidm.page.runs import gpu_worker as work
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
-from cgidm.page.runs.cost import cost_of
+from cgidm.page.runs.cost import cost_of, count_parts
 from cgidm.page.runs.model_cache import PAIRS, models_record, open_models
 from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.settings import make_config
@@ -38,7 +40,7 @@ from cgidm.run.events import RunProgress
 from tests.support import page_runs
 from tests.support.errors import refuses
 from tests.support.page_records import Reader
-from tests.support.page_runs import found, page_refuses, write_bank
+from tests.support.page_runs import check_refused, found, write_bank
 from tests.support.paths import SUSPECTS, pictures_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_models")]
@@ -124,20 +126,22 @@ def test_a_run_that_is_put_down_among_its_decoys_ends_as_if_it_had_not_been(whol
     assert all_found(run) == whole[0]
 
 
-def test_the_answer_is_shown_while_the_decoys_are_recovered():
+def test_the_answer_is_shown_while_the_decoys_are_recovered(monkeypatch):
+    monkeypatch.setattr(background, "runs_go_on_alone", lambda: False)  # it is put down when nobody watches
     visitor = Visit()
-    name = judging.begin(wish(), visitor.token, False, "en")["current"]
-    with closing(judging.go_on(visitor.token, name, False, "en", None)) as views:
+    name = judging.begin(wish(), visitor.token, "en")["pending"]
+    with closing(judging.go_on(visitor.token, name, "en", None)) as views:
         judged = next(v for v in views if "Recovering the decoys" in v.get("progress", ""))
         assert "Cannot tell" in judged["answer"]
-        assert all(os.path.isfile(judged[role]) for role in ROLES)
+        files = re.findall(r'src="/gradio_api/file=([^"]+)"', judged["pictures"])
+        assert len(files) == len(ROLES) and all(os.path.isfile(file) for file in files)
         assert f"step 1 of {STEPS}" in next(views)["progress"]
-    stopped = judging.stop(visitor.token, name, False, "en")
+    stopped = judging.stop(visitor.token, name, "en")
     assert "Cannot tell" in stopped["answer"] and stopped["resume"]["visible"]
     assert f"stopped at step 0 of {STEPS}" in stopped["progress"] and not stopped["observe"]["visible"]
-    back = judging.arrive(visitor.token, False, "en")
+    back = judging.arrive(visitor.token, "en")
     assert back["current"] == name and back["resume"]["visible"] and back["answer"] == stopped["answer"]
-    *_, answer, _ = judging.go_on(visitor.token, name, False, "en", None)
+    *_, answer, _ = judging.go_on(visitor.token, name, "en", None)
     assert answer["observe"]["visible"] and "cannot be the observer" in answer["about_lineup"]
     assert answer["sheet"]["value"].endswith(LINEUP) and os.path.isfile(answer["sheet"]["value"])
 
@@ -148,7 +152,7 @@ def key_of(run):
 
 def everything_shown(run, visitor, picks):
     """Go through the rounds with these picks, to the last: the state, and all views on the way."""
-    state, view = choosing.open_lineup(visitor.token, run.name, True, "en")
+    state, view = choosing.open_lineup(visitor.token, run.name, "en")
     views = [view]
     for pick in picks[:-1]:
         state, view = choosing.turn(visitor.token, state, pick, 1, "en")
@@ -201,14 +205,14 @@ def test_a_choice_is_judged_once_kept_and_shown_again(finished):
     ):
         with pytest.raises(gr.Error, match="cannot be changed"):
             again()
-    shown = judging.show(visitor.token, run.name, True, "de")
+    shown = judging.show(visitor.token, run.name, "de")
     assert (
         "Richtige Wahlen: 1 von 2" in shown["about_lineup"]
         and shown["observe"]["value"] == "Eine andere Person wählen lassen"
     )
     state, _ = everything_shown(run, visitor, key)
     choosing.finish(visitor.token, state, key[1], "en")
-    both = Reader(judging.show(visitor.token, run.name, True, "en")["about_lineup"]).text
+    both = Reader(judging.show(visitor.token, run.name, "en")["about_lineup"]).text
     assert run.choices() == [picks, key] and "not added up" in both
     assert "Right choices: 1 of 2" in both and "Right choices: 2 of 2" in both
 
@@ -224,7 +228,7 @@ def test_whoever_has_the_zip_counts_the_same(finished, capsys):
 
 def test_a_round_without_a_choice_is_not_passed(finished):
     visitor, run = finished
-    state, _ = choosing.open_lineup(visitor.token, run.name, True, "en")
+    state, _ = choosing.open_lineup(visitor.token, run.name, "en")
     for pick in (None, "", "D", "<b>", ["A"]):
         with pytest.raises(gr.Error, match="No choice was made in this round"):
             choosing.turn(visitor.token, state, pick, 1, "en")
@@ -237,7 +241,7 @@ def test_a_round_without_a_choice_is_not_passed(finished):
     assert state.picks == ("B",) and view["pick"]["value"] == "B" and run.choices() == []
     for token, name in ((Visit().token, run.name), (visitor.token, "0" * 32)):
         with pytest.raises(gr.Error, match="no longer there"):
-            choosing.open_lineup(token, name, True, "en")
+            choosing.open_lineup(token, name, "en")
 
 
 def test_the_line_up_s_address_is_not_the_run_s_and_goes_with_it(root, finished):
@@ -272,8 +276,9 @@ REFUSED = (
 
 @pytest.mark.parametrize(("other", "code", "params"), REFUSED, ids=lambda value: str(value)[-40:])
 def test_a_line_up_that_cannot_be_is_one_sentence_before_anybody_waits(root, other, code, params):
-    with page_refuses(code, **params):
-        judging.begin(dataclasses.replace(wish(), **other), Visit().token, False, "en")
+    asked = dataclasses.replace(wish(), **other)
+    field = "settings" if code == "page.lineup" else "controls"
+    check_refused(judging.begin(asked, Visit().token, "en"), field, asked, code, **params)
     assert not root.exists()
 
 
@@ -286,12 +291,14 @@ def test_a_bank_has_no_pictures_to_show(tmp_path):
 def test_what_a_line_up_costs_is_said_before_the_run():
     config = make_config("fast", 0, lineup=6)
     step = 2 * config.recovery.steps * config.recovery.draws
-    plain = cost_of(1, 40, make_config("fast", 0)).evaluations
-    assert cost_of(1, 40, config).evaluations == plain + 5 * step
-    assert cost_of(3, 12, config).evaluations == cost_of(3, 12, make_config("fast", 0)).evaluations + 10 * step
-    name = f"shipped:{SUSPECTS[0]}"
-    said = cost_view({"suspect": name, "preset": "fast", "lineup": 6}, "en")["cost"]
-    assert f"{plain + 5 * step:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") in said
+    plain = make_config("fast", 0)
+    assert count_parts(1, 40, config).decoys == 5 * step and count_parts(1, 40, plain).decoys == 0
+    assert count_parts(1, 40, config).whole == count_parts(1, 40, plain).whole + 5 * step
+    assert count_parts(3, 12, config).whole == count_parts(3, 12, plain).whole + 10 * step
+    wish = {"suspect": f"shipped:{SUSPECTS[0]}", "picture": [str(pictures_of(SUSPECTS[0], "member")[0])]}
+    cost = cost_of(count_parts(1, 40, config))
+    said = cost_html("en", seconds=cost.seconds, answer_seconds=cost.answer_seconds, kind=cost.kind)
+    assert cost_view(wish | {"preset": "fast", "lineup": 6}, "en")["cost"] == said
 
 
 def test_a_chunk_asks_for_what_it_does():

@@ -6,6 +6,7 @@ import zipfile
 from contextlib import closing
 
 import pytest
+from PIL import Image
 
 from cgidm import conductor
 from cgidm.judging import measurements
@@ -17,18 +18,20 @@ from cgidm.method.views import VIEWS
 from cgidm.page.handlers import request
 from cgidm.page.handlers import runs as judging
 from cgidm.page.handlers.cost import cost_view
+from cgidm.page.handlers.request import make_request
 from cgidm.page.html.i18n import translate
+from cgidm.page.html.progress import cost_html
 from cgidm.page.runs import store as visit
-from cgidm.page.runs.cost import cost_of
+from cgidm.page.runs.cost import cost_of, count_parts
 from cgidm.page.runs.model_cache import PAIRS, _open_shipped, open_models
-from cgidm.page.runs.runner import execute_run, open_run_models
-from cgidm.page.runs.settings import make_config
-from cgidm.page.runs.shipped_controls import ShippedScores
+from cgidm.page.runs.runner import check_bank_fits, execute_run, open_run_models
+from cgidm.page.runs.settings import UNUSED, make_config
+from cgidm.page.runs.shipped_controls import ShippedScores, controls_for
 from cgidm.page.runs.store import Visit
 from cgidm.pictures.images import decode_picture
 from tests.support import page_runs
 from tests.support.errors import refuses
-from tests.support.page_runs import found, page_refuses, write_bank
+from tests.support.page_runs import check_refused, found, write_bank
 from tests.support.paths import SUSPECTS, pictures_of
 
 pytestmark = pytest.mark.slow
@@ -86,12 +89,12 @@ def test_a_run_that_was_put_down_keeps_its_plan_and_does_not_plan_again(monkeypa
 def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
     monkeypatch.setattr(power, "find_power_table", lambda weights: None)
     visitor = Visit()
-    name = judging.begin(page_runs.request(steps=1), visitor.token, False, "en")["current"]
-    views = list(judging.go_on(visitor.token, name, False, "en", None))
-    said = [view["progress"] for view in views if "progress" in view]
+    name = judging.begin(page_runs.request(steps=1), visitor.token, "en")["pending"]
+    views = list(judging.go_on(visitor.token, name, "en", None))
+    said = [view["progress"] for view in views if "progress" in view]  # loading, twice, then the plan
     unknown = translate("en", "power.unknown")
     assert translate("en", "status.beginning") in said[2] and unknown not in said[2]
-    assert any(unknown in text for text in said) and unknown in views[-2]["answer"]
+    assert any(unknown in text for text in said) and unknown in views[-2]["why"]
 
 
 def test_an_undertrained_suspect_is_told_of_before_the_run_and_yields_cannot_tell(monkeypatch):
@@ -144,16 +147,24 @@ def test_an_unrelated_model_that_knows_the_picture_forbids_a_verdict_as_on_the_c
     assert record.pictures[1].outcome == "cannot tell" and record.models.unrelated.startswith(f"shipped:{SUSPECTS[1]}")
 
 
+def cost_shown(wish):
+    """What the form says before a run of one shipped picture."""
+    given = {"suspect": f"shipped:{SUSPECTS[0]}", "picture": [str(pictures_of(SUSPECTS[0], "member")[0])]}
+    return cost_view(given | {"preset": "fast"} | wish, "en")["cost"]
+
+
+def cost_said(parts):
+    """What should be said of a run of these parts."""
+    cost = cost_of(parts)
+    return cost_html("en", seconds=cost.seconds, answer_seconds=cost.answer_seconds, kind=cost.kind)
+
+
 def test_an_unrelated_model_costs_another_scoring_unless_there_is_a_bank():
-    config, name = make_config("fast", 0), f"shipped:{SUSPECTS[0]}"
-    plain, more = (cost_of(1, 40, config, unrelated=unrelated).evaluations for unrelated in (False, True))
-    assert more - plain == pytest.approx(2 * 41 * config.loss_draws / 3, abs=1)
-    for rest, count in (
-        ({"unrelated": "a/b"}, more),
-        ({"bank": "b", "unrelated": "a/b"}, cost_of(1, 0, config).evaluations),
-    ):
-        said = cost_view({"suspect": name, "preset": "fast", **rest}, "en")["cost"]
-        assert f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") in said
+    config = make_config("fast", 0)
+    plain, more = (count_parts(1, 40, config, unrelated=unrelated) for unrelated in (False, True))
+    assert more.whole - plain.whole == pytest.approx(2 * 41 * config.loss_draws / 3, abs=1)
+    assert cost_shown({"unrelated": "a/b"}) == cost_said(more) != cost_said(plain)
+    assert cost_shown({"bank": "b", "unrelated": "a/b"}) == cost_said(count_parts(1, 0, config))
 
 
 def test_the_known_scores_of_the_shipped_controls_are_those_of_the_same_views():
@@ -171,18 +182,36 @@ def test_the_known_scores_of_the_shipped_controls_are_those_of_the_same_views():
 def test_what_the_search_costs_is_said_before_the_run(tmp_path):
     config, searching = make_config("fast", 0), make_config("fast", 0, search=True)
     steps, mirror = 2 * config.recovery.steps * config.recovery.draws, 4 * config.mirror_draws / 3
-    plain, more = (cost_of(1, 40, c).evaluations - steps for c in (config, searching))
-    assert more - mirror == pytest.approx(7 * (plain - mirror), abs=4) and plain == round(
-        2 * 41 * config.loss_draws / 3 + mirror
+    plain, more = (count_parts(1, 40, c).whole - steps for c in (config, searching))
+    assert more - mirror == pytest.approx(7 * (plain - mirror), abs=4)
+    assert plain == pytest.approx(2 * 41 * config.loss_draws / 3 + mirror, abs=1)
+    for rest, parts in (
+        ({}, count_parts(1, 40, config)),
+        ({"search": True}, count_parts(1, 40, searching)),
+        ({"bank": "bank.json"}, count_parts(1, 0, config)),
+    ):
+        assert cost_shown(rest) == cost_said(parts)
+    assert len({cost_shown(rest) for rest in ({}, {"search": True}, {"bank": "bank.json"})}) == 3
+
+
+def test_controls_that_ship_are_for_pictures_that_ship(tmp_path):
+    """Of anybody else's picture they say nothing; whose works are no controls are not taken, and cost nothing."""
+    suspect, own = f"shipped:{SUSPECTS[0]}", tmp_path / "own.png"
+    Image.new("RGB", (64, 64), "red").save(own)
+    shipped = [str(pictures_of(SUSPECTS[0], part)[0]) for part in ("member", "holdout")]
+    config, other = make_config("fast", 0), str(pictures_of(SUSPECTS[1], "member")[0])
+    for pictures, count in ((shipped, 40), ([shipped[0], str(own)], 0), ([str(own)], 0), ([other], 0)):
+        wish = dataclasses.replace(page_runs.request(controls=()), pictures=pictures, suspect=suspect)
+        run = wish.begin(Visit())
+        assert run.control_count == count == len(controls_for(suspect, run.pictures()))
+        uneven = {"picture": pictures, "suspect": suspect}
+        assert cost_shown(uneven) == cost_said(count_parts(len(pictures), count, config))
+    form = {"preset": "fast", "seed": 0, "picture": str(own), "controls": shipped, "suspect": suspect}
+    taken = {unused: len(make_request(form | {"unused": unused}).controls) for unused in UNUSED}
+    assert taken == {"none": 0, "same": 2, "later": 2, "others": 0} and len(make_request(form).controls) == 2
+    assert cost_shown({"picture": str(own), "controls": shipped, "unused": "others"}) == cost_shown(
+        {"picture": str(own)}
     )
-    name = f"shipped:{SUSPECTS[0]}"
-    said = [
-        cost_view({"suspect": name, "preset": "fast", **rest}, "en")["cost"]
-        for rest in ({}, {"search": True}, {"bank": "bank.json"})
-    ]
-    counts = [cost_of(1, n, c).evaluations for n, c in ((40, config), (40, searching), (0, config))]
-    for html, count in zip(said, counts, strict=True):
-        assert f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") in html
 
 
 def test_a_bank_stands_for_controls_whether_or_not_the_run_is_put_down(tmp_path):
@@ -224,10 +253,15 @@ def test_a_bank_that_does_not_fit_is_one_sentence_before_anybody_waits_for_a_gpu
     wish = {"bank": write_bank(tmp_path / "bank.json", **spoilt), "controls": ()} | other
     if wish["controls"] is None:
         del wish["controls"]
-    visitor = Visit()
-    with page_refuses(code, **params):
-        name = judging.begin(page_runs.request(**wish), visitor.token, False, "en")["current"]
-        list(judging.fetch(visitor.token, name, "en", None))
+    visitor, wish = Visit(), page_runs.request(**wish)
+    view = judging.begin(wish, visitor.token, "en")
+    if view["pending"] == "":
+        return check_refused(view, "bank", wish, code, **params)
+    *_, last = judging.fetch(visitor.token, view["pending"], "en", None)
+    run = visitor.find(view["pending"])
+    with refuses(code, **params):
+        check_bank_fits(run, open_models(run.requested_models()))
+    assert last["pending"] == "" and 'role="alert"' in last["progress"]
 
 
 def test_a_bank_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):

@@ -3,26 +3,32 @@
 import dataclasses
 import multiprocessing
 import os
+import re
 import signal
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
-import gradio as gr
 import pytest
 from safetensors.torch import load_file, save_file
 
 from cgidm.page.handlers import runs as judging
+from cgidm.page.handlers.examples import example_names, show_example
+from cgidm.page.handlers.form import stale_view
 from cgidm.page.handlers.request import MAX_TOGETHER, Request
-from cgidm.page.handlers.suspect import check_suspect
+from cgidm.page.handlers.suspect import look_up
+from cgidm.page.runs import background
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
 from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.shipped_controls import default_controls
 from cgidm.page.runs.store import Visit, sweep
 from cgidm.pictures.images import MAX_BYTES
+from cgidm.run.events import RunEvent
 from tests.support.errors import refuses
-from tests.support.page_runs import STEPS, broken_run, found, new_run, page_refuses, request
+from tests.support.page_records import Reader
+from tests.support.page_runs import STEPS, broken_run, check_refused, found, new_run, request
 from tests.support.paths import EXAMPLES, SUSPECTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_models")]
@@ -93,7 +99,7 @@ def test_evidence_that_is_half_written_is_no_result(whole, left):
     else:
         (run.public_dir / "result.json").write_text(left)
     assert not run.is_finished and run.record() is None
-    assert judging.show("", run.name, False, "en") == {}
+    assert judging.show("", run.name, "en") == {}
     list(execute_run(run))
     assert found(run) == whole
 
@@ -141,33 +147,33 @@ def test_a_long_run_is_not_swept_while_it_is_carried_out(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("other", "code", "params"),
+    ("field", "other", "code", "params"),
     [
-        ({"pictures": 0}, "page.no_picture", {}),
-        ({"seed": float("nan")}, "page.seed", {"given": "nan"}),
-        ({"seed": "1"}, "page.seed", {"given": "'1'"}),
-        ({"steps": 10**400}, "page.steps", {"largest": 2000}),
-        ({"preset": None}, "page.preset", {"given": "None", "accepted": ("fast", "paper")}),
-        ({"prompt": "x" * 501}, "page.prompt_too_long", {"given": 501, "most": 500}),
-        ({"base": ""}, "page.no_base", {}),
-        ({"suspect": " "}, "page.no_suspect", {}),
-        ({"suspect": "shipped:../../etc", "controls": ()}, NOT_SHIPPED, {}),
-        ({"suspect": "/etc/passwd"}, NOT_ON_HUB, {}),
-        ({"suspect": "a/b/model.ckpt"}, "intake.pickle", {}),
-        ({"unrelated": "/etc/passwd"}, NOT_ON_HUB, {}),
-        ({"controls": ["x.png"] * 101}, "page.control_count", {"given": 101, "most": 100}),
+        ("pictures", {"pictures": 0}, "page.no_picture", {}),
+        ("settings", {"seed": float("nan")}, "page.seed", {"given": "nan"}),
+        ("settings", {"seed": "1"}, "page.seed", {"given": "'1'"}),
+        ("settings", {"steps": 10**400}, "page.steps", {"largest": 2000}),
+        ("settings", {"preset": None}, "page.preset", {"given": "None", "accepted": ("fast", "paper")}),
+        ("settings", {"prompt": "x" * 501}, "page.prompt_too_long", {"given": 501, "most": 500}),
+        ("base", {"base": ""}, "page.no_base", {}),
+        ("suspect", {"suspect": " "}, "page.no_suspect", {}),
+        ("suspect", {"suspect": "shipped:../../etc", "controls": ()}, NOT_SHIPPED, {}),
+        ("suspect", {"suspect": "/etc/passwd"}, NOT_ON_HUB, {}),
+        ("suspect", {"suspect": "a/b/model.ckpt"}, "intake.pickle", {}),
+        ("unrelated", {"unrelated": "/etc/passwd"}, NOT_ON_HUB, {}),
+        ("controls", {"controls": ["x.png"] * 101}, "page.control_count", {"given": 101, "most": 100}),
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_wrong_wish_is_one_sentence_before_anybody_waits(root, other, code, params):
-    with page_refuses(code, **params):
-        judging.begin(request(**other), Visit().token, False, "en")
+def test_a_wrong_wish_is_one_sentence_beside_its_field_before_anybody_waits(root, field, other, code, params):
+    wish = request(**other)
+    check_refused(judging.begin(wish, Visit().token, "en"), field, wish, code, **params)
     assert not root.exists()
 
 
 def test_a_refusal_is_said_in_the_visitor_s_language():
-    with pytest.raises(gr.Error, match="Erwartet wird ein Basismodell"):
-        judging.begin(request(base=""), Visit().token, False, "de")
+    view = judging.begin(request(base=""), Visit().token, "de")
+    assert "Erwartet wird ein Basismodell" in view["error.base"] and 'lang="de"' in view["error.base"]
 
 
 def test_the_name_of_a_shipped_suspect_is_no_way_into_a_folder_of_the_server_s():
@@ -196,57 +202,144 @@ def test_a_picture_that_is_too_large_is_refused_unread(tmp_path):
 def test_a_picture_that_turns_out_to_be_none_ends_its_run_with_one_sentence():
     visitor = Visit()
     run = broken_run(visitor)
-    with page_refuses("pictures.other_kind", path="mine.png"):
-        list(judging.go_on(visitor.token, run.name, False, "en", None))
-    assert not run.is_locked
+    *_, last = judging.go_on(visitor.token, run.name, "en", None)
+    assert 'role="alert"' in last["progress"] and "mine.png is " in last["progress"]
+    assert not run.is_locked and not last["stop"]["interactive"]
 
 
-def views_of(visitor, wish: Request, several):
+def views_of(visitor, wish: Request):
     """All views from the button to the answer."""
-    first = judging.begin(wish, visitor.token, several, "en")
-    return [first, *judging.go_on(visitor.token, first["current"], several, "en", None)]
+    first = judging.begin(wish, visitor.token, "en")
+    return [first, *judging.go_on(visitor.token, first["pending"], "en", None)]
 
 
+@pytest.fixture(params=[True, False], ids=["alone", "watched"])
+def alone(request, monkeypatch):
+    """Runs go on by themselves, or, as on ZeroGPU, while somebody watches."""
+    monkeypatch.setattr(background, "runs_go_on_alone", lambda: request.param)
+    return request.param
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("pictures", [1, 2])
 def test_a_visitor_sees_a_run_from_the_button_to_the_answer(pictures):
-    visitor, several = Visit(), pictures > 1
-    views = views_of(visitor, request(steps=2, pictures=pictures), several)
-    assert "Step 1 of 2" in "".join(v.get("progress", "") for v in views)
-    assert "Cannot tell" in views[-2]["answer"] and len(views[-1]["history"]["choices"]) == 1
-    if not several:
-        assert all(os.path.isfile(views[-2][role]) for role in ("original", "partial", "recovered"))
-    again = judging.show(visitor.token, views[0]["current"], several, "de")
-    assert views[0]["current"] == again["current"] and "answer" in again
-    assert "current" not in judging.arrive(visitor.token, several, "en")
-    others = judging.arrive(visitor.token, not several, "en")["history"]
-    assert others["choices"] == [] and visitor.token not in repr([*views, again, others])
-
-
-def test_a_visitor_stops_comes_back_and_goes_on(whole):
     visitor = Visit()
-    name = judging.begin(request(), visitor.token, False, "en")["current"]
-    with closing(judging.go_on(visitor.token, name, False, "en", None)) as views:
-        seen = [view for view, _ in zip(views, range(6), strict=False)]
-    stopped = judging.stop(visitor.token, name, False, "en")
-    assert "Stopped at step" in stopped["answer"] and stopped["resume"]["visible"]
-    back = judging.arrive(visitor.token, False, "en")
-    assert back["current"] == name and back["resume"]["visible"]
-    *_, answer, _ = judging.go_on(visitor.token, name, False, "en", None)
+    views = [view for view in views_of(visitor, request(steps=2, pictures=pictures)) if view]
+    assert "Step 1 of 2" in "".join(v.get("progress", "") for v in views)
+    shares = [int(n) for v in views for n in re.findall(r'<progress max="100" value="(\d+)"', v.get("progress", ""))]
+    assert shares == sorted(shares) and shares[-1] > shares[0]
+    last = views[-2]
+    assert "Cannot tell" in last["answer"] and len(views[-1]["history"]["choices"]) == 1
+    files = re.findall(r'src="/gradio_api/file=([^"]+)"', last["pictures"])
+    assert len(files) >= 3 * pictures and all(os.path.isfile(file) for file in files)
+    assert last["seal"] == (visitor.runs()[0].public_dir / "seal.txt").read_text().split()[0]
+    name = views[0]["current"]
+    again = judging.show(visitor.token, name, "de")
+    assert name == again["current"] and "answer" in again and again["stale"] == ""
+    back = judging.arrive(visitor.token, "en")
+    assert back["current"] == name and back["pending"] == "" and "Cannot tell" in back["answer"]
+    assert visitor.token not in repr([*views, again, back])
+
+
+def test_a_visitor_stops_comes_back_and_goes_on(whole, alone):
+    visitor = Visit()
+    name = judging.begin(request(), visitor.token, "en")["current"]
+    with closing(judging.go_on(visitor.token, name, "en", None)) as views:
+        seen = []
+        while not any("Step 1 of" in view.get("progress", "") for view in seen):
+            seen.append(next(views))
+    stopped = judging.stop(visitor.token, name, "en")
+    if not visitor.find(name).is_finished:  # a run that goes on alone may be quicker than its watcher
+        assert "Stopped at step" in stopped["answer"] and stopped["resume"]["visible"]
+        back = judging.arrive(visitor.token, "en")
+        assert back["current"] == name and back["resume"]["visible"] and back["pending"] == ""
+    answer = [view for view in judging.go_on(visitor.token, name, "en", None) if "answer" in view][-1]
     run = visitor.find(name)
     assert run is not None and found(run) == whole and "Cannot tell" in answer["answer"]
-    assert visitor.token not in repr([*seen, stopped, back, answer])
+    assert visitor.token not in repr([*seen, stopped, answer])
+
+
+def test_a_run_goes_on_when_nobody_watches_and_others_may_watch_it(whole):
+    visitor = Visit()
+    name = judging.begin(request(), visitor.token, "en")["pending"]
+    with closing(judging.go_on(visitor.token, name, "en", None)) as views:
+        next(views), next(views)  # it has begun; then the tab is closed
+    watchers = [judging.go_on(visitor.token, name, "en", None) for _ in range(2)]
+    answers = [[view["answer"] for view in views if view.get("answer")][-1] for views in watchers]
+    assert answers[0] == answers[1] and "Cannot tell" in answers[0]
+    assert found(visitor.find(name)) == whole and not background.is_going_on(visitor.find(name))
+
+
+def test_runs_take_turns_in_the_order_in_which_they_came(monkeypatch):
+    order, begun_at_once = [], []
+
+    def execute(run, token):
+        begun_at_once.append(run.name)
+        assert len(begun_at_once) - len(order) == 1  # one at a time
+        yield RunEvent(phase="loading")
+        time.sleep(0.05)
+        order.append(run.name)
+
+    monkeypatch.setattr(background, "execute_run", execute)
+    runs = [new_run() for _ in range(4)]
+    jobs = []
+    for run in runs:
+        jobs.append(background.Job(run, None))
+        time.sleep(0.02)
+    assert all(job.over.wait(20) for job in jobs) and order == [run.name for run in runs]
+
+
+def test_a_run_that_waits_for_its_turn_can_be_stopped(monkeypatch):
+    with background.TURNS.wait() as mine:
+        run = new_run()
+        job = background.Job(run, None)
+        job.stop()
+        assert mine and job.over.wait(10)
+    assert not run.is_finished and not run.is_locked
+
+
+def test_the_form_comes_back_with_the_answer_and_an_answer_to_another_form_is_marked():
+    """Over a reload, the history and a second tab: what is shown is filled in from the run itself."""
+    visitor = Visit()
+    first = request(steps=None, pictures=2, unused="same", prompt="one", seed=7)
+    second = request(steps=None, suspect=f"shipped:{SUSPECTS[1]}", controls=(), prompt="two")
+    names = []
+    for wish in (first, second):
+        names.append(wish.begin(visitor).name)
+        time.sleep(0.01)
+    assert judging.arrive(visitor.token, "en")["current"] == names[1]
+    for name, wish in zip(names, (first, second), strict=True):
+        view = judging.show(visitor.token, name, "en")
+        assert {k: view[k] for k in ("suspect", "base", "prompt", "seed", "unused")} == {
+            k: getattr(wish, k) for k in ("suspect", "base", "prompt", "seed", "unused")
+        }
+        for field, paths in (("picture", wish.pictures), ("controls", wish.controls)):
+            given, back = ([(Path(p).name, Path(p).read_bytes()) for p in part or ()] for part in (paths, view[field]))
+            assert given == back
+        for other in names:
+            said = stale_view(view, visitor.token, other, "en")["stale"]
+            assert bool(said) == (other != name)
+        for change in ({"prompt": "x"}, {"seed": 99}, {"picture": view["picture"][:-1]}, {"unused": "later"}):
+            assert stale_view(view | change, visitor.token, name, "en")["stale"]
+    assert stale_view(view, visitor.token, "", "en")["stale"] == "" == stale_view(view, "x", names[0], "en")["stale"]
+
+
+def test_an_example_is_marked_as_another_answer_when_its_form_is_changed():
+    for name in example_names():
+        view = show_example(name, "en")
+        assert stale_view(view, "", view["current"], "en")["stale"] == ""
+        assert stale_view(view | {"base": "a/b"}, "", view["current"], "en")["stale"]
 
 
 @pytest.mark.parametrize("token", [None, "", "x", "../private", "A" * 32])
 def test_another_visit_finds_nothing(token):
     visitor = Visit()
-    views = views_of(visitor, request(steps=1), False)
+    views = views_of(visitor, request(steps=1))
     name = views[0]["current"]
     assert Visit(token).find(name) is None and Visit(token).runs() == []
-    assert judging.show(token, name, False, "en") == {} == judging.stop(token, name, False, "en")
-    assert judging.arrive(token, False, "en")["history"]["choices"] == []
-    with pytest.raises(gr.Error, match="no longer there"):
-        next(judging.go_on(token, name, False, "en", None))
+    assert judging.show(token, name, "en") == {} == judging.stop(token, name, "en")
+    assert judging.arrive(token, "en")["history"]["choices"] == []
+    assert "no longer there" in next(judging.go_on(token, name, "en", None))["progress"]
     assert visitor.find(f"../{name}") is None and visitor.find(name) is not None
 
 
@@ -255,17 +348,18 @@ def test_a_visitor_learns_what_a_model_file_is(tmp_path):
     path.parent.mkdir()
     notes = {"ss_tag_frequency": '{"10_sks style": {}}', "ss_sd_model_name": "<b>v1-5</b>\x1b[31m"}
     save_file(load_file(EXAMPLES / SUSPECTS[1] / "checkpoint" / "pytorch_lora_weights.safetensors"), path, notes)
-    view = check_suspect("", str(path), "en", None)
-    report = view["report"]
-    assert "LoCon" in report["value"] and "upload/rollandin.safetensors" in report["value"]
-    assert "secret-folder" not in report["value"] and "\x1b" not in report["value"]
-    assert view["prompt"] == "sks style"
+    view = look_up("", [str(path)], None, "en", None)
+    card = view["card"]
+    Reader(card)
+    assert "LoCon" in card and "upload/rollandin.safetensors" in card
+    assert "secret-folder" not in card and "\x1b" not in card and "<b>" not in card
+    assert view["prompt"] == "sks style" and view["framing"].metadata == notes
 
 
 def test_forgetting_deletes_everything_at_once(root):
     visitor, other = Visit(), Visit()
     for visit_ in (visitor, other):
-        views_of(visit_, request(steps=1), False)
+        views_of(visit_, request(steps=1))
     kept = {p for p in root.rglob("*") if p.is_file() and p.is_relative_to(other.folder)}
     view = judging.forget(visitor.token, "en")
     assert view["current"] == "" and view["answer"] == "" and view["history"]["choices"] == []
@@ -275,7 +369,7 @@ def test_forgetting_deletes_everything_at_once(root):
 
 def test_what_is_kept_of_a_visit_does_not_name_its_token(root):
     visitor = Visit()
-    views_of(visitor, request(steps=1), False)
+    views_of(visitor, request(steps=1))
     for path in root.rglob("*"):
         assert visitor.token not in str(path)
         assert path.is_dir() or visitor.token.encode() not in path.read_bytes()

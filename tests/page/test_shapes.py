@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from cgidm.page.handlers.cost import cost_view
-from cgidm.page.runs.cost import cost_of
+from cgidm.page.html.progress import cost_html
+from cgidm.page.runs.cost import cost_of, count_parts
 from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.settings import make_config
 from cgidm.page.runs.store import Visit
@@ -45,18 +46,19 @@ def test_a_picture_is_looked_at_as_a_whole_and_as_its_centre_square(tmp_path, si
 
 
 def test_the_form_says_that_a_picture_that_is_not_square_takes_longer(tmp_path):
-    for name, size in (("square.png", (200, 200)), ("upright.png", (200, 300)), ("none.png", None)):
-        if size is not None:
-            Image.new("RGB", size).save(tmp_path / name)
+    for name, size in (("square.png", (200, 200)), ("upright.png", (200, 300))):
+        Image.new("RGB", size).save(tmp_path / name)
     config, controls = make_config("fast", 0), [f"{i}.png" for i in range(40)]
 
     def said(name, **other):
-        wish = {"suspect": "a/b", "preset": "fast", "picture": str(tmp_path / name), "controls": controls, **other}
-        return cost_view(wish, "en")["cost"]
+        wish = {"suspect": "a/b", "preset": "fast", "picture": str(tmp_path / name), "controls": controls}
+        return cost_view(wish | {"unused": "same"} | other, "en")["cost"]
 
-    twice = cost_of(1, 40, config, uneven=1).evaluations
-    assert f"{twice:,}" in said("upright.png") and f"{twice:,}" not in said("square.png") + said("none.png")
-    assert twice - cost_of(1, 40, config).evaluations == pytest.approx(
-        2 * (41 * config.loss_draws + 2 * config.mirror_draws) / 3, abs=1
-    )
+    def expected(parts):
+        cost = cost_of(parts)
+        return cost_html("en", seconds=cost.seconds, answer_seconds=cost.answer_seconds, kind=cost.kind)
+
+    once, twice = (count_parts(1, 40, config, uneven=uneven) for uneven in (0, 1))
+    assert said("upright.png") == expected(twice) and said("square.png") == expected(once) and said("gone.png") == ""
+    assert twice.whole - once.whole == pytest.approx(2 * (41 * config.loss_draws + 2 * config.mirror_draws) / 3, abs=1)
     assert said("upright.png", bank="b") == said("square.png", bank="b")

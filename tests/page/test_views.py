@@ -10,15 +10,19 @@ import pytest
 
 from cgidm import UserError
 from cgidm.messages import english
+from cgidm.method.config import find_preset
 from cgidm.page.handlers.errors import refusal
-from cgidm.page.html.answer import answer_html, stopped_html
+from cgidm.page.html.answer import answer_html, reasons_html, stopped_html
 from cgidm.page.html.i18n import LANGUAGES, choose_language, message_tables, tables, translate
 from cgidm.page.html.lineup import lineup_html, round_html
 from cgidm.page.html.markup import picture_source
 from cgidm.page.html.portfolio import portfolio_html
-from cgidm.page.html.progress import cost_html, progress_html, status_html
+from cgidm.page.html.progress import bar_html, cost_html, format_duration, status_html
 from cgidm.page.html.svg import Labels, axis_ticks, contrast_svg, distribution_svg, format_number
+from cgidm.page.html.what_now import what_now_html
+from cgidm.page.runs.cost import Parts, cost_of, count_parts
 from cgidm.page.ui import theme as looks
+from tests.support.page_html import answer_page, portfolio_page
 from tests.support.page_records import HOSTILE, THUMBNAIL, Reader, a_note, make_record, poison, raise_flag, typed
 
 LABELS = Labels("title", "description", "Your picture", "0: known as well as by the base")
@@ -32,10 +36,10 @@ def record():
 
 def pages(record, language, thumbnail=THUMBNAIL):
     stopped = copy.deepcopy(record) | {"stopped": {"step": 8, "of": 40}}
-    yield answer_html(typed(record), language, precomputed=True)
-    yield portfolio_html(typed(record), language, [thumbnail])
+    yield answer_page(typed(record), language, precomputed=True)
+    yield portfolio_page(typed(record), language, [thumbnail])
     yield stopped_html(typed(stopped), language)
-    yield portfolio_html(typed(stopped), language, [])
+    yield portfolio_page(typed(stopped), language, [])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -91,12 +95,12 @@ def test_the_browser_s_wish_is_heard():
 
 def test_an_unknown_language_is_answered_in_english(record):
     assert translate("tlh", "run") == "Run"
-    assert answer_html(typed(record), '"><script>') == answer_html(typed(record), "en")
+    assert answer_page(typed(record), '"><script>') == answer_page(typed(record), "en")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_an_answer_says_what_it_rests_on(record, language):
-    reader = Reader(answer_html(typed(record), language))
+    reader = Reader(answer_page(typed(record), language))
     assert ("div", {"class": "cg", "lang": language}) == reader.elements[0]
     assert translate(language, "outcome.consistent") in reader.text and "●" in reader.text
     rate = translate(language, "rate", level=5, strict=1, n=20, lowest="0.0476")
@@ -111,7 +115,7 @@ def test_each_outcome_has_its_sentence(record):
     def said(**changes):
         changed = copy.deepcopy(record)
         changed["pictures"][0].update(changes)
-        return Reader(answer_html(typed(changed), "en")).text
+        return Reader(answer_page(typed(changed), "en")).text
 
     assert "about 17 of 21 cases" in said(outcome="no evidence", p_value=17 / 21)
     assert "no better than its base" in said(outcome="no evidence", p_value=1 / 21)
@@ -124,29 +128,29 @@ def test_each_outcome_has_its_sentence(record):
 
 
 def test_flags_are_explained(record):
-    for page in (answer_html(typed(raise_flag(record, limit=0.001)), "de"), portfolio_html(typed(record), "de", [])):
+    for page in (answer_page(typed(raise_flag(record, limit=0.001)), "de"), portfolio_page(typed(record), "de", [])):
         text = Reader(page).text
         assert "von seinem Basismodell nicht zu unterscheiden" in text and translate("de", "outcome.unclear") in text
-    text = Reader(answer_html(typed(record), "de")).text
+    text = Reader(answer_page(typed(record), "de")).text
     assert "liegt unter dem 0.001-Fachen" in text and "indistinguishable" in text
     unknown = typed(raise_flag(record, "judging.flag.unheard_of", limit=7))
-    assert "judging.flag.unheard_of.raised_if: limit = 7" in Reader(answer_html(unknown, "de")).text
+    assert "judging.flag.unheard_of.raised_if: limit = 7" in Reader(answer_page(unknown, "de")).text
 
 
 def test_a_set_is_answered_first(record):
     record["set"].update(outcome="consistent with training on some of these images", p_value=0.0123)
-    reader = Reader(portfolio_html(typed(record), "en", ["/gradio_api/file=/tmp/a b.png", "https://elsewhere/x.png"]))
+    reader = Reader(portfolio_page(typed(record), "en", ["/gradio_api/file=/tmp/a b.png", "https://elsewhere/x.png"]))
     text = reader.text
     assert text.index("some of these images") < text.index("Picture by picture") and "0.0123" in text
     images = [attributes for tag, attributes in reader.elements if tag == "img"]
-    assert [i["src"] for i in images] == ["/gradio_api/file=/tmp/a%20b.png"] and images[0]["alt"] == "mine.png"
+    assert {i["src"] for i in images} == {"/gradio_api/file=/tmp/a%20b.png"} and images[1]["alt"] == "mine.png"
     record["set"].update(outcome="no evidence")
-    assert "knows none of them better than its base" in Reader(portfolio_html(typed(record), "en", [])).text
+    assert "knows none of them better than its base" in Reader(portfolio_page(typed(record), "en", [])).text
     record["set"].update(outcome="cannot tell", p_value=None)
     record["control_scores"] = [0.1]
-    assert "With so few" in Reader(portfolio_html(typed(record), "en", [])).text
+    assert "With so few" in Reader(portfolio_page(typed(record), "en", [])).text
     record["set"] = None
-    assert "Picture by picture" in Reader(portfolio_html(typed(record), "en", [])).text
+    assert "Picture by picture" in Reader(portfolio_page(typed(record), "en", [])).text
 
 
 def lineup_of(*letters, size=6, left_out=()):
@@ -196,8 +200,8 @@ def test_a_round_is_shown_by_letters_alone(language):
 def test_a_stopped_run_is_not_judged(record):
     record["stopped"] = {"step": 8, "of": 40}
     for page in (
-        answer_html(typed(record), "en"),
-        portfolio_html(typed(record), "en", []),
+        answer_page(typed(record), "en"),
+        portfolio_page(typed(record), "en", []),
         stopped_html(typed(record), "en"),
     ):
         text = Reader(page).text
@@ -224,18 +228,99 @@ def test_a_thumbnail_is_never_asked_of_another_host():
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_progress_and_cost_are_said_in_words(language):
-    reader = Reader(progress_html(language, step=3, steps=40, remaining=75.2, contrast=[0.1, float("nan"), 0.2]))
+    left = {"step": 3, "steps": 40, "remaining": format_duration(language, 75.2)}
+    reader = Reader(bar_html(language, "status.step", share=0.415, **left))
     assert translate(language, "time.seconds", n=75) in reader.text
-    assert any(tag == "progress" and a["value"] == "3" and a["max"] == "40" for tag, a in reader.elements)
-    first = Reader(progress_html(language, step=0, steps=40, remaining=None, contrast=[]))
-    assert not any(tag == "svg" for tag, _ in first.elements)
-    for kind, said in (("cpu", "cost.cpu"), ("gpu", "cost.gpu")):
-        text = Reader(cost_html(language, evaluations=12_000, seconds=None, kind=kind)).text
-        assert (
-            translate(language, said) in text and "12\u202f000" in text and translate(language, "cost.unknown") in text
-        )
-    text = Reader(cost_html(language, evaluations=320, seconds=600, kind="zero", gpu_seconds=89.6)).text
-    assert translate(language, "cost.zero", seconds=90) in text and translate(language, "time.minutes", n=10) in text
+    assert any(tag == "progress" and a["value"] == "42" and a["max"] == "100" for tag, a in reader.elements)
+    first = Reader(bar_html(language, "status.step.first", share=None, step=0, steps=40))
+    assert not any(tag == "progress" for tag, _ in first.elements)
+    times = {"seconds": (59.6, 600.0), "answer_seconds": (3.0, 30.0)}
+    low, high = translate(language, "time.seconds", n=60), translate(language, "time.minutes", n=10)
+    first, last = (translate(language, "time.seconds", n=n) for n in (3, 30))
+    said = translate(language, "cost", low=low, high=high, first=first, last=last)
+    for kind in ("cpu", "gpu"):
+        text = Reader(cost_html(language, kind=kind, **times)).text
+        assert said in text and (translate(language, "cost.cpu") in text) == (kind == "cpu")
+    text = Reader(cost_html(language, kind="zero", gpu_seconds=89.6, **times)).text
+    assert translate(language, "cost.zero", seconds=90) in text and said in text
+
+
+def test_one_bar_goes_through_all_parts_of_a_run():
+    parts = Parts(mirror=10, controls=30, recovery=50, decoys=10)
+    moments = [
+        ("mirror", 1, 2),
+        ("controls", 0, 3),
+        ("controls", 3, 3),
+        ("step", 0, 5),
+        ("preview", 5, 5),
+        ("judged", 0, 0),
+    ]
+    moments += [("decoys", 1, 2), ("decoys", 2, 2)]
+    assert [parts.share(*moment) for moment in moments] == [0.05, 0.1, 0.4, 0.4, 0.9, 0.9, 0.95, 1.0]
+    assert parts.share("loading", 0, 0) is None
+    assert Parts(mirror=0, controls=0, recovery=0, decoys=0).share("step", 1, 1) is None
+
+
+def test_what_is_expected_is_a_range_of_the_run_s_own_parts():
+    one, many = count_parts(1, 0, find_preset("fast")), count_parts(6, 20, find_preset("fast"))
+    for parts in (one, many):
+        cost = cost_of(parts)
+        assert cost.seconds[0] < cost.seconds[1] and cost.answer_seconds[1] < cost.seconds[1]
+    assert one.controls < many.controls and 6 * one.recovery == many.recovery
+    assert 6 * one.mirror == pytest.approx(many.mirror, abs=3)
+    assert cost_of(one).seconds[1] < cost_of(many).seconds[1]
+
+
+def test_an_answer_names_picture_model_and_base_and_shows_the_picture(record):
+    text = Reader(answer_html(typed(record), "en", url=THUMBNAIL))
+    for name in ("mine.png", "owner/lora", "owner/base"):
+        assert name in text.text
+    assert [a["src"] for tag, a in text.elements if tag == "img"] == [THUMBNAIL]
+    several = Reader(portfolio_html(typed(record), "en", [THUMBNAIL] * 2)).text
+    assert "2 pictures" in several and "owner/lora" in several and "owner/base" in several
+
+
+def test_the_score_that_decides_is_one(record):
+    scores = {"loss_contrast": 0.2, "mirror": 1.5}
+    record["pictures"][0].update(scores=scores)
+    tag = translate("en", "scores.deciding")
+    assert reasons_html(typed(record), "en").count(f">{tag}<") == 1
+    tests = [{"name": name, "p_value": 0.01, "references": 40, "silent": None} for name in ("mirror", "controls")]
+    record["pictures"][0].update(witnesses=tests)
+    html = reasons_html(typed(record), "en")
+    assert html.count(f">{tag}<") == 1 and html.index("<code>mirror</code>") < html.index(f">{tag}<")
+
+
+def test_no_rate_is_spoken_of_where_none_is_stated(record):
+    with_rate, without = (translate("en", key) for key in ("caveat.chance", "caveat.chance.no_rate"))
+    assert with_rate in Reader(reasons_html(typed(record), "en")).text
+    record["pictures"][0].update(outcome="cannot tell", p_value=None)
+    text = Reader(reasons_html(typed(record), "en")).text
+    assert without in text and with_rate not in text
+
+
+def test_options_of_the_command_line_are_not_shown(record):
+    note = {"code": "pictures.weights_not_cached", "params": {"repo": "timm/x", "file": "y"}}
+    record["pictures"][0]["not_computed"] = {"clip": note}
+    text = Reader(reasons_html(typed(record), "en")).text
+    assert "--" not in text and translate("en", "scores.missing") in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("outcome", ["consistent with training on this image", "weak evidence", "no evidence", "other"])
+def test_the_next_steps_after_an_answer(record, language, outcome, monkeypatch):
+    record["pictures"][0]["outcome"], record["set"] = outcome, None
+    for name in ("SPACE_ID", "CGIDM_CONTACT"):
+        monkeypatch.delenv(name, raising=False)
+    assert translate(language, "now.wrong.operator") in Reader(what_now_html(typed(record), language)).text
+    contacts = {"me@example.org": "mailto:me@example.org", "https://example.org/x": "https://example.org/x"}
+    for stated, address in contacts.items():
+        monkeypatch.setenv("CGIDM_CONTACT", stated)
+        page = Reader(what_now_html(typed(record), language))
+        assert [a["href"] for tag, a in page.elements if tag == "a"] == [address]
+    for stated in ("javascript:alert(1)", 'a" onclick="x', "<b>"):
+        monkeypatch.setenv("CGIDM_CONTACT", stated)
+        assert not [a for tag, a in Reader(what_now_html(typed(record), language)).elements if tag == "a"]
 
 
 def places(svg, tag="circle", name="cx"):

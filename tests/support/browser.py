@@ -8,8 +8,8 @@ from tests.support.page_server import PageServer
 
 PATIENCE = 240.0  # seconds for a whole run on a machine that does a lot else
 REACTION = 30.0  # seconds for what a quiet machine shows at once
-IN_VIEW = """() => {
-    const box = document.querySelector('#one-answer .cg-card').getBoundingClientRect();
+IN_VIEW = """() => {  // the whole answer, without scrolling
+    const box = document.querySelector('#answer .cg-card').getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight + 1;
 }"""
 # of the texts that are to be seen: each to what it stands on, as WCAG 2 computes it
@@ -93,15 +93,25 @@ class Visitor:
     def card(self, number: int = 0) -> None:
         """Click an example and wait until its answer is to be seen, though it stands below what screens show."""
         self.at("#cards button").nth(number).click()
-        self.at("#one-answer .cg-card").wait_for()
+        self.at("#answer .cg-card").wait_for()
         self.page.wait_for_function(IN_VIEW)
 
     def upload(self, selector: str, *files: Path) -> None:
         """Hand files over, and wait until the server has them."""
         with self.page.expect_response(re.compile("/upload")):
             self.at(f"{selector} input[type=file]").first.set_input_files(list(files))
-        shown = self.at(selector).get_by_text(files[0].stem[:12]).or_(self.at(f"{selector} img"))
-        shown.first.wait_for(state="attached")
+        self.at(selector).get_by_text(files[0].stem[:12]).first.wait_for(state="attached")
+
+    def send(self, *files: Path) -> None:
+        """Hand pictures over, and wait until each was looked at."""
+        self.upload("#pictures", *files)
+        self.at("#seen li").nth(len(files) - 1).wait_for()
+
+    def see_the_answer(self, seconds: float = REACTION) -> str:
+        """Wait until a whole answer is to be seen without scrolling, and return what it says."""
+        self.at("#answer .cg-outcome").first.wait_for(timeout=1000 * seconds)
+        self.page.wait_for_function(IN_VIEW)
+        return self.at("#answer .cg-card").first.inner_text()
 
     def wait_for(self, selector: str, words: str, seconds: float = REACTION) -> str:
         """Wait until a part of the page says so (a regular expression), and return all that it says."""
@@ -110,8 +120,15 @@ class Visitor:
         expect(self.at(selector)).to_contain_text(re.compile(words), timeout=1000 * seconds)
         return self.at(selector).inner_text()
 
-    def refused(self) -> str:
-        """The sentence of the refusal that is shown; it is closed again."""
+    def refused(self, field: str) -> str:
+        """The sentence of the refusal that stands beside a field."""
+        said = self.at(f"#error-{field} .cg-error")
+        said.wait_for()
+        assert said.get_attribute("role") == "alert"
+        return said.inner_text()
+
+    def toast(self) -> str:
+        """The sentence of the refusal that is shown above the page; it is closed again."""
         said = self.at("[data-testid=toast-text]")
         said.wait_for()
         text = said.inner_text()

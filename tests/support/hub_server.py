@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -26,6 +26,9 @@ class Repository:
     ignores_range: bool = False
     wrong_digest: bool = False
     states_digests: bool = True  # of the large files
+    downloads: int = 0
+    pipeline_tag: str | None = None
+    redirects: dict = field(default_factory=dict)  # file -> address that it is said to lie at
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -41,6 +44,8 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         steps = path.strip("/").split("/")
         self.server.seen.append((self.command, path, self.headers.get("Range"), self.headers.get("Authorization")))
+        if path == "/api/models":
+            return self.search(parse_qs(urlsplit(self.path).query))
         api = steps[:2] == ["api", "models"]
         steps = steps[2:] if api else steps
         repo = self.server.repositories.get("/".join(steps[:2]))
@@ -54,6 +59,26 @@ class Handler(BaseHTTPRequestHandler):
             revision = "/".join(steps[3:]) if steps[2:3] == ["revision"] else "main"
             return self.describe("/".join(steps[:2]), repo, revision)
         return self.hand_out(repo, "/".join(steps[4:]))
+
+    def search(self, query):
+        """Every repository that fits, as the Hub lists them."""
+        words, author = query.get("search", [""])[0].lower(), query.get("author", [""])[0]
+        found = [
+            {
+                "id": name,
+                "sha": SHA,
+                "downloads": repo.downloads,
+                "lastModified": "2026-05-04T03:02:01.000Z",
+                "tags": repo.tags,
+                "pipeline_tag": repo.pipeline_tag,
+                "gated": repo.gated,
+                "cardData": repo.card,
+                "siblings": [{"rfilename": file} for file in repo.files],
+            }
+            for name, repo in self.server.repositories.items()
+            if words in name.lower() and name.startswith(author) and set(query.get("filter", [])) <= set(repo.tags)
+        ]
+        self.answer(200, {"Content-Type": "application/json"}, json.dumps(found).encode())
 
     def describe(self, name, repo, revision):
         if revision not in ("main", SHA, "refs/pr/1"):
@@ -72,6 +97,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {}, json.dumps({**told, "tags": repo.tags, "siblings": siblings}).encode())
 
     def hand_out(self, repo, file):
+        if file in repo.redirects:
+            return self.answer(302, {"Location": repo.redirects[file]})
         if file not in repo.files:
             return self.answer(404, {"X-Error-Code": "EntryNotFound"})
         if repo.gated and (repo.token is None or self.headers.get("Authorization") != f"Bearer {repo.token}"):

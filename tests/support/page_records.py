@@ -13,9 +13,10 @@ HOSTILE = (
     "{n} ${alert(1)} {{value}} &lt;b&gt; ]]>",
 )
 TAGS = """div section figure figcaption h3 p strong span small br code ul li table thead tbody tr th td dl dt dd
-    details summary progress img svg title desc line circle polygon polyline text""".split()
+    details summary progress img svg title desc line circle polygon polyline text a button pre""".split()
 ATTRIBUTES = """class lang role tabindex aria-label aria-hidden scope data-head max value src alt viewbox width
-    x1 y1 x2 y2 cx cy r x y points fill stroke text-anchor font-size""".split()
+    x1 y1 x2 y2 cx cy r x y points fill stroke text-anchor font-size loading href download target rel type
+    data-model""".split()
 THUMBNAIL = "data:image/png;base64,iVBORw0KGgo="
 
 

@@ -14,7 +14,9 @@ import pytest
 from cgidm.errors import UserError
 from cgidm.messages import english
 from cgidm.method.config import find_preset
-from cgidm.page.handlers.request import Request
+from cgidm.page.handlers.request import FieldError, Request
+from cgidm.page.html.markup import note_html
+from cgidm.page.html.progress import error_html
 from cgidm.page.runs.model_cache import RequestedModels, open_models
 from cgidm.page.runs.settings import RunSettings
 from cgidm.page.runs.store import Run, Sent, Visit
@@ -32,6 +34,20 @@ def page_refuses(code: str, **params: Any) -> Iterator[None]:
     error, message = caught.value.__cause__, str(caught.value.message)
     assert isinstance(error, UserError)
     assert message == escape(str(error)) and "\n" not in message and len(message) < 600
+    _check_error(error, code, params)
+
+
+def check_refused(view: dict[str, Any], field: str, wish: Request, code: str, **params: Any) -> None:
+    """The view must hold the refusal of that code beside that field alone, and no run."""
+    with pytest.raises(FieldError) as caught:
+        wish.check()
+    _check_error(caught.value, code, params)
+    assert caught.value.field == field and view["pending"] == "" and "current" not in view
+    said = {name: html for name, html in view.items() if name.startswith("error.") and html}
+    assert said == {f"error.{field}": error_html(note_html(caught.value.note, "en"), "en")}
+
+
+def _check_error(error: UserError, code: str, params: dict[str, Any]) -> None:
     assert error.code == code or code not in english(), f"{error.code}: {error}"
     found = {name: error.params.get(name) for name in params}
     assert found == params or code not in english()

@@ -24,15 +24,14 @@ class Choosing:
     """One observer at work."""
 
     run: str
-    several: bool  # pictures: which part of the page it belongs to
     picks: tuple[str, ...] = ()  # of the first rounds
     at: int = 1  # the round that is shown
     made: bool = False  # the choice, which is then not changed
 
 
-def open_lineup(token: str, current: str, several: bool, language: str) -> tuple[Choosing, View]:
+def open_lineup(token: str, current: str, language: str) -> tuple[Choosing, View]:
     """Show the first round to somebody who has not chosen yet."""
-    choosing = Choosing(current, several)
+    choosing = Choosing(current)
     return choosing, _round(choosing, *_find(token, current, language), language)
 
 

@@ -1,9 +1,10 @@
-"""What the buttons of the page do, for one picture and a portfolio alike: begin, go on, stop, show again, forget."""
+"""What the buttons of the page do: begin, go on, stop, show again, forget."""
 
 import shutil
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
 
 import gradio as gr
@@ -11,38 +12,55 @@ from gradio.utils import get_upload_folder
 
 from cgidm import UserError
 
-from ..html.i18n import translate
-from ..html.progress import status_html
-from ..html.views import View, empty_view, event_view, history_view, record_view, stopped_view
+from ..html.markup import html_text, note_html
+from ..html.progress import error_html, status_html
+from ..html.views import (
+    View,
+    busy_view,
+    empty_view,
+    event_view,
+    history_view,
+    idle_view,
+    record_view,
+    stopped_view,
+)
+from ..runs.background import follow_run, is_going_on, stop_run
 from ..runs.download_cache import bytes_needed, fetch_models
-from ..runs.runner import check_bank_fits, execute_run, open_run_models
+from ..runs.runner import check_bank_fits, open_run_models
 from ..runs.store import Run, Visit
-from .errors import refusal
-from .request import Request
+from .form import form_view
+from .pictures import forget_looks
+from .request import FieldError, Request
 from .visitor import visitor_token
 
-PATIENCE = 3.0  # seconds that Stop waits for a run to be put down
+PATIENCE = 10.0  # seconds that Stop waits for a run to be put down
+FIELDS = ("suspect", "base", "pictures", "controls", "bank", "unrelated", "settings")  # that a refusal stands beside
 
 
-def begin(request: Request, token: str, several: bool, language: str) -> View:
+def begin(request: Request, token: str, language: str) -> View:
     """See that a run can be done, and set it up; nothing is computed yet.
 
-    Raises:
-        gr.Error: with one sentence that says what was given and what is accepted.
+    What cannot be used is said beside its field; then `pending`, the run to be carried out, is empty.
     """
+    clear: View = {f"error.{field}": "" for field in FIELDS}
     try:
-        request.check(fewest=2 if several else 1)
+        request.check()
         run = request.begin(Visit(token))
-    except UserError as error:
-        raise refusal(error, language) from error
-    return empty_view(status_html(language, "status.queue")) | {"current": run.name}
+    except FieldError as error:
+        return clear | {f"error.{error.field}": error_html(note_html(error.note, language), language), "pending": ""}
+    return (
+        clear
+        | empty_view(status_html(language, "status.queue"))
+        | busy_view()
+        | {"current": run.name, "pending": run.name}
+    )
 
 
-def fetch(token: str, current: str, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
+def fetch(token: str, pending: str, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
     """Download the models of a run, if need be, while others use the GPU."""
-    run = Visit(token).find(current)
+    run = Visit(token).find(pending)
     if run is None:
-        raise refusal(translate(language, "error.gone"), language)
+        return
     try:
         models = open_run_models(run, visitor_token(oauth_token))
         if gigabytes := round(bytes_needed(*models) / 1e9, 1):
@@ -55,54 +73,69 @@ def fetch(token: str, current: str, language: str, oauth_token: gr.OAuthToken | 
             download.result()
         check_bank_fits(run, models[0])
     except UserError as error:
-        yield {"progress": ""}
-        raise refusal(error, language) from error
+        yield refused_view(error, language) | {"pending": ""}
+        return
     yield {"progress": status_html(language, "status.queue")}
 
 
-def go_on(
-    token: str | None, current: str, several: bool, language: str, oauth_token: gr.OAuthToken | None
-) -> Generator[View]:
-    """Carry a run out from where it stands, showing it. Closing the generator puts it down."""
+def go_on(token: str | None, pending: str | None, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
+    """Carry a run out from where it stands, or watch it. Closing the generator puts it down on ZeroGPU alone."""
     visit = Visit(token)
-    run = visit.find(current)
+    if not pending:
+        return
+    run = visit.find(pending)
     if run is None:
-        raise refusal(translate(language, "error.gone"), language)
+        yield {"progress": error_html(html_text(language, "error.gone"), language)} | idle_view()
+        return
+    yield busy_view()
     try:
-        for event in execute_run(run, visitor_token(oauth_token)):
-            yield event_view(run, event, language)
+        with closing(follow_run(run, visitor_token(oauth_token))) as events:
+            for event in events:
+                yield {} if event is None else event_view(run, event, language)
     except UserError as error:
-        yield {"progress": ""}
-        raise refusal(error, language) from error
-    yield {"history": history_view(visit, language, several)}
+        yield refused_view(error, language)
+        return
+    yield {"history": history_view(visit, language, run.name)}
 
 
-def stop(token: str | None, current: str, several: bool, language: str) -> View:
-    """What is left of a run that was just stopped; gradio has closed its generator, or is about to."""
-    visit = Visit(token)
-    run = visit.find(current)
+def refused_view(error: UserError, language: str) -> View:
+    """Say why a run cannot go on, where its progress would stand."""
+    return {"progress": error_html(note_html(error.note, language), language)} | idle_view()
+
+
+def stop(token: str | None, current: str, language: str) -> View:
+    """Put a run down, and show what is left of it."""
+    run = Visit(token).find(current)
     if run is None:
         return {}
+    stop_run(run, PATIENCE)
     _wait_until_paused(run)
-    return show(token, current, several, language)
+    return show(token, current, language, fill=False)
 
 
-def show(token: str | None, current: str | None, several: bool, language: str) -> View:
-    """A run of this visit as it stands, finished or put down."""
+def show(token: str | None, current: str | None, language: str, *, fill: bool = True) -> View:
+    """Show a run of this visit as it stands, finished or put down, and `fill` the form as it was."""
     visit = Visit(token)
     run = visit.find(current)
     if run is None:
         return {}
     view = record_view(run, language) if run.is_finished else stopped_view(run, language)
-    return empty_view() | view | {"current": run.name, "history": history_view(visit, language, several)}
+    view = empty_view() | view | {"current": run.name, "pending": ""}
+    return view | {"history": history_view(visit, language, run.name)} | (form_view(run) if fill else {})
 
 
-def arrive(token: str | None, several: bool, language: str) -> View:
-    """What a visitor finds: their last run, if it was put down before its end, and the list of all."""
+def arrive(token: str | None, language: str) -> View:
+    """Show what a visitor had when they left: their last run with its form; one that goes on is `pending`."""
     visit = Visit(token)
-    last = next((r for r in visit.runs() if (len(r.picture_names) > 1) == several), None)
-    view = stopped_view(last, language) | {"current": last.name} if last and not last.is_finished else {}
-    return view | {"history": history_view(visit, language, several)}
+    last = next(iter(visit.runs()), None)
+    if last is None:
+        return {"history": history_view(visit, language), "pending": ""}
+    view = show(token, last.name, language)
+    return (
+        view | busy_view() | {"pending": last.name, "progress": status_html(language, "status.queue")}
+        if is_going_on(last)
+        else view
+    )
 
 
 def remember(token: str, uploads: Sequence[str]) -> None:
@@ -116,13 +149,17 @@ def forget(token: str, language: str) -> View:
     """Delete a visit at once, and the copies of what was uploaded that gradio took in; its runs were just stopped."""
     visit = Visit(token)
     for run in visit.runs():
+        stop_run(run, PATIENCE)
         _wait_until_paused(run)
     copies = [_copy_of_gradios(path) for path in visit.uploads()]
     visit.forget()
+    forget_looks()
     for folder in filter(None, copies):
         shutil.rmtree(folder, ignore_errors=True)
     return empty_view(status_html(language, "forgotten")) | {
         "current": "",
+        "pending": "",
+        "seen": "",
         "history": gr.update(choices=[], value=None, visible=False),
     }
 

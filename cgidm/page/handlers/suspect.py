@@ -1,31 +1,100 @@
-"""What the button *Check the model* does, and the base and prompt that belong to a shipped suspect."""
+"""Which model is suspected: what somebody typed is a name to check or words to search for; a file is checked."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from cgidm import UserError
-from cgidm.intake.inspect import inspect_checkpoint, report_lines
+from cgidm.intake.inspect import inspect_checkpoint
+from cgidm.intake.layout import Checkpoint
+from cgidm.intake.source import PICKLES
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
+from ..html.model_card import found_models_html, model_card_html, refused_card_html
 from ..html.views import View
+from ..runs import hardware
+from ..runs.hub_search import search_models
 from ..runs.model_cache import EXAMPLES, open_suspect, shipped_prompt
-from .errors import refusal
+from ..runs.thumbnails import model_thumbnail
+from .pictures import RESOLUTIONS, USUAL_RESOLUTION, KnownFraming
+from .request import file_list
 from .visitor import visitor_token
 
+SHORTEST_QUERY = 3  # characters
+SHIPPED_RESOLUTION = 128
+THUMBNAIL_PATIENCE = 8.0  # seconds for the pictures of all models found
+JUDGED = {"SD 1.x", "SD 2.x", "SDXL", "AltDiffusion"}  # families whose bases are known here
 
-def check_suspect(suspect: str | None, upload: str | None, language: str, oauth_token: gr.OAuthToken | None) -> View:
-    """Describe the suspect, and fill in its public base and prompt where they can be guessed.
 
-    Only names and headers are read. A file goes before the name beside it.
+@dataclass(frozen=True)
+class Suspected:
+    """What was typed or uploaded."""
+
+    name: str
+    uploads: Sequence[str]
+
+    @property
+    def upload(self) -> str | None:
+        """The weights' file."""
+        return next((path for path in self.uploads if not path.lower().endswith(".json")), None)
+
+    @property
+    def is_query(self) -> bool:
+        """Whether it is words to search for: no name of a repository, no link, no file."""
+        text = self.name.strip().strip("\"'")
+        return not self.uploads and not ({"/", ":", "\\"} & set(text)) and Path(text).suffix.lower() not in PICKLES
+
+
+def look_up(
+    name: str | None,
+    uploads: Any,
+    base: str | None,
+    language: str,
+    oauth_token: gr.OAuthToken | None,
+    *,
+    fill: bool = True,
+) -> View:
+    """Check the model that was named or uploaded, or search the Hub for words; only names and headers are read.
+
+    Args:
+        name: what stands in the field.
+        uploads: files, which go before the name.
+        base: what a search is limited to, if it is the id of a repository.
+        language: the visitor's language.
+        oauth_token: the visitor's own.
+        fill: also fill in base and prompt, where they can be guessed.
     """
+    suspected = Suspected(name or "", file_list(uploads))
+    empty: View = {"card": "", "found": "", "framing": None}
+    if not suspected.uploads and not suspected.name.strip():
+        return empty
+    if suspected.is_query:
+        return empty | _search(suspected.name.strip(), base, language, visitor_token(oauth_token))
     try:
-        found = inspect_suspect(suspect, upload, oauth_token)
+        with _opened(suspected, visitor_token(oauth_token)) as checkpoint:
+            found = inspect_checkpoint(checkpoint)
+            metadata = dict(checkpoint.metadata)
     except UserError as error:
-        raise refusal(error, language) from error
-    view: View = {"report": gr.update(value="\n".join(report_lines(found)), visible=True)}
-    guesses = {name: found[name] for name in ("base", "prompt") if found[name]}
-    return view | guesses | ({} if upload else shipped_pair(suspect))
+        return empty | {"card": refused_card_html(error.note, _label(suspected), language)}
+    shipped = {} if suspected.uploads else shipped_pair(suspected.name)
+    card = model_card_html(
+        found,
+        language,
+        name=_label(suspected),
+        judged=_judged(found, bool(shipped)),
+        shipped_base=shipped.get("base"),
+    )
+    resolution = SHIPPED_RESOLUTION if shipped else RESOLUTIONS.get(found["family"] or "", USUAL_RESOLUTION)
+    view = empty | {"card": card, "framing": KnownFraming(metadata=metadata, resolution=resolution)}
+    guesses = {key: found[key] for key in ("base", "prompt") if found[key]} | shipped
+    return view | (guesses if fill else {})
 
 
 def inspect_suspect(suspect: str | None, upload: str | None, oauth_token: gr.OAuthToken | None) -> dict[str, Any]:
@@ -39,5 +108,57 @@ def inspect_suspect(suspect: str | None, upload: str | None, oauth_token: gr.OAu
 
 def shipped_pair(suspect: str | None) -> View:
     """Return base and prompt of a shipped suspect; of any other, nothing is known before it is checked."""
-    name = (suspect or "").removeprefix(SHIPPED)
-    return {"base": SHIPPED_BASE, "prompt": shipped_prompt(name)} if name in EXAMPLES else {}
+    name = (suspect or "").strip().removeprefix(SHIPPED)
+    known = (suspect or "").strip().startswith(SHIPPED) and name in EXAMPLES
+    return {"base": SHIPPED_BASE, "prompt": shipped_prompt(name)} if known else {}
+
+
+@contextmanager
+def _opened(suspected: Suspected, token: str | None) -> Iterator[Checkpoint]:
+    """Open the model; an uploaded adapter_config.json lies beside the weights for as long as that takes."""
+    upload = suspected.upload
+    if upload is None or len(suspected.uploads) == 1:
+        if upload is None and suspected.uploads:
+            raise UserError("page.config_alone")
+        yield open_suspect("" if upload else suspected.name, upload, token)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="cgidm-check-"))
+    try:
+        for path in suspected.uploads:
+            (folder / Path(path).name).symlink_to(path)
+        yield open_suspect("", str(folder / Path(upload).name), token)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _search(words: str, base: str | None, language: str, token: str | None) -> View:
+    """Search, and fetch the pictures of what was found."""
+    if len(words) < SHORTEST_QUERY:
+        return {}
+    try:
+        found = search_models(words, base if base and "/" in base else None, token)
+    except UserError as error:
+        return {"card": refused_card_html(error.note, "", language)}
+    pool = ThreadPoolExecutor(max(1, len(found)))
+    tasks = [pool.submit(model_thumbnail, model) for model in found]
+    pool.shutdown(wait=False)
+    done, _ = wait(tasks, THUMBNAIL_PATIENCE)
+    pictures = [t.result() if t in done and t.exception() is None else None for t in tasks]
+    return {"found": found_models_html(found, pictures, language)}
+
+
+def _label(suspected: Suspected) -> str:
+    upload = suspected.upload
+    return suspected.name.strip().removeprefix(SHIPPED) if upload is None else Path(upload).name
+
+
+def _judged(found: Mapping[str, Any], shipped: bool) -> str:
+    """The key of the sentence that says whether the model can be judged on this machine."""
+    if shipped:
+        return "card.judged.here"
+    family = found["family"]
+    if family is not None and family not in JUDGED:
+        return "card.judged.family"
+    if hardware.kind() == "cpu" and family is not None:
+        return "card.judged.gpu"
+    return "card.judged.base" if family is None else "card.judged.here"

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from cgidm.evidence.record import ModelsRecord, PictureRecord, Record
+from cgidm.resources import SHIPPED
 
 from .figures import contrast_figure, distribution_figure
 from .markup import (
@@ -19,6 +20,7 @@ from .markup import (
     note_html,
     number_or_dash,
     outcome_style,
+    picture_source,
     wrap_page,
 )
 from .progress import format_duration
@@ -27,6 +29,7 @@ from .sentences import (
     MIRROR_SCORE,
     VERDICT_SCORE,
     bank_sentences,
+    by_mirror,
     comparison_key,
     flag_html,
     known_p_value,
@@ -52,15 +55,17 @@ SCORES = (
     "dino",
     "efficientnet_lite0",
 )
+OF_THE_COMMAND_LINE = ("pictures.weights_not_cached",)  # reasons that tell of its options
 Rows = list[tuple[str, str]]  # title and value, both HTML
 
 
-def answer_html(record: Record, language: str, *, precomputed: bool = False, early: bool = False) -> str:
-    """Show the answer for the first picture of a record.
+def answer_html(record: Record, language: str, *, url: str = "", precomputed: bool = False, early: bool = False) -> str:
+    """Show the answer for the first picture of a record: what it is about, what it is, how often it is wrong, and why.
 
     Args:
         record: of a run.
         language: the visitor's language.
+        url: the address of the picture, a path of this site or a data URL.
         precomputed: it ships with the page.
         early: the recovery follows.
     """
@@ -70,35 +75,73 @@ def answer_html(record: Record, language: str, *, precomputed: bool = False, ear
     lines = [picture_sentence(picture, record, language)]
     if known_p_value(picture) is not None:
         lines.append(rate_sentence(record, language))
-    lines += witness_sentences(picture, record, language)
-    if not early:  # it is looked up later
-        lines += power_sentences(record, language, picture)
-    lines += bank_sentences(record.bank, language)
-    lines += view_sentences(picture, record, language)
     if precomputed:
         lines.append(html_text(language, "precomputed"))
     if early:
         lines.append(html_text(language, "answer.early"))
     key, style = outcome_style(picture)
+    named = about_html(record, escape_untrusted(file_name(picture.name)), [url], language)
+    return wrap_page([card(style, html_text(language, key), lines, named)], language)
+
+
+def reasons_html(record: Record, language: str) -> str:
+    """Show how sure the answer for one picture is, and why; then scores and the record, folded away."""
+    picture = record.pictures[0]
+    lines = witness_sentences(picture, record, language)
+    lines += power_sentences(record, language, picture)
+    lines += bank_sentences(record.bank, language)
+    lines += view_sentences(picture, record, language)
     parts = [
-        card(style, html_text(language, key), lines),
-        _mirrored(record, language, early),
+        heading_html("why.title", lines, language),
         _flags(picture, language),
         distribution_figure(picture, record, language),
-        caveats_html(record, language),
-        _scores(picture, record.judged_by, language),
-        contrast_figure(picture.contrast, language),
+        caveats_html(record, known_p_value(picture) is not None, language),
         _notes(picture, language),
+        _scores(picture, record.judged_by, language),
         details_html(record, [picture], language),
     ]
     return wrap_page(parts, language)
 
 
-def _mirrored(record: Record, language: str, early: bool) -> str:
-    """Say what the fourth picture is, where there is one."""
-    if early or not record.config.mirrored_recovery:
-        return ""
-    return f"<p>{html_text(language, 'mirrored.about')}</p>"
+def about_html(record: Record, picture: str, urls: Sequence[str], language: str) -> str:
+    """Name what an answer is about: picture, model and base, with small pictures.
+
+    Args:
+        record: of a run.
+        picture: what the picture or pictures are called, as HTML.
+        urls: addresses of pictures.
+        language: the visitor's language.
+    """
+    models = record.models
+    publication = models.publications.get("suspect")
+    suspect = model_name(models.suspect) if publication is None else f"{publication.model_name} ({publication.air})"
+    named = {
+        "picture": picture,
+        "suspect": escape_untrusted(suspect),
+        "base": escape_untrusted(model_name(models.base)),
+    }
+    images = "".join(
+        f'<img class="cg-thumbnail" src="{source}" alt="">' for url in urls if (source := picture_source(url))
+    )
+    items = "".join(f"<dt>{html_text(language, f'details.{k}')}</dt><dd>{v}</dd>" for k, v in named.items())
+    return f'<div class="cg-about">{images}<dl>{items}</dl></div>'
+
+
+def model_name(name: str) -> str:
+    """Return a model's name without what says that it ships."""
+    return name.removeprefix(SHIPPED)
+
+
+def picture_names(record: Record, language: str) -> str:
+    """Return what the pictures of a run are called, as HTML: the one by its name, several by their number."""
+    if len(record.pictures) > 1:
+        return html_text(language, "answer.pictures", n=len(record.pictures))
+    return escape_untrusted(file_name(record.pictures[0].name)) if record.pictures else "—"
+
+
+def heading_html(key: str, lines: Sequence[str], language: str) -> str:
+    """Return a heading with lines under it, which are HTML; nothing without lines."""
+    return f"<h3>{html_text(language, key)}</h3>{''.join(f'<p>{line}</p>' for line in lines)}" if lines else ""
 
 
 def stopped_html(record: Record, language: str) -> str:
@@ -110,16 +153,21 @@ def stopped_html(record: Record, language: str) -> str:
     if record.expected_power is not None:  # or it was not looked up yet
         lines += power_sentences(record, language)
     parts = [
-        card("stopped", title, lines),
+        card("stopped", title, lines, about_html(record, picture_names(record, language), [], language)),
         contrast_figure(pictures[0].contrast, language, stopped.of) if pictures else "",
         details_html(record, pictures, language),
     ]
     return wrap_page(parts, language)
 
 
-def caveats_html(record: Record, language: str) -> str:
-    """List what an answer does not say."""
-    keys = ["caveat.chance", "caveat.none", comparison_key(record, "caveat.image"), "caveat.law"]
+def caveats_html(record: Record, has_rate: bool, language: str) -> str:
+    """List what an answer does not say; `has_rate`: it states how often it is wrong."""
+    keys = [
+        "caveat.chance" if has_rate else "caveat.chance.no_rate",
+        "caveat.none",
+        comparison_key(record, "caveat.image"),
+        "caveat.law",
+    ]
     if record.bank is not None:
         keys.insert(1, "caveat.bank")
     if record.mirror is not None:
@@ -193,25 +241,27 @@ def _listing_row(name: str, listing: Mapping[str, str | None], language: str) ->
 
 
 def _scores(picture: PictureRecord, judged_by: str, language: str) -> str:
-    """List every score with its meaning; the one that decides stands first."""
+    """List every score with its meaning, folded away with the contrast of each step; the one that decides is marked."""
     scores, rows = picture.scores, []
-    tests = {w.name for w in picture.witnesses if w.p_value is not None}
-    deciding = {MIRROR_SCORE} if tests == {"mirror"} else {judged_by}
-    deciding |= {MIRROR_SCORE} if "mirror" in tests else set()
+    deciding = MIRROR_SCORE if by_mirror(picture) else judged_by
     for name in (*(s for s in SCORES if s in scores), *(s for s in scores if s not in SCORES)):
         title, code = html_text_if_known(language, f"score.{name}"), f"<code>{escape_untrusted(name)}</code>"
         label = code if title is None else f"{title}<br>{code}"
-        if name in deciding:
+        if name == deciding:
             label += f' <span class="cg-tag">{html_text(language, "scores.deciding")}</span>'
         meaning = html_text_if_known(language, f"score.{name}.about") or ""
         if not finite_values([scores[name]]):
-            why = f": {note_html(picture.not_computed[name], language)}" if name in picture.not_computed else ""
+            reason = picture.not_computed.get(name)
+            known = reason is not None and reason.code not in OF_THE_COMMAND_LINE
+            why = f": {note_html(reason, language)}" if reason is not None and known else ""
             meaning += f'<br><small class="cg-missing">{html_text(language, "scores.missing")}{why}</small>'
         error = picture.score_errors.get(name)
         value = number_or_dash(scores[name]) + ("" if error is None else f" ± {error:.2f}")
         rows.append((label, value, meaning))
     heads = [html_text(language, f"scores.head.{name}") for name in ("score", "value", "about")]
-    return headed_table("scores", html_text(language, "scores.title"), heads, rows, {1})
+    title = html_text(language, "scores.title")
+    table = headed_table("scores", title, heads, rows, {1}) + contrast_figure(picture.contrast, language)
+    return f'<details class="cg-details"><summary>{title}</summary>{table}</details>'
 
 
 def _flags(picture: PictureRecord, language: str) -> str:

@@ -88,11 +88,14 @@ def wrap_page(parts: Sequence[str], language: str) -> str:
     return f'<div class="cg" lang="{code}">{"".join(parts)}</div>'
 
 
-def card(style: str, title: str, lines: Sequence[str]) -> str:
-    """Return the answer itself: a shape, a title, then lines of which the first says why. All texts are HTML."""
+def card(style: str, title: str, lines: Sequence[str], about: str = "") -> str:
+    """Return the answer itself: a shape, a title, what it is about, then lines of which the first says why.
+
+    All texts are HTML.
+    """
     rest = "".join(f"<p>{line}</p>" for line in lines)
-    head = f'<p class="cg-outcome">{glyph(style)} <strong>{title}</strong></p>'
-    return f'<section class="cg-card cg-{style}" role="status">{head}{rest}</section>'
+    head = f'<h3 class="cg-outcome" tabindex="-1">{glyph(style)} <strong>{title}</strong></h3>'
+    return f'<section class="cg-card cg-{style}" role="status">{head}{about}{rest}</section>'
 
 
 def bullets(items: Sequence[str]) -> str:

@@ -4,50 +4,49 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, Literal
 
-from .figures import contrast_figure
 from .i18n import translate
 from .markup import html_text, wrap_page
 
 
-def progress_html(
-    language: str,
-    *,
-    step: int,
-    steps: int,
-    remaining: float | None,
-    contrast: Sequence[float],
-    power: Sequence[str] = (),
-) -> str:
-    """Show how far the recovery of the pictures is.
+def bar_html(language: str, key: str, *, share: float | None, power: Sequence[str] = (), **values: Any) -> str:
+    """Show a line about a part of a run, and a bar for the whole of it.
 
     Args:
         language: the visitor's language.
-        step: the steps done.
-        steps: the steps of the whole run.
-        remaining: seconds until the end; None: not known yet.
-        contrast: the contrast at each step so far.
+        key: of the line's text.
+        share: how much of the whole run is done, from 0 to 1; None: not known.
         power: sentences about the expected power, as HTML.
+        values: of the line's text, none of them from outside.
     """
-    bar = _bar("status.step", language, step, steps, remaining)
-    return wrap_page([_power(power), bar, contrast_figure(contrast, language, steps)], language)
-
-
-def decoys_html(language: str, *, step: int, steps: int, remaining: float | None) -> str:
-    """Show how far the recovery of a line-up's decoys is."""
-    return wrap_page([_bar("status.decoys", language, step, steps, remaining)], language)
+    line = escape(translate(language, key, **values))
+    if share is None:
+        return wrap_page([f'<p class="cg-status" role="status">{line}</p>', _power(power)], language)
+    percent = round(100 * share)
+    bar = f'<progress max="100" value="{percent}" aria-label="{line}">{percent} %</progress>'
+    return wrap_page([f'<p class="cg-status" role="status">{line}</p>', bar, _power(power)], language)
 
 
 def status_html(language: str, key: str, *, power: Sequence[str] = (), **values: Any) -> str:
-    """Show one line about a run without a step to show: `status.queue`, `status.loading`, `status.controls` ..."""
+    """Show one line about a run without a share to show: `status.queue`, `status.loading`, `status.finished` ..."""
     line = f'<p class="cg-status" role="status">{html_text(language, key, **values)}</p>'
-    return wrap_page([_power(power), line], language)
+    return wrap_page([line, _power(power)], language)
+
+
+def error_html(sentence: str, language: str) -> str:
+    """Show what went wrong, which stays until it is mended; `sentence` is HTML."""
+    return wrap_page([f'<p class="cg-error" role="alert">{sentence}</p>'], language)
+
+
+def stale_html(language: str) -> str:
+    """Say that the answer below belongs to other settings than the form's."""
+    return wrap_page([f'<p class="cg-stale" role="status">{html_text(language, "stale")}</p>'], language)
 
 
 def cost_html(
     language: str,
     *,
-    evaluations: int,
-    seconds: float | None,
+    seconds: tuple[float, float],
+    answer_seconds: tuple[float, float],
     kind: Literal["cpu", "gpu", "zero"],
     gpu_seconds: float | None = None,
 ) -> str:
@@ -55,21 +54,19 @@ def cost_html(
 
     Args:
         language: the visitor's language.
-        evaluations: network evaluations.
-        seconds: time on this machine; None: not known.
+        seconds: time on this machine until its end, from and to.
+        answer_seconds: the same until its answer.
         kind: what computes.
         gpu_seconds: what ZeroGPU takes from the visitor's daily quota.
     """
-    time = "cost.unknown" if seconds is None else "cost"
-    lines = [
-        translate(language, time, time="" if seconds is None else format_duration(language, seconds)),
-        translate(language, "cost.evaluations", n=f"{evaluations:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")),
-    ]
-    if kind != "zero":
-        lines.append(translate(language, f"cost.{kind}"))
-    elif gpu_seconds is not None:
+    low, high, first, last = (format_duration(language, s) for s in (*seconds, *answer_seconds))
+    lines = [translate(language, "cost", low=low, high=high, first=first, last=last)]
+    if kind == "zero" and gpu_seconds is not None:
         lines.append(translate(language, "cost.zero", seconds=round(gpu_seconds)))
-    return wrap_page([f'<p class="cg-cost">{escape(" · ".join(lines))}</p>'], language)
+    elif kind == "cpu":
+        lines.append(translate(language, "cost.cpu"))
+    said = "<br>".join(map(escape, lines))
+    return wrap_page([f'<p class="cg-cost">{said}</p>'], language)
 
 
 def format_duration(language: str, seconds: float) -> str:
@@ -77,13 +74,6 @@ def format_duration(language: str, seconds: float) -> str:
     if seconds < 120:
         return translate(language, "time.seconds", n=max(1, round(seconds)))
     return translate(language, "time.minutes", n=round(seconds / 60))
-
-
-def _bar(key: str, language: str, step: int, steps: int, remaining: float | None) -> str:
-    left = {} if remaining is None else {"remaining": format_duration(language, remaining)}
-    label = escape(translate(language, key if left else f"{key}.first", step=step, steps=steps, **left))
-    bar = f'<progress max="{steps}" value="{step}" aria-label="{label}">{step}/{steps}</progress>'
-    return f'<p class="cg-status">{label}</p>{bar}'
 
 
 def _power(sentences: Sequence[str]) -> str:

@@ -122,10 +122,22 @@ def used_sentence(used: UsedRecord, pictures: int, language: str) -> str:
 
 
 def power_sentences(record: Record, language: str, judged: PictureRecord | SetRecord | None = None) -> list[str]:
-    """State what share the controls find, unless the mirror test decides, or the sentence of `judged` has stated it."""
-    if judged is not None and (by_mirror(judged) or _is_too_weak(judged, record)):
+    """State what share of used pictures the controls find, where nothing was found: of anything else it says nothing.
+
+    It is left out where the mirror test decides, or where the sentence of `judged` has stated it.
+    """
+    if judged is None:
+        return [power_sentence(record.expected_power, language)]
+    style, known = outcome_style(judged)[1], known_share(record.expected_power) is not None
+    if by_mirror(judged) or style in POSITIVE or _is_too_weak(judged, record) or (known and style != "none"):
         return []
     return [power_sentence(record.expected_power, language)]
+
+
+def warning_sentences(power: float | None, language: str) -> list[str]:
+    """Say before the long part that silence will mean nothing: the suspect is weak, or nobody measured such ones."""
+    known = known_share(power)
+    return [power_sentence(power, language)] if known is None or known < LEAST_POWER else []
 
 
 def power_sentence(power: float | None, language: str) -> str:

@@ -7,22 +7,26 @@ from typing import Any
 import gradio as gr
 
 from cgidm.evidence.bundle_writer import LINEUP
-from cgidm.evidence.lineup_sheet import ROLES
 from cgidm.evidence.record import Record
-from cgidm.evidence.record_of_result import MIRRORED, image_name
+from cgidm.evidence.record_of_result import image_name, image_roles
+from cgidm.evidence.seal import SEAL
 from cgidm.run.events import RunEvent, Trouble
 
+from ..runs.cost import count_parts
 from ..runs.runner import live_images
 from ..runs.store import Run, Visit
-from .answer import answer_html, stopped_html
+from .answer import answer_html, model_name, picture_names, reasons_html, stopped_html
+from .gallery import pictures_html
 from .i18n import translate
 from .lineup import lineup_html
-from .markup import outcome_style
-from .portfolio import portfolio_html
-from .progress import decoys_html, format_duration, progress_html, status_html
-from .sentences import power_sentence
+from .markup import escape_untrusted, outcome_style
+from .portfolio import gallery_html, portfolio_html, portfolio_reasons_html
+from .progress import bar_html, format_duration, status_html
+from .sentences import by_mirror, warning_sentences
+from .what_now import what_now_html
 
 View = dict[str, Any]
+SERVED = "/gradio_api/file="
 
 
 def event_view(run: Run, event: RunEvent, language: str) -> View:
@@ -35,27 +39,37 @@ def event_view(run: Run, event: RunEvent, language: str) -> View:
         return early_view(run, language)
     if event.phase == "judged":
         return judged_view(run, language)
-    if event.phase == "decoys":
-        return {"progress": decoys_html(language, step=event.done, steps=event.of, remaining=event.remaining)}
+    seen = live_view(run, language) if event.phase == "preview" else {}
+    if event.phase == "preview" and event.done == 0:  # of the start, before the tests
+        return seen
+    return {"progress": progress_of(run, event, language)} | seen
+
+
+def progress_of(run: Run, event: RunEvent, language: str) -> str:
+    """Show how far a run is: one bar for the whole of it, and a line for the part that goes on."""
     plan = event.plan
-    power = [power_sentence(plan.expected_power, language)] if plan is not None and plan.power_known else []
+    power = warning_sentences(plan.expected_power, language) if plan is not None and plan.power_known else []
+    share = run_share(run, event)
+    values: dict[str, Any] = {"power": power, "share": share}
     if event.phase == "loading":
-        return {"progress": status_html(language, "status.loading", power=power)}
+        return status_html(language, "status.loading", power=power)
     if event.phase == "planned":
-        return {"progress": status_html(language, "status.beginning", power=power)}
-    if event.phase == "mirror":
-        return {"progress": status_html(language, "status.mirror", power=power, done=event.done, of=event.of)}
-    if event.phase == "controls":
-        return {"progress": status_html(language, "status.controls", power=power, done=event.done, n=event.of)}
-    html = progress_html(
-        language,
-        step=event.done,
-        steps=event.of,
-        remaining=event.remaining,
-        contrast=event.curve,
-        power=power,
+        return status_html(language, "status.beginning", power=power)
+    if event.phase in ("mirror", "controls"):
+        return bar_html(language, f"status.{event.phase}", done=event.done, of=event.of, **values)
+    left = "" if event.remaining is None else format_duration(language, event.remaining)
+    key = "status.decoys" if event.phase == "decoys" else "status.step"
+    return bar_html(
+        language, key if left else f"{key}.first", step=event.done, steps=event.of, remaining=left, **values
     )
-    return {"progress": html} | (live_view(run) if event.phase == "preview" else {})
+
+
+def run_share(run: Run, event: RunEvent) -> float | None:
+    """How much of a run is done at an event, from 0 to 1; None if that is not known."""
+    plan, request = event.plan, run.settings
+    controls = len(plan.controls) if plan is not None else run.control_count
+    parts = count_parts(len(run.picture_names), controls, request.config(), unrelated=bool(request.unrelated))
+    return parts.share(event.phase, event.done, event.of)
 
 
 def record_view(run: Run, language: str) -> View:
@@ -66,12 +80,39 @@ def record_view(run: Run, language: str) -> View:
     return (
         evidence_view(run.public_dir, record, language)
         | lineup_view(run, record, language)
-        | {
-            "progress": status_html(language, "status.finished", time=time),
-            "evidence": gr.update(value=str(run.public_dir / "evidence.zip"), visible=True),
-            "resume": gr.update(visible=False),
-        }
+        | {"progress": status_html(language, "status.finished", time=time)}
+        | now_view(run.public_dir, run.public_dir / "evidence.zip", record, language)
+        | idle_view()
     )
+
+
+def now_view(folder: Path, bundle: Path, record: Record, language: str) -> View:
+    """Show what can be done with an answer: its evidence, its seal, the next steps."""
+    seal = (folder / SEAL).read_text(encoding="ascii").split()[0]
+    return {
+        "now": gr.update(visible=True),
+        "evidence": gr.update(value=str(bundle)),
+        "seal": seal,
+        "steps": what_now_html(record, language),
+    }
+
+
+def idle_view(*, resumable: bool = False) -> View:
+    """Show that nothing runs: the one button that is of use is the one that can go on, or begin."""
+    return {
+        "run": gr.update(variant="secondary" if resumable else "primary"),
+        "stop": gr.update(interactive=False),
+        "resume": gr.update(visible=resumable),
+    }
+
+
+def busy_view() -> View:
+    """Show that a run goes on."""
+    return {
+        "run": gr.update(variant="secondary"),
+        "stop": gr.update(interactive=True),
+        "resume": gr.update(visible=False),
+    }
 
 
 def lineup_view(run: Run, record: Record, language: str) -> View:
@@ -92,11 +133,14 @@ def judged_view(run: Run, language: str) -> View:
         return {}
     stopped = record.stopped
     assert stopped is not None
-    view: View = {"progress": decoys_html(language, step=stopped.step, steps=stopped.of, remaining=None)}
-    judged = dataclasses.replace(record, stopped=None)
-    if len(record.pictures) > 1:
-        return view | {"answer": portfolio_html(judged, language, [])}
-    return view | live_view(run) | {"answer": answer_html(judged, language)}
+    share = run_share(run, RunEvent(phase="judged"))
+    line = {"step": stopped.step, "steps": stopped.of, "remaining": ""}
+    view: View = {"progress": bar_html(language, "status.decoys.first", share=share, **line)}
+    return (
+        view
+        | live_view(run, language)
+        | answer_view(dataclasses.replace(record, stopped=None), language, live_thumbnails(run))
+    )
 
 
 def early_view(run: Run, language: str) -> View:
@@ -104,9 +148,22 @@ def early_view(run: Run, language: str) -> View:
     record = run.answer()
     if record is None:
         return {}
-    several = len(record.pictures) > 1
-    shown = portfolio_html(record, language, [], early=True) if several else answer_html(record, language, early=True)
-    return {"progress": status_html(language, "status.answered"), "answer": shown}
+    scored = not by_mirror(record.set or record.pictures[0])  # else controls are scored after this answer
+    share = run_share(run, RunEvent(phase="step" if scored else "controls", done=0, of=1))
+    view: View = {"progress": bar_html(language, "status.answered", share=share)}
+    return view | answer_view(record, language, live_thumbnails(run), early=True)
+
+
+def answer_view(
+    record: Record, language: str, thumbnails: list[str], *, precomputed: bool = False, early: bool = False
+) -> View:
+    """Show an answer and its reasons, of one picture or of several."""
+    if len(record.pictures) > 1:
+        answer = portfolio_html(record, language, thumbnails, early=early)
+        return {"answer": answer, "why": portfolio_reasons_html(record, language)}
+    url = thumbnails[0] if thumbnails else ""
+    answer = answer_html(record, language, url=url, precomputed=precomputed, early=early)
+    return {"answer": answer, "why": reasons_html(record, language)}
 
 
 def evidence_view(folder: Path, record: Record, language: str, *, precomputed: bool = False) -> View:
@@ -118,13 +175,15 @@ def evidence_view(folder: Path, record: Record, language: str, *, precomputed: b
         language: the visitor's language.
         precomputed: the answer ships with the page.
     """
-    if len(record.pictures) > 1:
-        thumbnails = [f"/gradio_api/file={folder / image_name(i, 'original')}" for i in range(len(record.pictures))]
-        return {"answer": portfolio_html(record, language, thumbnails)}
-    images: View = {role: str(folder / image_name(0, role)) for role in ROLES}
-    images |= mirrored_view(folder / image_name(0, MIRRORED))
-    slider = gr.update(value=(images["original"], images["recovered"]), visible=True)
-    return images | {"slider": slider, "answer": answer_html(record, language, precomputed=precomputed)}
+    roles = image_roles(record)
+    images = [
+        {role: f"{SERVED}{folder / image_name(i, role)}" for role in roles if (folder / image_name(i, role)).is_file()}
+        for i in range(len(record.pictures))
+    ]
+    view = answer_view(record, language, [of["original"] for of in images], precomputed=precomputed)
+    if len(images) > 1:
+        return view | {"pictures": gallery_html(record, language, images)}
+    return view | {"pictures": pictures_html(images[0], picture_names(record, language), language)}
 
 
 def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> View:
@@ -138,64 +197,75 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
     record = run.record()
     if record is None:
         key = f"trouble.{trouble}" if trouble else "status.stopped.early"
-        return {"progress": status_html(language, key), "resume": gr.update(visible=True)}
+        return {
+            "progress": status_html(language, key),
+            "answer": early_view(run, language).get("answer", ""),
+        } | idle_view(resumable=True)
     stopped = record.stopped
     assert stopped is not None
     if stopped.decoys:
         key = f"trouble.{trouble}" if trouble else "lineup.stopped"
         progress = status_html(language, key, step=stopped.step, steps=stopped.of)
-        return judged_view(run, language) | {"progress": progress, "resume": gr.update(visible=True)}
-    view = live_view(run) if len(record.pictures) == 1 else {}
-    return view | {
-        "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
-        "answer": stopped_html(record, language) + early_view(run, language).get("answer", ""),
-        "resume": gr.update(visible=True),
-    }
+        return judged_view(run, language) | {"progress": progress} | idle_view(resumable=True)
+    early = early_view(run, language)
+    return (
+        live_view(run, language)
+        | {
+            "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
+            "answer": stopped_html(record, language) + early.get("answer", ""),
+            "why": early.get("why", ""),
+        }
+        | idle_view(resumable=True)
+    )
 
 
-def live_view(run: Run) -> View:
+def live_thumbnails(run: Run) -> list[str]:
+    """Return the address of the first picture of a run in progress, if it was written."""
+    original = run.public_dir / "live-original.png"
+    return [f"{SERVED}{original}"] if original.is_file() else []
+
+
+def live_view(run: Run, language: str) -> View:
     """Show the first picture of a run in progress."""
-    images: View = live_images(run.public_dir)
-    return images | mirrored_view(images.get(MIRRORED))
-
-
-def mirrored_view(path: str | Path | None) -> View:
-    """Show what was recovered from the mirror image; nothing, where a run leaves it out."""
-    exists = path is not None and Path(path).is_file()
-    return {MIRRORED: gr.update(value=str(path) if exists else None, visible=exists)}
+    images = {role: f"{SERVED}{path}" for role, path in live_images(run.public_dir).items()}
+    names = run.picture_names
+    return {"pictures": pictures_html(images, escape_untrusted(names[0]), language)} if images and names else {}
 
 
 def empty_view(progress: str = "") -> View:
     """Show that nothing has been run yet."""
     return {
-        **dict.fromkeys(ROLES),
-        **mirrored_view(None),
-        "slider": gr.update(value=None, visible=False),
         "answer": "",
+        "pictures": "",
+        "why": "",
+        "stale": "",
         "progress": progress,
-        "evidence": gr.update(value=None, visible=False),
-        "resume": gr.update(visible=False),
+        "now": gr.update(visible=False),
+        "evidence": gr.update(value=None),
+        "seal": "",
+        "steps": "",
         "about_lineup": "",
         "observe": gr.update(visible=False),
         "sheet": gr.update(value=None, visible=False),
-    }
+    } | idle_view()
 
 
-def history_view(visit: Visit, language: str, several: bool) -> dict[str, Any]:
-    """Update the list of a visit's runs; none is selected in it."""
-    choices = history_choices(visit, language, several)
-    return gr.update(choices=choices, value=None, visible=bool(choices))
+def history_view(visit: Visit, language: str, current: str = "") -> dict[str, Any]:
+    """Update the list of a visit's runs; the one that is shown is selected in it."""
+    choices = history_choices(visit, language)
+    selected = current if current in [name for _, name in choices] else None
+    return gr.update(choices=choices, value=selected, visible=bool(choices))
 
 
-def history_choices(visit: Visit, language: str, several: bool) -> list[tuple[str, str]]:
+def history_choices(visit: Visit, language: str) -> list[tuple[str, str]]:
     """Return the runs of a visit that can be shown again, as (label, name)."""
     choices = []
     for run in visit.runs():
         record = run.record()
-        if record is None or (len(record.pictures) > 1) != several:
+        if record is None:
             continue
-        judged = record.set or record.pictures[0]
-        name = f"{len(record.pictures)} \N{MULTIPLICATION SIGN}" if several else record.pictures[0].name
-        outcome = translate(language, outcome_style(judged)[0])
-        choices.append((f"{name:.40} · {record.models.suspect:.40} · {outcome}", run.name))
+        judged, n = record.set or record.pictures[0], len(record.pictures)
+        name = translate(language, "answer.pictures", n=n) if n > 1 else record.pictures[0].name
+        key = "history.stopped" if record.stopped else outcome_style(judged)[0]
+        choices.append((f"{name:.40} · {model_name(record.models.suspect):.60} · {translate(language, key)}", run.name))
     return choices

@@ -40,6 +40,7 @@ BASES = (  # the ids of today; others can be typed
     "stabilityai/stable-diffusion-xl-base-1.0",
     "BAAI/AltDiffusion-m9",
 )
+ADAPTER_CONFIG = "adapter_config.json"  # of peft: it states the alpha
 MAX_DOWNLOAD = int(float(os.environ.get("CGIDM_MAX_DOWNLOAD_GB", "15")) * 1e9)
 MAX_LOADED = int(float(os.environ.get("CGIDM_MAX_LOADED_GB", "12")) * 1e9)
 ROOM = 3  # times a pair's weights that should be free before it is loaded: it computes, too
@@ -116,7 +117,8 @@ def open_suspect(suspect: str, upload: str | None, token: str | None = None) -> 
     if upload is None:
         return _open(suspect, "suspect", token)
     file = Path(upload)
-    return read_layout(LocalListing(file.parent, (file.name,), label="upload"), file.name)
+    beside = (file.name, ADAPTER_CONFIG)  # what is not there is not listed
+    return read_layout(LocalListing(file.parent, beside, label="upload"), file.name)
 
 
 def check_name(given: str) -> None:

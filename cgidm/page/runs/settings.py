@@ -9,6 +9,10 @@ from cgidm.method.config import LINEUP_SIZES, RunConfig, find_preset
 from cgidm.method.views import VIEWS
 
 PRESET_NAMES = ("fast", "paper")
+# whose works, surely unused, a visitor has: the same artist's, or theirs but made after the training; of others' works
+# the error rate would be another one, so they are not taken as controls
+UNUSED = ("none", "same", "later", "others")
+UNUSED_THAT_COUNT = ("same", "later")
 LINEUPS = (0, 6, 10, 20)  # panels of a round that the form offers; 0: no line-up
 MAX_SEED = 2**31 - 1
 MAX_STEPS = 2000
@@ -27,6 +31,7 @@ class RunSettings:
     search: bool = False  # also for changed copies of the pictures
     lineup: float | None = None  # panels of each round; 0 or None: no line-up
     unrelated: str = ""  # a suspect of the same base that must find nothing; "": none
+    unused: str = "none"  # one of `UNUSED`, as the form was answered
 
     def config(self) -> RunConfig:
         """The configuration of such a run.

@@ -1,12 +1,14 @@
 """The control pictures that ship with a shipped suspect, and their scores, which every visitor would compute again."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from cgidm.method.config import RunConfig
-from cgidm.resources import SHIPPED
+from cgidm.resources import SHIPPED, find_example
 
-from .model_cache import OpenedModels, shipped_controls
+from .model_cache import EXAMPLES, OpenedModels, shipped_controls
 from .store import Sent
 
 
@@ -15,6 +17,29 @@ def default_controls(suspect: str) -> list[Sent]:
     if not suspect.startswith(SHIPPED):
         return []
     return [Sent(p.name, p.read_bytes()) for p in shipped_controls(suspect.removeprefix(SHIPPED))]
+
+
+def controls_for(suspect: str, pictures: Iterable[Sent]) -> list[Sent]:
+    """The control pictures that ship with a suspect, if they are by the artist of all these pictures.
+
+    Of a picture of anybody else they say nothing: it is the artist's own unused works that the error rate holds for.
+    """
+    name = suspect.removeprefix(SHIPPED)
+    if not suspect.startswith(SHIPPED) or name not in EXAMPLES:
+        return []
+    digests = _digests(name)
+    return default_controls(suspect) if all(_digest(p.data) in digests for p in pictures) else []
+
+
+@cache
+def _digests(example: str) -> frozenset[str]:
+    """SHA-256 of the pictures by the artist of a shipped suspect, used or not."""
+    found = find_example(example)
+    return frozenset(_digest(path.read_bytes()) for path in (*found.members, *found.holdouts))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 class ShippedScores:

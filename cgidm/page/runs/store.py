@@ -80,6 +80,11 @@ class Run:
         """The names of its pictures, in their order."""
         return self._request()["pictures"]
 
+    @property
+    def control_count(self) -> int:
+        """How many control pictures it has."""
+        return len(self._request()["controls"])
+
     def pictures(self) -> list[Sent]:
         """The pictures to judge, as they were sent."""
         return self._read("pictures")
@@ -94,7 +99,12 @@ class Run:
 
     def suspect_file(self) -> str | None:
         """The suspect that was handed over as a file."""
-        return next((str(p) for p in (self.private_dir / "suspect").glob("*")), None)
+        return next((str(p) for p in (self.private_dir / "suspect").glob("*") if p.suffix != ".json"), None)
+
+    def files(self, part: str) -> list[str]:
+        """What was handed over for a part of the form, as files: "pictures", "controls", "suspect" or "bank"."""
+        pattern = "*/*" if part in ("pictures", "controls") else "*"
+        return [str(path) for path in sorted((self.private_dir / part).glob(pattern))]
 
     def requested_models(self) -> RequestedModels:
         """Its models, as they were named."""
@@ -106,17 +116,22 @@ class Run:
         settings: RunSettings,
         pictures: Sequence[Sent],
         controls: Sequence[Sent],
-        upload: str | None,
+        uploads: Sequence[str],
         bank: Bank | None,
     ) -> None:
-        """Keep all that the run needs, so that it can be taken up after the visitor's page is gone."""
+        """Keep all that the run needs, so that it can be taken up after the visitor's page is gone.
+
+        Files keep their own names, which gradio has made safe: the form shows them again.
+        """
         for part, sent in (("pictures", pictures), ("controls", controls)):
             (self.private_dir / part).mkdir(parents=True)
             for number, picture in enumerate(sent):
-                (self.private_dir / part / f"{number:03d}").write_bytes(picture.data)
-        if upload is not None:
+                (self.private_dir / part / f"{number:03d}").mkdir()
+                (self.private_dir / part / f"{number:03d}" / picture.name).write_bytes(picture.data)
+        if uploads:
             (self.private_dir / "suspect").mkdir()
-            shutil.copyfile(upload, self.private_dir / "suspect" / "upload.safetensors")
+        for upload in uploads:
+            shutil.copyfile(upload, self.private_dir / "suspect" / Path(upload).name)
         if bank is not None:
             (self.private_dir / "bank").mkdir()
             (self.private_dir / "bank" / bank.name).write_bytes(bank.data)
@@ -217,7 +232,8 @@ class Run:
 
     def _read(self, part: str) -> list[Sent]:
         names = self._request()[part]
-        return [Sent(name, (self.private_dir / part / f"{i:03d}").read_bytes()) for i, name in enumerate(names)]
+        folder = self.private_dir / part
+        return [Sent(name, (folder / f"{i:03d}" / name).read_bytes()) for i, name in enumerate(names)]
 
 
 class Visit:
@@ -239,13 +255,13 @@ class Visit:
         settings: RunSettings,
         pictures: Sequence[Sent],
         controls: Sequence[Sent] = (),
-        upload: str | None = None,
+        uploads: Sequence[str] = (),
         bank: Bank | None = None,
     ) -> Run:
-        """A new run with all that it needs."""
+        """A new run with all that it needs; `uploads` are the suspect's file and what belongs beside it."""
         sweep()
         run = self._run(secrets.token_hex(16))
-        run.write(settings, pictures, controls, upload, bank)
+        run.write(settings, pictures, controls, uploads, bank)
         self.touch()
         return run
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +13,6 @@ from gradio.utils import get_upload_folder
 from cgidm.resources import example_answers, resource_root
 
 from ..handlers import runs as handlers
-from ..handlers.cost import cost_view
 from ..handlers.examples import example_names, icon_of, show_example
 from ..handlers.visitor import visitor_language
 from ..html.i18n import tables
@@ -21,8 +21,9 @@ from ..runs.settings import LINEUPS, PRESET_NAMES
 from ..runs.store import ROOT, Visit, keep_sweeping
 from .api import build_api
 from .lineup_panel import build_observer, wire_observer
-from .model_panel import EXAMPLE_NAMES, build_panel
-from .run_tab import UPLOADS, Tab, build_tab, tab_outputs, tab_view
+from .model_panel import EXAMPLE_NAMES, WHEN_TYPED, look_up_again
+from .picture_panel import PASTE
+from .run_tab import UPLOADS, Tab, build_tab
 from .widgets import info
 from .wiring import PRIVATE, QUICK, Texts, Values, listen, named_values, output_values
 
@@ -35,18 +36,42 @@ INTO_VIEW = """() => {
         addEventListener(how, () => { moved = true; }, {once: true, passive: true});
     const look = (tries, calm) => {
         if (moved || !tries || calm > 5) return;
-        const card = document.querySelector('#one-answer .cg-card');
+        const card = document.querySelector('#answer .cg-card');
         const end = card ? card.getBoundingClientRect().bottom : -1;
         const seen = end > 0 && end <= innerHeight + 1;
         // again if pictures above it have loaded meanwhile and pushed it away
-        if (card && !seen) card.scrollIntoView({block: 'end'});
+        if (card && !seen) document.querySelector('#answer-part').scrollIntoView({block: 'start'});
         setTimeout(look, 200, tries - 1, seen ? calm + 1 : 0);
     };
     setTimeout(look, 200, 150, 0);
 }"""
+# how far a run is stands before the page's title, so that another tab shows it
+TITLE = """() => {
+    const heading = document.querySelector('h1'), part = document.querySelector('#answer-part');
+    let ran = false;
+    const tell = () => {
+        const bar = part.querySelector('#progress progress'), name = heading?.innerText ?? document.title;
+        ran = bar ? true : ran && document.hidden;
+        document.title = bar ? `(${bar.value} %) ${name}` : ran ? `\\u2713 ${name}` : name;
+    };
+    new MutationObserver(tell).observe(part, {childList: true, subtree: true, characterData: true});
+    document.addEventListener('visibilitychange', tell);
+    tell();
+}"""
 # what a link to the settings holds
 SHARED = ("suspect", "base", "prompt", "unrelated", "preset", "seed", "search", "lineup")
 SEARCH = "views"  # how it says that the search is on
+
+
+@dataclass(frozen=True)
+class Forget:
+    """What deletes a visit: a button, and a question before it is done."""
+
+    ask: gr.Button
+    question: gr.Row
+    sure: gr.Button
+    keep: gr.Button
+    told: gr.HTML  # that it was done
 
 
 def build_page() -> tuple[gr.Blocks, gr.I18n]:
@@ -58,38 +83,45 @@ def build_page() -> tuple[gr.Blocks, gr.I18n]:
         token = gr.BrowserState("", storage_key="cgidm-visit")
         observer = build_observer(texts)
         with gr.Column() as everything:
-            cards, tabs, forget = _lay_out(texts, token)
+            cards, tab, forget = _lay_out(texts, token)
         for card, name in cards:
-            _wire_card(card, name, tabs[0])
-        _wire_arrival(page, token, tabs)
-        _wire_link(page, tabs[0])
-        _wire_forget(forget, token, tabs)
-        wire_observer(observer, everything, token, tabs)
+            _wire_card(card, name, tab)
+        _wire_arrival(page, token, tab)
+        _wire_link(page, tab)
+        _wire_forget(forget, token, tab)
+        wire_observer(observer, everything, token, tab)
+        for script in (TITLE, PASTE, WHEN_TYPED):
+            page.load(None, js=script, **PRIVATE)
         build_api()
     return page, texts
 
 
-def _lay_out(texts: Texts, token: gr.BrowserState) -> tuple[list[tuple[gr.Button, str]], tuple[Tab, Tab], gr.Button]:
-    """Lay out all that a visitor sees; returns the examples, the two tabs, and the button that deletes."""
+def _lay_out(texts: Texts, token: gr.BrowserState) -> tuple[list[tuple[gr.Button, str]], Tab, Forget]:
+    """Lay out all that a visitor sees; returns the examples, the tab that judges, and what deletes."""
     gr.Markdown("# " + texts("title"))
     gr.Markdown(texts("intro"), elem_id="intro")
     cards = _lay_out_cards(texts)
     if os.environ.get("OAUTH_CLIENT_ID") and importlib.util.find_spec("authlib"):
         gr.LoginButton(size="sm")
-    panel = build_panel(texts)
     with gr.Tabs():
-        with gr.Tab(texts("tab_one"), id="one", elem_id="tab-one"):
-            one = build_tab(texts, panel, token, several=False)
-        with gr.Tab(texts("tab_set"), id="set", elem_id="tab-set"):
-            several = build_tab(texts, panel, token, several=True)
+        with gr.Tab(texts("tab_judge"), id="judge", elem_id="tab-judge"):
+            tab = build_tab(texts, token)
         with gr.Tab(texts("tab_read"), id="read"):
             gr.Markdown(texts("read.text"), elem_classes="read")
         with gr.Tab(texts("tab_about"), id="about"):
             for part in ("privacy", "limits"):
                 gr.Markdown("## " + texts(f"{part}.title"))
                 gr.Markdown(texts(part), elem_classes="read")
-            forget = gr.Button(texts("forget"), variant="stop", size="sm", elem_id="forget")
-    return cards, (one, several), forget
+            forget = _lay_out_forget(texts)
+    return cards, tab, forget
+
+
+def _lay_out_forget(texts: Texts) -> Forget:
+    ask = gr.Button(texts("forget"), variant="stop", size="sm", elem_id="forget")
+    with gr.Row(visible=False, elem_classes="buttons") as question:
+        sure = gr.Button(texts("forget.sure"), variant="stop", elem_id="forget-sure", min_width=120)
+        keep = gr.Button(texts("forget.keep"), elem_id="forget-keep", min_width=120)
+    return Forget(ask, question, sure, keep, gr.HTML(elem_id="forgotten", padding=False))
 
 
 def keep_tidy() -> None:
@@ -115,26 +147,26 @@ def _wire_card(card: gr.Button, name: str, tab: Tab) -> None:
     def show(values: Values, language: str) -> View:
         return show_example(name, language)
 
-    shown = listen(card.click, show, {}, {**tab.form, **tab.outputs}, **QUICK)
+    shown = listen(card.click, show, {}, tab.outputs, **QUICK)
     shown.then(None, js=INTO_VIEW, **PRIVATE)
+    look_up_again(shown.then, tab.panel)
 
 
-def _wire_arrival(page: gr.Blocks, token: gr.BrowserState, tabs: tuple[Tab, ...]) -> None:
-    """On arrival: a token for the visit, the last run if it was not finished, and the settings of the link."""
-    settings = {name: tabs[0].form[name] for name in SHARED}
-    suspect: Any = settings["suspect"]
-    outputs = {"token": token, **settings, **tab_outputs(tabs)}
+def _wire_arrival(page: gr.Blocks, token: gr.BrowserState, tab: Tab) -> None:
+    """On arrival: a token for the visit, the last run with its form, or else the settings of the link."""
+    outputs = {"token": token, **tab.outputs}
 
     def arrive(known: str | None, request: gr.Request) -> list[Any]:
-        language, query = visitor_language(request), dict(request.query_params)
+        language, query = visitor_language(request), _settings_of(dict(request.query_params))
         visit = Visit(known)
-        cost = cost_view({"suspect": query.get("suspect", suspect.value), "preset": "fast"}, language)
-        view = {"token": visit.token, **_settings_of(query)}
-        for tab in tabs:
-            view |= tab_view(cost | handlers.arrive(visit.token, tab.several, language), tab.several)
-        return output_values(view, outputs)
+        view = handlers.arrive(visit.token, language)
+        if query:  # a link was followed: what it names goes before what was left here
+            view = {name: view[name] for name in ("history",)} | {"pending": "", **query}
+        return output_values({"token": visit.token, **view}, outputs)
 
-    page.load(arrive, [token], list(outputs.values()), **QUICK)
+    arrived = page.load(arrive, [token], list(outputs.values()), **QUICK)
+    look_up_again(arrived.then, tab.panel)
+    tab.watch(arrived.then)
 
 
 def _wire_link(page: gr.Blocks, tab: Tab) -> None:
@@ -149,21 +181,26 @@ def _wire_link(page: gr.Blocks, tab: Tab) -> None:
         return f"{root}?{query}"
 
     changes = [field.change for field in fields.values()]  # type: ignore[attr-defined]
-    gr.on([page.load, *changes], write, set(fields.values()), tab.link, **QUICK)
+    gr.on([page.load, *changes], write, set(fields.values()), tab.outputs["link"], **QUICK)
 
 
-def _wire_forget(forget: gr.Button, token: gr.BrowserState, tabs: tuple[Tab, ...]) -> None:
-    fields = {tab.form[name] for tab in tabs for name in UPLOADS}  # a set: the tabs share the model's field
-    uploads = {f"upload {number}": field for number, field in enumerate(fields)}
-
+def _wire_forget(forget: Forget, token: gr.BrowserState, tab: Tab) -> None:
     def clear(values: Values, language: str) -> View:
-        empty, view = handlers.forget(values["token"], language), dict.fromkeys(uploads)
-        for tab in tabs:
-            view |= tab_view(empty, tab.several)
-        return view
+        empty = handlers.forget(values["token"], language)
+        told = {"forgotten": empty["progress"], "question": gr.update(visible=False)}
+        return empty | dict.fromkeys(UPLOADS) | {"progress": ""} | told
 
-    forget.click(None, cancels=[run for tab in tabs for run in tab.runs], **PRIVATE)
-    listen(forget.click, clear, {"token": token}, {**uploads, **tab_outputs(tabs)}, **QUICK)
+    def ask(values: Values, language: str) -> View:
+        return {"question": gr.update(visible=True)}
+
+    def keep(values: Values, language: str) -> View:
+        return {"question": gr.update(visible=False)}
+
+    question: Any = {"question": forget.question}
+    listen(forget.ask.click, ask, {}, question, **QUICK)
+    listen(forget.keep.click, keep, {}, question, **QUICK)
+    forget.sure.click(None, cancels=list(tab.runs), **PRIVATE)
+    listen(forget.sure.click, clear, {"token": token}, {**tab.outputs, **question, "forgotten": forget.told}, **QUICK)
 
 
 def _settings_of(query: dict[str, str]) -> dict[str, Any]:

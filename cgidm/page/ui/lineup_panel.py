@@ -1,6 +1,5 @@
 """The part of the page that an observer of a line-up sees: nothing else is on the page meanwhile."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +8,7 @@ import gradio as gr
 from ..handlers import lineup as handlers
 from ..handlers.runs import show
 from ..html.views import View
-from .run_tab import Tab, tab_outputs, tab_view
+from .run_tab import Tab
 from .wiring import PRIVATE, REFUSABLE, Texts, Values, Widgets, listen
 
 TO_THE_TOP = "() => scrollTo(0, 0)"
@@ -42,12 +41,11 @@ def build_observer(texts: Texts) -> Observer:
     return Observer(column, state, outputs, leave)
 
 
-def wire_observer(observer: Observer, everything: gr.Column, token: gr.BrowserState, tabs: Sequence[Tab]) -> None:
+def wire_observer(observer: Observer, everything: gr.Column, token: gr.BrowserState, tab: Tab) -> None:
     """Wire the buttons of a line-up; `everything` is the rest of the page."""
     _wire_rounds(observer, token)
-    for tab in tabs:
-        _wire_opening(observer, everything, token, tab)
-    _wire_leaving(observer, everything, token, tabs)
+    _wire_opening(observer, everything, token, tab)
+    _wire_leaving(observer, everything, token, tab)
 
 
 def _wire_rounds(observer: Observer, token: gr.BrowserState) -> None:
@@ -78,7 +76,7 @@ def _wire_opening(observer: Observer, everything: gr.Column, token: gr.BrowserSt
     outputs: Any = {"everything": everything, "column": observer.column, "state": observer.state, **observer.outputs}
 
     def open_lineup(values: Values, language: str) -> View:
-        state, view = handlers.open_lineup(values["token"], values["current"], tab.several, language)
+        state, view = handlers.open_lineup(values["token"], values["current"], language)
         swap = {"everything": gr.update(visible=False), "column": gr.update(visible=True)}
         return view | swap | {"state": state}
 
@@ -88,15 +86,15 @@ def _wire_opening(observer: Observer, everything: gr.Column, token: gr.BrowserSt
     opened.success(None, js=TO_THE_TOP, **PRIVATE)
 
 
-def _wire_leaving(observer: Observer, everything: gr.Column, token: gr.BrowserState, tabs: Sequence[Tab]) -> None:
+def _wire_leaving(observer: Observer, everything: gr.Column, token: gr.BrowserState, tab: Tab) -> None:
     round_html = observer.outputs["round"]
     outputs: Any = {"everything": everything, "column": observer.column, "state": observer.state, "round": round_html}
-    outputs |= tab_outputs(tabs)
+    outputs |= {name: widget for name, widget in tab.outputs.items() if name not in tab.form}
 
     def leave(values: Values, language: str) -> View:
         state = values["state"]
-        view = show(values["token"], state.run, state.several, language)
+        view = show(values["token"], state.run, language, fill=False)
         swap = {"everything": gr.update(visible=True), "column": gr.update(visible=False), "state": None, "round": ""}
-        return swap | tab_view(view, state.several)
+        return view | swap
 
     listen(observer.leave.click, leave, {"token": token, "state": observer.state}, outputs, **REFUSABLE)

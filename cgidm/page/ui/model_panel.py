@@ -1,58 +1,77 @@
-"""The first step of the page: which model is suspected, and what is known of it before a GPU second is spent."""
+"""The first step of the page: which model is suspected, found by its name, by words, by a link, or handed over."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
-from ..handlers.suspect import check_suspect, shipped_pair
+from ..handlers.suspect import look_up
+from ..handlers.visitor import visitor_language
 from ..html.views import View
-from ..runs.model_cache import BASES, EXAMPLES, shipped_prompt
-from .widgets import file_upload, info
-from .wiring import PRIVATE, QUICK, Texts, Values, Widgets, listen, listen_with_token
+from ..runs.model_cache import BASES, EXAMPLES
+from .widgets import error_place, file_upload, info
+from .wiring import PRIVATE, Texts, Values, Widgets, listen_with_token, output_values
 
 EXAMPLE_NAMES = {"gerald-g-dreambooth": "DreamBooth, Gerald G.", "rollandin-lora": "LoRA, Architetto Rollandin"}
+# looked up when nobody has typed for a while: every key would ask the Hub
+WHEN_TYPED = """() => document.addEventListener('input', event => {
+    if (!event.target.closest('#suspect')) return;
+    clearTimeout(window.cgTyping);
+    window.cgTyping = setTimeout(() => document.querySelector('#find')?.click(), 800);
+})"""
+# a click on a found model hands its name over, and nothing else of the list
+CHOOSE = """element.addEventListener('click', event => {
+    const button = event.target.closest('[data-model]');
+    if (button) trigger('select', {model: button.dataset.model});
+});"""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The panel's widgets, which both tabs read."""
+    """The panel's widgets."""
 
-    suspect: gr.Dropdown
-    upload: gr.File
-    base: gr.Dropdown
-    prompt: gr.Textbox
-
-    @property
-    def fields(self) -> Widgets:
-        """The fields by the names of a request."""
-        return {"suspect": self.suspect, "upload": self.upload, "base": self.base, "prompt": self.prompt}
+    fields: Widgets  # by the names of a request
+    outputs: Widgets  # what a view may change
+    framing: gr.State  # a `KnownFraming`: how the suspect's training framed pictures
 
 
 def build_panel(texts: Texts) -> Panel:
     """Lay out the panel and wire its check."""
     gr.Markdown("## " + texts("step1"))
-    with gr.Row():
-        with gr.Column(min_width=280):
-            suspect = suspect_field(texts, "suspect", "suspect", SHIPPED + EXAMPLES[0] if EXAMPLES else None)
-            upload = file_upload(texts("upload_model"), "upload", several=False, types=[".safetensors"], height=140)
-            check = gr.Button(texts("check"), size="sm", elem_id="check")
-            info(texts("check.info"))
-        with gr.Column(min_width=280):
-            base, prompt = _base_field(texts), _prompt_field(texts)
-    report = gr.Code(
-        label=texts("check_report"), language=None, wrap_lines=True, interactive=False, visible=False, elem_id="report"
+    suspect = gr.Textbox(
+        label=texts("suspect.label"),
+        info=texts("suspect.info"),
+        placeholder=texts("suspect.placeholder"),
+        max_length=500,
+        elem_id="suspect",
     )
-    _wire(check, report, Panel(suspect, upload, base, prompt))
-    return Panel(suspect, upload, base, prompt)
+    with gr.Row(elem_classes="buttons"):
+        find = gr.Button(texts("find"), elem_id="find", min_width=120)
+    errors: dict[str, Any] = {"error.suspect": error_place("suspect")}
+    card = gr.HTML(elem_id="model-card", padding=False)
+    found = gr.HTML(elem_id="found", padding=False, js_on_load=CHOOSE)
+    with gr.Accordion(texts("upload_model"), open=False, elem_id="upload-more"):
+        upload = file_upload(texts("upload_model"), "upload", several=True, types=[".safetensors", ".json"], height=110)
+        info(texts("upload_model.info"))
+    with gr.Accordion(texts("base.more"), open=True, elem_id="base-more"):
+        base = _base_field(texts)
+        errors["error.base"] = error_place("base")
+        prompt = gr.Textbox(label=texts("prompt.label"), info=texts("prompt.info"), max_length=500, elem_id="prompt")
+    framing = gr.State(None)
+    fields: dict[str, Any] = {"suspect": suspect, "upload": upload, "base": base, "prompt": prompt}
+    outputs: dict[str, Any] = {"card": card, "found": found, "framing": framing, **errors}
+    panel = Panel(fields, outputs, framing)
+    _wire(find, panel)
+    return panel
 
 
-def suspect_field(texts: Texts, name: str, elem_id: str, value: str | None) -> gr.Dropdown:
-    """A field for a fine-tuned model: a shipped one, or any name; `name` is that of its texts."""
+def suspect_field(texts: Texts, name: str, elem_id: str) -> gr.Dropdown:
+    """A field for another fine-tuned model: a shipped one, or any name; `name` is that of its texts."""
     return gr.Dropdown(
         [(EXAMPLE_NAMES.get(example, example), SHIPPED + example) for example in EXAMPLES],
-        value=value,
+        value="",
         allow_custom_value=True,
         label=texts(f"{name}.label"),
         info=texts(f"{name}.info"),
@@ -60,10 +79,20 @@ def suspect_field(texts: Texts, name: str, elem_id: str, value: str | None) -> g
     )
 
 
+def look_up_again(event: Any, panel: Panel) -> Any:
+    """Show the card of whatever the form names, after an event that filled it in; base and prompt stay."""
+
+    def describe(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> View:
+        return look_up(values["suspect"], values["upload"], values["base"], language, oauth_token, fill=False)
+
+    shown = {name: panel.outputs[name] for name in ("card", "found", "framing")}
+    return listen_with_token(event, describe, _named(panel), shown, **_options())
+
+
 def _base_field(texts: Texts) -> gr.Dropdown:
     return gr.Dropdown(
         [("mini (128 x 128)", SHIPPED_BASE), *[(name, name) for name in BASES]],
-        value=SHIPPED_BASE,
+        value="",
         allow_custom_value=True,
         label=texts("base.label"),
         info=texts("base.info"),
@@ -71,26 +100,40 @@ def _base_field(texts: Texts) -> gr.Dropdown:
     )
 
 
-def _prompt_field(texts: Texts) -> gr.Textbox:
-    return gr.Textbox(
-        value=shipped_prompt(EXAMPLES[0]) if EXAMPLES else "",
-        label=texts("prompt.label"),
-        info=texts("prompt.info"),
-        max_length=500,
-        elem_id="prompt",
-    )
+def _named(panel: Panel) -> dict[str, Any]:
+    return {name: panel.fields[name] for name in ("suspect", "upload", "base")}
 
 
-def _wire(check: gr.Button, report: gr.Code, panel: Panel) -> None:
-    known = {"base": panel.base, "prompt": panel.prompt}
+def _options() -> dict[str, Any]:
+    return {"concurrency_limit": 4, "show_progress": "hidden", "trigger_mode": "always_last", **PRIVATE}
 
-    def describe(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> View:
-        return check_suspect(values["suspect"], values["upload"], language, oauth_token)
 
-    def fill_in(values: Values, language: str) -> View:
-        return shipped_pair(values["suspect"])
+def _wire(find: gr.Button, panel: Panel) -> None:
+    suspect: Any = panel.fields["suspect"]
+    upload: Any = panel.fields["upload"]
+    outputs: dict[str, Any] = {**panel.outputs, **panel.fields}
+    clear = {"error.suspect": ""}
 
-    named = {"suspect": panel.suspect, "upload": panel.upload}
-    options = {"concurrency_limit": 4, "show_progress": "minimal", **PRIVATE}
-    listen_with_token(check.click, describe, named, {"report": report, **known}, **options)
-    listen(panel.suspect.input, fill_in, {"suspect": panel.suspect}, known, **QUICK)
+    def typed(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> View:
+        """One suspect counts: a name that is typed takes the place of a file."""
+        view = look_up(values["suspect"], None, values["base"], language, oauth_token)
+        return clear | view | ({"upload": None} if values["suspect"] else {})
+
+    def uploaded(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> View:
+        """A file takes the place of a name."""
+        if not values["upload"]:
+            return {"card": "", "framing": None} if not values["suspect"] else {}
+        return clear | look_up("", values["upload"], values["base"], language, oauth_token) | {"suspect": ""}
+
+    def chosen(event: gr.EventData, request: gr.Request, oauth_token: gr.OAuthToken | None) -> Any:
+        name = str(event._data.get("model", ""))[:500]
+        view = look_up(name, None, None, visitor_language(request), oauth_token)
+        return output_values(clear | view | {"suspect": name, "upload": None}, outputs)
+
+    named = _named(panel)
+    for event in (suspect.submit, find.click):
+        listen_with_token(event, typed, named, outputs, **_options())
+    for event in (upload.upload, upload.clear, upload.delete):
+        listen_with_token(event, uploaded, named, outputs, **_options())
+    found: Any = panel.outputs["found"]
+    found.select(chosen, None, list(outputs.values()), **_options())

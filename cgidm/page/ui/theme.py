@@ -139,8 +139,9 @@ CSS = (
 .cg.cg li{margin:.3em 0}
 .cg.cg .cg-card{border:1px solid;border-inline-start-width:6px;border-radius:10px;padding:1rem 1.25rem}
 .cg.cg .cg-card p{color:var(--cg-ink);margin:.5em 0 0}
-.cg.cg .cg-card p+p+p{color:var(--cg-quiet);font-size:.925em}
-.cg.cg .cg-card .cg-outcome{font-size:1.35rem;line-height:1.3;margin:0;color:inherit;display:flex;gap:.5em;
+.cg.cg .cg-card p~p{font-size:.925em}
+.cg.cg .cg-card .cg-outcome{font-weight:600;font-size:1.35rem;line-height:1.3;margin:0;color:inherit;
+ display:flex;gap:.5em;
  align-items:baseline}
 .cg.cg .cg-glyph{font-family:var(--font-mono);font-weight:700}
 .cg.cg .cg-consistent{color:var(--cg-consistent);background:var(--cg-consistent-ground);
@@ -176,7 +177,50 @@ CSS = (
 .cg.cg td code{overflow-wrap:normal;white-space:nowrap}
 .cg.cg td small{overflow-wrap:anywhere}
 .cg.cg .cg-number{text-align:end;font-variant-numeric:tabular-nums;white-space:nowrap}
+.cg.cg .cg-about{display:flex;flex-wrap:wrap;gap:.5rem;align-items:center;margin:.6em 0 0}
+.cg.cg .cg-about dl{flex:1 1 14rem;margin:0;grid-template-columns:max-content minmax(0,1fr);gap:.1em .75em}
+.cg.cg .cg-about dt,.cg.cg .cg-about dd{margin:0;color:var(--cg-ink);font-size:.875rem}
+.cg.cg .cg-about dt{color:var(--cg-quiet)}
 .cg.cg .cg-thumbnail{width:72px;height:72px;object-fit:cover;border-radius:6px;margin:0;max-width:none}
+.cg.cg .cg-figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(120px,1fr));gap:.5rem}
+.cg.cg figure{margin:0}
+.cg.cg .cg-figures img,.cg.cg .cg-item>img{width:100%;height:auto;max-height:260px;object-fit:contain;margin:0;
+ border-radius:4px;background:var(--cg-ground)}
+.cg.cg .cg-gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:.75rem}
+.cg.cg .cg-item{display:flex;flex-direction:column;gap:.3rem;border:1px solid var(--cg-line);border-radius:8px;
+ padding:.5rem;min-width:0}
+.cg.cg .cg-item .cg-name{overflow-wrap:anywhere;font-size:.875rem}
+.cg.cg .cg-item summary,.cg.cg .cg-details summary{min-height:44px;display:flex;align-items:center;font-size:.925rem}
+.cg.cg .cg-item .cg-figures{grid-template-columns:1fr}
+.cg.cg .cg-seen,.cg.cg .cg-found{list-style:none;padding:0;margin:.5em 0;display:grid;gap:.5rem;
+ grid-template-columns:repeat(auto-fill,minmax(104px,1fr))}
+.cg.cg .cg-seen li{margin:0;display:flex;flex-direction:column;min-width:0;font-size:.8125rem;overflow-wrap:anywhere}
+.cg.cg .cg-seen img{width:100%;height:104px;object-fit:contain;background:var(--cg-none-ground);border-radius:4px;
+ margin:0}
+.cg.cg .cg-seen .cg-refused{grid-column:1/-1;border-inline-start:4px solid var(--cg-weak);padding-inline-start:.6em}
+.cg.cg .cg-found{grid-template-columns:1fr}
+.cg.cg .cg-found li{margin:0}
+.cg.cg .cg-found button{display:flex;gap:.75rem;align-items:center;width:100%;min-height:56px;text-align:start;
+ border:1px solid var(--cg-line);border-radius:8px;padding:.35rem .5rem;background:var(--cg-ground)}
+.cg.cg .cg-found button:hover{border-color:var(--cg-consistent)}
+.cg.cg .cg-found :is(img,.cg-blank){flex:none;width:48px;height:48px;object-fit:cover;border-radius:4px;margin:0;
+ background:var(--cg-none-ground)}
+.cg.cg .cg-found button>span:last-child{display:flex;flex-direction:column;min-width:0;overflow-wrap:anywhere}
+.cg.cg .cg-model,.cg.cg .cg-error,.cg.cg .cg-stale{border:1px solid var(--cg-line);border-radius:10px;
+ padding:.6rem .9rem;margin:.25rem 0;background:var(--cg-ground)}
+.cg.cg .cg-error{border-color:var(--cg-weak);border-inline-start-width:6px;background:var(--cg-weak-ground);
+ color:var(--cg-weak)}
+.cg.cg .cg-stale{border-style:dashed;border-width:2px;border-color:var(--cg-weak);color:var(--cg-weak);
+ background:var(--cg-weak-ground)}
+.cg.cg .cg-model-name{font-size:1.05rem;margin:0;overflow-wrap:anywhere}
+.cg.cg .cg-model li{font-size:.925rem}
+.cg.cg .cg-model pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8rem;margin:.5em 0}
+.cg.cg .cg-count{color:var(--cg-quiet);font-size:.925rem}
+.cg.cg .cg-count p{margin:.2em 0}
+.cg.cg a{color:var(--cg-consistent);text-decoration:underline}
+#answer-part{min-height:85vh}
+#answer-part:has(.cg-stale) :is(#answer,#shown,#why){filter:grayscale(1)}
+#answer-part:has(.cg-stale) #answer .cg-card{border-style:dashed}
 .cg.cg .cg-panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1rem}
 .cg.cg .cg-panel{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:.25rem .5rem;margin:0;padding:.75rem;
  border:1px solid var(--cg-line);border-radius:8px}
@@ -185,6 +229,9 @@ CSS = (
 .cg.cg .cg-panel img{width:100%;height:auto;margin:0;border-radius:4px}
 .cg.cg .cg-details{border-top:1px solid var(--cg-line);margin-top:1.25em;padding-top:.75em}
 .cg.cg summary{cursor:pointer;font-weight:600}
+.cg.cg summary::before{content:"\\25B8";margin-inline-end:.5em}
+.cg.cg details[open]>summary::before{content:"\\25BE"}
+.cg.cg summary::marker{content:""}
 .cg.cg dl{display:grid;grid-template-columns:minmax(9em,max-content) minmax(0,1fr);gap:.35em 1em;margin:.75em 0}
 .cg.cg dt{color:var(--cg-quiet);font-size:.925em}
 .cg.cg dd{margin:0;overflow-wrap:anywhere;font-size:.925em}
@@ -198,8 +245,17 @@ CSS = (
 .cg.cg progress::-moz-progress-bar{background:var(--cg-consistent)}
 .gradio-container .info,.gradio-container .info *{color:var(--body-text-color-subdued);font-size:.925rem}
 .gradio-container h2{font-size:1.15rem;margin:.5rem 0 0}
-.gradio-container .result img{width:100%;height:100%;object-fit:contain}
-#one-slider{min-height:300px}
+.gradio-container button:not([role=tab],.icon-button,[role=combobox]),.gradio-container input:not([type=checkbox],
+ [type=radio],[type=file]){min-height:44px}
+.gradio-container [role=tab]{min-height:44px}
+.gradio-container .label-wrap{align-items:center}
+.gradio-container .gr-accordion{overflow:visible!important}
+.gradio-container .block:has(>.html-container>.prose:empty){display:none}
+.gradio-container .icon-button:has(input[type=file]){display:none!important}
+.gradio-container .icon-button-wrapper .icon-button{min-width:44px;min-height:44px;justify-content:center}
+footer .divider:last-child{display:none!important}
+.gradio-container label:has(>input[type=radio]),.gradio-container label:has(>input[type=checkbox]){min-height:44px}
+.gradio-container #unused .wrap{flex-direction:column}
 .gradio-container .html-container{padding-inline:0}
 #cards button{justify-content:flex-start;flex-wrap:nowrap;gap:.6rem;padding:.5rem;text-align:start}
 #cards button img{flex:none;width:56px;height:56px;object-fit:contain;background:white;border-radius:4px}
@@ -215,7 +271,7 @@ CSS = (
 @media (max-width:640px){
  #cards button{flex-basis:100%}
  .cg.cg .cg-card{padding:.85rem 1rem}
- .cg.cg .cg-card .cg-outcome{font-size:1.2rem}
+ .cg.cg .cg-card .cg-outcome{font-weight:600;font-size:1.2rem}
  .cg.cg .cg-svg text{font-size:16px}
  .cg.cg .cg-svg .cg-mark-label{font-size:16px}
  .cg.cg th,.cg.cg td{padding:.5rem .6rem}
@@ -227,9 +283,8 @@ CSS = (
  .cg.cg tbody td{border:0}
  .cg.cg .cg-scores tr{grid-template-columns:1fr auto}
  .cg.cg .cg-scores td:last-child{grid-column:1/-1;padding-top:0;color:var(--cg-quiet)}
- .cg.cg .cg-set tr{grid-template-columns:72px minmax(0,1fr);column-gap:.6rem;padding:.5rem}
- .cg.cg .cg-set td{grid-column:2;padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
- .cg.cg .cg-set td:first-child{grid-column:1;grid-row:1/span 5}
+ .cg.cg .cg-set tr{grid-template-columns:minmax(0,1fr);padding:.5rem}
+ .cg.cg .cg-set td{padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
  .cg.cg .cg-number[data-head]::before{content:attr(data-head) ": ";color:var(--cg-quiet)}
  .cg.cg .cg-scores .cg-number::before{content:none}
 }

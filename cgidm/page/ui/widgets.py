@@ -5,24 +5,6 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import ImageData
 
-from .wiring import Texts
-
-
-def picture_upload(texts: Texts, elem_id: str) -> gr.Image:
-    """A field for one picture, whose file reaches the handler unaltered."""
-    picture = gr.Image(
-        label=texts("picture.label"),
-        alt_text=texts("picture.label"),  # type: ignore[arg-type]
-        sources=["upload", "clipboard"],
-        type="filepath",
-        image_mode=None,
-        format="png",
-        height=260,
-        elem_id=elem_id,
-    )
-    pass_file_through(picture)
-    return picture
-
 
 def pass_file_through(picture: gr.Image) -> None:
     """Hand an upload's file over unopened.
@@ -43,20 +25,15 @@ def file_upload(label: Any, elem_id: str, *, several: bool, types: list[str], he
     return gr.File(label=label, file_count=count, file_types=types, type="filepath", height=height, elem_id=elem_id)
 
 
-def result_image(texts: Texts, role: str, elem_id: str, *, visible: bool = True) -> gr.Image:
-    """A field that shows one of a run's images."""
-    return gr.Image(
-        label=texts(role),
-        alt_text=texts(role),  # type: ignore[arg-type]
-        format="png",
-        interactive=False,
-        height=220,
-        min_width=100,
-        visible=visible,
-        buttons=["download", "fullscreen"],
-        elem_id=elem_id,
-        elem_classes="result",
-    )
+def add_button(label: Any, elem_id: str, *, types: list[str] | None = None) -> gr.UploadButton:
+    """A button that adds files to a field, whose own button for this is small and has no name; of a folder, all."""
+    count: Any = "directory" if types is None else "multiple"
+    return gr.UploadButton(label, file_count=count, file_types=types, type="filepath", elem_id=elem_id, min_width=120)
+
+
+def error_place(field: str) -> gr.HTML:
+    """The place beside a field where its refusals stand."""
+    return gr.HTML(elem_id=f"error-{field}", padding=False)
 
 
 def info(text: Any) -> gr.Markdown:

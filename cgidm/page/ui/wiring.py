@@ -12,13 +12,17 @@ from gradio.components.base import Component
 
 from ..handlers.visitor import visitor_language
 from ..html.views import View
+from ..runs.background import runs_go_on_alone
 
+MOST_WATCHERS = 30  # visitors who are shown a run at once
 Texts = Callable[[str], Any]  # key of a text -> what the browser puts in the visitor's language
 Widgets = Mapping[str, Component]
 Values = dict[str, Any]
 Event = Callable[..., Any]  # `button.click`, or `gr.on` with its triggers
 
 GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
+# on ZeroGPU whoever watches holds the GPU; elsewhere runs take turns by themselves, and anybody may watch
+WATCH: dict[str, Any] = {"concurrency_limit": MOST_WATCHERS} if runs_go_on_alone() else GPU
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", **PRIVATE}
 # with the queue: without it, the browser would not show a refusal
@@ -63,6 +67,7 @@ def stream(
     # a generator function itself: gradio cancels nothing else
     def answer(given: dict[Any, Any], request: gr.Request, oauth_token: gr.OAuthToken | None) -> Iterator[Any]:
         values, language = named_values(given, inputs), visitor_language(request)
+        yield output_values({}, outputs)  # without any view, gradio would empty all of the outputs
         with closing(handler(values, language, oauth_token)) as views:
             for view in views:
                 yield output_values(view, outputs)
