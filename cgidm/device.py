@@ -10,7 +10,8 @@ from .intake.layout import Checkpoint
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-WIDE_FAMILIES = ("SD 3", "FLUX")  # leave the range of float16; of SDXL only the autoencoder does, in float32
+# leave the range of float16, or were trained in bfloat16; of SDXL only the autoencoder does, and runs in float32
+WIDE_FAMILIES = ("SD 3", "FLUX", "FLUX.2", "Z-Image", "Qwen-Image", "Chroma", "Krea 2", "Lumina 2")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..method.memory_plan import MemoryPlan, plan_memory
+from .adapters import share_weights
 from .codec import VaeCodec
 from .conditioning import ConditionedNetwork
 from .offloading import WeightOffloader
@@ -100,8 +101,8 @@ def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool
         checkpointing: whether activations are computed twice.
         resolution: side of a square picture, in pixels; None: the one that the network was made for.
     """
-    network: Any = model.network
-    before, device = getattr(network, "is_gradient_checkpointing", False), model.device
+    network: Any = share_weights(model.network)  # some keep tables of positions, which would be those of this count
+    model, device = replace(model, network=network), model.device
     cells = (resolution or model.resolution) // model.downscale
     shape = (1, model.channels, cells, cells)
 
@@ -111,10 +112,7 @@ def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool
         torch.autograd.grad(prediction.float().square().sum(), x)
 
     set_checkpointing(network, checkpointing)
-    try:
-        return _counted((network, "row", dtype, checkpointing, cells), evaluate)
-    finally:
-        set_checkpointing(network, before)
+    return _counted((network, "row", dtype, checkpointing, cells), evaluate)
 
 
 def picture_bytes(codec: VaeCodec, resolution: int, tiling: bool) -> int:
@@ -140,7 +138,10 @@ def set_checkpointing(network: Any, on: bool) -> None:
 
 def set_tiling(vae: Any, resolution: int, on: bool) -> None:
     """Switch tiling. Tiles have half the picture's side; diffusers' own are as large as the training pictures."""
-    if on:
+    if on and hasattr(vae, "tile_sample_stride_height"):  # those of video, whose tiles overlap by a quarter
+        side, stride = resolution // 2, resolution * 3 // 8
+        vae.enable_tiling(side, side, stride, stride)
+    elif on:
         vae.tile_sample_min_size = resolution // 2
         vae.tile_latent_min_size = resolution // 2 // 2 ** (len(vae.config.block_out_channels) - 1)
         vae.enable_tiling()

@@ -30,6 +30,13 @@ CLASSES = {
     "DDPMPipeline": "pixel DDPM",
     "StableDiffusion3Pipeline": "SD 3",
     "FluxPipeline": "FLUX",
+    "ZImagePipeline": "Z-Image",
+    "QwenImagePipeline": "Qwen-Image",
+    "Flux2Pipeline": "FLUX.2",
+    "Flux2KleinPipeline": "FLUX.2",
+    "ChromaPipeline": "Chroma",
+    "Krea2Pipeline": "Krea 2",
+    "Lumina2Pipeline": "Lumina 2",
 }
 WRITTEN = (  # what people write as the name of a base; the first match counts
     (r"alt_?diffusion", "AltDiffusion"),
