@@ -105,9 +105,9 @@ def load_suspect(suspect: Checkpoint, root: Checkpoint, base: Any, dtype: torch.
     else:
         pipeline = _training_checkpoint(suspect, base, dtype)
     for name in ("unet", "transformer"):  # pictures are framed for the base's size, whatever a suspect notes
-        network, own = getattr(pipeline, name, None), getattr(base, name, None)
-        if network is not None and "sample_size" in own.config:
-            network.register_to_config(sample_size=own.config.sample_size)
+        network: Any = getattr(pipeline, name, None)
+        if network is not None and "sample_size" in (own := getattr(base, name).config):
+            network.register_to_config(sample_size=own["sample_size"])
     return pipeline
 
 

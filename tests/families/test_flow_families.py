@@ -181,7 +181,8 @@ def test_a_pictures_result_does_not_depend_on_its_batch(family):
 def test_a_picture_and_its_mirror_image_have_opposite_scores(family):
     pair = pair_of(*(condition_on_prompt(p, "a b") for p in (make(family), tuned(family))))
     image = torch.rand(1, 3, SIDE, SIDE // 2 + SIDE, generator=torch.Generator().manual_seed(4))
-    (own,), (mirrored,) = (mirror_scores(pair, x, 2, 0) for x in (image, image.flip(-1)))
+    image = image * torch.linspace(0, 1, image.shape[-1])  # darker on the left
+    (own,), (mirrored,) = (mirror_scores(pair, x, 4, 0) for x in (image, image.flip(-1)))
     assert own.value == pytest.approx(-mirrored.value, abs=1e-5) and own.value != 0
 
 

@@ -136,8 +136,8 @@ def video_vae():
         dim_mult=[1, 1, 1, 1],
         num_res_blocks=1,
         temperal_downsample=[False, True, True],
-        latents_mean=[0.1, -0.2, 0.3, 0.0],
-        latents_std=[1.5, 0.5, 1.0, 2.0],
+        latents_mean=[0.01, -0.02, 0.03, 0.0],
+        latents_std=[0.15, 0.05, 0.1, 0.2],
     )
 
 
