@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..intake.components import UNUSED
+from ..intake.family import CLASSES
 from ..intake.layout import Checkpoint
 from .alt_diffusion import load_alt_diffusion, without_use
 from .conditioning import FAMILIES
@@ -32,7 +33,13 @@ def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **compo
         UserError: if its class is unknown, or it cannot be loaded completely.
     """
     config = checkpoint.config or {}
-    if config.get("_class_name") not in FAMILIES:
+    given = str(config.get("_class_name"))
+    if given not in FAMILIES and (family := CLASSES.get(given)) is not None:
+        judged = list(dict.fromkeys(name for kind in FAMILIES if (name := CLASSES[kind]) is not None))
+        raise UserError(
+            "families.family_not_judged", role=role, name=checkpoint.name, family=family, accepted=["SD", *judged]
+        )
+    if given not in FAMILIES:
         raise UserError(
             "families.pipeline_class",
             role=role,
