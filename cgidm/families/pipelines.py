@@ -13,8 +13,8 @@ from ..errors import UserError
 from ..intake.components import UNUSED
 from ..intake.family import CLASSES
 from ..intake.layout import Checkpoint
-from .alt_diffusion import load_alt_diffusion, without_use
 from .conditioning import FAMILIES
+from .kinds.alt_diffusion import load_alt_diffusion, without_use
 from .library_errors import check_configurations, explain_library_errors
 from .single_file import load_base_file, load_single_file
 from .tokenizers import check_tokenizers

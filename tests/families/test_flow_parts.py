@@ -19,6 +19,7 @@ from cgidm.intake.family import CLASSES, guess_base
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_flow
 from tests.support.errors import refuses
+from tests.support.tiny_lora import save_lora
 
 LORA = "single_transformer_blocks.0.attn.to_q"
 
@@ -70,11 +71,7 @@ def folders(tmp_path):
 
 
 def lora(path, notes):
-    g = torch.Generator().manual_seed(0)
-    key = f"transformer.{LORA}"
-    state = {f"{key}.lora_A.weight": torch.randn(2, 16, generator=g), f"{key}.alpha": torch.tensor(2.0)}
-    save_file(state | {f"{key}.lora_B.weight": torch.randn(16, 2, generator=g)}, path, notes)
-    return str(path)
+    return save_lora(path, f"transformer.{LORA}", 16, 16, notes)
 
 
 def answers(pair):
