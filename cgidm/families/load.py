@@ -35,12 +35,14 @@ from .conditioning import (
 from .embeddings import apply_embedding
 from .kernels import choose_kernels
 from .library_errors import explain_library_errors
-from .memory import fit_pair
+from .memory import fit_pair, weight_bytes
 from .offloading import WeightOffloader
 from .pipelines import load_pipeline, load_suspect
 from .prediction import check_markers, check_prediction, check_scheduler
 from .quantised import quantise
 from .tokenizers import check_tokenizers
+
+ROOM_FOR_TEXT = 0.9  # share of the free bytes that text encoders may take on the device: they hold little beside
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,7 @@ def load_pair(
         adapter_alpha=adapter_alpha,
         guidance=guidance,
         quantisation=quantisation,
+        free=free,
     )
     pair = loader.load(root, suspect, words)
     if isinstance(pair.base.codec, VaeCodec):
@@ -264,6 +267,7 @@ class _PairLoader:
     adapter_alpha: float | None = None
     guidance: float | None = None  # that the suspect's training told the network; None: the family's usual one
     quantisation: Quantisation | None = None
+    free: int | None = None  # bytes that the pair may take
 
     def load(self, root: Checkpoint, suspect: Checkpoint, embeddings: Sequence[Checkpoint]) -> ConditionedPair:
         pipeline = load_pipeline(root, "base", self.dtype)
@@ -305,8 +309,12 @@ class _PairLoader:
                 prompt = apply_embedding(pipeline, embedding, prompt)
             prompts = (prompt,)
         _freeze(pipeline)
-        self.offloader(*text_encoders(pipeline))
-        conditioned = replace(condition_on_prompts(pipeline, prompts), shared_owner=shared_owner)
+        encoders = text_encoders(pipeline)
+        if self.free is None or weight_bytes(*encoders) < ROOM_FOR_TEXT * self.free:  # else they encode on the host
+            self.offloader(*encoders)
+        conditioned = condition_on_prompts(pipeline, prompts)
+        conditions = tuple(condition.to(self.offloader.device) for condition in conditioned.conditions)
+        conditioned = replace(conditioned, conditions=conditions, shared_owner=shared_owner)
         if self.guidance is not None:
             conditioned = tell_guidance(conditioned, self.guidance)
         return self.offloader.wrap(conditioned)

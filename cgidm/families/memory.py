@@ -92,7 +92,14 @@ def fit_pair(
     return plan
 
 
-def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool, resolution: int | None = None) -> int:
+def row_bytes(
+    model: ConditionedNetwork,
+    dtype: torch.dtype,
+    checkpointing: bool,
+    resolution: int | None = None,
+    *,
+    gradient: bool = True,
+) -> int:
     """Count the peak bytes of one row's forward and backward pass, weights excluded.
 
     Args:
@@ -100,6 +107,7 @@ def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool
         dtype: the precision that it computes in.
         checkpointing: whether activations are computed twice.
         resolution: side of a square picture, in pixels; None: the one that the network was made for.
+        gradient: False counts the forward pass alone.
     """
     network: Any = share_weights(model.network)  # some keep tables of positions, which would be those of this count
     model, device = replace(model, network=network), model.device
@@ -107,12 +115,14 @@ def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool
     shape = (1, model.channels, cells, cells)
 
     def evaluate() -> None:
-        x = torch.zeros(shape, device=device).requires_grad_()
-        prediction = model.predict(x.to(dtype), torch.zeros(1, device=device))
-        torch.autograd.grad(prediction.float().square().sum(), x)
+        with torch.set_grad_enabled(gradient):
+            x = torch.zeros(shape, device=device).requires_grad_(gradient)
+            loss = model.predict(x.to(dtype), torch.zeros(1, device=device)).float().square().sum()
+            if gradient:
+                torch.autograd.grad(loss, x)
 
     set_checkpointing(network, checkpointing)
-    return _counted((network, "row", dtype, checkpointing, cells), evaluate)
+    return _counted((network, "row", dtype, checkpointing, cells, gradient), evaluate)
 
 
 def picture_bytes(codec: VaeCodec, resolution: int, tiling: bool) -> int:
@@ -171,7 +181,8 @@ def count_peak(task: Callable[[], object]) -> int:
 
 def _counted(key: tuple[Any, ...], task: Callable[[], object]) -> int:
     module, *rest = key
-    shapes = tuple((n, w.shape, w.dtype) for n, w in module.named_parameters())
+    weights = (*module.named_parameters(), *module.named_buffers())  # packed weights are buffers
+    shapes = tuple((n, w.shape, w.dtype) for n, w in weights)
     full_key = (type(module), json.dumps(dict(module.config), sort_keys=True, default=str), shapes, *rest)
     if full_key not in _COUNTED:
         _COUNTED[full_key] = count_peak(task)

@@ -14,6 +14,7 @@ from cgidm.families import load_pair
 from cgidm.families.conditioning import FAMILIES, condition_on_prompt, tell_guidance
 from cgidm.families.kinds.packing import pack, unpack
 from cgidm.families.kinds.parts import flow_schedule
+from cgidm.families.offloading import WeightOffloader
 from cgidm.families.pipelines import load_pipeline
 from cgidm.intake.family import CLASSES, guess_base
 from cgidm.intake.layout import open_checkpoint
@@ -180,3 +181,21 @@ def test_settings_that_make_nothing_of_their_size_may_be_large(tmp_path):
     file.write_text(json.dumps(config | {"hidden_size": 262144}))
     with refuses("families.setting_too_large", setting="hidden_size"):
         load_pipeline(open_checkpoint(str(tmp_path / "base")), "base", torch.float32)
+
+
+def test_text_encoders_that_do_not_fit_the_device_read_the_prompt_on_the_host(folders, monkeypatch):
+    moved = []
+
+    class Watched(WeightOffloader):
+        def __call__(self, *modules):
+            moved.extend(type(module).__name__ for module in modules)
+            super().__call__(*modules)
+
+    monkeypatch.setattr("cgidm.families.load.WeightOffloader", Watched)
+    base, full = str(folders / "base"), str(folders / "full")
+    wanted = answers(load_pair(base, full, "a b"))
+    assert {"CLIPTextModel", "T5EncoderModel"} <= set(moved)
+    moved.clear()
+    found = answers(load_pair(base, full, "a b", free=1000))
+    assert not {"CLIPTextModel", "T5EncoderModel"} & set(moved) and "FluxTransformer2DModel" in moved
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
