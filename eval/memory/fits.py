@@ -9,7 +9,7 @@ computed twice: stored, they would take several times as much. Both are planned 
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -97,8 +97,12 @@ def fused_attention() -> Iterator[None]:
 def plan_for(counted: dict[str, int], card: int, *, recovery: bool) -> MemoryPlan:
     """How the library would hold the model on a card of so many GB."""
 
-    row: Callable[[bool], int] = lambda twice: counted["backward" if recovery else "forward"]  # noqa: ARG005, E731
-    picture: Callable[[bool], int] = lambda tiling: counted["picture_tiled" if tiling else "picture"]  # noqa: E731
+    def row(twice: bool) -> int:
+        return counted["backward" if recovery else "forward"]
+
+    def picture(tiling: bool) -> int:
+        return counted["picture_tiled" if tiling else "picture"]
+
     return plan_memory(int(card * 1e9), (counted["network"],), counted["codec"], row, picture, host=False)
 
 
