@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..intake.components import UNUSED
-from ..intake.family import CLASSES
+from ..intake.family import CLASSES, JUDGED
 from ..intake.layout import Checkpoint
 from .conditioning import FAMILIES
 from .kinds.alt_diffusion import load_alt_diffusion, without_use
@@ -35,9 +35,8 @@ def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **compo
     config = checkpoint.config or {}
     given = str(config.get("_class_name"))
     if given not in FAMILIES and (family := CLASSES.get(given)) is not None:
-        judged = list(dict.fromkeys(name for kind in FAMILIES if (name := CLASSES[kind]) is not None))
         raise UserError(
-            "families.family_not_judged", role=role, name=checkpoint.name, family=family, accepted=["SD", *judged]
+            "families.family_not_judged", role=role, name=checkpoint.name, family=family, accepted=list(JUDGED)
         )
     if given not in FAMILIES:
         raise UserError(

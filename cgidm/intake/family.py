@@ -59,6 +59,10 @@ CLASSES = {
     "StableCascadeCombinedPipeline": "Stable Cascade",
     "WanPipeline": "Wan",
 }
+JUDGED = (  # families whose models can be judged
+    *("SD 1.x", "SD 2.x", "SDXL", "SD 3", "AltDiffusion"),
+    *("FLUX", "FLUX.2", "Z-Image", "Qwen-Image", "Chroma", "Krea 2", "Lumina 2"),
+)
 WRITTEN = (  # what people write as the name of a base; the first match counts
     (r"alt_?diffusion", "AltDiffusion"),
     (r"z-?image", "Z-Image"),

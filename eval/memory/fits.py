@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from cgidm.device import Quantisation
+from cgidm.families.conditioning import ConditionedNetwork
 from cgidm.families.load import silence_libraries
 from cgidm.families.memory import picture_bytes, row_bytes, weight_bytes
 from cgidm.families.quantised import quantise
@@ -28,7 +29,7 @@ from eval.memory.build import FlowArchitecture, build_network, flow_architecture
 
 CARDS = (8, 12, 16, 24, 48, 96)  # GB of memory
 PRECISIONS: tuple[Quantisation | None, ...] = (None, *get_args(Quantisation))
-SIDE = 1024  # pixels
+RESOLUTION = 1024  # pixels
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,29 +53,35 @@ def run_options(options: argparse.Namespace) -> None:
 
 
 def count_model(architecture: FlowArchitecture) -> dict[str, Any]:
-    """Count one model in every precision: bytes of weights, of a row and of a picture at 1024 x 1024."""
-    model = build_network(architecture)
-    codec: Any = model.codec
+    """Count one model in every precision: bytes of weights, of a row and of a picture at 1024 x 1024.
+
+    What a row takes is counted whole and in nf4. In fp8 it is as in nf4, which unpacks into larger tensors.
+    """
+    whole = build_network(architecture)
+    codec: Any = whole.codec
+    packed = {kind: build_network(architecture) for kind in get_args(Quantisation)}
+    for kind, model in packed.items():
+        quantise([model.network], kind)
     with fused_attention():
         tilings = (("picture", False), ("picture_tiled", True))
-        pictures = {name: picture_bytes(codec, SIDE, tiling) for name, tiling in tilings}
+        pictures = {name: picture_bytes(codec, RESOLUTION, tiling) for name, tiling in tilings}
+        rows = {"bf16": _row_bytes(whole), "fp8": (unpacked := _row_bytes(packed["nf4"])), "nf4": unpacked}
     found: dict[str, Any] = {
         "title": architecture.title,
         "text_encoders": text_encoder_bytes(architecture),
-        "parameters": sum(w.numel() for w in model.network.parameters()),
+        "parameters": sum(w.numel() for w in whole.network.parameters()),
     }
-    for precision in PRECISIONS:
-        if precision is not None:
-            model = build_network(architecture)
-            quantise([model.network], precision)
-        with fused_attention():
-            rows = {
-                name: row_bytes(model, torch.bfloat16, checkpointing, SIDE, gradient=gradient)
-                for name, checkpointing, gradient in (("forward", False, False), ("backward", True, True))
-            }
+    for precision, model in {"bf16": whole, **packed}.items():
         weights = {"network": weight_bytes(model.network), "codec": weight_bytes(codec.vae)}
-        found[precision or "bf16"] = weights | rows | pictures
+        found[precision] = weights | rows[precision] | pictures
     return found
+
+
+def _row_bytes(model: ConditionedNetwork) -> dict[str, int]:
+    return {
+        name: row_bytes(model, torch.bfloat16, checkpointing, RESOLUTION, gradient=gradient)
+        for name, checkpointing, gradient in (("forward", False, False), ("backward", True, True))
+    }
 
 
 @contextmanager

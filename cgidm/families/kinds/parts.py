@@ -13,7 +13,7 @@ from ...method.schedule import Schedule
 from ..codec import FrameCodec, PatchCodec, VaeCodec
 
 LARGEST_SIDE = 4096  # pixels; the largest published model was made for 2048
-SIDE = 1024  # pixels, where no configuration states it
+RESOLUTION = 1024  # pixels, where no configuration states it
 PREDICTION_TYPES: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v"}
 
 
@@ -130,4 +130,4 @@ def picture_side(pipeline: Any) -> int:
     """
     if (cells := pipeline.transformer.config.get("sample_size")) is not None:
         return square_side(cells, pipeline.vae_scale_factor)
-    return square_side(pipeline.vae.config.get("sample_size") or SIDE, 1)
+    return square_side(pipeline.vae.config.get("sample_size") or RESOLUTION, 1)
