@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from cgidm.intake.family import JUDGED
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
 from ..handlers.suspect import look_up
@@ -95,7 +96,7 @@ def _base_field(texts: Texts) -> gr.Dropdown:
         value="",
         allow_custom_value=True,
         label=texts("base.label"),
-        info=texts("base.info"),
+        info=f"{texts('base.info')} {texts('base.families')} {', '.join(JUDGED)}.",
         elem_id="base",
     )
 

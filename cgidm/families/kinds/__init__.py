@@ -1,0 +1,1 @@
+"""The kinds of models: one file for each family, which makes of a pipeline of diffusers a network on a prompt."""
