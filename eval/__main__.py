@@ -104,6 +104,7 @@ COMMANDS = {
     ),
     # what ships
     "mini": Command("train the embedded model; resumes", "options:add_mini", "asset_recipes.mini:run"),
+    "flow": Command("train the embedded flow model; resumes", "options:add_flow", "asset_recipes.flow:run"),
     "reconstruct": Command(
         "measure the autoencoder's PSNR; writes reconstruction.json",
         "options:add_reconstruct",
