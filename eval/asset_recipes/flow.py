@@ -34,8 +34,7 @@ def train_flow(pictures: Path, openclipart: Path | None, vae: Path, work: Path, 
     done = (work / "corpus.npz").exists()
     corpus = load_corpus(work) if done else build_corpus(pictures, openclipart, work)
     autoencoder: Any = AutoencoderKL.from_pretrained(vae).eval()
-    with torch.autocast("cpu", torch.bfloat16):
-        latents = encode_views(autoencoder, corpus, work)
+    latents = encode_views(autoencoder, corpus, work, half=True)
     denoiser, tokenizers = train_denoiser(corpus, latents, work, steps=steps)
     save_pipeline(autoencoder, denoiser, tokenizers, out)
 

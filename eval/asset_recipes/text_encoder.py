@@ -16,9 +16,7 @@ LENGTH = 24  # tokens of a prompt, with start and end
 SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
 
 
-def train_tokenizer(
-    captions: Sequence[str], *, vocabulary: int = VOCABULARY, length: int = LENGTH
-) -> CLIPTokenizer:
+def train_tokenizer(captions: Sequence[str], *, vocabulary: int = VOCABULARY, length: int = LENGTH) -> CLIPTokenizer:
     """CLIP's byte-pair tokenizer with a vocabulary learnt from `captions`; prompts have at most `length` tokens."""
     like = CLIPTokenizer()  # for its normalizer and pre-tokenizer
     tokenizer = Tokenizer(BPE(unk_token=SPECIAL[1], continuing_subword_prefix="", end_of_word_suffix="</w>"))
