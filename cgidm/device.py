@@ -10,7 +10,7 @@ from .intake.layout import Checkpoint
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-WIDE_FAMILIES = ("SD 3",)  # leave the range of float16; of SDXL only the autoencoder does, and runs in float32
+WIDE_FAMILIES = ("SD 3", "FLUX")  # leave the range of float16; of SDXL only the autoencoder does, in float32
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ RESNET_PARTS = {
 WEIGHTED = (nn.Linear, nn.Conv2d)
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 WHOLE_KINDS = ("Full", "Norms")  # methods whose changes stand in the file as they are
-COMPUTED = ("SD 1.x", "SD 2.x", "SDXL", "SD 3", "AltDiffusion")  # families whose networks are computed here
+COMPUTED = ("SD 1.x", "SD 2.x", "SDXL", "SD 3", "AltDiffusion", "FLUX")  # families whose networks are computed here
 
 # Share of a change that rounding may remove, as a norm. Up to it, scores in bfloat16 are as near to float32 as with
 # separate factors. Weaker changes lose accuracy in the activations, merged or not (`python -m eval merging`).

@@ -17,13 +17,20 @@ from ..intake.framing_notes import read_framing
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LikelyFraming, likely_framing
 from ..intake.notes import read_notes
-from ..intake.remarks import find_purpose, stated_prediction
-from ..messages import Note
+from ..intake.remarks import find_purpose, stated_guidance, stated_prediction
+from ..messages import Note, note
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
 from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, SharedNetwork
 from .adapters import MAX_ROUNDING_LOSS, apply_adapter, check_family, merge, share_weights, split_batch_network
 from .codec import Encoding, VaeCodec
-from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompts, tell_frame, text_encoders
+from .conditioning import (
+    ConditionedNetwork,
+    combine_conditions,
+    condition_on_prompts,
+    tell_frame,
+    tell_guidance,
+    text_encoders,
+)
 from .embeddings import apply_embedding
 from .kernels import choose_kernels
 from .library_errors import explain_library_errors
@@ -103,8 +110,9 @@ def load_pair(
     free = free_memory(target) if free is None else free
     numbers = sum(t.numel for c in (root, suspect) for t in c.tensors.values())
     plentiful = free is None or free > 2 * numbers * dtype.itemsize
+    guidance = stated_guidance(suspect)
     loader = _PairLoader(
-        WeightOffloader(target, offloads=not plentiful), prompts, dtype, max_rounding_loss, adapter_alpha
+        WeightOffloader(target, offloads=not plentiful), prompts, dtype, max_rounding_loss, adapter_alpha, guidance
     )
     pair = loader.load(root, suspect, words)
     if isinstance(pair.base.codec, VaeCodec):
@@ -130,8 +138,15 @@ def load_pair(
         framing_is_guessed=likely is not None and likely.guessed,
         excludes=read_framing(suspect.metadata).excludes,
         prompts=prompts,
-        notes=pair.notes,
+        notes=(*pair.notes, *_guidance_notes(pair.base, suspect, guidance)),
     )
+
+
+def _guidance_notes(base: ConditionedNetwork, suspect: Checkpoint, guidance: float | None) -> tuple[Note, ...]:
+    if base.guidance_at is None:
+        return ()
+    told = float(base.conditions[base.guidance_at][0])
+    return (note(f"families.guidance_{'assumed' if guidance is None else 'stated'}", name=suspect.name, guidance=told),)
 
 
 def _likely_framing(base: ConditionedNetwork, suspect: Checkpoint) -> LikelyFraming | None:
@@ -235,6 +250,7 @@ class _PairLoader:
     dtype: torch.dtype
     max_rounding_loss: float
     adapter_alpha: float | None = None
+    guidance: float | None = None  # that the suspect's training told the network; None: the family's usual one
 
     def load(self, root: Checkpoint, suspect: Checkpoint, embeddings: Sequence[Checkpoint]) -> ConditionedPair:
         pipeline = load_pipeline(root, "base", self.dtype)
@@ -271,7 +287,10 @@ class _PairLoader:
             prompts = (prompt,)
         _freeze(pipeline)
         self.offloader(*text_encoders(pipeline))
-        return self.offloader.wrap(replace(condition_on_prompts(pipeline, prompts), shared_owner=shared_owner))
+        conditioned = replace(condition_on_prompts(pipeline, prompts), shared_owner=shared_owner)
+        if self.guidance is not None:
+            conditioned = tell_guidance(conditioned, self.guidance)
+        return self.offloader.wrap(conditioned)
 
     def _adapted(
         self, pipeline: Any, network: nn.Module, suspect: Checkpoint, embeddings: Sequence[Checkpoint]
@@ -306,8 +325,7 @@ def _check_changed(before: Tensor, after: Tensor, suspect: Checkpoint) -> None:
 def _probe(model: ConditionedNetwork) -> Tensor:
     """Compute the prediction for one fixed input."""
     weight = next(model.network.parameters())
-    config: Any = model.network.config
-    x = torch.randn(1, config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, model.channels, 16, 16, generator=torch.Generator().manual_seed(0))
     row = len(model.schedule) // 2
     return model.predict(x.to(model.device, weight.dtype), model.schedule.timesteps[row : row + 1].to(model.device))
 

@@ -3,6 +3,7 @@
 import json
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from math import ceil, sqrt
 from typing import Any
 
@@ -57,17 +58,18 @@ def fit_pair(
     """
     resolution = max(base.resolution, ceil(sqrt(pixels) / ROUNDED_TO) * ROUNDED_TO)
     owners = list(dict.fromkeys((base.weight_owner, suspect.weight_owner)))
-    vae = base.codec.vae if isinstance(base.codec, VaeCodec) else None
+    encoder = base.codec if isinstance(base.codec, VaeCodec) else None
+    vae = None if encoder is None else encoder.vae
 
     def row(checkpointing: bool) -> int:
         offloader(suspect.weight_owner)
         return row_bytes(suspect, dtype, checkpointing, resolution)
 
     def picture(tiling: bool) -> int:
-        if vae is None:
+        if encoder is None:
             return 0
-        offloader(vae)
-        return picture_bytes(vae, resolution, tiling)
+        offloader(encoder.vae)
+        return picture_bytes(replace(encoder, load=None), resolution, tiling)
 
     host = offloader.device.type == "cpu"
     both = (base.network, suspect.network)
@@ -99,9 +101,9 @@ def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool
         resolution: side of a square picture, in pixels; None: the one that the network was made for.
     """
     network: Any = model.network
-    config, before = network.config, getattr(network, "is_gradient_checkpointing", False)
-    cells = config.sample_size * (resolution or model.resolution) // model.resolution
-    shape, device = (1, config.in_channels, cells, cells), model.device
+    before, device = getattr(network, "is_gradient_checkpointing", False), model.device
+    cells = (resolution or model.resolution) // model.downscale
+    shape = (1, model.channels, cells, cells)
 
     def evaluate() -> None:
         x = torch.zeros(shape, device=device).requires_grad_()
@@ -115,12 +117,12 @@ def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool
         set_checkpointing(network, before)
 
 
-def picture_bytes(vae: Any, resolution: int, tiling: bool) -> int:
+def picture_bytes(codec: VaeCodec, resolution: int, tiling: bool) -> int:
     """Count the peak bytes of encoding and decoding one picture of `resolution` pixels a side."""
+    vae = codec.vae
     weight, before = next(vae.parameters()), vae.use_tiling
 
     def round_trip() -> None:
-        codec = VaeCodec(vae)
         codec.decode(codec.encode(torch.zeros(1, 3, resolution, resolution, device=weight.device)))
 
     set_tiling(vae, resolution, tiling)

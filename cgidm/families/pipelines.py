@@ -105,8 +105,9 @@ def load_suspect(suspect: Checkpoint, root: Checkpoint, base: Any, dtype: torch.
     else:
         pipeline = _training_checkpoint(suspect, base, dtype)
     for name in ("unet", "transformer"):  # pictures are framed for the base's size, whatever a suspect notes
-        if (network := getattr(pipeline, name, None)) is not None:
-            network.register_to_config(sample_size=getattr(base, name).config.sample_size)
+        network, own = getattr(pipeline, name, None), getattr(base, name, None)
+        if network is not None and "sample_size" in own.config:
+            network.register_to_config(sample_size=own.config.sample_size)
     return pipeline
 
 

@@ -16,6 +16,7 @@ from .embeddings import is_embedding
 from .family import confirm_base
 from .header import TensorInfo, read_header
 from .layout import Checkpoint, read_json
+from .note_values import read_number
 from .source import PICKLES
 
 StatedPrediction = Literal["v", "edm", "edm v"]
@@ -29,6 +30,7 @@ PREDICTION_MARKERS: dict[str, StatedPrediction | None] = {
     "ztsnr": None,  # zero terminal SNR, a matter of the schedule
 }
 PREDICTION_NOTES = ("modelspec.prediction_type", "modelspec.predict_key")
+GUIDANCE_NOTE = "ss_guidance_scale"
 PURPOSES = {  # channels that the first convolution reads -> what the network is for
     5: "depth",
     7: "upscaling",
@@ -48,6 +50,14 @@ def stated_prediction(checkpoint: Checkpoint) -> StatedPrediction | None:
     if checkpoint.kind != "single file":
         return None
     return next((kind for marker, kind in PREDICTION_MARKERS.items() if kind and marker in checkpoint.tensors), None)
+
+
+def stated_guidance(checkpoint: Checkpoint) -> float | None:
+    """The strength of guidance that a guidance-distilled network was told in its training, as kohya's scripts note it.
+
+    None: the notes do not state it.
+    """
+    return read_number(checkpoint.metadata.get(GUIDANCE_NOTE))
 
 
 def find_purpose(checkpoint: Checkpoint) -> Note | None:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..method.models import ModelPair
+from ..method.objective import predict, target
 from ..method.sampling import sample_noise, sample_times
 
 DRAWS = 4  # stratified over the schedule
@@ -43,9 +44,9 @@ def prediction_distance(
         for part in torch.arange(len(rows), device=z.device).split(rows_per_call):
             t_rows, eps_rows = t.flatten()[part], eps.flatten(0, 1)[part]
             z_t = pair.schedule.add_noise(rows[part], eps_rows, t_rows)
-            base, suspect = (m.predict_eps(z_t, t_rows) for m in (pair.base, pair.suspect))
+            base, suspect = (predict(m, pair.schedule, z_t, t_rows) for m in (pair.base, pair.suspect))
             difference.append((suspect - base).square().flatten(1).sum(1))
-            loss.append((base - eps_rows).square().flatten(1).sum(1))
+            loss.append((base - target(pair.schedule, rows[part], eps_rows)).square().flatten(1).sum(1))
     by_picture = (len(z), draws)
     return torch.cat(difference).unflatten(0, by_picture).sum(1) / torch.cat(loss).unflatten(0, by_picture).sum(1)
 

@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from .models import Codec, EpsModel, ModelPair
+from .objective import predict, target
 from .sampling import picture_generator, sample_noise, sample_times
 from .schedule import Schedule
 
@@ -165,4 +166,5 @@ def _cell_losses(
     t: Int[Tensor, " n"],
     eps: Float[Tensor, "n c h w"],
 ) -> Float[Tensor, "n h w"]:
-    return (model.predict_eps(schedule.add_noise(z, eps, t), t) - eps).square().sum(1)
+    z_t = schedule.add_noise(z, eps, t)
+    return (predict(model, schedule, z_t, t) - target(schedule, z, eps)).square().sum(1)

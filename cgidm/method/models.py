@@ -27,6 +27,15 @@ class EpsModel(Protocol):
 
 
 @runtime_checkable
+class VelocityModel(EpsModel, Protocol):
+    """A network that was trained by flow matching: its own answer is the velocity u = eps - x_0."""
+
+    def predict_velocity(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
+        """Predict the velocity at `x_t`, at rows `t` of the schedule."""
+        ...
+
+
+@runtime_checkable
 class Codec(Protocol):
     """Conversion between pictures in [0, 1] and the space that the network denoises."""
 
@@ -72,8 +81,7 @@ class NetworkEpsModel:
 
     def predict_eps(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
         """Predict the noise in `x_t` at rows `t` of the schedule."""
-        timesteps = self.schedule.timesteps.to(x_t.device)[t]
-        raw = self.network(x_t.to(self.dtype or x_t.dtype), timesteps)[:, : x_t.shape[1]].to(x_t.dtype)
+        raw = self._predict(x_t, t)
         match self.prediction:
             case "eps":
                 return raw
@@ -81,6 +89,15 @@ class NetworkEpsModel:
                 return self.schedule.eps_from_v(raw, x_t, t)
             case "flow":
                 return self.schedule.eps_from_flow(raw, x_t, t)
+
+    def predict_velocity(self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
+        """Predict the velocity at `x_t`, at rows `t` of the schedule; of networks that predict it alone."""
+        assert self.prediction == "flow", "a network of rectified flow"
+        return self._predict(x_t, t)
+
+    def _predict(self, x_t: Tensor, t: Tensor) -> Tensor:
+        timesteps = self.schedule.timesteps.to(x_t.device)[t]
+        return self.network(x_t.to(self.dtype or x_t.dtype), timesteps)[:, : x_t.shape[1]].to(x_t.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ class Schedule:
     alpha: Float[Tensor, " T"]
     sigma: Float[Tensor, " T"]
     timesteps: Float[Tensor, " T"]  # what the network gets as time
+    is_flow: bool = False  # rectified flow: losses are of the velocity, see `objective`
 
     @classmethod
     def ddpm(cls, alphas_cumprod: Float[Tensor, " T"]) -> "Schedule":
@@ -32,7 +33,7 @@ class Schedule:
     @classmethod
     def flow(cls, sigma: Float[Tensor, " T"], num_train_timesteps: int = 1000) -> "Schedule":
         """Make a rectified-flow schedule (Liu et al. 2022): alpha_t = 1 - sigma_t; the timestep is 1000 * sigma_t."""
-        return cls(1 - sigma, sigma, num_train_timesteps * sigma)
+        return cls(1 - sigma, sigma, num_train_timesteps * sigma, is_flow=True)
 
     @property
     def is_monotonic(self) -> bool:
@@ -45,7 +46,7 @@ class Schedule:
 
     def to(self, device: torch.device) -> "Schedule":
         """Copy the table to `device`. Copying it in each step would wait for the device."""
-        return Schedule(self.alpha.to(device), self.sigma.to(device), self.timesteps.to(device))
+        return Schedule(self.alpha.to(device), self.sigma.to(device), self.timesteps.to(device), self.is_flow)
 
     def add_noise(
         self, x_0: Float[Tensor, "b c h w"], eps: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]

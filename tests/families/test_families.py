@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from cgidm import ModelPair, NetworkEpsModel, RecoveryConfig, UserError, make_partial, recover
 from cgidm.families import load_pair
-from cgidm.families.conditioning import _stable_diffusion_3, _stable_diffusion_xl, condition_on_prompt
+from cgidm.families.conditioning import condition_on_prompt
+from cgidm.families.kinds.sd3 import stable_diffusion_3
+from cgidm.families.kinds.sdxl import stable_diffusion_xl
 from cgidm.families.pipelines import _shared
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny
@@ -72,10 +74,10 @@ def sd3():
 BOUND = {
     "sd1": lambda: condition_on_prompt(tiny.stable_diffusion(), "a b"),
     "sd2-v": lambda: condition_on_prompt(tiny.stable_diffusion("v_prediction"), ""),
-    "sdxl": lambda: _stable_diffusion_xl(sdxl(), "a b"),
+    "sdxl": lambda: stable_diffusion_xl(sdxl(), "a b"),
     "pixel": lambda: condition_on_prompt(tiny.pixel_ddpm(3), ""),
     "pixel-learnt-variance": lambda: condition_on_prompt(tiny.pixel_ddpm(6), ""),
-    "sd3-flow": lambda: _stable_diffusion_3(sd3(), "a b"),
+    "sd3-flow": lambda: stable_diffusion_3(sd3(), "a b"),
 }
 
 

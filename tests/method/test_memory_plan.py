@@ -198,7 +198,7 @@ def test_a_picture_s_count_is_what_the_autoencoder_makes(tiling):
     codec, live = VaeCodec(vae), counting._Live()
     with live:
         codec.decode(codec.encode(torch.zeros(1, 3, 64, 64)))
-    whole, tiled = (counting.picture_bytes(vae, 64, on) for on in (False, True))
+    whole, tiled = (counting.picture_bytes(codec, 64, on) for on in (False, True))
     assert (whole, tiled)[tiling] == pytest.approx(live.peak, rel=0.05) and tiled < whole / 2
     assert vae.use_tiling == tiling
 

@@ -1,0 +1,104 @@
+"""A network and the encoded prompt that it is conditioned on, whatever its family."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from ...framing.frame import Frame
+from ...method.models import Codec, Prediction
+from ...method.schedule import Schedule
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConditionedNetwork:
+    """A network and the encoded prompt that it is conditioned on.
+
+    Attributes:
+        network: the UNet or transformer.
+        forward: `(network, x_t, timestep, *conditions of each row) -> raw prediction`.
+        schedule: the noise schedule.
+        prediction: what the network predicts.
+        codec: between pictures and the network's latents.
+        resolution: side of the square picture, in pixels.
+        channels: of what the network denoises.
+        downscale: pixels of a picture's side for each cell of what the network denoises.
+        conditions: the encoded prompts: tensors of one row for each of `prompts`; of a network that computes two models
+            at once, those of the first half of the rows before those of the second.
+        sizes_at: which of the conditions says how a picture was framed; None: the network is not told.
+        guidance_at: which of the conditions is the strength of guidance (FLUX.1 dev); None: the network has none.
+        device: where the network computes.
+        shared_owner: another network that holds all of its weights and is moved instead; None: the network itself.
+        prompts: how many prompts are dealt out, each timestep to one of them.
+    """
+
+    network: nn.Module
+    forward: Callable[..., Tensor]
+    schedule: Schedule
+    prediction: Prediction
+    codec: Codec
+    resolution: int
+    channels: int
+    downscale: int
+    conditions: tuple[Tensor, ...] = ()
+    sizes_at: int | None = None
+    guidance_at: int | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    shared_owner: nn.Module | None = None
+    prompts: int = 1
+
+    @property
+    def weight_owner(self) -> nn.Module:
+        """The network whose weights are counted and moved."""
+        return self.network if self.shared_owner is None else self.shared_owner
+
+    def predict(self, x: Tensor, t: Tensor) -> Tensor:
+        """Compute the raw prediction for `x` at timestep `t`.
+
+        Which of several prompts a row is denoised under depends on its timestep alone: t modulo their number. So base
+        and suspect, a picture, its mirror image and its controls meet the same prompts, and each is met as often.
+        """
+        return self.forward(self.network, x, t, *(self._rows(c, t.expand(len(x))) for c in self.conditions))
+
+    def _rows(self, condition: Tensor, t: Tensor) -> Tensor:
+        """The condition of each row."""
+        if self.prompts == 1:
+            return _expand(condition, len(t))
+        parts = len(condition) // self.prompts
+        part = torch.arange(len(t), device=t.device) // (len(t) // parts)
+        return condition[(part * self.prompts + t.long() % self.prompts).to(condition.device)]
+
+
+def tell_frame(model: ConditionedNetwork, frame: Frame) -> ConditionedNetwork:
+    """The same network, told of pictures with this frame."""
+    if model.sizes_at is None:
+        return model
+    conditions, before = list(model.conditions), model.conditions[model.sizes_at]
+    told = torch.tensor([frame.size_conditions], device=before.device, dtype=before.dtype)
+    conditions[model.sizes_at] = told.expand(len(before), -1)
+    return replace(model, conditions=tuple(conditions))
+
+
+def tell_guidance(model: ConditionedNetwork, guidance: float) -> ConditionedNetwork:
+    """The same network, told of this strength of guidance, which a guidance-distilled network takes as an input."""
+    if model.guidance_at is None:
+        return model
+    conditions = list(model.conditions)
+    conditions[model.guidance_at] = torch.full_like(conditions[model.guidance_at], guidance)
+    return replace(model, conditions=tuple(conditions))
+
+
+def combine_conditions(base: ConditionedNetwork, suspect: ConditionedNetwork) -> tuple[Tensor, ...] | None:
+    """The base's conditions for the first half of the rows, the suspect's for the second; None if shapes differ."""
+    pairs = list(zip(base.conditions, suspect.conditions, strict=True))
+    if any(a.shape != b.shape for a, b in pairs):
+        return None
+    return tuple(torch.cat([a, b]) for a, b in pairs)
+
+
+def _expand(condition: Tensor, rows: int) -> Tensor:
+    """Expand to so many rows: one row for all without a copy, two rows for one half each."""
+    if len(condition) == 1:
+        return condition.expand(rows, *condition.shape[1:])
+    return condition.repeat_interleave(rows // len(condition), dim=0)
