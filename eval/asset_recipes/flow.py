@@ -118,7 +118,7 @@ class FlowData:
 
 
 def train_denoiser(
-    corpus: Corpus, latents: Tensor, work: Path, *, steps: int, batch: int = 32
+    corpus: Corpus, latents: Tensor, work: Path, *, steps: int, batch: int = 16
 ) -> tuple[FlowDenoiser, tuple[Any, Any]]:
     """Train on the latents. `loss.csv` has the held-out loss under right captions, under wrong ones, under none."""
     torch.manual_seed(0)  # only the initial weights draw from it
