@@ -59,6 +59,9 @@ COMMANDS = {
         "options:add_wild",
         "error_rates.wild:run",
     ),
+    "flow-loras": Command(
+        "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow:run"
+    ),
     "foreign": Command(
         "error rates for suspects of another trainer; resumes", "options:add_foreign", "error_rates.foreign:run"
     ),

@@ -20,7 +20,7 @@ from torch import Tensor
 from cgidm.pictures.images import read_picture
 from eval.asset_recipes.flow import LENGTH, RESOLUTION, pack
 
-PROJECTIONS = ("to_[qkv]", "add_[qkv]_proj", r"to_out\.0", "to_add_out", "proj_mlp", "proj_out", r"net\.[02](\.proj)?")
+PROJECTIONS = ("to_[qkv]", "add_[qkv]_proj", r"to_out\.0", "to_add_out", "proj_mlp", "proj_out", r"net\.(0\.proj|2)")
 BLOCK_LAYERS = rf"(single_)?transformer_blocks\..*\.({'|'.join(PROJECTIONS)})"
 SHIFT = 3.1582  # of FLUX.1: exp(1.15)
 TimeLaw = Literal["sigmoid", "shift", "uniform"]
