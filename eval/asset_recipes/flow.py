@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, T5EncoderModel
 
 from eval.asset_recipes.corpus import Corpus, build_corpus, load_corpus
+from eval.asset_recipes.flow_record import document_flow_training
 from eval.asset_recipes.flow_text import CLIP_WIDTH, LENGTH, T5_WIDTH, new_encoders, train_tokenizers
 from eval.asset_recipes.mini import CAPTION_DROPOUT, LOG_EVERY, RESOLUTION, VIEWS, encode_views
 from eval.asset_recipes.picture_words import Caption, caption_variants, describe_picture
@@ -37,6 +38,9 @@ def train_flow(pictures: Path, openclipart: Path | None, vae: Path, work: Path, 
     latents = encode_views(autoencoder, corpus, work, half=True)
     denoiser, tokenizers = train_denoiser(corpus, latents, work, steps=steps)
     save_pipeline(autoencoder, denoiser, tokenizers, out)
+    margin = (corpus.pictures.shape[1] - RESOLUTION) // 2
+    held_out = corpus.pictures[corpus.held_out][:, margin : margin + RESOLUTION, margin : margin + RESOLUTION]
+    document_flow_training(work / "flow" / "loss.csv", held_out, out)
 
 
 def run(options: argparse.Namespace) -> None:
