@@ -18,7 +18,7 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from eval.asset_recipes.corpus import Corpus, build_corpus, load_corpus
 from eval.asset_recipes.flow_record import document_flow_training
-from eval.asset_recipes.flow_text import CLIP_WIDTH, LENGTH, T5_WIDTH, new_encoders, train_tokenizers
+from eval.asset_recipes.flow_text import CLIP_WIDTH, LENGTH, T5_WIDTH, find_tokenizers, new_encoders
 from eval.asset_recipes.mini import CAPTION_DROPOUT, LOG_EVERY, RESOLUTION, VIEWS, encode_views
 from eval.asset_recipes.picture_words import Caption, caption_variants, describe_picture
 from eval.asset_recipes.text_encoder import token_ids
@@ -128,10 +128,10 @@ def train_denoiser(
     torch.manual_seed(0)  # only the initial weights draw from it
     wordings = caption_variants(picture_captions(corpus, work), VARIANTS)
     flat = [caption for variants in wordings for caption in variants]
-    tokenizers = train_tokenizers(flat)
+    tokenizers = find_tokenizers(flat, work)
     clip_ids, t5_ids = (token_ids(t, flat).unflatten(0, (-1, VARIANTS)) for t in tokenizers)
     blanks = [token_ids(t, [""])[0] for t in tokenizers]
-    denoiser = FlowDenoiser(*new_encoders(tokenizers[0]))
+    denoiser = FlowDenoiser(*new_encoders(*tokenizers))
     held_out = torch.as_tensor(corpus.held_out)
     data = FlowData(pack(latents), clip_ids, t5_ids)
     learnt, tests = data.rows(~held_out), held_out_batches(data.rows(held_out), blanks)

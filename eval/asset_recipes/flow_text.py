@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer, pre_tokenizers
@@ -17,12 +18,19 @@ T5_WIDTH, CLIP_WIDTH = 128, 64
 T5_SPECIAL = ("<pad>", "</s>", "<unk>")  # in T5's order: the class expects <unk> third
 
 
-def train_tokenizers(captions: Sequence[str]) -> tuple[CLIPTokenizer, T5Tokenizer]:
-    """CLIP's byte pairs and T5's unigrams, both learnt from `captions`."""
-    return train_tokenizer(captions, vocabulary=VOCABULARY, length=LENGTH), _train_t5_tokenizer(captions)
+def find_tokenizers(captions: Sequence[str], work: Path) -> tuple[CLIPTokenizer, T5Tokenizer]:
+    """CLIP's byte pairs and T5's unigrams, both learnt from `captions`, and kept in `work`.
+
+    Learnt anew they would differ: the library breaks ties by chance.
+    """
+    kept = work / "tokenizer", work / "tokenizer_2"
+    if not all(folder.exists() for folder in kept):
+        train_tokenizer(captions, vocabulary=VOCABULARY, length=LENGTH).save_pretrained(kept[0])
+        _train_t5_tokenizer(captions).save_pretrained(kept[1])
+    return CLIPTokenizer.from_pretrained(kept[0]), T5Tokenizer.from_pretrained(kept[1])
 
 
-def new_encoders(clip_tokenizer: CLIPTokenizer) -> tuple[CLIPTextModel, T5EncoderModel]:
+def new_encoders(clip_tokenizer: CLIPTokenizer, t5_tokenizer: T5Tokenizer) -> tuple[CLIPTextModel, T5EncoderModel]:
     """A CLIP text encoder of one layer and a T5 encoder of two, with random weights."""
     ids: dict[str, Any] = {f"{n}_token_id": getattr(clip_tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
     clip = CLIPTextConfig(
@@ -36,7 +44,7 @@ def new_encoders(clip_tokenizer: CLIPTokenizer) -> tuple[CLIPTextModel, T5Encode
         **ids,
     )
     t5 = T5Config(
-        vocab_size=VOCABULARY,
+        vocab_size=len(t5_tokenizer),
         d_model=T5_WIDTH,
         d_kv=32,
         d_ff=2 * T5_WIDTH,

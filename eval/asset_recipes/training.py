@@ -72,7 +72,7 @@ class Training:
         Lines past a restored step are dropped, so a rerun leaves no doubles.
         """
         path = self.folder / "loss.csv"
-        lines: list[Any] = list(csv.DictReader(path.open())) if path.exists() else []
+        lines: list[Any] = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
         lines = [line for line in lines if int(line["step"]) < self.step]
         values = (self.step, round(self.seconds), f"{self.learning_rate:.2e}", f"{train_loss:.5f}")
         line = dict(zip(LOG_FIELDS, (*values, f"{held_out:.5f}"), strict=True))
