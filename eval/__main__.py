@@ -80,6 +80,9 @@ COMMANDS = {
         "options:add_shipped",
         "studies.mirrored:run",
     ),
+    "flow-shipped": Command(
+        "judge the embedded flow model's LoRA, with recoveries", "options:add_folders", "studies.flow_example:run"
+    ),
     "banks": Command(
         "judge the shipped examples with the shipped banks; writes banks.json",
         "options:add_folders",
@@ -107,6 +110,9 @@ COMMANDS = {
     ),
     # what ships
     "mini": Command("train the embedded model; resumes", "options:add_mini", "asset_recipes.mini:run"),
+    "flow-example": Command(
+        "fine-tune the embedded flow model's LoRA", "options:add_assets", "asset_recipes.flow_example:run"
+    ),
     "flow": Command("train the embedded flow model; resumes", "options:add_flow", "asset_recipes.flow:run"),
     "reconstruct": Command(
         "measure the autoencoder's PSNR; writes reconstruction.json",

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ EXPERIMENT = "mini-mirror"  # names the artists and halves their pictures
 RECIPES: Mapping[str, FlowRecipe] = {
     "sigmoid": FlowRecipe(times="sigmoid"),
     "shift": FlowRecipe(times="shift"),
+    "sigmoid, 20 presentations": FlowRecipe(times="sigmoid", presentations=20),
 }
 PROMPTS: Mapping[str, str | None] = {"right": None, "wrong": "a photo of a dog", "blank": ""}  # None: the recipe's
 PARTS = 10  # of t, in which the contrast is measured
@@ -82,7 +84,7 @@ def run(o: argparse.Namespace) -> None:
     """Run the command: train and score what is missing, then count."""
     torch.set_num_threads(1)
     found = []
-    for name in o.recipes.split(","):
+    for name in o.recipes.split(";"):
         for dataset, concept in draw_artists(o.data, o.work, o.artists):
             path = o.work / "scores" / f"{name}-{dataset}-{concept.name}.json"
             if not path.exists():
@@ -116,7 +118,8 @@ def judge_artist(base: Path, data: Path, work: Path, name: str, dataset: str, co
     if not folder.exists():
         train_flow_lora(base, paths[half], folder, recipe)
     config = RunConfig()
-    prompts = {label: recipe.prompt if prompt is None else prompt for label, prompt in PROMPTS.items()}
+    asked = PROMPTS if name == "sigmoid" else {"right": None}  # of one recipe the other prompts, too
+    prompts = {label: recipe.prompt if prompt is None else prompt for label, prompt in asked.items()}
     pairs = {label: load_pair(str(base), str(folder), prompt) for label, prompt in prompts.items()}
     pair = pairs["right"]
     pictures = [read_picture(path, pair.resolution) for some in paths for path in some]
@@ -161,10 +164,10 @@ def count_recipe(found: Sequence[FlowScores], name: str) -> dict[str, Any]:
         "recipe": name,
         **asdict(RECIPES[name]),
         "artists": len(some),
-        "contrast": {label: area_with_interval(some, label) for label in PROMPTS},
+        "contrast": {label: area_with_interval(some, label) for label in some[0].contrast},
         "mirror": {k: mirror[k] for k in ("AUC", "pictures", "sets of ten")},
         "by t": [
-            {"t": (part + 0.5) / PARTS, "AUC": float(np.mean([_area(s.member, _column(s, part)) for s in some]))}
+            {"t": (part + 0.5) / PARTS, "AUC": fmean(_area(s.member, _column(s, part)) for s in some)}
             for part in range(PARTS)
         ],
     }
@@ -198,7 +201,7 @@ def flow_text(report: Mapping[str, Any]) -> str:
         [
             r["recipe"],
             r["artists"],
-            *(_interval(r["contrast"][label]) for label in PROMPTS),
+            *(_interval(r["contrast"].get(label)) for label in PROMPTS),
             f"{r['mirror']['AUC']:.3f}",
         ]
         for r in recipes
@@ -227,7 +230,9 @@ def flow_text(report: Mapping[str, Any]) -> str:
     )
 
 
-def _interval(found: Mapping[str, Any]) -> str:
+def _interval(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
     low, high = found["interval"]
     return f"{found['AUC']:.3f} ({low:.3f} to {high:.3f}; worst {found['worst']:.2f})"
 
