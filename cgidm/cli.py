@@ -243,6 +243,7 @@ def _authenticate(options: argparse.Namespace) -> None:
     suspect = _open(options.suspect, "fine-tuned model", options)
     where = choose_device(base, options.device, options.precision)
     place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
+    place["quantisation"] = where.quantisation
 
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
     prompts = tuple(dict.fromkeys(options.prompt or [""]))

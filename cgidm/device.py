@@ -1,6 +1,7 @@
 """The device on which a pair computes, and its precision: for the command line, the page and a repeated run."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 
@@ -9,8 +10,11 @@ from .intake.family import guess_base
 from .intake.layout import Checkpoint
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-WIDE_FAMILIES = ("SD 3", "FLUX")  # leave the range of float16; of SDXL only the autoencoder does, in float32
+Quantisation = Literal["fp8", "nf4"]  # weights in 8 or 4 bits; what is computed keeps its precision
+QUANTISATIONS: tuple[Quantisation, ...] = get_args(Quantisation)
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", *QUANTISATIONS)
+# leave the range of float16, or were trained in bfloat16; of SDXL only the autoencoder does, and runs in float32
+WIDE_FAMILIES = ("SD 3", "FLUX", "FLUX.2", "Z-Image", "Qwen-Image", "Chroma", "Krea 2", "Lumina 2")
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class ComputeTarget:
 
     device: str  # "cpu" or "cuda"
     dtype: torch.dtype  # of networks and autoencoder; states and steps are always float32
+    quantisation: Quantisation | None = None  # of the networks' large weights
 
 
 def choose_device(base: Checkpoint, device: str = "auto", precision: str = "auto") -> ComputeTarget:
@@ -44,6 +49,10 @@ def choose_device(base: Checkpoint, device: str = "auto", precision: str = "auto
     chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     if chosen == "cpu" and precision == "float16":  # torch has no convolutions in it there
         raise UserError("device.float16_on_cpu")
+    for quantisation in QUANTISATIONS:
+        if precision == quantisation:
+            half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            return ComputeTarget(chosen, torch.float32 if chosen == "cpu" else half, quantisation)
     if precision != "auto":
         return ComputeTarget(chosen, getattr(torch, precision))
     if chosen == "cpu":

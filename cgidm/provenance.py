@@ -27,7 +27,7 @@ def describe_machine(pair: ModelPair) -> dict[str, Any]:
     return {
         "device": pair.device.type,
         "device_name": name_processor() if pair.device.type == "cpu" else torch.cuda.get_device_name(pair.device),
-        "precision": "" if dtype is None else str(dtype).removeprefix("torch."),
+        "precision": pair.quantisation or ("" if dtype is None else str(dtype).removeprefix("torch.")),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
         **held,

@@ -103,6 +103,11 @@ COMMANDS = {
     ),
     "reruns": Command("repeat a recorded run in other environments", "options:add_folders", "studies.reruns:run"),
     # speed
+    "fits": Command(
+        "count which cards the published architectures fit; writes eval/results/memory.json",
+        "memory.fits:add_options",
+        "memory.fits:run_options",
+    ),
     "bench": Command(
         "time and memory beside the public code; writes eval/results/bench/",
         "speed.options:add_options",

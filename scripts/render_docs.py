@@ -18,6 +18,7 @@ from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.wild import missed_text, wild_table
+from eval.memory.fits import table as fits_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
@@ -227,6 +228,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "copies": ("docs/results/robustness.md", lambda: copies_table(_read("robustness.json"))),
     "precision": ("docs/results/precision.md", render_precision),
     "speed": ("docs/results/speed.md", render_speed),
+    "memory": ("docs/results/memory.md", lambda: f"{fits_table(_read('memory.json'))}\n"),
     "banks": ("docs/usage/controls-and-null-banks.md", lambda: banks_table(_read("banks.json"))),
     "table1": ("docs/benchmark.md", render_table1),
 }

@@ -82,6 +82,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     with _threads(machine.threads if options.threads is None else options.threads):
         where = recorded_device(base, machine.device, machine.precision)
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
+        place["quantisation"] = where.quantisation
         loaded = load_pair(base, suspect, prompts, embeddings, **place, adapter_alpha=record.models.adapter_alpha)
         framed = _framed(loaded, record)
         pair = loaded if bank is not None else framed  # with a bank, its own framing counts, and the suspect's notes

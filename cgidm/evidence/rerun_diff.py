@@ -8,6 +8,7 @@ from math import isnan
 from jaxtyping import Float
 from torch import Tensor
 
+from ..device import QUANTISATIONS
 from ..framing.frame import Framing
 from ..framing.table import framing_of_table, framing_to_table
 from ..judging.lineup import LETTERS, Lineup
@@ -114,7 +115,7 @@ def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[F
     now = make_record(result, ModelsRecord(base="", suspect="", prompt=""))
     differing = tuple(_differences(record, now))
     same = not differing and now.machine.device == "cpu"
-    half = now.machine.precision in ("bfloat16", "float16")
+    half = now.machine.precision in ("bfloat16", "float16", *QUANTISATIONS)
     tolerance = SAME_MACHINE if same else HALF_OTHER_MACHINE if half else OTHER_MACHINE
     of_mirror = tolerance if same else MIRROR_OTHER_MACHINE
     of_embedders = HALF_EMBEDDER_OTHER_MACHINE if half and not same else tolerance  # they see 8 bits

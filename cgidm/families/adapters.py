@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..intake.adapters import change_shape, find_i2l_model, find_rank, kind_of
-from ..intake.family import guess_base
+from ..intake.family import JUDGED, guess_base
 from ..intake.layout import Checkpoint
 from ..messages import Note, note
 from .added_layer import AddedLayer
@@ -28,7 +28,7 @@ RESNET_PARTS = {
 WEIGHTED = (nn.Linear, nn.Conv2d)
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 WHOLE_KINDS = ("Full", "Norms")  # methods whose changes stand in the file as they are
-COMPUTED = ("SD 1.x", "SD 2.x", "SDXL", "SD 3", "AltDiffusion", "FLUX")  # families whose networks are computed here
+COMPUTED = (*JUDGED, "Lumina 2 or Z-Image")  # families whose networks are computed here
 
 # Share of a change that rounding may remove, as a norm. Up to it, scores in bfloat16 are as near to float32 as with
 # separate factors. Weaker changes lose accuracy in the activations, merged or not (`python -m eval merging`).

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 Encoding = Literal["mode", "sample"]
 
@@ -56,10 +57,67 @@ class VaeCodec:
             self.load()
 
     def _encode(self, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 c h w"]:
-        posterior = self.vae.encode((2 * image - 1).to(self.vae.dtype)).latent_dist
+        posterior = self.vae.encode(self._input((2 * image - 1).to(self.vae.dtype))).latent_dist
         z = posterior.mode() if self.encoding == "mode" else posterior.sample()
-        return (z.to(image.dtype) - self.shift_factor) * self.scaling_factor
+        return self._scaled(z.to(image.dtype))
 
     def _decode(self, z: Float[Tensor, "1 c h w"]) -> Float[Tensor, "1 3 H W"]:
-        image = self.vae.decode((z / self.scaling_factor + self.shift_factor).to(self.vae.dtype)).sample
+        image = self._output(self.vae.decode(self._unscaled(z).to(self.vae.dtype)).sample)
         return ((image.to(z.dtype) + 1) / 2).clamp(0, 1)
+
+    def _input(self, image: Tensor) -> Tensor:
+        return image
+
+    def _output(self, image: Tensor) -> Tensor:
+        return image
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        return (z - self.shift_factor) * self.scaling_factor
+
+    def _unscaled(self, z: Tensor) -> Tensor:
+        return z / self.scaling_factor + self.shift_factor
+
+
+class FrameCodec(VaeCodec):
+    """The autoencoder of a video model (Wan's, in Qwen-Image and Krea 2): a picture is a film of one frame.
+
+    Each channel of its latents has a mean and a standard deviation of its own, in its configuration.
+    """
+
+    def _input(self, image: Tensor) -> Tensor:
+        return image.unsqueeze(2)
+
+    def _output(self, image: Tensor) -> Tensor:
+        return image.squeeze(2)
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        mean, deviation = self._moments(z)
+        return ((z - mean) / deviation).squeeze(2)
+
+    def _unscaled(self, z: Tensor) -> Tensor:
+        mean, deviation = self._moments(z)
+        return z.unsqueeze(2) * deviation + mean
+
+    def _moments(self, z: Tensor) -> list[Tensor]:
+        config = self.vae.config
+        return [z.new_tensor(x).reshape(1, -1, 1, 1, 1) for x in (config.latents_mean, config.latents_std)]
+
+
+class PatchCodec(VaeCodec):
+    """The autoencoder of FLUX.2: the channels of squares of 2 x 2 cells are normalised, by what it saw in training.
+
+    The cells are put back in their places afterwards.
+    """
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        mean, deviation = self._moments(z)
+        return pixel_shuffle((pixel_unshuffle(z, 2) - mean) / deviation, 2)
+
+    def _unscaled(self, z: Tensor) -> Tensor:
+        mean, deviation = self._moments(z)
+        return pixel_shuffle(pixel_unshuffle(z, 2) * deviation + mean, 2)
+
+    def _moments(self, z: Tensor) -> list[Tensor]:
+        norm = self.vae.bn
+        variance = norm.running_var.to(z.dtype) + self.vae.config.batch_norm_eps
+        return [x.to(z).reshape(1, -1, 1, 1) for x in (norm.running_mean, variance.sqrt())]

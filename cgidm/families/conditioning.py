@@ -4,22 +4,28 @@ To add a family, write its function in a file of its own in `kinds/`, and enter 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ..errors import UserError
+from .kinds.chroma import chroma
 from .kinds.flux import flux
+from .kinds.flux_2 import flux_2
+from .kinds.krea_2 import krea_2
+from .kinds.lumina_2 import lumina_2
 from .kinds.network import ConditionedNetwork as ConditionedNetwork
 from .kinds.network import combine_conditions as combine_conditions
+from .kinds.network import join_prompts
 from .kinds.network import tell_frame as tell_frame
 from .kinds.network import tell_guidance as tell_guidance
 from .kinds.parts import text_encoders as text_encoders
 from .kinds.pixel_ddpm import pixel_ddpm
+from .kinds.qwen_image import qwen_image
 from .kinds.sd3 import stable_diffusion_3
 from .kinds.sdxl import stable_diffusion_xl
 from .kinds.stable_diffusion import stable_diffusion
+from .kinds.z_image import z_image
 
 FAMILIES: dict[str, Callable[[Any, str], ConditionedNetwork]] = {
     "StableDiffusionPipeline": stable_diffusion,
@@ -28,6 +34,13 @@ FAMILIES: dict[str, Callable[[Any, str], ConditionedNetwork]] = {
     "DDPMPipeline": pixel_ddpm,
     "StableDiffusion3Pipeline": stable_diffusion_3,
     "FluxPipeline": flux,
+    "ZImagePipeline": z_image,
+    "QwenImagePipeline": qwen_image,
+    "Flux2Pipeline": flux_2,
+    "Flux2KleinPipeline": flux_2,
+    "ChromaPipeline": chroma,
+    "Krea2Pipeline": krea_2,
+    "Lumina2Pipeline": lumina_2,
 }
 
 
@@ -41,11 +54,7 @@ def condition_on_prompts(pipeline: Any, prompts: Sequence[str]) -> ConditionedNe
     Raises:
         UserError: if the pipeline's class belongs to no known family.
     """
-    first, *others = (condition_on_prompt(pipeline, prompt) for prompt in prompts)
-    if not others:
-        return first
-    conditions = zip(*(model.conditions for model in (first, *others)), strict=True)
-    return replace(first, conditions=tuple(torch.cat(each) for each in conditions), prompts=len(prompts))
+    return join_prompts([condition_on_prompt(pipeline, prompt) for prompt in prompts])
 
 
 def condition_on_prompt(pipeline: Any, prompt: str) -> ConditionedNetwork:

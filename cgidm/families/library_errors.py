@@ -19,6 +19,9 @@ LARGEST = 8192  # of a whole number in a configuration, unless a tensor is as la
 WIDEST = 256  # places on each side of a table of positions, unless the file holds a larger one: SD 3.5's has 384
 DEEPEST = 256  # layers of a network, unless its file has more tensors than that
 LONGEST_SCHEDULE = 100_000  # timesteps; published schedulers have 1,000
+# text encoders that turn their features by their place: no table grows with the text that they may read
+ROTARY = re.compile(r"(qwen\d|gemma\d|mistral|ministral|pixtral)")
+CONTEXT, LONGEST_CONTEXT = ("max_position_embeddings", "rope_theta", "original_max_position_embeddings"), 100_000_000
 POSITIONS = ("pos_embed_max_size", "sample_size")  # the side of a square table that is computed, not read
 COUNTS = re.compile(r"(layers|blocks|heads|groups)(_per_block)?$")  # settings that count parts of a network
 
@@ -67,9 +70,12 @@ def _check_table(table: dict[str, Any], tensors: Mapping[str, TensorInfo], name:
     widest = max((n for t in tensors.values() for n in t.shape), default=0)
     most = LONGEST_SCHEDULE if scheduler else max(LARGEST, widest)
     positions = POSITIONS if POSITIONS[0] in table else ()
+    context = CONTEXT if ROTARY.match(str(table.get("model_type"))) else ()
     for key, value in _numbers(table):
+        if key.endswith("_token_id"):  # the place of a word in the vocabulary: nothing is made of its size
+            continue
         limit = max(DEEPEST, len(tensors)) if not scheduler and COUNTS.search(key) else most
-        limit = max(WIDEST, isqrt(widest)) if key in positions else limit
+        limit = max(WIDEST, isqrt(widest)) if key in positions else LONGEST_CONTEXT if key in context else limit
         if abs(value) > limit:
             raise UserError("families.setting_too_large", name=name, setting=key[:80], given=f"{value:.6g}", most=limit)
 

@@ -10,6 +10,7 @@ from diffusers.utils import logging as diffusers_logging
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
+from ..device import Quantisation
 from ..errors import UserError
 from ..framing.frame import Frame
 from ..intake.family import lend_configuration
@@ -34,11 +35,14 @@ from .conditioning import (
 from .embeddings import apply_embedding
 from .kernels import choose_kernels
 from .library_errors import explain_library_errors
-from .memory import fit_pair
+from .memory import fit_pair, weight_bytes
 from .offloading import WeightOffloader
 from .pipelines import load_pipeline, load_suspect
 from .prediction import check_markers, check_prediction, check_scheduler
+from .quantised import quantise
 from .tokenizers import check_tokenizers
+
+ROOM_FOR_TEXT = 0.9  # share of the free bytes that text encoders may take on the device: they hold little beside
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,7 @@ def load_pair(
     max_rounding_loss: float = MAX_ROUNDING_LOSS,
     configuration: str | Checkpoint | None = None,
     adapter_alpha: float | None = None,
+    quantisation: Quantisation | None = None,
 ) -> ModelPair:
     """Load a base pipeline and a suspect made from it, both conditioned on `prompt`.
 
@@ -86,6 +91,8 @@ def load_pair(
         configuration: the pipeline whose configuration, tokenizers and scheduler a base in one file uses; None: the
             public base of its family.
         adapter_alpha: alpha of an adapter whose file states none; its changes are multiplied by alpha / rank.
+        quantisation: how the networks' large weights are packed, in both models alike; None: they are not. For
+            networks of rectified flow.
 
     Raises:
         UserError: if a model is missing, has another layout, or does not fit the other one.
@@ -112,7 +119,14 @@ def load_pair(
     plentiful = free is None or free > 2 * numbers * dtype.itemsize
     guidance = stated_guidance(suspect)
     loader = _PairLoader(
-        WeightOffloader(target, offloads=not plentiful), prompts, dtype, max_rounding_loss, adapter_alpha, guidance
+        offloader=WeightOffloader(target, offloads=not plentiful),
+        prompts=prompts,
+        dtype=dtype,
+        max_rounding_loss=max_rounding_loss,
+        adapter_alpha=adapter_alpha,
+        guidance=guidance,
+        quantisation=quantisation,
+        free=free,
     )
     pair = loader.load(root, suspect, words)
     if isinstance(pair.base.codec, VaeCodec):
@@ -138,6 +152,7 @@ def load_pair(
         framing_is_guessed=likely is not None and likely.guessed,
         excludes=read_framing(suspect.metadata).excludes,
         prompts=prompts,
+        quantisation=quantisation,
         notes=(*pair.notes, *_guidance_notes(pair.base, suspect, guidance)),
     )
 
@@ -251,18 +266,24 @@ class _PairLoader:
     max_rounding_loss: float
     adapter_alpha: float | None = None
     guidance: float | None = None  # that the suspect's training told the network; None: the family's usual one
+    quantisation: Quantisation | None = None
+    free: int | None = None  # bytes that the pair may take
 
     def load(self, root: Checkpoint, suspect: Checkpoint, embeddings: Sequence[Checkpoint]) -> ConditionedPair:
         pipeline = load_pipeline(root, "base", self.dtype)
         check_tokenizers(pipeline, root.name)
         with explain_library_errors("base", root.name):
             base = self._condition(pipeline)
-            _probe(base)
+            if self.quantisation is None:
+                _probe(base)
+            elif base.prediction != "flow":
+                raise UserError("families.quantised_flow_only", name=root.name, given=self.quantisation)
             check_scheduler(base, f"base model {root.name}")
         check_markers(stated_prediction(suspect), base.prediction, suspect.name)
         if suspect.kind == "adapter":
             return self._adapted(pipeline, base.network, suspect, embeddings)
         if suspect.kind == "textual inversion":
+            self._quantise(base.network)
             before = _probe(base)
             taught = self._condition(pipeline, embeddings)
             _check_changed(before, _probe(taught), suspect)
@@ -271,6 +292,8 @@ class _PairLoader:
         with explain_library_errors("fine-tuned", suspect.name):
             conditioned = self._condition(finetuned, embeddings)
             _check_shapes(base, conditioned, suspect.name)
+            for network in (base.network, conditioned.network):
+                self._quantise(network)
             _probe(conditioned)
             check_prediction(base, conditioned, f"fine-tuned model {suspect.name}")
         return ConditionedPair(base, conditioned)
@@ -286,11 +309,20 @@ class _PairLoader:
                 prompt = apply_embedding(pipeline, embedding, prompt)
             prompts = (prompt,)
         _freeze(pipeline)
-        self.offloader(*text_encoders(pipeline))
-        conditioned = replace(condition_on_prompts(pipeline, prompts), shared_owner=shared_owner)
+        encoders = text_encoders(pipeline)
+        if self.free is None or weight_bytes(*encoders) < ROOM_FOR_TEXT * self.free:  # else they encode on the host
+            self.offloader(*encoders)
+        conditioned = condition_on_prompts(pipeline, prompts)
+        conditions = tuple(condition.to(self.offloader.device) for condition in conditioned.conditions)
+        conditioned = replace(conditioned, conditions=conditions, shared_owner=shared_owner)
         if self.guidance is not None:
             conditioned = tell_guidance(conditioned, self.guidance)
         return self.offloader.wrap(conditioned)
+
+    def _quantise(self, *networks: nn.Module) -> None:
+        """Pack the weights of networks that share them, before they reach the device."""
+        if self.quantisation is not None:
+            quantise(networks, self.quantisation)
 
     def _adapted(
         self, pipeline: Any, network: nn.Module, suspect: Checkpoint, embeddings: Sequence[Checkpoint]
@@ -303,11 +335,13 @@ class _PairLoader:
         adapted = share_weights(network)
         self.offloader.transfer(network, adapted)
         base = self._condition(pipeline, shared_owner=adapted)
-        before = _probe(base)
+        before = None if self.quantisation else _probe(base)
         setattr(pipeline, next(name for name, part in pipeline.components.items() if part is network), adapted)
         notes = apply_adapter(pipeline, suspect, self.adapter_alpha)
-        if merging := worth_merging(self.offloader.device, self.dtype):
+        self._quantise(network, adapted)
+        if merging := self.quantisation is None and worth_merging(self.offloader.device, self.dtype):
             merge(adapted, self.max_rounding_loss)
+        before = _probe(base) if before is None else before
         changed = self._condition(pipeline)
         _check_changed(before, _probe(changed), suspect)
         assert torch.equal(before, _probe(base)), "the base must not change"

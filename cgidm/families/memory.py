@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..method.memory_plan import MemoryPlan, plan_memory
+from .adapters import share_weights
 from .codec import VaeCodec
 from .conditioning import ConditionedNetwork
 from .offloading import WeightOffloader
@@ -91,7 +92,14 @@ def fit_pair(
     return plan
 
 
-def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool, resolution: int | None = None) -> int:
+def row_bytes(
+    model: ConditionedNetwork,
+    dtype: torch.dtype,
+    checkpointing: bool,
+    resolution: int | None = None,
+    *,
+    gradient: bool = True,
+) -> int:
     """Count the peak bytes of one row's forward and backward pass, weights excluded.
 
     Args:
@@ -99,22 +107,22 @@ def row_bytes(model: ConditionedNetwork, dtype: torch.dtype, checkpointing: bool
         dtype: the precision that it computes in.
         checkpointing: whether activations are computed twice.
         resolution: side of a square picture, in pixels; None: the one that the network was made for.
+        gradient: False counts the forward pass alone.
     """
-    network: Any = model.network
-    before, device = getattr(network, "is_gradient_checkpointing", False), model.device
+    network: Any = share_weights(model.network)  # some keep tables of positions, which would be those of this count
+    model, device = replace(model, network=network), model.device
     cells = (resolution or model.resolution) // model.downscale
     shape = (1, model.channels, cells, cells)
 
     def evaluate() -> None:
-        x = torch.zeros(shape, device=device).requires_grad_()
-        prediction = model.predict(x.to(dtype), torch.zeros(1, device=device))
-        torch.autograd.grad(prediction.float().square().sum(), x)
+        with torch.set_grad_enabled(gradient):
+            x = torch.zeros(shape, device=device).requires_grad_(gradient)
+            loss = model.predict(x.to(dtype), torch.zeros(1, device=device)).float().square().sum()
+            if gradient:
+                torch.autograd.grad(loss, x)
 
     set_checkpointing(network, checkpointing)
-    try:
-        return _counted((network, "row", dtype, checkpointing, cells), evaluate)
-    finally:
-        set_checkpointing(network, before)
+    return _counted((network, "row", dtype, checkpointing, cells, gradient), evaluate)
 
 
 def picture_bytes(codec: VaeCodec, resolution: int, tiling: bool) -> int:
@@ -140,7 +148,10 @@ def set_checkpointing(network: Any, on: bool) -> None:
 
 def set_tiling(vae: Any, resolution: int, on: bool) -> None:
     """Switch tiling. Tiles have half the picture's side; diffusers' own are as large as the training pictures."""
-    if on:
+    if on and hasattr(vae, "tile_sample_stride_height"):  # those of video, whose tiles overlap by a quarter
+        side, stride = resolution // 2, resolution * 3 // 8
+        vae.enable_tiling(side, side, stride, stride)
+    elif on:
         vae.tile_sample_min_size = resolution // 2
         vae.tile_latent_min_size = resolution // 2 // 2 ** (len(vae.config.block_out_channels) - 1)
         vae.enable_tiling()
@@ -170,7 +181,8 @@ def count_peak(task: Callable[[], object]) -> int:
 
 def _counted(key: tuple[Any, ...], task: Callable[[], object]) -> int:
     module, *rest = key
-    shapes = tuple((n, w.shape, w.dtype) for n, w in module.named_parameters())
+    weights = (*module.named_parameters(), *module.named_buffers())  # packed weights are buffers
+    shapes = tuple((n, w.shape, w.dtype) for n, w in weights)
     full_key = (type(module), json.dumps(dict(module.config), sort_keys=True, default=str), shapes, *rest)
     if full_key not in _COUNTED:
         _COUNTED[full_key] = count_peak(task)

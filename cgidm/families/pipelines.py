@@ -11,9 +11,10 @@ from torch import nn
 
 from ..errors import UserError
 from ..intake.components import UNUSED
+from ..intake.family import CLASSES, JUDGED
 from ..intake.layout import Checkpoint
-from .alt_diffusion import load_alt_diffusion, without_use
 from .conditioning import FAMILIES
+from .kinds.alt_diffusion import load_alt_diffusion, without_use
 from .library_errors import check_configurations, explain_library_errors
 from .single_file import load_base_file, load_single_file
 from .tokenizers import check_tokenizers
@@ -32,7 +33,12 @@ def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **compo
         UserError: if its class is unknown, or it cannot be loaded completely.
     """
     config = checkpoint.config or {}
-    if config.get("_class_name") not in FAMILIES:
+    given = str(config.get("_class_name"))
+    if given not in FAMILIES and (family := CLASSES.get(given)) is not None:
+        raise UserError(
+            "families.family_not_judged", role=role, name=checkpoint.name, family=family, accepted=list(JUDGED)
+        )
+    if given not in FAMILIES:
         raise UserError(
             "families.pipeline_class",
             role=role,
@@ -105,9 +111,9 @@ def load_suspect(suspect: Checkpoint, root: Checkpoint, base: Any, dtype: torch.
     else:
         pipeline = _training_checkpoint(suspect, base, dtype)
     for name in ("unet", "transformer"):  # pictures are framed for the base's size, whatever a suspect notes
-        network, own = getattr(pipeline, name, None), getattr(base, name, None)
-        if network is not None and "sample_size" in own.config:
-            network.register_to_config(sample_size=own.config.sample_size)
+        network: Any = getattr(pipeline, name, None)
+        if network is not None and "sample_size" in (own := getattr(base, name).config):
+            network.register_to_config(sample_size=own["sample_size"])
     return pipeline
 
 

@@ -31,6 +31,8 @@ def check_tokenizers(pipeline: Any, name: str, base: Any = None) -> None:
         _check_words(tokenizer, network, part, name)
         places = getattr(network.config, "max_position_embeddings", None)
         length = tokenizer.model_max_length
+        if hasattr(network.config.get_text_config(), "rope_parameters"):
+            continue  # it has no table of places, and its pipeline says itself how long a prompt is
         if places is None or (type(length) is int and 1 < length <= places):
             continue
         trusted = getattr(base, part, None)

@@ -17,6 +17,8 @@ from ..messages import Note, note
 # names of attention layers in old files, which diffusers renames
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_NAME = re.compile(rf"\.({'|'.join(OLD_NAMES)})\.(weight|bias)$")
+# what text encoders are wrapped in: transformers 5 dropped the first, and moves the others from version to version
+OUTER_NAMES = re.compile(r"^(?:(?:text_model|model|language_model)\.)+")
 SHAPES = re.compile(r"(\S+) expected shape torch\.Size\((.*?)\), but got torch\.Size\((.*?)\)")
 # a table of 0, 1, 2, ...; a weight that is not used
 NOT_COUNTED = re.compile(r"(^|\.)(position_ids|logit_scale)$")
@@ -77,7 +79,7 @@ def explain_error(error: Exception) -> Note:
 
 def _current_name(key: str) -> str:
     """Normalise a tensor's name across versions of the libraries."""
-    key = key.removeprefix("text_model.")  # transformers 5 dropped it
+    key = OUTER_NAMES.sub("", key)
     return OLD_NAME.sub(lambda match: f".{OLD_NAMES[match[1]]}.{match[2]}", key)
 
 

@@ -21,6 +21,7 @@ WEIGHTS = re.compile(
 INDEX = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?\.safetensors\.index(?:\.(\w+))?\.json")
 EXTRAS = re.compile(r"[\w.-]+\.(?:json|txt|model)")  # configurations, vocabularies, sentencepiece
 UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # they take no part in denoising
+SETTINGS = {"text_encoder_select_layers"}  # lists in model_index.json that name no component
 NO_NETWORK = re.compile(r"Tokenizer|Scheduler|Extractor|Processor")  # classes without weights
 LIBRARIES = ("diffusers", "transformers")  # any other name in model_index.json is that of code in the folder
 VOCABULARIES = (  # the files that hold a tokenizer's words; one of these sets is needed
@@ -78,7 +79,9 @@ def read_classes(index: Mapping[str, Any], name: str) -> dict[str, str]:
         raise UserError("intake.own_pipeline", name=name, given=f"{pipeline!s:.80}")
     classes = {}
     for part, entry in index.items():
-        if part.startswith("_") or part in UNUSED or not isinstance(entry, list) or entry == [None, None]:
+        if part.startswith("_") or part in UNUSED or part in SETTINGS or not isinstance(entry, list):
+            continue
+        if entry == [None, None]:
             continue
         if len(entry) != 2 or not all(isinstance(word, str) for word in entry):
             raise UserError("intake.component_entry", name=name, component=part[:80], given=f"{entry!s:.80}")

@@ -19,7 +19,7 @@ from .listing import About, LocalListing
 from .source import HubSource
 
 TIMEOUT = 10  # seconds to wait for an answer
-MAX_DOWNLOAD = 30_000_000_000  # bytes of one model; SDXL in full precision has 14 GB
+MAX_DOWNLOAD = 130_000_000_000  # bytes of one model; FLUX.1 has 34 GB, FLUX.2 dev 112 GB
 FIRST_READ = 100_000  # bytes of a file in the first request: most headers are shorter
 
 

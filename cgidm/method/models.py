@@ -136,6 +136,7 @@ class ModelPair:
         mirrored_training: whether pictures were mirrored at random in the suspect's training, by its own notes; None:
             they do not say.
         notes: what was assumed to load the suspect: an alpha that its file does not state.
+        quantisation: how the networks' weights are packed ("fp8", "nf4"); None: they are not.
     """
 
     base: EpsModel
@@ -157,6 +158,7 @@ class ModelPair:
     shared_network: SharedNetwork | None = None
     mirrored_training: bool | None = None
     notes: tuple[Note, ...] = ()
+    quantisation: str | None = None
 
     @property
     def framing(self) -> Framing:

@@ -9,9 +9,10 @@ from safetensors.torch import load_file, save_file
 from transformers import XLMRobertaTokenizer
 
 from cgidm import NetworkEpsModel, UserError
-from cgidm.families import alt_diffusion, load_pair
-from cgidm.families.alt_diffusion import load_alt_diffusion
+from cgidm.families import load_pair
 from cgidm.families.conditioning import condition_on_prompt
+from cgidm.families.kinds import alt_diffusion
+from cgidm.families.kinds.alt_diffusion import load_alt_diffusion
 from cgidm.families.pipelines import load_pipeline
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_families

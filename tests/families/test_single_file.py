@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from cgidm import UserError
 from cgidm.families import load_pair
-from cgidm.families.alt_diffusion import load_alt_diffusion
+from cgidm.families.kinds.alt_diffusion import load_alt_diffusion
 from cgidm.families.single_file import load_single_file
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_families

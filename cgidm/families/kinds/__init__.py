@@ -1,1 +1,1 @@
-"""The kinds of models: one file for each family, which says how a pipeline of diffusers becomes a network on a prompt."""
+"""The kinds of models: one file for each family, which makes of a pipeline of diffusers a network on a prompt."""

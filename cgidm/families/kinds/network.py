@@ -1,6 +1,6 @@
 """A network and the encoded prompt that it is conditioned on, whatever its family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -87,6 +87,31 @@ def tell_guidance(model: ConditionedNetwork, guidance: float) -> ConditionedNetw
     conditions = list(model.conditions)
     conditions[model.guidance_at] = torch.full_like(conditions[model.guidance_at], guidance)
     return replace(model, conditions=tuple(conditions))
+
+
+def join_prompts(models: Sequence[ConditionedNetwork]) -> ConditionedNetwork:
+    """Make one network of those on one prompt each; see `ConditionedNetwork.predict`.
+
+    Where encoded prompts have as many tokens as their prompt, shorter ones are filled up, and a last condition says
+    which tokens are a prompt's own.
+    """
+    if len(models) == 1:
+        return models[0]
+    conditions, masks = [], []
+    for parts in zip(*(model.conditions for model in models), strict=True):
+        lengths = [part.shape[1] if part.ndim > 1 else 1 for part in parts]
+        if len(set(lengths)) == 1:
+            conditions.append(torch.cat(parts))
+            continue
+        longest = max(lengths)
+        filled = [
+            torch.cat([p, p.new_zeros(1, longest - n, *p.shape[2:])], 1) for p, n in zip(parts, lengths, strict=True)
+        ]
+        conditions.append(torch.cat(filled))
+        masks.append(torch.arange(longest)[None] < torch.tensor(lengths)[:, None])
+    assert len(masks) < 2, "one mask for all"
+    conditions += [mask.to(conditions[0].device) for mask in masks]
+    return replace(models[0], conditions=tuple(conditions), prompts=len(models))
 
 
 def combine_conditions(base: ConditionedNetwork, suspect: ConditionedNetwork) -> tuple[Tensor, ...] | None:

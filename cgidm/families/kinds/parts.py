@@ -4,14 +4,16 @@ import math
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLFlux2, AutoencoderKLQwenImage
 from torch import Tensor, nn
 
 from ...errors import UserError
 from ...method.models import Prediction
 from ...method.schedule import Schedule
-from ..codec import VaeCodec
+from ..codec import FrameCodec, PatchCodec, VaeCodec
 
 LARGEST_SIDE = 4096  # pixels; the largest published model was made for 2048
+RESOLUTION = 1024  # pixels, where no configuration states it
 PREDICTION_TYPES: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v"}
 
 
@@ -42,7 +44,7 @@ def ddpm_schedule(pipeline: Any) -> tuple[Schedule, Prediction]:
     return _checked(Schedule.ddpm(alphas)), PREDICTION_TYPES[kind]
 
 
-def flow_schedule(pipeline: Any, tokens: int) -> Schedule:
+def flow_schedule(pipeline: Any, tokens: int, exponent: float | None = None) -> Schedule:
     """The schedule of rectified flow: as many rows as the scheduler has timesteps, uniform before the model's shift.
 
     A scheduler with one shift states it. One whose shift grows with the picture is asked for that of the square that
@@ -51,6 +53,7 @@ def flow_schedule(pipeline: Any, tokens: int) -> Schedule:
     Args:
         pipeline: with a flow-matching scheduler.
         tokens: of the square picture.
+        exponent: of a shift that grows with the picture, for so many tokens; None: as the scheduler states.
 
     Raises:
         UserError: if the scheduler is of another kind of noise.
@@ -62,7 +65,7 @@ def flow_schedule(pipeline: Any, tokens: int) -> Schedule:
     config = scheduler.config
     sigmas = sigmas[sigmas > 0].flip(0)
     if config.get("use_dynamic_shifting"):
-        sigmas = scheduler.time_shift(_shift_for(config, tokens), 1.0, sigmas)
+        sigmas = scheduler.time_shift(_shift_for(config, tokens) if exponent is None else exponent, 1.0, sigmas)
     return _checked(Schedule.flow(sigmas, config.num_train_timesteps))
 
 
@@ -80,17 +83,28 @@ def _checked(schedule: Schedule) -> Schedule:
 
 
 def latent_codec(pipeline: Any) -> VaeCodec:
-    """The autoencoder as a codec. Its two numbers stand in its configuration alone: no tensor tells them.
+    """The autoencoder as a codec. Where its latents lie stands in its configuration alone, but for FLUX.2's.
 
     Raises:
-        UserError: if they are no sound numbers.
+        UserError: if the configuration states no sound numbers.
     """
-    config = pipeline.vae.config
+    vae, config = pipeline.vae, pipeline.vae.config
+    if isinstance(vae, AutoencoderKLFlux2):
+        return PatchCodec(vae)
+    if isinstance(vae, AutoencoderKLQwenImage):
+        means, deviations, channels = config.latents_mean, config.latents_std, config.z_dim
+        listed = all(isinstance(x, list | tuple) and len(x) == channels for x in (means, deviations))
+        if not listed or not all(map(_is_sound, (*means, *deviations))) or min(deviations) <= 0:
+            raise UserError("families.latent_scale", scale=f"{deviations!s:.40}", offset=f"{means!s:.40}")
+        return FrameCodec(vae)
     scale, offset = config.scaling_factor, getattr(config, "shift_factor", None)
-    sound = [isinstance(x, int | float) and math.isfinite(x) for x in (scale, 0.0 if offset is None else offset)]
-    if not all(sound) or scale <= 0:
+    if not _is_sound(scale) or not _is_sound(0.0 if offset is None else offset) or scale <= 0:
         raise UserError("families.latent_scale", scale=f"{scale!s:.40}", offset=f"{offset!s:.40}")
-    return VaeCodec(pipeline.vae)
+    return VaeCodec(vae)
+
+
+def _is_sound(number: object) -> bool:
+    return isinstance(number, int | float) and math.isfinite(number)
 
 
 def square_side(sample_size: Any, factor: int) -> int:
@@ -112,9 +126,8 @@ def square_side(sample_size: Any, factor: int) -> int:
 def picture_side(pipeline: Any) -> int:
     """The side of the square that a transformer was made for, in pixels, where its configuration does not say so.
 
-    Published autoencoders of these families state the side that they were trained for (1024).
+    Published autoencoders of images state the side that they were trained for (1024); those of video state none.
     """
-    stated = pipeline.vae.config.get("sample_size")
-    if stated is None:
-        return square_side(pipeline.default_sample_size, pipeline.vae_scale_factor)
-    return square_side(stated, 1)
+    if (cells := pipeline.transformer.config.get("sample_size")) is not None:
+        return square_side(cells, pipeline.vae_scale_factor)
+    return square_side(pipeline.vae.config.get("sample_size") or RESOLUTION, 1)

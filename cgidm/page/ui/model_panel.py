@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from cgidm.intake.family import JUDGED
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
 from ..handlers.suspect import check_suspect, shipped_pair
@@ -66,7 +67,7 @@ def _base_field(texts: Texts) -> gr.Dropdown:
         value=SHIPPED_BASE,
         allow_custom_value=True,
         label=texts("base.label"),
-        info=texts("base.info"),
+        info=f"{texts('base.info')} {texts('base.families')} {', '.join(JUDGED)}.",
         elem_id="base",
     )
 

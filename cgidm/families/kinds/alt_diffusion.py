@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.deprecated.alt_diffusion import AltDiffusionPipeline, RobertaSeriesModelWithTransformation
 from transformers import XLMRobertaTokenizer
 
-from ..errors import UserError
+from ...errors import UserError
 
 NETWORKS = {
     "unet": UNet2DConditionModel,

@@ -1,0 +1,1 @@
+"""What fits a card: the published architectures, counted on tensors without numbers."""
