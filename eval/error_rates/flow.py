@@ -196,17 +196,20 @@ def area_with_interval(found: Sequence[FlowScores], label: str) -> dict[str, Any
 
 def flow_text(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
+    return f"LoRAs of the embedded flow model: `python -m eval flow-loras --data DIR`.\n\n{flow_tables(report)}"
+
+
+def flow_tables(report: Mapping[str, Any]) -> str:
+    """Three tables: the scores' AUC, the mirror test's rates, the contrast at one t. The docs show them, too."""
     recipes = [r for r in report["recipes"] if r["artists"]]
-    rows = [
+    prompts = [f"contrast, {label} prompt" for label in PROMPTS]
+    areas = [
         [
-            r["recipe"],
-            r["artists"],
-            *(_interval(r["contrast"].get(label)) for label in PROMPTS),
+            *(r["recipe"], r["artists"], *(_interval(r["contrast"].get(label)) for label in PROMPTS)),
             f"{r['mirror']['AUC']:.3f}",
         ]
         for r in recipes
     ]
-    head = ("t of the training", "artists", *(f"contrast, {label} prompt" for label in PROMPTS), "mirror test")
     rates = [
         [r["recipe"], kind, f"{rate['level']:.0%}", _share(rate["false calls"]), _share(rate["power"])]
         for r in recipes
@@ -214,20 +217,15 @@ def flow_text(report: Mapping[str, Any]) -> str:
         for rate in r["mirror"][kind]
     ]
     times = [[r["recipe"], *(f"{part['AUC']:.2f}" for part in r["by t"])] for r in recipes]
-    return (
-        "\n\n".join(
-            [
-                "LoRAs of the flow model: `python -m eval flow-loras --data DIR`. AUC of members against holdouts; "
-                "mean over artists; intervals: bootstrap over artists, 95 %.",
-                markdown_table(head, rows),
-                "The mirror test, each picture against the null scores of other artists:",
-                markdown_table(("t of the training", "judged", "level", "false calls", "power"), rates),
-                "AUC of the contrast at one t (0: the picture, 1: noise):",
-                markdown_table(("t of the training", *(f"{(i + 0.5) / PARTS:.2f}" for i in range(PARTS))), times),
-            ]
-        )
-        + "\n"
-    )
+    parts = [
+        "AUC of members against holdouts, mean over artists; intervals: bootstrap over artists, 95 %.",
+        markdown_table(("training", "artists", *prompts, "mirror test"), areas),
+        "The mirror test; each picture is compared with the null scores of other artists:",
+        markdown_table(("training", "judged", "level", "false calls", "power"), rates),
+        "AUC of the contrast at one t (0: the picture, 1: noise):",
+        markdown_table(("training", *(f"{(i + 0.5) / PARTS:.2f}" for i in range(PARTS))), times),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _interval(found: Mapping[str, Any] | None) -> str:

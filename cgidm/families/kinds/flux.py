@@ -16,7 +16,7 @@ from .packing import PATCH, pack, unpack
 from .parts import flow_schedule, latent_codec, picture_side, text_device
 
 GUIDANCE = 1.0  # the usual one of trainers
-LONGEST, LONGEST_OF_SCHNELL = 512, 256  # tokens of T5 that the two were trained with; a small one's tokenizer says less
+LONGEST, LONGEST_OF_SCHNELL = 512, 256  # tokens of T5 that they were trained with; small models take less
 
 
 def flux(pipeline: Any, prompt: str) -> ConditionedNetwork:
