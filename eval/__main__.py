@@ -59,6 +59,9 @@ COMMANDS = {
         "options:add_wild",
         "error_rates.wild:run",
     ),
+    "flow-loras": Command(
+        "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow:run"
+    ),
     "foreign": Command(
         "error rates for suspects of another trainer; resumes", "options:add_foreign", "error_rates.foreign:run"
     ),
@@ -86,6 +89,9 @@ COMMANDS = {
         "recover the shipped pictures and their mirror images; writes mirrored.json",
         "options:add_shipped",
         "studies.mirrored:run",
+    ),
+    "flow-shipped": Command(
+        "judge the embedded flow model's LoRA, with recoveries", "options:add_folders", "studies.flow_example:run"
     ),
     "banks": Command(
         "judge the shipped examples with the shipped banks; writes banks.json",
@@ -119,6 +125,10 @@ COMMANDS = {
     ),
     # what ships
     "mini": Command("train the embedded model; resumes", "options:add_mini", "asset_recipes.mini:run"),
+    "flow-example": Command(
+        "fine-tune the embedded flow model's LoRA", "options:add_assets", "asset_recipes.flow_example:run"
+    ),
+    "flow": Command("train the embedded flow model; resumes", "options:add_flow", "asset_recipes.flow:run"),
     "reconstruct": Command(
         "measure the autoencoder's PSNR; writes reconstruction.json",
         "options:add_reconstruct",

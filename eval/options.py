@@ -51,6 +51,26 @@ def add_mini(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unet-steps", type=int, default=2400, help="training steps of the denoiser")
 
 
+def add_flow(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `flow`."""
+    parser.add_argument("--pictures", type=Path, required=True, help="folder with pretrain/ and cc0_paintings/")
+    parser.add_argument("--openclipart", type=Path, help="folder with png/ and svg/ of the Open Clip Art Library")
+    parser.add_argument("--vae", type=Path, default=base_folder() / "vae", help="folder of the autoencoder")
+    parser.add_argument("--work", type=Path, default=Path("runs/flow"), help="folder of checkpoints and logs")
+    parser.add_argument("--out", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
+    parser.add_argument("--transformer-steps", type=int, default=12000, help="training steps of the transformer")
+
+
+def add_flow_loras(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `flow-loras`."""
+    parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
+    parser.add_argument("--artists", type=int, default=12, help="how many artists (default: 12)")
+    parser.add_argument("--recipes", default="sigmoid;shift", help="recipes, separated by semicolons (default: two)")
+    parser.add_argument("--work", type=Path, default=Path("runs/flow-loras"), help="folder of LoRAs and scores")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
+
+
 def add_reconstruct(parser: argparse.ArgumentParser) -> None:
     """Add the options of `reconstruct`."""
     parser.add_argument("folders", type=Path, nargs="+", help="folders of JPEG pictures")

@@ -15,6 +15,7 @@ from typing import Any
 from cgidm.resources import reference_files
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table
+from eval.error_rates.flow import flow_tables
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.likelihood import calibration_table, rows_table
@@ -245,6 +246,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),
     "altered": ("docs/results/error-rates.md", lambda: altered_rates(_read("mini/altered/altered.json")) + "\n"),
+    "flow": ("docs/results/flow.md", lambda: flow_tables(_read("mini-flow/flow.json"))),
     "wild": ("docs/results/error-rates.md", lambda: render_wild(_read("mini/wild/wild.json"))),
     "framed": ("docs/results/error-rates.md", lambda: framed_table(_read("mini/framed/framed.json")) + "\n"),
     "foreign": ("docs/results/error-rates.md", lambda: foreign_table(_read("mini/foreign/foreign.json")) + "\n"),

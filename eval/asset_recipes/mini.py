@@ -1,6 +1,7 @@
 """`python -m eval mini`: train the embedded model. Every stage resumes where it stopped: run it again."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,28 +86,35 @@ def train_autoencoder(corpus: Corpus, work: Path, *, steps: int, batch: int = 16
     return work / "vae"
 
 
-def encode_views(vae: Any, corpus: Corpus, work: Path) -> Tensor:
-    """Scaled codes of VIEWS crops of every picture, `n VIEWS c h w` in half precision."""
+def encode_views(vae: Any, corpus: Corpus, work: Path, *, half: bool = False) -> Tensor:
+    """Scaled codes of VIEWS crops of every picture, `n VIEWS c h w` in float16; computed in bfloat16 if `half`."""
     path = work / "latents.pt"
+
+    def encode(pictures: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return vae.encode(pictures).latent_dist.mode().half()
+
     if not path.exists():
-        generator = torch.Generator().manual_seed(0)
-        margin = corpus.pictures.shape[1] - RESOLUTION
-        views = [centre(corpus.pictures), centre(corpus.pictures).flip(-1)]
-        for flip in (False, True):
-            top, left = torch.randint(margin + 1, (2, len(corpus.pictures)), generator=generator)
-            view = torch.stack(
-                [
-                    as_images(p[None, y : y + RESOLUTION, x : x + RESOLUTION])[0]
-                    for p, y, x in zip(corpus.pictures, top.tolist(), left.tolist(), strict=True)
-                ]
-            )
-            views.append(view.flip(-1) if flip else view)
-        with torch.no_grad():
-            codes = [
-                torch.cat([vae.encode(part).latent_dist.mode().half() for part in view.split(32)]) for view in views
-            ]
+        codes = [torch.cat([encode(part) for part in view.split(32)]) for view in _views(corpus)]
         torch.save(vae.config.scaling_factor * torch.stack(codes, 1), path)
     return torch.load(path, weights_only=True)
+
+
+def _views(corpus: Corpus) -> Iterator[Tensor]:
+    """The centres, their mirror images, and two more crops; one at a time, for each takes a gigabyte."""
+    generator = torch.Generator().manual_seed(0)
+    margin = corpus.pictures.shape[1] - RESOLUTION
+    yield centre(corpus.pictures)
+    yield centre(corpus.pictures).flip(-1)
+    for flip in (False, True):
+        top, left = torch.randint(margin + 1, (2, len(corpus.pictures)), generator=generator)
+        view = torch.stack(
+            [
+                as_images(p[None, y : y + RESOLUTION, x : x + RESOLUTION])[0]
+                for p, y, x in zip(corpus.pictures, top.tolist(), left.tolist(), strict=True)
+            ]
+        )
+        yield view.flip(-1) if flip else view
 
 
 class Denoiser(nn.Module):

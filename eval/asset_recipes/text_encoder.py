@@ -16,15 +16,15 @@ LENGTH = 24  # tokens of a prompt, with start and end
 SPECIAL = ["<|startoftext|>", "<|endoftext|>"]
 
 
-def train_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
-    """CLIP's byte-pair tokenizer with a vocabulary learnt from `captions`."""
+def train_tokenizer(captions: Sequence[str], *, vocabulary: int = VOCABULARY, length: int = LENGTH) -> CLIPTokenizer:
+    """CLIP's byte-pair tokenizer with a vocabulary learnt from `captions`; prompts have at most `length` tokens."""
     like = CLIPTokenizer()  # for its normalizer and pre-tokenizer
     tokenizer = Tokenizer(BPE(unk_token=SPECIAL[1], continuing_subword_prefix="", end_of_word_suffix="</w>"))
     tokenizer.normalizer = like.backend_tokenizer.normalizer
     tokenizer.pre_tokenizer = like.backend_tokenizer.pre_tokenizer
     alphabet = sorted({c for caption in captions for c in caption.lower() if c.isascii() and c.isalnum()})
     trainer = BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         special_tokens=SPECIAL,
         initial_alphabet=alphabet,
         limit_alphabet=100,
@@ -34,7 +34,7 @@ def train_tokenizer(captions: Sequence[str]) -> CLIPTokenizer:
     tokenizer.train_from_iterator(sorted(set(captions)), trainer)
     model = json.loads(tokenizer.to_str())["model"]
     merges: Any = [tuple(m) for m in model["merges"]]
-    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=LENGTH)
+    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=length)
 
 
 def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -53,7 +53,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
-def token_ids(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
-    """Padded token ids, `n LENGTH`."""
-    out = tokenizer(list(captions), padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt")
+def token_ids(tokenizer: Any, captions: Sequence[str]) -> Tensor:
+    """Padded token ids, `n length`, of the length that the tokenizer was made for."""
+    out = tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt")
     return out.input_ids

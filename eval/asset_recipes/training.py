@@ -66,15 +66,19 @@ class Training:
         warm = min(1.0, (self.step + 1) / 100)
         return self.peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
 
-    def log(self, train_loss: float, held_out: float) -> None:
-        """Append a line to `loss.csv`; lines past a restored step are dropped, so a rerun leaves no doubles."""
+    def log(self, train_loss: float, held_out: float, **more: float) -> None:
+        """Append a line to `loss.csv`, with further columns `more`.
+
+        Lines past a restored step are dropped, so a rerun leaves no doubles.
+        """
         path = self.folder / "loss.csv"
-        lines: list[Any] = list(csv.DictReader(path.open())) if path.exists() else []
+        lines: list[Any] = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
         lines = [line for line in lines if int(line["step"]) < self.step]
         values = (self.step, round(self.seconds), f"{self.learning_rate:.2e}", f"{train_loss:.5f}")
-        lines.append(dict(zip(LOG_FIELDS, (*values, f"{held_out:.5f}"), strict=True)))
+        line = dict(zip(LOG_FIELDS, (*values, f"{held_out:.5f}"), strict=True))
+        lines.append(line | {name: f"{value:.5f}" for name, value in more.items()})
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, LOG_FIELDS)
+            writer = csv.DictWriter(file, (*LOG_FIELDS, *more))
             writer.writeheader()
             writer.writerows(lines)
 

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,23 @@ def sample_sheet(model: Path, pictures: np.ndarray, out: Path) -> None:
     pipeline: Any = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
     shown = pictures[: len(PROMPTS)]
-    images = torch.as_tensor(shown).movedim(-1, 1).float() / 127.5 - 1
-    with torch.no_grad():
-        decoded = pipeline.vae.decode(pipeline.vae.encode(images).latent_dist.mode()).sample
-    rebuilt = ((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1).numpy()
-    rows = [shown, rebuilt]
+    rows = [shown, reconstruct(pipeline.vae, shown)]
     for seed in (0, 1):
         generators = [torch.Generator().manual_seed(100 * seed + i) for i in range(len(PROMPTS))]
         made = pipeline(list(PROMPTS), num_inference_steps=50, guidance_scale=3.0, generator=generators)
         rows.append(np.stack([np.asarray(i) for i in made.images]))
+    save_sheet(rows, out)
+
+
+@torch.no_grad()
+def reconstruct(vae: Any, pictures: np.ndarray) -> np.ndarray:
+    """Pictures `n h w 3`, uint8, encoded and decoded again."""
+    images = torch.as_tensor(pictures).movedim(-1, 1).float() / 127.5 - 1
+    decoded = vae.decode(vae.encode(images).latent_dist.mode()).sample
+    return ((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1).numpy()
+
+
+def save_sheet(rows: Sequence[np.ndarray], out: Path) -> None:
+    """Save rows of as many pictures each, `n h w 3`, as one picture."""
     sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
     Image.fromarray(sheet).save(out, quality=90)
