@@ -59,6 +59,9 @@ COMMANDS = {
         "options:add_wild",
         "error_rates.wild:run",
     ),
+    "stacks": Command(
+        "ask which LoRA of a stack knows a picture; resumes", "options:add_stacks", "error_rates.stacks:run"
+    ),
     "foreign": Command(
         "error rates for suspects of another trainer; resumes", "options:add_foreign", "error_rates.foreign:run"
     ),

@@ -27,7 +27,7 @@ from ..judging.result import PictureResult, Result
 from ..pictures.images import Picture, to_uint8
 from .bundle_reader import EPOCH
 from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
-from .record import OLDER, ModelsRecord, Record, record_bytes
+from .record import WITHOUT_CHECKS, ModelsRecord, Record, record_bytes
 from .record_of_result import (
     control_name,
     image_name,
@@ -112,7 +112,7 @@ def bundle_names(record: Record) -> list[str]:
     for number, size in enumerate(() if lineup is None else lineup.sizes, 1):
         panels += [panel_name(number, letter, role) for letter in LETTERS[:size] for role in ROLES]
     sheet = [] if lineup is None else [LINEUP]
-    bank = [BANK] if record.bank is not None and record.format not in OLDER else []
+    bank = [BANK] if record.bank is not None and record.format not in WITHOUT_CHECKS else []
     return [RECORD, "report.html", "report.pdf", *images, *squares, *controls, *bank, *sheet, *panels]
 
 
@@ -160,7 +160,7 @@ def pack_evidence(folder: Path, path: Path) -> Path:
 
 def weights_sha256(checkpoint: Checkpoint) -> str:
     """The SHA-256 of each of its weight files, in their order."""
-    return " ".join(checkpoint.listing.sha256(f) for f in checkpoint.weights)
+    return checkpoint.weights_sha256
 
 
 def images_in_a_row(result: PictureResult) -> Image.Image:

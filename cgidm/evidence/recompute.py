@@ -35,6 +35,7 @@ from ..judging.result import (
 from ..messages import Note, note
 from ..messages.text import single_line
 from ..method.config import PRESETS, RunConfig
+from ..method.models import OtherAdapter
 from ..pictures.decoding import MAX_SIDE, MIN_SIDE
 from ..pictures.duplicates import near_duplicates
 from ..pictures.embedders import SOURCES
@@ -43,7 +44,7 @@ from ..run.plan import with_centre_square
 from .bundle_files import find_foreign_files, read_png
 from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
-from .record import OLD_RULES, OLDER, ControlRecord, PictureRecord, Record, record_bytes
+from .record import OLD_RULES, OLDER, WITHOUT_CHECKS, ControlRecord, PictureRecord, Record, record_bytes
 from .record_json import to_json
 from .record_of_result import config_of, image_name, lineup_of, make_record, without_homes
 from .seal import RECORD
@@ -93,9 +94,9 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
     foreign = tuple(find_foreign_files(bundle, record, data))
     if record.format in OLD_RULES:
         return Recomputation(problems=foreign, gaps=(note("evidence.gap.old_rules", format=record.format),))
-    if record.bank is not None and record.format in OLDER:
+    if record.bank is not None and record.format in WITHOUT_CHECKS:
         return Recomputation(problems=foreign, gaps=(note("evidence.gap.no_bank_numbers"),))
-    gaps = [note("evidence.gap.stated_flags", format=record.format)] if record.format in OLDER else []
+    gaps = [note("evidence.gap.stated_flags", format=record.format)] if record.format in WITHOUT_CHECKS else []
     gaps += [note("evidence.gap.no_controls")] if _lacks_controls(record) else []
     found: list[Difference] = []
     if record.format not in OLDER and data != record_bytes(record):
@@ -151,10 +152,11 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
             yield Difference(f"pictures[{i}].view", p.view, list(config.views))
     if config.preset not in PRESETS:
         yield Difference("config.preset", config.preset, list(PRESETS))
-    for name in ("checks", "framing") if record.format not in OLDER else ():
+    for name in ("checks", "framing") if record.format not in WITHOUT_CHECKS else ():
         if getattr(record, name) is None:
             yield Difference(name, None, "what every run writes")
     yield from _of_unrelated(record)
+    yield from _of_others(record)
     framed = {f"pictures[{i}].frame": p.frame for i, p in enumerate(record.pictures)}
     framed |= {f"controls[{i}].frame": c.frame for i, c in enumerate(record.controls)}
     if any(frame is not None for frame in framed.values()):  # none has one where pictures came without their files
@@ -175,6 +177,16 @@ def _of_unrelated(record: Record) -> Iterator[Difference]:
     scores, expected = record.checks.unrelated_control_scores, len(record.control_scores) if named else 0
     if len(scores) != expected:
         yield Difference("checks.unrelated_control_scores", len(scores), expected)
+
+
+def _of_others(record: Record) -> Iterator[Difference]:
+    """The adapters on both sides: their files are among the weights, and a scale is not 0."""
+    known = set(record.models.sha256.values())
+    for i, other in enumerate(record.models.others):
+        if not set(other.sha256.split()) or not set(other.sha256.split()) <= known:
+            yield Difference(f"models.others[{i}].sha256", other.sha256, "digests of models.sha256")
+        if other.scale == 0:
+            yield Difference(f"models.others[{i}].scale", other.scale, "another number than 0")
 
 
 def _result(
@@ -208,8 +220,8 @@ def _result(
         for p, picture, raised, checked in zip(record.pictures, pictures, flags, checks, strict=True)
     ]
     weights = list(record.models.sha256.values())
-    prompts = 1 + len(record.models.other_prompts)
-    power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice, prompts=prompts)
+    asked = {"prompts": 1 + len(record.models.other_prompts), "others": len(record.models.others)}
+    power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice, **asked)
     mirror, nulls = _mirror(record, config), record.control_scores if bank is None else None
     judged, together, compared = judge_against(measured, nulls, bank, mirror, power)
     lineup = None
@@ -236,6 +248,8 @@ def _result(
         checks=run,
         mirrored_training=record.models.mirrored_training,
         notes=record.models.notes,
+        suspect_scale=record.models.suspect_scale,
+        others=tuple(OtherAdapter(**vars(o)) for o in record.models.others),
     )
 
 
@@ -248,7 +262,7 @@ def _flags(
     distances: Sequence[float],
 ) -> tuple[list[tuple[Flag, ...]], RunChecks | None, list[PictureChecks | None]]:
     """The flags, from what the checks measured; in older formats as they are stated."""
-    if record.format in OLDER or record.checks is None:
+    if record.format in WITHOUT_CHECKS or record.checks is None:
         stated = [tuple(KNOWN_FLAGS[f.name] for f in p.flags) for p in record.pictures]
         return stated, None, [None for _ in pictures]
     noted = record.checks.noted_framing
@@ -323,7 +337,7 @@ def _mirror(record: Record, config: RunConfig) -> MirrorReference | Note | None:
     stated = record.mirror
     scores = stated.scores if stated is not None and stated.source == "pictures" else ()
     mirrored = record.models.mirrored_training
-    if record.format in OLDER:  # which did not record it
+    if record.format in WITHOUT_CHECKS:  # which did not record it
         silent = [w.silent.code for p in record.pictures for w in p.witnesses if w.silent is not None]
         mirrored = "judging.mirror.flips" in silent
     found = mirror_reference(record.models.sha256, mirrored, config.mirror_draws, scores)

@@ -16,11 +16,14 @@ from .record_format_1 import upgrade_format_1
 from .record_json import from_json, to_json
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file
-FORMAT = 4
-OLDER = (1, 2, 3)  # formats that are read, too
+# 4: no time stamps, plans, stacks, originals
+FORMAT = 5
+OLDER = (1, 2, 3, 4)  # formats that are read, too
+WITHOUT_CHECKS = (1, 2, 3)  # formats whose records hold neither what the checks measured, nor the bank's file
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
 # field of a record, or of its pictures -> the first format that has it
 FIRST_FORMAT = {"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3}
+FIRST_FORMAT_OF_MODELS = {"suspect_scale": 5, "others": 5}  # the same of a record's models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +219,15 @@ class ConfigRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherAdapterRecord:
+    """An adapter that base and suspect both had."""
+
+    name: str
+    scale: float
+    sha256: str  # of its weight files, in their order, with spaces between
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelsRecord:
     """Base and suspect, as they were named and by what identifies them."""
 
@@ -235,6 +247,8 @@ class ModelsRecord:
     sha256: dict[str, str] = field(default_factory=dict)  # weight file -> SHA-256
     publications: dict[str, Publication] = field(default_factory=dict)  # "base", "suspect" -> version on Civitai
     mirrored_training: bool | None = None  # by the suspect's own notes; None: they do not say, or an older format
+    suspect_scale: float = 1.0  # what the change of an adapter was multiplied by
+    others: tuple[OtherAdapterRecord, ...] = ()  # adapters on both sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,9 +340,13 @@ def read_record(data: bytes | None, name: str) -> Record:
 def _check_age(table: dict[str, Any], number: int) -> None:
     """Refuse a record that states an older format than its own values have: fewer of them would then be checked."""
     pictures = [p for p in table.get("pictures", ()) if isinstance(p, dict)]
-    for field_name, first in FIRST_FORMAT.items():
-        if number < first and any(field_name in part for part in (table, *pictures)):
-            raise ValueError(f"record: expected format {first} or later with a value for {field_name}, got {number}")
+    models = table.get("models")
+    for known, parts in ((FIRST_FORMAT, (table, *pictures)), (FIRST_FORMAT_OF_MODELS, (models or {},))):
+        for field_name, first in known.items():
+            if number < first and any(field_name in part for part in parts):
+                raise ValueError(
+                    f"record: expected format {first} or later with a value for {field_name}, got {number}"
+                )
 
 
 def manifest_entries(record: Record) -> dict[str, Any]:

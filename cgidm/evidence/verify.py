@@ -18,7 +18,7 @@ from .record import Record
 from .seal import SEAL, bundle_record, check_seal
 from .signature import check_signature
 
-RERUN = ("base", "suspect", "embeddings", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
+RERUN = ("base", "suspect", "embeddings", "also", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
 MOST_LINES = 40  # findings that are printed; the others are counted
 ALTERED, INCOMPLETE = 1, 3  # exit codes: something is wrong; `--strict` misses a grade
 CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> what it is
@@ -39,6 +39,7 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "models.suspect": "the name of the suspect",
     "models.embeddings": "the names of the embeddings",
     "models.unrelated": "the name of the unrelated model",
+    "models.others[*].name": "the names of the adapters on both sides",
     "models.commits": "the commits on the Hub",
     "models.publications": "the versions on Civitai",
     "models.configuration": "whose configuration a base in one file used",
@@ -134,6 +135,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embedding", dest="embeddings", action="append", help="a textual inversion, if not where the bundle says"
     )
+    parser.add_argument("--also", action="append", help="an adapter on both sides, if not where the bundle says")
     parser.add_argument("--unrelated", help="the suspect that had to find nothing, if not where the bundle says")
     parser.add_argument(
         "--controls", type=Path, help="folder of the control pictures, if the bundle does not hold them"

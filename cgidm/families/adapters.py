@@ -1,7 +1,7 @@
 """Apply a parsed adapter to a pipeline's networks: every tensor in its module, or none at all."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -137,13 +137,16 @@ def check_family(checkpoint: Checkpoint) -> None:
         raise UserError("families.other_family", name=checkpoint.name, family=guess.family, accepted=list(COMPUTED))
 
 
-def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = None) -> tuple[Note, ...]:
-    """Apply the adapter of `checkpoint` to `pipeline`, in place.
+def apply_adapter(
+    pipeline: Any, checkpoint: Checkpoint, alpha: float | None = None, *, unchanged: Collection[Any] = ()
+) -> tuple[Note, ...]:
+    """Apply the adapter of `checkpoint` to `pipeline`, in place, as strongly as `checkpoint.scale` says.
 
     Args:
         pipeline: whose networks are changed.
         checkpoint: the adapter.
         alpha: the user's statement, for a file that states no alpha.
+        unchanged: networks that stay as they are.
 
     Returns:
         What was assumed of the scale.
@@ -185,13 +188,14 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
             continue
         value = None if own is None else float(own)
         scale = scales.find(component, module, kind, rank, value) if kind not in WHOLE_KINDS else 1.0
-        changes[component][found] = Change(kind, parts, scale, rank or 1)
+        changes[component][found] = Change(kind, parts, scale, rank or 1, checkpoint.scale)
     if missing or misshapen:
         _refuse(checkpoint, len(adapter.modules), missing, misshapen)
     for component, change in changes.items():
         network = getattr(pipeline, component)
         _check_biases(name, network, change)
-        inject(network, change)
+        if not any(network is other for other in unchanged):
+            inject(network, change)
     return scales.notes()
 
 

@@ -20,7 +20,7 @@ from ..intake.notes import read_notes
 from ..intake.remarks import find_purpose, stated_prediction
 from ..messages import Note
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
-from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, SharedNetwork
+from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, OtherAdapter, SharedNetwork
 from .adapters import MAX_ROUNDING_LOSS, apply_adapter, check_family, merge, share_weights, split_batch_network
 from .codec import Encoding, VaeCodec
 from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompts, tell_frame, text_encoders
@@ -28,6 +28,7 @@ from .embeddings import apply_embedding
 from .kernels import choose_kernels
 from .library_errors import explain_library_errors
 from .memory import fit_pair
+from .mixtures import add_to_weights, open_others
 from .offloading import WeightOffloader
 from .pipelines import load_pipeline, load_suspect
 from .prediction import check_markers, check_prediction, check_scheduler
@@ -57,6 +58,7 @@ def load_pair(
     max_rounding_loss: float = MAX_ROUNDING_LOSS,
     configuration: str | Checkpoint | None = None,
     adapter_alpha: float | None = None,
+    also: Sequence[str | Checkpoint] = (),
 ) -> ModelPair:
     """Load a base pipeline and a suspect made from it, both conditioned on `prompt`.
 
@@ -67,7 +69,7 @@ def load_pair(
     Args:
         base: a path, an id on the Hub or a link (read without a token or key), or a `Checkpoint` from
             `intake.layout.open_checkpoint`.
-        suspect: likewise.
+        suspect: likewise; behind a LoRA, "@0.8" is the scale that it is used at.
         prompt: the prompt of both models; it may be blank. Of several, each timestep is denoised under one
             (`ConditionedNetwork.predict`): for a suspect whose prompt is not known.
         embeddings: textual inversions that came with the suspect. The prompt must contain their word, or be blank.
@@ -79,6 +81,9 @@ def load_pair(
         configuration: the pipeline whose configuration, tokenizers and scheduler a base in one file uses; None: the
             public base of its family.
         adapter_alpha: alpha of an adapter whose file states none; its changes are multiplied by alpha / rank.
+        also: adapters that base and suspect both have, each with its scale: other LoRAs that are used with the suspect,
+            or the adapter through which a distilled base is trained. The pair is base + others against base + others +
+            suspect, so what it tells is what the suspect alone adds.
 
     Raises:
         UserError: if a model is missing, has another layout, or does not fit the other one.
@@ -92,6 +97,9 @@ def load_pair(
     check_family(suspect)
     if adapter_alpha is not None and suspect.kind != "adapter":
         raise UserError("families.alpha_of_no_adapter", name=suspect.name, kind=suspect.kind)
+    if suspect.scale <= 0:
+        raise UserError("families.scale_not_positive", name=suspect.name, given=suspect.scale)
+    others = open_others(suspect, also)
     words = _open_embeddings(suspect, embeddings)
     prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
     if words and len(prompts) > 1:
@@ -104,7 +112,7 @@ def load_pair(
     numbers = sum(t.numel for c in (root, suspect) for t in c.tensors.values())
     plentiful = free is None or free > 2 * numbers * dtype.itemsize
     loader = _PairLoader(
-        WeightOffloader(target, offloads=not plentiful), prompts, dtype, max_rounding_loss, adapter_alpha
+        WeightOffloader(target, offloads=not plentiful), prompts, dtype, max_rounding_loss, adapter_alpha, others
     )
     pair = loader.load(root, suspect, words)
     if isinstance(pair.base.codec, VaeCodec):
@@ -119,7 +127,8 @@ def load_pair(
         joint=pair.joint,
         pixels=0 if likely is None else likely.framing.most_pixels,
     )
-    fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights}
+    opened = (root, suspect, *words, *others)
+    fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in opened for f in c.weights}
     made = make_pair(
         pair.base, pair.suspect, device=target, dtype=dtype, fingerprints=fingerprints, memory=memory, joint=pair.joint
     )
@@ -131,6 +140,8 @@ def load_pair(
         excludes=read_framing(suspect.metadata).excludes,
         prompts=prompts,
         notes=pair.notes,
+        suspect_scale=suspect.scale,
+        others=tuple(OtherAdapter(name=o.name, scale=o.scale, sha256=o.weights_sha256) for o in others),
     )
 
 
@@ -235,29 +246,33 @@ class _PairLoader:
     dtype: torch.dtype
     max_rounding_loss: float
     adapter_alpha: float | None = None
+    others: tuple[Checkpoint, ...] = ()
 
     def load(self, root: Checkpoint, suspect: Checkpoint, embeddings: Sequence[Checkpoint]) -> ConditionedPair:
         pipeline = load_pipeline(root, "base", self.dtype)
         check_tokenizers(pipeline, root.name)
+        assumed = add_to_weights(pipeline, self.others)
         with explain_library_errors("base", root.name):
             base = self._condition(pipeline)
             _probe(base)
             check_scheduler(base, f"base model {root.name}")
         check_markers(stated_prediction(suspect), base.prediction, suspect.name)
         if suspect.kind == "adapter":
-            return self._adapted(pipeline, base.network, suspect, embeddings)
+            adapted = self._adapted(pipeline, base.network, suspect, embeddings)
+            return replace(adapted, notes=(*adapted.notes, *assumed))
         if suspect.kind == "textual inversion":
             before = _probe(base)
             taught = self._condition(pipeline, embeddings)
             _check_changed(before, _probe(taught), suspect)
-            return ConditionedPair(base, taught, split_batch_pair(base, taught))
+            return ConditionedPair(base, taught, split_batch_pair(base, taught), assumed)
         finetuned = load_suspect(suspect, root, pipeline, self.dtype)
+        add_to_weights(finetuned, self.others, [*pipeline.components.values()])
         with explain_library_errors("fine-tuned", suspect.name):
             conditioned = self._condition(finetuned, embeddings)
             _check_shapes(base, conditioned, suspect.name)
             _probe(conditioned)
             check_prediction(base, conditioned, f"fine-tuned model {suspect.name}")
-        return ConditionedPair(base, conditioned)
+        return ConditionedPair(base, conditioned, notes=assumed)
 
     def _condition(
         self, pipeline: Any, embeddings: Sequence[Checkpoint] = (), *, shared_owner: nn.Module | None = None

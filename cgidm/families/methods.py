@@ -36,12 +36,15 @@ class Change:
         parts: the tensors, under the names of `intake.adapters`; of LoRA, LoHa, LoKr and DoRA the factors.
         scale: what their product is multiplied by.
         rank: the rank; 1 if it has none.
+        strength: what the whole change is multiplied by, as users of the file do; of a DoRA that is not `scale`, since
+            its magnitudes are no part of the product.
     """
 
     kind: Kind
     parts: Mapping[str, Tensor]
     scale: float = 1.0
     rank: int = 1
+    strength: float = 1.0
 
 
 def fits(kind: Kind, change: Shape, weight: Shape) -> bool:
@@ -76,6 +79,11 @@ def inject(network: nn.Module, changes: Mapping[str, Change]) -> None:
 
 def differences(layer: Any, change: Change) -> tuple[Tensor | None, Tensor | None]:
     """The change of a layer's weight and of its bias, in float32; None where there is none."""
+    weight, bias = (None if d is None else change.strength * d for d in _full_differences(layer, change))
+    return weight, bias
+
+
+def _full_differences(layer: Any, change: Change) -> tuple[Tensor | None, Tensor | None]:
     parts, own = change.parts, layer.weight.detach().float()
     parts = {part: tensor.to(own.device) for part, tensor in parts.items()}
     bias = parts.get("diff_b", parts.get("b_norm"))
@@ -151,6 +159,8 @@ def _is_of_peft(change: Change) -> bool:
     """Whether peft's layers compute this change exactly."""
     if change.kind not in ("LoRA", "LoCon", "DoRA", "LoHa", "LoKr") or OUR_OWN & change.parts.keys():
         return False
+    if change.kind == "DoRA" and change.strength != 1:
+        return False
     shapes = {part: tuple(tensor.shape) for part, tensor in change.parts.items()}
     return (
         "dora_scale" not in shapes
@@ -170,7 +180,7 @@ def _inject_peft(network: nn.Module, kind: str, changes: Mapping[str, Change]) -
     inject_adapter_in_model(config, network, NAME)
     for module, change in changes.items():
         layer: Any = network.get_submodule(module)
-        _fill(layer, _peft_factors(change.parts, layer.get_base_layer()), change.scale)
+        _fill(layer, _peft_factors(change.parts, layer.get_base_layer()), change.scale * change.strength)
 
 
 def _peft_factors(parts: Mapping[str, Tensor], target: nn.Module) -> dict[str, Tensor]:

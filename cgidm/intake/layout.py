@@ -4,7 +4,7 @@ Only names, sizes and safetensors headers are read. A pickle is refused by its n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NoReturn
 
@@ -19,7 +19,7 @@ from .embeddings import Embedding, is_embedding, parse_embedding
 from .header import Header, TensorInfo, load_table, read_header, refuse_other_kind
 from .hub import MAX_DOWNLOAD, open_repository
 from .listing import Listing, LocalListing
-from .source import PICKLES, HubSource, parse_source
+from .source import PICKLES, HubSource, parse_source, split_scale
 
 Kind = Literal["pipeline", "training checkpoint", "single file", "adapter", "textual inversion"]
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
@@ -44,6 +44,7 @@ class Checkpoint:
     config: Mapping[str, Any] | None = None  # model_index.json or adapter_config.json
     lender: "Checkpoint | None" = None  # whose configuration and tokenizers a base in one file uses
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of peft's folders: network -> its own
+    scale: float = 1.0  # what the change of an adapter is multiplied by
 
     @property
     def name(self) -> str:
@@ -80,6 +81,11 @@ class Checkpoint:
         """The tensors of one component of a folder."""
         return {k: info for f in self.components[name].weights for k, info in self.headers[f].tensors.items()}
 
+    @property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of each of its weight files, in their order, with spaces between."""
+        return " ".join(self.listing.sha256(f) for f in self.weights)
+
     def fetch(self) -> Path:
         """Download the files that loading needs, unless they are here, and return the local file or folder."""
         return self.listing.fetch([*self.headers, *self.extras]) / self.root
@@ -99,7 +105,7 @@ def open_checkpoint(
 
     Args:
         given: a path, the id of a repository on the Hub, a link to the Hub or to Civitai, an AIR of Civitai, or
-            "shipped:" and the name of a shipped model.
+            "shipped:" and the name of a shipped model. Behind an adapter, "@0.8" is the scale it is used at.
         role: what it is used as, which goes before the error's message: "base model".
         local: accept paths on this machine.
         token: the visitor's own, for gated repositories of the Hub.
@@ -111,19 +117,29 @@ def open_checkpoint(
         UserError: if it is missing, out of reach, a pickle, several models at once, or of no known kind.
     """
     try:
-        if given.startswith(SHIPPED):
-            return read_layout(LocalListing(find_shipped_model(given), label=given))
-        source = parse_source(given, local=local)
-        if isinstance(source, HubSource):
-            return read_layout(open_repository(source, token, max_download, progress), source.path)
-        if isinstance(source, CivitaiSource):
-            version = open_version(source, civitai_key, max_download, progress)
-            return read_layout(version, source.path or version.file)
-        return _read_path(source)
+        location, scale = split_scale(given, local=local)
+        found = _open(location, local, token, civitai_key, max_download, progress)
+        if scale != 1 and found.kind != "adapter":
+            raise UserError("intake.scale_of_no_adapter", name=found.name, kind=found.kind, scale=scale)
+        return replace(found, scale=scale)
     except UserError as error:
         if role:  # only the English message names it: code and parameters are those of the problem
             error.args = (f"{role}: {error}",)
         raise
+
+
+def _open(
+    given: str, local: bool, token: str | None, civitai_key: str | None, max_download: int, progress: bool
+) -> Checkpoint:
+    if given.startswith(SHIPPED):
+        return read_layout(LocalListing(find_shipped_model(given), label=given))
+    source = parse_source(given, local=local)
+    if isinstance(source, HubSource):
+        return read_layout(open_repository(source, token, max_download, progress), source.path)
+    if isinstance(source, CivitaiSource):
+        version = open_version(source, civitai_key, max_download, progress)
+        return read_layout(version, source.path or version.file)
+    return _read_path(source)
 
 
 def _read_path(source: Path) -> Checkpoint:

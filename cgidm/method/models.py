@@ -83,6 +83,21 @@ class NetworkEpsModel:
                 return self.schedule.eps_from_flow(raw, x_t, t)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherAdapter:
+    """An adapter that base and suspect both have.
+
+    Attributes:
+        name: where it came from.
+        scale: what its change is multiplied by.
+        sha256: of its weight files, in their order, with spaces between.
+    """
+
+    name: str
+    scale: float
+    sha256: str
+
+
 @dataclass(frozen=True, eq=False)
 class SharedNetwork:
     """One network as base, as suspect, and as both; it belongs to the pair with exactly these two models."""
@@ -119,6 +134,8 @@ class ModelPair:
         mirrored_training: whether pictures were mirrored at random in the suspect's training, by its own notes; None:
             they do not say.
         notes: what was assumed to load the suspect: an alpha that its file does not state.
+        suspect_scale: what the change of an adapter is multiplied by.
+        others: adapters that are on both sides.
     """
 
     base: EpsModel
@@ -140,6 +157,8 @@ class ModelPair:
     shared_network: SharedNetwork | None = None
     mirrored_training: bool | None = None
     notes: tuple[Note, ...] = ()
+    suspect_scale: float = 1.0
+    others: tuple[OtherAdapter, ...] = ()
 
     @property
     def framing(self) -> Framing:

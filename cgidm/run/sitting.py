@@ -81,7 +81,8 @@ class Sitting:
             if not self.plan.power_known:
                 weights, moved = list(self.pair.fingerprints.values()), self.measured.weight_distance
                 given = (weights, self.measured.distances, moved, self.request.bank)
-                power = expect_power(*given, looked_at_twice=bool(self.uneven), prompts=max(1, len(self.pair.prompts)))
+                asked = {"prompts": max(1, len(self.pair.prompts)), "others": len(self.pair.others)}
+                power = expect_power(*given, looked_at_twice=bool(self.uneven), **asked)
                 self.plan = replace(self.plan, expected_power=power, power_known=True)
             yield from self._score_controls(controls_per_event)
             yield from self._answer(by_mirror=False)
@@ -314,6 +315,8 @@ class Sitting:
             weight_distance=self.measured.weight_distance,
             checks=None if checks is None else checks[0],
             mirrored_training=flips,
+            suspect_scale=self.pair.suspect_scale,
+            others=self.pair.others,
         )
 
     def _errors(self, index: int) -> dict[str, float]:
