@@ -15,7 +15,7 @@ from .lineup_sheet import ROLES, TITLE, lineup_sheet
 from .record import WITHOUT_CHECKS, ModelsRecord, PictureRecord, Record, SetRecord
 from .record_of_result import image_name, image_roles, lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
-from .report_sources import origin_sentences, setting_sentences
+from .report_sources import mixture_rows, origin_sentences, setting_sentences
 from .report_words import (
     BANK_LIMIT,
     CHECKING,
@@ -91,6 +91,7 @@ def _named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
     """Name what the run compared, as it was given."""
     yield "Public base", models.base
     yield "Suspect", models.suspect
+    yield from mixture_rows(models)
     yield from (("Prompt", prompt) for prompt in (models.prompt, *models.other_prompts))
     yield from (("Embedding", name) for name in models.embeddings)
     yield "Unrelated model", models.unrelated

@@ -23,6 +23,11 @@ def origin_sentences(record: Record) -> Iterator[str]:
     models = record.models
     yield from _of_suspect(models)
     yield from _of_base(models)
+    if models.others:
+        yield (
+            f"Base and suspect both have {len(models.others)} further adapters, which are listed below. So the answer "
+            "is about what the suspect alone adds to them."
+        )
     if record.bank is not None:
         yield (
             "The bank of null models is a table of numbers, as handed over. Nothing here shows how its models were "
@@ -33,6 +38,14 @@ def origin_sentences(record: Record) -> Iterator[str]:
             "Who made the control pictures is not known here. Nothing here shows that they are by the same artist, or "
             "that they were not used."
         )
+
+
+def mixture_rows(models: ModelsRecord) -> Iterator[tuple[str, str]]:
+    """State the scale of a suspect, and the adapters on both sides."""
+    if models.suspect_scale != 1:
+        yield "Scale of the suspect", f"{models.suspect_scale:g}"
+    for other in models.others:
+        yield "On both sides", f"{other.name}, at scale {other.scale:g}, SHA-256 {other.sha256}"
 
 
 def setting_sentences(record: Record) -> Iterator[str]:

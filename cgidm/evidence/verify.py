@@ -18,7 +18,8 @@ from .record import Record
 from .seal import SEAL, bundle_record, check_seal
 from .signature import check_signature
 
-RERUN = ("base", "suspect", "embeddings", "also", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
+# options of a rerun
+RERUN = ("base", "suspect", "embeddings", "also", "unrelated", "controls", "bank", "threads", "download")
 MOST_LINES = 40  # findings that are printed; the others are counted
 ALTERED, INCOMPLETE = 1, 3  # exit codes: something is wrong; `--strict` misses a grade
 CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> what it is

@@ -147,7 +147,7 @@ def plan_stack(
 
 
 def count_stacks(found: Sequence[StackScores], base: Sequence[str]) -> dict[str, Any]:
-    """Count by mode: stacks whose right LoRA alone is named for the first used picture, and shares over all pictures."""
+    """Count by mode: stacks whose right LoRA alone is named for one used picture, and shares over all pictures."""
     groups, modes = table_groups(base), {}
     for mode in MODES:
         first, named, falsely, pairs = [], [], [], []
