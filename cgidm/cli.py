@@ -57,6 +57,8 @@ from .suspects.verify import verify
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
 
+AS_LOADED = ("fine-tuned model", "other adapter", "unrelated model")  # roles to which --as-loaded applies
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -344,7 +346,8 @@ def _progress_bar(config: RunConfig) -> Iterator[Callable[[RunEvent], None]]:
 def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
     """At the command line the person who asks is the one who is logged in: their token is theirs to use."""
     cap = int(options.max_download * 1e9)
-    opened = open_checkpoint(given, role, token=get_token(), civitai_key=read_key(), max_download=cap, progress=True)
+    how = {"max_download": cap, "progress": True, "as_loaded": options.as_loaded and role in AS_LOADED}
+    opened = open_checkpoint(given, role, token=get_token(), civitai_key=read_key(), **how)
     publication = None if opened.listing.about is None else opened.listing.about.publication
     if publication is not None and publication.newest_of:
         print(f"{role}: no version was named: {publication.air}, the newest of {publication.newest_of} published")

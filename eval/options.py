@@ -173,6 +173,15 @@ def add_stacks(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def add_wrong_base(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `wrong-base`."""
+    parser.add_argument("experiment", help="name of a preset, or a .json file; its LoRAs are judged")
+    parser.add_argument("--suspects", type=count, default=4, help="artists, drawn by lot (default: 4)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "wrong-base", help="folder of the results")
+    _add_work(parser)
+    _add_workers(parser)
+
+
 def add_foreign(parser: argparse.ArgumentParser) -> None:
     """Add the options of `foreign`."""
     parser.add_argument("experiment", help="name of a preset, or a .json file, whose artists are taken")

@@ -220,7 +220,8 @@ def _result(
         for p, picture, raised, checked in zip(record.pictures, pictures, flags, checks, strict=True)
     ]
     weights = list(record.models.sha256.values())
-    asked = {"prompts": 1 + len(record.models.other_prompts), "others": len(record.models.others)}
+    unused = 0 if record.checks is None else record.checks.unused_tensors
+    asked = {"prompts": 1 + len(record.models.other_prompts), "others": len(record.models.others), "unused": unused}
     power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice, **asked)
     mirror, nulls = _mirror(record, config), record.control_scores if bank is None else None
     judged, together, compared = judge_against(measured, nulls, bank, mirror, power)
@@ -250,6 +251,7 @@ def _result(
         notes=record.models.notes,
         suspect_scale=record.models.suspect_scale,
         others=tuple(OtherAdapter(**vars(o)) for o in record.models.others),
+        as_loaded=record.models.as_loaded,
     )
 
 

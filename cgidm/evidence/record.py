@@ -23,7 +23,10 @@ WITHOUT_CHECKS = (1, 2, 3)  # formats whose records hold neither what the checks
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
 # field of a record, or of its pictures -> the first format that has it
 FIRST_FORMAT = {"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3}
-FIRST_FORMAT_OF_MODELS = {"suspect_scale": 5, "others": 5}  # the same of a record's models
+FIRST_FORMAT_OF_PARTS = {  # the same of a record's parts
+    "models": {"suspect_scale": 5, "others": 5, "as_loaded": 5},
+    "checks": {"unused_tensors": 5},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,7 @@ class RunChecksRecord:
     unrelated_control_scores: tuple[float, ...] = ()
     blind_p_value: float | None = None
     noted_framing: dict[str, Any] | None = None  # `framing.table`, of the suspect's notes
+    unused_tensors: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +253,7 @@ class ModelsRecord:
     mirrored_training: bool | None = None  # by the suspect's own notes; None: they do not say, or an older format
     suspect_scale: float = 1.0  # what the change of an adapter was multiplied by
     others: tuple[OtherAdapterRecord, ...] = ()  # adapters on both sides
+    as_loaded: bool = False  # the suspect was opened as other programs load it, perhaps in part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,13 +345,12 @@ def read_record(data: bytes | None, name: str) -> Record:
 def _check_age(table: dict[str, Any], number: int) -> None:
     """Refuse a record that states an older format than its own values have: fewer of them would then be checked."""
     pictures = [p for p in table.get("pictures", ()) if isinstance(p, dict)]
-    models = table.get("models")
-    for known, parts in ((FIRST_FORMAT, (table, *pictures)), (FIRST_FORMAT_OF_MODELS, (models or {},))):
-        for field_name, first in known.items():
-            if number < first and any(field_name in part for part in parts):
-                raise ValueError(
-                    f"record: expected format {first} or later with a value for {field_name}, got {number}"
-                )
+    known = [(FIRST_FORMAT, (table, *pictures))]
+    known += [(first, (table.get(part) or {},)) for part, first in FIRST_FORMAT_OF_PARTS.items()]
+    for first_formats, parts in known:
+        for name, first in first_formats.items():
+            if number < first and any(name in part for part in parts):
+                raise ValueError(f"record: expected format {first} or later with a value for {name}, got {number}")
 
 
 def manifest_entries(record: Record) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
             notes=result.notes,
             suspect_scale=result.suspect_scale,
             others=tuple(OtherAdapterRecord(**vars(o)) for o in result.others),
+            as_loaded=result.as_loaded,
         ),
         code=CodeRecord(version=code["version"], sha256=code["sha256"]),
         versions=package_versions(),

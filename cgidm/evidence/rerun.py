@@ -143,7 +143,10 @@ def _open_models(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint
         ("fine-tuned model", options.suspect, models.suspect, "--suspect"),
         *(("embedding", given, given, "--embedding") for given in options.embeddings or models.embeddings),
     ]
-    base, suspect, *words = [_open_model(role, given, named, option, options) for role, given, named, option in wanted]
+    base, suspect, *words = [
+        _open_model(role, given, named, option, options, models.as_loaded and role == "fine-tuned model")
+        for role, given, named, option in wanted
+    ]
     return [lend_configuration(base, models.configuration), replace(suspect, scale=models.suspect_scale), *words]
 
 
@@ -154,14 +157,17 @@ def _open_others(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint
         raise UserError("evidence.number_of_others", expected=len(models.others), given=len(given))
     found = []
     for recorded, named in zip(models.others, given, strict=True):
-        opened = _open_model("other adapter", named if options.also else None, named, "--also", options)
+        chosen = named if options.also else None
+        opened = _open_model("other adapter", chosen, named, "--also", options, models.as_loaded)
         if opened.weights_sha256 != recorded.sha256:
             raise UserError("evidence.other_weights", model=opened.name, expected=recorded.sha256)
         found.append(replace(opened, scale=recorded.scale))
     return found
 
 
-def _open_model(role: str, given: str | None, recorded: str, option: str, options: RerunOptions) -> Checkpoint:
+def _open_model(
+    role: str, given: str | None, recorded: str, option: str, options: RerunOptions, as_loaded: bool = False
+) -> Checkpoint:
     try:
         named = given or (str(Path(recorded).expanduser()) if recorded.startswith("~") else recorded)
         return open_checkpoint(
@@ -171,6 +177,7 @@ def _open_model(role: str, given: str | None, recorded: str, option: str, option
             civitai_key=read_key(),
             max_download=options.max_download,
             progress=True,
+            as_loaded=as_loaded,
         )
     except UserError as error:
         if given:

@@ -1,7 +1,7 @@
 """Apply a parsed adapter to a pipeline's networks: every tensor in its module, or none at all."""
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ RESNET_PARTS = {
 }
 WEIGHTED = (nn.Linear, nn.Conv2d)
 NORMS = (nn.LayerNorm, nn.GroupNorm)
+IN_PART = "families.used_in_part"
 WHOLE_KINDS = ("Full", "Norms")  # methods whose changes stand in the file as they are
 COMPUTED = ("SD 1.x", "SD 2.x", "SDXL", "SD 3", "AltDiffusion")  # families whose networks are computed here
 
@@ -149,7 +150,8 @@ def apply_adapter(
         unchanged: networks that stay as they are.
 
     Returns:
-        What was assumed of the scale.
+        What was assumed of the scale, and which tensors are not in use: none, unless the checkpoint is to be used as
+        other programs load it (`Checkpoint.as_loaded`).
 
     Raises:
         UserError: if it cannot be loaded exactly, or the base lacks one of its modules.
@@ -162,11 +164,12 @@ def apply_adapter(
     scales = ScaleReader(checkpoint, alpha)
     targets = {c: find_targets(getattr(pipeline, c, None), c) for c in adapter.count()}
     changes: dict[str, dict[str, Change]] = {c: {} for c in targets}
-    missing, misshapen = [], []
+    missing, misshapen, unused = [], [], [*adapter.unread]
     for (component, module), keys in adapter.modules.items():
         found = targets[component].get(module)
         if found is None:
             missing.append(f"{component} {module}")
+            unused += keys.values()
             continue
         if found in changes[component]:
             raise UserError("families.adapter_module_twice", name=name, component=component, module=found[:120])
@@ -185,18 +188,33 @@ def apply_adapter(
             raise UserError("families.reshaped", name=name, module=f"{module:.120}")
         if shape is None or not fits(kind, shape, wanted) or (isinstance(target, NORMS) and kind not in WHOLE_KINDS):
             misshapen.append((module, str(shape), str(wanted)))
+            unused += keys.values()
             continue
         value = None if own is None else float(own)
         scale = scales.find(component, module, kind, rank, value) if kind not in WHOLE_KINDS else 1.0
         changes[component][found] = Change(kind, parts, scale, rank or 1, checkpoint.scale)
-    if missing or misshapen:
+    if (missing or misshapen) and not (checkpoint.as_loaded and any(changes.values())):
         _refuse(checkpoint, len(adapter.modules), missing, misshapen)
     for component, change in changes.items():
         network = getattr(pipeline, component)
         _check_biases(name, network, change)
         if not any(network is other for other in unchanged):
             inject(network, change)
-    return scales.notes()
+    return (*scales.notes(), *_left_out(checkpoint, unused))
+
+
+def _left_out(checkpoint: Checkpoint, unused: Sequence[str]) -> tuple[Note, ...]:
+    """The note of an adapter that is used in part."""
+    if not unused:
+        return ()
+    examples = [f"{key:.80}" for key in unused[:3]]
+    of = len(checkpoint.tensors)
+    return (note(IN_PART, name=checkpoint.name, count=len(unused), of=of, examples=examples),)
+
+
+def count_unused(notes: Sequence[Note]) -> int:
+    """How many tensors of adapters are not in use, by the notes of `apply_adapter`."""
+    return sum(n.params["count"] for n in notes if n.code == IN_PART)
 
 
 def sgm_names(unet: Any, kinds: tuple[type[nn.Module], ...] = WEIGHTED) -> dict[str, str]:

@@ -21,7 +21,15 @@ from ..intake.remarks import find_purpose, stated_prediction
 from ..messages import Note
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
 from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, OtherAdapter, SharedNetwork
-from .adapters import MAX_ROUNDING_LOSS, apply_adapter, check_family, merge, share_weights, split_batch_network
+from .adapters import (
+    MAX_ROUNDING_LOSS,
+    apply_adapter,
+    check_family,
+    count_unused,
+    merge,
+    share_weights,
+    split_batch_network,
+)
 from .codec import Encoding, VaeCodec
 from .conditioning import ConditionedNetwork, combine_conditions, condition_on_prompts, tell_frame, text_encoders
 from .embeddings import apply_embedding
@@ -141,6 +149,8 @@ def load_pair(
         prompts=prompts,
         notes=pair.notes,
         suspect_scale=suspect.scale,
+        as_loaded=suspect.as_loaded,
+        unused_tensors=count_unused(pair.notes),
         others=tuple(OtherAdapter(name=o.name, scale=o.scale, sha256=o.weights_sha256) for o in others),
     )
 

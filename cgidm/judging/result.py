@@ -90,6 +90,7 @@ class Result:
     mirrored_training: bool | None = None  # by the suspect's own notes: were pictures mirrored; None: they do not say
     suspect_scale: float = 1.0  # what the change of an adapter was multiplied by
     others: tuple[OtherAdapter, ...] = ()  # adapters on both sides
+    as_loaded: bool = False  # the suspect was opened as other programs load it, perhaps in part
 
     @property
     def judged_by(self) -> str:

@@ -136,6 +136,8 @@ class ModelPair:
         notes: what was assumed to load the suspect: an alpha that its file does not state.
         suspect_scale: what the change of an adapter is multiplied by.
         others: adapters that are on both sides.
+        as_loaded: whether the suspect was opened as other programs load it, perhaps in part.
+        unused_tensors: how many tensors of adapters are not in use.
     """
 
     base: EpsModel
@@ -159,6 +161,8 @@ class ModelPair:
     notes: tuple[Note, ...] = ()
     suspect_scale: float = 1.0
     others: tuple[OtherAdapter, ...] = ()
+    as_loaded: bool = False
+    unused_tensors: int = 0
 
     @property
     def framing(self) -> Framing:

@@ -81,7 +81,8 @@ class Sitting:
             if not self.plan.power_known:
                 weights, moved = list(self.pair.fingerprints.values()), self.measured.weight_distance
                 given = (weights, self.measured.distances, moved, self.request.bank)
-                asked = {"prompts": max(1, len(self.pair.prompts)), "others": len(self.pair.others)}
+                mixed = {"others": len(self.pair.others), "unused": self.pair.unused_tensors}
+                asked = {"prompts": max(1, len(self.pair.prompts)), **mixed}
                 power = expect_power(*given, looked_at_twice=bool(self.uneven), **asked)
                 self.plan = replace(self.plan, expected_power=power, power_known=True)
             yield from self._score_controls(controls_per_event)
@@ -317,6 +318,7 @@ class Sitting:
             mirrored_training=flips,
             suspect_scale=self.pair.suspect_scale,
             others=self.pair.others,
+            as_loaded=self.pair.as_loaded,
         )
 
     def _errors(self, index: int) -> dict[str, float]:

@@ -32,6 +32,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="with several --suspect: LoRAs that are used together, each judged with the others on both sides (stack), "
         "or alternatives, each judged by itself (versions)",
     )
+    parser.add_argument(
+        "--as-loaded",
+        action="store_true",
+        help="of a folder with several adapters use the one that diffusers would load, and of an adapter the modules "
+        "that ComfyUI and diffusers would; what is left out is named",
+    )
 
 
 def authenticate_each(
