@@ -7,7 +7,7 @@ from importlib import import_module
 
 # by themselves, without the rest of the command line: `doctor` looks for the packages that the rest needs, `verify`
 # checks hashes where none is installed, and `page` must import `spaces` before torch
-ALONE = {"doctor": ".doctor.command", "page": ".page.launch", "verify": ".suspects.verify"}
+ALONE = {"doctor": ".doctor.command", "page": ".page.launch", "verify": ".evidence.verify"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,7 +26,9 @@ from .evidence.record import ModelsRecord
 from .evidence.record_of_result import commits_of, lineup_of, publications_of
 from .evidence.seal import MANIFEST, SEAL, bundle_record
 from .evidence.signature import read_private_key, sign_folder
-from .evidence.verify import ALTERED, check_integrity
+from .evidence.suspects.command import add_options as add_mixture_options
+from .evidence.suspects.command import authenticate_each
+from .evidence.verify import ALTERED, check_integrity, verify
 from .evidence.verify import add_options as add_verify_options
 from .intake.civitai.client import read_key
 from .intake.family import compare_bases, lend_configuration
@@ -51,9 +53,6 @@ from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .run.events import RunEvent
 from .run.plan import FRAMINGS, frame_as
-from .suspects.command import add_options as add_mixture_options
-from .suspects.command import authenticate_each
-from .suspects.verify import verify
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
 

@@ -12,8 +12,7 @@ from ..errors import UserError
 from ..framing.frame import Frame
 from ..intake.listing import Publication
 from ..messages import Note
-from .record_format_1 import upgrade_format_1
-from .record_json import from_json, to_json
+from .record_json import from_json, to_json, upgrade_format_1
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file
 # 4: no time stamps, plans, stacks, originals

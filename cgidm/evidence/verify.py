@@ -20,6 +20,7 @@ from .signature import check_signature
 
 # options of a rerun
 RERUN = ("base", "suspect", "embeddings", "also", "unrelated", "controls", "bank", "threads", "download")
+SUMMARY = "suspects.json"  # of the bundles of several suspects, in the folder that holds them
 MOST_LINES = 40  # findings that are printed; the others are counted
 ALTERED, INCOMPLETE = 1, 3  # exit codes: something is wrong; `--strict` misses a grade
 CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> what it is
@@ -41,6 +42,7 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "models.embeddings": "the names of the embeddings",
     "models.unrelated": "the name of the unrelated model",
     "models.others[*].name": "the names of the adapters on both sides",
+    "models.as_loaded": "whether the suspect was opened as other programs load it",
     "models.commits": "the commits on the Hub",
     "models.publications": "the versions on Civitai",
     "models.configuration": "whose configuration a base in one file used",
@@ -148,7 +150,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Check a bundle and print the findings; the last line says what they show, and what is missing.
+    """Check a bundle, or those of several suspects, and print the findings.
 
     Returns:
         0 if nothing is wrong, 1 if something is, 3 with `--strict` if a grade is missing.
@@ -156,6 +158,15 @@ def verify(options: argparse.Namespace) -> int:
     Raises:
         UserError: if there is no bundle, or something that the check needs.
     """
+    if (options.bundle / SUMMARY).is_file():
+        from .suspects.verify import verify_suspects  # late: everything that computes
+
+        return verify_suspects(options, _verify_bundle)
+    return _verify_bundle(options)
+
+
+def _verify_bundle(options: argparse.Namespace) -> int:
+    """Check one bundle; the last line says what the findings show, and what is missing."""
     with open_bundle(options.bundle) as bundle:
         grades = check_integrity(bundle, options.signer)
         if grades.intact:

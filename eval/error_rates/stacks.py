@@ -15,14 +15,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cgidm.evidence.suspects.correction import Answer, correct_for_suspects
 from cgidm.families import load_pair
 from cgidm.files import write_atomically
 from cgidm.judging.mirror_test import table_reference
 from cgidm.judging.scoring import score_mirror
-from cgidm.judging.verdict import LEVEL, STRICT_LEVEL
+from cgidm.judging.verdict import LEVEL, STRICT_LEVEL, is_positive
 from cgidm.method.config import PRESETS
 from cgidm.pictures.images import read_picture
-from cgidm.suspects.correction import Answer, correct_for_suspects
 from cgidm.training.split import PictureFile, locate_picture, rank_by_seed
 from cgidm.training.trained_model import find_checkpoint
 from eval.benchmark.datasets import prepare
@@ -41,7 +41,7 @@ from eval.options import default_workers
 FOLDER = "stacks"  # below the working folder
 SCALES = (1.0, 0.8, 0.6)  # of the LoRAs of a stack; which of them the right one has goes round
 PICTURES = 3  # used ones of a stack, and as many that no LoRA was trained on
-MODES = {"left out": "leave one out: the others on both sides", "alone": "each by itself, against the base"}
+MODES = {"left out": "one left out: the others on both sides", "alone": "each by itself, against the base"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,37 +147,47 @@ def plan_stack(
 
 
 def count_stacks(found: Sequence[StackScores], base: Sequence[str]) -> dict[str, Any]:
-    """Count by mode: stacks whose right LoRA alone is named for one used picture, and shares over all pictures."""
-    groups, modes = table_groups(base), {}
+    """Count by mode: stacks whose right LoRA alone is named, for a picture and for a set; shares over pictures."""
+    references = [table_reference([g for g in table_groups(base) if g.artist not in stack.artists]) for stack in found]
+    modes = {}
     for mode in MODES:
-        first, named, falsely, pairs = [], [], [], []
-        for stack in found:
-            reference = table_reference([g for g in groups if g.artist not in stack.artists])
-            artist = stack.artists[stack.right]
-            for i in range(len(stack.files)):
-                p_values = [reference.p_value(of_lora[i]) for of_lora in stack.scores[mode]]
-                corrected = correct_for_suspects([Answer(outcome=_outcome(p), p_value=p) for p in p_values])
-                called = [a.p_value is not None and a.p_value <= LEVEL for a in corrected]
-                used = i < len(stack.files) // 2
-                right = used and called[stack.right]
-                wrong = any(c for lora, c in enumerate(called) if not (used and lora == stack.right))
+        first, sets, unused_sets = [], [], []
+        named, ranked, falsely, single = [], [], [], []
+        for stack, reference in zip(found, references, strict=True):
+            artist, many = stack.artists[stack.right], len(stack.files) // 2
+            of_pictures = list(zip(*stack.scores[mode], strict=True))  # of each picture, of each LoRA
+            for i, scores in enumerate(of_pictures):
+                p_values = [reference.p_value(s) for s in scores]
+                called, used = name_loras(p_values), i < many
+                wrong = called - {stack.right} if used else called
                 if i == 0:
-                    first.append((right and not wrong, stack.right))
+                    first.append((called == {stack.right}, stack.right))
                 if used:
-                    named.append((artist, right))
-                falsely.append((artist, wrong))
-                pairs += [(artist, p <= LEVEL) for lora, p in enumerate(p_values) if not (used and lora == stack.right)]
+                    named.append((artist, stack.right in called))
+                    ranked.append((artist, max(scores) == scores[stack.right]))
+                falsely.append((artist, bool(wrong)))
+                single += [(artist, p <= LEVEL) for n, p in enumerate(p_values) if not used or n != stack.right]
+            for chosen, counted in ((slice(many), sets), (slice(many, None), unused_sets)):
+                witnesses = [reference.ask_set(of_lora[chosen]) for of_lora in stack.scores[mode]]
+                counted.append(name_loras([1.0 if w.p_value is None else w.p_value for w in witnesses]))
+        by_scale = {f"{s:g}": [ok for ok, right in first if right == n] for n, s in enumerate(SCALES)}
         modes[mode] = {
-            "right LoRA alone named, of one picture a stack": sum(ok for ok, _ in first),
-            "by its scale": {
-                f"{scale:g}": f"{sum(ok for ok, i in first if i == n)} of {sum(i == n for _, i in first)}"
-                for n, scale in enumerate(SCALES)
-            },
+            "named": sum(ok for ok, _ in first),
+            "named by scale": {scale: f"{sum(oks)} of {len(oks)}" for scale, oks in by_scale.items()},
+            "named for a set": sum(s == {stack.right} for s, stack in zip(sets, found, strict=True)),
+            "anything named for an unused set": sum(map(bool, unused_sets)),
             "right LoRA named": share_by_artist(named, min),
+            "right LoRA first": share_by_artist(ranked, min),
             "a wrong LoRA named": share_by_artist(falsely, max),
-            "wrong LoRAs called, not corrected": share_by_artist(pairs, max),
+            "a wrong LoRA called, not corrected": share_by_artist(single, max),
         }
-    return {"pictures": len(found[0].files), "modes": modes}
+    return {"pictures": PICTURES, "modes": modes}
+
+
+def name_loras(p_values: Sequence[float]) -> set[int]:
+    """Which LoRAs of a stack are named, by their p-values about one picture or set."""
+    corrected = correct_for_suspects([Answer(outcome=_outcome(p), p_value=p) for p in p_values])
+    return {n for n, a in enumerate(corrected) if is_positive(a.outcome)}
 
 
 def stacks_text(report: Mapping[str, Any]) -> str:
@@ -185,26 +195,31 @@ def stacks_text(report: Mapping[str, Any]) -> str:
     command = f"python -m eval stacks {report['experiment']} --stacks {report['stacks']} --data DIR"
     text = (
         f"Stacks of three LoRAs at scales {', '.join(f'{s:g}' for s in SCALES)}, one of which was trained on the "
-        f"picture: `{command}`. At a level of {LEVEL:.0%} for all three together. Intervals: bootstrap over artists, "
-        "95 %."
+        f"picture: `{command}`. Named at a level of {LEVEL:.0%} for all three together. Intervals: bootstrap over "
+        "artists, 95 %."
     )
     return f"{text}\n\n{stacks_table(report)}\n"
 
 
 def stacks_table(report: Mapping[str, Any]) -> str:
-    """A row for each mode; the docs show it, too."""
-    columns = ["how each LoRA is asked", "stacks in which the right LoRA alone is named", "by the right LoRA's scale"]
-    columns += ["used pictures: right LoRA named", "all pictures: a wrong LoRA named", "wrong LoRAs, not corrected"]
-    rows = [
-        [
-            MODES[mode],
-            f"{m['right LoRA alone named, of one picture a stack']} of {report['stacks']}",
-            ", ".join(f"{scale}: {n}" for scale, n in m["by its scale"].items()),
-            *(_share(v) for v in m.values() if isinstance(v, dict) and "share" in v),
-        ]
-        for mode, m in report["modes"].items()
-    ]
-    return markdown_table(columns, rows)
+    """A column for each mode; the docs show it, too."""
+    of, modes = report["stacks"], [report["modes"][mode] for mode in MODES]
+    scales = ", ".join(f"{s:g}" for s in SCALES)
+    texts = {
+        "the right LoRA alone is named, one picture a stack": lambda m: f"{m['named']} of {of}",
+        f"the same, where its scale is {scales}": lambda m: ", ".join(m["named by scale"].values()),
+        f"the right LoRA alone is named, a set of {report['pictures']} pictures a stack": lambda m: (
+            f"{m['named for a set']} of {of}"
+        ),
+        "the right LoRA has the highest score of the three, used pictures": lambda m: _share(m["right LoRA first"]),
+        "the right LoRA is named, used pictures": lambda m: _share(m["right LoRA named"]),
+        "a wrong LoRA is named, used and unused pictures": lambda m: _share(m["a wrong LoRA named"]),
+        f"a LoRA is named, sets of {report['pictures']} unused pictures": lambda m: (
+            f"{m['anything named for an unused set']} of {of}"
+        ),
+        "a wrong LoRA is called without a correction": lambda m: _share(m["a wrong LoRA called, not corrected"]),
+    }
+    return markdown_table(["", *MODES.values()], [[name, *map(text, modes)] for name, text in texts.items()])
 
 
 def _outcome(p: float) -> str:

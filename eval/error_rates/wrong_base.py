@@ -176,11 +176,9 @@ def run(o: argparse.Namespace) -> None:
     general = general_pictures(o.data)
     jobs = []
     for s in chosen:
-        used, unused = (
-            rank_by_seed(half, 0, "wrong base", s.concept)[:JUDGED] for half in halves[s.dataset, s.concept]
-        )
-        seen = rank_by_seed(general, 0, "judged", s.concept)[:JUDGED]
-        pictures = dict(zip(ROLES, map(tuple, (used, unused, seen)), strict=True))
+        drawn = [rank_by_seed(half, 0, "wrong base", s.concept)[:JUDGED] for half in halves[s.dataset, s.concept]]
+        drawn.append(rank_by_seed(general, 0, "judged", s.concept)[:JUDGED])
+        pictures: dict[str, tuple[PictureFile, ...]] = dict(zip(ROLES, map(tuple, drawn), strict=True))
         jobs.append(WrongBaseJob(setting, s, pictures, general))
     missing = [job for job in jobs if not job.path.exists()]
     if missing:

@@ -1,4 +1,4 @@
-"""A suspect as other programs load it: the part that they use is judged, the rest is named, and silence is worth less."""
+"""A suspect as other programs load it: the part that they use is judged, and the rest is named."""
 
 import dataclasses
 

@@ -13,8 +13,8 @@ under each suspect, which a base with a table of null scores does not have.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..judging.portfolio import holm
-from ..judging.verdict import LEVEL, STRICT_LEVEL, is_positive
+from ...judging.portfolio import holm
+from ...judging.verdict import LEVEL, STRICT_LEVEL, is_positive
 
 CANNOT_TELL = "cannot tell"
 

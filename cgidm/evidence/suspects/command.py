@@ -5,14 +5,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from ..errors import UserError
-from ..evidence.bundle_reader import open_bundle
-from ..evidence.record import Record
-from ..evidence.seal import SEAL, bundle_record
-from ..files import write_atomically
-from ..intake.layout import Checkpoint
-from ..messages.text import print_line
-from .summary import MOST_SUSPECTS, PAGE, SUMMARY, summarise, summary_bytes, summary_lines, summary_page
+from ...errors import UserError
+from ...files import write_atomically
+from ...intake.layout import Checkpoint
+from ...messages.text import print_line
+from ..bundle_reader import open_bundle
+from ..record import Record
+from ..seal import SEAL, bundle_record
+from ..verify import SUMMARY
+from .summary import MOST_SUSPECTS, PAGE, summarise, summary_bytes, summary_lines, summary_page
 
 KINDS = ("stack", "versions")
 
@@ -60,15 +61,15 @@ def authenticate_each(
     suspects: list[str] = options.suspect
     if len(suspects) == 1:
         if options.several is not None:
-            raise UserError("suspects.only_one", given=options.several)
+            raise UserError("evidence.suspects.only_one", given=options.several)
         return authenticate(_with(options, suspect=suspects[0]))
     if options.several is None:
-        raise UserError("suspects.several_how", count=len(suspects))
+        raise UserError("evidence.suspects.several_how", count=len(suspects))
     if len(suspects) > MOST_SUSPECTS:
-        raise UserError("suspects.too_many", count=len(suspects), most=MOST_SUSPECTS)
+        raise UserError("evidence.suspects.too_many", count=len(suspects), most=MOST_SUSPECTS)
     opened = [open_model(given, "fine-tuned model", options) for given in suspects]  # before hours of computing
     if options.several == "stack" and (full := [c for c in opened if c.kind != "adapter"]):
-        raise UserError("suspects.stack_of_adapters", name=full[0].name, kind=full[0].kind)
+        raise UserError("evidence.suspects.stack_of_adapters", name=full[0].name, kind=full[0].kind)
     folders = [f"{i}-{_short_name(c.name)}" for i, c in enumerate(opened, 1)]
     for i, (given, folder) in enumerate(zip(suspects, folders, strict=True)):
         others = [s for j, s in enumerate(suspects) if j != i] if options.several == "stack" else []

@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..errors import UserError
-from ..evidence.record import ModelsRecord, PictureRecord, Record, SetRecord
-from ..evidence.record_json import from_json, to_json
-from ..evidence.report_blocks import Block, Heading, Items, Table, Text
-from ..evidence.report_html import report_html
-from ..judging.verdict import LEVEL, is_positive
-from ..messages import Note, note
-from ..messages.text import single_line
+from ...errors import UserError
+from ...judging.verdict import LEVEL, is_positive
+from ...messages import Note, note
+from ...messages.text import single_line
+from ..record import ModelsRecord, PictureRecord, Record, SetRecord
+from ..record_json import from_json, to_json
+from ..report_blocks import Block, Heading, Items, Table, Text
+from ..report_html import report_html
 from .correction import Answer, correct_for_suspects, smallest_p_value
 
 FORMAT = 1
-SUMMARY, PAGE = "suspects.json", "suspects.html"
+PAGE = "suspects.html"
 Several = Literal["stack", "versions"]  # used together; alternatives of one another
 LONGEST = 300  # characters of a name
 MOST_SUSPECTS = 50
@@ -77,7 +77,7 @@ def summarise(several: Several, bundles: Sequence[tuple[str, str, Record]]) -> S
     if several == "stack":
         _check_stack(bundles)
     elif any(r.models.others != records[0].models.others for r in records):
-        raise UserError("suspects.not_common", what="others", folder=bundles[0][0])
+        raise UserError("evidence.suspects.not_common", what="others", folder=bundles[0][0])
     names = tuple(_named(r.models) for r in records)
     pictures = zip(*(r.pictures for r in records), strict=True)
     questions = [_question(several, names, of_picture, of_picture[0]) for of_picture in pictures]
@@ -85,7 +85,7 @@ def summarise(several: Several, bundles: Sequence[tuple[str, str, Record]]) -> S
     if len(sets) == len(records):
         questions.append(_question(several, names, sets))
     least = min(smallest_p_value(w.references, len(records)) for r in records for w in r.pictures[0].witnesses)
-    notes = (note("suspects.out_of_reach", least=least, count=len(records)),) if least > LEVEL else ()
+    notes = (note("evidence.suspects.out_of_reach", least=least, count=len(records)),) if least > LEVEL else ()
     suspects = tuple(
         SuspectRecord(folder=folder, seal=seal, name=r.models.suspect, scale=r.models.suspect_scale)
         for folder, seal, r in bundles
@@ -108,9 +108,9 @@ def read_summary(data: bytes, name: str) -> SummaryRecord:
         table: Any = json.loads(data)
         found = from_json(SummaryRecord, table, "summary")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError("suspects.damaged_summary", name=name, problem=single_line(str(error))) from error
+        raise UserError("evidence.suspects.damaged_summary", name=name, problem=single_line(str(error))) from error
     if found.format != FORMAT or not 1 < len(found.suspects) <= MOST_SUSPECTS:
-        raise UserError("suspects.damaged_summary", name=name, problem=f"format {found.format}")
+        raise UserError("evidence.suspects.damaged_summary", name=name, problem=f"format {found.format}")
     return found
 
 
@@ -133,7 +133,11 @@ def summary_lines(summary: SummaryRecord) -> list[str]:
 def _blocks(summary: SummaryRecord) -> list[Block]:
     stack = summary.several == "stack"
     title = "Which LoRA of the stack knows the picture?" if stack else "Does one of these versions know the picture?"
-    blocks: list[Block] = [Heading(title, 1), Text(str(note(f"suspects.how_{summary.several}"))), Heading("Answer")]
+    blocks: list[Block] = [
+        Heading(title, 1),
+        Text(str(note(f"evidence.suspects.how_{summary.several}"))),
+        Heading("Answer"),
+    ]
     for q in summary.questions:
         blocks += [Text(f"{_asked_about(q)}: {q.any}", strong=True), Text(str(q.reason))]
         rows = [
@@ -145,7 +149,7 @@ def _blocks(summary: SummaryRecord) -> list[Block]:
         head = ("", "Suspect", "p by itself", "p, corrected", "Answer, corrected")
         blocks.append(Table((head, *rows), (1, 6, 2, 2, 5), head=True))
     blocks.append(Heading("What this rests on"))
-    blocks.append(Text(str(note("suspects.correction", count=len(summary.suspects), level=LEVEL))))
+    blocks.append(Text(str(note("evidence.suspects.correction", count=len(summary.suspects), level=LEVEL))))
     if summary.notes:
         blocks.append(Items(tuple(map(str, summary.notes))))
     rows = [(s.folder, s.seal) for s in summary.suspects]
@@ -168,11 +172,18 @@ def _question(
         strongest = min(
             (a for a in corrected if is_positive(a.outcome)), key=lambda a: 1.0 if a.p_value is None else a.p_value
         )
-        together, reason = strongest.outcome, note(f"suspects.named_{several}", names=found, count=len(names), p=p)
+        together, reason = (
+            strongest.outcome,
+            note(f"evidence.suspects.named_{several}", names=found, count=len(names), p=p),
+        )
     elif all(a.outcome == "no evidence" for a in corrected):
-        together, reason = "no evidence", note(f"suspects.none_{several}", count=len(names))
+        together, reason = "no evidence", note(f"evidence.suspects.none_{several}", count=len(names))
+    elif p is None:
+        together, reason = "cannot tell", note(f"evidence.suspects.unknown_{several}", count=len(names))
     else:
-        together, reason = "cannot tell", note(f"suspects.unknown_{several}", count=len(names))
+        first = next(name for name, a in zip(names, corrected, strict=True) if a.p_value == p)
+        together = "cannot tell"
+        reason = note(f"evidence.suspects.open_{several}", count=len(names), first=first, p=p)
     return QuestionRecord(
         picture=None if picture is None else picture.name,
         sha256=None if picture is None else picture.sha256,
@@ -198,7 +209,7 @@ def _check_common(bundles: Sequence[tuple[str, str, Record]]) -> None:
     for folder, _, record in bundles:
         for what, part in parts.items():
             if part(record) != part(first):
-                raise UserError("suspects.not_common", what=what, folder=folder)
+                raise UserError("evidence.suspects.not_common", what=what, folder=folder)
 
 
 def _check_stack(bundles: Sequence[tuple[str, str, Record]]) -> None:
@@ -210,7 +221,7 @@ def _check_stack(bundles: Sequence[tuple[str, str, Record]]) -> None:
                 continue
             own = set(other.models.sha256.values()).difference(*(o.sha256.split() for o in other.models.others))
             if not any(digests <= own and scale == other.models.suspect_scale for digests, scale in held):
-                raise UserError("suspects.not_left_out", folder=folder, name=other.models.suspect)
+                raise UserError("evidence.suspects.not_left_out", folder=folder, name=other.models.suspect)
 
 
 def _named(models: ModelsRecord) -> str:

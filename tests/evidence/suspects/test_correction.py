@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cgidm.suspects.correction import Answer, correct_for_suspects, smallest_p_value
+from cgidm.evidence.suspects.correction import Answer, correct_for_suspects, smallest_p_value
 
 CONSISTENT = "consistent with training on this image"
 

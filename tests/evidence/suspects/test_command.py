@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from cgidm.cli import main
 from cgidm.evidence.record import read_record
-from cgidm.suspects.summary import PAGE, SUMMARY
-from cgidm.suspects.verify import main as verify
+from cgidm.evidence.suspects.summary import PAGE
+from cgidm.evidence.verify import SUMMARY
+from cgidm.evidence.verify import main as verify
 from tests.support import tiny
 from tests.support.adapters import kohya, weights
 
@@ -74,7 +75,7 @@ def test_the_summary_holds_every_suspect_and_every_picture(stack):
         assert min(question["adjusted"]) == pytest.approx(min(1.0, 3 * smallest))
     assert summary["questions"][-1]["picture"] is None
     assert summary["questions"][-1]["p_values"] == [r.set.p_value for r in records]
-    assert [n["code"] for n in summary["notes"]] == ["suspects.out_of_reach"]  # 22 controls, three suspects
+    assert [n["code"] for n in summary["notes"]] == ["evidence.suspects.out_of_reach"]  # 22 controls, three suspects
     assert "Which LoRA of the stack" in (stack / PAGE).read_text()
 
 
@@ -103,7 +104,7 @@ def test_a_bundle_of_another_run_does_not_fit_the_stack(folder, stack, tmp_path,
     given = given[:3] + [a for a in given[3:] if a not in ("--suspect", f"{folder / 'one'}.safetensors@0.8")]
     assert main([*given, *alone]) == 0
     assert verify([str(tmp_path / "copy")]) == 1
-    assert "does not follow from the bundles" in capsys.readouterr().out
+    assert "does NOT follow from the 3 bundles" in capsys.readouterr().out
 
 
 def test_versions_are_judged_by_themselves(folder, tmp_path, capsys, few_draws, without_pages):
