@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import UserError
 from ..framing.frame import CentreSquare, Framing
 from ..framing.table import framing_of_table
+from ..intake.source import is_scale
 from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, find_flags
 from ..judging.flags import Flag, PictureChecks, RunChecks
 from ..judging.judge_pictures import judge_against
@@ -180,13 +181,15 @@ def _of_unrelated(record: Record) -> Iterator[Difference]:
 
 
 def _of_others(record: Record) -> Iterator[Difference]:
-    """The adapters on both sides: their files are among the weights, and a scale is not 0."""
+    """The adapters on both sides: their files are among the weights. A scale is not 0, and has few digits."""
     known = set(record.models.sha256.values())
     for i, other in enumerate(record.models.others):
         if not set(other.sha256.split()) or not set(other.sha256.split()) <= known:
             yield Difference(f"models.others[{i}].sha256", other.sha256, "digests of models.sha256")
-        if other.scale == 0:
-            yield Difference(f"models.others[{i}].scale", other.scale, "another number than 0")
+        if not is_scale(other.scale):
+            yield Difference(f"models.others[{i}].scale", other.scale, "a scale")
+    if not is_scale(record.models.suspect_scale) or record.models.suspect_scale < 0:
+        yield Difference("models.suspect_scale", record.models.suspect_scale, "a scale above 0")
 
 
 def _result(

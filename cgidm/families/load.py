@@ -18,6 +18,7 @@ from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LikelyFraming, likely_framing
 from ..intake.notes import read_notes
 from ..intake.remarks import find_purpose, stated_prediction
+from ..intake.source import is_scale
 from ..messages import Note
 from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
 from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, OtherAdapter, SharedNetwork
@@ -108,6 +109,9 @@ def load_pair(
     if suspect.scale <= 0:
         raise UserError("families.scale_not_positive", name=suspect.name, given=suspect.scale)
     others = open_others(suspect, also)
+    for scaled in (suspect, *others):
+        if not is_scale(scaled.scale):
+            raise UserError("families.no_scale", name=scaled.name, given=scaled.scale)
     words = _open_embeddings(suspect, embeddings)
     prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
     if words and len(prompts) > 1:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import UserError
 from .civitai.location import CivitaiSource, parse_civitai
 
-SCALED = re.compile(r"(?P<location>.+)@(?P<scale>-?\d{1,2}(?:\.\d{1,6})?)", re.ASCII | re.DOTALL)
+SCALED = re.compile(r"(?P<location>.+)@(?P<scale>-?\d{1,2}(?:\.\d{1,4})?)", re.ASCII | re.DOTALL)
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
 HOSTS = {"huggingface.co", "www.huggingface.co", "hf.co"}
 OTHER_KINDS = {"datasets", "spaces", "collections", "papers", "docs", "buckets", "kernels"}
@@ -98,6 +98,11 @@ def split_scale(given: str, *, local: bool = True) -> tuple[str, float]:
     if scale == 0:
         raise UserError("intake.scale_is_zero", **_given(text))
     return location, scale
+
+
+def is_scale(number: float) -> bool:
+    """Whether an adapter can be used at this scale: not 0, below 100, at most four decimal places."""
+    return 0 < abs(number) < 100 and round(number, 4) == number
 
 
 def _exists(text: str) -> bool:

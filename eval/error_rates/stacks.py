@@ -152,7 +152,7 @@ def count_stacks(found: Sequence[StackScores], base: Sequence[str]) -> dict[str,
     modes = {}
     for mode in MODES:
         first, sets, unused_sets = [], [], []
-        named, ranked, falsely, single = [], [], [], []
+        named, ranked, falsely, single, own = [], [], [], [], []
         for stack, reference in zip(found, references, strict=True):
             artist, many = stack.artists[stack.right], len(stack.files) // 2
             of_pictures = list(zip(*stack.scores[mode], strict=True))  # of each picture, of each LoRA
@@ -166,7 +166,8 @@ def count_stacks(found: Sequence[StackScores], base: Sequence[str]) -> dict[str,
                     named.append((artist, stack.right in called))
                     ranked.append((artist, max(scores) == scores[stack.right]))
                 falsely.append((artist, bool(wrong)))
-                single += [(artist, p <= LEVEL) for n, p in enumerate(p_values) if not used or n != stack.right]
+                single += [(artist, p <= LEVEL) for n, p in enumerate(p_values) if n != stack.right]
+                own += [] if used else [(artist, p_values[stack.right] <= LEVEL)]
             for chosen, counted in ((slice(many), sets), (slice(many, None), unused_sets)):
                 witnesses = [reference.ask_set(of_lora[chosen]) for of_lora in stack.scores[mode]]
                 counted.append(name_loras([1.0 if w.p_value is None else w.p_value for w in witnesses]))
@@ -179,7 +180,8 @@ def count_stacks(found: Sequence[StackScores], base: Sequence[str]) -> dict[str,
             "right LoRA named": share_by_artist(named, min),
             "right LoRA first": share_by_artist(ranked, min),
             "a wrong LoRA named": share_by_artist(falsely, max),
-            "a wrong LoRA called, not corrected": share_by_artist(single, max),
+            "unused called under their artist's LoRA, not corrected": share_by_artist(own, max),
+            "called under other LoRAs, not corrected": share_by_artist(single, max),
         }
     return {"pictures": PICTURES, "modes": modes}
 
@@ -217,7 +219,12 @@ def stacks_table(report: Mapping[str, Any]) -> str:
         f"a LoRA is named, sets of {report['pictures']} unused pictures": lambda m: (
             f"{m['anything named for an unused set']} of {of}"
         ),
-        "a wrong LoRA is called without a correction": lambda m: _share(m["a wrong LoRA called, not corrected"]),
+        "unused pictures called under their artist's LoRA, without a correction": lambda m: _share(
+            m["unused called under their artist's LoRA, not corrected"]
+        ),
+        "pictures called under the other LoRAs, without a correction": lambda m: _share(
+            m["called under other LoRAs, not corrected"]
+        ),
     }
     return markdown_table(["", *MODES.values()], [[name, *map(text, modes)] for name, text in texts.items()])
 
