@@ -52,7 +52,7 @@ def forged(bundle, **models):
 
 
 def test_it_follows_from_its_scores_and_comes_out_the_same_again(made):
-    out, folder = made
+    out = made[0]
     with open_bundle(out) as bundle:
         record = bundle_record(bundle)
         (other,) = record.models.others
