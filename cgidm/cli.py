@@ -30,6 +30,8 @@ from .evidence.record import ModelsRecord
 from .evidence.record_of_result import anchors_of, commits_of, lineup_of, publications_of
 from .evidence.report_words import likelihood_sentence
 from .evidence.seal import MANIFEST, SEAL, bundle_record
+from .evidence.suspects.command import add_options as add_mixture_options
+from .evidence.suspects.command import authenticate_each
 from .evidence.verify import add_options as add_verify_options
 from .evidence.verify import check_integrity, verify
 from .intake.civitai.client import read_key
@@ -37,7 +39,7 @@ from .intake.family import compare_bases, lend_configuration
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompts
 from .intake.layout import Checkpoint, open_checkpoint
-from .intake.remarks import list_pair_remarks
+from .intake.remarks import list_other_remarks, list_pair_remarks
 from .judging.lineup import check_lineup, explain_reach, judge_lineup
 from .judging.mirror_test import read_own_table
 from .judging.null_bank import check_bank, framing_for, open_bank
@@ -61,6 +63,8 @@ from .training.calibration import calibrate
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
 
+AS_LOADED = ("fine-tuned model", "other adapter", "unrelated model")  # roles to which --as-loaded applies
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -82,15 +86,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cgidm", description="Was this picture used to train that model?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
-    run.set_defaults(run=_authenticate)
+    run.set_defaults(run=lambda options: authenticate_each(options, _authenticate, _open))
     run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
     run.add_argument("--base", required=True, help="the public base: a folder, a file, or its place on the Hub")
     run.add_argument("--base-config", help="whose configuration and tokenizers a base in one file uses (a folder)")
     run.add_argument(
         "--suspect",
         required=True,
-        help="the suspect: a folder, a .safetensors file, or its place on the Hub or Civitai",
+        action="append",
+        help="the suspect: a folder, a .safetensors file, or its place on the Hub or Civitai; a LoRA perhaps with a "
+        "scale, FILE@0.8. Repeatable, see --several",
     )
+    add_mixture_options(run)
     run.add_argument("--embedding", action="append", default=[], help="a textual inversion that came with the suspect")
     run.add_argument(
         "--adapter-alpha", type=float, metavar="ALPHA", help="alpha of an adapter whose file states none (peft's names)"
@@ -253,6 +260,8 @@ def _authenticate(options: argparse.Namespace) -> None:
     for path in (*options.pictures, *controls):
         read_picture(path, 64)  # a wrong file is named before two models are loaded
     bank = open_bank(options.bank) if options.bank else None
+    if bank is not None and options.also:
+        raise UserError("run.bank_and_others")
     if bank is not None and options.framing != "notes":
         raise UserError("run.bank_and_framing", given=options.framing)
     if config.lineup is not None:
@@ -267,7 +276,8 @@ def _authenticate(options: argparse.Namespace) -> None:
     base = lend_configuration(_open(options.base, "base model", options), lender)
     suspect = _open(options.suspect, "fine-tuned model", options)
     where = choose_device(base, options.device, options.precision)
-    place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
+    others = [_open(given, "other adapter", options) for given in options.also]
+    place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding, "also": others}
     place["quantisation"] = where.quantisation
 
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
@@ -276,7 +286,7 @@ def _authenticate(options: argparse.Namespace) -> None:
         options_for = " ".join(f"--prompt {shlex.quote(prompt)}" for prompt in likely)
         print_line(f"the suspect's card or notes suggest: {options_for}")
     warning = compare_bases(base, suspect)
-    remarks = list_pair_remarks(base, suspect, embeddings)
+    remarks = (*list_pair_remarks(base, suspect, embeddings), *list_other_remarks(base, others))
 
     from .families import load_pair  # slow to import: only after the cheap checks
 
@@ -364,7 +374,8 @@ def _progress_bar(config: RunConfig) -> Iterator[Callable[[RunEvent], None]]:
 def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
     """At the command line the person who asks is the one who is logged in: their token is theirs to use."""
     cap = int(options.max_download * 1e9)
-    opened = open_checkpoint(given, role, token=get_token(), civitai_key=read_key(), max_download=cap, progress=True)
+    how = {"max_download": cap, "progress": True, "as_loaded": options.as_loaded and role in AS_LOADED}
+    opened = open_checkpoint(given, role, token=get_token(), civitai_key=read_key(), **how)
     publication = None if opened.listing.about is None else opened.listing.about.publication
     if publication is not None and publication.newest_of:
         print(f"{role}: no version was named: {publication.air}, the newest of {publication.newest_of} published")

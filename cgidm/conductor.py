@@ -101,6 +101,8 @@ def authentication_steps(
             raise UserError("run.bank_and_controls")
         if unrelated is not None:
             raise UserError("run.bank_and_unrelated")
+        if pair.others:
+            raise UserError("run.bank_and_others")
         check_bank(request.bank, pair.fingerprints, pair.is_full_network, request.config, pair.prompts)
     sitting = Sitting(pair, request, progress or RunProgress(), embedders or Embedders(), unrelated)
     yield from sitting.events(steps, preview_seconds, controls_per_event)

@@ -62,6 +62,14 @@ COMMANDS = {
     "flow-loras": Command(
         "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow:run"
     ),
+    "stacks": Command(
+        "ask which LoRA of a stack knows a picture; resumes", "options:add_stacks", "error_rates.stacks:run"
+    ),
+    "wrong-base": Command(
+        "judge suspects against another base than their own; resumes",
+        "options:add_wrong_base",
+        "error_rates.wrong_base:run",
+    ),
     "foreign": Command(
         "error rates for suspects of another trainer; resumes", "options:add_foreign", "error_rates.foreign:run"
     ),

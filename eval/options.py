@@ -184,6 +184,24 @@ def add_wild(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def add_stacks(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `stacks`."""
+    parser.add_argument("experiment", help="name of a preset, or a .json file; its LoRAs are put together")
+    parser.add_argument("--stacks", type=count, default=20, help="so many stacks of three (default: 20)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "stacks", help="folder of the results")
+    _add_work(parser)
+    _add_workers(parser)
+
+
+def add_wrong_base(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `wrong-base`."""
+    parser.add_argument("experiment", help="name of a preset, or a .json file; its LoRAs are judged")
+    parser.add_argument("--suspects", type=count, default=4, help="artists, drawn by lot (default: 4)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "wrong-base", help="folder of the results")
+    _add_work(parser)
+    _add_workers(parser)
+
+
 def add_foreign(parser: argparse.ArgumentParser) -> None:
     """Add the options of `foreign`."""
     parser.add_argument("experiment", help="name of a preset, or a .json file, whose artists are taken")

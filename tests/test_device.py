@@ -10,7 +10,7 @@ from cgidm import device as place
 from cgidm.device import ComputeTarget, choose_device, recorded_device
 from cgidm.families.conditioning import condition_on_prompt
 from cgidm.families.kernels import choose_kernels
-from cgidm.families.load import make_pair
+from cgidm.families.pairs import make_pair
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_families
 from tests.support.errors import refuses

@@ -164,7 +164,7 @@ def pack_evidence(folder: Path, path: Path) -> Path:
 
 def weights_sha256(checkpoint: Checkpoint) -> str:
     """The SHA-256 of each of its weight files, in their order."""
-    return " ".join(checkpoint.listing.sha256(f) for f in checkpoint.weights)
+    return checkpoint.weights_sha256
 
 
 def images_in_a_row(result: PictureResult) -> Image.Image:

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import UserError
 from ..framing.frame import CentreSquare, Framing
 from ..framing.table import framing_of_table
+from ..intake.source import is_scale
 from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, base_flags, find_flags
 from ..judging.flags import Flag, PictureChecks, RunChecks
 from ..judging.judge_pictures import judge_against
@@ -36,6 +37,7 @@ from ..judging.tables.power import expect_power
 from ..messages import Note, note
 from ..messages.text import single_line
 from ..method.config import PRESETS, RunConfig
+from ..method.models import OtherAdapter
 from ..pictures.decoding import MAX_SIDE, MIN_SIDE
 from ..pictures.duplicates import near_duplicates
 from ..pictures.embedders import SOURCES
@@ -171,6 +173,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
             yield Difference(name, None, "what every run writes")
     yield from _of_statements(record)
     yield from _of_unrelated(record)
+    yield from _of_others(record)
     framed = {f"pictures[{i}].frame": p.frame for i, p in enumerate(record.pictures)}
     framed |= {f"controls[{i}].frame": c.frame for i, c in enumerate(record.controls)}
     if any(frame is not None for frame in framed.values()):  # none has one where pictures came without their files
@@ -204,6 +207,18 @@ def _of_unrelated(record: Record) -> Iterator[Difference]:
         yield Difference("checks.unrelated_control_scores", len(scores), expected)
 
 
+def _of_others(record: Record) -> Iterator[Difference]:
+    """The adapters on both sides: their files are among the weights. A scale is not 0, and has few digits."""
+    known = set(record.models.sha256.values())
+    for i, other in enumerate(record.models.others):
+        if not set(other.sha256.split()) or not set(other.sha256.split()) <= known:
+            yield Difference(f"models.others[{i}].sha256", other.sha256, "digests of models.sha256")
+        if not is_scale(other.scale):
+            yield Difference(f"models.others[{i}].scale", other.scale, "a scale")
+    if not is_scale(record.models.suspect_scale) or record.models.suspect_scale < 0:
+        yield Difference("models.suspect_scale", record.models.suspect_scale, "a scale above 0")
+
+
 def _result(
     record: Record,
     config: RunConfig,
@@ -235,10 +250,11 @@ def _result(
         for p, picture, raised, checked in zip(record.pictures, pictures, flags, checks, strict=True)
     ]
     weights = list(record.models.sha256.values())
-    prompts = 1 + len(record.models.other_prompts)
-    power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice, prompts=prompts)
+    unused = 0 if record.checks is None else record.checks.unused_tensors
+    asked = {"prompts": 1 + len(record.models.other_prompts), "others": len(record.models.others), "unused": unused}
+    power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice, **asked)
     mirror, nulls = _mirror(record, config), record.control_scores if bank is None else None
-    likelihood = find_likelihood(weights, config.mirror_draws, distances, record.weight_distance, prompts)
+    likelihood = find_likelihood(weights, config.mirror_draws, distances, record.weight_distance, **asked)
     judged, together, compared = judge_against(
         measured, nulls, bank, mirror, power, likelihood, combined=record.format not in OLDER
     )
@@ -267,6 +283,9 @@ def _result(
         checks=run,
         mirrored_training=record.models.mirrored_training,
         notes=record.models.notes,
+        suspect_scale=record.models.suspect_scale,
+        others=tuple(OtherAdapter(**vars(o)) for o in record.models.others),
+        as_loaded=record.models.as_loaded,
     )
 
 

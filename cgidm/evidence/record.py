@@ -16,13 +16,17 @@ from .record_format_1 import upgrade_format_1
 from .record_json import find_newer_field, from_json, since, to_json
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file.
-# 4: no likelihood ratios, anchors or statements, and a bank had no say beside the mirror test.
+# 4: no likelihood ratios, anchors, statements or other adapters, and a bank had no say beside the mirror test.
 FORMAT = 5
 OLDER = (1, 2, 3, 4)  # formats that are read, too
 WITHOUT_CHECKS = (1, 2, 3)  # formats whose flags are stated alone
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
 # field of a record, or of its pictures -> the first format that has it; of later ones see `since`
 FIRST_FORMAT = {"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3}
+FIRST_FORMAT_OF_PARTS = {  # the same of a record's parts
+    "models": {"suspect_scale": 5, "others": 5, "as_loaded": 5},
+    "checks": {"unused_tensors": 5},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ class RunChecksRecord:
     unrelated_control_scores: tuple[float, ...] = ()
     blind_p_value: float | None = None
     noted_framing: dict[str, Any] | None = None  # `framing.table`, of the suspect's notes
+    unused_tensors: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +271,14 @@ class StatementsRecord:
     attempt: int | None = None  # how many-th run of one visit to a page on this suspect it is; None: nobody counted
 
 
+class OtherAdapterRecord:
+    """An adapter that base and suspect both had."""
+
+    name: str
+    scale: float
+    sha256: str  # of its weight files, in their order, with spaces between
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelsRecord:
     """Base and suspect, as they were named and by what identifies them."""
@@ -291,6 +304,10 @@ class ModelsRecord:
     base_files: tuple[str, ...] = field(default=(), metadata=since(5))  # the weight files that are the base's
     # the public base that these are, by their digests; None: none that is known
     known_base: str | None = field(default=None, metadata=since(5))
+    suspect_scale: float = field(default=1.0, metadata=since(5))  # what the change of an adapter was multiplied by
+    others: tuple[OtherAdapterRecord, ...] = field(default=(), metadata=since(5))  # adapters on both sides
+    # the suspect was opened as other programs load it, perhaps in part
+    as_loaded: bool = field(default=False, metadata=since(5))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,9 +404,12 @@ def read_record(data: bytes | None, name: str) -> Record:
 def _check_age(table: dict[str, Any], number: int) -> None:
     """Refuse a record that states an older format than its own values have: fewer of them would then be checked."""
     pictures = [p for p in table.get("pictures", ()) if isinstance(p, dict)]
-    for field_name, first in FIRST_FORMAT.items():
-        if number < first and any(field_name in part for part in (table, *pictures)):
-            raise ValueError(f"record: expected format {first} or later with a value for {field_name}, got {number}")
+    known = [(FIRST_FORMAT, (table, *pictures))]
+    known += [(first, (table.get(part) or {},)) for part, first in FIRST_FORMAT_OF_PARTS.items()]
+    for first_formats, parts in known:
+        for name, first in first_formats.items():
+            if number < first and any(name in part for part in parts):
+                raise ValueError(f"record: expected format {first} or later with a value for {name}, got {number}")
 
 
 def manifest_entries(record: Record) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def origin_sentences(record: Record) -> Iterator[str]:
             "The null scores of the mirror test are a table that was handed over. Nothing here shows which models and "
             "pictures they are from."
         )
+    if others := record.models.others:
+        yield (
+            f"Base and suspect both have {len(others)} further adapters, which are listed below. So the answer is "
+            "about what the suspect alone adds to them."
+        )
     if record.bank is not None:
         yield (
             "The bank of null models is a table of numbers, as handed over. Nothing here shows how its models were "
@@ -40,6 +45,14 @@ def origin_sentences(record: Record) -> Iterator[str]:
         yield f"The seed is {record.config.seed}. It is {USUAL_SEED} unless somebody changes it."
     if record.statements is not None and record.statements.attempt is not None:
         yield from _of_attempt(record.statements.attempt)
+
+
+def mixture_rows(models: ModelsRecord) -> Iterator[tuple[str, str]]:
+    """State the scale of a suspect, and the adapters on both sides."""
+    if models.suspect_scale != 1:
+        yield "Scale of the suspect", f"{models.suspect_scale:g}"
+    for other in models.others:
+        yield "On both sides", f"{other.name}, at scale {other.scale:g}, SHA-256 {other.sha256}"
 
 
 def setting_sentences(record: Record) -> Iterator[str]:
@@ -165,6 +178,7 @@ def named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
     """Name what the run compared, as it was given."""
     yield "Public base", models.base
     yield "Suspect", models.suspect
+    yield from mixture_rows(models)
     yield from (("Prompt", prompt) for prompt in (models.prompt, *models.other_prompts))
     yield from (("Embedding", name) for name in models.embeddings)
     yield "Unrelated model", models.unrelated

@@ -46,6 +46,7 @@ class RerunOptions:
     base: str | None = None
     suspect: str | None = None
     embeddings: Sequence[str] = ()
+    also: Sequence[str] = ()  # the adapters on both sides, in their order
     unrelated: str | None = None
     controls: Path | None = None  # folder of the control pictures, if the bundle does not hold them
     bank: Path | None = None  # folder of the bank that the pictures were judged against
@@ -73,7 +74,8 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     if scored and not held and not bank and options.controls is None:
         raise UserError("evidence.no_controls")
     base, suspect, *embeddings = _open_models(record.models, options)
-    _check_weights(record.models.sha256, (base, suspect, *embeddings))
+    others = _open_others(record.models, options)
+    _check_weights(record.models.sha256, (base, suspect, *embeddings, *others))
     unrelated = _open_unrelated(record.models, options)
 
     from ..families import load_pair  # slow to import: only after the cheap checks
@@ -81,7 +83,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     machine, prompts = record.machine, (record.models.prompt, *record.models.other_prompts)
     with _threads(machine.threads if options.threads is None else options.threads):
         where = recorded_device(base, machine.device, machine.precision)
-        place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
+        place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding, "also": others}
         place["quantisation"] = where.quantisation
         loaded = load_pair(base, suspect, prompts, embeddings, **place, adapter_alpha=record.models.adapter_alpha)
         framed = _framed(loaded, record)
@@ -144,11 +146,31 @@ def _open_models(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint
         ("fine-tuned model", options.suspect, models.suspect, "--suspect"),
         *(("embedding", given, given, "--embedding") for given in options.embeddings or models.embeddings),
     ]
-    base, *others = [_open_model(role, given, named, option, options) for role, given, named, option in wanted]
-    return [lend_configuration(base, models.configuration), *others]
+    base, suspect, *words = [
+        _open_model(role, given, named, option, options, models.as_loaded and role == "fine-tuned model")
+        for role, given, named, option in wanted
+    ]
+    return [lend_configuration(base, models.configuration), replace(suspect, scale=models.suspect_scale), *words]
 
 
-def _open_model(role: str, given: str | None, recorded: str, option: str, options: RerunOptions) -> Checkpoint:
+def _open_others(models: ModelsRecord, options: RerunOptions) -> list[Checkpoint]:
+    """Open the adapters on both sides, at the scales that are recorded."""
+    given = options.also or [other.name for other in models.others]
+    if len(given) != len(models.others):
+        raise UserError("evidence.number_of_others", expected=len(models.others), given=len(given))
+    found = []
+    for recorded, named in zip(models.others, given, strict=True):
+        chosen = named if options.also else None
+        opened = _open_model("other adapter", chosen, named, "--also", options, models.as_loaded)
+        if opened.weights_sha256 != recorded.sha256:
+            raise UserError("evidence.other_weights", model=opened.name, expected=recorded.sha256)
+        found.append(replace(opened, scale=recorded.scale))
+    return found
+
+
+def _open_model(
+    role: str, given: str | None, recorded: str, option: str, options: RerunOptions, as_loaded: bool = False
+) -> Checkpoint:
     try:
         named = given or (str(Path(recorded).expanduser()) if recorded.startswith("~") else recorded)
         return open_checkpoint(
@@ -158,6 +180,7 @@ def _open_model(role: str, given: str | None, recorded: str, option: str, option
             civitai_key=read_key(),
             max_download=options.max_download,
             progress=True,
+            as_loaded=as_loaded,
         )
     except UserError as error:
         if given:

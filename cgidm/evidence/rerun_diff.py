@@ -203,6 +203,7 @@ def _measures_of_run(record: Record, now: Record, tolerance: float, of_ranks: fl
     if record.checks is None or now.checks is None:
         return
     yield Row("the base", "base_vs_itself", record.checks.base_vs_itself, now.checks.base_vs_itself, tolerance)
+    yield Row("the suspect", "unused_tensors", record.checks.unused_tensors, now.checks.unused_tensors, 0)
     p_values = record.checks.blind_p_value, now.checks.blind_p_value
     if p_values != (None, None):
         yield Row("the controls", "blind_p_value", *p_values, of_ranks)

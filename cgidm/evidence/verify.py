@@ -26,7 +26,9 @@ from .seal import FACTS, SEAL, bundle_record, check_seal
 if TYPE_CHECKING:
     from .anchors.published import PublishedCheck
 
-RERUN = ("base", "suspect", "embeddings", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
+# options of a rerun
+RERUN = ("base", "suspect", "embeddings", "also", "unrelated", "controls", "bank", "threads", "download")
+SUMMARY = "suspects.json"  # of the bundles of several suspects, in the folder that holds them
 MOST_LINES = 40  # findings that are printed; the others are counted
 CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> what it is
     "date": "the date",
@@ -46,6 +48,8 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "models.suspect": "the name of the suspect",
     "models.embeddings": "the names of the embeddings",
     "models.unrelated": "the name of the unrelated model",
+    "models.others[*].name": "the names of the adapters on both sides",
+    "models.as_loaded": "whether the suspect was opened as other programs load it",
     "models.commits": "the commits on the Hub",
     "models.publications": "the versions on Civitai",
     "models.anchors": "where base and suspect were read from, when, and what is stated there",
@@ -102,6 +106,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--embedding", dest="embeddings", action="append", help="a textual inversion, if not where the bundle says"
     )
+    parser.add_argument("--also", action="append", help="an adapter on both sides, if not where the bundle says")
     parser.add_argument("--unrelated", help="the suspect that had to find nothing, if not where the bundle says")
     parser.add_argument(
         "--controls", type=Path, help="folder of the control pictures, if the bundle does not hold them"
@@ -113,7 +118,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Check a bundle and print the findings; the last line says what they show, and what is missing.
+    """Check a bundle, or those of several suspects, and print the findings.
 
     Returns:
         0 if nothing is wrong, 1 if something is, 3 with `--strict` if a grade is missing.
@@ -121,6 +126,15 @@ def verify(options: argparse.Namespace) -> int:
     Raises:
         UserError: if there is no bundle, or something that the check needs.
     """
+    if (options.bundle / SUMMARY).is_file():
+        from .suspects.verify import verify_suspects  # late: everything that computes
+
+        return verify_suspects(options, _verify_bundle)
+    return _verify_bundle(options)
+
+
+def _verify_bundle(options: argparse.Namespace) -> int:
+    """Check one bundle; the last line says what the findings show, and what is missing."""
     with open_bundle(options.bundle) as bundle:
         grades, stamps = _check_envelope(bundle, options.signer, options.stamp_certificates)
         if grades.intact and FACTS in bundle.sizes:

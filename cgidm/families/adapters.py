@@ -1,7 +1,7 @@
 """Apply a parsed adapter to a pipeline's networks: every tensor in its module, or none at all."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from .changes.regions import FileChange, check_regions, join_changes, overlaps
 from .changes.scale import ScaleReader
 from .changes.targets import NORMS, Regions, find_networks, find_targets
 
+IN_PART = "families.used_in_part"
 WHOLE_KINDS = ("Full", "Norms")  # methods whose changes stand in the file as they are
 COMPUTED = (*JUDGED, "Lumina 2 or Z-Image")  # families whose networks are computed here
 
@@ -128,16 +129,20 @@ def check_family(checkpoint: Checkpoint) -> None:
         raise UserError("families.other_family", name=checkpoint.name, family=guess.family, accepted=list(COMPUTED))
 
 
-def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = None) -> tuple[Note, ...]:
-    """Apply the adapter of `checkpoint` to `pipeline`, in place.
+def apply_adapter(
+    pipeline: Any, checkpoint: Checkpoint, alpha: float | None = None, *, unchanged: Collection[Any] = ()
+) -> tuple[Note, ...]:
+    """Apply the adapter of `checkpoint` to `pipeline`, in place, as strongly as `checkpoint.scale` says.
 
     Args:
         pipeline: whose networks are changed.
         checkpoint: the adapter.
         alpha: the user's statement, for a file that states no alpha.
+        unchanged: networks that stay as they are.
 
     Returns:
-        What was assumed of the scale.
+        What was assumed of the scale, and which tensors are not in use: none, unless the checkpoint is to be used as
+        other programs load it (`Checkpoint.as_loaded`).
 
     Raises:
         UserError: if it cannot be loaded exactly, or the base lacks one of its modules.
@@ -154,11 +159,12 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
     networks = find_networks(pipeline, named)
     targets = {c: find_targets(getattr(pipeline, n, None), n) for c, n in networks.items()}
     changes: dict[str, list[FileChange]] = {network: [] for network in networks.values()}
-    missing, misshapen = [], []
+    missing, misshapen, unused = [], [], [*adapter.unread]
     for (component, module), keys in adapter.modules.items():
         regions, network = targets[component].get(module), networks[component]
         if regions is None:
             missing.append(f"{component} {module}")
+            unused += keys.values()
             continue
         parts = {part: state[key] for part, key in keys.items()}
         shapes = {part: tuple(factor.shape) for part, factor in parts.items()}
@@ -174,20 +180,36 @@ def apply_adapter(pipeline: Any, checkpoint: Checkpoint, alpha: float | None = N
             raise UserError("families.reshaped", name=name, module=f"{module:.120}")
         if shape is None or not fits(kind, shape, wanted) or (is_norm and kind not in WHOLE_KINDS):
             misshapen.append((module, str(shape), str(wanted)))
+            unused += keys.values()
             continue
         value = None if own is None else float(own)
         scale = scales.find(component, module, kind, rank, value) if kind not in WHOLE_KINDS else 1.0
-        changes[network].append(FileChange(Change(kind, parts, scale, rank or 1), regions))
-    if missing or misshapen:
+        changes[network].append(FileChange(Change(kind, parts, scale, rank or 1, checkpoint.scale), regions))
+    if (missing or misshapen) and not (checkpoint.as_loaded and any(changes.values())):
         _refuse(checkpoint, len(adapter.modules), missing, misshapen)
     for component, change in changes.items():
         network: Any = getattr(pipeline, component)
         if (twice := overlaps(change)) is not None:
             raise UserError("families.adapter_module_twice", name=name, component=component, module=twice[:120])
         _check_biases(name, network, change)
-        inject(network, join_changes(network, change))
-        check_regions(network, change)
-    return scales.notes()
+        if not any(network is other for other in unchanged):
+            inject(network, join_changes(network, change))
+            check_regions(network, change)
+    return (*scales.notes(), *_left_out(checkpoint, unused))
+
+
+def _left_out(checkpoint: Checkpoint, unused: Sequence[str]) -> tuple[Note, ...]:
+    """The note of an adapter that is used in part."""
+    if not unused:
+        return ()
+    examples = [f"{key:.80}" for key in unused[:3]]
+    of = len(checkpoint.tensors)
+    return (note(IN_PART, name=checkpoint.name, count=len(unused), of=of, examples=examples),)
+
+
+def count_unused(notes: Sequence[Note]) -> int:
+    """How many tensors of adapters are not in use, by the notes of `apply_adapter`."""
+    return sum(n.params["count"] for n in notes if n.code == IN_PART)
 
 
 def _weight_shape(network: Any, regions: Regions) -> tuple[tuple[int, ...], bool]:

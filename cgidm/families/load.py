@@ -12,31 +12,37 @@ from transformers.utils import logging as transformers_logging
 
 from ..device import Quantisation
 from ..errors import UserError
-from ..framing.frame import Frame
 from ..intake.family import lend_configuration
 from ..intake.framing_notes import read_framing
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.likely_framing import LikelyFraming, likely_framing
 from ..intake.notes import read_notes
 from ..intake.remarks import find_purpose, stated_guidance, stated_prediction
+from ..intake.source import is_scale
 from ..messages import Note, note
-from ..method.memory_plan import MemoryPlan, free_memory, worth_merging
-from ..method.models import IdentityCodec, ModelPair, NetworkEpsModel, SharedNetwork
-from .adapters import MAX_ROUNDING_LOSS, apply_adapter, check_family, merge, share_weights, split_batch_network
+from ..method.memory_plan import free_memory, worth_merging
+from ..method.models import IdentityCodec, ModelPair, OtherAdapter
+from .adapters import (
+    MAX_ROUNDING_LOSS,
+    apply_adapter,
+    check_family,
+    count_unused,
+    merge,
+    share_weights,
+)
 from .codec import Encoding, VaeCodec
 from .conditioning import (
     ConditionedNetwork,
-    combine_conditions,
     condition_on_prompts,
-    tell_frame,
     tell_guidance,
     text_encoders,
 )
 from .embeddings import apply_embedding
-from .kernels import choose_kernels
 from .library_errors import explain_library_errors
 from .memory import fit_pair, weight_bytes
+from .mixtures import add_to_weights, open_others
 from .offloading import WeightOffloader
+from .pairs import make_pair, split_batch_pair
 from .pipelines import load_pipeline, load_suspect
 from .prediction import check_markers, check_prediction, check_scheduler
 from .quantised import quantise
@@ -69,6 +75,7 @@ def load_pair(
     configuration: str | Checkpoint | None = None,
     adapter_alpha: float | None = None,
     quantisation: Quantisation | None = None,
+    also: Sequence[str | Checkpoint] = (),
 ) -> ModelPair:
     """Load a base pipeline and a suspect made from it, both conditioned on `prompt`.
 
@@ -79,7 +86,7 @@ def load_pair(
     Args:
         base: a path, an id on the Hub or a link (read without a token or key), or a `Checkpoint` from
             `intake.layout.open_checkpoint`.
-        suspect: likewise.
+        suspect: likewise; behind a LoRA, "@0.8" is the scale that it is used at.
         prompt: the prompt of both models; it may be blank. Of several, each timestep is denoised under one
             (`ConditionedNetwork.predict`): for a suspect whose prompt is not known.
         embeddings: textual inversions that came with the suspect. The prompt must contain their word, or be blank.
@@ -93,6 +100,9 @@ def load_pair(
         adapter_alpha: alpha of an adapter whose file states none; its changes are multiplied by alpha / rank.
         quantisation: how the networks' large weights are packed, in both models alike; None: they are not. For
             networks of rectified flow.
+        also: adapters that base and suspect both have, each with its scale: other LoRAs that are used with the suspect,
+            or the adapter through which a distilled base is trained. The pair is base + others against base + others +
+            suspect, so what it tells is what the suspect alone adds.
 
     Raises:
         UserError: if a model is missing, has another layout, or does not fit the other one.
@@ -106,6 +116,12 @@ def load_pair(
     check_family(suspect)
     if adapter_alpha is not None and suspect.kind != "adapter":
         raise UserError("families.alpha_of_no_adapter", name=suspect.name, kind=suspect.kind)
+    if suspect.scale <= 0:
+        raise UserError("families.scale_not_positive", name=suspect.name, given=suspect.scale)
+    others = open_others(suspect, also)
+    for scaled in (suspect, *others):
+        if not is_scale(scaled.scale):
+            raise UserError("families.no_scale", name=scaled.name, given=scaled.scale)
     words = _open_embeddings(suspect, embeddings)
     prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
     if words and len(prompts) > 1:
@@ -124,6 +140,7 @@ def load_pair(
         dtype=dtype,
         max_rounding_loss=max_rounding_loss,
         adapter_alpha=adapter_alpha,
+        others=others,
         guidance=guidance,
         quantisation=quantisation,
         free=free,
@@ -141,7 +158,8 @@ def load_pair(
         joint=pair.joint,
         pixels=0 if likely is None else likely.framing.most_pixels,
     )
-    fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights}
+    opened = (root, suspect, *words, *others)
+    fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in opened for f in c.weights}
     made = make_pair(
         pair.base, pair.suspect, device=target, dtype=dtype, fingerprints=fingerprints, memory=memory, joint=pair.joint
     )
@@ -155,6 +173,10 @@ def load_pair(
         base_files=tuple(f"{root.listing.name}/{f}" for f in root.weights),
         quantisation=quantisation,
         notes=(*pair.notes, *_guidance_notes(pair.base, suspect, guidance)),
+        suspect_scale=suspect.scale,
+        as_loaded=suspect.as_loaded,
+        unused_tensors=count_unused(pair.notes),
+        others=tuple(OtherAdapter(name=o.name, scale=o.scale, sha256=o.weights_sha256) for o in others),
     )
 
 
@@ -178,71 +200,6 @@ def silence_libraries() -> None:
     for library in ("diffusers", "transformers"):  # advice on old schedulers; it prints their whole configuration
         warnings.filterwarnings("ignore", category=FutureWarning, module=rf"{library}\.")
     transformers_logging.disable_progress_bar()
-
-
-def make_pair(
-    base: ConditionedNetwork,
-    suspect: ConditionedNetwork,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    fingerprints: dict[str, str] | None = None,
-    memory: MemoryPlan | None = None,
-    joint: ConditionedNetwork | None = None,
-) -> ModelPair:
-    """Make the `ModelPair` of two conditioned networks.
-
-    Args:
-        base: the public model.
-        suspect: the model that was fine-tuned from it.
-        device: where both compute.
-        dtype: the precision that the networks compute in.
-        fingerprints: weight file -> SHA-256.
-        memory: how the pair is held on its device.
-        joint: the network that computes both models in one call, if they share their weights.
-    """
-
-    def model(conditioned: ConditionedNetwork) -> NetworkEpsModel:
-        schedule = conditioned.schedule.to(device)
-        return NetworkEpsModel(conditioned.predict, schedule, conditioned.prediction, dtype)
-
-    def told_of(frame: Frame) -> ModelPair:
-        both = None if joint is None else tell_frame(joint, frame)
-        more = {"device": device, "dtype": dtype, "fingerprints": fingerprints, "memory": memory, "joint": both}
-        return make_pair(tell_frame(base, frame), tell_frame(suspect, frame), **more)
-
-    each = [base, suspect] if joint is None else [base, suspect, joint]
-    modules = tuple(dict.fromkeys(conditioned.network for conditioned in each))
-    for network in modules:
-        choose_kernels(network, device, dtype)
-    base_model, suspect_model = model(base), model(suspect)
-    return ModelPair(
-        base_model,
-        suspect_model,
-        base_model.schedule,
-        codec=base.codec,
-        resolution=base.resolution,
-        device=device,
-        fingerprints=fingerprints or {},
-        networks=tuple(dict.fromkeys((base.weight_owner, suspect.weight_owner))),
-        modules=modules,
-        memory=memory,
-        shared_network=None if joint is None else SharedNetwork(base_model, suspect_model, model(joint)),
-        told_of=None if base.sizes_at is None else told_of,
-    )
-
-
-def split_batch_pair(base: ConditionedNetwork, suspect: ConditionedNetwork) -> ConditionedNetwork | None:
-    """Make the network of both models: the base's for the first half of the rows, the suspect's for the second.
-
-    Returns:
-        None if the encoded prompts of the two models have different shapes.
-    """
-    conditions = combine_conditions(base, suspect)
-    if conditions is None:
-        return None
-    network = split_batch_network(suspect.network)
-    return replace(suspect, network=network, conditions=conditions, shared_owner=suspect.weight_owner)
 
 
 def _open_embeddings(suspect: Checkpoint, given: Sequence[str | Checkpoint]) -> list[Checkpoint]:
@@ -269,10 +226,12 @@ class _PairLoader:
     guidance: float | None = None  # that the suspect's training told the network; None: the family's usual one
     quantisation: Quantisation | None = None
     free: int | None = None  # bytes that the pair may take
+    others: tuple[Checkpoint, ...] = ()
 
     def load(self, root: Checkpoint, suspect: Checkpoint, embeddings: Sequence[Checkpoint]) -> ConditionedPair:
         pipeline = load_pipeline(root, "base", self.dtype)
         check_tokenizers(pipeline, root.name)
+        assumed = add_to_weights(pipeline, self.others)
         with explain_library_errors("base", root.name):
             base = self._condition(pipeline)
             if self.quantisation is None:
@@ -282,14 +241,16 @@ class _PairLoader:
             check_scheduler(base, f"base model {root.name}")
         check_markers(stated_prediction(suspect), base.prediction, suspect.name)
         if suspect.kind == "adapter":
-            return self._adapted(pipeline, base.network, suspect, embeddings)
+            adapted = self._adapted(pipeline, base.network, suspect, embeddings)
+            return replace(adapted, notes=(*adapted.notes, *assumed))
         if suspect.kind == "textual inversion":
             self._quantise(base.network)
             before = _probe(base)
             taught = self._condition(pipeline, embeddings)
             _check_changed(before, _probe(taught), suspect)
-            return ConditionedPair(base, taught, split_batch_pair(base, taught))
+            return ConditionedPair(base, taught, split_batch_pair(base, taught), assumed)
         finetuned = load_suspect(suspect, root, pipeline, self.dtype)
+        add_to_weights(finetuned, self.others, [*pipeline.components.values()])
         with explain_library_errors("fine-tuned", suspect.name):
             conditioned = self._condition(finetuned, embeddings)
             _check_shapes(base, conditioned, suspect.name)
@@ -297,7 +258,7 @@ class _PairLoader:
                 self._quantise(network)
             _probe(conditioned)
             check_prediction(base, conditioned, f"fine-tuned model {suspect.name}")
-        return ConditionedPair(base, conditioned)
+        return ConditionedPair(base, conditioned, notes=assumed)
 
     def _condition(
         self, pipeline: Any, embeddings: Sequence[Checkpoint] = (), *, shared_owner: nn.Module | None = None

@@ -4,7 +4,7 @@ Only names, sizes and safetensors headers are read. A pickle is refused by its n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NoReturn
 
@@ -19,12 +19,13 @@ from .embeddings import Embedding, is_embedding, parse_embedding
 from .header import Header, TensorInfo, load_table, read_header, refuse_other_kind
 from .hub import MAX_DOWNLOAD, open_repository
 from .listing import Listing, LocalListing
-from .source import PICKLES, HubSource, parse_source
+from .source import PICKLES, HubSource, parse_source, split_scale
 
 Kind = Literal["pipeline", "training checkpoint", "single file", "adapter", "textual inversion"]
 LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 NETWORKS: tuple[Network, ...] = ("unet", "transformer", "text_encoder", "text_encoder_2")  # what a training run saves
 PEFT = ("adapter_model.safetensors", "adapter_config.json")
+MOST_TRIED = 20  # files of a folder whose headers are read to find an adapter
 MAX_CONFIG = 1_000_000  # bytes of a JSON configuration that are read
 
 
@@ -44,6 +45,8 @@ class Checkpoint:
     config: Mapping[str, Any] | None = None  # model_index.json or adapter_config.json
     lender: "Checkpoint | None" = None  # whose configuration and tokenizers a base in one file uses
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of peft's folders: network -> its own
+    scale: float = 1.0  # what the change of an adapter is multiplied by
+    as_loaded: bool = False  # what other programs would use of it is used, and the rest is named
 
     @property
     def name(self) -> str:
@@ -80,6 +83,11 @@ class Checkpoint:
         """The tensors of one component of a folder."""
         return {k: info for f in self.components[name].weights for k, info in self.headers[f].tensors.items()}
 
+    @property
+    def weights_sha256(self) -> str:
+        """The SHA-256 of each of its weight files, in their order, with spaces between."""
+        return " ".join(self.listing.sha256(f) for f in self.weights)
+
     def fetch(self) -> Path:
         """Download the files that loading needs, unless they are here, and return the local file or folder."""
         return self.listing.fetch([*self.headers, *self.extras]) / self.root
@@ -94,50 +102,70 @@ def open_checkpoint(
     civitai_key: str | None = None,
     max_download: int = MAX_DOWNLOAD,
     progress: bool = False,
+    as_loaded: bool = False,
 ) -> Checkpoint:
     """Find out what `given` is, from names and headers alone.
 
     Args:
         given: a path, the id of a repository on the Hub, a link to the Hub or to Civitai, an AIR of Civitai, or
-            "shipped:" and the name of a shipped model.
+            "shipped:" and the name of a shipped model. Behind an adapter, "@0.8" is the scale it is used at.
         role: what it is used as, which goes before the error's message: "base model".
         local: accept paths on this machine.
         token: the visitor's own, for gated repositories of the Hub.
         civitai_key: the visitor's own API key, for models of Civitai that it hands out to accounts alone.
         max_download: bytes that `Checkpoint.fetch` may download.
         progress: draw a bar while downloading.
+        as_loaded: of a folder with several adapters use the one that diffusers would load, and of an adapter the
+            modules that ComfyUI and diffusers would. What is left out is named with the answer.
 
     Raises:
         UserError: if it is missing, out of reach, a pickle, several models at once, or of no known kind.
     """
     try:
-        if given.startswith(SHIPPED):
-            return read_layout(LocalListing(find_shipped_model(given), label=given))
-        source = parse_source(given, local=local)
-        if isinstance(source, HubSource):
-            return read_layout(open_repository(source, token, max_download, progress), source.path)
-        if isinstance(source, CivitaiSource):
-            version = open_version(source, civitai_key, max_download, progress)
-            return read_layout(version, source.path or version.file)
-        return _read_path(source)
+        location, scale = split_scale(given, local=local)
+        found = _open(location, local, token, civitai_key, max_download, progress, as_loaded)
+        if scale != 1 and found.kind != "adapter":
+            raise UserError("intake.scale_of_no_adapter", name=found.name, kind=found.kind, scale=scale)
+        return replace(found, scale=scale, as_loaded=as_loaded)
     except UserError as error:
         if role:  # only the English message names it: code and parameters are those of the problem
             error.args = (f"{role}: {error}",)
         raise
 
 
-def _read_path(source: Path) -> Checkpoint:
+def _open(
+    given: str,
+    local: bool,
+    token: str | None,
+    civitai_key: str | None,
+    max_download: int,
+    progress: bool,
+    as_loaded: bool,
+) -> Checkpoint:
+    if given.startswith(SHIPPED):
+        return read_layout(LocalListing(find_shipped_model(given), label=given))
+    source = parse_source(given, local=local)
+    if isinstance(source, HubSource):
+        return read_layout(open_repository(source, token, max_download, progress), source.path, as_loaded)
+    if isinstance(source, CivitaiSource):
+        version = open_version(source, civitai_key, max_download, progress)
+        return read_layout(version, source.path or version.file, as_loaded)
+    return _read_path(source, as_loaded)
+
+
+def _read_path(source: Path, as_loaded: bool) -> Checkpoint:
     if source.is_file():
-        return read_layout(LocalListing(source.parent, (source.name, "adapter_config.json")), source.name)
+        listing = LocalListing(source.parent, (source.name, "adapter_config.json"))
+        return read_layout(listing, source.name, as_loaded)
     if not source.is_dir():
         raise UserError("intake.missing", name=str(source))
     if source.name == "unet" and (source / "config.json").is_file():  # the network's own folder
         source = source.parent
-    return read_layout(LocalListing(source))
+    return read_layout(LocalListing(source), as_loaded=as_loaded)
 
 
-def read_layout(listing: Listing, root: str = "") -> Checkpoint:
-    """Find out what the file or folder `root` of `listing` is.
+def read_layout(listing: Listing, root: str = "", as_loaded: bool = False) -> Checkpoint:
+    """Find out what the file or folder `root` of `listing` is; `as_loaded`: see `open_checkpoint`.
 
     Raises:
         UserError: if it is missing, a pickle, several models at once, or of no known kind.
@@ -145,7 +173,7 @@ def read_layout(listing: Listing, root: str = "") -> Checkpoint:
     if PurePosixPath(root).suffix.lower() in PICKLES:
         raise UserError("intake.pickle", name=f"{listing.name}/{root}")
     if root in listing.sizes:
-        return _file(listing, root)
+        return _file(listing, root, as_loaded)
     inside = _inside(listing, root)
     if root and not inside:
         raise UserError("intake.missing_inside", name=listing.name, path=root)
@@ -153,7 +181,7 @@ def read_layout(listing: Listing, root: str = "") -> Checkpoint:
         config = read_json(listing, _join(root, "model_index.json"))
         return _folder("pipeline", listing, root, *find_components(listing, root, config), config)
     if "config.json" in inside and PurePosixPath(root).name == "unet":  # the network's own folder
-        return read_layout(listing, PurePosixPath(root).parent.as_posix().strip("."))
+        return read_layout(listing, PurePosixPath(root).parent.as_posix().strip("."), as_loaded)
     found = [name for name in LORA_FILES if name in inside]
     folders: list[Network] = [name for name in NETWORKS if f"{name}/{PEFT[0]}" in inside]
     if not found and folders:
@@ -163,8 +191,10 @@ def read_layout(listing: Listing, root: str = "") -> Checkpoint:
         return _folder("training checkpoint", listing, root, *find_network(listing, root, networks))
     if not found:
         found = sorted(name for name in inside if name.endswith(".safetensors") and "/" not in name)
+    if as_loaded and len(found) > 1 and (chosen := _first_adapter(listing, root, found)):
+        return _file(listing, chosen, as_loaded)
     if len(found) == 1:
-        return _file(listing, _join(root, found[0]))
+        return _file(listing, _join(root, found[0]), as_loaded)
     _refuse_folder(_join(listing.name, root), inside, found)
 
 
@@ -187,7 +217,21 @@ def read_json(listing: Listing, file: str) -> dict[str, Any]:
     return value
 
 
-def _file(listing: Listing, file: str) -> Checkpoint:
+def _first_adapter(listing: Listing, root: str, found: Sequence[str]) -> str | None:
+    """The adapter of a folder that diffusers loads where no file is named: a file of its own name, else the first.
+
+    Files called after schedulers, optimisers or checkpoints do not count (`_best_guess_weight_name`, diffusers 0.42).
+    Files that are no adapters are passed over, where diffusers would fail.
+    """
+    counted = [name for name in found if not any(word in name for word in ("scheduler", "optimizer", "checkpoint"))]
+    ranked = sorted(counted, key=lambda name: (not name.endswith(LORA_FILES[0]), name))
+    for name in ranked[:MOST_TRIED]:
+        if is_adapter(read_header(listing, _join(root, name)).tensors):
+            return _join(root, name)
+    return None
+
+
+def _file(listing: Listing, file: str, as_loaded: bool = False) -> Checkpoint:
     name = f"{listing.name}/{file}"
     if not file.lower().endswith(".safetensors"):
         refuse_other_kind(listing, file)
@@ -196,7 +240,7 @@ def _file(listing: Listing, file: str) -> Checkpoint:
     tensors, known = header.tensors, {"listing": listing, "root": file, "headers": {file: header}}
     if is_adapter(tensors):
         neighbour = _join(PurePosixPath(file).parent.as_posix().strip("."), PEFT[1])
-        adapter, beside = parse_adapter(tensors, name), neighbour in listing.sizes
+        adapter, beside = parse_adapter(tensors, name, in_part=as_loaded), neighbour in listing.sizes
         if not beside or not (file.endswith(PEFT[0]) or adapter.dialect == "peft"):  # it would be another file's
             return Checkpoint(kind="adapter", **known, adapter=adapter)
         table = read_json(listing, neighbour)

@@ -13,7 +13,7 @@ from ..messages import Note, note
 from ..resources import SHIPPED
 from .adapters import is_adapter
 from .embeddings import is_embedding
-from .family import confirm_base
+from .family import compare_bases, confirm_base
 from .header import TensorInfo, read_header
 from .layout import Checkpoint, read_json
 from .note_values import read_number
@@ -86,6 +86,17 @@ def list_pair_remarks(base: Checkpoint, suspect: Checkpoint, embeddings: Sequenc
         *lent,
         *confirmed,
     )
+
+
+def list_other_remarks(base: Checkpoint, others: Sequence[Checkpoint]) -> tuple[Note, ...]:
+    """List what is worth knowing of adapters that are on both sides: that one names another base, or bundles words."""
+    found = []
+    for other in others:
+        if (warning := compare_bases(base, other)) is not None:
+            found.append(note("intake.of_other_adapter", name=other.name, what=warning))
+        if other.adapter is not None and other.adapter.bundle:
+            found.append(note("intake.words_of_other_adapter", name=other.name))
+    return tuple(found)
 
 
 def _differing_prediction(base: Checkpoint, suspect: Checkpoint) -> Iterator[Note]:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import UserError
 from .civitai.location import CivitaiSource, parse_civitai
 
+SCALED = re.compile(r"(?P<location>.+)@(?P<scale>-?\d{1,2}(?:\.\d{1,4})?)", re.ASCII | re.DOTALL)
 PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
 HOSTS = {"huggingface.co", "www.huggingface.co", "hf.co"}
 OTHER_KINDS = {"datasets", "spaces", "collections", "papers", "docs", "buckets", "kernels"}
@@ -68,6 +69,40 @@ def parse_source(given: str, *, local: bool = True) -> Path | HubSource | Civita
     if match is None:
         raise UserError("intake.no_model_named" if local else "intake.no_repository_named", **_given(text))
     return _hub_source(text, match["repo"], match["revision"], match["path"] or "")
+
+
+def split_scale(given: str, *, local: bool = True) -> tuple[str, float]:
+    """Split what was given into a location and the scale that an adapter is used at: "lora.safetensors@0.8".
+
+    A path that exists has no scale. A whole number is one only behind a path that exists, or a file's ending: elsewhere
+    it is a revision or a version ("owner/name@2", "civitai:7@42"). So is any number that has no second one behind it in
+    the name of a revision: write "owner/name@1.0@1.0".
+
+    Args:
+        given: a location, perhaps with a scale.
+        local: accept paths on this machine.
+
+    Returns:
+        The location, and the scale; 1 where none is given.
+
+    Raises:
+        UserError: if the scale is 0.
+    """
+    text = given.strip().strip("\"'")
+    match = SCALED.fullmatch(text)
+    if match is None or (local and _exists(text)):
+        return given, 1.0
+    location, scale = match["location"], float(match["scale"])
+    if "." not in match["scale"] and not location.endswith(".safetensors") and not (local and _exists(location)):
+        return given, 1.0
+    if scale == 0:
+        raise UserError("intake.scale_is_zero", **_given(text))
+    return location, scale
+
+
+def is_scale(number: float) -> bool:
+    """Whether an adapter can be used at this scale: not 0, below 100, at most four decimal places."""
+    return 0 < abs(number) < 100 and round(number, 4) == number
 
 
 def _exists(text: str) -> bool:

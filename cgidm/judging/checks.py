@@ -15,6 +15,7 @@ from .flags import (
     RunChecks,
     check_recovery,
     flat_flags,
+    in_part_flags,
 )
 from .negative_controls import (
     GENERATED,
@@ -49,7 +50,12 @@ def flags_of_run(
     """Find what forbids every test of each picture, whatever it is compared with."""
     unstable = unstable_flags(run.base_vs_itself)
     return [
-        (*unstable, *flat_flags(picture.image), *generated_flags(measured.round_trip))
+        (
+            *unstable,
+            *flat_flags(picture.image),
+            *generated_flags(measured.round_trip),
+            *in_part_flags(run.unused_tensors),
+        )
         for picture, measured in zip(pictures, checks, strict=True)
     ]
 

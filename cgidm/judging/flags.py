@@ -78,12 +78,14 @@ class RunChecks:
         unrelated_control_scores: of the controls, under the unrelated suspect.
         blind_p_value: of the classifier that sees no model; None where it was not asked.
         noted_framing: how the suspect's notes say that its training framed pictures; None where they do not.
+        unused_tensors: how many tensors of the suspect are not in use, since the base has no place for them.
     """
 
     base_vs_itself: float
     unrelated_control_scores: tuple[float, ...] = ()
     blind_p_value: float | None = None
     noted_framing: Framing | None = None
+    unused_tensors: int = 0
 
 
 def make_flag(
@@ -102,6 +104,11 @@ INDISTINGUISHABLE = make_flag("indistinguishable", limit=INDISTINGUISHABLE_RATIO
 NOT_FINITE = make_flag("not_finite")
 FLAT = make_flag("flat", leaves_out=True, limit=FLAT_DEVIATION)
 UNKNOWN_BASE = make_flag("unknown_base", blocks_verdict=False)
+
+
+def in_part_flags(unused: int) -> tuple[Flag, ...]:
+    """Find whether only a part of the suspect was judged: the part that other programs load."""
+    return (make_flag("in_part", blocks_verdict=False, count=unused),) if unused else ()
 
 
 def stopped_flag(steps: int, of: int) -> Flag:

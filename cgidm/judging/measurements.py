@@ -67,7 +67,8 @@ class Measurements:
         base_vs_itself = score_base_vs_itself(first.pair, self.z[0][None].to(self.pair.device), self.config.seed)
         ratios = for_each_batch(self.pair, self.pictures, lambda b: measure_round_trips(b.pair, b.images))
         noted = None if self.pair.framing_is_guessed else self.pair.framing
-        run = RunChecks(base_vs_itself=base_vs_itself, noted_framing=noted)
+        unused = self.pair.unused_tensors
+        run = RunChecks(base_vs_itself=base_vs_itself, noted_framing=noted, unused_tensors=unused)
         return run, [PictureChecks(round_trip=ratio) for ratio in ratios]
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..framing.frame import Framing
 from ..messages import Note
 from ..method.config import RunConfig
+from ..method.models import OtherAdapter
 from ..method.views import AS_GIVEN
 from ..pictures.images import Picture
 from .flags import Flag, PictureChecks, RunChecks
@@ -90,6 +91,9 @@ class Result:
     decoys: tuple[Panel, ...] = ()  # of `lineup.decoys`
     checks: RunChecks | None = None  # what the flags rest on; None where they are not all measured
     mirrored_training: bool | None = None  # by the suspect's own notes: were pictures mirrored; None: they do not say
+    suspect_scale: float = 1.0  # what the change of an adapter was multiplied by
+    others: tuple[OtherAdapter, ...] = ()  # adapters on both sides
+    as_loaded: bool = False  # the suspect was opened as other programs load it, perhaps in part
 
     @property
     def judged_by(self) -> str:

@@ -100,6 +100,21 @@ class NetworkEpsModel:
         return self.network(x_t.to(self.dtype or x_t.dtype), timesteps)[:, : x_t.shape[1]].to(x_t.dtype)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherAdapter:
+    """An adapter that base and suspect both have.
+
+    Attributes:
+        name: where it came from.
+        scale: what its change is multiplied by.
+        sha256: of its weight files, in their order, with spaces between.
+    """
+
+    name: str
+    scale: float
+    sha256: str
+
+
 @dataclass(frozen=True, eq=False)
 class SharedNetwork:
     """One network as base, as suspect, and as both; it belongs to the pair with exactly these two models."""
@@ -138,6 +153,10 @@ class ModelPair:
             they do not say.
         notes: what was assumed to load the suspect: an alpha that its file does not state.
         quantisation: how the networks' weights are packed ("fp8", "nf4"); None: they are not.
+        suspect_scale: what the change of an adapter is multiplied by.
+        others: adapters that are on both sides.
+        as_loaded: whether the suspect was opened as other programs load it, perhaps in part.
+        unused_tensors: how many tensors of adapters are not in use.
     """
 
     base: EpsModel
@@ -161,6 +180,10 @@ class ModelPair:
     mirrored_training: bool | None = None
     notes: tuple[Note, ...] = ()
     quantisation: str | None = None
+    suspect_scale: float = 1.0
+    others: tuple[OtherAdapter, ...] = ()
+    as_loaded: bool = False
+    unused_tensors: int = 0
 
     @property
     def framing(self) -> Framing:

@@ -83,7 +83,7 @@ class Sitting:
             if not self.plan.power_known:
                 weights, moved = list(self.pair.fingerprints.values()), self.measured.weight_distance
                 given = (weights, self.measured.distances, moved, self.request.bank)
-                power = expect_power(*given, looked_at_twice=bool(self.uneven), prompts=max(1, len(self.pair.prompts)))
+                power = expect_power(*given, looked_at_twice=bool(self.uneven), **self._unlike_measured)
                 self.plan = replace(self.plan, expected_power=power, power_known=True)
             yield from self._score_controls(controls_per_event)
             yield from self._answer(by_mirror=False)
@@ -100,6 +100,12 @@ class Sitting:
             yield self._event("paused", *self._place, progress=self._progress(), result=self.judged)
         else:
             yield from self._recover_decoys(steps, preview_seconds)
+
+    @property
+    def _unlike_measured(self) -> dict[str, Any]:
+        """What no table was measured with: several prompts, adapters on both sides, tensors that are not in use."""
+        pair = self.pair
+        return {"prompts": max(1, len(pair.prompts)), "others": len(pair.others), "unused": pair.unused_tensors}
 
     @property
     def _is_complete(self) -> bool:
@@ -300,7 +306,7 @@ class Sitting:
         known = (self.reference_scores, digests, self.request.null_groups)
         mirror = mirror_reference(self.pair.fingerprints, flips, draws, *known)
         given = (list(self.pair.fingerprints.values()), draws, distances or (), self.measured.weight_distance)
-        likelihood = find_likelihood(*given, max(1, len(self.pair.prompts)))
+        likelihood = find_likelihood(*given, **self._unlike_measured)
         settings = (nulls, bank, mirror, self.plan.expected_power, likelihood)
         pictures, together, compared = judge_against(measured, *settings)
         return Result(
@@ -323,6 +329,9 @@ class Sitting:
             weight_distance=self.measured.weight_distance,
             checks=None if checks is None else checks[0],
             mirrored_training=flips,
+            suspect_scale=self.pair.suspect_scale,
+            others=self.pair.others,
+            as_loaded=self.pair.as_loaded,
         )
 
     def _errors(self, index: int) -> dict[str, float]:

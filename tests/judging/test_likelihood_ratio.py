@@ -58,19 +58,22 @@ def test_what_does_not_speak_for_training_is_not_stated():
 
 def test_the_table_is_that_of_the_base_and_of_its_draws(tmp_path):
     (tmp_path / TABLE).write_text(json.dumps([table().model_dump()]))
-    given = (["b", "a"], 24, [0.02, 0.04], None, 1, tmp_path)
-    assert find_likelihood(*given) == SuspectLikelihood(table(), 0.03)
+    given = (["b", "a"], 24, [0.02, 0.04], None)
+    assert find_likelihood(*given, folder=tmp_path) == SuspectLikelihood(table(), 0.03)
     for other in (
-        (["b"], 24, [0.02], None, 1, tmp_path),
-        (["a"], 12, [0.02], None, 1, tmp_path),
-        (["a"], 24, [], None, 1, tmp_path),
-        (["a"], 24, [0.02], 0.3, 1, tmp_path),  # a full network
-        (["a"], 24, [0.02], None, 2, tmp_path),  # several prompts
+        (["b"], 24, [0.02], None),
+        (["a"], 12, [0.02], None),
+        (["a"], 24, [], None),
+        (["a"], 24, [0.02], 0.3),
     ):
-        assert find_likelihood(*other) is None
+        assert (
+            find_likelihood(*other, folder=tmp_path) is None
+        )  # another base, other draws, no distance, a full network
+    for unlike in ({"prompts": 2}, {"others": 1}, {"unused": 1}):
+        assert find_likelihood(*given, **unlike, folder=tmp_path) is None
     (tmp_path / TABLE).write_text("[{}]")
     with refuses("judging.damaged_likelihood_table", file=TABLE):
-        find_likelihood(*given)
+        find_likelihood(*given, folder=tmp_path)
 
 
 def judged_by_mirror(score, mirror, likelihood, inner=None):
@@ -96,7 +99,7 @@ def test_a_picture_has_a_ratio_where_the_test_compared_it_with_a_table_in_one_fr
 def test_the_shipped_table_is_that_of_the_shipped_base():
     answer = json.loads((next((resource_root() / "answers" / "rollandin-lora").rglob("result.json"))).read_text())
     weights = list(answer["models"]["sha256"].values())
-    found, weak = (find_likelihood(weights, 24, [distance], None, 1) for distance in (0.03, 0.005))
+    found, weak = (find_likelihood(weights, 24, [distance], None) for distance in (0.03, 0.005))
     assert found is not None and found.ratio(1.5).ratio > 10 > found.ratio(1.0).ratio > 1
     # strong suspects score their used pictures far higher, so a middling score speaks for a weak one rather
     assert weak is not None and weak.ratio(1.8).ratio < found.ratio(1.8).ratio

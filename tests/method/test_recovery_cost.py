@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cgidm.families.conditioning import condition_on_prompt
-from cgidm.families.load import make_pair
+from cgidm.families.pairs import make_pair
 from cgidm.method.models import IdentityCodec, ModelPair
 from cgidm.method.run_state import continue_recovery
 from eval.speed.arms import begin, draw_latents, timed_config

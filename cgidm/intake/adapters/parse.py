@@ -37,6 +37,7 @@ class Adapter:
     ranks: tuple[int, ...]  # the distinct ranks, ascending
     architecture: str | None = None  # of a transformer, by its names and widths
     bundle: tuple[Embedding, ...] = ()  # textual inversions in the same file
+    unread: tuple[str, ...] = ()  # tensors of no known name, where these are left out
 
     @property
     def method(self) -> Kind:
@@ -48,13 +49,16 @@ class Adapter:
         return dict(Counter(component for component, _ in self.modules))
 
 
-def parse_adapter(tensors: Mapping[str, TensorInfo], name: str, folder: Component | None = None) -> Adapter:
+def parse_adapter(
+    tensors: Mapping[str, TensorInfo], name: str, folder: Component | None = None, *, in_part: bool = False
+) -> Adapter:
     """Parse the name and shape of every tensor of an adapter file.
 
     Args:
         tensors: the file's header.
         name: what the file is called, for errors.
         folder: the network whose folder holds the file; None: the names say it.
+        in_part: leave out tensors whose names are of no dialect, as other programs do.
 
     Raises:
         UserError: if a name is of no dialect, a module lacks a part, parts do not fit one another, or the method cannot
@@ -77,7 +81,7 @@ def parse_adapter(tensors: Mapping[str, TensorInfo], name: str, folder: Componen
                 "intake.adapter_part_twice", file=name, part=found.part, module=_cut(found.module), tensors=given
             )
         parts[found.part] = key
-    if unmatched or not modules:
+    if (unmatched and not in_part) or not modules:
         _refuse_names(unmatched or list(bundled), tensors, name)
     shapes = {place: {part: tensors[key].shape for part, key in parts.items()} for place, parts in modules.items()}
     checked = {place: check_module(place[1], parts, name) for place, parts in shapes.items()}
@@ -90,6 +94,7 @@ def parse_adapter(tensors: Mapping[str, TensorInfo], name: str, folder: Componen
         tuple(ranks),
         guess_architecture(changes),
         parse_bundle(bundled, name),
+        tuple(unmatched),
     )
 
 

@@ -90,7 +90,10 @@ def find_likelihood(
     draws: int,
     distances: Sequence[float],
     weight_distance: float | None,
-    prompts: int,
+    *,
+    prompts: int = 1,
+    others: int = 0,
+    unused: int = 0,
     folder: Path | None = None,
 ) -> SuspectLikelihood | None:
     """Find what is known of scores under such a suspect; None if it was never measured.
@@ -101,12 +104,14 @@ def find_likelihood(
         distances: of the suspect's predictions from its base's, for each picture; they are looked up by their mean.
         weight_distance: of a full network, for which no ratio was measured; None of an adapter.
         prompts: how many the run has; the ratios were measured with one.
+        others: how many adapters both sides have; the ratios were measured with none.
+        unused: how many tensors of the adapter are not in use; the ratios were measured with whole ones.
         folder: where the table lies; by default, where everything that ships lies.
 
     Raises:
         UserError: if the file is damaged.
     """
-    if weight_distance is not None or prompts > 1 or not distances:
+    if weight_distance is not None or prompts > 1 or others or unused or not distances:
         return None
     tables = read_tables(LikelihoodTable, TABLE, "judging.damaged_likelihood_table", folder)
     table = next((t for t in tables if set(t.base) <= set(weights) and t.draws == draws), None)

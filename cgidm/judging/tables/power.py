@@ -96,6 +96,8 @@ def expect_power(
     *,
     looked_at_twice: bool = False,
     prompts: int = 1,
+    others: int = 0,
+    unused: int = 0,
 ) -> float | None:
     """Return the share of used pictures found in a suspect so strongly trained; None if it was never measured.
 
@@ -109,8 +111,10 @@ def expect_power(
         bank: null models of this suspect, if there are any.
         looked_at_twice: some picture is also looked at as its centre square. The power was measured with one look.
         prompts: how many the run has. The power was measured with one.
+        others: adapters that are on both sides. The power was measured without any.
+        unused: tensors of the suspect that are not in use. The power was measured with all.
     """
-    if looked_at_twice or prompts > 1:
+    if looked_at_twice or prompts > 1 or others or unused:
         return None
     table = find_power_table(weights)
     looked_up = None

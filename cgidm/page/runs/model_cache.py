@@ -168,7 +168,7 @@ def _key(base: Checkpoint, suspect: Checkpoint, prompt: str) -> str:
         about, listing = checkpoint.listing.about, checkpoint.listing
         commit = None if about is None else (about.repo, about.sha)
         digests = [listing.stated_sha256(f) for f in checkpoint.weights]
-        parts.append(repr((commit, checkpoint.root if commit else "", checkpoint.kind, digests)))
+        parts.append(repr((commit, checkpoint.root if commit else "", checkpoint.kind, checkpoint.scale, digests)))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

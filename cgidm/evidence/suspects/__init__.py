@@ -1,0 +1,1 @@
+"""Several suspects in one question: LoRAs that are used together, or versions of one LoRA."""

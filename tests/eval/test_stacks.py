@@ -1,0 +1,80 @@
+"""Which LoRA of a stack knows the picture: how stacks are drawn and counted, and what the committed count says."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cgidm.judging.mirror_test import NullGroup
+from cgidm.training.split import PictureFile
+from eval.error_rates import stacks
+from eval.error_rates.stacks import MODES, PICTURES, SCALES, StackScores, count_stacks, name_loras, plan_stack
+from tests.support.paths import RESULTS
+
+KNOWN, UNKNOWN = 6.0, 0.0
+
+
+@pytest.fixture(autouse=True)
+def nulls(monkeypatch):
+    """A table of 400 null scores by twenty artists, and one group of an artist of the stack with huge ones."""
+    g = np.random.default_rng(0)
+    groups = [NullGroup(artist=f"d/{i}", training="lora", scores=tuple(g.normal(size=20))) for i in range(20)]
+    groups.append(NullGroup(artist="d/a", training="lora", scores=(50.0,) * 200))
+    monkeypatch.setattr(stacks, "table_groups", lambda base: groups)
+
+
+def stack(right=0, known=(KNOWN,) * PICTURES, wrong=UNKNOWN):
+    """Scores of a stack by the artists a, b, c, whose right LoRA gives the used pictures `known`."""
+    of_lora = [(*known, *[UNKNOWN] * PICTURES) if i == right else (wrong,) * 2 * PICTURES for i in range(3)]
+    files = tuple(f"d/a/{i}.jpg" for i in range(2 * PICTURES))
+    return StackScores(
+        artists=("d/a", "d/b", "d/c"), right=right, files=files, scores=dict.fromkeys(MODES, tuple(of_lora))
+    )
+
+
+def test_the_right_lora_is_named_at_its_scale_and_nothing_for_unused_pictures():
+    found = count_stacks([stack(0), stack(1), stack(2), stack(0)], [])["modes"]["left out"]
+    assert found["named"] == 4 and found["named by scale"] == {"1": "2 of 2", "0.8": "1 of 1", "0.6": "1 of 1"}
+    assert found["named for a set"] == 4 and found["anything named for an unused set"] == 0
+    assert found["right LoRA named"]["share"] == found["right LoRA first"]["share"] == 1
+    assert found["a wrong LoRA named"]["count"] == 0 and found["a wrong LoRA named"]["of"] == 4 * 2 * PICTURES
+
+
+def test_a_wrong_lora_beside_the_right_one_is_counted_against_the_stack():
+    found = count_stacks([stack(wrong=KNOWN)], [])["modes"]["alone"]
+    assert found["named"] == 0 and found["right LoRA named"]["share"] == 1
+    assert found["a wrong LoRA named"]["share"] == 1 and found["anything named for an unused set"] == 1
+    assert found["called under other LoRAs, not corrected"]["share"] == 1
+
+
+def test_the_first_rank_names_nobody_by_itself():
+    found = count_stacks([stack(known=(0.5,) * PICTURES)], [])["modes"]["left out"]
+    assert found["right LoRA first"]["share"] == 1 and found["named"] == 0
+
+
+def test_names_are_corrected_for_the_number_of_loras():
+    assert name_loras([0.016, 0.9, 0.9]) == {0} and name_loras([0.017, 0.9, 0.9]) == set()
+    assert name_loras([0.01, 0.02, 0.9]) == {0, 1}
+
+
+def test_stacks_are_of_three_artists_and_the_right_one_goes_round():
+    suspects = [SimpleNamespace(dataset="d", concept=c) for c in "abcdefg"]
+    halves = {("d", c): [[PictureFile(f"{c}/{h}{i}", f"{h}{i}") for i in range(10)] for h in (0, 1)] for c in "abcdefg"}
+    planned = [plan_stack(None, suspects, halves, n) for n in range(9)]
+    assert [job.right for job in planned] == [0, 1, 2] * 3 and len({job.suspects[0].concept for job in planned}) > 3
+    for job in planned:
+        assert len({s.concept for s in job.suspects}) == len(SCALES)
+        own = job.suspects[job.right].concept
+        assert [p.file[:3] for p in job.pictures] == [f"{own}/0"] * PICTURES + [f"{own}/1"] * PICTURES
+
+
+def test_the_committed_count():
+    """What the docs conclude from it."""
+    modes = json.loads((RESULTS / "mini" / "stacks" / "stacks.json").read_text())["modes"]
+    for found in modes.values():
+        assert found["named"] >= 15 and found["named for a set"] >= 19
+        assert found["right LoRA first"]["share"] == 1 and found["anything named for an unused set"] == 0
+        assert found["a wrong LoRA named"]["share"] <= 0.05
+        assert found["unused called under their artist's LoRA, not corrected"]["share"] <= 0.05
+    assert modes["alone"]["right LoRA named"]["share"] > modes["left out"]["right LoRA named"]["share"]
