@@ -251,7 +251,8 @@ def _result(
     ]
     weights = list(record.models.sha256.values())
     unused = 0 if record.checks is None else record.checks.unused_tensors
-    asked = {"prompts": 1 + len(record.models.other_prompts), "others": len(record.models.others), "unused": unused}
+    models = record.models
+    asked: dict[str, Any] = {"prompts": 1 + len(models.other_prompts), "others": len(models.others), "unused": unused}
     power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice, **asked)
     mirror, nulls = _mirror(record, config), record.control_scores if bank is None else None
     likelihood = find_likelihood(weights, config.mirror_draws, distances, record.weight_distance, **asked)

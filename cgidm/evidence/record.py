@@ -23,10 +23,6 @@ WITHOUT_CHECKS = (1, 2, 3)  # formats whose flags are stated alone
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
 # field of a record, or of its pictures -> the first format that has it; of later ones see `since`
 FIRST_FORMAT = {"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3}
-FIRST_FORMAT_OF_PARTS = {  # the same of a record's parts
-    "models": {"suspect_scale": 5, "others": 5, "as_loaded": 5},
-    "checks": {"unused_tensors": 5},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +75,7 @@ class RunChecksRecord:
     unrelated_control_scores: tuple[float, ...] = ()
     blind_p_value: float | None = None
     noted_framing: dict[str, Any] | None = None  # `framing.table`, of the suspect's notes
-    unused_tensors: int = 0
+    unused_tensors: int = field(default=0, metadata=since(5))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +267,7 @@ class StatementsRecord:
     attempt: int | None = None  # how many-th run of one visit to a page on this suspect it is; None: nobody counted
 
 
+@dataclass(frozen=True, kw_only=True)
 class OtherAdapterRecord:
     """An adapter that base and suspect both had."""
 
@@ -404,12 +401,9 @@ def read_record(data: bytes | None, name: str) -> Record:
 def _check_age(table: dict[str, Any], number: int) -> None:
     """Refuse a record that states an older format than its own values have: fewer of them would then be checked."""
     pictures = [p for p in table.get("pictures", ()) if isinstance(p, dict)]
-    known = [(FIRST_FORMAT, (table, *pictures))]
-    known += [(first, (table.get(part) or {},)) for part, first in FIRST_FORMAT_OF_PARTS.items()]
-    for first_formats, parts in known:
-        for name, first in first_formats.items():
-            if number < first and any(name in part for part in parts):
-                raise ValueError(f"record: expected format {first} or later with a value for {name}, got {number}")
+    for name, first in FIRST_FORMAT.items():
+        if number < first and any(name in part for part in (table, *pictures)):
+            raise ValueError(f"record: expected format {first} or later with a value for {name}, got {number}")
 
 
 def manifest_entries(record: Record) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from cgidm.judging.power import expect_power, find_power_table
 from PIL import Image
 
 from cgidm.conductor import authenticate
@@ -13,6 +12,7 @@ from cgidm.evidence.record_of_result import make_record
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.remarks import list_remarks
+from cgidm.judging.tables.power import expect_power, find_power_table
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.pictures.images import read_picture
 from cgidm.training.trained_model import weight_digests

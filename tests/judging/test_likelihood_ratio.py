@@ -60,15 +60,9 @@ def test_the_table_is_that_of_the_base_and_of_its_draws(tmp_path):
     (tmp_path / TABLE).write_text(json.dumps([table().model_dump()]))
     given = (["b", "a"], 24, [0.02, 0.04], None)
     assert find_likelihood(*given, folder=tmp_path) == SuspectLikelihood(table(), 0.03)
-    for other in (
-        (["b"], 24, [0.02], None),
-        (["a"], 12, [0.02], None),
-        (["a"], 24, [], None),
-        (["a"], 24, [0.02], 0.3),
-    ):
-        assert (
-            find_likelihood(*other, folder=tmp_path) is None
-        )  # another base, other draws, no distance, a full network
+    full, few = (["a"], 24, [0.02], 0.3), (["a"], 12, [0.02], None)
+    for other in ((["b"], 24, [0.02], None), few, (["a"], 24, [], None), full):
+        assert find_likelihood(*other, folder=tmp_path) is None
     for unlike in ({"prompts": 2}, {"others": 1}, {"unused": 1}):
         assert find_likelihood(*given, **unlike, folder=tmp_path) is None
     (tmp_path / TABLE).write_text("[{}]")

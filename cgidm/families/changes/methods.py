@@ -184,8 +184,6 @@ def _is_of_peft(change: Change) -> bool:
         return False
     if change.kind == "DoRA" and change.strength != 1:
         return False
-    if change.kind == "DoRA" and change.strength != 1:
-        return False
     shapes = {part: tuple(tensor.shape) for part, tensor in change.parts.items()}
     return (
         "dora_scale" not in shapes
