@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, DiffusionPipeline, EulerDiscreteScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from cgidm import NetworkEpsModel
+from cgidm.families import load_pair
 from cgidm.families.adapters import apply_adapter
 from cgidm.families.conditioning import condition_on_prompt
 from cgidm.families.prediction import (
@@ -20,6 +21,7 @@ from cgidm.families.prediction import (
 )
 from cgidm.intake.layout import open_checkpoint
 from cgidm.messages import note
+from cgidm.method.objective import contrast
 from tests.support import tiny, tiny_families
 from tests.support.errors import refuses
 from tests.support.paths import ASSETS
@@ -154,3 +156,20 @@ def test_a_scheduler_that_says_the_other_is_refused(trained):
         check_scheduler(replace(eps, prediction="v"), "it")
     check_scheduler(eps, "it")
     check_scheduler(v, "it")
+
+
+@pytest.mark.parametrize("scheduler", [DDIMScheduler, EulerDiscreteScheduler])
+def test_a_descendant_of_sdxl_that_predicts_v_under_zero_terminal_snr_is_computed(tmp_path, scheduler):
+    """As NoobAI's v-prediction is published: the last row holds noise alone, and v is finite there."""
+    pipeline = tiny_families.stable_diffusion_xl()
+    settings = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    pipeline.scheduler = scheduler(**tiny_families.NOISE, **settings)
+    pipeline.save_pretrained(tmp_path / "base")
+    tiny.perturbed(pipeline.unet)
+    pipeline.save_pretrained(tmp_path / "full")
+    pair = load_pair(str(tmp_path / "base"), str(tmp_path / "full"), "a b")
+    assert pair.base.prediction == "v" and pair.schedule.alpha[-1] < pair.schedule.alpha[-2] < 1e-3
+    z, eps = (torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    found = contrast(pair, z.requires_grad_(), torch.tensor([10, 999]), eps)
+    (gradient,) = torch.autograd.grad(found.sum(), z)
+    assert found.isfinite().all() and gradient.isfinite().all() and gradient[0].any()
