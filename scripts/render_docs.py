@@ -22,6 +22,7 @@ from eval.error_rates.likelihood import calibration_table, rows_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.stacks import stacks_table
 from eval.error_rates.wild import missed_text, wild_table
+from eval.error_rates.wrong_base import wrong_base_table
 from eval.memory.fits import table as fits_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
@@ -250,6 +251,10 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "flow": ("docs/results/flow.md", lambda: flow_tables(_read("mini-flow/flow.json"))),
     "wild": ("docs/results/error-rates.md", lambda: render_wild(_read("mini/wild/wild.json"))),
     "stacks": ("docs/usage/several-loras.md", lambda: stacks_table(_read("mini/stacks/stacks.json")) + "\n"),
+    "wrong-base": (
+        "docs/results/error-rates.md",
+        lambda: wrong_base_table(_read("mini/wrong-base/wrong-base.json")) + "\n",
+    ),
     "framed": ("docs/results/error-rates.md", lambda: framed_table(_read("mini/framed/framed.json")) + "\n"),
     "foreign": ("docs/results/error-rates.md", lambda: foreign_table(_read("mini/foreign/foreign.json")) + "\n"),
     "resaved": ("docs/results/robustness.md", lambda: spread_table(_read("resaved.json")) + "\n"),

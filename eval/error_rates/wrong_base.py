@@ -219,6 +219,7 @@ def count_cases(found: Sequence[ArtistScores], base: Sequence[str]) -> list[dict
                 "made from": made_from,
                 "judged against": against,
                 "AUC": fmean(areas),
+                "scores": {role: fmean(s for a in found for s in a.cases[number].scores[role]) for role in ROLES},
                 **{role: share_by_artist(called[role], min if role == "used" else max) for role in ROLES},
                 "flags": sorted({flag for a in found for flag in a.cases[number].flags}),
                 "weight distance": fmean(distances) if distances else None,
@@ -241,12 +242,14 @@ def wrong_base_text(report: Mapping[str, Any]) -> str:
 
 def wrong_base_table(report: Mapping[str, Any]) -> str:
     """A row for each case; the docs show it, too."""
-    columns = ["suspect", "made from", "judged against", "AUC", "used called", "unused called"]
+    columns = ["suspect", "made from", "judged against", "AUC", "mean score: used, unused"]
+    columns += ["used called", "unused called"]
     columns += ["the descendant's own pictures called", "flags", "weights moved"]
     rows = [
         [
             *(r[name] for name in ("suspect", "made from", "judged against")),
             f"{r['AUC']:.3f}",
+            f"{r['scores']['used']:.2f}, {r['scores']['unused']:.2f}",
             *(_share(r[role]) for role in ROLES),
             ", ".join(r["flags"]) or "none",
             "" if r["weight distance"] is None else f"{r['weight distance']:.2%}",

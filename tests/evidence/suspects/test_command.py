@@ -96,6 +96,7 @@ def test_an_altered_summary_is_found(stack, tmp_path, capsys, file):
     assert "does NOT follow" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_bundle_of_another_run_does_not_fit_the_stack(folder, stack, tmp_path, capsys, few_draws, without_pages):
     """Somebody puts a run without the others in the place of one of the stack's."""
     shutil.copytree(stack, tmp_path / "copy")
@@ -107,6 +108,7 @@ def test_a_bundle_of_another_run_does_not_fit_the_stack(folder, stack, tmp_path,
     assert "does NOT follow from the 3 bundles" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_versions_are_judged_by_themselves(folder, tmp_path, capsys, few_draws, without_pages):
     assert main(arguments(folder, tmp_path / "out", "versions")) == 0
     summary = json.loads((tmp_path / "out" / SUMMARY).read_text())
