@@ -61,6 +61,9 @@ class Grades:
     signed: str | None = None  # the key, by its fingerprint
     signer_named: bool = False  # it is the key that was given
     repeated: bool | None = None
+    retrained: bool | None = None  # models of its bank
+    retrained_share: str = ""  # "1 of 8 models"
+    plan_found: bool | None = None  # it is the run of the plan that was given
 
     @property
     def reached(self) -> list[str]:
@@ -71,6 +74,8 @@ class Grades:
             "dated": self.dated,
             "signed by the given key": self.signed and self.signer_named,
             "run again": self.repeated,
+            f"bank trained again ({self.retrained_share})": self.retrained,
+            "of the given plan": self.plan_found,
         }
         return [name for name, reached in names.items() if reached]
 
@@ -85,13 +90,16 @@ class Grades:
             "undated": self.dated,
             signed: self.signed and self.signer_named,
             "NOT the same when run again" if self.repeated is False else "not run again": self.repeated,
+            f"bank NOT the same when trained again ({self.retrained_share})": self.retrained is not False,
+            "NOT of the given plan": self.plan_found is not False,
         }
         return [name for name, reached in names.items() if not reached]
 
     @property
     def exit_code(self) -> int:
         """0, unless something is wrong."""
-        return 0 if self.intact and self.consistent is not False and self.repeated is not False else ALTERED
+        found = (self.consistent, self.repeated, self.retrained, self.plan_found)
+        return 0 if self.intact and False not in found else ALTERED
 
     @property
     def is_complete(self) -> bool:
@@ -129,6 +137,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerun", action="store_true", help="repeat the run, and compare every score with the recorded"
     )
+    parser.add_argument(
+        "--retrain",
+        type=int,
+        metavar="MODELS",
+        help="train so many models of its bank again, drawn by the seal, and compare their scores with the bank's",
+    )
+    parser.add_argument(
+        "--bank-pictures",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="the pictures that the bank's models were trained on and scored; repeatable",
+    )
+    parser.add_argument("--draw", default="", metavar="WORD", help="draws other models to train again; any word")
+    parser.add_argument("--plan", type=Path, metavar="PLAN.json", help="the plan that it must be the run of")
     parser.add_argument("--base", help="the public base model, if not where the bundle says")
     parser.add_argument("--suspect", help="the suspect, if not where the bundle says")
     parser.add_argument(
@@ -161,6 +185,8 @@ def verify(options: argparse.Namespace) -> int:
             _print_claims(record)
             if options.rerun and grades.consistent is not False:
                 grades = replace(grades, repeated=_repeat(bundle, options))
+            if options.retrain is not None and grades.consistent is not False:
+                grades = _retrain(bundle, record, grades, options)
     print_line(grades.line())
     return grades.exit_code or (INCOMPLETE if options.strict and not grades.is_complete else 0)
 
@@ -213,13 +239,24 @@ def check_consistency(bundle: Bundle, record: Record) -> bool | None:
 
 
 def _repeat(bundle: Bundle, options: argparse.Namespace) -> bool:
-    from .rerun import RerunOptions, repeat  # late, as above
+    from .reruns.rerun import RerunOptions, repeat  # late, as above
 
     given = {k: v for k in RERUN if (v := getattr(options, k)) is not None}
     comparison = repeat(bundle, RerunOptions(**given, max_download=int(options.max_download * 1e9)))
     for line in comparison.lines():
         print_line(line)
     return comparison.agrees
+
+
+def _retrain(bundle: Bundle, record: Record, grades: Grades, options: argparse.Namespace) -> Grades:
+    from .reruns.retrain_bank import RetrainOptions, retrain_bank  # late, as above
+
+    given = {"base": options.base, "bank": options.bank, "threads": options.threads}
+    which = {"count": options.retrain, "pictures": options.bank_pictures, "word": options.draw}
+    found = retrain_bank(bundle, record, RetrainOptions(**which, **given), print_line)
+    for line in found.lines():
+        print_line(line)
+    return replace(grades, retrained=found.agrees, retrained_share=f"{found.share} models")
 
 
 def _print_claims(record: Record) -> None:

@@ -7,7 +7,13 @@ import shutil
 import pytest
 import torch
 
-from cgidm.evidence.rerun_diff import HALF_EMBEDDER_OTHER_MACHINE, HALF_OTHER_MACHINE, OTHER_MACHINE, Comparison, Row
+from cgidm.evidence.reruns.rerun_diff import (
+    HALF_EMBEDDER_OTHER_MACHINE,
+    HALF_OTHER_MACHINE,
+    OTHER_MACHINE,
+    Comparison,
+    Row,
+)
 from cgidm.method.config import PRESETS
 from eval.studies import reruns
 from tests.support.errors import refuses

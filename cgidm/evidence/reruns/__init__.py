@@ -1,0 +1,1 @@
+"""Runs that are repeated, and null models that are trained again: is what a bundle measured what comes out?"""
