@@ -5,15 +5,13 @@ trains null models, `doctor` examines this machine.
 """
 
 import argparse
-import dataclasses
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import get_token
-from tqdm import tqdm
 
 from .conductor import authenticate
 from .device import DEVICES, PRECISIONS, choose_device
@@ -21,7 +19,7 @@ from .doctor.command import add_options as add_doctor_options
 from .doctor.command import diagnose
 from .errors import UserError
 from .evidence.bundle_reader import open_bundle
-from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
+from .evidence.bundle_writer import LINEUP, FollowedPlan, pack_evidence, weights_sha256, write_evidence
 from .evidence.record import ModelsRecord
 from .evidence.record_of_result import commits_of, lineup_of, publications_of
 from .evidence.seal import MANIFEST, SEAL, bundle_record
@@ -35,13 +33,13 @@ from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompts
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.remarks import list_pair_remarks
 from .judging.lineup import check_lineup, explain_reach, judge_lineup
-from .judging.null_bank import check_bank, framing_for, open_bank
+from .judging.null_bank import Bank, check_bank, framing_for, open_bank
 from .judging.result import Result
 from .judging.verdict import LEVEL, Witness
 from .messages import note
 from .messages.text import print_line, single_line
-from .method.config import PRESETS, RunConfig, find_preset
-from .method.views import AS_GIVEN, VIEWS
+from .method.config import PRESETS, RunConfig
+from .method.views import AS_GIVEN
 from .page.launch import add_options as add_page_options
 from .page.launch import serve_page
 from .pictures.embedders import load_embedders
@@ -49,8 +47,11 @@ from .pictures.folders import picture_files, skipped_file_notes
 from .pictures.images import read_picture
 from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
-from .run.events import RunEvent
+from .run.options import leave_to_plan, names_plan, option_kinds, read_config
 from .run.plan import FRAMINGS, frame_as
+from .run.plan_command import check_inputs, describe_models, state_plan
+from .run.plan_file import begin_attempt, open_plan
+from .run.progress_bar import progress_bar
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
 
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 if it answered, 1 if `doctor` found something broken or `verify` or `lineup` something altered, 2 if what was
     given is wrong.
     """
-    options = build_parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = build_parser(planned=names_plan(given)).parse_args(given)
     try:
         code: int | None = options.run(options)
     except UserError as error:
@@ -70,12 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each command sets `run`, the function that carries it out."""
-    parser = argparse.ArgumentParser(prog="cgidm", description="Was this picture used to train that model?")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
-    run.set_defaults(run=_authenticate)
+def add_run_options(run: argparse.ArgumentParser) -> None:
+    """Add the options that say what is judged and how; a plan holds all of them."""
     run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
     run.add_argument("--base", required=True, help="the public base: a folder, a file, or its place on the Hub")
     run.add_argument("--base-config", help="whose configuration and tokenizers a base in one file uses (a folder)")
@@ -116,18 +114,44 @@ def build_parser() -> argparse.ArgumentParser:
         help="how the suspect's training framed pictures: as its file notes (where it does not, buckets and centre "
         "squares are looked at), in aspect-ratio buckets, or as centre squares",
     )
-    run.add_argument("--out", type=Path, default=Path("cgidm-out"), help="folder for the evidence")
     run.add_argument("--seed", type=int, default=0, help="of every random draw")
     run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
     run.add_argument("--radius", type=float, help="L2 radius of the recovery, instead of the automatic one")
     run.add_argument("--search", action="store_true", help="also judge mirrored, cropped, ... views of each picture")
     run.add_argument("--lineup", type=int, metavar="M", help="show each picture among M - 1 recovered controls, too")
+
+
+def add_machine_options(run: argparse.ArgumentParser) -> None:
+    """Add the options that say where it is computed, and what may be downloaded."""
     run.add_argument("--device", default="auto", choices=DEVICES, help="auto: the GPU if there is one")
     run.add_argument("--precision", default="auto", choices=PRECISIONS, help="auto: half on a GPU, float32 on a CPU")
     run.add_argument("--max-download", type=float, default=MAX_DOWNLOAD / 1e9, metavar="GB", help="of one model")
     run.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
+
+
+def build_parser(*, planned: bool = False) -> argparse.ArgumentParser:
+    """The parser of all commands; each command sets `run`, the function that carries it out.
+
+    Args:
+        planned: a plan says what is judged and how: `authenticate` then has only the options that are given.
+    """
+    parser = argparse.ArgumentParser(prog="cgidm", description="Was this picture used to train that model?")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
+    run.set_defaults(run=_authenticate)
+    add_run_options(run)
+    if planned:
+        leave_to_plan(run)
+    add_machine_options(run)
+    run.add_argument("--out", type=Path, default=Path("cgidm-out"), help="folder for the evidence")
+    run.add_argument("--plan", type=Path, metavar="PLAN.json", help="do what this plan states, and nothing else")
     run.add_argument("--bundle", type=Path, metavar="FILE.zip", help="pack the evidence into one zip, too")
     run.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign the evidence with this private Ed25519 key")
+    stated = commands.add_parser("plan", help="state beforehand what will be judged and how; write it to a file")
+    stated.set_defaults(run=_plan)
+    add_run_options(stated)
+    add_machine_options(stated)
+    stated.add_argument("--out", type=Path, default=Path("plan.json"), metavar="PLAN.json", help="a new file")
     check = commands.add_parser("verify", help="say whether a bundle of evidence is as it was sealed; run it again")
     check.set_defaults(run=verify)
     add_verify_options(check)
@@ -220,8 +244,9 @@ def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
     return "; ".join(parts)
 
 
-def _authenticate(options: argparse.Namespace) -> None:
-    config = _config(options)
+def _inputs(options: argparse.Namespace) -> tuple[RunConfig, list[Path], Bank | None]:
+    """The settings, control pictures and bank of a run; what can be refused before a model is opened is."""
+    config = read_config(options)
     controls = picture_files(options.controls, "controls") if options.controls else []
     for skipped in skipped_file_notes(options.controls) if controls else ():
         print_line(skipped)
@@ -234,6 +259,25 @@ def _authenticate(options: argparse.Namespace) -> None:
         check_lineup(config.lineup, len(controls))
     if options.unrelated and not controls and bank is None:
         raise UserError("run.unrelated_without_controls")
+    return config, controls, bank
+
+
+def _plan(options: argparse.Namespace) -> None:
+    def open_model(place: str, role: str) -> Checkpoint:
+        return _open(place, role, options)
+
+    plan = state_plan(options, list(option_kinds(add_run_options)), *_inputs(options), open_model)
+    print_line(f"plan: {plan.label}")
+    print_line(f"SHA-256 of the plan: {plan.sha256} (write it down, or have it time-stamped, before the run)")
+
+
+def _authenticate(options: argparse.Namespace) -> None:
+    plan = open_plan(options.plan) if options.plan else None
+    if plan is not None:
+        options = plan.merge_options(options, option_kinds(add_run_options))
+    config, controls, bank = _inputs(options)
+    if plan is not None:
+        check_inputs(plan, config, options.pictures, controls, bank)
     key = read_private_key(options.sign) if options.sign else None
     if options.bundle and not options.bundle.parent.is_dir():
         raise UserError("run.no_folder_for_bundle", path=options.bundle, folder=options.bundle.parent)
@@ -245,6 +289,10 @@ def _authenticate(options: argparse.Namespace) -> None:
     place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding}
 
     embeddings = [_open(given, "embedding", options) for given in options.embedding]
+    others = [_open(options.unrelated, "unrelated model", options)] if options.unrelated else []
+    if plan is not None:
+        opened = {"base": [base], "suspect": [suspect], "embedding": embeddings, "unrelated": others}
+        plan.check_models(describe_models([(role, c) for role, found in opened.items() for c in found]))
     prompts = tuple(dict.fromkeys(options.prompt or [""]))
     if prompts == ("",) and (likely := suggest_prompts(suspect)):
         options_for = " ".join(f"--prompt {shlex.quote(prompt)}" for prompt in likely)
@@ -261,8 +309,7 @@ def _authenticate(options: argparse.Namespace) -> None:
     if bank is not None:
         check_bank(bank, pair.fingerprints, pair.is_full_network, config, prompts)
     unrelated = other = None
-    if options.unrelated:
-        other = _open(options.unrelated, "unrelated model", options)
+    for other in others:
         if weights_sha256(other) == weights_sha256(suspect):
             raise UserError("run.unrelated_is_the_suspect", name=other.name)
         unrelated = load_pair(base, other, prompts, **place)
@@ -272,9 +319,10 @@ def _authenticate(options: argparse.Namespace) -> None:
     known = [read_picture(p, framing) for p in controls]
     wanted = where.device.startswith("cuda") if options.reference is None else options.reference
     reference = read_reference_pictures(framing) if wanted else ()
-    others = {"bank": bank, "reference": reference, "unrelated": unrelated}
-    with _progress_bar(config) as advance:
-        result = authenticate(pair, pictures, known, config=config, embedders=embedders, progress=advance, **others)
+    attempts = () if plan is None else begin_attempt(options.plan, plan)
+    beside = {"bank": bank, "reference": reference, "unrelated": unrelated}
+    with progress_bar(config) as advance:
+        result = authenticate(pair, pictures, known, config=config, embedders=embedders, progress=advance, **beside)
     roles = {"base": base, "suspect": suspect}
     models = ModelsRecord(
         base=base.name,
@@ -297,7 +345,9 @@ def _authenticate(options: argparse.Namespace) -> None:
         print_line(f"note: {remark}")
     for assumed in pair.notes:
         print_line(f"note: {assumed}")
-    write_evidence(result, options.out, models)
+    write_evidence(result, options.out, models, plan=None if plan is None else FollowedPlan(plan.data, attempts))
+    if plan is not None:
+        print_line(f"plan: {plan.sha256}, attempt {len(attempts)} by the count beside it")
     signer = sign_folder(options.out, key) if key else None
     if (used := len(result.controls)) < len(known):
         print_line(note("run.controls_used", used=used, given=len(known)))
@@ -308,28 +358,6 @@ def _authenticate(options: argparse.Namespace) -> None:
     print_line(f"seal: {(options.out / SEAL).read_text().split()[0]} (SHA-256 of {MANIFEST}: write it down)")
     if signer:
         print_line(f"signed by the Ed25519 key {signer} (SHA-256)")
-
-
-@contextmanager
-def _progress_bar(config: RunConfig) -> Iterator[Callable[[RunEvent], None]]:
-    """A bar of steps, of the pictures and then of a line-up's decoys, where somebody looks at a terminal.
-
-    The answers are printed when they are there, before the recovery.
-    """
-    steps = config.recovery.steps * (1 if config.lineup is None else 2)
-    with tqdm(total=steps, desc="recovering", unit="step", disable=None, leave=False) as bar:
-
-        def advance(event: RunEvent) -> None:
-            if event.phase in ("step", "decoys"):
-                bar.update()
-            elif event.phase == "answered" and event.result is not None:
-                for r in event.result.pictures:
-                    p = "" if r.verdict.p_value is None else f" (p = {r.verdict.p_value:.2g})"
-                    bar.write(f"before the recovery: {single_line(r.picture.name)}: {r.verdict.outcome}{p}")
-                if event.result.together is not None:
-                    bar.write(f"before the recovery: together: {event.result.together.outcome}")
-
-        yield advance
 
 
 def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
@@ -365,14 +393,3 @@ def _inspect(options: argparse.Namespace) -> None:
         return
     for line in report_lines(found):
         print_line(line)
-
-
-def _config(options: argparse.Namespace) -> RunConfig:
-    preset = find_preset(options.preset)
-    given = {k: v for k in ("steps", "radius") if (v := getattr(options, k)) is not None}
-    recovery = dataclasses.replace(preset.recovery, **given)
-    views = tuple(VIEWS) if options.search else preset.views
-    mirror = {} if options.mirror else {"mirror_draws": 0, "mirrored_recovery": False}
-    return dataclasses.replace(
-        preset, seed=options.seed, recovery=recovery, views=views, lineup=options.lineup, **mirror
-    )

@@ -96,6 +96,7 @@ COMMANDS = {
         "merge a LoRA into weights that bfloat16 rounds, or not", "options:add_folders", "studies.merging:run"
     ),
     "reruns": Command("repeat a recorded run in other environments", "options:add_folders", "studies.reruns:run"),
+    "retraining": Command("train models of the shipped banks again", "options:add_folders", "studies.retraining:run"),
     # speed
     "bench": Command(
         "time and memory beside the public code; writes eval/results/bench/",

@@ -23,6 +23,7 @@ from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
 from eval.studies.mirrored import mirrored_table
 from eval.studies.resaved import spread_table
+from eval.studies.retraining import retraining_table
 from eval.studies.robustness import copies_table
 
 ROOT = Path(__file__).parents[1]
@@ -228,6 +229,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "precision": ("docs/results/precision.md", render_precision),
     "speed": ("docs/results/speed.md", render_speed),
     "banks": ("docs/usage/controls-and-null-banks.md", lambda: banks_table(_read("banks.json"))),
+    "retraining": ("docs/usage/evidence.md", lambda: retraining_table(_read("retraining.json"))),
     "table1": ("docs/benchmark.md", render_table1),
 }
 FORMATS = ("formats", "docs/usage/formats.md")

@@ -11,6 +11,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from ..judging.result import PictureResult, Result
 from ..pictures.images import Picture, to_uint8
 from .bundle_reader import EPOCH
 from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
-from .record import OLDER, ModelsRecord, Record, record_bytes
+from .record import WITHOUT_CHECKS, ModelsRecord, PlanRecord, Record, record_bytes
 from .record_of_result import (
     control_name,
     image_name,
@@ -41,7 +42,7 @@ from .report import report_blocks
 from .report_blocks import Heading
 from .report_html import report_html
 from .report_pdf import report_pdf
-from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
+from .seal import ENVELOPE, MANIFEST, PLAN, RECORD, SIGNATURE, SIGNER, seal_folder
 
 LINEUP = "lineup.html"
 BANK = FILE  # the bank that the pictures were judged against: numbers, no weights
@@ -49,7 +50,25 @@ IMAGES = rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored|square)\.png
 OURS = re.compile(rf"{IMAGES}|controls/\d{{3,}}(-square)?\.png")
 
 
-def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Sequence[Picture] = ()) -> Record:
+@dataclass(frozen=True)
+class FollowedPlan:
+    """The plan that a run followed."""
+
+    data: bytes  # of its file
+    attempts: tuple[str, ...]  # when each run of it was begun, this one last
+
+    def record(self) -> PlanRecord:
+        """Return what a record says of it."""
+        return PlanRecord(sha256=hashlib.sha256(self.data).hexdigest(), attempts=self.attempts)
+
+
+def write_evidence(
+    result: Result,
+    out: Path,
+    models: ModelsRecord,
+    controls: Sequence[Picture] = (),
+    plan: FollowedPlan | None = None,
+) -> Record:
     """Write a sealed bundle to the folder `out`, and return the record.
 
     Args:
@@ -58,12 +77,16 @@ def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Se
         models: base, suspect and prompt as they were named.
         controls: the control pictures, where the result does not hold them. A bundle without them says so; whoever
             repeats the run must bring them along.
+        plan: the plan that the run followed.
     """
     controls = result.controls or controls
     assert len(controls) in (0, len(result.control_scores))
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
     record = without_homes(make_record(result, models, controls), Path.home())
+    if plan is not None:
+        record = replace(record, plan=plan.record())
+        (out / PLAN).write_bytes(plan.data)
     data = record_bytes(record)
     (out / RECORD).write_bytes(data)
     for number, picture in enumerate(result.pictures):
@@ -112,8 +135,9 @@ def bundle_names(record: Record) -> list[str]:
     for number, size in enumerate(() if lineup is None else lineup.sizes, 1):
         panels += [panel_name(number, letter, role) for letter in LETTERS[:size] for role in ROLES]
     sheet = [] if lineup is None else [LINEUP]
-    bank = [BANK] if record.bank is not None and record.format not in OLDER else []
-    return [RECORD, "report.html", "report.pdf", *images, *squares, *controls, *bank, *sheet, *panels]
+    bank = [BANK] if record.bank is not None and record.format not in WITHOUT_CHECKS else []
+    plan = [PLAN] if record.plan is not None else []
+    return [RECORD, "report.html", "report.pdf", *images, *squares, *controls, *bank, *plan, *sheet, *panels]
 
 
 def _save(image: Float[Tensor, "3 _ _"], path: Path) -> None:
@@ -145,7 +169,7 @@ def _clear(out: Path) -> None:
     for path in (*out.glob("*.png"), *out.glob("controls/*.png"), *out.glob("lineup/*.png")):
         if OURS.fullmatch(path.relative_to(out).as_posix()):
             path.unlink()
-    for name in (SIGNATURE, SIGNER, LINEUP, BANK):
+    for name in (SIGNATURE, SIGNER, LINEUP, BANK, PLAN):
         (out / name).unlink(missing_ok=True)
 
 

@@ -16,11 +16,16 @@ from .record_format_1 import upgrade_format_1
 from .record_json import from_json, to_json
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file
-FORMAT = 4
-OLDER = (1, 2, 3)  # formats that are read, too
+# 4: no time stamps, plans, stacks, originals
+FORMAT = 5
+OLDER = (1, 2, 3, 4)  # formats that are read, too
+WITHOUT_CHECKS = (1, 2, 3)  # formats whose records hold neither what the checks measured, nor the bank's file
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
 # field of a record, or of its pictures -> the first format that has it
-FIRST_FORMAT = {"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3}
+FIRST_FORMAT = {
+    **{"plan": 5, "checks": 4},
+    **{"mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +273,14 @@ class StoppedRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanRecord:
+    """The plan that a run followed; the bundle holds it."""
+
+    sha256: str  # of the bytes of its file
+    attempts: tuple[str, ...]  # when each run of it was begun, this one last; a file beside the plan counts them
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """A run. Every number of the reports stands here once."""
 
@@ -294,6 +307,7 @@ class Record:
     mirror: MirrorRecord | None = None  # None: no mirror test, or it was silent
     framing: FramingRecord | None = None  # None: centre squares, in older records
     checks: RunChecksRecord | None = None  # None in older formats
+    plan: PlanRecord | None = None  # None: nobody stated beforehand what is to be run
 
 
 def record_bytes(record: Record) -> bytes:

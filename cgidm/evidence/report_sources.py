@@ -15,12 +15,14 @@ from ..resources import SHIPPED
 from .record import ModelsRecord, Record
 
 USUAL_SEED = 0
+MOST_ATTEMPTS = 6  # earlier runs of a plan whose dates are printed
 OWN_SENTENCES = ("preset", "seed", "lineup")  # settings that are said elsewhere
 
 
 def origin_sentences(record: Record) -> Iterator[str]:
     """State where suspect, base, controls or bank come from, a sentence or two each."""
     models = record.models
+    yield from _of_plan(record)
     yield from _of_suspect(models)
     yield from _of_base(models)
     if record.bank is not None:
@@ -45,6 +47,19 @@ def setting_sentences(record: Record) -> Iterator[str]:
         return
     if others := list(_other_settings(record)):
         yield f"These settings are not those of the preset “{config.preset}”: {'; '.join(others)}."
+
+
+def _of_plan(record: Record) -> Iterator[str]:
+    """State which plan was followed, and how often before."""
+    if (plan := record.plan) is None:
+        return
+    attempts = len(plan.attempts)
+    yield f"The run followed a plan, whose file has the SHA-256 {single_line(plan.sha256)}."
+    yield f"It is attempt {attempts} of this plan, as whoever ran it states; nothing here confirms the count."
+    if attempts > 1:
+        dates = ", ".join(single_line(d)[:10] for d in plan.attempts[:-1][:MOST_ATTEMPTS])
+        more = " and later" if attempts > MOST_ATTEMPTS + 1 else ""
+        yield f"Earlier attempts were begun on {dates}{more}. Their answers are not part of this report."
 
 
 def _of_suspect(models: ModelsRecord) -> Iterator[str]:

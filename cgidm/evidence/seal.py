@@ -21,6 +21,7 @@ from .record import Record, manifest_entries, read_record
 
 FORMAT = 1
 RECORD, MANIFEST, SEAL = "result.json", "manifest.json", "seal.txt"
+PLAN = "run-plan.json"  # the plan that the run followed
 SIGNATURE, SIGNER = "manifest.sig", "signer.pem"
 ENVELOPE = (MANIFEST, SEAL, SIGNATURE, SIGNER)  # the files that no manifest states
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import hash_file
 from ..messages.text import print_line, single_line
-from .bundle_reader import Bundle, open_bundle
+from .bundle_reader import Bundle, open_bundle, read_small
 from .record import Record
-from .seal import SEAL, bundle_record, check_seal
+from .seal import PLAN, SEAL, bundle_record, check_seal
 from .signature import check_signature
 
 RERUN = ("base", "suspect", "embeddings", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
@@ -45,6 +46,7 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "models.warning": "the warning about base and suspect",
     "models.remarks": "what was noted of the suspect's files",
     "models.notes": "what was assumed to load the suspect",
+    "plan.attempts": "how often its plan was run",
     "machine": "the machine",
     "versions": "the versions of packages",
     "code": "the version of this tool",
@@ -183,6 +185,7 @@ def verify(options: argparse.Namespace) -> int:
             record = bundle_record(bundle)
             grades = replace(grades, consistent=check_consistency(bundle, record))
             _print_claims(record)
+            grades = _compare_plan(bundle, record, grades, options.plan)
             if options.rerun and grades.consistent is not False:
                 grades = replace(grades, repeated=_repeat(bundle, options))
             if options.retrain is not None and grades.consistent is not False:
@@ -246,6 +249,29 @@ def _repeat(bundle: Bundle, options: argparse.Namespace) -> bool:
     for line in comparison.lines():
         print_line(line)
     return comparison.agrees
+
+
+def _compare_plan(bundle: Bundle, record: Record, grades: Grades, path: Path | None) -> Grades:
+    """Print which plan the run says it followed, and whether it is the one that was given."""
+    if record.plan is None and path is None:
+        return grades
+    stated = "no plan" if record.plan is None else f"the plan {single_line(record.plan.sha256)} (SHA-256)"
+    count = "" if record.plan is None else f"; attempt {len(record.plan.attempts)}, as it states"
+    print_line(f"run of {stated}{count}")
+    if record.plan is not None and grades.consistent:
+        from .reruns.planned_run import count_missing_controls  # late, as above
+
+        if missing := count_missing_controls(record, read_small(bundle, PLAN) or b""):
+            print_line(f"  {missing} of the planned control pictures are not in it: a run leaves out copies alone")
+    if path is None:
+        return grades
+    try:
+        given = hash_file(path)
+    except OSError as error:
+        raise UserError("evidence.no_plan", path=str(path), problem=error.strerror) from error
+    same = record.plan is not None and record.plan.sha256 == given
+    print_line(f"the plan that you gave has the SHA-256 {given}: {'the same' if same else 'NOT the same'}")
+    return replace(grades, plan_found=same)
 
 
 def _retrain(bundle: Bundle, record: Record, grades: Grades, options: argparse.Namespace) -> Grades:

@@ -99,7 +99,9 @@ def find_pictures(bank: Bank, numbers: Sequence[int], folders: Iterable[Path]) -
     names |= {sha: f"picture {sha[:12]} by another hand" for n in numbers for sha in made.models[n].fillers}
     if missing := [sha for sha in names if sha not in found]:
         first = {"first": single_line(names[missing[0]]), "sha256": missing[0]}
-        raise UserError("training.retraining.pictures", bank=bank.name, needed=len(names), missing=len(missing), **first)
+        raise UserError(
+            "training.retraining.pictures", bank=bank.name, needed=len(names), missing=len(missing), **first
+        )
     return found
 
 

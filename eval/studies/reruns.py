@@ -80,10 +80,10 @@ def measure_reruns(assets: Path, out: Path) -> dict[str, Any]:
             found: dict[str, list[dict[str, Any]]] = {p.name: [] for p in environments}
             for suspect in suspects:
                 bundle = Path(folder) / f"{suspect.name}-{preset}-{precision}"
-                with _process({}) as process:
+                with start_process({}) as process:
                     machine = process.submit(_record, assets, suspect, preset, precision, bundle).result()
                 for environment in environments:
-                    with _process(environment.variables()) as process:
+                    with start_process(environment.variables()) as process:
                         found[environment.name].append(process.submit(_rerun, bundle, environment.threads).result())
             rows += [
                 {"preset": preset, "precision": precision, "elsewhere": name, **_largest(each)}
@@ -159,7 +159,7 @@ def _largest(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _process(environment: Mapping[str, str]) -> Iterator[ProcessPoolExecutor]:
+def start_process(environment: Mapping[str, str]) -> Iterator[ProcessPoolExecutor]:
     """A new process that starts with these variables, too."""
     before = dict(os.environ)
     os.environ.update(environment)

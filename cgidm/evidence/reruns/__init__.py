@@ -1,1 +1,1 @@
-"""Runs that are repeated, and null models that are trained again: is what a bundle measured what comes out?"""
+"""What is done once more with a bundle: its run, models of its bank; and whether it is the run of its plan."""

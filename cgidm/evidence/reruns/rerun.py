@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import get_token

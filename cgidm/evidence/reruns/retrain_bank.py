@@ -1,4 +1,4 @@
-"""Train models of a bundle's bank again, drawn by the seal, and compare their scores with those that the bank states."""
+"""Train models of a bundle's bank again, drawn by the seal, and compare their scores with the stated ones."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,9 +79,10 @@ class Retraining:
 
     def _model_lines(self, model: RetrainedModel) -> Iterator[str]:
         verdict = "the same" if model.agrees else "NOT the same"
+        of, scores = len(self.bank.content.models), len(model.stated.scores)
         yield (
-            f"model {model.number + 1} of {len(self.bank.content.models)}, trained again: {verdict}; largest difference "
-            f"of its {len(model.stated.scores)} scores {model.largest_difference:.1e} (tolerance {SCORE_TOLERANCE:g})"
+            f"model {model.number + 1} of {of}, trained again: {verdict}; largest difference of its {scores} scores "
+            f"{model.largest_difference:.1e} (tolerance {SCORE_TOLERANCE:g})"
         )
         if model.weights_are_equal:
             yield "  its weights are the stated ones to the last bit"
