@@ -20,6 +20,7 @@ from .doctor.command import diagnose
 from .errors import UserError
 from .evidence.bundle_reader import open_bundle
 from .evidence.bundle_writer import LINEUP, FollowedPlan, pack_evidence, weights_sha256, write_evidence
+from .evidence.exports.command import add_command as add_export_command
 from .evidence.record import ModelsRecord
 from .evidence.record_of_result import commits_of, lineup_of, publications_of
 from .evidence.seal import MANIFEST, SEAL, bundle_record
@@ -45,6 +46,7 @@ from .page.launch import serve_page
 from .pictures.embedders import load_embedders
 from .pictures.folders import picture_files, skipped_file_notes
 from .pictures.images import read_picture
+from .pictures.mark_command import add_command as add_mark_command
 from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .run.options import leave_to_plan, names_plan, option_kinds, read_config
@@ -155,6 +157,8 @@ def build_parser(*, planned: bool = False) -> argparse.ArgumentParser:
     check = commands.add_parser("verify", help="say whether a bundle of evidence is as it was sealed; run it again")
     check.set_defaults(run=verify)
     add_verify_options(check)
+    add_export_command(commands)
+    add_mark_command(commands)
     choices = commands.add_parser("lineup", help="count what an observer of a line-up chose, and say what it means")
     choices.set_defaults(run=_lineup)
     choices.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder or zip that `authenticate` wrote")
