@@ -1,4 +1,4 @@
-"""Content credentials that declare what a picture may be used for: an assertion of CAWG, signed with a person's own key.
+"""Content credentials that declare what a picture may be used for: an assertion of CAWG, signed with a person's key.
 
 `cawg.training-mining` (Training and Data Mining Assertion 1.1, https://cawg.io/training-and-data-mining/1.1/) has four
 entries, each of which is allowed, not allowed or constrained. It says what its signer wants. It hinders nobody.
