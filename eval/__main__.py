@@ -70,6 +70,11 @@ COMMANDS = {
     "blind": Command(
         "false alarms of the blind baseline; writes blind.json", "options:add_blind", "benchmark.blind_split:run"
     ),
+    "regressions": Command(
+        "ask every question whose right answer is known; writes a column of regressions.md",
+        "options:add_folders",
+        "regressions.retest:run",
+    ),
     # studies
     "shipped": Command("judge the shipped examples; writes shipped.json", "options:add_shipped", "studies.shipped:run"),
     "mirrored": Command(

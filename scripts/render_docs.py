@@ -18,6 +18,7 @@ from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.wild import missed_text, wild_table
+from eval.regressions.retest import read_cases, regression_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
@@ -229,6 +230,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "precision": ("docs/results/precision.md", render_precision),
     "speed": ("docs/results/speed.md", render_speed),
     "banks": ("docs/usage/controls-and-null-banks.md", lambda: banks_table(_read("banks.json"))),
+    "regressions": ("docs/usage/wrong-answers.md", lambda: regression_table(read_cases(), _read("regressions.json"))),
     "retraining": ("docs/usage/evidence.md", lambda: retraining_table(_read("retraining.json"))),
     "table1": ("docs/benchmark.md", render_table1),
 }
