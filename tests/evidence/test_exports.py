@@ -128,7 +128,7 @@ def test_a_place_on_the_hub_is_an_address_and_a_file_that_was_handed_over_has_no
 @pytest.mark.parametrize("name", ["../../x", "javascript:alert(1)", "a b/c@1", "ann/lora"])
 def test_no_address_is_made_of_a_name_that_is_none(record, name):
     odd = with_outcome(record, "consistent", suspect=name, publications={}, commits={"suspect": "0" * 40})
-    assert read_facts(odd).place is None
+    assert read_facts(odd).address is None
 
 
 def test_a_text_from_outside_stays_on_its_line(record):

@@ -24,16 +24,15 @@ class Export:
 class ExportKind:
     """A kind of text."""
 
-    title: str  # the code of its title
     write: Callable[[ExportFacts], str]
     needs_positive: bool  # it accuses somebody
 
 
 KINDS: Mapping[str, ExportKind] = {
-    "dmca": ExportKind("evidence.export.title.dmca", takedown_notice, True),
-    "civitai": ExportKind("evidence.export.title.civitai", civitai_report, True),
-    "hub": ExportKind("evidence.export.title.hub", hub_report, True),
-    "lawyer": ExportKind("evidence.export.title.lawyer", lawyer_page, False),
+    "dmca": ExportKind(takedown_notice, True),
+    "civitai": ExportKind(civitai_report, True),
+    "hub": ExportKind(hub_report, True),
+    "lawyer": ExportKind(lawyer_page, False),
 }
 
 
@@ -50,7 +49,7 @@ def exports(record: Record, seal: str | None = None, autov3: Mapping[str, str] |
 
 
 def _export(name: str, kind: ExportKind, facts: ExportFacts) -> Export:
-    title = note(kind.title)
+    title = note(f"evidence.export.title.{name}")
     if kind.needs_positive and not facts.is_positive:
         return Export(name, title, None, note("evidence.export.no_evidence", title=title, outcome=facts.outcome))
     return Export(name, title, kind.write(facts))

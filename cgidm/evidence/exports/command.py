@@ -64,7 +64,8 @@ def export(options: argparse.Namespace) -> int:
     (found,) = (e for e in exports(record, seal, hashes) if e.name == options.kind)
     if found.text is None:
         assert found.refusal is not None, "an export without a text says why"
-        raise UserError(found.refusal.code, **found.refusal.params)
+        code, params = found.refusal.code, found.refusal.params
+        raise UserError(code, **params)
     if options.out is None:
         sys.stdout.write(found.text)
         return 0

@@ -39,7 +39,7 @@ class ExportFacts:
         p_value: of that answer.
         named: pictures that have a positive answer of their own.
         files: the suspect's.
-        place: address of the suspect's page; None: the record shows none.
+        address: of the suspect's page; None: the record shows none.
         air: the suspect's identifier on Civitai.
         version: number of the version there.
     """
@@ -50,7 +50,7 @@ class ExportFacts:
     p_value: float | None
     named: tuple[PictureRecord, ...]
     files: tuple[SuspectFile, ...]
-    place: str | None
+    address: str | None
     air: str | None
     version: str | None
 
@@ -87,7 +87,7 @@ def read_facts(record: Record, seal: str | None = None, autov3: Mapping[str, str
         p_value=judged.p_value,
         named=tuple(p for p in pictures if is_positive(p.outcome)),
         files=tuple(SuspectFile(n, sha, known.get(sha.lower())) for n, sha in suspect_files(record).items()),
-        place=_place(record, ids),
+        address=_address(record, ids),
         air=None if publication is None else single_line(publication.air, LONGEST),
         version=None if ids is None else ids["version"],
     )
@@ -106,7 +106,7 @@ def picture_line(picture: PictureRecord) -> str:
     return f"{file_name(picture.name)} (SHA-256 {single_line(picture.sha256, 64)})"
 
 
-def _place(record: Record, ids: re.Match[str] | None) -> str | None:
+def _address(record: Record, ids: re.Match[str] | None) -> str | None:
     if ids is not None:
         return f"https://civitai.com/models/{ids['model']}?modelVersionId={ids['version']}"
     commit = record.models.commits.get("suspect")

@@ -90,7 +90,7 @@ def hub_report(facts: ExportFacts) -> str:
     fields = [
         "Text for the Hub: on the repository's page, the menu with three dots, Report",
         *_first_lines(facts),
-        f"Repository and commit: {facts.place or _blank('owner/name, and the commit')}",
+        f"Repository and commit: {facts.address or _blank('owner/name, and the commit')}",
         *_model(facts),
         "My works:",
         *_works(facts),
@@ -140,11 +140,11 @@ def _works(facts: ExportFacts) -> Iterator[str]:
 
 def _model(facts: ExportFacts) -> Iterator[str]:
     yield f"The model: {facts.suspect}"
-    yield f"Its address: {facts.place or _blank('the address of its page; the record does not show one')}"
+    yield f"Its address: {facts.address or _blank('the address of its page; the record does not show one')}"
     for file in facts.files:
         autov3 = file.autov3 or _blank("AutoV3, if the page shows it")
         yield f"- {file.name}\n  SHA-256 {file.sha256.upper()}\n  AutoV2 {file.autov2}\n  AutoV3 {autov3}"
-    if facts.place is None:
+    if facts.address is None:
         yield (
             "The record is about a file that was handed over. Compare its SHA-256 with the one that the page states "
             "before you say that it was published there."
