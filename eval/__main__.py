@@ -72,7 +72,7 @@ COMMANDS = {
     ),
     "regressions": Command(
         "ask every question whose right answer is known; writes a column of regressions.md",
-        "options:add_folders",
+        "options:add_regressions",
         "regressions.retest:run",
     ),
     # studies

@@ -46,7 +46,7 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "models.warning": "the warning about base and suspect",
     "models.remarks": "what was noted of the suspect's files",
     "models.notes": "what was assumed to load the suspect",
-    "plan.attempts": "how often its plan was run",
+    "plan": "whether a plan was followed, and how often",
     "machine": "the machine",
     "versions": "the versions of packages",
     "code": "the version of this tool",

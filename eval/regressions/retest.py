@@ -51,7 +51,7 @@ class RegressionCase:
         altered_suspect: what the change of a LoRA is multiplied by.
         together: the one answer for all pictures counts.
         known_wrong: it is answered wrongly today, and that is known.
-        since: which earlier version answered what.
+        earlier: what earlier versions answered.
     """
 
     id: str
@@ -66,7 +66,7 @@ class RegressionCase:
     altered_suspect: float = 1.0
     together: bool = False
     known_wrong: bool = False
-    since: str | None = None
+    earlier: str | None = None
 
     def is_right(self, outcome: str) -> bool:
         """Tell whether an answer is right."""
@@ -113,12 +113,13 @@ def find_regressions(cases: Sequence[RegressionCase], found: Mapping[str, str]) 
 def run(options: argparse.Namespace) -> None:
     """Run the command; exit code 1 if an answer has become wrong, or an open case right."""
     cases = read_cases()
-    found = {}
-    for case, outcome in judge_cases(options.assets, cases):
-        found[case.id] = outcome
-        print(f"{case.id}: {outcome}{'' if case.is_right(outcome) else ' (WRONG)'}", flush=True)
     path = options.out / f"{FILE}.json"
     before = json.loads(path.read_text()) if path.exists() else {}
+    found = dict(before.get(__version__, {})) if options.case else {}
+    chosen = [c for c in cases if c.id in options.case or not options.case]
+    for case, outcome in judge_cases(options.assets, chosen):
+        found[case.id] = outcome
+        print(f"{case.id}: {outcome}{'' if case.is_right(outcome) else ' (WRONG)'}", flush=True)
     table = add_column(before, __version__, {c.id: found[c.id] for c in cases})
     options.out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(table, indent=1) + "\n")
@@ -166,7 +167,11 @@ def _cell(case: RegressionCase, outcome: str | None) -> str:
 
 
 def _why(case: RegressionCase) -> str:
-    return case.why + (" (open)" if case.known_wrong else "") + (f"; {case.since}" if case.since else "")
+    return (
+        case.why
+        + (" (open)" if case.known_wrong else "")
+        + (f"; earlier answer: {case.earlier}" if case.earlier else "")
+    )
 
 
 def _saved(picture: Image.Image, kind: str, **more: Any) -> bytes:
