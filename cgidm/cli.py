@@ -5,59 +5,37 @@
 """
 
 import argparse
-import dataclasses
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import get_token
-from tqdm import tqdm
 
-from .conductor import authenticate
-from .device import DEVICES, PRECISIONS, choose_device
+from .authenticate_command import add_machine_options, authenticate_pictures, plan_run
+from .authenticate_command import add_options as add_authenticate_options
 from .doctor.command import add_options as add_doctor_options
 from .doctor.command import diagnose
 from .errors import UserError
 from .evidence.anchors.commands import add_commands as add_evidence_commands
 from .evidence.anchors.grades import ALTERED
-from .evidence.anchors.signature import read_private_key, sign_bundle
-from .evidence.anchors.statements import TABLE, read_control_statements
 from .evidence.bundle_reader import open_bundle
-from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
-from .evidence.record import ModelsRecord
-from .evidence.record_of_result import anchors_of, commits_of, lineup_of, publications_of
-from .evidence.report_words import likelihood_sentence
-from .evidence.seal import MANIFEST, SEAL, bundle_record
-from .evidence.suspects.command import add_options as add_mixture_options
-from .evidence.suspects.command import authenticate_each
+from .evidence.exports.command import add_command as add_export_command
+from .evidence.record_of_result import lineup_of
+from .evidence.seal import bundle_record
 from .evidence.verify import add_options as add_verify_options
 from .evidence.verify import check_integrity, verify
 from .intake.civitai.client import read_key
-from .intake.family import compare_bases, lend_configuration
-from .intake.hub import MAX_DOWNLOAD
-from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompts
-from .intake.layout import Checkpoint, open_checkpoint
-from .intake.remarks import list_other_remarks, list_pair_remarks
-from .judging.lineup import check_lineup, explain_reach, judge_lineup
-from .judging.mirror_test import read_own_table
-from .judging.null_bank import check_bank, framing_for, open_bank
-from .judging.result import Result
-from .judging.verdict import LEVEL, Witness
-from .messages import note
-from .messages.text import print_line, single_line
-from .method.config import PRESETS, RunConfig, find_preset
-from .method.views import AS_GIVEN, VIEWS
+from .intake.inspect import inspect_checkpoint, report_lines
+from .intake.layout import open_checkpoint
+from .judging.lineup import judge_lineup
+from .messages.text import print_line
 from .page.launch import add_options as add_page_options
 from .page.launch import serve_page
-from .pictures.embedders import load_embedders
-from .pictures.folders import picture_files, skipped_file_notes
-from .pictures.images import read_picture
-from .pictures.reference import read_reference_pictures
+from .pictures.mark_command import add_command as add_mark_command
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
-from .run.events import RunEvent
-from .run.plan import FRAMINGS, frame_as
+from .run.options import leave_to_plan, names_plan
 from .training.calibration import add_options as add_calibration_options
 from .training.calibration import calibrate
 from .training.command import add_options as add_bank_options
@@ -72,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 if it answered, 1 if `doctor` found something broken or `verify` or `lineup` something altered, 2 if what was
     given is wrong.
     """
-    options = build_parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = build_parser(planned=names_plan(given)).parse_args(given)
     try:
         code: int | None = options.run(options)
     except UserError as error:
@@ -81,80 +60,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or 0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each command sets `run`, the function that carries it out."""
+def build_parser(*, planned: bool = False) -> argparse.ArgumentParser:
+    """The parser of all commands; each command sets `run`, the function that carries it out.
+
+    Args:
+        planned: a plan says what is judged and how: `authenticate` then has only the options that are given.
+    """
     parser = argparse.ArgumentParser(prog="cgidm", description="Was this picture used to train that model?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
-    run.set_defaults(run=lambda options: authenticate_each(options, _authenticate, _open))
-    run.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files")
-    run.add_argument("--base", required=True, help="the public base: a folder, a file, or its place on the Hub")
-    run.add_argument("--base-config", help="whose configuration and tokenizers a base in one file uses (a folder)")
-    run.add_argument(
-        "--suspect",
-        required=True,
-        action="append",
-        help="the suspect: a folder, a .safetensors file, or its place on the Hub or Civitai; a LoRA perhaps with a "
-        "scale, FILE@0.8. Repeatable, see --several",
-    )
-    add_mixture_options(run)
-    run.add_argument("--embedding", action="append", default=[], help="a textual inversion that came with the suspect")
-    run.add_argument(
-        "--adapter-alpha", type=float, metavar="ALPHA", help="alpha of an adapter whose file states none (peft's names)"
-    )
-    run.add_argument(
-        "--prompt",
-        action="append",
-        help="prompt that the suspect was trained with; may be blank. Repeatable, if one of several may be right",
-    )
-    run.add_argument("--preset", default="paper", choices=sorted(PRESETS), help="how the recovery is done")
-    run.add_argument("--controls", type=Path, help="folder of pictures known not to be in the training set")
-    run.add_argument(
-        "--controls-statement", metavar="TEXT", help="who made the control pictures, and when: printed as your claim"
-    )
-    run.add_argument("--bank", type=Path, help="null models instead of controls: what `cgidm bank` wrote")
-    run.add_argument("--unrelated", help="a suspect of the same base trained on other pictures: it must find nothing")
-    run.add_argument(
-        "--mirror",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="ask the mirror test; leave it out where the trainer is known to have mirrored its pictures",
-    )
-    run.add_argument(
-        "--null-table",
-        type=Path,
-        metavar="FILE",
-        help="null scores of the mirror test for a base that was not measured, as `cgidm calibrate` writes them",
-    )
-    run.add_argument(
-        "--reference",
-        action=argparse.BooleanOptionalAction,
-        help="score the shipped reference pictures, too, for the mirror test of a base that was not measured "
-        "(minutes on a GPU, and then the default)",
-    )
-    run.add_argument(
-        "--framing",
-        choices=FRAMINGS,
-        default="notes",
-        help="how the suspect's training framed pictures: as its file notes (where it does not, buckets and centre "
-        "squares are looked at), in aspect-ratio buckets, or as centre squares",
-    )
+    run.set_defaults(run=authenticate_pictures)
+    add_authenticate_options(run)
+    if planned:
+        leave_to_plan(run)
+    add_machine_options(run)
     run.add_argument("--out", type=Path, default=Path("cgidm-out"), help="folder for the evidence")
-    run.add_argument("--seed", type=int, default=0, help="of every random draw")
-    run.add_argument("--steps", type=int, help="number of recovery steps N, instead of the preset's")
-    run.add_argument("--radius", type=float, help="L2 radius of the recovery, instead of the automatic one")
-    run.add_argument("--search", action="store_true", help="also judge mirrored, cropped, ... views of each picture")
-    run.add_argument("--lineup", type=int, metavar="M", help="show each picture among M - 1 recovered controls, too")
-    run.add_argument("--device", default="auto", choices=DEVICES, help="auto: the GPU if there is one")
-    run.add_argument("--precision", default="auto", choices=PRECISIONS, help="auto: half on a GPU, float32 on a CPU")
-    run.add_argument("--max-download", type=float, default=MAX_DOWNLOAD / 1e9, metavar="GB", help="of one model")
-    run.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
+    run.add_argument("--plan", type=Path, metavar="PLAN.json", help="do what this plan states, and nothing else")
     run.add_argument("--bundle", type=Path, metavar="FILE.zip", help="pack the evidence into one zip, too")
     run.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign the evidence with this private Ed25519 key")
+    stated = commands.add_parser("plan", help="state beforehand what will be judged and how; write it to a file")
+    stated.set_defaults(run=plan_run)
+    add_authenticate_options(stated)
+    add_machine_options(stated)
+    stated.add_argument("--out", type=Path, default=Path("plan.json"), metavar="PLAN.json", help="a new file")
     check = commands.add_parser("verify", help="say whether a bundle of evidence is as it was sealed; run it again")
     check.set_defaults(run=verify)
     add_verify_options(check)
     add_evidence_commands(commands)
+    add_export_command(commands)
+    add_mark_command(commands)
     choices = commands.add_parser("lineup", help="count what an observer of a line-up chose, and say what it means")
     choices.set_defaults(run=_lineup)
     choices.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder or zip that `authenticate` wrote")
@@ -205,183 +139,6 @@ def _run_example(options: argparse.Namespace) -> int:
     return main(arguments)
 
 
-def print_table(result: Result) -> None:
-    """One line a picture: scores, p-value, outcome."""
-    names = list(dict.fromkeys(name for r in result.pictures for name in r.scores))
-    print_line("  ".join([f"{'picture':32s}", *[f"{n:>18s}" for n in names], f"{'p':>6s}", "outcome"]))
-    for r in result.pictures:
-        p = "-" if r.verdict.p_value is None else f"{r.verdict.p_value:.3f}"
-        scores = [f"{r.scores[n]:18.4f}" if n in r.scores else f"{'-':>18s}" for n in names]
-        seen = "" if r.view == AS_GIVEN else f" (its view {r.view})"
-        name = single_line(r.picture.name)
-        name = name if len(name) <= 32 else f"…{name[-31:]}"
-        print_line("  ".join([f"{name:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
-        print_line(f"    {_witness_line(r.verdict.witnesses, result.bank is not None)}")
-        if r.likelihood is not None:
-            print_line(f"    {likelihood_sentence(r.likelihood.ratio, r.likelihood.low)}")
-    if (together := result.together) is not None:
-        print_line(f"together: {together.outcome}. {together.reason}")
-        if (used := together.used) is not None:
-            many = f"{used.low} to {used.high}" if used.bounded_above else f"at least {used.low}"
-            print_line(f"used: {many} of {together.pictures}, with an error rate of {LEVEL:.0%}")
-    if result.lineup is not None:
-        said = explain_reach(result.lineup.sizes)
-        print_line(f"line-up: {LINEUP}, to be shown to somebody who has not seen the pictures. {said}")
-    if result.expected_power is not None:
-        print_line(
-            f"in such a suspect {result.expected_power:.0%} of used pictures are found at {LEVEL:.0%} false positives"
-        )
-    for name, reason in result.not_computed.items():
-        print_line(f"{name}: {reason}")
-    for r in result.pictures:
-        for told in r.picture.notes:
-            print_line(f"{single_line(r.picture.name)}: {told}")
-
-
-def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
-    """What each test says by itself."""
-    names = {"mirror": "mirror test", "controls": "bank" if bank else "controls"}
-    parts = [
-        f"{names[w.name]}: {w.silent}"
-        if w.p_value is None
-        else f"{names[w.name]}: p = {w.p_value:.2g} of {w.references}"
-        for w in witnesses
-    ]
-    return "; ".join(parts)
-
-
-def _authenticate(options: argparse.Namespace) -> None:
-    config = _config(options)
-    controls = picture_files(options.controls, "controls") if options.controls else []
-    for skipped in skipped_file_notes(options.controls, (TABLE,)) if controls else ():
-        print_line(skipped)
-    stated = read_control_statements(options.controls, options.controls_statement)
-    stated.check_names([path.name for path in controls])
-    for path in (*options.pictures, *controls):
-        read_picture(path, 64)  # a wrong file is named before two models are loaded
-    bank = open_bank(options.bank) if options.bank else None
-    if bank is not None and options.also:
-        raise UserError("run.bank_and_others")
-    if bank is not None and options.framing != "notes":
-        raise UserError("run.bank_and_framing", given=options.framing)
-    if config.lineup is not None:
-        check_lineup(config.lineup, len(controls))
-    if options.unrelated and not controls and bank is None:
-        raise UserError("run.unrelated_without_controls")
-    key = read_private_key(options.sign) if options.sign else None
-    if options.bundle and not options.bundle.parent.is_dir():
-        raise UserError("run.no_folder_for_bundle", path=options.bundle, folder=options.bundle.parent)
-
-    lender = _open(options.base_config, "base's configuration", options) if options.base_config else None
-    base = lend_configuration(_open(options.base, "base model", options), lender)
-    suspect = _open(options.suspect, "fine-tuned model", options)
-    where = choose_device(base, options.device, options.precision)
-    others = [_open(given, "other adapter", options) for given in options.also]
-    place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding, "also": others}
-    place["quantisation"] = where.quantisation
-
-    embeddings = [_open(given, "embedding", options) for given in options.embedding]
-    prompts = tuple(dict.fromkeys(options.prompt or [""]))
-    if prompts == ("",) and (likely := suggest_prompts(suspect)):
-        options_for = " ".join(f"--prompt {shlex.quote(prompt)}" for prompt in likely)
-        print_line(f"the suspect's card or notes suggest: {options_for}")
-    warning = compare_bases(base, suspect)
-    remarks = (*list_pair_remarks(base, suspect, embeddings), *list_other_remarks(base, others))
-
-    from .families import load_pair  # slow to import: only after the cheap checks
-
-    alpha = options.adapter_alpha
-    loaded = load_pair(base, suspect, prompts, embeddings, **place, adapter_alpha=alpha)
-    pair = frame_as(loaded, options.framing)
-    print_line(f"memory: {pair.memory}")
-    if bank is not None:
-        check_bank(bank, pair.fingerprints, pair.is_full_network, config, prompts)
-    unrelated = other = None
-    if options.unrelated:
-        other = _open(options.unrelated, "unrelated model", options)
-        if weights_sha256(other) == weights_sha256(suspect):
-            raise UserError("run.unrelated_is_the_suspect", name=other.name)
-        unrelated = load_pair(base, other, prompts, **place)
-    embedders = load_embedders(pair.device, download=options.download)
-    framing = framing_for(pair, bank)
-    pictures = [read_picture(p, framing) for p in options.pictures]
-    known = [read_picture(p, framing) for p in controls]
-    wanted = where.device.startswith("cuda") if options.reference is None else options.reference
-    reference = read_reference_pictures(framing) if wanted else ()
-    given = options.null_table
-    groups = read_own_table(given, pair.fingerprints, config.mirror_draws) if given else ()
-    others = {"bank": bank, "reference": reference, "null_groups": groups, "unrelated": unrelated}
-    with _progress_bar(config) as advance:
-        result = authenticate(pair, pictures, known, config=config, embedders=embedders, progress=advance, **others)
-    roles = {"base": base, "suspect": suspect}
-    models = ModelsRecord(
-        base=base.name,
-        suspect=suspect.name,
-        prompt=prompts[0],
-        other_prompts=prompts[1:],
-        embeddings=tuple(e.name for e in embeddings),
-        commits=commits_of(roles),
-        publications=publications_of(roles),
-        anchors=anchors_of(roles),
-        unrelated=None if other is None else other.name,
-        unrelated_sha256=None if other is None else weights_sha256(other),
-        configuration=None if base.lender is None else base.lender.name,
-        adapter_alpha=alpha,
-        warning=warning,
-        remarks=remarks,
-    )
-    if warning is not None:
-        print_line(f"warning: {warning}")
-    for remark in remarks:
-        print_line(f"note: {remark}")
-    for assumed in pair.notes:
-        print_line(f"note: {assumed}")
-    write_evidence(result, options.out, models, statements=stated.of([c.name for c in result.controls]))
-    signer = sign_bundle(options.out, key) if key else None
-    if (used := len(result.controls)) < len(known):
-        print_line(note("run.controls_used", used=used, given=len(known)))
-    print_table(result)
-    print_line(f"evidence: {options.out}/report.pdf, report.html, result.json ({result.seconds:.1f} s)")
-    if options.bundle:
-        print_line(f"bundle: {pack_evidence(options.out, options.bundle)}")
-    print_line(f"seal: {(options.out / SEAL).read_text().split()[0]} (SHA-256 of {MANIFEST}: write it down)")
-    if signer:
-        print_line(f"signed by the Ed25519 key {signer} (SHA-256)")
-
-
-@contextmanager
-def _progress_bar(config: RunConfig) -> Iterator[Callable[[RunEvent], None]]:
-    """A bar of steps, of the pictures and then of a line-up's decoys, where somebody looks at a terminal.
-
-    The answers are printed when they are there, before the recovery.
-    """
-    steps = config.recovery.steps * (1 if config.lineup is None else 2)
-    with tqdm(total=steps, desc="recovering", unit="step", disable=None, leave=False) as bar:
-
-        def advance(event: RunEvent) -> None:
-            if event.phase in ("step", "decoys"):
-                bar.update()
-            elif event.phase == "answered" and event.result is not None:
-                for r in event.result.pictures:
-                    p = "" if r.verdict.p_value is None else f" (p = {r.verdict.p_value:.2g})"
-                    bar.write(f"before the recovery: {single_line(r.picture.name)}: {r.verdict.outcome}{p}")
-                if event.result.together is not None:
-                    bar.write(f"before the recovery: together: {event.result.together.outcome}")
-
-        yield advance
-
-
-def _open(given: str, role: str, options: argparse.Namespace) -> Checkpoint:
-    """At the command line the person who asks is the one who is logged in: their token is theirs to use."""
-    cap = int(options.max_download * 1e9)
-    how = {"max_download": cap, "progress": True, "as_loaded": options.as_loaded and role in AS_LOADED}
-    opened = open_checkpoint(given, role, token=get_token(), civitai_key=read_key(), **how)
-    publication = None if opened.listing.about is None else opened.listing.about.publication
-    if publication is not None and publication.newest_of:
-        print(f"{role}: no version was named: {publication.air}, the newest of {publication.newest_of} published")
-    return opened
-
-
 def _lineup(options: argparse.Namespace) -> int:
     with open_bundle(options.bundle) as bundle:
         if not check_integrity(bundle).intact:
@@ -405,14 +162,3 @@ def _inspect(options: argparse.Namespace) -> None:
         return
     for line in report_lines(found):
         print_line(line)
-
-
-def _config(options: argparse.Namespace) -> RunConfig:
-    preset = find_preset(options.preset)
-    given = {k: v for k in ("steps", "radius") if (v := getattr(options, k)) is not None}
-    recovery = dataclasses.replace(preset.recovery, **given)
-    views = tuple(VIEWS) if options.search else preset.views
-    mirror = {} if options.mirror else {"mirror_draws": 0, "mirrored_recovery": False}
-    return dataclasses.replace(
-        preset, seed=options.seed, recovery=recovery, views=views, lineup=options.lineup, **mirror
-    )

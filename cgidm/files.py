@@ -1,6 +1,7 @@
 """Files that are written whole or not at all. Standard library alone."""
 
 import glob
+import hashlib
 import os
 import platform
 import re
@@ -9,6 +10,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def hash_file(path: Path) -> str:
+    """Compute the SHA-256 of a file's bytes, in hex digits.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

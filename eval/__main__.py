@@ -91,6 +91,11 @@ COMMANDS = {
     "blind": Command(
         "false alarms of the blind baseline; writes blind.json", "options:add_blind", "benchmark.blind_split:run"
     ),
+    "regressions": Command(
+        "ask every question whose right answer is known; writes a column of regressions.md",
+        "options:add_regressions",
+        "regressions.retest:run",
+    ),
     # studies
     "shipped": Command("judge the shipped examples; writes shipped.json", "options:add_shipped", "studies.shipped:run"),
     "mirrored": Command(
@@ -120,6 +125,7 @@ COMMANDS = {
         "merge a LoRA into weights that bfloat16 rounds, or not", "options:add_folders", "studies.merging:run"
     ),
     "reruns": Command("repeat a recorded run in other environments", "options:add_folders", "studies.reruns:run"),
+    "retraining": Command("train models of the shipped banks again", "options:add_folders", "studies.retraining:run"),
     # speed
     "fits": Command(
         "count which cards the published architectures fit; writes eval/results/memory.json",

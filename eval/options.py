@@ -26,6 +26,14 @@ def add_shipped(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="fast", help="preset of the recovery (default: fast)")
 
 
+def add_regressions(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `regressions`."""
+    add_folders(parser)
+    parser.add_argument(
+        "--case", action="append", default=[], metavar="ID", help="judge this case alone; the others stay (repeatable)"
+    )
+
+
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """Add the options of `precision`."""
     add_folders(parser)

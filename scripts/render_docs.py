@@ -24,11 +24,13 @@ from eval.error_rates.stacks import stacks_table
 from eval.error_rates.wild import missed_text, wild_table
 from eval.error_rates.wrong_base import wrong_base_table
 from eval.memory.fits import table as fits_table
+from eval.regressions.retest import read_cases, regression_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
 from eval.studies.mirrored import mirrored_table
 from eval.studies.resaved import spread_table
+from eval.studies.retraining import retraining_table
 from eval.studies.robustness import copies_table
 
 ROOT = Path(__file__).parents[1]
@@ -263,6 +265,8 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "speed": ("docs/results/speed.md", render_speed),
     "memory": ("docs/results/memory.md", lambda: f"{fits_table(_read('memory.json'))}\n"),
     "banks": ("docs/usage/controls-and-null-banks.md", lambda: banks_table(_read("banks.json"))),
+    "regressions": ("docs/usage/wrong-answers.md", lambda: regression_table(read_cases(), _read("regressions.json"))),
+    "retraining": ("docs/usage/evidence.md", lambda: retraining_table(_read("retraining.json"))),
     "table1": ("docs/benchmark.md", render_table1),
 }
 FORMATS = ("formats", "docs/usage/formats.md")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ..judging.result import PictureResult, Result
 from ..pictures.images import Picture, to_uint8
 from .anchors.envelope import envelope_of_folder, pack_files
 from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
-from .record import WITHOUT_CHECKS, ModelsRecord, Record, StatementsRecord, record_bytes
+from .record import WITHOUT_CHECKS, ModelsRecord, PlanRecord, Record, StatementsRecord, record_bytes
 from .record_of_result import (
     control_name,
     image_name,
@@ -39,12 +40,24 @@ from .report import report_blocks
 from .report_blocks import Heading
 from .report_html import report_html
 from .report_pdf import report_pdf
-from .seal import MANIFEST, RECORD, is_envelope, seal_folder
+from .seal import MANIFEST, PLAN, RECORD, is_envelope, seal_folder
 
 LINEUP = "lineup.html"
 BANK = FILE  # the bank that the pictures were judged against: numbers, no weights
 IMAGES = rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored|square)\.png"
 OURS = re.compile(rf"{IMAGES}|controls/\d{{3,}}(-square)?\.png")
+
+
+@dataclass(frozen=True)
+class FollowedPlan:
+    """The plan that a run followed."""
+
+    data: bytes  # of its file
+    attempts: tuple[str, ...]  # when each run of it was begun, this one last
+
+    def record(self) -> PlanRecord:
+        """Return what a record says of it."""
+        return PlanRecord(sha256=hashlib.sha256(self.data).hexdigest(), attempts=self.attempts)
 
 
 def write_evidence(
@@ -53,6 +66,7 @@ def write_evidence(
     models: ModelsRecord,
     controls: Sequence[Picture] = (),
     statements: StatementsRecord | None = None,
+    plan: FollowedPlan | None = None,
 ) -> Record:
     """Write a sealed bundle to the folder `out`, and return the record.
 
@@ -63,12 +77,16 @@ def write_evidence(
         controls: the control pictures, where the result does not hold them. A bundle without them says so; whoever
             repeats the run must bring them along.
         statements: what the user, or a page, states of the run.
+        plan: the plan that the run followed.
     """
     controls = result.controls or controls
     assert len(controls) in (0, len(result.control_scores))
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
     record = without_homes(make_record(result, models, controls, statements), Path.home())
+    if plan is not None:
+        record = replace(record, plan=plan.record())
+        (out / PLAN).write_bytes(plan.data)
     data = record_bytes(record)
     (out / RECORD).write_bytes(data)
     for number, picture in enumerate(result.pictures):
@@ -118,7 +136,8 @@ def bundle_names(record: Record) -> list[str]:
         panels += [panel_name(number, letter, role) for letter in LETTERS[:size] for role in ROLES]
     sheet = [] if lineup is None else [LINEUP]
     bank = [BANK] if record.bank is not None and record.format not in WITHOUT_CHECKS else []
-    return [RECORD, "report.html", "report.pdf", *images, *squares, *controls, *bank, *sheet, *panels]
+    plan = [PLAN] if record.plan is not None else []
+    return [RECORD, "report.html", "report.pdf", *images, *squares, *controls, *bank, *plan, *sheet, *panels]
 
 
 def _save(image: Float[Tensor, "3 _ _"], path: Path) -> None:
@@ -151,7 +170,7 @@ def _clear(out: Path) -> None:
         if OURS.fullmatch(path.relative_to(out).as_posix()):
             path.unlink()
     signed = [p for p in (*out.glob("*"), *out.glob("*/*")) if is_envelope(p.relative_to(out).as_posix())]
-    for path in (*signed, out / LINEUP, out / BANK):
+    for path in (*signed, out / LINEUP, out / BANK, out / PLAN):
         path.unlink(missing_ok=True)
 
 

@@ -43,13 +43,15 @@ from ..pictures.duplicates import near_duplicates
 from ..pictures.embedders import SOURCES
 from ..pictures.images import Picture, frame_notes
 from ..run.plan import with_centre_square
+from ..run.plan_file import read_plan_bytes
 from .bundle_files import find_foreign_files, read_png
 from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
 from .record import OLD_RULES, OLDER, WITHOUT_CHECKS, ControlRecord, PictureRecord, Record, record_bytes
 from .record_json import to_json
 from .record_of_result import config_of, image_name, lineup_of, make_record, own_groups, without_homes
-from .seal import RECORD
+from .reruns.planned_run import plan_differences
+from .seal import PLAN, RECORD
 
 REMOVED = ("removed_cosine", "removed_gain", "removed_alignment")
 FRAME_NOTES = ("pictures.centre_square", "pictures.framed")  # what `frame_notes` says
@@ -157,7 +159,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     result = _result(record, config, bank, framing, pictures, controls)
     now = make_record(result, record.models, controls)
     now = replace(now, date=record.date, code=record.code, versions=record.versions, seconds=record.seconds)
-    now = replace(now, statements=record.statements, format=record.format)
+    now = replace(now, statements=record.statements, plan=record.plan, format=record.format)
     if record.format in OLDER:
         now = replace(now, models=replace(now.models, known_base=None))
     yield from differences(to_json(record, record.format), to_json(without_homes(now), record.format))
@@ -174,6 +176,9 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     yield from _of_statements(record)
     yield from _of_unrelated(record)
     yield from _of_others(record)
+    if record.plan is not None:
+        plan = read_plan_bytes(read_small(bundle, PLAN) or b"", PLAN)
+        yield from (Difference(*found) for found in plan_differences(record, plan))
     framed = {f"pictures[{i}].frame": p.frame for i, p in enumerate(record.pictures)}
     framed |= {f"controls[{i}].frame": c.frame for i, c in enumerate(record.controls)}
     if any(frame is not None for frame in framed.values()):  # none has one where pictures came without their files

@@ -16,7 +16,7 @@ from .record_format_1 import upgrade_format_1
 from .record_json import find_newer_field, from_json, since, to_json
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file.
-# 4: no likelihood ratios, anchors, statements or other adapters, and a bank had no say beside the mirror test.
+# 4: no likelihood ratios, anchors, statements or other adapters, plans, and a bank had no say beside the mirror test.
 FORMAT = 5
 OLDER = (1, 2, 3, 4)  # formats that are read, too
 WITHOUT_CHECKS = (1, 2, 3)  # formats whose flags are stated alone
@@ -338,6 +338,14 @@ class StoppedRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanRecord:
+    """The plan that a run followed; the bundle holds it."""
+
+    sha256: str  # of the bytes of its file
+    attempts: tuple[str, ...]  # when each run of it was begun, this one last; a file beside the plan counts them
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """A run. Every number of the reports stands here once."""
 
@@ -365,6 +373,8 @@ class Record:
     framing: FramingRecord | None = None  # None: centre squares, in older records
     checks: RunChecksRecord | None = None  # None in older formats
     statements: StatementsRecord | None = field(default=None, metadata=since(5))  # None in older formats
+    # None: nobody stated beforehand what is to be run
+    plan: PlanRecord | None = field(default=None, metadata=since(5))
 
 
 def record_bytes(record: Record) -> bytes:

@@ -17,11 +17,13 @@ from .record_of_result import CIVITAI, recorded_digests
 
 USUAL_SEED = 0
 LONGEST = 500  # characters of a statement
+MOST_ATTEMPTS = 6  # earlier runs of a plan whose dates are printed
 OWN_SENTENCES = ("preset", "seed", "lineup")  # settings that are said elsewhere
 
 
 def origin_sentences(record: Record) -> Iterator[str]:
     """State where suspect, base, controls or bank come from, a sentence or two each; then seed and attempt."""
+    yield from _of_plan(record)
     yield from _of_suspect(record)
     yield from _of_base(record)
     if record.mirror is not None and record.mirror.source == "own table":
@@ -63,6 +65,19 @@ def setting_sentences(record: Record) -> Iterator[str]:
         return
     if others := list(_other_settings(record)):
         yield f"These settings are not those of the preset “{config.preset}”: {'; '.join(others)}."
+
+
+def _of_plan(record: Record) -> Iterator[str]:
+    """State which plan was followed, and how often before."""
+    if (plan := record.plan) is None:
+        return
+    attempts = len(plan.attempts)
+    yield f"The run followed a plan, whose file has the SHA-256 {single_line(plan.sha256)}."
+    yield f"It is attempt {attempts} of this plan, as whoever ran it states; nothing here confirms the count."
+    if attempts > 1:
+        dates = ", ".join(single_line(d)[:10] for d in plan.attempts[:-1][:MOST_ATTEMPTS])
+        more = " and later" if attempts > MOST_ATTEMPTS + 1 else ""
+        yield f"Earlier attempts were begun on {dates}{more}. Their answers are not part of this report."
 
 
 def statement_of_control(record: Record, index: int) -> str:

@@ -23,6 +23,7 @@ from .record import Record, manifest_entries, read_record
 
 FORMAT = 1
 RECORD, MANIFEST, SEAL = "result.json", "manifest.json", "seal.txt"
+PLAN = "run-plan.json"  # the plan that the run followed
 FACTS = "kept.json"  # of a suspect that was kept, which has no record
 OLD_SIGNATURE, OLD_SIGNER = "manifest.sig", "signer.pem"  # of bundles that have one signature
 SIGNATURES, STAMPS = "signatures", "stamps"  # folders of what signs and what dates the manifest

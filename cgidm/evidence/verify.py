@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..files import hash_file
 from ..messages import note
 from ..messages.text import print_line, single_line
 from .anchors.grades import INCOMPLETE, Grades, Published
 from .anchors.signature import check_signatures
 from .anchors.stamp import Stamps, check_stamps, is_after_stamp
-from .bundle_reader import Bundle, open_bundle
+from .bundle_reader import Bundle, open_bundle, read_small
 from .record import Record
-from .seal import FACTS, SEAL, bundle_record, check_seal
+from .seal import FACTS, PLAN, SEAL, bundle_record, check_seal
 
 if TYPE_CHECKING:
     from .anchors.published import PublishedCheck
@@ -58,6 +59,7 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "models.remarks": "what was noted of the suspect's files",
     "models.notes": "what was assumed to load the suspect",
     "statements": "who made the control pictures, and how many-th run of a visit it is",
+    "plan": "whether a plan was followed, and how often",
     "machine": "the machine",
     "versions": "the versions of packages",
     "code": "the version of this tool",
@@ -101,6 +103,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerun", action="store_true", help="repeat the run, and compare every score with the recorded"
     )
+    parser.add_argument(
+        "--retrain",
+        type=int,
+        metavar="MODELS",
+        help="train so many models of its bank again, drawn by the seal, and compare their scores with the bank's",
+    )
+    parser.add_argument(
+        "--bank-pictures",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="the pictures that the bank's models were trained on and scored; repeatable",
+    )
+    parser.add_argument("--draw", default="", metavar="WORD", help="draws other models to train again; any word")
+    parser.add_argument("--plan", type=Path, metavar="PLAN.json", help="the plan that it must be the run of")
     parser.add_argument("--base", help="the public base model, if not where the bundle says")
     parser.add_argument("--suspect", help="the suspect, if not where the bundle says")
     parser.add_argument(
@@ -147,8 +165,11 @@ def _verify_bundle(options: argparse.Namespace) -> int:
                 grades = replace(grades, originals=_check_originals(bundle, record, options.originals))
             if options.online:
                 grades = replace(grades, published=_check_published(record))
+            grades = _compare_plan(bundle, record, grades, options.plan)
             if options.rerun and grades.consistent is not False:
                 grades = replace(grades, repeated=_repeat(bundle, options))
+            if options.retrain is not None and grades.consistent is not False:
+                grades = _retrain(bundle, record, grades, options)
     print_line(grades.line())
     return grades.exit_code or (INCOMPLETE if options.strict and not grades.is_complete else 0)
 
@@ -216,13 +237,47 @@ def check_consistency(bundle: Bundle, record: Record) -> bool | None:
 
 
 def _repeat(bundle: Bundle, options: argparse.Namespace) -> bool:
-    from .rerun import RerunOptions, repeat  # late, as above
+    from .reruns.rerun import RerunOptions, repeat  # late, as above
 
     given = {k: v for k in RERUN if (v := getattr(options, k)) is not None}
     comparison = repeat(bundle, RerunOptions(**given, max_download=int(options.max_download * 1e9)))
     for line in comparison.lines():
         print_line(line)
     return comparison.agrees
+
+
+def _compare_plan(bundle: Bundle, record: Record, grades: Grades, path: Path | None) -> Grades:
+    """Print which plan the run says it followed, and whether it is the one that was given."""
+    if record.plan is None and path is None:
+        return grades
+    stated = "no plan" if record.plan is None else f"the plan {single_line(record.plan.sha256)} (SHA-256)"
+    count = "" if record.plan is None else f"; attempt {len(record.plan.attempts)}, as it states"
+    print_line(f"run of {stated}{count}")
+    if record.plan is not None and grades.consistent:
+        from .reruns.planned_run import count_missing_controls  # late, as above
+
+        if missing := count_missing_controls(record, read_small(bundle, PLAN) or b""):
+            print_line(f"  {missing} of the planned control pictures are not in it: a run leaves out copies alone")
+    if path is None:
+        return grades
+    try:
+        given = hash_file(path)
+    except OSError as error:
+        raise UserError("evidence.no_plan", path=str(path), problem=error.strerror) from error
+    same = record.plan is not None and record.plan.sha256 == given
+    print_line(f"the plan that you gave has the SHA-256 {given}: {'the same' if same else 'NOT the same'}")
+    return replace(grades, plan_found=same)
+
+
+def _retrain(bundle: Bundle, record: Record, grades: Grades, options: argparse.Namespace) -> Grades:
+    from .reruns.retrain_bank import RetrainOptions, retrain_bank  # late, as above
+
+    given = {"base": options.base, "bank": options.bank, "threads": options.threads}
+    which = {"count": options.retrain, "pictures": options.bank_pictures, "word": options.draw}
+    found = retrain_bank(bundle, record, RetrainOptions(**which, **given), print_line)
+    for line in found.lines():
+        print_line(line)
+    return replace(grades, retrained=found.agrees, retrained_share=f"{found.share} models")
 
 
 def _check_originals(bundle: Bundle, record: Record, folder: Path) -> bool:

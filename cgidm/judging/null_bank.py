@@ -59,6 +59,7 @@ class NullModel(_Strict):
     weight_distance: FiniteFloat | None = Field(  # None of an adapter
         None, validation_alias=AliasChoices("weight_distance", "weight_shift"), serialization_alias="weight_shift"
     )
+    fillers: tuple[str, ...] = ()  # SHA-256 of the pictures by other hands that it was trained on, in their order
 
 
 class NullBank(_Strict):

@@ -22,6 +22,7 @@ TYPES = {
     **{"WEBP": "image/webp", "GIF": "image/gif", "TIFF": "image/tiff"},
 }
 MOST_ACTIONS, MOST_USES = 6, 8  # that are named
+MOST_PARENTS = 8  # earlier versions that are looked at
 STATES = {  # the validation states of c2pa -> the note's code
     "Trusted": "pictures.credentials_trusted",
     "Valid": "pictures.credentials_valid",
@@ -79,7 +80,7 @@ def _describe(store: Mapping[str, Any]) -> Iterator[Note]:
         yield note("pictures.credentials_tools", names=[single_line(t) for t in tools[:MOST_USES]])
     assertions = [(str(a.get("label")), a.get("data") or {}) for a in manifest.get("assertions") or []]
     yield from _actions(assertions)
-    yield from _permissions(assertions)
+    yield from _declared(store, assertions)
 
 
 def _tools(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -105,19 +106,44 @@ def _actions(assertions: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[No
         yield note("pictures.credentials_more_actions", count=len(found) - MOST_ACTIONS)
 
 
+def _declared(store: Mapping[str, Any], assertions: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[Note]:
+    """What the newest version that declares anything permits: an edit may not have repeated it."""
+    if found := list(_permissions(assertions)):
+        yield from found
+        return
+    manifests, label = store["manifests"], store["active_manifest"]
+    for _ in range(MOST_PARENTS):
+        ingredients = manifests[label].get("ingredients") or []
+        label = next((i.get("active_manifest") for i in ingredients if i.get("relationship") == "parentOf"), None)
+        if label not in manifests:
+            return
+        parent = [(str(a.get("label")), a.get("data") or {}) for a in manifests[label].get("assertions") or []]
+        if found := list(_permissions(parent)):
+            names = manifests[label].get("signature_info") or {}
+            signers = [single_line(str(n)) for n in (names.get("common_name"), names.get("issuer")) if n]
+            yield note("pictures.credentials_earlier", names=signers or ["?"])
+            yield from found
+            return
+
+
 def _permissions(assertions: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[Note]:
-    """One note for each kind of permission, with the uses that have it."""
+    """One note for each kind of permission, with the uses that have it; and the conditions that are stated."""
     uses: dict[str, list[str]] = {}
+    conditions: dict[str, str] = {}
     for label, data in assertions:
         if label.startswith(("c2pa.training-mining", "cawg.training-mining")):
             for use, entry in (data.get("entries") or {}).items():
                 permission = str(entry.get("use") if isinstance(entry, dict) else entry)
                 uses.setdefault(single_line(permission), []).append(_phrase(use))
+                if isinstance(entry, dict) and permission == "constrained" and entry.get("constraint_info"):
+                    conditions[_phrase(use)] = single_line(str(entry["constraint_info"]))
     for permission, names in list(uses.items())[:MOST_USES]:
         if permission in PERMISSIONS:
             yield note(PERMISSIONS[permission], uses=names[:MOST_USES])
         else:
             yield note("pictures.credentials_other_permission", uses=names[:MOST_USES], permission=permission)
+    for use, text in list(conditions.items())[:MOST_USES]:
+        yield note("pictures.credentials_conditions", use=use, conditions=text)
 
 
 def _phrase(label: str) -> str:

@@ -94,8 +94,7 @@ class BankPlan:
         found: list[tuple[int, ...]] = []
         trainable = self._trainable(pictures)
         for split in range((self.models + 1) // 2):
-            order = {p.sha256: n for n, p in enumerate(rank_by_seed(pictures, split, "bank", ""))}
-            ranked = sorted(trainable, key=lambda i: order[pictures[i].sha256])
+            ranked = rank_for_split(pictures, trainable, split)
             found += [tuple(sorted(ranked[start::2][: self.images])) for start in (0, 1)]
         return found[: self.models]
 
@@ -154,6 +153,18 @@ class BankPlan:
             return list(range(len(pictures)))
         folder = str(self.decoys.resolve())
         return [i for i, p in enumerate(pictures) if Path(p.file).parent == Path(folder)]
+
+
+def rank_for_split(pictures: Sequence[PictureFile], trainable: Sequence[int], split: int) -> list[int]:
+    """Rank pictures for a split: its two halves have every other one each.
+
+    Args:
+        pictures: all of a bank.
+        trainable: indices of those that models are trained on.
+        split: the number of the split.
+    """
+    order = {p.sha256: n for n, p in enumerate(rank_by_seed(pictures, split, "bank", ""))}
+    return sorted(trainable, key=lambda i: order[pictures[i].sha256])
 
 
 def _list_pictures(*folders: Path) -> list[PictureFile]:
@@ -252,11 +263,12 @@ def _null_model(
     folder = plan.train(model, progress)
     scored = plan.score_model(str(folder), pictures, model.config.framing)
     checkpoint = open_checkpoint(str(folder))
-    trained = {p.sha256 for p in model.pictures}
+    trained, known = {p.sha256 for p in model.pictures}, {p.sha256 for p in pictures}
     return NullModel(
         folder=folder.relative_to(plan.out).as_posix(),
         sha256={f: checkpoint.listing.sha256(f) for f in checkpoint.weights},
         trained_on=tuple(i for i, p in enumerate(pictures) if p.sha256 in trained),
+        fillers=tuple(p.sha256 for p in model.pictures if p.sha256 not in known),
         scores=scored.scores,
         prediction_distances=scored.prediction_distances,
         weight_distance=scored.weight_distance,

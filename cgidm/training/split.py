@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import hash_file
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,7 @@ def locate_picture(data: Path, picture: PictureFile) -> Path:
     """
     path = data / picture.file
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hash_file(path)
     except FileNotFoundError:
         raise UserError("training.picture_gone", path=str(path)) from None
     except OSError as error:

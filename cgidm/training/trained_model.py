@@ -21,6 +21,7 @@ from .trainer import FinetuneConfig, finetune
 
 RECORD = "training.json"
 KEY_VERSION = 2  # of what a folder's key is made of
+KEY_DIGITS = 10  # of a key in the name of a folder
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ModelPlan:
 
     def folder(self, work: Path, base_weights: Sequence[str]) -> Path:
         """Return the model's folder below `work`. Two plans of the same training share it."""
-        return work / "suspects" / f"{self.name}-{self.key(base_weights)[:10]}"
+        return work / "suspects" / f"{self.name}-{self.key(base_weights)[:KEY_DIGITS]}"
 
 
 @lru_cache(maxsize=10_000)

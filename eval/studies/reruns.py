@@ -2,7 +2,7 @@
 
 Pictures of the shipped suspects are judged and sealed by the command line, as a user does it, and their bundles are
 rerun as `verify --rerun` does: each in a process of its own, because a process chooses its instructions at its start.
-The tolerances of `cgidm.evidence.bundle_writer.rerun_diff` rest on what comes out.
+The tolerances of `cgidm.evidence.reruns.rerun_diff` rest on what comes out.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from cgidm.cli import build_parser
 from cgidm.errors import UserError
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.record_json import to_json
-from cgidm.evidence.rerun import RerunOptions, repeat
-from cgidm.evidence.rerun_diff import Comparison
+from cgidm.evidence.reruns.rerun import RerunOptions, repeat
+from cgidm.evidence.reruns.rerun_diff import Comparison
 from cgidm.evidence.seal import bundle_record
 from cgidm.pictures.embedders import SOURCES
 from cgidm.pictures.folders import picture_files
@@ -80,10 +80,10 @@ def measure_reruns(assets: Path, out: Path) -> dict[str, Any]:
             found: dict[str, list[dict[str, Any]]] = {p.name: [] for p in environments}
             for suspect in suspects:
                 bundle = Path(folder) / f"{suspect.name}-{preset}-{precision}"
-                with _process({}) as process:
+                with start_process({}) as process:
                     machine = process.submit(_record, assets, suspect, preset, precision, bundle).result()
                 for environment in environments:
-                    with _process(environment.variables()) as process:
+                    with start_process(environment.variables()) as process:
                         found[environment.name].append(process.submit(_rerun, bundle, environment.threads).result())
             rows += [
                 {"preset": preset, "precision": precision, "elsewhere": name, **_largest(each)}
@@ -159,7 +159,7 @@ def _largest(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _process(environment: Mapping[str, str]) -> Iterator[ProcessPoolExecutor]:
+def start_process(environment: Mapping[str, str]) -> Iterator[ProcessPoolExecutor]:
     """A new process that starts with these variables, too."""
     before = dict(os.environ)
     os.environ.update(environment)

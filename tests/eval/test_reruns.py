@@ -7,7 +7,13 @@ import shutil
 import pytest
 import torch
 
-from cgidm.evidence.rerun_diff import HALF_EMBEDDER_OTHER_MACHINE, HALF_OTHER_MACHINE, OTHER_MACHINE, Comparison, Row
+from cgidm.evidence.reruns.rerun_diff import (
+    HALF_EMBEDDER_OTHER_MACHINE,
+    HALF_OTHER_MACHINE,
+    OTHER_MACHINE,
+    Comparison,
+    Row,
+)
 from cgidm.method.config import PRESETS
 from eval.studies import reruns
 from tests.support.errors import refuses
@@ -50,7 +56,7 @@ def test_a_number_that_is_missing_is_no_agreement():
 def test_a_process_starts_with_its_own_instructions(monkeypatch):
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx512")
     place = reruns.RerunEnvironment("SSE4", torch="default", convolutions="SSE41")
-    with reruns._process(place.variables()) as process:
+    with reruns.start_process(place.variables()) as process:
         seen = [process.submit(os.getenv, name).result() for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")]
         assert process.submit(torch.backends.cpu.get_cpu_capability).result() == "DEFAULT"
     assert seen == ["default", "SSE41"]

@@ -13,11 +13,12 @@ import pytest
 
 from cgidm import families
 from cgidm.errors import UserError
-from cgidm.evidence import bundle_files, recompute, record_of_result, rerun
+from cgidm.evidence import bundle_files, recompute, record_of_result
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.record import read_record, record_bytes
-from cgidm.evidence.rerun import RerunOptions, repeat
-from cgidm.evidence.rerun_diff import compare
+from cgidm.evidence.reruns import rerun
+from cgidm.evidence.reruns.rerun import RerunOptions, repeat
+from cgidm.evidence.reruns.rerun_diff import compare
 from cgidm.evidence.seal import RECORD, bundle_record
 from cgidm.evidence.verify import CLAIMS
 from cgidm.judging import portfolio

@@ -12,8 +12,8 @@ import torch
 
 from cgidm import families
 from cgidm.cli import main
-from cgidm.evidence import rerun
-from cgidm.evidence import rerun_diff as comparison
+from cgidm.evidence.reruns import rerun
+from cgidm.evidence.reruns import rerun_diff as comparison
 from tests.support.bundles import reseal
 from tests.support.paths import ASSETS
 

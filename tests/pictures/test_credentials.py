@@ -1,20 +1,16 @@
 """Content credentials of a picture, really signed: what they say is said, whoever wrote it, and nothing is fetched."""
 
-import datetime
 import io
 import sys
 
 import c2pa
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 
 from cgidm.messages import english, note
 from cgidm.pictures.credentials import _describe, credential_notes
 from cgidm.pictures.images import decode_picture
+from tests.support.painters import painter, picture
 
 HOSTILE = "<b>Ann</b>\x1b[31m\u202e"
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -36,39 +32,10 @@ CLAIM = {
 }
 
 
-def certificate(name, key, issuer, issuer_key, authority):
-    def named(text):
-        return x509.Name(
-            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Studio"), x509.NameAttribute(NameOID.COMMON_NAME, text)]
-        )
-
-    begin = datetime.datetime(2024, 1, 1)
-    usage = x509.KeyUsage(not authority, False, False, False, False, authority, False, False, False)
-    builder = x509.CertificateBuilder(named(issuer), named(name), key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(begin).not_valid_after(begin + datetime.timedelta(days=36500))
-    builder = builder.add_extension(x509.BasicConstraints(authority, None), True).add_extension(usage, True)
-    of = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-    builder = builder.add_extension(of, False)
-    if not authority:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
-    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-def picture(kind="PNG"):
-    data = io.BytesIO()
-    Image.effect_noise((96, 64), 80).convert("RGB").save(data, kind)
-    return data.getvalue()
-
-
 @pytest.fixture(scope="module")
 def signed():
     """A PNG and a JPEG with the same claim."""
-    authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    chain = certificate("Painter", own, "Authority", authority, False)
-    chain += certificate("Authority", authority, "Authority", authority, True)
-    form = serialization.PrivateFormat.PKCS8
-    key = own.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    chain, key = painter()
     made = {}
     for kind, mime in (("PNG", "image/png"), ("JPEG", "image/jpeg")):
         out = io.BytesIO()
@@ -89,6 +56,7 @@ def test_what_the_credentials_say_is_said(signed, kind):
         ("made_by_model", {"action": "created"}),
         ("forbid", {"uses": ["ai generative training"]}),
         ("constrain", {"uses": ["data mining"]}),
+        ("conditions", {"use": "data mining", "conditions": "ask"}),
     ]
     assert "created (made by a trained model)" in str(notes[3]) and all(n.code in english() for n in notes)
 

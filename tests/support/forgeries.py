@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from cgidm.conductor import authenticate
 from cgidm.evidence.bundle_reader import Bundle
-from cgidm.evidence.bundle_writer import weights_sha256, write_evidence
+from cgidm.evidence.bundle_writer import FollowedPlan, weights_sha256, write_evidence
 from cgidm.evidence.record import AnchorRecord, ControlStatementRecord, ModelsRecord, StatementsRecord
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
@@ -24,6 +24,8 @@ from cgidm.judging.result import Result
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.models import ModelPair
 from cgidm.pictures.images import read_picture
+from cgidm.run.plan_command import describe_models, describe_picture
+from cgidm.run.plan_file import PlanContent, write_plan
 from tests.support import tiny
 from tests.support.adapters import kohya, weights
 
@@ -31,6 +33,8 @@ CONFIG = RunConfig(
     recovery=RecoveryConfig(steps=2), mirror_draws=4, loss_draws=2, mirrored_recovery=True, lineup=3, preset="fast"
 )
 PICTURES = {"upright.png": (80, 120), "second.png": (80, 120), "even.png": (90, 90)}
+MODELS = {"base": "base", "suspect": "suspect.safetensors"}  # by their roles
+ATTEMPTS = ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")  # at the plan of the run with a bank
 NOT_HERE = "no such thing"
 
 
@@ -88,7 +92,7 @@ def make_with_controls(folder: Path, out: Path) -> Made:
 
 
 def make_with_bank(folder: Path, out: Path) -> Made:
-    """A bundle that was judged against a bank of null models."""
+    """A bundle of a plan that was judged against a bank of null models."""
     pair = make_models(folder)
     config = dataclasses.replace(CONFIG, lineup=None, mirror_draws=0, mirrored_recovery=False)
     pictures = [read_picture(folder / name, 64) for name in PICTURES]
@@ -110,8 +114,23 @@ def make_with_bank(folder: Path, out: Path) -> Made:
     bank = {"format": 2, "base": sorted(base), "prompt": "a b", "recipe": {"mode": "lora"}, "loss_draws": 2, "seed": 0}
     (folder / "bank.json").write_text(json.dumps(bank | {"pictures": listed, "models": models}))
     result = authenticate(pair, pictures, config=config, bank=open_bank(folder / "bank.json"))
-    write_evidence(result, out, models_of(folder))
+    write_evidence(result, out, models_of(folder), plan=FollowedPlan(plan_bytes(folder, config), ATTEMPTS))
     return Made(out, result, pair, folder)
+
+
+def plan_bytes(folder: Path, config: RunConfig) -> bytes:
+    """The plan of a run of a folder's pictures by its bank."""
+    models = [(role, open_checkpoint(str(folder / name))) for role, name in MODELS.items()]
+    content = PlanContent(
+        written=ATTEMPTS[0],
+        options={"prompt": ["a b"], "framing": "notes"},
+        config=dataclasses.asdict(config),
+        pictures=tuple(describe_picture(folder / name) for name in PICTURES),
+        controls=(),
+        bank=open_bank(folder / "bank.json").sha256,
+        models=tuple(describe_models(models)),
+    )
+    return write_plan(folder / "plan.json", content).data
 
 
 @dataclasses.dataclass(frozen=True)

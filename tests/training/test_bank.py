@@ -11,7 +11,7 @@ from PIL import Image
 
 from cgidm import UserError
 from cgidm.cli import main
-from cgidm.evidence import rerun
+from cgidm.evidence.reruns import rerun
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.null_bank import SAME_PICTURES_RANGE, open_bank

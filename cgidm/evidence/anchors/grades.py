@@ -21,6 +21,9 @@ class Grades:
     repeated: bool | None = None
     originals: bool | None = None  # the original files are the recorded ones
     published: Published | None = None
+    retrained: bool | None = None  # models of its bank
+    retrained_share: str = ""  # "1 of 8 models"
+    plan_found: bool | None = None  # it is the run of the plan that was given
 
     @property
     def reached(self) -> list[str]:
@@ -33,6 +36,8 @@ class Grades:
             "made of these originals": self.originals,
             "as published now": self.published == "same",
             "run again": self.repeated,
+            f"bank trained again ({self.retrained_share})": self.retrained,
+            "of the given plan": self.plan_found,
         }
         return [name for name, reached in names.items() if reached]
 
@@ -52,14 +57,16 @@ class Grades:
             "not shown to be as published now": self.published != "other",
             "NOT the same when run again" if self.repeated is False else "not run again": self.repeated
             or not self.derivable,
+            f"bank NOT the same when trained again ({self.retrained_share})": self.retrained is not False,
+            "NOT of the given plan": self.plan_found is not False,
         }
         return [name for name, reached in names.items() if not reached]
 
     @property
     def exit_code(self) -> int:
         """0, unless something is wrong."""
-        wrong = False in (self.consistent, self.repeated, self.originals) or self.published == "contradicted"
-        return ALTERED if wrong or not self.intact else 0
+        found = (self.consistent, self.repeated, self.originals, self.retrained, self.plan_found)
+        return ALTERED if False in found or self.published == "contradicted" or not self.intact else 0
 
     @property
     def is_complete(self) -> bool:

@@ -5,36 +5,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import get_token
 
-from ..conductor import authenticate
-from ..device import recorded_device
-from ..errors import UserError
-from ..framing.frame import Frame, Framing
-from ..framing.table import framing_of_table
-from ..intake.civitai.client import read_key
-from ..intake.family import lend_configuration
-from ..intake.hub import MAX_DOWNLOAD
-from ..intake.layout import Checkpoint, open_checkpoint
-from ..intake.likely_framing import LARGEST_SHARE, can_be_used
-from ..judging.null_bank import Bank, framing_for, open_bank, read_bank
-from ..method.models import ModelPair
-from ..pictures.decoding import MAX_SIDE, MIN_SIDE
-from ..pictures.embedders import load_embedders
-from ..pictures.folders import picture_files
-from ..pictures.images import Picture, read_picture
-from ..pictures.reference import read_reference_pictures
-from ..run.plan import FRAMINGS, frame_as
-from .bundle_files import read_png
-from .bundle_reader import Bundle, read_small
-from .bundle_writer import BANK, weights_sha256
-from .record import ControlRecord, ModelsRecord, PictureRecord, Record
-from .record_of_result import config_of, image_name, own_groups, square_name
+from ...conductor import authenticate
+from ...device import recorded_device
+from ...errors import UserError
+from ...framing.frame import Frame, Framing
+from ...framing.table import framing_of_table
+from ...intake.civitai.client import read_key
+from ...intake.family import lend_configuration
+from ...intake.hub import MAX_DOWNLOAD
+from ...intake.layout import Checkpoint, open_checkpoint
+from ...intake.likely_framing import LARGEST_SHARE, can_be_used
+from ...judging.null_bank import Bank, framing_for, open_bank, read_bank
+from ...method.models import ModelPair
+from ...pictures.decoding import MAX_SIDE, MIN_SIDE
+from ...pictures.embedders import load_embedders
+from ...pictures.folders import picture_files
+from ...pictures.images import Picture, read_picture
+from ...pictures.reference import read_reference_pictures
+from ...run.plan import FRAMINGS, frame_as
+from ..bundle_files import read_png
+from ..bundle_reader import Bundle, read_small
+from ..bundle_writer import BANK, weights_sha256
+from ..record import ControlRecord, ModelsRecord, PictureRecord, Record
+from ..record_of_result import config_of, image_name, own_groups, square_name
+from ..seal import bundle_record
 from .rerun_diff import Comparison, compare
-from .seal import bundle_record
 
 MOST_THREADS = 1024
 
@@ -70,7 +69,7 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     held, scored = len(record.controls), len(record.control_scores)
     if held not in (0, scored):
         raise UserError("evidence.other_number_of_controls", scores=scored, controls=held)
-    bank = _bank(bundle, record, options.bank)
+    bank = bank_of_bundle(bundle, record, options.bank)
     if scored and not held and not bank and options.controls is None:
         raise UserError("evidence.no_controls")
     base, suspect, *embeddings = _open_models(record.models, options)
@@ -78,10 +77,10 @@ def repeat(bundle: Bundle, options: RerunOptions) -> Comparison:
     _check_weights(record.models.sha256, (base, suspect, *embeddings, *others))
     unrelated = _open_unrelated(record.models, options)
 
-    from ..families import load_pair  # slow to import: only after the cheap checks
+    from ...families import load_pair  # slow to import: only after the cheap checks
 
     machine, prompts = record.machine, (record.models.prompt, *record.models.other_prompts)
-    with _threads(machine.threads if options.threads is None else options.threads):
+    with use_threads(machine.threads if options.threads is None else options.threads):
         where = recorded_device(base, machine.device, machine.precision)
         place = {"device": where.device, "dtype": where.dtype, "encoding": config.encoding, "also": others}
         place["quantisation"] = where.quantisation
@@ -213,8 +212,12 @@ def _check_weights(recorded: Mapping[str, str], opened: tuple[Checkpoint, ...]) 
     raise UserError("evidence.more_weights", files=len(old), first=more[0])
 
 
-def _bank(bundle: Bundle, record: Record, folder: Path | None) -> Bank | None:
-    """Open the bank that the run was judged by, the bundle's own or that of a folder, and check its digest."""
+def bank_of_bundle(bundle: Bundle, record: Record, folder: Path | None) -> Bank | None:
+    """Open the bank that the run was judged by, the bundle's own or that of a folder.
+
+    Raises:
+        UserError: if there is none, or it has another digest than the recorded one.
+    """
     recorded = record.bank
     if recorded is None:
         return None
@@ -262,8 +265,15 @@ def _recorded_picture(bundle: Bundle, recorded: PictureRecord | ControlRecord, f
 
 
 @contextmanager
-def _threads(number: Any) -> Iterator[None]:
-    """Compute on that number of threads until the end of the block."""
+def use_threads(number: int | None) -> Iterator[None]:
+    """Compute on that number of threads until the end of the block; None: as before.
+
+    Raises:
+        UserError: if it is no sensible number.
+    """
+    if number is None:
+        yield
+        return
     if not isinstance(number, int) or not 1 <= number <= MOST_THREADS:
         raise UserError("evidence.threads", most=MOST_THREADS, given=str(number))
     before = torch.get_num_threads()
