@@ -42,7 +42,7 @@ def root(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def total(tmp_path_factory):
     """What a run finds that nobody interrupts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))
@@ -284,15 +284,15 @@ def test_runs_take_turns_in_the_order_in_which_they_came(monkeypatch):
     runs = [new_run() for _ in range(4)]
     jobs = []
     for run in runs:
-        jobs.append(background.Job(run, None))
+        jobs.append(background.RunThread(run, None))
         time.sleep(0.02)
     assert all(job.over.wait(20) for job in jobs) and order == [run.name for run in runs]
 
 
 def test_a_run_that_waits_for_its_turn_can_be_stopped(monkeypatch):
-    with background.TURNS.wait() as mine:
+    with background.LINE.wait() as mine:
         run = new_run()
-        job = background.Job(run, None)
+        job = background.RunThread(run, None)
         job.stop()
         assert mine and job.over.wait(10)
     assert not run.is_finished and not run.is_locked
