@@ -118,7 +118,7 @@ def test_the_same_by_keyboard(visit, portraits):
     tab_to("base")
     keys.type("shipped:mini")
     keys.press("Enter")
-    tab_to("pictures")
+    tab_to("more-pictures")
     with visitor.page.expect_file_chooser() as chooser:
         keys.press("Enter")
     chooser.value.set_files(list(map(str, portraits)))
@@ -138,8 +138,9 @@ def test_a_reload_and_a_second_tab_show_what_the_record_says(visit, portraits):
     visitor.send(*portraits)
     visitor.at("#run").click()
     visitor.wait_for("#progress", ".")
-    visitor.page.reload()  # it goes on
+    visitor.page.reload()  # it goes on; what was being shown is cut off, which gradio writes to the console
     visitor.wait_for("#progress", "Finished in", PATIENCE)
+    visitor.troubles[:] = [t for t in visitor.troubles if not re.search("AbortError|Connection errored out", t)]
     other = visitor.page.context.new_page()
     other.goto(visitor.server.url)
     for page in (visitor.page, other):

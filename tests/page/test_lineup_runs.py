@@ -73,7 +73,7 @@ def all_found(run):
 
 
 @pytest.fixture(scope="module")
-def total(tmp_path_factory):
+def whole(tmp_path_factory):
     """What a run with two rounds of three finds that nobody interrupts: as it is left, its folder, and its moments."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))

@@ -42,7 +42,7 @@ def root(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def total(tmp_path_factory):
+def whole(tmp_path_factory):
     """What a run finds that nobody interrupts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))
@@ -268,6 +268,18 @@ def test_a_run_goes_on_when_nobody_watches_and_others_may_watch_it(whole):
     answers = [[view["answer"] for view in views if view.get("answer")][-1] for views in watchers]
     assert answers[0] == answers[1] and "Cannot tell" in answers[0]
     assert found(visitor.find(name)) == whole and not background.is_going_on(visitor.find(name))
+
+
+def test_a_run_whose_page_was_closed_before_its_start_begins_at_the_next_visit_unless_it_was_stopped():
+    visitor = Visit()
+    name = judging.begin(request(), visitor.token, "en")["pending"]
+    assert judging.arrive(visitor.token, "en")["pending"] == name
+    judging.stop(visitor.token, name, "en")
+    back = judging.arrive(visitor.token, "en")
+    assert back["pending"] == "" and back["resume"]["visible"]
+    run = visitor.find(name)
+    with run.lock():
+        assert not run.is_stopped
 
 
 def test_runs_take_turns_in_the_order_in_which_they_came(monkeypatch):

@@ -41,7 +41,7 @@ def root(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def total(tmp_path_factory):
+def whole(tmp_path_factory):
     """What a run finds in one piece and one process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(visit, "ROOT", tmp_path_factory.mktemp("visits"))

@@ -110,6 +110,7 @@ def stop(token: str | None, current: str, language: str) -> View:
         return {}
     stop_run(run, PATIENCE)
     _wait_until_paused(run)
+    run.note_stop()
     return show(token, current, language, fill=False)
 
 
