@@ -118,9 +118,11 @@ def test_the_same_by_keyboard(visit, portraits):
     tab_to("base")
     keys.type("shipped:mini")
     keys.press("Enter")
+    visitor.wait_for("#model-card", REPO)
+    visitor.page.wait_for_timeout(1000)  # the list of bases closes
     tab_to("more-pictures")
     with visitor.page.expect_file_chooser() as chooser:
-        keys.press("Enter")
+        keys.press("Space")
     chooser.value.set_files(list(map(str, portraits)))
     visitor.at("#seen li").nth(5).wait_for()
     tab_to("run")
