@@ -120,9 +120,10 @@ def test_what_somebody_typed_stays_text(visit):
     visitor = visit()
     visitor.card(1)
     field = visitor.at(SUSPECT)
-    for text in HOSTILE[1:]:
+    for text in HOSTILE:  # a name with a slash is checked; anything else is searched for, which no network answers
+        is_name = "/" in text
         field.fill(text)
-        visitor.wait_for("#model-card", re.escape(text))
+        visitor.wait_for("#model-card", re.escape(text) if is_name else "The Hub does not answer")
         assert visitor.at("#model-card .cg-error").count() == 1
         visitor.at("#run").click()
         assert text.split("/")[-1].strip('"') in visitor.refused("suspect")

@@ -293,8 +293,8 @@ def test_what_a_line_up_costs_is_said_before_the_run():
     step = 2 * config.recovery.steps * config.recovery.draws
     plain = make_config("fast", 0)
     assert count_parts(1, 40, config).decoys == 5 * step and count_parts(1, 40, plain).decoys == 0
-    assert count_parts(1, 40, config).whole == count_parts(1, 40, plain).whole + 5 * step
-    assert count_parts(3, 12, config).whole == count_parts(3, 12, plain).whole + 10 * step
+    assert count_parts(1, 40, config).total == count_parts(1, 40, plain).total + 5 * step
+    assert count_parts(3, 12, config).total == count_parts(3, 12, plain).total + 10 * step
     wish = {"suspect": f"shipped:{SUSPECTS[0]}", "picture": [str(pictures_of(SUSPECTS[0], "member")[0])]}
     cost = cost_of(count_parts(1, 40, config))
     said = cost_html("en", seconds=cost.seconds, answer_seconds=cost.answer_seconds, kind=cost.kind)

@@ -162,7 +162,7 @@ def cost_said(parts):
 def test_an_unrelated_model_costs_another_scoring_unless_there_is_a_bank():
     config = make_config("fast", 0)
     plain, more = (count_parts(1, 40, config, unrelated=unrelated) for unrelated in (False, True))
-    assert more.whole - plain.whole == pytest.approx(2 * 41 * config.loss_draws / 3, abs=1)
+    assert more.total - plain.total == pytest.approx(2 * 41 * config.loss_draws / 3, abs=1)
     assert cost_shown({"unrelated": "a/b"}) == cost_said(more) != cost_said(plain)
     assert cost_shown({"bank": "b", "unrelated": "a/b"}) == cost_said(count_parts(1, 0, config))
 
@@ -182,7 +182,7 @@ def test_the_known_scores_of_the_shipped_controls_are_those_of_the_same_views():
 def test_what_the_search_costs_is_said_before_the_run(tmp_path):
     config, searching = make_config("fast", 0), make_config("fast", 0, search=True)
     steps, mirror = 2 * config.recovery.steps * config.recovery.draws, 4 * config.mirror_draws / 3
-    plain, more = (count_parts(1, 40, c).whole - steps for c in (config, searching))
+    plain, more = (count_parts(1, 40, c).total - steps for c in (config, searching))
     assert more - mirror == pytest.approx(7 * (plain - mirror), abs=4)
     assert plain == pytest.approx(2 * 41 * config.loss_draws / 3 + mirror, abs=1)
     for rest, parts in (

@@ -270,6 +270,18 @@ def test_a_run_goes_on_when_nobody_watches_and_others_may_watch_it(whole):
     assert found(visitor.find(name)) == whole and not background.is_going_on(visitor.find(name))
 
 
+def test_a_run_whose_page_was_closed_before_its_start_begins_at_the_next_visit_unless_it_was_stopped():
+    visitor = Visit()
+    name = judging.begin(request(), visitor.token, "en")["pending"]
+    assert judging.arrive(visitor.token, "en")["pending"] == name
+    judging.stop(visitor.token, name, "en")
+    back = judging.arrive(visitor.token, "en")
+    assert back["pending"] == "" and back["resume"]["visible"]
+    run = visitor.find(name)
+    with run.lock():
+        assert not run.is_stopped
+
+
 def test_runs_take_turns_in_the_order_in_which_they_came(monkeypatch):
     order, begun_at_once = [], []
 
@@ -284,15 +296,15 @@ def test_runs_take_turns_in_the_order_in_which_they_came(monkeypatch):
     runs = [new_run() for _ in range(4)]
     jobs = []
     for run in runs:
-        jobs.append(background.Job(run, None))
+        jobs.append(background.RunThread(run, None))
         time.sleep(0.02)
     assert all(job.over.wait(20) for job in jobs) and order == [run.name for run in runs]
 
 
 def test_a_run_that_waits_for_its_turn_can_be_stopped(monkeypatch):
-    with background.TURNS.wait() as mine:
+    with background.LINE.wait() as mine:
         run = new_run()
-        job = background.Job(run, None)
+        job = background.RunThread(run, None)
         job.stop()
         assert mine and job.over.wait(10)
     assert not run.is_finished and not run.is_locked

@@ -60,5 +60,5 @@ def test_the_form_says_that_a_picture_that_is_not_square_takes_longer(tmp_path):
 
     once, twice = (count_parts(1, 40, config, uneven=uneven) for uneven in (0, 1))
     assert said("upright.png") == expected(twice) and said("square.png") == expected(once) and said("gone.png") == ""
-    assert twice.whole - once.whole == pytest.approx(2 * (41 * config.loss_draws + 2 * config.mirror_draws) / 3, abs=1)
+    assert twice.total - once.total == pytest.approx(2 * (41 * config.loss_draws + 2 * config.mirror_draws) / 3, abs=1)
     assert said("upright.png", bank="b") == said("square.png", bank="b")

@@ -16,12 +16,12 @@ from cgidm.pictures.decoding import decode_pixels
 
 from ..html.pictures import LookedAt, control_count_html, looked_at_html
 from ..html.views import View
-from ..runs.thumbnails import SIDE, draw_frames
+from ..runs.thumbnails import THUMBNAIL_SIZE, draw_frames
 from .request import MAX_CONTROLS, MAX_PICTURES, file_list, read_sent
 
 RESOLUTIONS = {"SD 1.x": 512, "SD 2.x": 768, "SDXL": 1024}  # family -> side of the square that its base was made for
 USUAL_RESOLUTION = 512
-KEPT = 64  # thumbnails of pictures that were just looked at
+MOST_THUMBNAILS = 64  # thumbnails of pictures that were just looked at
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _changed(path: str) -> int:
     return file.stat().st_mtime_ns if file.is_file() else 0
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=MOST_THUMBNAILS)
 def _look(path: str, changed: int) -> _Look:
     try:
         sent = read_sent(path)
@@ -97,5 +97,5 @@ def _look(path: str, changed: int) -> _Look:
     except UserError as error:
         return _Look(None, (0, 0), error)
     size = picture.size
-    picture.thumbnail((SIDE, SIDE))
+    picture.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
     return _Look(picture, size, None, hashlib.sha256(sent.data).hexdigest())

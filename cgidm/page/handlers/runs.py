@@ -24,7 +24,7 @@ from ..html.views import (
     record_view,
     stopped_view,
 )
-from ..runs.background import follow_run, is_going_on, stop_run
+from ..runs.background import follow_run, is_going_on, runs_go_on_alone, stop_run
 from ..runs.download_cache import bytes_needed, fetch_models
 from ..runs.runner import check_bank_fits, open_run_models
 from ..runs.store import Run, Visit
@@ -110,6 +110,7 @@ def stop(token: str | None, current: str, language: str) -> View:
         return {}
     stop_run(run, PATIENCE)
     _wait_until_paused(run)
+    run.note_stop()
     return show(token, current, language, fill=False)
 
 
@@ -131,11 +132,10 @@ def arrive(token: str | None, language: str) -> View:
     if last is None:
         return {"history": history_view(visit, language), "pending": ""}
     view = show(token, last.name, language)
-    return (
-        view | busy_view() | {"pending": last.name, "progress": status_html(language, "status.queue")}
-        if is_going_on(last)
-        else view
-    )
+    begun = runs_go_on_alone() and last.record() is None and not last.is_stopped  # a reload came before its start
+    if is_going_on(last) or begun:
+        view |= busy_view() | {"pending": last.name, "progress": status_html(language, "status.queue")}
+    return view
 
 
 def remember(token: str, uploads: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from .store import Run
 HEARTBEAT = 0.5  # seconds after which a watcher is handed nothing, so that it can notice that nobody listens
 
 
-class Turns:
+class WaitingLine:
     """Who computes: one at a time, in the order in which they came."""
 
     def __init__(self) -> None:
@@ -44,10 +44,10 @@ class Turns:
                 self._changed.notify_all()
 
 
-TURNS = Turns()
+LINE = WaitingLine()
 
 
-class Job:
+class RunThread:
     """A run that is being executed in a thread of its own."""
 
     def __init__(self, run: Run, token: str | None) -> None:
@@ -93,7 +93,7 @@ class Job:
 
     def _work(self) -> None:
         try:
-            with TURNS.wait(self._stop) as has_turn:
+            with LINE.wait(self._stop) as has_turn:
                 if has_turn and not self._stop.is_set():
                     self._execute()
         except Exception as error:  # whoever watches raises it
@@ -101,7 +101,7 @@ class Job:
         finally:
             self.over.set()
             with _LOCK:
-                _JOBS.pop(self.run.name, None)
+                _THREADS.pop(self.run.name, None)
             self._tell(None)
 
     def _execute(self) -> None:
@@ -118,7 +118,7 @@ class Job:
                 watcher.put(event)
 
 
-_JOBS: dict[str, Job] = {}
+_THREADS: dict[str, RunThread] = {}
 _LOCK = threading.Lock()
 
 
@@ -140,24 +140,24 @@ def follow_run(run: Run, token: str | None = None) -> Generator[RunEvent | None]
             yield from events
         return
     with _LOCK:
-        job = _JOBS.get(run.name) or _JOBS.setdefault(run.name, Job(run, token))
+        job = _THREADS.get(run.name) or _THREADS.setdefault(run.name, RunThread(run, token))
     with closing(job.follow()) as events:
         yield from events
 
 
-def execute_in_turn(run: Run, token: str | None = None) -> Generator[RunEvent]:
+def execute_when_free(run: Run, token: str | None = None) -> Generator[RunEvent]:
     """Do the same as `execute_run` when no other run computes; closing the iterator puts it down."""
     if not runs_go_on_alone():
         yield from execute_run(run, token)
         return
-    with TURNS.wait(), closing(execute_run(run, token)) as events:
+    with LINE.wait(), closing(execute_run(run, token)) as events:
         yield from events
 
 
 def stop_run(run: Run, patience: float) -> None:
     """Put a run down, and wait for that at most `patience` seconds."""
     with _LOCK:
-        job = _JOBS.get(run.name)
+        job = _THREADS.get(run.name)
     if job is not None:
         job.stop()
         job.over.wait(patience)
@@ -166,4 +166,4 @@ def stop_run(run: Run, patience: float) -> None:
 def is_going_on(run: Run) -> bool:
     """Whether a run has a thread of its own, working or waiting for its turn."""
     with _LOCK:
-        return run.name in _JOBS
+        return run.name in _THREADS

@@ -23,19 +23,19 @@ class Parts:
     decoys: int
 
     @property
-    def whole(self) -> int:
+    def total(self) -> int:
         """All of them."""
         return self.mirror + self.controls + self.recovery + self.decoys
 
     def share(self, phase: Phase, done: int, of: int) -> float | None:
         """How much of the run is done, from 0 to 1, when a part of it is; None where a phase does not tell."""
         before = {"mirror": 0, "controls": self.mirror, "step": self.mirror + self.controls}
-        before |= {"preview": before["step"], "judged": self.whole - self.decoys, "decoys": self.whole - self.decoys}
+        before |= {"preview": before["step"], "judged": self.total - self.decoys, "decoys": self.total - self.decoys}
         sizes = {"mirror": self.mirror, "controls": self.controls, "step": self.recovery, "preview": self.recovery}
-        if phase not in before or not self.whole:
+        if phase not in before or not self.total:
             return None
         size = sizes.get(phase, self.decoys)
-        return min(1.0, (before[phase] + size * (done / of if of else 0)) / self.whole)
+        return min(1.0, (before[phase] + size * (done / of if of else 0)) / self.total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +83,11 @@ def cost_of(parts: Parts, model: str = "") -> Cost:
     def seconds(evaluations: int) -> tuple[float, float]:
         return OPENING + low * evaluations * pace, OPENING + high * evaluations * pace
 
-    whole = parts.whole * pace
+    whole = parts.total * pace
     gpu_seconds = hardware.LOADING + 1.4 * min(whole, hardware.SECONDS_PER_REQUEST) if kind == "zero" else None
     return Cost(
         parts=parts,
-        seconds=seconds(parts.whole),
+        seconds=seconds(parts.total),
         answer_seconds=seconds(parts.mirror + parts.controls),
         kind=kind,
         gpu_seconds=gpu_seconds,

@@ -24,7 +24,7 @@ MOST_FOUND = 8
 LONGEST_QUERY = 100  # characters
 PATIENCE = 12.0  # seconds for all questions of one search
 REMEMBERED = 300.0  # seconds that an anonymous visitor's answer is kept for the next who asks the same
-ASKED = 40  # models by name and by author
+MOST_LISTED = 40  # models by name and by author
 POPULAR = 200  # the most downloaded models, whose trigger words are compared
 TEXT = 60  # characters of a name or trigger that are kept
 KINDS = {"lora": "LoRA", "dreambooth": "DreamBooth", "textual_inversion": "textual inversion"}  # tag -> kind
@@ -73,11 +73,11 @@ def _ask(words: str, base: str | None, token: str | None) -> list[ModelInfo]:
     """Ask for names, for the author and for popular models at once; what answers in time counts."""
     made_from = [f"base_model:{base}"] if base else []
     questions: list[dict[str, Any]] = [
-        {"search": words, "filter": made_from, "limit": ASKED},
+        {"search": words, "filter": made_from, "limit": MOST_LISTED},
         {"filter": made_from or ["text-to-image", "lora"], "limit": POPULAR},
     ]
     if IDENTIFIER.fullmatch(f"{words}/x"):
-        questions.append({"author": words, "filter": made_from, "limit": ASKED})
+        questions.append({"author": words, "filter": made_from, "limit": MOST_LISTED})
 
     def answer(question: dict[str, Any]) -> list[ModelInfo]:
         with explain_hub_errors(words, None):

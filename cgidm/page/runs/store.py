@@ -36,6 +36,7 @@ PROCESS = secrets.token_hex(8)  # this process: the locks of an earlier one are 
 LIFETIME = 3600  # seconds after the last use
 REQUEST = "request.json"
 ANSWER = "answer.json"
+STOPPED = "stopped"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 NAME = re.compile(r"[0-9a-f]{32}")
 
@@ -179,9 +180,19 @@ class Run:
         except FileNotFoundError:
             return False
 
+    @property
+    def is_stopped(self) -> bool:
+        """Did its visitor stop it, and not go on since?"""
+        return (self.private_dir / STOPPED).is_file()
+
+    def note_stop(self) -> None:
+        """Note that its visitor stopped it."""
+        (self.private_dir / STOPPED).touch()
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Locked until the end of the block, however it ends."""
+        (self.private_dir / STOPPED).unlink(missing_ok=True)
         (self.private_dir / "busy").write_text(PROCESS)
         try:
             yield

@@ -20,7 +20,7 @@ from cgidm.pictures.decoding import decode_pixels, picture_size
 
 from .hub_search import FoundModel
 
-SIDE = 160  # pixels of the longer side
+THUMBNAIL_SIZE = 160  # pixels of the longer side
 MAX_BYTES = 3_000_000  # of a found model's picture
 MAX_PIXELS = 20_000_000
 TIMEOUT = 5.0  # seconds
@@ -32,7 +32,7 @@ SEEN, ALSO_SEEN = (255, 196, 0), (255, 255, 255)  # of the frame, and of the cen
 def draw_frames(picture: Image.Image, frames: Sequence[Frame]) -> str:
     """Return a thumbnail as a data URL: what no frame holds is dark, and each frame has an outline."""
     small = picture.copy()
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
     boxes = [frame_box(frame, small.size) for frame in frames]
     if boxes:
         dark = Image.blend(small, Image.new("RGB", small.size), 0.6)
@@ -86,7 +86,7 @@ def model_thumbnail(model: FoundModel) -> str | None:
         if type(error).__module__.startswith(("httpx", "httpcore")):  # no answer is no picture
             return None
         raise
-    picture.thumbnail((SIDE, SIDE))
+    picture.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
     return data_url(picture)
 
 

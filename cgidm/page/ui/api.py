@@ -16,7 +16,7 @@ from cgidm.evidence.record_of_result import image_name, image_roles
 from ..handlers.request import Request, make_request
 from ..handlers.suspect import inspect_suspect
 from ..handlers.visitor import visitor_token
-from ..runs.background import execute_in_turn
+from ..runs.background import execute_when_free
 from ..runs.settings import PRESET_NAMES
 from ..runs.store import Visit
 from .widgets import pass_file_through
@@ -143,7 +143,7 @@ def _answers(request: Request, fewest: int, oauth_token: gr.OAuthToken | None) -
     try:
         request.check(fewest)
         run = request.begin(Visit())
-        with closing(execute_in_turn(run, visitor_token(oauth_token))) as events:
+        with closing(execute_when_free(run, visitor_token(oauth_token))) as events:
             for event in events:
                 if event.phase == "paused":
                     raise UserError("page.no_gpu", reason=event.trouble)

@@ -70,7 +70,7 @@ class Forget:
     ask: gr.Button
     question: gr.Row
     sure: gr.Button
-    keep: gr.Button
+    cancel: gr.Button
     told: gr.HTML  # that it was done
 
 
@@ -120,8 +120,8 @@ def _lay_out_forget(texts: Texts) -> Forget:
     ask = gr.Button(texts("forget"), variant="stop", size="sm", elem_id="forget")
     with gr.Row(visible=False, elem_classes="buttons") as question:
         sure = gr.Button(texts("forget.sure"), variant="stop", elem_id="forget-sure", min_width=120)
-        keep = gr.Button(texts("forget.keep"), elem_id="forget-keep", min_width=120)
-    return Forget(ask, question, sure, keep, gr.HTML(elem_id="forgotten", padding=False))
+        cancel = gr.Button(texts("forget.keep"), elem_id="forget-keep", min_width=120)
+    return Forget(ask, question, sure, cancel, gr.HTML(elem_id="forgotten", padding=False))
 
 
 def keep_tidy() -> None:
@@ -198,7 +198,7 @@ def _wire_forget(forget: Forget, token: gr.BrowserState, tab: Tab) -> None:
 
     question: Any = {"question": forget.question}
     listen(forget.ask.click, ask, {}, question, **QUICK)
-    listen(forget.keep.click, keep, {}, question, **QUICK)
+    listen(forget.cancel.click, keep, {}, question, **QUICK)
     forget.sure.click(None, cancels=list(tab.runs), **PRIVATE)
     listen(forget.sure.click, clear, {"token": token}, {**tab.outputs, **question, "forgotten": forget.told}, **QUICK)
 

@@ -246,7 +246,7 @@ CSS = (
 .gradio-container .info,.gradio-container .info *{color:var(--body-text-color-subdued);font-size:.925rem}
 .gradio-container h2{font-size:1.15rem;margin:.5rem 0 0}
 .gradio-container button:not([role=tab],.icon-button,[role=combobox]),.gradio-container input:not([type=checkbox],
- [type=radio],[type=file]){min-height:44px}
+ [type=radio],[type=file]){min-height:44px;min-width:44px}
 .gradio-container [role=tab]{min-height:44px}
 .gradio-container .label-wrap{align-items:center}
 .gradio-container .gr-accordion{overflow:visible!important}
