@@ -58,7 +58,7 @@ def add_flow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vae", type=Path, default=base_folder() / "vae", help="folder of the autoencoder")
     parser.add_argument("--work", type=Path, default=Path("runs/flow"), help="folder of checkpoints and logs")
     parser.add_argument("--out", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
-    parser.add_argument("--transformer-steps", type=int, default=12000, help="training steps of the transformer")
+    parser.add_argument("--transformer-steps", type=int, default=3100, help="training steps of the transformer")
 
 
 def add_flow_loras(parser: argparse.ArgumentParser) -> None:

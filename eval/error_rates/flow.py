@@ -167,10 +167,20 @@ def count_recipe(found: Sequence[FlowScores], name: str) -> dict[str, Any]:
         "contrast": {label: area_with_interval(some, label) for label in some[0].contrast},
         "mirror": {k: mirror[k] for k in ("AUC", "pictures", "sets of ten")},
         "by t": [
-            {"t": (part + 0.5) / PARTS, "AUC": fmean(_area(s.member, _column(s, part)) for s in some)}
+            {
+                "t": (part + 0.5) / PARTS,
+                "AUC": fmean(_area(s.member, _column(s, part)) for s in some),
+                "gap": fmean(_gap(s.member, _column(s, part)) for s in some),
+            }
             for part in range(PARTS)
         ],
     }
+
+
+def _gap(member: Sequence[int], scores: Sequence[float]) -> float:
+    """How much higher members lie than holdouts, on average."""
+    used, unused = ([x for x, m in zip(scores, member, strict=True) if m == role] for role in (1, 0))
+    return fmean(used) - fmean(unused)
 
 
 def _column(s: FlowScores, part: int) -> list[float]:
@@ -217,13 +227,18 @@ def flow_tables(report: Mapping[str, Any]) -> str:
         for rate in r["mirror"][kind]
     ]
     times = [[r["recipe"], *(f"{part['AUC']:.2f}" for part in r["by t"])] for r in recipes]
+    largest = {r["recipe"]: max(part["gap"] for part in r["by t"]) for r in recipes}
+    gaps = [[r["recipe"], *(f"{part['gap'] / largest[r['recipe']]:.2f}" for part in r["by t"])] for r in recipes]
+    moments = [f"{(i + 0.5) / PARTS:.2f}" for i in range(PARTS)]
     parts = [
         "AUC of members against holdouts, mean over artists; intervals: bootstrap over artists, 95 %.",
         markdown_table(("training", "artists", *prompts, "mirror test"), areas),
         "The mirror test; each picture is compared with the null scores of other artists:",
         markdown_table(("training", "judged", "level", "false calls", "power"), rates),
         "AUC of the contrast at one t (0: the picture, 1: noise):",
-        markdown_table(("training", *(f"{(i + 0.5) / PARTS:.2f}" for i in range(PARTS))), times),
+        markdown_table(("training", *moments), times),
+        "How much more the suspect gains on members than on holdouts at one t, as a share of the most:",
+        markdown_table(("training", *moments), gaps),
     ]
     return "\n\n".join(parts) + "\n"
 
