@@ -22,7 +22,7 @@ from eval.asset_recipes.flow import LENGTH, RESOLUTION, pack
 
 PROJECTIONS = ("to_[qkv]", "add_[qkv]_proj", r"to_out\.0", "to_add_out", "proj_mlp", "proj_out", r"net\.(0\.proj|2)")
 BLOCK_LAYERS = rf"(single_)?transformer_blocks\..*\.({'|'.join(PROJECTIONS)})"
-SHIFT = 3.1582  # of FLUX.1: exp(1.15)
+FLUX_SHIFT = 3.1582  # of FLUX.1: exp(1.15)
 TimeLaw = Literal["sigmoid", "shift", "uniform"]
 
 
@@ -83,7 +83,7 @@ def draw_times(count: int, law: TimeLaw, generator: torch.Generator) -> Tensor:
     if law == "uniform":
         return torch.rand(count, generator=generator)
     t = torch.randn(count, generator=generator).sigmoid()
-    return t if law == "sigmoid" else SHIFT * t / (1 + (SHIFT - 1) * t)
+    return t if law == "sigmoid" else FLUX_SHIFT * t / (1 + (FLUX_SHIFT - 1) * t)
 
 
 @torch.no_grad()

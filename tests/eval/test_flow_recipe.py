@@ -88,7 +88,7 @@ def test_shortened_captions_say_nothing_else():
     assert all(v[0] == "a photo, red blue, red top, dark" for v in variants)
     parts = [set(v.split(", ")) - {""} for some in variants for v in some]
     assert set.union(*parts) == {"a photo", "red blue", "red top", "dark"}
-    assert 0.65 < np.mean([len(p) for p in parts[1::8]]) / 4 < 0.85  # KEPT
+    assert 0.65 < np.mean([len(p) for p in parts[1::8]]) / 4 < 0.85  # PART_PROBABILITY
 
 
 def test_tokens_are_those_of_flux():
