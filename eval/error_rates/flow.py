@@ -84,8 +84,8 @@ def run(o: argparse.Namespace) -> None:
     """Run the command: train and score what is missing, then count."""
     torch.set_num_threads(1)
     found = []
-    for name in o.recipes.split(";"):
-        for dataset, concept in draw_artists(o.data, o.work, o.artists):
+    for name, artists in read_recipes(o.recipes):
+        for dataset, concept in draw_artists(o.data, o.work, artists):
             path = o.work / "scores" / f"{name}-{dataset}-{concept.name}.json"
             if not path.exists():
                 scores = judge_artist(o.base, o.data, o.work, name, dataset, concept)
@@ -101,6 +101,12 @@ def run(o: argparse.Namespace) -> None:
     table = MirrorTable(base=tuple(sorted(report["base"])), draws=RunConfig().mirror_draws, groups=groups)
     (o.out / "mirror_nulls.json").write_text(json.dumps(rounded(table.model_dump())) + "\n")
     print(flow_text(report))
+
+
+def read_recipes(text: str) -> list[tuple[str, int]]:
+    """Names of recipes, each with the number of artists: "sigmoid:12;shift:6"."""
+    pairs = [part.rpartition(":") for part in text.split(";")]
+    return [(name, int(count)) for name, _, count in pairs]
 
 
 def draw_artists(data: Path, work: Path, count: int) -> list[tuple[str, Concept]]:
@@ -197,11 +203,13 @@ def area(found: Sequence[FlowScores], label: str) -> float:
 
 
 def area_with_interval(found: Sequence[FlowScores], label: str) -> dict[str, Any]:
-    """The mean AUC, the worst artist's, and a 95 % bootstrap interval over artists."""
+    """The mean AUC with a 95 % bootstrap interval over artists, the worst artist's, and the mean gap of the scores."""
     areas = np.array([_area(s.member, s.contrast[label]) for s in found])
     drawn = np.random.default_rng(0).integers(len(areas), size=(RESAMPLES, len(areas)))
     low, high = np.quantile(areas[drawn].mean(1), [0.025, 0.975])
-    return {"AUC": float(areas.mean()), "interval": [float(low), float(high)], "worst": float(areas.min())}
+    found_gap = fmean(_gap(s.member, s.contrast[label]) for s in found)
+    interval = [float(low), float(high)]
+    return {"AUC": float(areas.mean()), "interval": interval, "worst": float(areas.min()), "gap": found_gap}
 
 
 def flow_text(report: Mapping[str, Any]) -> str:
@@ -231,7 +239,8 @@ def flow_tables(report: Mapping[str, Any]) -> str:
     gaps = [[r["recipe"], *(f"{part['gap'] / largest[r['recipe']]:.2f}" for part in r["by t"])] for r in recipes]
     moments = [f"{(i + 0.5) / PARTS:.2f}" for i in range(PARTS)]
     parts = [
-        "AUC of members against holdouts, mean over artists; intervals: bootstrap over artists, 95 %.",
+        "AUC of members against holdouts, mean over artists; intervals: bootstrap over artists, 95 %. Gap: how much "
+        "higher members score.",
         markdown_table(("training", "artists", *prompts, "mirror test"), areas),
         "The mirror test; each picture is compared with the null scores of other artists:",
         markdown_table(("training", "judged", "level", "false calls", "power"), rates),
@@ -247,7 +256,7 @@ def _interval(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
     low, high = found["interval"]
-    return f"{found['AUC']:.3f} ({low:.3f} to {high:.3f}; worst {found['worst']:.2f})"
+    return f"{found['AUC']:.3f} ({low:.3f} to {high:.3f}; worst {found['worst']:.2f}; gap {found['gap']:.3f})"
 
 
 def _share(found: Mapping[str, Any] | None) -> str:
