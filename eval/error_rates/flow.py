@@ -17,6 +17,7 @@ import torch
 from pydantic import TypeAdapter
 from sklearn.metrics import roc_auc_score
 
+from cgidm.errors import UserError
 from cgidm.families import load_pair
 from cgidm.files import write_atomically
 from cgidm.judging.mirror_test import MirrorTable
@@ -104,8 +105,15 @@ def run(o: argparse.Namespace) -> None:
 
 
 def read_recipes(text: str) -> list[tuple[str, int]]:
-    """Names of recipes, each with the number of artists: "sigmoid:12;shift:6"."""
+    """Read names of recipes with their numbers of artists: "sigmoid:12;shift:6".
+
+    Raises:
+        UserError: if a name is unknown, or a number is none.
+    """
     pairs = [part.rpartition(":") for part in text.split(";")]
+    for name, _, count in pairs:
+        if name not in RECIPES or not count.isdecimal() or int(count) < 1:
+            raise UserError("error_rates.unknown_recipe", given=f"{name}:{count}", accepted=list(RECIPES))
     return [(name, int(count)) for name, _, count in pairs]
 
 
