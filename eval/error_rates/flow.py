@@ -28,9 +28,9 @@ from cgidm.method.objective import contrast
 from cgidm.pictures.images import Picture, read_picture
 from cgidm.training.split import locate_picture
 from cgidm.training.trained_model import weight_digests
-from eval.asset_recipes.flow_lora import FlowRecipe, train_flow_lora
 from eval.benchmark.datasets import Concept, prepare
 from eval.benchmark.experiment import load_experiment
+from eval.benchmark.flow_lora import FlowRecipe, train_flow_lora
 from eval.benchmark.ledger import make_key
 from eval.error_rates.mirror_rates import RESAMPLES, decide, decide_sets, null_groups, summarise
 from eval.error_rates.mirror_scores import MirrorScores
