@@ -65,8 +65,8 @@ def add_flow_loras(parser: argparse.ArgumentParser) -> None:
     """Add the options of `flow-loras`."""
     parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
     parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
-    text = "recipes, each with the number of artists (default: sigmoid:12;shift:12)"
-    parser.add_argument("--recipes", default="sigmoid:12;shift:12", help=text)
+    text = "recipes, each with the number of artists (default: as in the docs)"
+    parser.add_argument("--recipes", default="sigmoid:12;shift:6;sigmoid, 20 presentations:6", help=text)
     parser.add_argument("--work", type=Path, default=Path("runs/flow-loras"), help="folder of LoRAs and scores")
     parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
 
