@@ -247,8 +247,8 @@ def flow_tables(report: Mapping[str, Any]) -> str:
     gaps = [[r["recipe"], *(f"{part['gap'] / largest[r['recipe']]:.2f}" for part in r["by t"])] for r in recipes]
     moments = [f"{(i + 0.5) / PARTS:.2f}" for i in range(PARTS)]
     parts = [
-        "AUC of members against holdouts, mean over artists; intervals: bootstrap over artists, 95 %. Gap: how much "
-        "higher members score.",
+        "AUC of members against holdouts, mean over artists; intervals: bootstrap over artists, 95 %.\n"
+        "Gap: how much higher members score.",
         markdown_table(("training", "artists", *prompts, "mirror test"), areas),
         "The mirror test; each picture is compared with the null scores of other artists:",
         markdown_table(("training", "judged", "level", "false calls", "power"), rates),
