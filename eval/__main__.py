@@ -98,6 +98,9 @@ COMMANDS = {
         "options:add_shipped",
         "studies.mirrored:run",
     ),
+    "masks": Command(
+        "draw what comes back of halves removed differently; writes masks.jpg", "options:add_folders", "studies.masks:run"
+    ),
     "flow-shipped": Command(
         "judge the embedded flow model's LoRA, with recoveries", "options:add_folders", "studies.flow_example:run"
     ),
