@@ -99,7 +99,9 @@ COMMANDS = {
         "studies.mirrored:run",
     ),
     "masks": Command(
-        "draw what comes back of halves removed differently; writes masks.jpg", "options:add_folders", "studies.masks:run"
+        "draw what comes back of halves removed differently; writes masks.jpg",
+        "options:add_folders",
+        "studies.masks:run",
     ),
     "flow-shipped": Command(
         "judge the embedded flow model's LoRA, with recoveries", "options:add_folders", "studies.flow_example:run"

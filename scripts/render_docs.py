@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.resources import reference_files
+from eval.analysis.paper_comparison import numbers, overview
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table
 from eval.error_rates.flow import flow_tables
@@ -259,6 +260,8 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "memory": ("docs/results/memory.md", lambda: f"{fits_table(_read('memory.json'))}\n"),
     "banks": ("docs/usage/controls-and-null-banks.md", lambda: banks_table(_read("banks.json"))),
     "table1": ("docs/benchmark.md", render_table1),
+    "paper": ("docs/benchmark/paper.md", lambda: overview(RESULTS)),
+    "paper numbers": ("docs/benchmark/paper.md", lambda: numbers(RESULTS)),
 }
 FORMATS = ("formats", "docs/usage/formats.md")
 FLOW_FORMATS = ("flow formats", "docs/usage/formats.md")
