@@ -14,6 +14,7 @@ from typing import Any
 
 from cgidm.resources import reference_files
 from eval.analysis.paper_comparison import numbers, overview
+from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table
 from eval.error_rates.flow import flow_tables
@@ -261,6 +262,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "banks": ("docs/usage/controls-and-null-banks.md", lambda: banks_table(_read("banks.json"))),
     "table1": ("docs/benchmark.md", render_table1),
     "paper": ("docs/benchmark/paper.md", lambda: overview(RESULTS)),
+    "leaderboard": ("docs/benchmark/leaderboard.md", lambda: leaderboard_table(RESULTS / "leaderboard")),
     "paper numbers": ("docs/benchmark/paper.md", lambda: numbers(RESULTS)),
 }
 FORMATS = ("formats", "docs/usage/formats.md")

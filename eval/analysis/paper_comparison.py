@@ -136,8 +136,9 @@ def _table1(results: Path) -> Finding:
         f"ahead of every pipeline in every column; AUC {_span(theirs, 2)}",
         f"ahead in {ahead} of {len(PLACES)} columns; AUC {_span(own)} by the embedder, {_span(cells)} by the cells",
         agrees,
-        "The order holds, the size does not: the kept half lifts every picture to the embedder, 20 steps stand for 1000, "
-        "EfficientNet-Lite0 for CLIP and DINO. `mini-table1`; for Stable Diffusion `python -m eval run paper-table1 --data DIR`",
+        "The order holds, the size does not: the kept half lifts every picture to the embedder, 20 steps stand for "
+        "1000, EfficientNet-Lite0 for CLIP and DINO. `mini-table1`; for Stable Diffusion "
+        "`python -m eval run paper-table1 --data DIR`",
     )
 
 
@@ -230,8 +231,9 @@ def _figure3b(results: Path) -> Finding:
         "accuracy rises until about 1000 steps, then stays; no value in the text",
         f"accuracy, fitted, of `reference` by the raw cosine: {_listed(own)}",
         YES if settled else NO,
-        "On the small model the best moment is earlier, and more steps harm; why was not tested. From `mini-time`, whose "
-        "noise is independent, as in the paper's code; all six steps: `python -m eval run mini-figure3b --data DIR` (hours)",
+        "On the small model the best moment is earlier, and more steps harm; why was not tested. From `mini-time`, "
+        "whose noise is independent, as in the paper's code; all six steps: "
+        "`python -m eval run mini-figure3b --data DIR` (hours)",
     )
 
 
