@@ -4,9 +4,11 @@ import json
 import re
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 from cgidm.training.split import PictureFile
 from eval.__main__ import main
@@ -16,6 +18,7 @@ from eval.benchmark.methods import METHODS, find_method, method_names, package_o
 from eval.benchmark.plan import Unit, answer_keys
 from tests.support.benchmark_runs import arguments_of
 from tests.support.errors import refuses
+from tests.support.paths import ROOT
 from tests.support.tiny_benchmark import EXPERIMENT, write_experiment
 
 SOURCE = """
@@ -67,12 +70,23 @@ def test_without_packages_there_are_our_own_methods_alone():
 
 
 def test_an_experiment_can_name_it_with_settings(install):
-    install("brightness")
-    assert method_names() == [*METHODS, "brightness"] and package_of("brightness") == "brightness-package 1.2"
-    methods = [*EXPERIMENT["methods"], {"method": "brightness", "sign": -1, "as": "dark"}]
+    install("shine")
+    assert method_names() == [*METHODS, "shine"] and package_of("shine") == "shine-package 1.2"
+    methods = [*EXPERIMENT["methods"], {"method": "shine", "sign": -1, "as": "dark"}]
     experiment = Experiment.model_validate({**EXPERIMENT, "base": "base", "methods": methods})
     found = experiment.resolved()["dark"]
-    assert (found.name, found.sign, found.evaluations) == ("brightness", -1, 0)
+    assert (found.name, found.sign, found.evaluations) == ("shine", -1, 0)
+
+
+def test_the_example_of_the_docs_is_a_method(install):
+    page = (ROOT / "docs" / "benchmark" / "leaderboard.md").read_text(encoding="utf-8")
+    code = page.split("`eval/benchmark/methods/base.py`")[1].split("\n\n", 1)[1].split("The package names it")[0]
+    install("brightness", code)
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    (answer,) = find_method("brightness")(SimpleNamespace(images=images))
+    assert (answer.measure, answer.evaluations) == ("mean", 0) and answer.scores.tolist() == pytest.approx(
+        images.flatten(1).mean(1).tolist()
+    )
 
 
 def test_a_package_that_nobody_asks_for_is_not_imported(install):

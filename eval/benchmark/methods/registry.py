@@ -81,13 +81,13 @@ def _entered_on(_: tuple[str, ...]) -> dict[str, tuple[EntryPoint, ...]]:
 def _load(point: EntryPoint) -> Method:
     try:
         given: Any = point.load()
-        method = given() if isinstance(given, type) else given
+        method: Any = given() if isinstance(given, type) else given
     except Exception as error:  # whatever somebody's module raises
         reason = f"{type(error).__name__}: {error}"
         raise UserError("benchmark.method_broken", name=point.name, given=point.value, reason=reason) from error
-    frozen = is_dataclass(method) and method.__dataclass_params__.frozen  # type: ignore[union-attr]
-    lacking = [part for part in ("name", "evaluations", "visual") if not hasattr(method, part)]
-    if not frozen or lacking or not callable(method) or isinstance(method, type):
+    frozen = is_dataclass(method) and not isinstance(method, type) and method.__dataclass_params__.frozen  # type: ignore
+    complete = all(hasattr(method, part) for part in ("name", "evaluations", "visual", "__call__"))
+    if not frozen or not complete:
         raise UserError("benchmark.not_a_method", name=point.name, given=type(method).__name__)
     if method.name != point.name:
         raise UserError("benchmark.method_name_differs", name=point.name, given=str(method.name))
