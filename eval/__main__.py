@@ -98,6 +98,11 @@ COMMANDS = {
         "options:add_shipped",
         "studies.mirrored:run",
     ),
+    "reality": Command(
+        "say what this machine lacks for the paper's own models",
+        "studies.reality:add_options",
+        "studies.reality:run",
+    ),
     "masks": Command(
         "draw what comes back of halves removed differently; writes masks.jpg",
         "options:add_folders",

@@ -6,7 +6,7 @@ The settings are those of `mini-table6`, whose numbers the sheet illustrates.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -90,7 +90,7 @@ def _median(scores: np.ndarray, of: np.ndarray) -> int:
     return order[len(order) // 2]
 
 
-def draw_sheet(panels: Mapping[str, list[tuple[Tensor, Tensor, Tensor]]]) -> Image.Image:
+def draw_sheet(panels: Mapping[str, Sequence[Sequence[Tensor]]]) -> Image.Image:
     """Draw a row for each kind: three panels of the used picture on the left, of the unused one on the right."""
     half = PANEL * len(PANELS)
     sheet = Image.new("RGB", (MARGIN + 2 * half + GAP, HEAD + len(panels) * PANEL), "white")

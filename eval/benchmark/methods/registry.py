@@ -85,7 +85,7 @@ def _load(point: EntryPoint) -> Method:
     except Exception as error:  # whatever somebody's module raises
         reason = f"{type(error).__name__}: {error}"
         raise UserError("benchmark.method_broken", name=point.name, given=point.value, reason=reason) from error
-    frozen = is_dataclass(method) and not isinstance(method, type) and method.__dataclass_params__.frozen  # type: ignore
+    frozen = is_dataclass(type(method)) and method.__dataclass_params__.frozen
     complete = all(hasattr(method, part) for part in ("name", "evaluations", "visual", "__call__"))
     if not frozen or not complete:
         raise UserError("benchmark.not_a_method", name=point.name, given=type(method).__name__)
