@@ -104,6 +104,11 @@ def test_table6_and_figure3a_can_disagree(results):
     assert (agreement(results, "Table 6"), agreement(results, "Figure 3a")) == (NO, NO)
 
 
+def test_the_page_has_all_four_rows_of_table3():
+    section = PAGE.split("### Table 3\n")[1].split("###")[0]
+    assert "not run" not in section and section.count(" pictures | ") == 4
+
+
 def test_rows_of_a_run_that_is_not_committed_say_so(results):
     assert "| 20 pictures | 0.92 | 0.97 | 0.86 | 0.94 | not run | not run | not run |" in numbers(results)
     assert "python -m eval run mini-table3-mixtures" in overview(results)
