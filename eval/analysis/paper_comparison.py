@@ -158,7 +158,7 @@ def _table3(results: Path) -> Finding:
     own, theirs = _auc(_table3_cells(results)), _paper_auc("table3")
     steady = max(own.values()) - min(own.values()) <= max(theirs.values()) - min(theirs.values())
     whole = set(own) == set(theirs)
-    reason = "It falls here, and why is not known. Part of the step from 5 to 10 is the draw of pictures. `mini-table3`"
+    reason = "It falls here; why is not known. From 5 to 10 it may be the draw of pictures in part. `mini-table3`"
     rest = "`mini-table3-mixtures`, for which works of several artists were put together"
     return Finding(
         f"AUC hardly depends on the number: {_listed(theirs, 2)}",
