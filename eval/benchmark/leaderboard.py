@@ -5,6 +5,8 @@ its methods alone. What an entry says of its own numbers is not believed: the bo
 """
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,17 @@ import numpy as np
 import pandas as pd
 
 from cgidm.errors import UserError
-from eval.analysis.tables import TOLD_GROUPS, summarise
+from eval.analysis.tables import TOLD_GROUPS, last, summarise
 from eval.benchmark.experiment import load_experiment
+from eval.benchmark.ledger import Row
+from eval.benchmark.methods import METHODS
 from eval.markdown import markdown_table
 
 PRESET = "leaderboard"
 SPLIT = Path(__file__).parents[1] / "presets" / "splits" / "leaderboard.json"  # the manifest, with SHA-256 of pictures
 FROZEN = ("base", "dtype", "datasets", "trainings", "seed")  # of the experiment
 COLUMNS = ("dataset", "training", "suspect", "concept", "picture", "member")  # of a decision
-OURS = "this project"
+OURS, UNKNOWN = "this project", "not stated"
 
 
 def load_split() -> dict[str, Any]:
@@ -39,29 +43,43 @@ def read_entry(folder: Path) -> list[dict[str, Any]]:
     """
     try:
         summary, manifest = (json.loads((folder / f"{n}.json").read_text("utf-8")) for n in ("summary", "manifest"))
-        rows = pd.read_parquet(folder / "scores.parquet")
-    except (OSError, ValueError) as error:
-        raise UserError("benchmark.entry_unreadable", folder=str(folder), reason=str(error)) from None
+        experiment, split = summary["experiment"], manifest["datasets"]
+        methods = {label: _package(name, summary) for label, name in _labels(experiment["methods"])}
+        rows = pd.read_parquet(folder / "scores.parquet", columns=[f.name for f in fields(Row)]).drop(columns="key")
+        table = last(rows.query("role == 'trained'"))  # which refuses what stands twice
+    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError("benchmark.entry_unreadable", folder=str(folder), reason=reason) from None
     frozen = load_experiment(PRESET).model_dump(mode="json")
     for part in FROZEN:
-        if summary["experiment"][part] != frozen[part]:
+        if experiment.get(part) != frozen[part]:
             raise UserError("benchmark.entry_differs", folder=str(folder), part=part)
-    if manifest["datasets"] != load_split():
+    if split != load_split():
         raise UserError("benchmark.entry_differs", folder=str(folder), part="split")
-    wanted, rows = _decisions(), rows.query("role == 'trained'")
-    if not np.isfinite(rows["score"]).all():
+    if not np.isfinite(table["score"]).all():
         raise UserError("benchmark.entry_unreadable", folder=str(folder), reason="scores that are no numbers")
-    for (method, measure), part in rows.groupby(["method", "measure"]):  # type: ignore[misc]
+    wanted = _decisions()
+    for (method, measure), part in table.groupby(["method", "measure"]):  # type: ignore[misc]
         given = set(part[list(COLUMNS)].itertuples(index=False, name=None))
         if given != wanted:
             counts = {"expected": len(wanted), "given": len(given & wanted)}
             raise UserError("benchmark.entry_decisions", folder=str(folder), score=f"{method}.{measure}", **counts)
-    packages = summary.get("packages", {})
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for e in summarise(rows.drop(columns="key"))["trained"]:
-        row = {"package": packages.get(e["method"], OURS), "evaluations": e["evaluations"], "by": {}}
+    for e in summarise(table)["trained"]:
+        row = {"package": methods.get(e["method"], UNKNOWN), "evaluations": e["evaluations"], "by": {}}
         found.setdefault((e["method"], e["measure"]), row)["by"][e["training"]] = e
     return [{"method": method, "measure": measure, **row} for (method, measure), row in found.items()]
+
+
+def _labels(methods: Sequence[str | Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The names in the tables, each with the method's own."""
+    for entry in methods:
+        name = entry if isinstance(entry, str) else entry["method"]
+        yield (name if isinstance(entry, str) else entry.get("as", name)), name
+
+
+def _package(name: str, summary: Mapping[str, Any]) -> str:
+    return OURS if name in METHODS else summary.get("packages", {}).get(name, UNKNOWN)
 
 
 def leaderboard_table(results: Path) -> str:

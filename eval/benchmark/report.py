@@ -38,7 +38,7 @@ def write_report(
         "experiment": experiment.model_dump(mode="json"),
         "versions": {name: version(name) for name in PACKAGES},
     }
-    packages = {label: found for label, m in experiment.resolved().items() if (found := package_of(m.name))}
+    packages = {m.name: found for m in experiment.resolved().values() if (found := package_of(m.name))}
     if packages:
         summary["packages"] = packages  # which package entered a method
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")

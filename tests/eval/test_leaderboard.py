@@ -24,7 +24,7 @@ def units(tmp_path_factory):
 def enter(units, tmp_path):
     """A function that writes an entry: the method's scores, and changes to its summary and split."""
 
-    def write(name, score, *, rows=slice(None), manifest=None, **changes):
+    def write(name, score, *, rows=slice(None), more=(), manifest=None, **changes):
         folder = tmp_path / name
         folder.mkdir()
         table = [
@@ -34,8 +34,9 @@ def enter(units, tmp_path):
             for u in units
             for i, (p, _, member) in enumerate(u.pictures)
         ]
-        pd.DataFrame(table[rows]).to_parquet(folder / "scores.parquet")
-        experiment = load_experiment(PRESET).model_dump(mode="json") | changes
+        table = [*table[rows], *(row | changed for row in table for condition, changed in more if condition(row))]
+        pd.DataFrame(table).to_parquet(folder / "scores.parquet")
+        experiment = load_experiment(PRESET).model_dump(mode="json") | {"methods": [name]} | changes
         summary = {"experiment": experiment, "packages": {name: f"{name}-package 1.0"}}
         (folder / "summary.json").write_text(json.dumps(summary))
         (folder / "manifest.json").write_text(json.dumps({"datasets": manifest or load_split()}))
@@ -84,6 +85,34 @@ def test_an_entry_of_another_split_is_refused(enter):
 def test_an_entry_without_its_worst_decisions_is_refused(enter):
     with refuses("benchmark.entry_decisions", expected=160, given=159):
         read_entry(enter("choosy", lambda member, i: member, rows=slice(1, None)))
+
+
+def test_later_answers_for_chosen_decisions_alone_are_refused(enter):
+    """Only the last evaluations count, so they must be of all decisions."""
+    later = (lambda row: row["score"] == row["member"], {"evaluations": 9})
+    with refuses("benchmark.entry_decisions"):
+        read_entry(enter("late", lambda member, i: member if i % 3 else 1 - member, more=[later]))
+
+
+def test_a_decision_that_stands_twice_is_refused(enter):
+    with refuses("benchmark.entry_unreadable"):
+        read_entry(enter("twice", lambda member, i: member, more=[(lambda row: row["member"] == 1, {"score": 5.0})]))
+
+
+def test_nobody_is_taken_for_this_project(enter):
+    folder = enter("silent", lambda member, i: member)
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["packages"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert read_entry(folder)[0]["package"] == "not stated"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"experiment": 3}', '{"experiment": {"methods": [{}]}}'])
+def test_a_damaged_summary_is_refused(enter, text):
+    folder = enter("damaged", lambda member, i: member)
+    (folder / "summary.json").write_text(text)
+    with refuses("benchmark.entry_unreadable"):
+        read_entry(folder)
 
 
 def test_an_entry_that_cannot_be_read_is_refused(enter, tmp_path):
