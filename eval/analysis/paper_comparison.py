@@ -215,7 +215,7 @@ def _curve(results: Path) -> dict[int, tuple[float, float]]:
     rows = rows.query("method == 'reference' and measure == 'removed_cosine' and role == 'trained'")
     found = {}
     for evaluations in sorted(set(rows["evaluations"])):
-        part = rows[rows["evaluations"] == evaluations]
+        part = rows.query("evaluations == @evaluations")
         found[int(evaluations) // EVALUATIONS_OF_A_STEP] = (pooled_auc(part), accuracy(part, "in_sample"))
     return found
 

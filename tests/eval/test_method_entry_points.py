@@ -5,6 +5,7 @@ import re
 import sys
 import textwrap
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -74,7 +75,7 @@ def test_an_experiment_can_name_it_with_settings(install):
     assert method_names() == [*METHODS, "shine"] and package_of("shine") == "shine-package 1.2"
     methods = [*EXPERIMENT["methods"], {"method": "shine", "sign": -1, "as": "dark"}]
     experiment = Experiment.model_validate({**EXPERIMENT, "base": "base", "methods": methods})
-    found = experiment.resolved()["dark"]
+    found: Any = experiment.resolved()["dark"]
     assert (found.name, found.sign, found.evaluations) == ("shine", -1, 0)
 
 
@@ -83,7 +84,8 @@ def test_the_example_of_the_docs_is_a_method(install):
     code = page.split("`eval/benchmark/methods/base.py`")[1].split("\n\n", 1)[1].split("The package names it")[0]
     install("brightness", code)
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    (answer,) = find_method("brightness")(SimpleNamespace(images=images))
+    case: Any = SimpleNamespace(images=images)
+    (answer,) = find_method("brightness")(case)
     assert (answer.measure, answer.evaluations) == ("mean", 0) and answer.scores.tolist() == pytest.approx(
         images.flatten(1).mean(1).tolist()
     )
