@@ -103,6 +103,16 @@ COMMANDS = {
         "options:add_shipped",
         "studies.mirrored:run",
     ),
+    "reality": Command(
+        "say what this machine lacks for the paper's own models",
+        "studies.reality:add_options",
+        "studies.reality:run",
+    ),
+    "masks": Command(
+        "draw what comes back of halves removed differently; writes masks.jpg",
+        "options:add_folders",
+        "studies.masks:run",
+    ),
     "flow-shipped": Command(
         "judge the embedded flow model's LoRA, with recoveries", "options:add_folders", "studies.flow_example:run"
     ),

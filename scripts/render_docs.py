@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.resources import reference_files
+from eval.analysis.paper_comparison import numbers, overview
+from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table
 from eval.error_rates.flow import flow_tables
@@ -268,6 +270,9 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "regressions": ("docs/usage/wrong-answers.md", lambda: regression_table(read_cases(), _read("regressions.json"))),
     "retraining": ("docs/usage/evidence.md", lambda: retraining_table(_read("retraining.json"))),
     "table1": ("docs/benchmark.md", render_table1),
+    "paper": ("docs/benchmark/paper.md", lambda: overview(RESULTS)),
+    "leaderboard": ("docs/benchmark/leaderboard.md", lambda: leaderboard_table(RESULTS / "leaderboard")),
+    "paper numbers": ("docs/benchmark/paper.md", lambda: numbers(RESULTS)),
 }
 FORMATS = ("formats", "docs/usage/formats.md")
 FLOW_FORMATS = ("flow formats", "docs/usage/formats.md")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from cgidm.errors import UserError
 from cgidm.training.recipe import TrainingRecipe
 from eval.benchmark.duplicates import Near
-from eval.benchmark.methods import METHODS, Method
+from eval.benchmark.methods import Method, find_method, method_names
 
 PRESETS = Path(__file__).parents[1] / "presets"
 
@@ -80,7 +80,7 @@ class Experiment(_Strict):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     datasets: dict[str, Dataset]
     trainings: dict[str, TrainingRecipe]
-    methods: tuple[str | dict[str, Any], ...]  # of METHODS; an object changes settings: {"method": "cgidm", "steps": 9}
+    methods: tuple[str | dict[str, Any], ...]  # by name; an object changes settings: {"method": "cgidm", "steps": 9}
     chance: Chance | None = None
     report: Report
     seed: int = 0
@@ -106,18 +106,18 @@ class Experiment(_Strict):
     def resolved(self) -> dict[str, Method]:
         """The methods with their settings, by the names that the tables use.
 
-        An entry {"method": NAME, "as": LABEL, SETTING: VALUE, ...} is METHODS[NAME] with those settings.
+        An entry {"method": NAME, "as": LABEL, SETTING: VALUE, ...} is the method NAME with those settings.
         """
         found: dict[str, Method] = {}
         for entry in self.methods:
             settings = {"method": entry} if isinstance(entry, str) else dict(entry)
-            name = settings.pop("method", None)
-            if name not in METHODS:
-                raise UserError("benchmark.unknown_method", where="methods", given=str(name), accepted=list(METHODS))
+            name = str(settings.pop("method", None))
+            if name not in (accepted := method_names()):
+                raise UserError("benchmark.unknown_method", where="methods", given=name, accepted=accepted)
             label = settings.pop("as", name)
             if label in found:
                 raise UserError("benchmark.method_twice", label=label)
-            found[label] = _with_settings(METHODS[name], settings)
+            found[label] = _with_settings(find_method(name), settings)
         return found
 
 

@@ -10,7 +10,7 @@ from cgidm.training.trainer import FinetuneConfig
 from eval.benchmark.datasets import Concept, Manifest
 from eval.benchmark.experiment import Experiment
 from eval.benchmark.ledger import make_key
-from eval.benchmark.methods import Method
+from eval.benchmark.methods import Method, package_of
 
 Role = Literal["trained", "unrelated", "innocent"]
 HALVES = "ab"
@@ -138,4 +138,6 @@ def answer_keys(
         "seed": experiment.seed,
         "unit": [unit.dataset, unit.concept.name, unit.suspect_name],
     }
+    if (package := package_of(method.name)) is not None:  # our own methods' scores keep their keys
+        common["package"] = package
     return [make_key(picture=p.sha256, member=member, **common) for p, _, member in unit.pictures]

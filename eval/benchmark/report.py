@@ -15,6 +15,7 @@ from eval.analysis.table_rendering import Cell, Table, write_tables
 from eval.analysis.tables import factor_table, last, load_paper, summarise, table1, wide
 from eval.benchmark.experiment import Experiment
 from eval.benchmark.ledger import Row
+from eval.benchmark.methods import package_of
 
 PACKAGES = ("torch", "diffusers", "peft", "transformers", "timm", "scikit-learn")
 
@@ -37,6 +38,9 @@ def write_report(
         "experiment": experiment.model_dump(mode="json"),
         "versions": {name: version(name) for name in PACKAGES},
     }
+    packages = {m.name: found for m in experiment.resolved().values() if (found := package_of(m.name))}
+    if packages:
+        summary["packages"] = packages  # which package entered a method
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     write_tables([*_tables(experiment, table, summary), blind_table(blind)], out, "table")

@@ -12,6 +12,7 @@ from eval.benchmark.methods.loss import Loss, LossContrast
 from eval.benchmark.methods.pfami import PFAMI
 from eval.benchmark.methods.pia import PIA
 from eval.benchmark.methods.recovery import CGIDM
+from eval.benchmark.methods.registry import METHODS, find_method, method_names, package_of
 from eval.benchmark.methods.secmi import SecMI
 from eval.benchmark.methods.sima import SimA
 
@@ -33,19 +34,7 @@ __all__ = [
     "SimA",
     "Statistic",
     "Text2Img",
+    "find_method",
+    "method_names",
+    "package_of",
 ]
-
-_ALL: tuple[Method, ...] = (
-    CGIDM(),
-    Text2Img(),
-    Img2Img(),
-    DDNM(),
-    Loss(),
-    LossContrast(),
-    SecMI(),
-    PIA(),
-    PFAMI(),
-    SimA(),
-    CLiD(),
-)
-METHODS: dict[str, Method] = {m.name: m for m in _ALL}
