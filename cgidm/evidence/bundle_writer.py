@@ -3,7 +3,8 @@
 `result.json` is the record. Lossless PNGs of each picture show what the method saw, began with and found. `controls/`
 holds the control pictures as it saw them, and `bank.json` the numbers of a bank, so that the run can be repeated.
 `report.html` and `report.pdf` say the same to people. `lineup.html` is what an observer of a line-up sees, with its
-images in `lineup/`. `seal` states what belongs to it. A folder of evidence can be packed into one zip.
+images in `lineup/`. `HOW-TO-CHECK.txt` and `verify.py` are for a check without this tool. `seal` states what belongs to
+it. A folder of evidence can be packed into one zip.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -24,10 +26,11 @@ from ..intake.layout import Checkpoint
 from ..judging.lineup import LETTERS
 from ..judging.null_bank import FILE
 from ..judging.result import PictureResult, Result
+from ..messages import Language
 from ..pictures.images import Picture, to_uint8
 from .bundle_reader import EPOCH
 from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
-from .record import OLDER, ModelsRecord, Record, record_bytes
+from .record import WITHOUT_CHECKS, ModelsRecord, Record, record_bytes
 from .record_of_result import (
     control_name,
     image_name,
@@ -42,6 +45,7 @@ from .report_blocks import Heading
 from .report_html import report_html
 from .report_pdf import report_pdf
 from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
+from .standalone.build import check_files
 
 LINEUP = "lineup.html"
 BANK = FILE  # the bank that the pictures were judged against: numbers, no weights
@@ -49,7 +53,14 @@ IMAGES = rf"(\d{{2,}}|lineup/\d+-[A-Z])-({'|'.join(ROLES)}|mirrored|square)\.png
 OURS = re.compile(rf"{IMAGES}|controls/\d{{3,}}(-square)?\.png")
 
 
-def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Sequence[Picture] = ()) -> Record:
+def write_evidence(
+    result: Result,
+    out: str | Path,
+    models: ModelsRecord,
+    controls: Sequence[Picture] = (),
+    *,
+    language: Language = "en",
+) -> Record:
     """Write a sealed bundle to the folder `out`, and return the record.
 
     Args:
@@ -58,12 +69,15 @@ def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Se
         models: base, suspect and prompt as they were named.
         controls: the control pictures, where the result does not hold them. A bundle without them says so; whoever
             repeats the run must bring them along.
+        language: of both reports.
     """
+    out = Path(out)
     controls = result.controls or controls
     assert len(controls) in (0, len(result.control_scores))
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
-    record = without_homes(make_record(result, models, controls), Path.home())
+    record = replace(make_record(result, models, controls), language=language)
+    record = without_homes(record, Path.home())
     data = record_bytes(record)
     (out / RECORD).write_bytes(data)
     for number, picture in enumerate(result.pictures):
@@ -82,7 +96,7 @@ def write_evidence(result: Result, out: Path, models: ModelsRecord, controls: Se
 
 
 def rendered_files(record: Record, data: bytes, read: Callable[[str], bytes]) -> dict[str, bytes]:
-    """Make the files of a bundle that follow from its record and its PNGs: both reports, and the sheet of a line-up.
+    """Make the files of a bundle that follow from its record and its PNGs: reports, a line-up's sheet, a checker's.
 
     Args:
         record: the run.
@@ -94,6 +108,7 @@ def rendered_files(record: Record, data: bytes, read: Callable[[str], bytes]) ->
         "report.html": report_html(blocks, read).encode(),
         "report.pdf": report_pdf(blocks, read, datetime.fromisoformat(record.date)),
     }
+    found |= check_files(record)
     if (lineup := lineup_of(record)) is not None:
         found[LINEUP] = report_html([Heading(TITLE, 1), *lineup_sheet(lineup.sizes)], read).encode()
     return found
@@ -112,8 +127,9 @@ def bundle_names(record: Record) -> list[str]:
     for number, size in enumerate(() if lineup is None else lineup.sizes, 1):
         panels += [panel_name(number, letter, role) for letter in LETTERS[:size] for role in ROLES]
     sheet = [] if lineup is None else [LINEUP]
-    bank = [BANK] if record.bank is not None and record.format not in OLDER else []
-    return [RECORD, "report.html", "report.pdf", *images, *squares, *controls, *bank, *sheet, *panels]
+    bank = [BANK] if record.bank is not None and record.format not in WITHOUT_CHECKS else []
+    written = [RECORD, "report.html", "report.pdf", *check_files(record), *bank, *sheet]
+    return [*written, *images, *squares, *controls, *panels]
 
 
 def _save(image: Float[Tensor, "3 _ _"], path: Path) -> None:

@@ -43,7 +43,7 @@ from ..run.plan import with_centre_square
 from .bundle_files import find_foreign_files, read_png
 from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
-from .record import OLD_RULES, OLDER, ControlRecord, PictureRecord, Record, record_bytes
+from .record import OLD_RULES, OLDER, WITHOUT_CHECKS, ControlRecord, PictureRecord, Record, record_bytes
 from .record_json import to_json
 from .record_of_result import config_of, image_name, lineup_of, make_record, without_homes
 from .seal import RECORD
@@ -93,9 +93,9 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
     foreign = tuple(find_foreign_files(bundle, record, data))
     if record.format in OLD_RULES:
         return Recomputation(problems=foreign, gaps=(note("evidence.gap.old_rules", format=record.format),))
-    if record.bank is not None and record.format in OLDER:
+    if record.bank is not None and record.format in WITHOUT_CHECKS:
         return Recomputation(problems=foreign, gaps=(note("evidence.gap.no_bank_numbers"),))
-    gaps = [note("evidence.gap.stated_flags", format=record.format)] if record.format in OLDER else []
+    gaps = [note("evidence.gap.stated_flags", format=record.format)] if record.format in WITHOUT_CHECKS else []
     gaps += [note("evidence.gap.no_controls")] if _lacks_controls(record) else []
     found: list[Difference] = []
     if record.format not in OLDER and data != record_bytes(record):
@@ -140,7 +140,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     for i in np.flatnonzero(copies.any(0)).tolist():
         yield Difference(f"controls[{i}]", record.controls[i].name, "a run leaves a copy of a picture out")
     result = _result(record, config, bank, framing, pictures, controls)
-    now = make_record(result, record.models, controls)
+    now = replace(make_record(result, record.models, controls), language=record.language)
     now = replace(now, date=record.date, code=record.code, versions=record.versions, seconds=record.seconds)
     if record.format in OLDER:
         now = replace(now, format=record.format)
@@ -151,7 +151,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
             yield Difference(f"pictures[{i}].view", p.view, list(config.views))
     if config.preset not in PRESETS:
         yield Difference("config.preset", config.preset, list(PRESETS))
-    for name in ("checks", "framing") if record.format not in OLDER else ():
+    for name in ("checks", "framing") if record.format not in WITHOUT_CHECKS else ():
         if getattr(record, name) is None:
             yield Difference(name, None, "what every run writes")
     yield from _of_unrelated(record)
@@ -248,7 +248,7 @@ def _flags(
     distances: Sequence[float],
 ) -> tuple[list[tuple[Flag, ...]], RunChecks | None, list[PictureChecks | None]]:
     """The flags, from what the checks measured; in older formats as they are stated."""
-    if record.format in OLDER or record.checks is None:
+    if record.format in WITHOUT_CHECKS or record.checks is None:
         stated = [tuple(KNOWN_FLAGS[f.name] for f in p.flags) for p in record.pictures]
         return stated, None, [None for _ in pictures]
     noted = record.checks.noted_framing
@@ -323,7 +323,7 @@ def _mirror(record: Record, config: RunConfig) -> MirrorReference | Note | None:
     stated = record.mirror
     scores = stated.scores if stated is not None and stated.source == "pictures" else ()
     mirrored = record.models.mirrored_training
-    if record.format in OLDER:  # which did not record it
+    if record.format in WITHOUT_CHECKS:  # which did not record it
         silent = [w.silent.code for p in record.pictures for w in p.witnesses if w.silent is not None]
         mirrored = "judging.mirror.flips" in silent
     found = mirror_reference(record.models.sha256, mirrored, config.mirror_draws, scores)

@@ -11,16 +11,21 @@ from typing import Any, Literal
 from ..errors import UserError
 from ..framing.frame import Frame
 from ..intake.listing import Publication
-from ..messages import Note
+from ..messages import Language, Note
 from .record_format_1 import upgrade_format_1
 from .record_json import from_json, to_json
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file
-FORMAT = 4
-OLDER = (1, 2, 3)  # formats that are read, too
+# 4: no time stamps, plans, stacks, originals
+FORMAT = 5
+OLDER = (1, 2, 3, 4)  # formats that are read, too
+WITHOUT_CHECKS = (1, 2, 3)  # formats whose records hold neither what the checks measured, nor the bank's file
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
 # field of a record, or of its pictures -> the first format that has it
-FIRST_FORMAT = {"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3}
+FIRST_FORMAT = {
+    **{"language": 5, "checks": 4},
+    **{"mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +299,7 @@ class Record:
     mirror: MirrorRecord | None = None  # None: no mirror test, or it was silent
     framing: FramingRecord | None = None  # None: centre squares, in older records
     checks: RunChecksRecord | None = None  # None in older formats
+    language: Language = "en"  # of both reports, and of HOW-TO-CHECK.txt
 
 
 def record_bytes(record: Record) -> bytes:
@@ -329,16 +335,3 @@ def _check_age(table: dict[str, Any], number: int) -> None:
     for field_name, first in FIRST_FORMAT.items():
         if number < first and any(field_name in part for part in (table, *pictures)):
             raise ValueError(f"record: expected format {first} or later with a value for {field_name}, got {number}")
-
-
-def manifest_entries(record: Record) -> dict[str, Any]:
-    """What a manifest repeats from the record: all that identifies the inputs, as the record's format named it."""
-    roles = {"suspect": "finetuned"} if record.format == 1 else {}
-    return {
-        "pictures": [{"name": p.name, "sha256": p.sha256} for p in record.pictures],
-        "controls": [{"name": c.name, "sha256": c.sha256} for c in record.controls],
-        "bank": None if record.bank is None else record.bank.sha256,
-        "weights": record.models.sha256,
-        "commits": {f"{roles.get(role, role)} commit": sha for role, sha in record.models.commits.items()},
-        "code": to_json(record.code),
-    }

@@ -12,7 +12,7 @@ from typing import Any
 from ..judging.lineup import Lineup, explain_reach, lineup_p_value
 from ..messages.text import single_line
 from .lineup_sheet import ROLES, TITLE, lineup_sheet
-from .record import OLDER, ModelsRecord, PictureRecord, Record, SetRecord
+from .record import WITHOUT_CHECKS, ModelsRecord, PictureRecord, Record, SetRecord
 from .record_of_result import image_name, image_roles, lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
 from .report_sources import origin_sentences, setting_sentences
@@ -305,8 +305,8 @@ def _checking(record: Record, record_sha256: str) -> Iterator[Block]:
     yield Command("python -m cgidm verify BUNDLE")
     yield Text(CHECKING[1])
     yield Text(f"{CHECKING[2]} The record that this report was made from has the SHA-256 {record_sha256}.")
-    held = record.controls or (record.bank is not None and record.format not in OLDER)
-    bring = "" if held else " --controls FOLDER" if record.bank is None else " --bank FOLDER"
+    held = record.controls or (record.bank is not None and record.format not in WITHOUT_CHECKS)
+    bring = "" if held else " --controls FWITHOUT_CHECKS" if record.bank is None else " --bank FWITHOUT_CHECKS"
     yield Text("With both models, anybody can repeat the run and compare every score with the recorded one:")
     yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --suspect SUSPECT{bring}")
     yield Text(CHECKING[3])

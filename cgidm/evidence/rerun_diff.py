@@ -19,7 +19,7 @@ from ..provenance import RENDERING
 from .bundle_files import read_png
 from .bundle_reader import Bundle
 from .lineup_sheet import ROLES, panel_name
-from .record import OLD_RULES, OLDER, ModelsRecord, PictureRecord, Record
+from .record import OLD_RULES, WITHOUT_CHECKS, ModelsRecord, PictureRecord, Record
 from .record_json import to_json
 from .record_of_result import image_name, image_roles, lineup_of, make_record
 from .report import file_name
@@ -157,7 +157,7 @@ def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[F
     rows, outcomes = [*rows, *panels], [*outcomes, *lineup]
     rows += _measures_of_run(record, now, tolerance, of_mirror)
     flips = [str(r.models.mirrored_training) for r in (record, now)]
-    if record.format not in OLDER and flips[0] != flips[1]:
+    if record.format not in WITHOUT_CHECKS and flips[0] != flips[1]:
         outcomes.append(("the suspect's notes of mirrored pictures", *flips))
     if record.set is not None and now.set is not None and same_rule:
         outcomes.append(("all together", record.set.outcome, now.set.outcome))
@@ -189,7 +189,7 @@ def _measures(name: str, old: PictureRecord, new: PictureRecord, tolerance: floa
 
 def _measures_of_run(record: Record, now: Record, tolerance: float, of_ranks: float) -> Iterator[Row]:
     """What was measured once for all pictures."""
-    if record.format not in OLDER or record.weight_distance is not None:  # an older record does not state it
+    if record.format not in WITHOUT_CHECKS or record.weight_distance is not None:  # an older record does not state it
         if (record.weight_distance, now.weight_distance) != (None, None):
             yield Row("the suspect", "weight_distance", record.weight_distance, now.weight_distance, tolerance)
     if record.checks is None or now.checks is None:

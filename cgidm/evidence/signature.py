@@ -18,6 +18,8 @@ from .bundle_reader import Bundle, FileProblem, file_problem, read_small
 from .seal import MANIFEST, SIGNATURE, SIGNER
 
 MAX_KEY = 10_000  # bytes
+# what is wrong with who signed, and not with the bundle
+OF_SIGNER = ("evidence.problem.unsigned", "evidence.problem.other_signer")
 
 
 def read_private_key(path: Path) -> Any:
@@ -74,16 +76,16 @@ def check_signature(bundle: Bundle, signer: str | None = None) -> tuple[str | No
     key = None if pem is None else _public_key(pem)
     if key is None or _pem(key) != pem:
         return None, [file_problem(SIGNER, "changed_signer")]
-    if trusted is not None and fingerprint(key) != trusted:
-        keys_named = {"found": fingerprint(key), "expected": trusted}
-        return None, [file_problem(SIGNER, "other_signer", **keys_named)]
+    found = fingerprint(key)
     try:
         key.verify(signature or b"", manifest or b"")
     except keys.InvalidSignature:
-        if trusted is not None:  # the key is the right one
+        if trusted == found:  # the key is the right one
             return None, [file_problem(SIGNATURE, "signature")]
         return None, [file_problem(SIGNATURE, "signature_or_signer"), file_problem(SIGNER, "signer_or_signature")]
-    return fingerprint(key), []
+    if trusted not in (None, found):
+        return found, [file_problem(SIGNER, "other_signer", found=found, expected=trusted)]
+    return found, []
 
 
 def fingerprint(public: Any) -> str:

@@ -16,11 +16,12 @@ from ..messages.text import print_line, single_line
 from .bundle_reader import Bundle, open_bundle
 from .record import Record
 from .seal import SEAL, bundle_record, check_seal
-from .signature import check_signature
+from .signature import OF_SIGNER, check_signature
 
 RERUN = ("base", "suspect", "embeddings", "unrelated", "controls", "bank", "threads", "download")  # options of a rerun
 MOST_LINES = 40  # findings that are printed; the others are counted
-ALTERED, INCOMPLETE = 1, 3  # exit codes: something is wrong; `--strict` misses a grade
+# exit codes: something is wrong; `--strict` misses a grade; nothing is wrong, but the given key did not sign it
+ALTERED, INCOMPLETE, OTHER_SIGNER = 1, 3, 4
 CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> what it is
     "date": "the date",
     "seconds": "how long it took",
@@ -60,6 +61,7 @@ class Grades:
     dated: str | None = None  # until when the bundle existed, by whose time stamp
     signed: str | None = None  # the key, by its fingerprint
     signer_named: bool = False  # it is the key that was given
+    signer_missing: bool = False  # a key was given, and the bundle is not signed by it
     repeated: bool | None = None
 
     @property
@@ -79,6 +81,7 @@ class Grades:
         """The grades that were not, in words."""
         consistent = "NOT consistent in itself" if self.consistent is False else "not shown to be consistent in itself"
         signed = "signed by a key that you did not name" if self.signed else "not signed"
+        signed = "NOT signed by the given key" if self.signer_missing else signed
         names = {
             "NOT whole": self.intact,
             consistent: self.consistent,
@@ -91,7 +94,9 @@ class Grades:
     @property
     def exit_code(self) -> int:
         """0, unless something is wrong."""
-        return 0 if self.intact and self.consistent is not False and self.repeated is not False else ALTERED
+        if not self.intact or self.consistent is False or self.repeated is False:
+            return ALTERED
+        return OTHER_SIGNER if self.signer_missing else 0
 
     @property
     def is_complete(self) -> bool:
@@ -148,7 +153,8 @@ def verify(options: argparse.Namespace) -> int:
     """Check a bundle and print the findings; the last line says what they show, and what is missing.
 
     Returns:
-        0 if nothing is wrong, 1 if something is, 3 with `--strict` if a grade is missing.
+        0 if nothing is wrong, 1 if something is, 3 with `--strict` if a grade is missing, 4 if the bundle is whole and
+        the given key did not sign it.
 
     Raises:
         UserError: if there is no bundle, or something that the check needs.
@@ -174,6 +180,8 @@ def check_integrity(bundle: Bundle, signer: str | None = None) -> Grades:
     """
     problems = check_seal(bundle)
     signed, more = check_signature(bundle, signer)
+    not_by_signer = [p for p in more if p.note.code in OF_SIGNER]
+    more = [p for p in more if p not in not_by_signer]
     problems += [p for p in more if p.name not in {known.name for known in problems}]
     if problems:
         print_line(f"{bundle.label}: altered")
@@ -182,6 +190,10 @@ def check_integrity(bundle: Bundle, signer: str | None = None) -> Grades:
     print_line(f"{bundle.label}: whole; {len(bundle.sizes)} files are as they were sealed")
     with bundle.open(SEAL) as file:
         print_line(f"seal: {file.read(64).decode()} (SHA-256 of manifest.json; compare it with the one you were given)")
+    if not_by_signer:
+        print_line("NOT signed by the key that you named, which says nothing about the files:")
+        _print_some([str(problem) for problem in not_by_signer])
+        return Grades(intact=True, signed=signed, signer_missing=True)
     if signed is None:
         print_line("not signed")
     elif signer is None:

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..framing.frame import Frame
 from ..intake.family import lend_configuration
 from ..intake.framing_notes import read_framing
-from ..intake.layout import Checkpoint, open_checkpoint
+from ..intake.layout import Checkpoint, fingerprint_weights, open_checkpoint
 from ..intake.likely_framing import LikelyFraming, likely_framing
 from ..intake.notes import read_notes
 from ..intake.remarks import find_purpose, stated_prediction
@@ -119,7 +119,7 @@ def load_pair(
         joint=pair.joint,
         pixels=0 if likely is None else likely.framing.most_pixels,
     )
-    fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in (root, suspect, *words) for f in c.weights}
+    fingerprints = fingerprint_weights(root, suspect, *words)
     made = make_pair(
         pair.base, pair.suspect, device=target, dtype=dtype, fingerprints=fingerprints, memory=memory, joint=pair.joint
     )

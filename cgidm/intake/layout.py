@@ -168,6 +168,11 @@ def read_layout(listing: Listing, root: str = "") -> Checkpoint:
     _refuse_folder(_join(listing.name, root), inside, found)
 
 
+def fingerprint_weights(*checkpoints: Checkpoint) -> dict[str, str]:
+    """The SHA-256 of each weight file of some checkpoints, by the name that this very listing gives it."""
+    return {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in checkpoints for f in c.weights}
+
+
 def read_json(listing: Listing, file: str) -> dict[str, Any]:
     """Read a configuration file.
 

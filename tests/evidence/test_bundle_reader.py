@@ -173,21 +173,34 @@ def test_who_signed_and_who_did_not(made, folder, tmp_path, capsys):
     public = tmp_path / "other-public.pem"
     subprocess.run(["openssl", "pkey", "-in", str(other), "-pubout", "-out", str(public)], check=True)
     code, said = said_of(folder, capsys, "--signer", public)
-    assert code == 1 and set(said) == {"signer.pem"} and "another key" in said["signer.pem"]
+    assert code == 4 and set(said) == {"signer.pem"} and "another key" in said["signer.pem"]
     check = "openssl pkeyutl -verify -pubin -inkey signer.pem -rawin -in manifest.json -sigfile manifest.sig"
     subprocess.run(check, shell=True, check=True, cwd=folder, capture_output=True)
 
     signature.sign_folder(folder, signature.read_private_key(other))
     assert said_of(folder, capsys) == (0, {})  # well signed, by whomever
     code, said = said_of(folder, capsys, "--signer", made / "public.pem")
-    assert code == 1 and set(said) == {"signer.pem"}
+    assert code == 4 and set(said) == {"signer.pem"}
 
     (folder / "manifest.sig").unlink()
     assert said_of(folder, capsys)[1].keys() == {"manifest.sig"}
     (folder / "signer.pem").unlink()
     assert said_of(folder, capsys) == (0, {})
     code, said = said_of(folder, capsys, "--signer", public)
-    assert code == 1 and "not signed" in said["manifest.sig"]
+    assert code == 4 and "not signed" in said["manifest.sig"]
+
+
+def test_who_did_not_sign_says_nothing_about_the_files(made, folder, capsys):
+    """Neither a bundle without a signature nor one of somebody else's is called altered."""
+    for name in ("manifest.sig", "signer.pem"):
+        (folder / name).unlink()
+    assert main(["verify", str(folder), "--signer", str(made / "public.pem")]) == 4
+    said = capsys.readouterr().out
+    assert "whole; 51 files" in said and "altered" not in said and "consistent in itself: " in said
+    assert said.splitlines()[-1].endswith("; undated, NOT signed by the given key, not run again")
+    (folder / "report.html").write_text("mine")
+    assert main(["verify", str(folder), "--signer", str(made / "public.pem")]) == 1
+    assert "altered" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", ["folder", "missing.pem", "junk.pem", "rsa.pem", "public.pem"])

@@ -4,10 +4,8 @@ import shutil
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from cgidm import UserError
 
@@ -19,6 +17,7 @@ from ..runs.runner import check_bank_fits, execute_run, open_run_models
 from ..runs.store import Run, Visit
 from .errors import refusal
 from .request import Request
+from .uploads import upload_folder
 from .visitor import visitor_token
 
 PATIENCE = 3.0  # seconds that Stop waits for a run to be put down
@@ -107,7 +106,7 @@ def arrive(token: str | None, several: bool, language: str) -> View:
 
 def remember(token: str, uploads: Sequence[str]) -> None:
     """Note what a visitor has sent: gradio keeps it in a folder of its own, whether it is used or not."""
-    sent = [path for path in uploads if _copy_of_gradios(path) is not None]
+    sent = [path for path in uploads if upload_folder(path) is not None]
     if token and sent:
         Visit(token).remember(sent)
 
@@ -117,7 +116,7 @@ def forget(token: str, language: str) -> View:
     visit = Visit(token)
     for run in visit.runs():
         _wait_until_paused(run)
-    copies = [_copy_of_gradios(path) for path in visit.uploads()]
+    copies = [upload_folder(path) for path in visit.uploads()]
     visit.forget()
     for folder in filter(None, copies):
         shutil.rmtree(folder, ignore_errors=True)
@@ -132,9 +131,3 @@ def _wait_until_paused(run: Run) -> None:
     patience = time.monotonic() + PATIENCE
     while run.is_locked and time.monotonic() < patience:
         time.sleep(0.05)
-
-
-def _copy_of_gradios(path: str) -> Path | None:
-    """The folder that gradio made for an upload; None for what ships with the page."""
-    file, cache = Path(path).resolve(), Path(get_upload_folder()).resolve()
-    return file.parent if file.parent.parent == cache else None

@@ -116,7 +116,7 @@ class Run:
                 (self.private_dir / part / f"{number:03d}").write_bytes(picture.data)
         if upload is not None:
             (self.private_dir / "suspect").mkdir()
-            shutil.copyfile(upload, self.private_dir / "suspect" / "upload.safetensors")
+            shutil.copyfile(upload, self.private_dir / "suspect" / Path(upload).name)  # a record says this name
         if bank is not None:
             (self.private_dir / "bank").mkdir()
             (self.private_dir / "bank" / bank.name).write_bytes(bank.data)

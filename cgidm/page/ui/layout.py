@@ -20,6 +20,7 @@ from ..html.views import View
 from ..runs.settings import LINEUPS, PRESET_NAMES
 from ..runs.store import ROOT, Visit, keep_sweeping
 from .api import build_api
+from .check_tab import build_check_tab
 from .lineup_panel import build_observer, wire_observer
 from .model_panel import EXAMPLE_NAMES, build_panel
 from .run_tab import UPLOADS, Tab, build_tab, tab_outputs, tab_view
@@ -82,6 +83,8 @@ def _lay_out(texts: Texts, token: gr.BrowserState) -> tuple[list[tuple[gr.Button
             one = build_tab(texts, panel, token, several=False)
         with gr.Tab(texts("tab_set"), id="set", elem_id="tab-set"):
             several = build_tab(texts, panel, token, several=True)
+        with gr.Tab(texts("tab_check"), id="check", elem_id="tab-check"):
+            build_check_tab(texts)
         with gr.Tab(texts("tab_read"), id="read"):
             gr.Markdown(texts("read.text"), elem_classes="read")
         with gr.Tab(texts("tab_about"), id="about"):
