@@ -5,6 +5,7 @@ and no byte of its reports is shown: the report on the page is made anew from it
 """
 
 import hashlib
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from cgidm import UserError
 from cgidm.evidence.bundle_reader import Bundle, FileProblem, open_bundle, read_small
 from cgidm.evidence.recompute import recompute
 from cgidm.evidence.record import Record
+from cgidm.evidence.record_json import to_json
+from cgidm.evidence.record_of_result import lineup_of
 from cgidm.evidence.report import report_blocks
 from cgidm.evidence.report_html import report_html
 from cgidm.evidence.seal import RECORD, SEAL, bundle_record, check_seal
-from cgidm.evidence.signature import check_signature
+from cgidm.evidence.signature import OF_SIGNER, check_signature
+from cgidm.judging.lineup import judge_lineup
 from cgidm.pictures.images import MAX_BYTES
 
 from ..html.check import Checked, check_html
@@ -33,6 +37,15 @@ MAX_PICTURES, MAX_CONTROLS, MAX_SCORES = 30, 200, 2_000  # of a record that is d
 MAX_PIXELS = 64_000_000  # of all PNGs together: 240 pictures of 512 pixels
 MAX_REPORT = 12_000_000  # bytes of a report that is shown
 PNG_HEADER = struct.Struct(">8s4x4sII")
+
+
+NOT_SHOWN = (
+    "that nobody sealed it anew: compare the seal with one that you know from before",
+    "date, names, machine, and who made the control pictures: whoever made it states them",
+    "that the recorded scores are right: a repeated run tests that",
+    "the chance that the picture was used",
+    "whether such a use was allowed",
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +75,65 @@ def check_zip(path: str | None, language: str) -> View:
     return {"checked": check_html(found.checked, found.record, found.report, language), "seal": _seal_update(seal)}
 
 
-def examine(path: Path) -> Findings:
+def check_bundle(path: str, signer: str | None) -> dict[str, Any]:
+    """Say what a zip shows as plain data, for programs; its sentences are English.
+
+    Raises:
+        UserError: if it is none, or larger than evidence can be; or if `signer` is no key's SHA-256.
+    """
+    if signer is not None and not re.fullmatch(r"[0-9a-fA-F:\s]{64,}", signer):
+        raise UserError("evidence.no_signer", given=signer)
+    try:
+        found = examine(Path(path), signer)
+    finally:
+        delete_upload(path)
+    checked, derived = found.checked, found.checked.derived
+    wrong = [str(p) for p in (*checked.problems, *checked.not_by_signer)]
+    return {
+        "whole": not checked.problems,
+        "consistent": checked.is_consistent if not checked.problems else None,
+        "seal": checked.seal,
+        "signed": checked.signed,
+        "signed_by_given_key": None if signer is None else checked.signed is not None and not checked.not_by_signer,
+        "wrong": wrong + ([] if derived is None else [str(d) for d in (*derived.differences, *derived.problems)]),
+        "not_derived": [] if derived is None else [str(gap) for gap in derived.gaps],
+        "not_shown": list(NOT_SHOWN),
+        "record": None if found.record is None else to_json(found.record),
+    }
+
+
+def count_choices(path: str, picks: str) -> dict[str, Any]:
+    """Count the choices of a line-up's observer, as plain data.
+
+    Raises:
+        UserError: if the zip is not whole, has no line-up, or the choices do not fit it.
+    """
+    try:
+        found = examine(Path(path))
+    finally:
+        delete_upload(path)
+    if found.record is None:
+        raise UserError("page.lineup_altered", given=found.checked.name)
+    lineup = lineup_of(found.record)
+    if lineup is None:
+        raise UserError("evidence.no_lineup", path=found.checked.name)
+    chosen = [pick.strip() for pick in picks.split(",")]
+    judged = judge_lineup(lineup, chosen)
+    rounds = zip(chosen, lineup.rounds, judged.right, strict=True)
+    return {
+        "hits": judged.hits,
+        "rounds": [{"pick": pick, "answer": r.letter, "right": right} for pick, r, right in rounds],
+        "p_value": judged.p_value,
+        "reason": str(judged.reason),
+    }
+
+
+def examine(path: Path, signer: str | None = None) -> Findings:
     """Check a zip.
+
+    Args:
+        path: the zip.
+        signer: the SHA-256 of the key that it must be signed with; None: any, or none.
 
     Raises:
         UserError: if it is no zip of evidence, larger than evidence can be, or of a newer version.
@@ -72,36 +142,40 @@ def examine(path: Path) -> Findings:
         raise UserError("page.check_no_zip", given=path.name)
     try:
         with open_bundle(path) as bundle:
-            return _examine(bundle, path.name)
+            return _examine(bundle, path.name, signer)
     except UserError as error:
         if error.code in ("evidence.no_zip", "evidence.no_bundle"):
             raise UserError("page.check_no_zip", given=path.name) from error
         raise
 
 
-def _examine(bundle: Bundle, name: str) -> Findings:
+def _examine(bundle: Bundle, name: str, signer: str | None) -> Findings:
     unpacked = sum(bundle.sizes.values())
     if unpacked > MAX_UNPACKED or len(bundle.sizes) > MAX_FILES:
         limits = {"most": MAX_UNPACKED, "most_files": MAX_FILES}
         raise UserError("page.check_too_large", given=name, bytes=unpacked, files=len(bundle.sizes), **limits)
     problems = check_seal(bundle)
-    signed, of_signature = _signature(bundle)
+    signed, of_signature = _signature(bundle, signer)
+    not_by_signer = tuple(p for p in of_signature if p.note.code in OF_SIGNER)
     known = {p.name for p in problems}
-    problems += [p for p in of_signature if p.name not in known]
+    problems += [p for p in of_signature if p.name not in known and p not in not_by_signer]
     if problems:
         return Findings(Checked(name=name, files=len(bundle.sizes), problems=tuple(problems)))
     record = bundle_record(bundle)
     seal = (read_small(bundle, SEAL) or b"")[:64].decode()
     derived = recompute(bundle, record) if _is_bounded(bundle, record) else None
-    checked = Checked(name=name, files=len(bundle.sizes), seal=seal, signed=signed, derived=derived)
+    of_signer = {"signed": signed, "not_by_signer": not_by_signer}
+    checked = Checked(name=name, files=len(bundle.sizes), seal=seal, derived=derived, **of_signer)
     return Findings(checked, record, _report(bundle, record) if derived is not None else None)
 
 
-def _signature(bundle: Bundle) -> tuple[str | None, list[FileProblem]]:
-    """The key that signed it; where `cryptography` is missing, a signature is not looked at."""
+def _signature(bundle: Bundle, signer: str | None) -> tuple[str | None, list[FileProblem]]:
+    """The key that signed it; where `cryptography` is missing, a signature that nobody asks for is not looked at."""
     try:
-        return check_signature(bundle)
+        return check_signature(bundle, signer)
     except UserError:
+        if signer is not None:
+            raise
         return None, []
 
 

@@ -1,4 +1,4 @@
-"""What a check of a zip shows, as HTML: grades, what it states, what nothing shows, and the report in a closed frame."""
+"""What a check of a zip shows, as HTML: grades, what it states, what nothing shows, the report in a closed frame."""
 
 from dataclasses import dataclass
 from html import escape
@@ -36,6 +36,7 @@ class Checked:
     problems: tuple[FileProblem, ...] = ()  # none: it is whole
     seal: str | None = None
     signed: str | None = None  # the key, by its fingerprint
+    not_by_signer: tuple[FileProblem, ...] = ()  # why the key that was given did not sign it
     derived: Recomputation | None = None  # None: too large to be derived here
 
     @property

@@ -1,7 +1,7 @@
 """The one place that finds a text of the page in the visitor's language.
 
-`languages/<code>.json` holds the page's own texts by key, `languages/check/<code>.json` those of the tab that checks. The sentences of the library are those of `cgidm.messages`,
-by code. An unknown language is answered in English.
+`languages/<code>.json` holds the page's own texts by key, `languages/check/<code>.json` those of the tab that checks.
+The sentences of the library are those of `cgidm.messages`, by code. An unknown language is answered in English.
 """
 
 import json

@@ -12,6 +12,7 @@ PRESET_NAMES = ("fast", "paper")
 LINEUPS = (0, 6, 10, 20)  # panels of a round that the form offers; 0: no line-up
 MAX_SEED = 2**31 - 1
 MAX_STEPS = 2000
+FILES_FOLDER = "CGIDM_FILES"  # variable: the folder whose files programs may name by their paths
 
 
 @dataclass(frozen=True, kw_only=True)
