@@ -29,7 +29,7 @@ from ..judging.result import PictureResult, Result
 from ..messages import Language
 from ..pictures.images import Picture, to_uint8
 from .bundle_reader import EPOCH
-from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
+from .lineup_sheet import ROLES, lineup_sheet, panel_name
 from .record import WITHOUT_CHECKS, ModelsRecord, Record, record_bytes
 from .record_of_result import (
     control_name,
@@ -42,10 +42,11 @@ from .record_of_result import (
 )
 from .report import report_blocks
 from .report_blocks import Heading
-from .report_html import report_html
-from .report_pdf import report_pdf
+from .report_say import say
 from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
 from .standalone.build import check_files
+from .typesetting.html import report_html
+from .typesetting.pdf import report_pdf
 
 LINEUP = "lineup.html"
 BANK = FILE  # the bank that the pictures were judged against: numbers, no weights
@@ -105,12 +106,13 @@ def rendered_files(record: Record, data: bytes, read: Callable[[str], bytes]) ->
     """
     blocks = report_blocks(record, hashlib.sha256(data).hexdigest())
     found = {
-        "report.html": report_html(blocks, read).encode(),
-        "report.pdf": report_pdf(blocks, read, datetime.fromisoformat(record.date)),
+        "report.html": report_html(blocks, read, record.language).encode(),
+        "report.pdf": report_pdf(blocks, read, datetime.fromisoformat(record.date), record.language),
     }
     found |= check_files(record)
     if (lineup := lineup_of(record)) is not None:
-        found[LINEUP] = report_html([Heading(TITLE, 1), *lineup_sheet(lineup.sizes)], read).encode()
+        blind = [Heading(say(record, "report.sheet.title"), 1), *lineup_sheet(lineup.sizes, record.language)]
+        found[LINEUP] = report_html(blind, read, record.language).encode()
     return found
 
 

@@ -50,9 +50,9 @@ HOME = re.compile(r"^(?:/root|/?(?:[A-Za-z]:)?(?:[\\/][^\\/]+)*?[\\/](?:home|Use
 MIRRORED = "mirrored"  # the role of what was recovered from the mirror image
 
 
-def image_roles(record: Record) -> dict[str, str]:
-    """The roles of a picture's images in a bundle, and the caption of each."""
-    return ROLES | ({MIRRORED: "From its mirror image"} if record.config.mirrored_recovery else {})
+def image_roles(record: Record) -> tuple[str, ...]:
+    """The roles of a picture's images in a bundle."""
+    return (*ROLES, MIRRORED) if record.config.mirrored_recovery else ROLES
 
 
 def image_name(number: int, role: str) -> str:

@@ -12,7 +12,8 @@ from ..messages.text import single_line
 from ..method.config import PRESETS
 from ..method.views import CENTRE_SQUARE
 from ..resources import SHIPPED
-from .record import ModelsRecord, Record
+from .record import Record
+from .report_say import say
 
 USUAL_SEED = 0
 OWN_SENTENCES = ("preset", "seed", "lineup")  # settings that are said elsewhere
@@ -20,55 +21,26 @@ OWN_SENTENCES = ("preset", "seed", "lineup")  # settings that are said elsewhere
 
 def origin_sentences(record: Record) -> Iterator[str]:
     """State where suspect, base, controls or bank come from, a sentence or two each."""
-    models = record.models
-    yield from _of_suspect(models)
-    yield from _of_base(models)
+    for role in ("suspect", "base"):
+        name, commit = getattr(record.models, role), record.models.commits.get(role)
+        place = "hub" if commit is not None else "shipped" if name.startswith(SHIPPED) else "file"
+        yield say(record, f"report.origin.{role}.{place}", name=single_line(name), commit=single_line(commit or ""))
     if record.bank is not None:
-        yield (
-            "The bank of null models is a table of numbers, as handed over. Nothing here shows how its models were "
-            "trained."
-        )
+        yield say(record, "report.origin.bank")
     elif record.control_scores:
-        yield (
-            "Who made the control pictures is not known here. Nothing here shows that they are by the same artist, or "
-            "that they were not used."
-        )
+        yield say(record, "report.origin.controls")
 
 
 def setting_sentences(record: Record) -> Iterator[str]:
     """State the seed and the settings that are not those of the preset."""
     config = record.config
     if config.seed != USUAL_SEED:
-        yield f"The seed is {config.seed}. It is {USUAL_SEED} unless somebody changes it."
+        yield say(record, "report.seed", seed=config.seed, usual=USUAL_SEED)
     if config.preset not in PRESETS:
-        yield f"“{single_line(config.preset)}” is no preset of this tool."
+        yield say(record, "report.no_preset", preset=config.preset)
         return
     if others := list(_other_settings(record)):
-        yield f"These settings are not those of the preset “{config.preset}”: {'; '.join(others)}."
-
-
-def _of_suspect(models: ModelsRecord) -> Iterator[str]:
-    name = single_line(models.suspect)
-    if (commit := models.commits.get("suspect")) is not None:
-        yield f"The suspect was read from the Hub, at “{name}”, commit {single_line(commit)}."
-        yield "The SHA-256 of its files is stated below. Whoever opens that place can compare it."
-    elif models.suspect.startswith(SHIPPED):
-        yield f"The suspect is called “{name}”, an example that ships with this tool."
-    else:
-        yield "The suspect is a file that was handed over. Nothing here shows who published it."
-
-
-def _of_base(models: ModelsRecord) -> Iterator[str]:
-    name = single_line(models.base)
-    if (commit := models.commits.get("base")) is not None:
-        yield f"The base was read from the Hub, at “{name}”, commit {single_line(commit)}."
-    elif models.base.startswith(SHIPPED):
-        yield f"The base is called “{name}”, a small model that ships with this tool."
-    else:
-        yield (
-            "The base is a file that was handed over, too. Nothing here shows that it is the public model that it is "
-            "called."
-        )
+        yield say(record, "report.settings", preset=config.preset, others="; ".join(others))
 
 
 def _other_settings(record: Record) -> Iterator[str]:
@@ -80,7 +52,8 @@ def _other_settings(record: Record) -> Iterator[str]:
         if name == "score_noise" and record.bank is not None:
             continue  # a bank's scores have noise of their own
         if name not in OWN_SENTENCES and found != usual:
-            yield f"{name.replace('_', ' ')} {_written(found)} instead of {_written(usual)}"
+            values = {"found": _written(found, record), "usual": _written(usual, record)}
+            yield say(record, "report.setting", name=name.replace("_", " "), **values)
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +61,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, **inner}
 
 
-def _written(value: Any) -> str:
-    words = ", ".join(map(str, value)) if isinstance(value, tuple) else "automatic" if value is None else f"{value}"
-    return single_line(words)
+def _written(value: Any, record: Record) -> str:
+    if value is None:
+        return say(record, "report.automatic")
+    return single_line(", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}")

@@ -20,9 +20,9 @@ from cgidm.evidence.record import Record
 from cgidm.evidence.record_json import to_json
 from cgidm.evidence.record_of_result import lineup_of
 from cgidm.evidence.report import report_blocks
-from cgidm.evidence.report_html import report_html
 from cgidm.evidence.seal import RECORD, SEAL, bundle_record, check_seal
 from cgidm.evidence.signature import OF_SIGNER, check_signature
+from cgidm.evidence.typesetting.html import report_html
 from cgidm.judging.lineup import judge_lineup
 from cgidm.pictures.images import MAX_BYTES
 
@@ -206,7 +206,7 @@ def _report(bundle: Bundle, record: Record) -> str | None:
 
     try:
         blocks = report_blocks(record, hashlib.sha256(read_small(bundle, RECORD) or b"").hexdigest())
-        report = report_html(blocks, read)
+        report = report_html(blocks, read, record.language)
     except Exception:  # of a record that no run writes, whose differences are named
         return None
     return report if len(report) <= MAX_REPORT else None

@@ -23,7 +23,7 @@ from ..handlers.visitor import visitor_token
 from ..runs.runner import execute_run
 from ..runs.settings import PRESET_NAMES
 from ..runs.store import Visit
-from .handed_files import HandedFile
+from .handed_files import file_field
 from .wiring import GPU
 
 Answer = tuple[dict[str, Any], list[str] | None, str | None]
@@ -216,19 +216,19 @@ def _answers(form: dict[str, Any], fewest: int, oauth_token: gr.OAuthToken | Non
 def build_api() -> None:
     """Hidden widgets that give the endpoints their types."""
     with gr.Row(visible=False):
-        picture, pictures = HandedFile(label="picture"), HandedFile(label="pictures", several=True)
+        picture, pictures = file_field("picture"), file_field("pictures", several=True)
         suspect = gr.Textbox("", label="suspect")
-        upload = HandedFile(label="upload")
+        upload = file_field("upload")
         base = gr.Textbox("", label="base")
         prompt = gr.Textbox(label="prompt")
-        controls = HandedFile(label="controls", several=True)
+        controls = file_field("controls", several=True)
         preset = gr.Radio(list(PRESET_NAMES), value="fast", label="preset")
         seed, steps = gr.Number(0, label="seed", precision=0), gr.Number(0, label="steps", precision=0)
         search = gr.Checkbox(False, label="search")
-        bank = HandedFile(label="bank")
+        bank = file_field("bank")
         panels = gr.Number(0, label="lineup", precision=0)
         unrelated = gr.Textbox("", label="unrelated")
-        bundle, signer, picks = HandedFile(label="bundle"), gr.Textbox("", label="signer"), gr.Textbox(label="picks")
+        bundle, signer, picks = file_field("bundle"), gr.Textbox("", label="signer"), gr.Textbox(label="picks")
         record = gr.JSON(label="record")
         images = gr.File(label="pictures, lossless PNGs", file_count="multiple", type="filepath")
         evidence = gr.File(label="evidence", type="filepath")

@@ -22,37 +22,27 @@ SERVED = "/gradio_api/file="  # before the path of an upload in an address of th
 ACCEPTED = "an uploaded file, an http(s) address, or data:...;base64,..."
 
 
-class HandedFile(gr.Textbox):
-    """A field for one file or several, which reaches the handler as a path."""
+def file_field(label: str, *, several: bool = False) -> gr.Textbox:
+    """A hidden field for one file or several, which reaches the handler as a path or a list of paths."""
+    field = gr.Textbox(label=label)
+    one = {"type": "string", "format": ACCEPTED}
+    example = "https://example.org/picture.png"
 
-    is_template = True
-
-    def __init__(self, *, label: str, several: bool = False) -> None:
-        super().__init__(label=label)
-        self.several = several
-
-    def api_info(self) -> dict[str, Any]:
-        """Say that it is a text, or a list of them."""
-        one = {"type": "string", "format": ACCEPTED}
-        return {"type": "array", "items": one} if getattr(self, "several", False) else one
-
-    def example_payload(self) -> Any:
-        """An address."""
-        return ["https://example.org/picture.png"] if self.several else "https://example.org/picture.png"
-
-    def preprocess(self, payload: Any) -> Any:
-        """Bring the files here.
-
-        Raises:
-            gr.Error: with one sentence, if one cannot be had.
-        """
+    def bring(payload: Any) -> Any:
         try:
-            if not self.several:
+            if not several:
                 return find_file(payload)
             listed = payload if isinstance(payload, list) else [payload]
             return [path for path in map(find_file, listed) if path is not None]
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
+
+    # of the field alone: gradio writes a file beside the module of a class
+    told: Any = field
+    told.preprocess = bring
+    told.api_info = told.api_info_as_input = lambda: {"type": "array", "items": one} if several else one
+    told.example_payload = lambda: [example] if several else example
+    return field
 
 
 def find_file(given: Any) -> str | None:
