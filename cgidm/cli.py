@@ -1,16 +1,18 @@
 """The command line: each command reads its options and calls the library.
 
 `authenticate` judges, `lineup` counts what an observer chose, `verify` checks evidence, `inspect` reads models, `bank`
-trains null models, `doctor` examines this machine.
+trains null models, `doctor` examines this machine, `smoke` asks a deployed page.
 """
 
 import argparse
 import dataclasses
 import json
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import get_args
 
 from huggingface_hub import get_token
 from tqdm import tqdm
@@ -24,7 +26,7 @@ from .evidence.bundle_reader import open_bundle
 from .evidence.bundle_writer import LINEUP, pack_evidence, weights_sha256, write_evidence
 from .evidence.record import ModelsRecord
 from .evidence.record_of_result import commits_of, lineup_of, publications_of
-from .evidence.seal import MANIFEST, SEAL, bundle_record
+from .evidence.seal import MANIFEST, RECORD, SEAL, bundle_record
 from .evidence.signature import read_private_key, sign_folder
 from .evidence.verify import ALTERED, check_integrity, verify
 from .evidence.verify import add_options as add_verify_options
@@ -38,12 +40,14 @@ from .judging.lineup import check_lineup, explain_reach, judge_lineup
 from .judging.null_bank import check_bank, framing_for, open_bank
 from .judging.result import Result
 from .judging.verdict import LEVEL, Witness
-from .messages import note
+from .messages import Language, note
 from .messages.text import print_line, single_line
 from .method.config import PRESETS, RunConfig, find_preset
 from .method.views import AS_GIVEN, VIEWS
 from .page.launch import add_options as add_page_options
 from .page.launch import serve_page
+from .page.smoke import add_options as add_smoke_options
+from .page.smoke import smoke
 from .pictures.embedders import load_embedders
 from .pictures.folders import picture_files, skipped_file_notes
 from .pictures.images import read_picture
@@ -127,6 +131,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--max-download", type=float, default=MAX_DOWNLOAD / 1e9, metavar="GB", help="of one model")
     run.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
     run.add_argument("--bundle", type=Path, metavar="FILE.zip", help="pack the evidence into one zip, too")
+    run.add_argument("--json", action="store_true", help="print the record (result.json), and all else to stderr")
+    run.add_argument("--language", default="en", choices=get_args(Language), help="of the reports")
     run.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign the evidence with this private Ed25519 key")
     check = commands.add_parser("verify", help="say whether a bundle of evidence is as it was sealed; run it again")
     check.set_defaults(run=verify)
@@ -154,6 +160,9 @@ def build_parser() -> argparse.ArgumentParser:
     page = commands.add_parser("page", help="serve the page, in which all of this can be done")
     page.set_defaults(run=serve_page)
     add_page_options(page)
+    ask = commands.add_parser("smoke", help="ask a deployed page one question, and compare its answer with ours")
+    ask.set_defaults(run=smoke)
+    add_smoke_options(ask)
     example = commands.add_parser(
         "example", help="judge two pictures of a shipped example: a used one and an unused one"
     )
@@ -221,6 +230,15 @@ def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
 
 
 def _authenticate(options: argparse.Namespace) -> None:
+    if not options.json:
+        _judge(options)
+        return
+    with redirect_stdout(sys.stderr):
+        _judge(options)
+    print((options.out / RECORD).read_text(encoding="utf-8"), end="")
+
+
+def _judge(options: argparse.Namespace) -> None:
     config = _config(options)
     controls = picture_files(options.controls, "controls") if options.controls else []
     for skipped in skipped_file_notes(options.controls) if controls else ():
@@ -297,7 +315,7 @@ def _authenticate(options: argparse.Namespace) -> None:
         print_line(f"note: {remark}")
     for assumed in pair.notes:
         print_line(f"note: {assumed}")
-    write_evidence(result, options.out, models)
+    write_evidence(result, options.out, models, language=options.language)
     signer = sign_folder(options.out, key) if key else None
     if (used := len(result.controls)) < len(known):
         print_line(note("run.controls_used", used=used, given=len(known)))

@@ -6,6 +6,7 @@ python -m scripts.subset_font Mplus1-Regular.otf    # of the M+ FONTS project, u
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fontTools import subset
 from fontTools.pens.cu2quPen import Cu2QuPen
@@ -62,12 +63,13 @@ def use_quadratic_outlines(font: TTFont) -> None:
     font["loca"], font["glyf"] = newTable("loca"), newTable("glyf")
     font["glyf"].glyphOrder, font["glyf"].glyphs = order, outlines
     del font["CFF "]
-    largest = font["maxp"]
+    largest: Any = font["maxp"]
     largest.tableVersion, largest.maxZones = 0x00010000, 1
     for field in ("TwilightPoints", "Storage", "FunctionDefs", "InstructionDefs", "StackElements"):
         setattr(largest, f"max{field}", 0)
     largest.maxSizeOfInstructions = largest.maxComponentElements = 0
-    font["post"].formatType, font["post"].extraNames, font["post"].mapping = 3.0, [], {}
+    names: Any = font["post"]
+    names.formatType, names.extraNames, names.mapping = 3.0, [], {}
     font.sfntVersion = "\0\1\0\0"
 
 

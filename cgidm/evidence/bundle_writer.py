@@ -42,7 +42,7 @@ from .record_of_result import (
 )
 from .report import report_blocks
 from .report_blocks import Heading
-from .report_say import say
+from .report_language import text
 from .seal import ENVELOPE, MANIFEST, RECORD, SIGNATURE, SIGNER, seal_folder
 from .standalone.build import check_files
 from .typesetting.html import report_html
@@ -111,7 +111,7 @@ def rendered_files(record: Record, data: bytes, read: Callable[[str], bytes]) ->
     }
     found |= check_files(record)
     if (lineup := lineup_of(record)) is not None:
-        blind = [Heading(say(record, "report.sheet.title"), 1), *lineup_sheet(lineup.sizes, record.language)]
+        blind = [Heading(text(record, "report.sheet.title"), 1), *lineup_sheet(lineup.sizes, record.language)]
         found[LINEUP] = report_html(blind, read, record.language).encode()
     return found
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ..judging.lineup import LETTERS, UNKNOWN
 from ..messages import Language
 from .report_blocks import Block, Heading, Items, Panels, Text
-from .report_say import say_in
+from .report_language import text_in
 
 ROLES = ("original", "partial", "recovered")  # of a picture's three images, in the order in which they are shown
 PARTS = ("images", "choose", "write", "alone", "strangers")  # of the instructions
@@ -21,16 +21,16 @@ def lineup_sheet(sizes: Sequence[int], language: Language = "en") -> Iterator[Bl
         sizes: the number of panels of each round.
         language: of the sheet.
     """
-    yield Items(tuple(say_in(language, f"report.sheet.{part}", unknown=UNKNOWN) for part in PARTS))
-    captions = {role: say_in(language, f"report.role.{role}") for role in ROLES}
+    yield Items(tuple(text_in(language, f"report.sheet.{part}", unknown=UNKNOWN) for part in PARTS))
+    captions = {role: text_in(language, f"report.role.{role}") for role in ROLES}
     for number, size in enumerate(sizes, 1):
-        yield Heading(say_in(language, "report.sheet.round", number=number, of=len(sizes)))
+        yield Heading(text_in(language, "report.sheet.round", number=number, of=len(sizes)))
         letters = LETTERS[:size]
         yield Panels(
             tuple((a, tuple((captions[role], panel_name(number, a, role)) for role in ROLES)) for a in letters)
         )
         choice = {"number": number, "last": letters[-1], "unknown": UNKNOWN}
-        yield Text(say_in(language, "report.sheet.choice", **choice))
+        yield Text(text_in(language, "report.sheet.choice", **choice))
 
 
 def panel_name(number: int, letter: str, role: str) -> str:

@@ -13,7 +13,7 @@ from ..method.config import PRESETS
 from ..method.views import CENTRE_SQUARE
 from ..resources import SHIPPED
 from .record import Record
-from .report_say import say
+from .report_language import text
 
 USUAL_SEED = 0
 OWN_SENTENCES = ("preset", "seed", "lineup")  # settings that are said elsewhere
@@ -24,23 +24,23 @@ def origin_sentences(record: Record) -> Iterator[str]:
     for role in ("suspect", "base"):
         name, commit = getattr(record.models, role), record.models.commits.get(role)
         place = "hub" if commit is not None else "shipped" if name.startswith(SHIPPED) else "file"
-        yield say(record, f"report.origin.{role}.{place}", name=single_line(name), commit=single_line(commit or ""))
+        yield text(record, f"report.origin.{role}.{place}", name=single_line(name), commit=single_line(commit or ""))
     if record.bank is not None:
-        yield say(record, "report.origin.bank")
+        yield text(record, "report.origin.bank")
     elif record.control_scores:
-        yield say(record, "report.origin.controls")
+        yield text(record, "report.origin.controls")
 
 
 def setting_sentences(record: Record) -> Iterator[str]:
     """State the seed and the settings that are not those of the preset."""
     config = record.config
     if config.seed != USUAL_SEED:
-        yield say(record, "report.seed", seed=config.seed, usual=USUAL_SEED)
+        yield text(record, "report.seed", seed=config.seed, usual=USUAL_SEED)
     if config.preset not in PRESETS:
-        yield say(record, "report.no_preset", preset=config.preset)
+        yield text(record, "report.no_preset", preset=config.preset)
         return
     if others := list(_other_settings(record)):
-        yield say(record, "report.settings", preset=config.preset, others="; ".join(others))
+        yield text(record, "report.settings", preset=config.preset, others="; ".join(others))
 
 
 def _other_settings(record: Record) -> Iterator[str]:
@@ -53,7 +53,7 @@ def _other_settings(record: Record) -> Iterator[str]:
             continue  # a bank's scores have noise of their own
         if name not in OWN_SENTENCES and found != usual:
             values = {"found": _written(found, record), "usual": _written(usual, record)}
-            yield say(record, "report.setting", name=name.replace("_", " "), **values)
+            yield text(record, "report.setting", name=name.replace("_", " "), **values)
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
@@ -63,5 +63,5 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _written(value: Any, record: Record) -> str:
     if value is None:
-        return say(record, "report.automatic")
+        return text(record, "report.automatic")
     return single_line(", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}")

@@ -23,6 +23,7 @@ MOST_LINES = 40  # findings that are printed; the others are counted
 # exit codes: something is wrong; `--strict` misses a grade; nothing is wrong, but the given key did not sign it
 ALTERED, INCOMPLETE, OTHER_SIGNER = 1, 3, 4
 CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> what it is
+    "language": "the language of its reports",
     "date": "the date",
     "seconds": "how long it took",
     "pictures[*].name": "the names of the pictures",

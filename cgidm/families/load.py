@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,10 +46,10 @@ class ConditionedPair:
 
 
 def load_pair(
-    base: str | Checkpoint,
-    suspect: str | Checkpoint,
+    base: str | Path | Checkpoint,
+    suspect: str | Path | Checkpoint,
     prompt: str | Sequence[str],
-    embeddings: Sequence[str | Checkpoint] = (),
+    embeddings: Sequence[str | Path | Checkpoint] = (),
     *,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -84,8 +85,8 @@ def load_pair(
         UserError: if a model is missing, has another layout, or does not fit the other one.
     """
     silence_libraries()
-    root = open_checkpoint(base, "base model") if isinstance(base, str) else base
-    suspect = open_checkpoint(suspect, "fine-tuned model") if isinstance(suspect, str) else suspect
+    root = open_checkpoint(base, "base model") if isinstance(base, str | Path) else base
+    suspect = open_checkpoint(suspect, "fine-tuned model") if isinstance(suspect, str | Path) else suspect
     root = lend_configuration(root, configuration)
     if root.config is None or root.kind not in ("pipeline", "single file"):
         raise UserError("families.base_kind", name=root.name, given=root.kind)
@@ -214,9 +215,9 @@ def split_batch_pair(base: ConditionedNetwork, suspect: ConditionedNetwork) -> C
     return replace(suspect, network=network, conditions=conditions, shared_owner=suspect.weight_owner)
 
 
-def _open_embeddings(suspect: Checkpoint, given: Sequence[str | Checkpoint]) -> list[Checkpoint]:
+def _open_embeddings(suspect: Checkpoint, given: Sequence[str | Path | Checkpoint]) -> list[Checkpoint]:
     """Open the suspect's textual inversions; the suspect may be one itself."""
-    words = [open_checkpoint(e, "embedding") if isinstance(e, str) else e for e in given]
+    words = [open_checkpoint(e, "embedding") if isinstance(e, str | Path) else e for e in given]
     for word in words:
         if word.kind != "textual inversion":
             raise UserError("families.embedding_kind", name=word.name, given=word.kind)

@@ -86,7 +86,7 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    given: str,
+    given: str | Path,
     role: str = "",
     *,
     local: bool = True,
@@ -110,6 +110,7 @@ def open_checkpoint(
     Raises:
         UserError: if it is missing, out of reach, a pickle, several models at once, or of no known kind.
     """
+    given = str(given)
     try:
         if given.startswith(SHIPPED):
             return read_layout(LocalListing(find_shipped_model(given), label=given))

@@ -93,7 +93,8 @@ def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if kind is Note or dataclasses.is_dataclass(kind):
         if kind is not Note:
             _define(kind, definitions)
-        return {"$ref": f"#/$defs/{kind.__name__}"}
+        name: str = kind.__name__  # type: ignore[union-attr]
+        return {"$ref": f"#/$defs/{name}"}
     return dict(PLAIN[kind])
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from ...messages import Language
 from ...resources import japanese_font
 from ..report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
-from ..report_say import say_in
+from ..report_language import text_in
 
 MARGIN = 18  # mm
 LARGEST = 512  # pixels a side of a picture on typesetter; the files beside the report have all of them
@@ -48,7 +48,7 @@ class _Typesetter:
                 self.set_y(-13)
                 self.set_font("sans", size=8)
                 self.set_text_color(*GREY)
-                self.cell(0, 5, say_in(language, "report.page", page=self.page_no(), pages="{nb}"), align="C")
+                self.cell(0, 5, text_in(language, "report.page", page=self.page_no(), pages="{nb}"), align="C")
 
         self.read = read
         self.pdf: Any = Numbered(format="A4")

@@ -7,6 +7,7 @@ from typing import Any
 
 from cgidm import UserError
 from cgidm.judging.null_bank import Bank, read_bank
+from cgidm.messages import Language
 from cgidm.pictures.images import MAX_BYTES, Picture, decode_picture
 from cgidm.run.plan import RunRequest, plan_run
 
@@ -41,6 +42,7 @@ class Request:
     bank: str | None = None  # a file, instead of controls
     lineup: Any = None  # a whole number: panels of each round; 0 or None: no line-up
     unrelated: str = ""  # a suspect of the same base, trained on other pictures, that must find nothing
+    language: Language = "en"  # of the reports
 
     def check(self, fewest: int = 1) -> None:
         """See that it can be done, as far as that shows without opening a model on the Hub.
@@ -110,6 +112,7 @@ class Request:
             search=self.search,
             lineup=self.lineup,
             unrelated=self.unrelated.strip(),
+            language=self.language,
         )
 
     def _sent(self) -> tuple[list[Sent], list[Sent]]:

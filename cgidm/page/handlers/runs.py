@@ -4,12 +4,13 @@ import shutil
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import gradio as gr
 
 from cgidm import UserError
 
-from ..html.i18n import translate
+from ..html.i18n import known_language, translate
 from ..html.progress import status_html
 from ..html.views import View, empty_view, event_view, history_view, record_view, stopped_view
 from ..runs.download_cache import bytes_needed, fetch_models
@@ -31,7 +32,7 @@ def begin(request: Request, token: str, several: bool, language: str) -> View:
     """
     try:
         request.check(fewest=2 if several else 1)
-        run = request.begin(Visit(token))
+        run = replace(request, language=known_language(language)).begin(Visit(token))
     except UserError as error:
         raise refusal(error, language) from error
     return empty_view(status_html(language, "status.queue")) | {"current": run.name}

@@ -1,6 +1,6 @@
 """The one place that finds a text of the page in the visitor's language.
 
-`languages/<code>.json` holds the page's own texts by key, `languages/check/<code>.json` those of the tab that checks.
+`languages/<code>.json` holds the page's own texts by key, folders beside it those of a part: `languages/check/`.
 The sentences of the library are those of `cgidm.messages`, by code. An unknown language is answered in English.
 """
 
@@ -23,7 +23,7 @@ def tables() -> dict[str, dict[str, str]]:
 
     No text holds HTML. `read.text` and `intro` hold Markdown.
     """
-    files = {code: (TABLES / f"{code}.json", TABLES / "check" / f"{code}.json") for code in LANGUAGES}
+    files = {code: (TABLES / f"{code}.json", *sorted(TABLES.glob(f"*/{code}.json"))) for code in LANGUAGES}
     return {code: {k: v for f in files[code] for k, v in json.loads(f.read_text("utf-8")).items()} for code in files}
 
 
@@ -56,6 +56,12 @@ def has_translation(language: str, note: Note) -> bool:
 def table_for(language: str) -> Mapping[str, str]:
     """Return the page's texts in a language, or in English."""
     return tables().get(language, tables()["en"])
+
+
+def known_language(language: str) -> Language:
+    """Return a language that the page speaks: the one that is given, or English."""
+    codes = dict(zip(LANGUAGES, LANGUAGES, strict=True))
+    return codes.get(language, "en")  # type: ignore[call-overload]
 
 
 def choose_language(accept_language: str | None) -> str:

@@ -182,7 +182,8 @@ class RunRecorder:
         assert result.framing is not None
         sent = self.run.controls()
         controls = [decode_picture(sent[i].data, sent[i].name, result.framing) for i in plan.controls]
-        write_evidence(result, folder, models_record(self._models, self._unrelated), controls)
+        models, language = models_record(self._models, self._unrelated), self.run.settings.language
+        write_evidence(result, folder, models, controls, language=language)
         pack_evidence(folder, folder / "evidence.zip")
         self.run.finalize()
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from cgidm import UserError
+from cgidm.messages import Language
 from cgidm.method.config import LINEUP_SIZES, RunConfig, find_preset
 from cgidm.method.views import VIEWS
 
@@ -28,6 +29,7 @@ class RunSettings:
     search: bool = False  # also for changed copies of the pictures
     lineup: float | None = None  # panels of each round; 0 or None: no line-up
     unrelated: str = ""  # a suspect of the same base that must find nothing; "": none
+    language: Language = "en"  # of the reports
 
     def config(self) -> RunConfig:
         """The configuration of such a run.

@@ -23,6 +23,7 @@ from .api import build_api
 from .check_tab import build_check_tab
 from .lineup_panel import build_observer, wire_observer
 from .model_panel import EXAMPLE_NAMES, build_panel
+from .operator_notice import build_operator_notice
 from .run_tab import UPLOADS, Tab, build_tab, tab_outputs, tab_view
 from .widgets import info
 from .wiring import PRIVATE, QUICK, Texts, Values, listen, named_values, output_values
@@ -91,6 +92,7 @@ def _lay_out(texts: Texts, token: gr.BrowserState) -> tuple[list[tuple[gr.Button
             for part in ("privacy", "limits"):
                 gr.Markdown("## " + texts(f"{part}.title"))
                 gr.Markdown(texts(part), elem_classes="read")
+            build_operator_notice(texts)
             forget = gr.Button(texts("forget"), variant="stop", size="sm", elem_id="forget")
     return cards, (one, several), forget
 

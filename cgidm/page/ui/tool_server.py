@@ -37,16 +37,17 @@ class ToolServer(GradioMCPServer):
     def create_mcp_server(self) -> Any:
         """Make the server; its tools state the schema of their answers, and its results hold them."""
         server, types = super().create_mcp_server(), self.types
-        call, tell = server.request_handlers[types.CallToolRequest], server.request_handlers[types.ListToolsRequest]
+        handlers: dict[Any, Any] = server.request_handlers
+        call, tell = handlers[types.CallToolRequest], handlers[types.ListToolsRequest]
 
         async def list_tools(request: Any) -> Any:
-            listed = await tell(request)
+            listed: Any = await tell(request)
             for tool in listed.root.tools:
                 tool.outputSchema = self._output_schema(tool.name)
             return listed
 
         async def call_tool(request: Any) -> Any:
-            called = await call(request)
+            called: Any = await call(request)
             result = called.root
             if not result.isError:
                 answers = [json.loads(part.text) for part in result.content]
@@ -55,8 +56,8 @@ class ToolServer(GradioMCPServer):
                 result.content = [types.TextContent(type="text", text=text)]
             return called
 
-        server.request_handlers[types.ListToolsRequest] = list_tools
-        server.request_handlers[types.CallToolRequest] = call_tool
+        handlers[types.ListToolsRequest] = list_tools
+        handlers[types.CallToolRequest] = call_tool
         return server
 
     def postprocess_output_data(self, data: Any, root_url: str) -> list[Any]:

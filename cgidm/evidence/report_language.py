@@ -17,27 +17,27 @@ OUTCOMES = {  # outcome of a record -> its sentence
 }
 
 
-def say(record: Record, code: str, **params: Any) -> str:
+def text(record: Record, code: str, **params: Any) -> str:
     """The sentence of a code."""
-    return say_in(record.language, code, **params)
+    return text_in(record.language, code, **params)
 
 
-def say_in(language: Language, code: str, **params: Any) -> str:
+def text_in(language: Language, code: str, **params: Any) -> str:
     """The same, where there is no record."""
     return render(code, params, translations(language))
 
 
-def say_note(record: Record, note: object) -> str:
+def note_text(record: Record, note: object) -> str:
     """What a note says; any other value as it is written."""
     said = render(note.code, note.params, translations(record.language)) if isinstance(note, Note) else str(note)
     return single_line(said, LONGEST)
 
 
-def say_if_known(record: Record, code: str) -> str:
+def known_text(record: Record, code: str) -> str:
     """The sentence of a code that may be of another version; nothing, if there is none."""
-    return say(record, code) if code in english() else ""
+    return text(record, code) if code in english() else ""
 
 
-def say_outcome(record: Record, outcome: str) -> str:
+def outcome_text(record: Record, outcome: str) -> str:
     """What an answer is called."""
-    return say(record, OUTCOMES[outcome]) if outcome in OUTCOMES else single_line(outcome, LONGEST)
+    return text(record, OUTCOMES[outcome]) if outcome in OUTCOMES else single_line(outcome, LONGEST)
