@@ -76,7 +76,7 @@ class RunChecksRecord:
 class PictureRecord:
     """One picture: what was given, what was measured, what may be said."""
 
-    name: str  # as it was given: a path or a file's name
+    name: str  # of the file that was given, without its folders; of older versions, its path
     sha256: str  # of the file's bytes
     notes: tuple[Note, ...]
     scores: dict[str, float | None]  # None: not computed, see below

@@ -65,6 +65,11 @@ def square_name(file: str) -> str:
     return file.removesuffix("-original.png").removesuffix(".png") + "-square.png"
 
 
+def file_name(path: str) -> str:
+    """A file's name without its folders, of any system: they tell of whoever runs, and of no picture."""
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path
+
+
 def control_name(number: int) -> str:
     """The file of a control picture."""
     return f"controls/{number:03d}.png"
@@ -94,7 +99,7 @@ def make_record(result: Result, models: ModelsRecord, controls: Sequence[Picture
         lineup=None if result.lineup is None else from_json(LineupRecord, to_json(result.lineup), "lineup"),
         weight_distance=result.weight_distance,
         controls=tuple(
-            ControlRecord(name=c.name, sha256=c.sha256, image=control_name(i), notes=c.notes, frame=c.frame)
+            ControlRecord(name=file_name(c.name), sha256=c.sha256, image=control_name(i), notes=c.notes, frame=c.frame)
             for i, c in enumerate(controls)
         ),
         config=_config_record(result.config),
@@ -168,7 +173,7 @@ def lineup_of(record: Record) -> Lineup | None:
 def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
     missing = {name: reason_missing(result, name) for name in SOURCES if name not in r.scores}
     return PictureRecord(
-        name=r.picture.name,
+        name=file_name(r.picture.name),
         sha256=r.picture.sha256,
         notes=r.picture.notes,
         scores={**r.scores, **dict.fromkeys(missing)},

@@ -73,7 +73,7 @@ def test_it_is_said_in_the_visitor_s_language(made, tmp_path, language):
     view = check_zip(str(altered(made, tmp_path, change)), language)
     reader = FrameReader(view["checked"])
     assert translate(language, "check.altered") in reader.text and "report.html" in reader.text
-    assert 'lang="en"' not in view["checked"] and not view["seal"]["visible"]
+    assert '<span lang="en">' not in view["checked"] and not view["seal"]["visible"]
 
 
 def test_the_report_is_made_anew_and_nothing_in_its_frame_runs_or_loads(made, tmp_path):

@@ -5,6 +5,8 @@ import shutil
 import pytest
 
 from cgidm.evidence.seal import MANIFEST, RECORD
+from cgidm.messages import translations
+from cgidm.page.handlers.runs import begin
 from cgidm.page.runs import store
 from cgidm.page.runs.model_cache import PAIRS
 from cgidm.page.runs.runner import execute_run
@@ -25,6 +27,15 @@ def suspect_of(name, folder):
         return {"suspect": name, "upload": None}
     [weights] = find_example(ROLLANDIN).checkpoint.glob("*.safetensors")
     return {"suspect": "", "upload": str(shutil.copyfile(weights, folder / name))}
+
+
+def test_reports_are_in_the_language_of_the_visit(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "ROOT", tmp_path / "visits")
+    visit = Visit()
+    run = visit.find(begin(request(steps=1), visit.token, False, "ja")["current"])
+    *_, last = execute_run(run)
+    assert last.phase == "finished" and run.record().language == "ja"
+    assert translations("ja")["report.title"] in (run.public_dir / "report.html").read_text(encoding="utf-8")
 
 
 def test_two_visits_with_the_same_suspect_under_two_names_each_record_its_own(tmp_path, monkeypatch):
