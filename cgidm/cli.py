@@ -36,14 +36,12 @@ from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import inspect_checkpoint, report_lines, suggest_prompts
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.remarks import list_pair_remarks
-from .judging.lineup import check_lineup, explain_reach, judge_lineup
+from .judging.lineup import check_lineup, judge_lineup
 from .judging.null_bank import check_bank, framing_for, open_bank
-from .judging.result import Result
-from .judging.verdict import LEVEL, Witness
 from .messages import Language, note
 from .messages.text import print_line, single_line
 from .method.config import PRESETS, RunConfig, find_preset
-from .method.views import AS_GIVEN, VIEWS
+from .method.views import VIEWS
 from .page.launch import add_options as add_page_options
 from .page.launch import serve_page
 from .page.smoke import add_options as add_smoke_options
@@ -55,8 +53,11 @@ from .pictures.reference import read_reference_pictures
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .run.events import RunEvent
 from .run.plan import FRAMINGS, frame_as
+from .run.result_table import print_table
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
+
+RECIPES = "First: cgidm example rollandin-lora. Was I handed evidence? cgidm verify evidence.zip. The page: cgidm page."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each command sets `run`, the function that carries it out."""
-    parser = argparse.ArgumentParser(prog="cgidm", description="Was this picture used to train that model?")
+    question = "Was this picture used to train that model?"
+    parser = argparse.ArgumentParser(prog="cgidm", description=question, epilog=RECIPES)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
     run.set_defaults(run=_authenticate)
@@ -186,49 +188,6 @@ def _run_example(options: argparse.Namespace) -> int:
     return main(arguments)
 
 
-def print_table(result: Result) -> None:
-    """One line a picture: scores, p-value, outcome."""
-    names = list(dict.fromkeys(name for r in result.pictures for name in r.scores))
-    print_line("  ".join([f"{'picture':32s}", *[f"{n:>18s}" for n in names], f"{'p':>6s}", "outcome"]))
-    for r in result.pictures:
-        p = "-" if r.verdict.p_value is None else f"{r.verdict.p_value:.3f}"
-        scores = [f"{r.scores[n]:18.4f}" if n in r.scores else f"{'-':>18s}" for n in names]
-        seen = "" if r.view == AS_GIVEN else f" (its view {r.view})"
-        name = single_line(r.picture.name)
-        name = name if len(name) <= 32 else f"…{name[-31:]}"
-        print_line("  ".join([f"{name:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
-        print_line(f"    {_witness_line(r.verdict.witnesses, result.bank is not None)}")
-    if (together := result.together) is not None:
-        print_line(f"together: {together.outcome}. {together.reason}")
-        if (used := together.used) is not None:
-            many = f"{used.low} to {used.high}" if used.bounded_above else f"at least {used.low}"
-            print_line(f"used: {many} of {together.pictures}, with an error rate of {LEVEL:.0%}")
-    if result.lineup is not None:
-        said = explain_reach(result.lineup.sizes)
-        print_line(f"line-up: {LINEUP}, to be shown to somebody who has not seen the pictures. {said}")
-    if result.expected_power is not None:
-        print_line(
-            f"in such a suspect {result.expected_power:.0%} of used pictures are found at {LEVEL:.0%} false positives"
-        )
-    for name, reason in result.not_computed.items():
-        print_line(f"{name}: {reason}")
-    for r in result.pictures:
-        for told in r.picture.notes:
-            print_line(f"{single_line(r.picture.name)}: {told}")
-
-
-def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
-    """What each test says by itself."""
-    names = {"mirror": "mirror test", "controls": "bank" if bank else "controls"}
-    parts = [
-        f"{names[w.name]}: {w.silent}"
-        if w.p_value is None
-        else f"{names[w.name]}: p = {w.p_value:.2g} of {w.references}"
-        for w in witnesses
-    ]
-    return "; ".join(parts)
-
-
 def _authenticate(options: argparse.Namespace) -> None:
     if not options.json:
         _judge(options)
@@ -319,7 +278,7 @@ def _judge(options: argparse.Namespace) -> None:
     signer = sign_folder(options.out, key) if key else None
     if (used := len(result.controls)) < len(known):
         print_line(note("run.controls_used", used=used, given=len(known)))
-    print_table(result)
+    print_table(result, LINEUP)
     print_line(f"evidence: {options.out}/report.pdf, report.html, result.json ({result.seconds:.1f} s)")
     if options.bundle:
         print_line(f"bundle: {pack_evidence(options.out, options.bundle)}")

@@ -106,6 +106,7 @@ def test_without_assets_all_of_them_are_missing(tmp_path):
         "assets/mini",
         "assets/embedder",
         "assets/controls",
+        "assets/fonts",
     }
 
 

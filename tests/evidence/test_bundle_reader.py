@@ -88,7 +88,7 @@ def test_a_whole_bundle_is_whole_as_folder_and_zip(made, capsys):
     assert said.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
     openssl = f"openssl pkey -pubin -in {made / 'public.pem'} -outform DER | sha256sum"
     print_of = subprocess.run(openssl, shell=True, capture_output=True, text=True, check=True).stdout.split()[0]
-    assert "whole; 53 files" in said and f"signed by the key that you named: Ed25519, SHA-256 {print_of}" in said
+    assert "whole; 55 files" in said and f"signed by the key that you named: Ed25519, SHA-256 {print_of}" in said
     assert "consistent in itself: " in said
     last = "shown: whole, consistent in itself, signed by the given key; undated, not run again"
     assert said.splitlines()[-1] == last
@@ -196,7 +196,7 @@ def test_who_did_not_sign_says_nothing_about_the_files(made, folder, capsys):
         (folder / name).unlink()
     assert main(["verify", str(folder), "--signer", str(made / "public.pem")]) == 4
     said = capsys.readouterr().out
-    assert "whole; 51 files" in said and "altered" not in said and "consistent in itself: " in said
+    assert "whole; 53 files" in said and "altered" not in said and "consistent in itself: " in said
     assert said.splitlines()[-1].endswith("; undated, NOT signed by the given key, not run again")
     (folder / "report.html").write_text("mine")
     assert main(["verify", str(folder), "--signer", str(made / "public.pem")]) == 1

@@ -23,9 +23,7 @@ from tests.support.pdf_text import pdf_text
 from tests.support.results import block_texts, result_of
 
 OTHERS = [language for language in get_args(Language) if language != "en"]
-SENTENCE = re.compile(
-    r"\b(the|of|is|are|that|with|which|not|requested)\b"
-)  # no words of the others
+SENTENCE = re.compile(r"\b(the|of|is|are|that|with|which|not|requested)\b")  # no words of the others
 CODES = [code for code in english() if code.startswith("report.")]
 
 

@@ -46,7 +46,7 @@ def altered(made, name, data):
 
 def test_what_is_whole_and_signed_is_told_so(made):
     code, said = check(made, "signed.zip", made[1])
-    assert code == 0 and "whole: 46 files" in said and f"signed by the key {made[1]}" in said
+    assert code == 0 and "whole: 48 files" in said and f"signed by the key {made[1]}" in said
     code, said = check(made, "unsigned.zip")
     assert code == 0 and said.splitlines()[-1] == "not signed"
 

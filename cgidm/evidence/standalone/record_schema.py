@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ...files import write_atomically
+from ...judging.flags import PictureChecks, RunChecks
 from ...messages import Note
+from ...method.config import RecoveryConfig, RunConfig
 from ..record import FORMAT, Record
 from ..record_json import LONGEST_TEXT, MOST_VALUES
 
@@ -28,6 +30,67 @@ PLAIN: dict[Any, dict[str, Any]] = {
     float: {"type": "number"},
     bool: {"type": "boolean"},
     Any: {},
+}
+# a record's class -> the class that it repeats field by field, whose meanings it has
+REPEATED: dict[str, Any] = {
+    "ConfigRecord": RunConfig,
+    "RecoveryRecord": RecoveryConfig,
+    "PictureChecksRecord": PictureChecks,
+    "RunChecksRecord": RunChecks,
+}
+OUTCOMES = "“consistent with training on this image”, “weak evidence”, “no evidence” (not: never used) or “cannot tell”"
+OBVIOUS = {  # whose names say it to those who know the rest
+    "Record": {
+        "pictures": "the pictures in question, in the order in which they were given",
+        "set": "the one answer for several pictures; null for one picture",
+        "bank": "null models instead of controls; null: none",
+        "controls": "the control pictures that the bundle holds",
+        "models": "base and suspect, as they were named and by what identifies them",
+        "config": "how the run was done",
+        "code": "the version of cgidm that computed, and the SHA-256 of its sources",
+        "versions": "of Python and of every package that computes or makes a report",
+        "machine": "where it was computed; it names nobody's computer",
+        "seconds": "what the run took",
+        "stopped": "where a run was put down; null: it came to its end",
+        "lineup": "rounds and key of a line-up; null: none",
+    },
+    "PictureRecord": {
+        "notes": "what was done to the file, and what it resembles",
+        "scores": "by name; higher: more likely used; null: not computed",
+        "p_value": "how often an unused picture would score as high; null: not known. Not the chance of use",
+        "outcome": OUTCOMES,
+        "reason": "of the outcome",
+        "flags": "what speaks against trusting the scores",
+        "view": "the view of the picture with the highest score",
+        "witnesses": "what each test says by itself",
+    },
+    "SetRecord": {
+        "outcome": OUTCOMES,
+        "p_value": "how often unused pictures would score as high together; null: not known",
+        "reason": "of the outcome",
+        "pictures": "that were judged together",
+        "controls": "control scores that they were compared with",
+        "used": "bounds on how many were used; null: none can be stated",
+        "witnesses": "what each test says by itself",
+    },
+    "FlagRecord": {"name": "of the check", "blocks_verdict": "whether the answer is “cannot tell” for it"},
+    "UsedRecord": {"low": "at least so many", "high": "at most so many", "bounded_above": "whether `high` says more"},
+    "ControlRecord": {"name": "of the file", "sha256": "of the file's bytes", "notes": "as of a picture"},
+    "BankRecord": {
+        "name": "of its file",
+        "sha256": "of its numbers",
+        "models": "null models",
+        "pictures": "that they were scored on",
+        "nulls": "scores of pictures under models that left them out",
+        "decoys": "whether its models were trained on works of others",
+        "recipe": "how its models were trained",
+    },
+    "ModelsRecord": {
+        "base": "as it was named: a place on the Hub or Civitai, a path, a shipped model",
+        "suspect": "likewise",
+        "prompt": "of both models",
+        "embeddings": "textual inversions that came with the suspect",
+    },
 }
 NOTE = {
     "type": "object",
@@ -113,7 +176,9 @@ def _meanings(kind: Any) -> dict[str, str]:
         for node in body.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.end_lineno in comments
     }
-    return _attributes(inspect.getdoc(kind) or "") | beside
+    repeated = REPEATED.get(kind.__name__)
+    known = OBVIOUS.get(kind.__name__, {}) if repeated is None else _meanings(repeated)
+    return known | _attributes(inspect.getdoc(kind) or "") | beside
 
 
 def _attributes(docstring: str) -> dict[str, str]:
