@@ -23,8 +23,8 @@ WITHOUT_CHECKS = (1, 2, 3)  # formats whose records hold neither what the checks
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
 # field of a record, or of its pictures -> the first format that has it
 FIRST_FORMAT = {
-    **{"language": 5, "checks": 4},
-    **{"mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3},
+    **{"checks": 4, "mirror": 3, "framing": 3, "strict_level": 3, "witnesses": 3, "frame": 3},
+    **{"language": 5},
 }
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cgidm.cli import main
 from cgidm.evidence import bundle_reader as bundle
-from cgidm.evidence import seal, signature
+from cgidm.evidence import record, signature
 from cgidm.evidence.bundle_reader import is_inside, open_bundle
 from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
 from cgidm.evidence.seal import build_manifest, check_seal, seal_folder, seal_text
@@ -45,7 +45,7 @@ def made(tmp_path_factory):
 def known_records():
     """The same bytes are read as a record once: most alterations are of other files."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seal, "read_record", cache(seal.read_record))
+        patch.setattr(record, "read_record", cache(record.read_record))
         yield
 
 
