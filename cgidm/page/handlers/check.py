@@ -15,10 +15,11 @@ import gradio as gr
 
 from cgidm import UserError
 from cgidm.evidence.bundle_reader import Bundle, FileProblem, open_bundle, read_small
+from cgidm.evidence.bundle_writer import BANK
 from cgidm.evidence.recompute import recompute
 from cgidm.evidence.record import Record
 from cgidm.evidence.record_json import to_json
-from cgidm.evidence.record_of_result import lineup_of
+from cgidm.evidence.record_of_result import image_name, image_roles, lineup_of
 from cgidm.evidence.report import report_blocks
 from cgidm.evidence.seal import RECORD, SEAL, bundle_record, check_seal
 from cgidm.evidence.signature import OF_SIGNER, check_signature
@@ -29,12 +30,14 @@ from cgidm.pictures.images import MAX_BYTES
 from ..html.check import Checked, check_html
 from ..html.views import View
 from .errors import refusal
+from .request import MAX_BANK
 from .uploads import delete_upload
 
 MAX_UNPACKED = 1_000_000_000  # bytes of all its files
 MAX_FILES = 1_000
 MAX_PICTURES, MAX_CONTROLS, MAX_SCORES = 30, 200, 2_000  # of a record that is derived once more
 MAX_PIXELS = 64_000_000  # of all PNGs together: 240 pictures of 512 pixels
+MAX_PNG_BYTES = 250_000_000  # of all PNGs together, which both reports hold while they are made
 MAX_REPORT = 12_000_000  # bytes of a report that is shown
 PNG_HEADER = struct.Struct(">8s4x4sII")
 
@@ -83,10 +86,7 @@ def check_bundle(path: str, signer: str | None) -> dict[str, Any]:
     """
     if signer is not None and not re.fullmatch(r"[0-9a-fA-F:\s]{64,}", signer):
         raise UserError("evidence.no_signer", given=signer)
-    try:
-        found = examine(Path(path), signer)
-    finally:
-        delete_upload(path)
+    found = examine(Path(path), signer)
     checked, derived = found.checked, found.checked.derived
     wrong = [str(p) for p in (*checked.problems, *checked.not_by_signer)]
     return {
@@ -108,10 +108,7 @@ def count_choices(path: str, picks: str) -> dict[str, Any]:
     Raises:
         UserError: if the zip is not whole, has no line-up, or the choices do not fit it.
     """
-    try:
-        found = examine(Path(path))
-    finally:
-        delete_upload(path)
+    found = examine(Path(path))
     if found.record is None:
         raise UserError("page.lineup_altered", given=found.checked.name)
     lineup = lineup_of(found.record)
@@ -181,7 +178,9 @@ def _signature(bundle: Bundle, signer: str | None) -> tuple[str | None, list[Fil
 
 def _is_bounded(bundle: Bundle, record: Record) -> bool:
     """Whether no more is to be computed of it than of a run of this page."""
-    pixels = 0
+    pixels, weight = 0, 0
+    if bundle.sizes.get(BANK, 0) > MAX_BANK:
+        return False
     for name, size in bundle.sizes.items():
         if not name.endswith(".png"):
             continue
@@ -192,10 +191,10 @@ def _is_bounded(bundle: Bundle, record: Record) -> bool:
         if len(head) < PNG_HEADER.size:
             continue  # no picture: that is said
         _, _, width, height = PNG_HEADER.unpack(head)
-        pixels += width * height
+        pixels, weight = pixels + width * height, weight + size
     held = (len(record.pictures), MAX_PICTURES), (len(record.controls), MAX_CONTROLS)
     scores = (len(record.control_scores), MAX_SCORES), (0 if record.bank is None else record.bank.nulls, MAX_SCORES)
-    return pixels <= MAX_PIXELS and all(n <= most for n, most in (*held, *scores))
+    return pixels <= MAX_PIXELS and weight <= MAX_PNG_BYTES and all(n <= most for n, most in (*held, *scores))
 
 
 def _report(bundle: Bundle, record: Record) -> str | None:
@@ -204,6 +203,9 @@ def _report(bundle: Bundle, record: Record) -> str | None:
     def read(name: str) -> bytes:
         return read_small(bundle, name, MAX_BYTES) or b""
 
+    names = [image_name(i, role) for i in range(len(record.pictures)) for role in image_roles(record)]
+    if sum(bundle.sizes.get(name, 0) for name in names) > MAX_REPORT:
+        return None
     try:
         blocks = report_blocks(record, hashlib.sha256(read_small(bundle, RECORD) or b"").hexdigest())
         report = report_html(blocks, read, record.language)
