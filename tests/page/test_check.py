@@ -57,6 +57,8 @@ def test_it_shows_what_verify_says_and_what_it_does_not_show(made):
         assert said in reader.text
     for key in ("check.whole", "check.limit.seal", "check.limit.chance", "check.grade.signed.open", "outcome.weak"):
         assert translate("en", key) in reader.text
+    pictures = [attributes for tag, attributes in reader.elements if tag == "img"]
+    assert len(pictures) == 2 and all(p["src"].startswith("data:image/png;base64,iVBOR") for p in pictures)
     assert (made / "evidence.zip").is_file()  # it was no upload
 
 
@@ -109,7 +111,9 @@ def test_texts_of_a_hostile_record_stay_texts(made, tmp_path):
     reseal(folder, change)
     shown = check_zip(str(pack_evidence(folder, tmp_path / "hostile.zip")), "en")["checked"]
     assert translate("en", "check.inconsistent") in shown
-    assert not {"script", "img"} & {tag for tag, _ in FrameReader(shown).elements}
+    elements = FrameReader(shown).elements
+    assert "script" not in {tag for tag, _ in elements}
+    assert all(attributes["src"].startswith("data:image/png;") for tag, attributes in elements if tag == "img")
 
 
 def hostile_zips(made, place):

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from cgidm import UserError
+from cgidm.evidence.bundle_files import is_plain_png
 from cgidm.evidence.bundle_reader import Bundle, FileProblem, open_bundle, read_small
 from cgidm.evidence.bundle_writer import BANK
 from cgidm.evidence.recompute import recompute
@@ -39,6 +40,7 @@ MAX_PICTURES, MAX_CONTROLS, MAX_SCORES = 30, 200, 2_000  # of a record that is d
 MAX_PIXELS = 64_000_000  # of all PNGs together: 240 pictures of 512 pixels
 MAX_PNG_BYTES = 250_000_000  # of all PNGs together, which both reports hold while they are made
 MAX_REPORT = 12_000_000  # bytes of a report that is shown
+MAX_SHOWN, MAX_SHOWN_BYTES = 6, 1_500_000  # pictures beside their answers
 PNG_HEADER = struct.Struct(">8s4x4sII")
 
 
@@ -162,7 +164,8 @@ def _examine(bundle: Bundle, name: str, signer: str | None) -> Findings:
     seal = (read_small(bundle, SEAL) or b"")[:64].decode()
     derived = recompute(bundle, record) if _is_bounded(bundle, record) else None
     of_signer = {"signed": signed, "not_by_signer": not_by_signer}
-    checked = Checked(name=name, files=len(bundle.sizes), seal=seal, derived=derived, **of_signer)
+    images = _images(bundle, record) if derived is not None else ()
+    checked = Checked(name=name, files=len(bundle.sizes), seal=seal, derived=derived, images=images, **of_signer)
     return Findings(checked, record, _report(bundle, record) if derived is not None else None)
 
 
@@ -195,6 +198,13 @@ def _is_bounded(bundle: Bundle, record: Record) -> bool:
     held = (len(record.pictures), MAX_PICTURES), (len(record.controls), MAX_CONTROLS)
     scores = (len(record.control_scores), MAX_SCORES), (0 if record.bank is None else record.bank.nulls, MAX_SCORES)
     return pixels <= MAX_PIXELS and weight <= MAX_PNG_BYTES and all(n <= most for n, most in (*held, *scores))
+
+
+def _images(bundle: Bundle, record: Record) -> tuple[bytes, ...]:
+    """The first pictures, as their PNGs: what is no plain PNG is left out, and so is a large one."""
+    names = [image_name(number, "original") for number in range(min(MAX_SHOWN, len(record.pictures)))]
+    found = [read_small(bundle, name, MAX_SHOWN_BYTES) or b"" for name in names]
+    return tuple(png if is_plain_png(png) else b"" for png in found)
 
 
 def _report(bundle: Bundle, record: Record) -> str | None:

@@ -1,5 +1,7 @@
 """What a check of a zip shows, as HTML: grades, what it states, what nothing shows, the report in a closed frame."""
 
+import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -38,6 +40,7 @@ class Checked:
     signed: str | None = None  # the key, by its fingerprint
     not_by_signer: tuple[FileProblem, ...] = ()  # why the key that was given did not sign it
     derived: Recomputation | None = None  # None: too large to be derived here
+    images: tuple[bytes, ...] = ()  # of the first pictures, as PNGs that are small enough to be shown
 
     @property
     def is_consistent(self) -> bool | None:
@@ -58,7 +61,7 @@ def check_html(checked: Checked, record: Record | None, report: str | None, lang
     """
     parts = [_verdict(checked, language), _grades(checked, language), *_details(checked, language)]
     if record is not None:
-        parts.append(_stated(record, language))
+        parts.append(_stated(record, checked.images, language))
     limits = bullets([html_text(language, f"check.limit.{n}") for n in ("seal", "claims", "scores", "chance", "law")])
     parts.append(f'<section class="cg-caveat"><h3>{html_text(language, "check.limits")}</h3>{limits}</section>')
     if record is not None:
@@ -70,7 +73,7 @@ def check_html(checked: Checked, record: Record | None, report: str | None, lang
 
 def _verdict(checked: Checked, language: str) -> str:
     key = "altered" if checked.problems else "inconsistent" if checked.is_consistent is False else "whole"
-    style = "unclear" if key == "whole" else "weak"
+    style = "none" if key == "whole" else "weak"
     lines = [html_text(language, f"check.{key}.about", name=checked.name, files=checked.files)]
     if checked.problems:
         lines.append(html_text(language, "check.altered.count", n=len(checked.problems)))
@@ -113,7 +116,7 @@ def _details(checked: Checked, language: str) -> list[str]:
     return found
 
 
-def _stated(record: Record, language: str) -> str:
+def _stated(record: Record, images: Sequence[bytes], language: str) -> str:
     """What whoever made it says: suspect, pictures, answers, date."""
     models = record.models
     rows = [
@@ -125,12 +128,18 @@ def _stated(record: Record, language: str) -> str:
     ]
     if record.set is not None:
         rows.append(("set", _answer(record.set, language)))
-    for picture in record.pictures[:MOST_LINES]:
-        named = f"<code>{escape_untrusted(file_name(picture.name))}</code><br>{_answer(picture, language)}"
+    shown = [*map(_image, images), *[""] * MOST_LINES]
+    for picture, image in zip(record.pictures[:MOST_LINES], shown, strict=False):
+        named = f"{image}<code>{escape_untrusted(file_name(picture.name))}</code><br>{_answer(picture, language)}"
         rows.append(("picture", f"{named}<br><small>SHA-256 <code>{escape_untrusted(picture.sha256)}</code></small>"))
     items = "".join(f"<dt>{html_text(language, f'check.stated.{key}')}</dt><dd>{value}</dd>" for key, value in rows)
     about = html_text(language, "check.stated.about")
     return f'<h3>{html_text(language, "check.stated")}</h3><p>{about}</p><dl class="cg-stated">{items}</dl>'
+
+
+def _image(png: bytes) -> str:
+    data = base64.b64encode(png).decode()
+    return f'<img class="cg-checked" src="data:image/png;base64,{data}" alt=""><br>' if png else ""
 
 
 def _answer(judged: PictureRecord | SetRecord, language: str) -> str:
