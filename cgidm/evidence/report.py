@@ -17,7 +17,7 @@ from .record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
 from .record_of_result import image_name, image_roles, lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
 from .report_language import SILENT, known_text, note_text, outcome_text, text
-from .report_sources import origin_sentences, setting_sentences
+from .report_sources import named_models, origin_sentences, setting_sentences
 
 LONGEST = 600  # characters shown of a text from outside
 FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
@@ -60,7 +60,7 @@ def _front(record: Record, record_sha256: str) -> Iterator[Block]:
     yield Heading(text(record, "report.limits"))
     yield Items(tuple(text(record, f"report.limit.{name}") for name in _limits(record)))
     yield Heading(text(record, "report.compared"))
-    rows = [(title, note_text(record, value)) for title, value in _named_models(record) if value]
+    rows = [(title, note_text(record, value)) for title, value in named_models(record) if value]
     rows += [(text(record, "report.row.picture"), file_name(p.name)) for p in pictures if not several]
     rows += [(text(record, "report.row.controls"), _describe_controls(record))]
     rows += [(text(record, "report.row.bank"), _line(record.bank.sha256))] if record.bank is not None else []
@@ -79,28 +79,6 @@ def _limits(record: Record) -> list[str]:
     of_controls = ["controls" if record.bank is None else "bank", "image"] if record.control_scores else []
     of_mirror = [] if record.mirror is None else ["flips", "likeness", "styles"]
     return ["none", "statistical", *of_mirror, *of_controls, "law"]
-
-
-def _named_models(record: Record) -> Iterator[tuple[str, object]]:
-    """Name what the run compared, as it was given."""
-    models = record.models
-    yield text(record, "report.row.base"), models.base
-    yield text(record, "report.row.suspect"), models.suspect
-    yield from ((text(record, "report.row.prompt"), prompt) for prompt in (models.prompt, *models.other_prompts))
-    yield from ((text(record, "report.row.embedding"), name) for name in models.embeddings)
-    yield text(record, "report.row.unrelated"), models.unrelated
-    yield text(record, "report.row.unrelated_sha256"), models.unrelated_sha256
-    yield from ((text(record, f"report.row.commit.{role}"), sha) for role, sha in models.commits.items())
-    for role, publication in models.publications.items():
-        day = (publication.published or text(record, "report.no_date"))[:10]
-        stated = {"air": publication.air, "day": day, "newest": publication.newest_of}
-        code = "report.published.newest" if publication.newest_of else "report.published"
-        yield text(record, f"report.row.version.{role}"), text(record, code, **stated)
-    yield text(record, "report.row.configuration"), models.configuration
-    yield text(record, "report.row.warning"), models.warning
-    yield from ((text(record, "report.row.remark"), remark) for remark in models.remarks)
-    yield text(record, "report.row.alpha"), models.adapter_alpha
-    yield from ((text(record, "report.row.assumed"), assumed) for assumed in models.notes)
 
 
 def _answers(record: Record) -> Iterator[Block]:

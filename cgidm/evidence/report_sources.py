@@ -43,6 +43,28 @@ def setting_sentences(record: Record) -> Iterator[str]:
         yield text(record, "report.settings", preset=config.preset, others="; ".join(others))
 
 
+def named_models(record: Record) -> Iterator[tuple[str, object]]:
+    """Name what the run compared, as it was given."""
+    models = record.models
+    yield text(record, "report.row.base"), models.base
+    yield text(record, "report.row.suspect"), models.suspect
+    yield from ((text(record, "report.row.prompt"), prompt) for prompt in (models.prompt, *models.other_prompts))
+    yield from ((text(record, "report.row.embedding"), name) for name in models.embeddings)
+    yield text(record, "report.row.unrelated"), models.unrelated
+    yield text(record, "report.row.unrelated_sha256"), models.unrelated_sha256
+    yield from ((text(record, f"report.row.commit.{role}"), sha) for role, sha in models.commits.items())
+    for role, publication in models.publications.items():
+        day = (publication.published or text(record, "report.no_date"))[:10]
+        stated = {"air": publication.air, "day": day, "newest": publication.newest_of}
+        code = "report.published.newest" if publication.newest_of else "report.published"
+        yield text(record, f"report.row.version.{role}"), text(record, code, **stated)
+    yield text(record, "report.row.configuration"), models.configuration
+    yield text(record, "report.row.warning"), models.warning
+    yield from ((text(record, "report.row.remark"), remark) for remark in models.remarks)
+    yield text(record, "report.row.alpha"), models.adapter_alpha
+    yield from ((text(record, "report.row.assumed"), assumed) for assumed in models.notes)
+
+
 def _other_settings(record: Record) -> Iterator[str]:
     own = _flat(asdict(record.config))
     for name, usual in _flat(asdict(PRESETS[record.config.preset])).items():
