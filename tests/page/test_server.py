@@ -303,7 +303,6 @@ def test_a_name_that_is_no_model_is_one_sentence(server, client, picture, contro
         ({"steps": 1.5}, "page.steps", {"given": "1.5"}),
         ({"steps": float("inf")}, "page.steps", {"given": "inf"}),
         ({"prompt": "x" * 10**6}, "page.prompt_too_long", {"given": 10**6, "most": 500}),
-        ({"base": " "}, "page.no_base", {}),
         ({"lineup": 1}, "page.lineup", {"given": "1"}),
         ({"lineup": float("nan")}, "page.lineup", {"given": "nan"}),
     ],

@@ -23,7 +23,7 @@ from ..handlers.visitor import visitor_token
 from ..runs.runner import execute_run
 from ..runs.settings import PRESET_NAMES
 from ..runs.store import Visit
-from .handed_files import file_field
+from .handed_files import file_field, whole_number_field
 from .wiring import GPU
 
 Answer = tuple[dict[str, Any], list[str] | None, str | None]
@@ -79,11 +79,11 @@ def authenticate(
     prompt: str | None = None,
     controls: list[str] | None = None,
     preset: str = "fast",
-    seed: int = 0,
-    steps: int = 0,
+    seed: float = 0,
+    steps: float = 0,
     search: bool = False,
     bank: str | None = None,
-    lineup: int = 0,
+    lineup: float = 0,
     unrelated: str = "",
     oauth_token: gr.OAuthToken | None = None,
 ) -> Iterator[Answer]:
@@ -128,11 +128,11 @@ def portfolio(
     prompt: str | None = None,
     controls: list[str] | None = None,
     preset: str = "fast",
-    seed: int = 0,
-    steps: int = 0,
+    seed: float = 0,
+    steps: float = 0,
     search: bool = False,
     bank: str | None = None,
-    lineup: int = 0,
+    lineup: float = 0,
     unrelated: str = "",
     oauth_token: gr.OAuthToken | None = None,
 ) -> Iterator[Answer]:
@@ -223,10 +223,10 @@ def build_api() -> None:
         prompt = gr.Textbox(label="prompt")
         controls = file_field("controls", several=True)
         preset = gr.Radio(list(PRESET_NAMES), value="fast", label="preset")
-        seed, steps = gr.Number(0, label="seed", precision=0), gr.Number(0, label="steps", precision=0)
+        seed, steps = whole_number_field("seed"), whole_number_field("steps")
         search = gr.Checkbox(False, label="search")
         bank = file_field("bank")
-        panels = gr.Number(0, label="lineup", precision=0)
+        panels = whole_number_field("lineup")
         unrelated = gr.Textbox("", label="unrelated")
         bundle, signer, picks = file_field("bundle"), gr.Textbox("", label="signer"), gr.Textbox(label="picks")
         record = gr.JSON(label="record")

@@ -1,4 +1,4 @@
-"""Files as programs hand them over: uploaded, by an address, as base64, or by a path where the operator allows it.
+"""Files and numbers as programs hand them over: files by upload, address, base64, or by a path that is allowed.
 
 A program that speaks MCP has only texts. So each file of an endpoint is a text, or what gradio's client uploads.
 """
@@ -42,6 +42,14 @@ def file_field(label: str, *, several: bool = False) -> gr.Textbox:
     told.preprocess = bring
     told.api_info = told.api_info_as_input = lambda: {"type": "array", "items": one} if several else one
     told.example_payload = lambda: [example] if several else example
+    return field
+
+
+def whole_number_field(label: str) -> gr.Number:
+    """A hidden field for a whole number, 0 if left out. Another number is refused where it is used, and not rounded."""
+    field = gr.Number(0, label=label)
+    told: Any = field
+    told.api_info = told.api_info_as_input = lambda: {"type": "integer"}
     return field
 
 
