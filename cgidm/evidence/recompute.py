@@ -157,7 +157,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     for i in np.flatnonzero(copies.any(0)).tolist():
         yield Difference(f"controls[{i}]", record.controls[i].name, "a run leaves a copy of a picture out")
     result = _result(record, config, bank, framing, pictures, controls)
-    now = make_record(result, record.models, controls)
+    now = replace(make_record(result, record.models, controls), language=record.language)
     now = replace(now, date=record.date, code=record.code, versions=record.versions, seconds=record.seconds)
     now = replace(now, statements=record.statements, plan=record.plan, format=record.format)
     if record.format in OLDER:

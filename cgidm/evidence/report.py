@@ -1,38 +1,31 @@
 """Write the report of a record: blocks that `report_html` sets as a web page and `report_pdf` on paper.
 
 The first page answers: the question, the answer, how often such an answer is wrong, what it does not mean, and what was
-compared. Then follow each picture with its scores, the method, how anybody checks all this, and the run.
+compared. Then follow each picture with its scores, the method, how anybody checks all this, and the run. Every sentence
+is a code of `messages/*/report.json`, said in the language of the record.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from ..judging.lineup import Lineup, explain_reach, lineup_p_value
+from ..judging.mirror_test import likelihood_note
 from ..messages.text import single_line
-from .lineup_sheet import ROLES, TITLE, lineup_sheet
+from .lineup_sheet import ROLES, lineup_sheet
 from .record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
 from .record_of_result import image_name, image_roles, lineup_of
 from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
+from .report_language import SILENT, known_text, note_text, outcome_text, text
 from .report_sources import named_models, origin_sentences, setting_sentences, statement_of_control
-from .report_words import (
-    BANK_LIMIT,
-    CHECKING,
-    LIMITS,
-    LINEUP_RULES,
-    MEANINGS,
-    METHOD,
-    MIRROR_LIMITS,
-    MIRROR_SOURCES,
-    MIRRORED_IMAGE,
-    SCORE_ERRORS,
-    likelihood_sentence,
-)
 
 LONGEST = 600  # characters shown of a text from outside
 FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
 PICTURES_IN_FRONT = 6  # pictures whose answers it holds
+BLANK = "_" * 40  # to be filled in by hand
+# what the mirror test was measured with, as a record and as a code call it
+MIRROR_SOURCES = {"table": "table", "own table": "own_table", "pictures": "pictures"}
 
 
 def report_blocks(record: Record, record_sha256: str) -> list[Block]:
@@ -48,7 +41,7 @@ def report_blocks(record: Record, record_sha256: str) -> list[Block]:
     return [
         *_front(record, record_sha256),
         *(block for n, p in enumerate(record.pictures) for block in _picture(n, p, record)),
-        *_method(),
+        *_method(record),
         *_checking(record, record_sha256),
         *_run(record),
         *_lineup(record),
@@ -56,299 +49,312 @@ def report_blocks(record: Record, record_sha256: str) -> list[Block]:
 
 
 def _front(record: Record, record_sha256: str) -> Iterator[Block]:
-    pictures, models = record.pictures, record.models
-    several = len(pictures) > 1
-    first = file_name(pictures[0].name)
-    question = f"Were these {len(pictures)} pictures" if several else f"Was the picture “{first}”"
-    yield Heading("Was this picture used to train that model?", 1)
-    origins = " ".join(origin_sentences(record))
-    yield Text(f"{question} used to train the model “{_line(models.suspect)}”? {origins}")
+    pictures, several = record.pictures, len(record.pictures) > 1
+    asked = {"picture": file_name(pictures[0].name), "pictures": len(pictures), "suspect": record.models.suspect}
+    question = text(record, "report.question.several" if several else "report.question.one", **asked)
+    yield Heading(text(record, "report.title"), 1)
+    yield Text(f"{question} {' '.join(origin_sentences(record))}")
     if settings := " ".join(setting_sentences(record)):
         yield Text(settings)
-    yield Heading("Answer")
+    yield Heading(text(record, "report.answer"))
     yield from _answers(record)
-    yield Heading("How often such an answer is wrong")
+    yield Heading(text(record, "report.rate"))
     yield Items(tuple(_error_rate(record)))
-    yield Heading("What it does not mean")
-    about_controls = (LIMITS[2] if record.bank is None else BANK_LIMIT, LIMITS[3]) if record.control_scores else ()
-    about_mirror = () if record.mirror is None else MIRROR_LIMITS
-    yield Items((*LIMITS[:2], *about_mirror, *about_controls, *LIMITS[4:]))
-    yield Heading("What was compared")
-    rows = [(title, _line(value)) for title, value in named_models(models) if value]
-    rows += [("Picture", f"{file_name(p.name)}") for p in pictures if not several]
-    rows += [("Control pictures", _describe_controls(record))]
-    rows += [("Bank, SHA-256", _line(record.bank.sha256))] if record.bank is not None else []
+    yield Heading(text(record, "report.limits"))
+    yield Items(tuple(text(record, f"report.limit.{name}") for name in _limits(record)))
+    yield Heading(text(record, "report.compared"))
+    rows = [(title, note_text(record, value)) for title, value in named_models(record) if value]
+    rows += [(text(record, "report.row.picture"), file_name(p.name)) for p in pictures if not several]
+    rows += [(text(record, "report.row.controls"), _describe_controls(record))]
+    rows += [(text(record, "report.row.bank"), _line(record.bank.sha256))] if record.bank is not None else []
     yield Table(tuple(rows), (1, 4))
     files = _digests(record)
     if len(files) <= FILES_IN_FRONT:
-        yield Table((("File", "SHA-256"), *files), (2, 3), head=True, code=True)
+        yield Table(((text(record, "report.row.file"), "SHA-256"), *files), (2, 3), head=True, code=True)
     else:
-        yield Text(f"The SHA-256 of the {len(files)} files, which identify them, are listed under “The run”.")
+        yield Text(text(record, "report.files_listed", files=len(files)))
     date = _line(record.date).replace("T", " ").replace("+00:00", " UTC")
-    yield Text(f"Run finished {date}. SHA-256 of the record, result.json: {record_sha256}")
+    yield Text(text(record, "report.finished", date=date, sha256=record_sha256))
+
+
+def _limits(record: Record) -> list[str]:
+    """Name what an answer does not mean, by the tests that were asked."""
+    of_controls = ["controls" if record.bank is None else "bank", "image"] if record.control_scores else []
+    of_mirror = [] if record.mirror is None else ["flips", "likeness", "styles"]
+    return ["none", "statistical", *of_mirror, *of_controls, "law"]
 
 
 def _answers(record: Record) -> Iterator[Block]:
     pictures, together = record.pictures, record.set
     if together is None:
-        yield from _answer(pictures[0])
+        yield from _answer(pictures[0], record)
         return
-    yield Text("All pictures together:")
-    yield from _answer(together)
+    yield Text(text(record, "report.together"))
+    yield from _answer(together, record)
     if together.notes:
-        yield Items(tuple(map(_line, together.notes)))
+        yield Items(tuple(note_text(record, n) for n in together.notes))
     yield from _witnesses(together, record)
-    yield Text("Each picture by itself:")
+    yield Text(text(record, "report.by_itself"))
     if len(pictures) <= PICTURES_IN_FRONT:
-        yield _answer_table(pictures)
+        yield _answer_table(record)
         return
     counts = Counter(p.outcome for p in pictures)
-    yield Items(tuple(f"{n} of {len(pictures)}: {_line(outcome)}" for outcome, n in counts.items()))
+    known = ((n, outcome_text(record, outcome)) for outcome, n in counts.items())
+    yield Items(tuple(text(record, "report.count", n=n, of=len(pictures), outcome=said) for n, said in known))
 
 
-def _answer(judged: PictureRecord | SetRecord) -> Iterator[Block]:
-    yield Text(_first_upper(_line(judged.outcome)) + _p(judged), strong=True)
-    yield Text(_line(judged.reason))
+def _answer(judged: PictureRecord | SetRecord, record: Record) -> Iterator[Block]:
+    said = outcome_text(record, judged.outcome)
+    yield Text(said[:1].upper() + said[1:] + _p(judged), strong=True)
+    yield Text(note_text(record, judged.reason))
 
 
-def _answer_table(pictures: Sequence[PictureRecord]) -> Table:
-    rows = ((file_name(p.name), _line(p.outcome), _p_value(p.p_value)) for p in pictures)
-    return Table((("Picture", "Answer", "p"), *rows), (5, 5, 1), head=True)
+def _answer_table(record: Record) -> Table:
+    rows = ((file_name(p.name), outcome_text(record, p.outcome), _p_value(p.p_value)) for p in record.pictures)
+    head = (text(record, "report.row.picture"), text(record, "report.answer"), "p")
+    return Table((head, *rows), (5, 5, 1), head=True)
 
 
 def _error_rate(record: Record) -> Iterator[str]:
     pictures, n, level = record.pictures, len(record.control_scores), record.level
     strict = level if record.strict_level is None else record.strict_level
-    yield (
-        f"“Consistent with training” is held to a false-positive rate of {strict:.0%}. Of 100 pictures that were not "
-        f"used, it is said of at most about {100 * strict:.0f}, by mistake."
-    )
+    yield text(record, "report.rate.strict", percent=100 * strict)
     if strict < level:
-        yield (
-            f"“Weak evidence” is what lies between that rate and {level:.0%}. Of 100 pictures that were not used, at "
-            f"most about {100 * level:.0f} get one of the two answers."
-        )
-    if record.expected_power is not None and record.mirror is None:
-        yield f"About {record.expected_power:.0%} of the pictures that such a suspect was trained on get one of them."
+        yield text(record, "report.rate.weak", percent=100 * level)
+    silent = any(judged.outcome == SILENT for judged in (*pictures, record.set) if judged is not None)
+    if record.expected_power is not None and record.mirror is None and silent:  # what silence is worth
+        yield text(record, "report.rate.power", percent=100 * record.expected_power)
     if record.mirror is not None:
-        yield (
-            "The mirror test was measured with "
-            f"{record.mirror.references} {MIRROR_SOURCES.get(record.mirror.source, 'scores')}."
-        )
+        source = MIRROR_SOURCES.get(record.mirror.source, "other")
+        yield text(record, f"report.rate.mirror.{source}", n=record.mirror.references)
     if n:
-        yield (
-            "The p-value of the control test states how often a picture that was not used would score as high. It was "
-            f"measured with {n} {_reference_name(record)}. With that number it cannot be lower than {1 / (n + 1):.3f}."
-        )
+        yield text(record, _of(record, "report.rate.n.controls", "report.rate.n.bank"), n=n, lowest=1 / (n + 1))
     elif record.mirror is None:
-        yield "There are no control pictures. So there is no p-value and no answer."
+        yield text(record, "report.rate.no_controls")
     if len(pictures) > 1:
-        yield (
-            f"These rates are those of each of the {len(pictures)} pictures. If none of them was used, about "
-            f"{level * len(pictures):.1f} would still get a positive answer. The one answer for all pictures together "
-            "has these rates, too."
-        )
-        yield from _how_many(record.set, level)
+        yield text(record, "report.rate.several", pictures=len(pictures), expected=level * len(pictures))
+        yield from _how_many(record, level)
 
 
-def _how_many(together: SetRecord | None, level: float) -> Iterator[str]:
+def _how_many(record: Record, level: float) -> Iterator[str]:
     """State the bounds on the number of used pictures, and what Holm's correction leaves."""
-    if together is None:
+    if (together := record.set) is None:
         return
     if (used := together.used) is not None:
-        many = f"between {used.low} and {used.high}" if used.bounded_above else f"at least {used.low}"
-        yield (
-            f"By the control test, of {together.pictures} pictures {many} were used. Such a statement is right for at "
-            f"least {1 - level:.0%} of sets."
-        )
+        bounds = {"pictures": together.pictures, "low": used.low, "high": used.high, "percent": 100 * (1 - level)}
+        yield text(record, "report.used.between" if used.bounded_above else "report.used.least", **bounds)
     left = sum(p is not None and p <= level for p in together.adjusted)
-    yield f"Corrected for their number (Holm), {left} pictures by themselves stay at a p-value of at most {level:g}."
+    yield text(record, "report.holm", left=left, level=level)
     if together.adjusted_bh:
         found = sum(p is not None and p <= level for p in together.adjusted_bh)
-        yield (
-            f"Corrected by Benjamini and Hochberg's procedure, {found} stay there. If these are named, {level:.0%} of "
-            "them are named by mistake, on average over many sets."
-        )
+        yield text(record, "report.bh", found=found, percent=100 * level)
 
 
 def _picture(number: int, picture: PictureRecord, record: Record) -> Iterator[Block]:
-    several = len(record.pictures) > 1
+    several, name = len(record.pictures) > 1, file_name(picture.name)
     yield NewPage()
-    yield Heading(f"{f'Picture {number + 1}: ' if several else ''}{file_name(picture.name)}")
+    yield Heading(text(record, "report.picture", number=number + 1, name=name) if several else name)
     roles = image_roles(record)
-    yield Pictures(tuple((caption, image_name(number, role)) for role, caption in roles.items()))
+    yield Pictures(tuple((text(record, f"report.role.{role}"), image_name(number, role)) for role in roles))
     if len(roles) > len(ROLES):
-        yield Text(MIRRORED_IMAGE)
-    yield from _answer(picture)
+        yield Text(text(record, "report.mirrored_image"))
+    yield from _answer(picture, record)
     yield from _witnesses(picture, record)
     if picture.likelihood is not None:
-        yield Text(likelihood_sentence(picture.likelihood.ratio, picture.likelihood.low))
+        yield Text(note_text(record, likelihood_note(picture.likelihood.ratio, picture.likelihood.low)))
     score = picture.scores.get(record.judged_by)
     if score is not None and abs(score) < float("inf") and record.control_scores:
-        yield Heading(f"Among the {_reference_name(record)}", 3)
-        yield ScoreStrip(
-            score, tuple(c for c in record.control_scores if abs(c) < float("inf")), _reference_name(record)
-        )
+        yield Heading(text(record, _of(record, "report.among.controls", "report.among.bank")), 3)
+        yield _score_strip(score, record)
         if len(record.config.views) > 1:
             views = ", ".join(record.config.views)
-            yield Text(f"The score is the largest over several views of a picture ({views}). Here: {picture.view}.")
-    yield Heading("Scores", 3)
+            yield Text(text(record, "report.views", views=views, view=picture.view))
+    yield Heading(text(record, "report.scores"), 3)
     errors = {k: f" ± {e:.2f}" for k, e in picture.score_errors.items()}
     known = {k: v for k, v in picture.scores.items() if v is not None}
-    rows = [(_line(k), _number(v) + errors.get(k, ""), MEANINGS.get(k, "")) for k, v in known.items()]
-    rows += [(_line(k), "none", _line(why)) for k, why in picture.not_computed.items()]
-    yield Table((("Score", "Value", "Meaning (a higher value: more likely used)"), *rows), (4, 2, 9), head=True)
+    meanings = {k: known_text(record, f"report.meaning.{k}") for k in known}
+    rows = [(_line(k), _number(v) + errors.get(k, ""), meanings[k]) for k, v in known.items()]
+    rows += [(_line(k), text(record, "report.none"), note_text(record, why)) for k, why in picture.not_computed.items()]
+    head = tuple(text(record, f"report.head.{name}") for name in ("score", "value", "meaning"))
+    yield Table((head, *rows), (4, 2, 9), head=True)
     if errors:
-        yield Text(SCORE_ERRORS)
-    yield Heading("Reasons not to trust the number", 3)
-    flags = tuple(f"{_line(f.name)}: {_line(f.note)}" for f in picture.flags)
-    yield Items(flags) if flags else Text("No flag was raised.")
-    yield Heading("The file", 3)
-    notes = tuple(_line(note) for note in picture.notes)
-    yield Items(notes or ("Used as it is: nothing was cut, rotated or converted.",))
-    yield Table((("Name", _line(picture.name)), ("SHA-256", _line(picture.sha256))), (1, 5), code=True)
+        yield Text(text(record, "report.score_errors"))
+    yield Heading(text(record, "report.flags"), 3)
+    flags = tuple(f"{_line(f.name)}: {note_text(record, f.note)}" for f in picture.flags)
+    yield Items(flags) if flags else Text(text(record, "report.no_flag"))
+    yield Heading(text(record, "report.file"), 3)
+    notes = tuple(note_text(record, note) for note in picture.notes)
+    yield Items(notes or (text(record, "report.file.unchanged"),))
+    rows = ((text(record, "report.row.name"), _line(picture.name)), ("SHA-256", _line(picture.sha256)))
+    yield Table(rows, (1, 5), code=True)
+
+
+def _score_strip(score: float, record: Record) -> ScoreStrip:
+    finite = tuple(c for c in record.control_scores if abs(c) < float("inf"))
+    caption = text(record, _of(record, "report.strip.none.controls", "report.strip.none.bank"), score=score)
+    if finite:
+        above = sum(c >= score for c in finite)
+        found = {"score": score, "n": len(finite), "low": min(finite), "high": max(finite), "above": above}
+        caption = text(record, _of(record, "report.strip.controls", "report.strip.bank"), **found)
+    return ScoreStrip(score, finite, caption, text(record, "report.here", score=score))
 
 
 def _witnesses(judged: PictureRecord | SetRecord, record: Record) -> Iterator[Block]:
     """State what each test says by itself, where there is more than the controls."""
     if not any(w.name == "mirror" for w in judged.witnesses):
         return
-    names = {"mirror": "Mirror test", "controls": "Bank" if record.bank is not None else "Control pictures"}
-    rows = [
-        (names.get(w.name, _line(w.name)), _p_value(w.p_value), f"{w.references}", _line(w.silent) if w.silent else "")
-        for w in judged.witnesses
-    ]
-    yield Heading("What each test says by itself", 3)
-    yield Table((("Test", "p", "Scores behind it", "Why it says nothing"), *rows), (3, 1, 2, 6), head=True)
+    names = {
+        "mirror": text(record, "report.test.mirror"),
+        "controls": text(record, _of(record, "report.test.controls", "report.test.bank")),
+    }
+    silent = [note_text(record, w.silent) if w.silent else "" for w in judged.witnesses]
+    told = [(names.get(w.name, _line(w.name)), _p_value(w.p_value), f"{w.references}") for w in judged.witnesses]
+    yield Heading(text(record, "report.tests"), 3)
+    head = (
+        text(record, "report.head.test"),
+        "p",
+        text(record, "report.head.behind"),
+        text(record, "report.head.silent"),
+    )
+    yield Table((head, *((*a, b) for a, b in zip(told, silent, strict=True))), (3, 1, 2, 6), head=True)
 
 
-def _method() -> Iterator[Block]:
+def _method(record: Record) -> Iterator[Block]:
     yield NewPage()
-    yield Heading("The method in plain words")
-    yield Text(" ".join(METHOD[:3]))
-    yield Text(" ".join(METHOD[3:5]))
-    yield Text(" ".join(METHOD[5:]))
+    yield Heading(text(record, "report.method"))
+    for part in ("models", "mirror", "controls", "recovery", "source"):
+        yield Text(text(record, f"report.method.{part}"))
 
 
 def _run(record: Record) -> Iterator[Block]:
     config, machine, code = record.config, record.machine, record.code
     recovery, scores = config.recovery, record.control_scores
-    yield Heading("The run")
+    settings = {"preset": config.preset, "steps": recovery.steps, "draws": recovery.draws}
+    draws = config.mirror_draws
+    yield Heading(text(record, "report.run"))
     rows = {
-        "Settings": f"preset {config.preset}, {recovery.steps} steps, {recovery.draws} draws a step",
-        "Seed": record.config.seed,
-        "Mirror test": f"{record.config.mirror_draws} draws" if record.config.mirror_draws else "left out",
-        "Framing": _framing(record),
-        "Distance": _distance(record),
-        "Time": f"{record.seconds} s",
-        "Machine": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in vars(machine).items() if v not in ("", None)),
-        "Versions": ", ".join(f"{k} {v}" for k, v in record.versions.items() if v),
-        "Code": f"cgidm {code.version}, SHA-256 of its sources {code.sha256}",
+        "settings": text(record, "report.run.how", **settings),
+        "seed": record.config.seed,
+        "mirror": text(record, "report.run.draws", draws=draws) if draws else text(record, "report.run.left_out"),
+        "framing": _framing(record),
+        "distance": _distance(record),
+        "time": f"{record.seconds} s",
+        "machine": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in vars(machine).items() if v not in ("", None)),
+        "versions": ", ".join(f"{k} {v}" for k, v in record.versions.items() if v),
+        "code": text(record, "report.run.source", version=code.version, sha256=code.sha256),
     }
-    yield Table(tuple((k, _line(v)) for k, v in rows.items()), (1, 5))
+    yield Table(tuple((text(record, f"report.run.{k}"), _line(v)) for k, v in rows.items()), (1, 5))
     if len(record.pictures) > PICTURES_IN_FRONT:
-        yield Heading("The answer of each picture", 3)
-        yield _answer_table(record.pictures)
+        yield Heading(text(record, "report.answers"), 3)
+        yield _answer_table(record)
     files = _digests(record)
     if len(files) > FILES_IN_FRONT:
-        yield Heading("Pictures and weights", 3)
-        yield Table((("File", "SHA-256"), *files), (2, 3), head=True, code=True)
+        yield Heading(text(record, "report.files"), 3)
+        yield Table(((text(record, "report.row.file"), "SHA-256"), *files), (2, 3), head=True, code=True)
     if scores and record.bank is None:
-        yield Heading("Control pictures", 3)
+        yield Heading(text(record, "report.row.controls"), 3)
         yield Text(_describe_controls(record))
-        names = [file_name(c.name) for c in record.controls] or [f"number {i + 1}" for i in range(len(scores))]
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])
-        rows = tuple((names[i] + statement_of_control(record, i), _number(scores[i])) for i in order)
-        yield Table((("Control picture", "Score"), *rows), (4, 1), head=True)
+        yield _control_table(record)
+    yield Heading(text(record, "report.form"), 3)
+    fields = ("case", "wanted_by", "run_by", "picture_from", "suspect_from", "signed")
+    yield Table(tuple((text(record, f"report.form.{name}"), BLANK) for name in fields), (2, 3))
+
+
+def _control_table(record: Record) -> Table:
+    """The scores of the controls, the highest first; of those that the bundle holds also file and digest."""
+    scores, held = record.control_scores, record.controls
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    head = (text(record, "report.head.control"), text(record, "report.head.score"))
+    if not held:
+        numbers = (statement_of_control(record, i, text(record, "report.number", n=i + 1)) for i in order)
+        return Table((head, *((n, _number(scores[i])) for n, i in zip(numbers, order, strict=True))), (4, 1), head=True)
+    names = [statement_of_control(record, i, file_name(control.name)) for i, control in enumerate(held)]
+    named = ((names[i], _number(scores[i]), _line(held[i].image), _line(held[i].sha256)) for i in order)
+    columns = (*head, text(record, "report.head.in_bundle"), text(record, "report.head.sha256"))
+    return Table((columns, *named), (5, 2, 4, 9), head=True, code=True)
 
 
 def _framing(record: Record) -> str:
     """State which part of the pictures was looked at, and why."""
     if record.framing is None or record.framing.rule.get("rule") == "centre_square":
-        return "centre squares"
+        return text(record, "report.framing.squares")
     rule = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in record.framing.rule.items() if v is not None)
-    if record.framing.guessed:
-        return f"as most trainers do ({rule}), and centre squares: the suspect's file does not note it"
-    return f"as the suspect's file notes or the user states ({rule})"
+    return text(record, "report.framing.guessed" if record.framing.guessed else "report.framing.noted", rule=rule)
 
 
 def _distance(record: Record) -> str:
     """State the distance of the suspect from its base, which tells how strongly it was trained."""
     known = [p.distance_from_base for p in record.pictures if p.distance_from_base is not None]
     weights = record.weight_distance
-    parts = [f"{sum(known) / len(known):.4f} of the base's loss in its predictions"] if known else []
-    parts += [] if weights is None else [f"{weights:.2%} of the length of the base's weights"]
-    return f"the suspect from its base: {', '.join(parts)}" if parts else "not measured"
+    parts = [text(record, "report.distance.loss", share=sum(known) / len(known))] if known else []
+    parts += [] if weights is None else [text(record, "report.distance.weights", share=weights)]
+    return text(record, "report.distance", parts=parts) if parts else text(record, "report.distance.none")
 
 
 def _checking(record: Record, record_sha256: str) -> Iterator[Block]:
-    yield Heading("How to check this")
-    yield Text(CHECKING[0])
+    yield Heading(text(record, "report.check"))
+    yield Text(text(record, "report.check.bundle"))
     yield Command("python -m cgidm verify BUNDLE")
-    yield Text(CHECKING[1])
-    yield Text(f"{CHECKING[2]} The record that this report was made from has the SHA-256 {record_sha256}.")
+    yield Text(text(record, "report.check.claims"))
+    yield Text(text(record, "report.check.seal", sha256=record_sha256))
     held = record.controls or (record.bank is not None and record.format not in WITHOUT_CHECKS)
     bring = "" if held else " --controls FOLDER" if record.bank is None else " --bank FOLDER"
-    yield Text("With both models, anybody can repeat the run and compare every score with the recorded one:")
+    yield Text(text(record, "report.check.rerun"))
     yield Command(f"python -m cgidm verify BUNDLE --rerun --base BASE --suspect SUSPECT{bring}")
-    yield Text(CHECKING[3])
+    yield Text(text(record, "report.check.weights"))
 
 
 def _lineup(record: Record) -> Iterator[Block]:
     """Write the sheet of the line-up, and on the pages after it the key."""
-    lineup = lineup_of(record)
-    if lineup is None:
+    if (lineup := lineup_of(record)) is None:
         return
     yield NewPage()
-    yield Heading(TITLE)
-    yield Text(
-        "Show this part to somebody who has not seen the pictures. Use the file lineup.html, or these pages alone: the "
-        "pages before and after them betray the answer. The answer of this report does not rest on the line-up."
-    )
-    yield from lineup_sheet(lineup.sizes)
+    yield Heading(text(record, "report.sheet.title"))
+    yield Text(text(record, "report.lineup.about"))
+    yield from lineup_sheet(lineup.sizes, record.language)
     yield NewPage()
-    yield Heading("Key of the line-up: read after choosing")
+    yield Heading(text(record, "report.lineup.key"))
     yield _key(lineup, record)
     for left in lineup.left_out:
-        yield Text(f"Picture {left.picture + 1} has no round: {_line(left.reason)}.")
-    yield Heading("What the choices mean", 3)
-    yield Text(
-        "If the picture in question does not differ from the control pictures, a choice is right with a chance of one "
-        "in the number of pictures of its round, whatever the observer looks at. So by chance alone:"
-    )
+        yield Text(text(record, "report.lineup.left_out", n=left.picture + 1, reason=left.reason))
+    yield Heading(text(record, "report.lineup.meaning"), 3)
+    yield Text(text(record, "report.lineup.chance"))
     n = len(lineup.sizes)
-    rows = ((f"{hits} or more of {n}", _p_value(lineup_p_value(lineup.sizes, hits))) for hits in range(1, n + 1))
-    yield Table((("Right choices", "p"), *rows), (3, 1), head=True)
-    yield Items((str(explain_reach(lineup.sizes)), *LINEUP_RULES))
-    yield Text("The choices of one person, “-” for “I cannot tell”, are counted by")
+    rows = (
+        (text(record, "report.lineup.hits", hits=hits, n=n), _p_value(lineup_p_value(lineup.sizes, hits)))
+        for hits in range(1, n + 1)
+    )
+    yield Table(((text(record, "report.lineup.right"), "p"), *rows), (3, 1), head=True)
+    rules = (text(record, f"report.lineup.rule.{name}") for name in ("observer", "several", "controls", "people"))
+    yield Items((note_text(record, explain_reach(lineup.sizes)), *rules))
+    yield Text(text(record, "report.lineup.count"))
     yield Command("python -m cgidm lineup BUNDLE --picks=LETTER,LETTER,...")
 
 
 def _key(lineup: Lineup, record: Record) -> Table:
     """Write the key: the controls by their names, or by their numbers where the bundle does not hold them."""
-    names = [file_name(c.name) for c in record.controls] or [
-        f"control {i + 1}" for i in range(len(record.control_scores))
-    ]
+    names = [file_name(c.name) for c in record.controls]
+    names = names or [text(record, "report.control", n=i + 1) for i in range(len(record.control_scores))]
     rows = (
         (str(n), r.letter, file_name(record.pictures[r.picture].name), ", ".join(names[d] for d in r.decoys))
         for n, r in enumerate(lineup.rounds, 1)
     )
-    head = ("Round", "Answer", "Picture in question", "Control pictures around it, in their order")
-    return Table((head, *rows), (2, 2, 5, 11), head=True)
+    columns = ("report.lineup.round", "report.answer", "report.lineup.in_question", "report.lineup.around")
+    return Table((tuple(text(record, c) for c in columns), *rows), (2, 2, 5, 11), head=True)
 
 
-def _reference_name(record: Record) -> str:
-    """Name what the score is compared with."""
-    return "control pictures" if record.bank is None else "scores of models that were not trained on the picture"
+def _of(record: Record, of_controls: str, of_bank: str) -> str:
+    """Choose the sentence that speaks of what the score is compared with."""
+    return of_controls if record.bank is None else of_bank
 
 
 def _describe_controls(record: Record) -> str:
+    n = len(record.control_scores)
     if record.bank is not None:
-        return f"none, but {len(record.control_scores)} scores of the bank {_line(record.bank.name)}"
-    n, held = len(record.control_scores), len(record.controls)
+        return text(record, "report.controls.bank", n=n, bank=record.bank.name)
     if not n:
-        return "none were given"
-    return f"{n}, which are included in the bundle" if held else f"{n}, which are not included in the bundle"
+        return text(record, "report.controls.none")
+    return text(record, "report.controls.held" if record.controls else "report.controls.not_held", n=n)
 
 
 def _digests(record: Record) -> list[tuple[str, str]]:
@@ -376,7 +382,3 @@ def file_name(path: str) -> str:
 
 def _line(value: Any) -> str:
     return single_line(str(value), LONGEST)
-
-
-def _first_upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -12,8 +12,9 @@ from ..messages.text import single_line
 from ..method.config import PRESETS
 from ..method.views import CENTRE_SQUARE
 from ..resources import SHIPPED
-from .record import OLDER, ControlStatementRecord, ModelsRecord, Record, StatementsRecord
+from .record import OLDER, ControlStatementRecord, Record
 from .record_of_result import CIVITAI, recorded_digests
+from .report_language import text
 
 USUAL_SEED = 0
 LONGEST = 500  # characters of a statement
@@ -27,44 +28,63 @@ def origin_sentences(record: Record) -> Iterator[str]:
     yield from _of_suspect(record)
     yield from _of_base(record)
     if record.mirror is not None and record.mirror.source == "own table":
-        yield (
-            "The null scores of the mirror test are a table that was handed over. Nothing here shows which models and "
-            "pictures they are from."
-        )
+        yield text(record, "report.origin.mirror")
     if others := record.models.others:
-        yield (
-            f"Base and suspect both have {len(others)} further adapters, which are listed below. So the answer is "
-            "about what the suspect alone adds to them."
-        )
+        yield text(record, "report.origin.others", n=len(others))
     if record.bank is not None:
-        yield (
-            "The bank of null models is a table of numbers, as handed over. Nothing here shows how its models were "
-            "trained."
-        )
+        yield text(record, "report.origin.bank")
     elif record.control_scores:
-        yield from _of_controls(record.statements)
+        yield _of_controls(record)
     if record.config.seed != USUAL_SEED:
-        yield f"The seed is {record.config.seed}. It is {USUAL_SEED} unless somebody changes it."
-    if record.statements is not None and record.statements.attempt is not None:
-        yield from _of_attempt(record.statements.attempt)
-
-
-def mixture_rows(models: ModelsRecord) -> Iterator[tuple[str, str]]:
-    """State the scale of a suspect, and the adapters on both sides."""
-    if models.suspect_scale != 1:
-        yield "Scale of the suspect", f"{models.suspect_scale:g}"
-    for other in models.others:
-        yield "On both sides", f"{other.name}, at scale {other.scale:g}, SHA-256 {other.sha256}"
+        yield text(record, "report.seed", seed=record.config.seed, usual=USUAL_SEED)
+    if record.statements is not None and (attempt := record.statements.attempt) is not None:
+        yield text(record, "report.attempt.first" if attempt == 1 else "report.attempt.later", attempt=attempt)
 
 
 def setting_sentences(record: Record) -> Iterator[str]:
     """State the settings that are not those of the preset."""
     config = record.config
     if config.preset not in PRESETS:
-        yield f"“{single_line(config.preset)}” is no preset of this tool."
+        yield text(record, "report.no_preset", preset=config.preset)
         return
     if others := list(_other_settings(record)):
-        yield f"These settings are not those of the preset “{config.preset}”: {'; '.join(others)}."
+        yield text(record, "report.settings", preset=config.preset, others="; ".join(others))
+
+
+def statement_of_control(record: Record, index: int, name: str) -> str:
+    """Return the name of a control picture with what is stated of it; the name alone if nothing is."""
+    stated = () if record.statements is None else record.statements.of_controls
+    if index >= len(stated) or stated[index] == ControlStatementRecord():
+        return name
+    parts = [single_line(part) for part in (stated[index].made_by, stated[index].made_on) if part]
+    return text(record, "report.control.stated", name=name, stated=", ".join(parts))
+
+
+def named_models(record: Record) -> Iterator[tuple[str, object]]:
+    """Name what the run compared, as it was given."""
+    models = record.models
+    yield text(record, "report.row.base"), models.base
+    yield text(record, "report.row.suspect"), models.suspect
+    if models.suspect_scale != 1:
+        yield text(record, "report.row.scale"), f"{models.suspect_scale:g}"
+    for other in models.others:
+        stated = {"name": other.name, "scale": other.scale, "sha256": other.sha256}
+        yield text(record, "report.row.other"), text(record, "report.other", **stated)
+    yield from ((text(record, "report.row.prompt"), prompt) for prompt in (models.prompt, *models.other_prompts))
+    yield from ((text(record, "report.row.embedding"), name) for name in models.embeddings)
+    yield text(record, "report.row.unrelated"), models.unrelated
+    yield text(record, "report.row.unrelated_sha256"), models.unrelated_sha256
+    yield from ((text(record, f"report.row.commit.{role}"), sha) for role, sha in models.commits.items())
+    for role, publication in models.publications.items():
+        day = (publication.published or text(record, "report.no_date"))[:10]
+        stated = {"air": publication.air, "day": day, "newest": publication.newest_of}
+        code = "report.published.newest" if publication.newest_of else "report.published"
+        yield text(record, f"report.row.version.{role}"), text(record, code, **stated)
+    yield text(record, "report.row.configuration"), models.configuration
+    yield text(record, "report.row.warning"), models.warning
+    yield from ((text(record, "report.row.remark"), remark) for remark in models.remarks)
+    yield text(record, "report.row.alpha"), models.adapter_alpha
+    yield from ((text(record, "report.row.assumed"), assumed) for assumed in models.notes)
 
 
 def _of_plan(record: Record) -> Iterator[str]:
@@ -72,31 +92,20 @@ def _of_plan(record: Record) -> Iterator[str]:
     if (plan := record.plan) is None:
         return
     attempts = len(plan.attempts)
-    yield f"The run followed a plan, whose file has the SHA-256 {single_line(plan.sha256)}."
-    yield f"It is attempt {attempts} of this plan, as whoever ran it states; nothing here confirms the count."
+    yield text(record, "report.origin.plan", sha256=plan.sha256, attempt=attempts)
     if attempts > 1:
         dates = ", ".join(single_line(d)[:10] for d in plan.attempts[:-1][:MOST_ATTEMPTS])
-        more = " and later" if attempts > MOST_ATTEMPTS + 1 else ""
-        yield f"Earlier attempts were begun on {dates}{more}. Their answers are not part of this report."
-
-
-def statement_of_control(record: Record, index: int) -> str:
-    """Return what is stated of one control picture, to be put behind its name; empty if nothing is."""
-    stated = () if record.statements is None else record.statements.of_controls
-    if index >= len(stated) or stated[index] == ControlStatementRecord():
-        return ""
-    parts = [single_line(part) for part in (stated[index].made_by, stated[index].made_on) if part]
-    return f" (as stated: {', '.join(parts)})"
+        more = attempts > MOST_ATTEMPTS + 1
+        yield text(record, "report.origin.plan.more" if more else "report.origin.plan.earlier", dates=dates)
 
 
 def _of_suspect(record: Record) -> Iterator[str]:
-    models = record.models
     if found := list(_place_of(record, "suspect")):
         yield from found
-    elif models.suspect.startswith(SHIPPED):
-        yield f"The suspect is called “{single_line(models.suspect)}”, an example that ships with this tool."
-    else:
-        yield "The suspect is a file that was handed over. Nothing here shows who published it."
+        return
+    shipped = record.models.suspect.startswith(SHIPPED)
+    name = single_line(record.models.suspect)
+    yield text(record, "report.origin.suspect.shipped" if shipped else "report.origin.suspect.file", name=name)
 
 
 def _of_base(record: Record) -> Iterator[str]:
@@ -104,18 +113,13 @@ def _of_base(record: Record) -> Iterator[str]:
     if found := list(_place_of(record, "base")):
         yield from found
     elif models.base.startswith(SHIPPED):
-        yield f"The base is called “{single_line(models.base)}”, a small model that ships with this tool."
-    elif known is None:
-        yield (
-            "The base is a file that was handed over, too. Nothing here shows that it is the public model that it is "
-            "called."
-        )
+        yield text(record, "report.origin.base.shipped", name=single_line(models.base))
     else:
-        yield "The base is a file that was handed over, too."
+        yield text(record, "report.origin.base.file" if known is None else "report.origin.base.known_file")
     if known is not None:
-        yield f"By the SHA-256 of its files it is a public model: {single_line(known)}."
+        yield text(record, "report.origin.known_base", known=known)
     elif record.format not in OLDER:
-        yield "The base is unknown: its files are none of the public models that this tool knows by their SHA-256."
+        yield text(record, "report.origin.unknown_base")
 
 
 def _place_of(record: Record, role: str) -> Iterator[str]:
@@ -125,46 +129,30 @@ def _place_of(record: Record, role: str) -> Iterator[str]:
     name = single_line(models.suspect if role == "suspect" else models.base)
     if anchor is None:  # of older formats, which hold less
         if (commit := models.commits.get(role)) is not None:
-            yield f"The {role} was read from the Hub, at “{name}”, commit {single_line(commit)}."
-            yield "The SHA-256 of its files is stated below. Whoever opens that place can compare it."
+            yield text(record, f"report.origin.{role}.hub", name=name, commit=commit)
         elif publication is not None:
-            yield f"The {role} was read from Civitai, version {single_line(publication.air)}."
+            yield text(record, f"report.origin.{role}.civitai", version=publication.air)
         return
-    where = "Civitai, version" if anchor.location == CIVITAI else f"the Hub, at “{name}”, commit"
-    dated = "of no stated date" if anchor.published is None else f"of {single_line(anchor.published)[:10]}"
-    when = (
-        "from a local cache, without asking that place"
-        if anchor.retrieved is None
-        else f"on {single_line(anchor.retrieved)[:10]}"
-    )
-    yield f"The {role} was read from {where} {single_line(anchor.version)}, {dated}, {when}."
+    place = "civitai" if anchor.location == CIVITAI else "hub"
+    where = text(record, f"report.origin.where.{place}", name=name)
+    dated, when = text(record, "report.origin.undated"), text(record, "report.origin.from_cache")
+    if anchor.published is not None:
+        dated = text(record, "report.origin.dated", day=anchor.published[:10])
+    if anchor.retrieved is not None:
+        when = text(record, "report.origin.asked_on", day=anchor.retrieved[:10])
+    stated = {"where": where, "version": anchor.version, "dated": dated, "when": when}
+    yield text(record, f"report.origin.{role}.place", **stated)
     recorded = recorded_digests(record, role)
-    if recorded and all(anchor.stated[file] == digest for file, digest in recorded.items()):
-        yield "The SHA-256 of its files, below, is as that place stated it. Whoever opens the place can compare it."
-    elif recorded:
-        yield "The SHA-256 of its files, below, is NOT what that place stated."
-    else:
-        yield "That place stated no SHA-256 of its files. It is below, as it was read."
+    same = all(anchor.stated[file] == digest for file, digest in recorded.items())
+    yield text(record, f"report.origin.digests.{'none' if not recorded else 'same' if same else 'other'}")
 
 
-def _of_controls(statements: StatementsRecord | None) -> Iterator[str]:
-    stated = statements is not None and statements.controls is not None
+def _of_controls(record: Record) -> str:
+    statements = record.statements
     if statements is not None and statements.controls is not None:
-        yield f"Whoever ran this states of the control pictures: “{single_line(statements.controls, LONGEST)}”."
-    elif statements is not None and statements.of_controls:
-        stated = True
-        yield "Whoever ran this states of the control pictures who made them, as listed with them."
-    else:
-        yield "Who made the control pictures is not known here."
-    confirmed = "confirms it, or shows" if stated else "shows"
-    yield f"Nothing here {confirmed} that they are by the same artist, or that they were not used."
-
-
-def _of_attempt(attempt: int) -> Iterator[str]:
-    yield f"It is run number {attempt} on this suspect in one visit to a page."
-    if attempt > 1:
-        yield "What the runs before it found is not here."
-    yield "The page cannot know of other visits, or of runs elsewhere."
+        return text(record, "report.origin.controls.stated", stated=single_line(statements.controls, LONGEST))
+    listed = statements is not None and statements.of_controls
+    return text(record, "report.origin.controls.listed" if listed else "report.origin.controls")
 
 
 def _other_settings(record: Record) -> Iterator[str]:
@@ -176,7 +164,8 @@ def _other_settings(record: Record) -> Iterator[str]:
         if name == "score_noise" and record.bank is not None:
             continue  # a bank's scores have noise of their own
         if name not in OWN_SENTENCES and found != usual:
-            yield f"{name.replace('_', ' ')} {_written(found)} instead of {_written(usual)}"
+            values = {"found": _written(found, record), "usual": _written(usual, record)}
+            yield text(record, "report.setting", name=name.replace("_", " "), **values)
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
@@ -184,28 +173,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, **inner}
 
 
-def _written(value: Any) -> str:
-    words = ", ".join(map(str, value)) if isinstance(value, tuple) else "automatic" if value is None else f"{value}"
-    return single_line(words)
-
-
-def named_models(models: ModelsRecord) -> Iterator[tuple[str, object]]:
-    """Name what the run compared, as it was given."""
-    yield "Public base", models.base
-    yield "Suspect", models.suspect
-    yield from mixture_rows(models)
-    yield from (("Prompt", prompt) for prompt in (models.prompt, *models.other_prompts))
-    yield from (("Embedding", name) for name in models.embeddings)
-    yield "Unrelated model", models.unrelated
-    yield "Its SHA-256", models.unrelated_sha256
-    yield from ((f"Commit of the {role}", sha) for role, sha in models.commits.items())
-    for role, publication in models.publications.items():
-        day = (publication.published or "no date stated")[:10]
-        newest = publication.newest_of
-        chosen = f", the newest of {newest} published" if newest else ""
-        yield f"Version of the {role} on Civitai", f"{publication.air}, published {day}{chosen}"
-    yield "Configuration of", models.configuration
-    yield "Warning", models.warning
-    yield from (("Of its files", remark) for remark in models.remarks)
-    yield "Alpha of the adapter, as given", models.adapter_alpha
-    yield from (("Assumed", assumed) for assumed in models.notes)
+def _written(value: Any, record: Record) -> str:
+    if value is None:
+        return text(record, "report.automatic")
+    return single_line(", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}")

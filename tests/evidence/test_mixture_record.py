@@ -8,12 +8,12 @@ from safetensors.torch import save_file
 
 from cgidm.conductor import authenticate
 from cgidm.errors import UserError
-from cgidm.evidence import rerun
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.recompute import recompute
 from cgidm.evidence.record import ModelsRecord, read_record, record_bytes
-from cgidm.evidence.rerun import RerunOptions, repeat
+from cgidm.evidence.reruns import rerun
+from cgidm.evidence.reruns.rerun import RerunOptions, repeat
 from cgidm.evidence.seal import RECORD, bundle_record
 from cgidm.families import load_pair
 from cgidm.pictures.embedders import Embedders
