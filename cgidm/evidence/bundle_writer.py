@@ -38,9 +38,9 @@ from .record_of_result import (
     square_name,
     without_homes,
 )
-from .report import report_blocks
-from .report_blocks import Heading
-from .report_language import text
+from .reports.blocks import Heading
+from .reports.language import text
+from .reports.report import report_blocks
 from .seal import MANIFEST, PLAN, RECORD, is_envelope, seal_folder
 from .standalone.build import check_files
 from .typesetting.html import report_html

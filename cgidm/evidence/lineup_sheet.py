@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from ..judging.lineup import LETTERS, UNKNOWN
 from ..messages import Language
-from .report_blocks import Block, Heading, Items, Panels, Text
-from .report_language import text_in
+from .reports.blocks import Block, Heading, Items, Panels, Text
+from .reports.language import text_in
 
 ROLES = ("original", "partial", "recovered")  # of a picture's three images, in the order in which they are shown
 PARTS = ("images", "choose", "write", "alone", "strangers")  # of the instructions

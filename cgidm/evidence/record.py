@@ -6,7 +6,7 @@ format 1, whose sentences become notes that hold the sentence itself. Standard l
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UserError
 from ..framing.frame import Frame
@@ -14,6 +14,7 @@ from ..intake.listing import Publication
 from ..messages import Language, Note
 from .record_format_1 import upgrade_format_1
 from .record_json import find_newer_field, from_json, since, to_json
+from .record_settings import ConfigRecord, FramingRecord
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file.
 # 4: no likelihood ratios, anchors, statements, plans, other adapters or language; a bank had no say beside the mirror
@@ -196,48 +197,6 @@ class ControlRecord:
     image: str  # its file in the bundle
     notes: tuple[Note, ...]
     frame: Frame | None = None  # as of a picture
-
-
-@dataclass(frozen=True, kw_only=True)
-class FramingRecord:
-    """How pictures and controls were framed."""
-
-    rule: dict[str, Any]  # `framing.table`
-    guessed: bool  # nobody noted how the training framed its pictures
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecoveryRecord:
-    """`method.config.RecoveryConfig`, field by field."""
-
-    steps: int
-    draws: int
-    step_size: float | None
-    radius: float | None
-    t_min: int
-    t_max: int | None
-    t_sampling: str
-    noise: str
-    min_gradient_ratio: float
-    rows_per_call: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConfigRecord:
-    """`method.config.RunConfig`, field by field."""
-
-    preset: str
-    recovery: RecoveryRecord
-    partial: str
-    start: str
-    encoding: str
-    loss_draws: int
-    score_noise: Literal["shared", "own"] = "own"  # `method.sampling.ScoreNoise`
-    mirror_draws: int = 0  # 0: no mirror test
-    mirrored_recovery: bool = False
-    views: tuple[str, ...]
-    seed: int
-    lineup: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

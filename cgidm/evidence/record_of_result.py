@@ -27,10 +27,8 @@ from .record import (
     AnchorRecord,
     BankRecord,
     CodeRecord,
-    ConfigRecord,
     ControlRecord,
     FlagRecord,
-    FramingRecord,
     LikelihoodRecord,
     LineupRecord,
     MachineRecord,
@@ -41,7 +39,6 @@ from .record import (
     PictureChecksRecord,
     PictureRecord,
     Record,
-    RecoveryRecord,
     RunChecksRecord,
     SetRecord,
     StatementsRecord,
@@ -50,6 +47,7 @@ from .record import (
     WitnessRecord,
 )
 from .record_json import from_json, to_json
+from .record_settings import ConfigRecord, FramingRecord, RecoveryRecord
 
 # of anybody, on any system, wherever it is mounted: at the beginning of a text, and inside one, where a space ends it
 HOME = re.compile(r"^(?:/root|/?(?:[A-Za-z]:)?(?:[\\/][^\\/]+)*?[\\/](?:home|(?i:users))[\\/][^\\/]+)(?=[\\/]|$)")

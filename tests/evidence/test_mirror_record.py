@@ -7,16 +7,16 @@ import pytest
 
 from cgidm.evidence.record import LikelihoodRecord, ModelsRecord, read_record, record_bytes
 from cgidm.evidence.record_of_result import make_record
-from cgidm.evidence.report import report_blocks
+from cgidm.evidence.reports.report import report_blocks
 from cgidm.judging.flags import NOT_FINITE
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.mirror_test import likelihood_note, pictures_reference
 from cgidm.judging.result import MeasuredPicture
 from cgidm.judging.tables.likelihood_ratio import LikelihoodRatio
 from cgidm.messages import note
-from cgidm.page.html.answer import answer_html
+from cgidm.page.html.answer import answer_html, reasons_html
 from cgidm.page.html.i18n import LANGUAGES
-from cgidm.page.html.portfolio import portfolio_html
+from cgidm.page.html.portfolio import portfolio_html, portfolio_reasons_html
 from tests.support.errors import refuses
 from tests.support.results import block_texts, result_of
 
@@ -60,7 +60,7 @@ def test_each_state_is_told_alike_by_record_report_and_page(state):
     assert ("Among the control pictures" in text) == controlled
     assert "of the pictures that such a suspect was trained on" not in text  # the power is the other test's
     for language in LANGUAGES:
-        page = answer_html(record, language)
+        page = answer_html(record, language) + reasons_html(record, language)
         assert f"{picture.witnesses[0].p_value:.3g}" in page
 
 
@@ -71,7 +71,7 @@ def test_a_test_that_was_not_asked_says_why():
     assert record.mirror is None and picture.witnesses[0].silent == FLIPS
     text = " ".join(t for block in report_blocks(record, "0" * 64) for t in block_texts(block))
     assert str(FLIPS) in text
-    assert "anybody can edit" in answer_html(record, "en")
+    assert "anybody can edit" in reasons_html(record, "en")
 
 
 def test_a_flag_takes_every_p_value_back():
@@ -123,7 +123,8 @@ def test_a_set_is_told_alike(scores, mirror_score, code):
     assert str(together.reason) in text
     assert ("By the control test, of 4 pictures" in text) == (together.used is not None)
     for language in LANGUAGES:
-        assert f"{together.witnesses[0].p_value:.3g}" in portfolio_html(record, language, [])
+        page = portfolio_html(record, language, []) + portfolio_reasons_html(record, language)
+        assert f"{together.witnesses[0].p_value:.3g}" in page
 
 
 def test_what_was_compared_with_is_identified():

@@ -12,8 +12,8 @@ from cgidm.cli import main
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.recompute import recompute
-from cgidm.evidence.report import report_blocks
-from cgidm.evidence.report_blocks import Command
+from cgidm.evidence.reports.blocks import Command
+from cgidm.evidence.reports.report import report_blocks
 from cgidm.evidence.seal import bundle_record
 from cgidm.messages import Language, english, translations
 from cgidm.resources import japanese_font
@@ -101,7 +101,7 @@ def test_a_language_that_nobody_speaks_is_refused(folders, tmp_path, capsys):
 
 def test_what_a_report_languages_is_a_code():
     """No sentence stands in the code that writes a report: every text with a space and a small letter is a code's."""
-    for name in ("report", "report_sources", "lineup_sheet"):
+    for name in ("reports/report", "reports/sources", "lineup_sheet"):
         tree = ast.parse((ROOT / "cgidm" / "evidence" / f"{name}.py").read_text())
         docs = {
             ast.get_docstring(n, clean=False) for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.Module)

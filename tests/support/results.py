@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from cgidm.evidence.report_blocks import NewPage, Pictures, ScoreStrip, Table
+from cgidm.evidence.reports.blocks import NewPage, Pictures, ScoreStrip, Table
 from cgidm.framing.frame import CentreSquare
 from cgidm.judging.flags import PictureChecks, RunChecks, stopped_flag
 from cgidm.judging.judge_pictures import judge_pictures

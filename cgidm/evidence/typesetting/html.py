@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image
 
 from ...messages import Language
-from ..report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
+from ..reports.blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
 
 STYLE = (
     ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;"

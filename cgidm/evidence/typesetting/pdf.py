@@ -12,8 +12,8 @@ from PIL import Image
 
 from ...messages import Language
 from ...resources import japanese_font
-from ..report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
-from ..report_language import text_in
+from ..reports.blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
+from ..reports.language import text_in
 
 MARGIN = 18  # mm
 LARGEST = 512  # pixels a side of a picture on typesetter; the files beside the report have all of them

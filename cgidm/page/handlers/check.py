@@ -22,7 +22,7 @@ from cgidm.evidence.recompute import recompute
 from cgidm.evidence.record import Record
 from cgidm.evidence.record_json import to_json
 from cgidm.evidence.record_of_result import image_name, image_roles, lineup_of
-from cgidm.evidence.report import report_blocks
+from cgidm.evidence.reports.report import report_blocks
 from cgidm.evidence.seal import RECORD, SEAL, bundle_record, check_seal
 from cgidm.evidence.typesetting.html import report_html
 from cgidm.judging.lineup import judge_lineup

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from ..messages.text import single_line
-from ..method.config import PRESETS
-from ..method.views import CENTRE_SQUARE
-from ..resources import SHIPPED
-from .record import OLDER, ControlStatementRecord, Record
-from .record_of_result import CIVITAI, recorded_digests
-from .report_language import text
+from ...messages.text import single_line
+from ...method.config import PRESETS
+from ...method.views import CENTRE_SQUARE
+from ...resources import SHIPPED
+from ..record import OLDER, ControlStatementRecord, Record
+from ..record_of_result import CIVITAI, recorded_digests
+from .language import OWN_TABLE, text
 
 USUAL_SEED = 0
 LONGEST = 500  # characters of a statement
@@ -27,7 +27,7 @@ def origin_sentences(record: Record) -> Iterator[str]:
     yield from _of_plan(record)
     yield from _of_suspect(record)
     yield from _of_base(record)
-    if record.mirror is not None and record.mirror.source == "own table":
+    if record.mirror is not None and record.mirror.source == OWN_TABLE:
         yield text(record, "report.origin.mirror")
     if others := record.models.others:
         yield text(record, "report.origin.others", n=len(others))

@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from ..messages import Language, Note, english, render, translations
-from ..messages.text import single_line
-from .record import Record
+from ...messages import Language, Note, english, render, translations
+from ...messages.text import single_line
+from ..record import Record
 
 LONGEST = 600  # characters of a text from outside
 SILENT = "no evidence"
+OWN_TABLE = "own table"  # what a record calls null scores that were handed over
+# what the mirror test was measured with, as a record calls it -> as a code does
+MIRROR_SOURCES = {"table": "table", OWN_TABLE: "own_table", "pictures": "pictures"}
 OUTCOMES = {  # outcome of a record -> its sentence
     "consistent with training on this image": "report.outcome.consistent",
     "consistent with training on some of these images": "report.outcome.set",

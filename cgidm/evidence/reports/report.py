@@ -10,22 +10,20 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from ..judging.lineup import Lineup, explain_reach, lineup_p_value
-from ..judging.mirror_test import likelihood_note
-from ..messages.text import single_line
-from .lineup_sheet import ROLES, lineup_sheet
-from .record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
-from .record_of_result import image_name, image_roles, lineup_of
-from .report_blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
-from .report_language import SILENT, known_text, note_text, outcome_text, text
-from .report_sources import named_models, origin_sentences, setting_sentences, statement_of_control
+from ...judging.lineup import Lineup, explain_reach, lineup_p_value
+from ...judging.mirror_test import likelihood_note
+from ...messages.text import single_line
+from ..lineup_sheet import ROLES, lineup_sheet
+from ..record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
+from ..record_of_result import image_name, image_roles, lineup_of
+from .blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
+from .language import MIRROR_SOURCES, SILENT, known_text, note_text, outcome_text, text
+from .sources import named_models, origin_sentences, setting_sentences, statement_of_control
 
 LONGEST = 600  # characters shown of a text from outside
 FILES_IN_FRONT = 6  # weight files whose SHA-256 the first page holds
 PICTURES_IN_FRONT = 6  # pictures whose answers it holds
 BLANK = "_" * 40  # to be filled in by hand
-# what the mirror test was measured with, as a record and as a code call it
-MIRROR_SOURCES = {"table": "table", "own table": "own_table", "pictures": "pictures"}
 
 
 def report_blocks(record: Record, record_sha256: str) -> list[Block]:
