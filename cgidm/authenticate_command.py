@@ -181,7 +181,8 @@ def _follow_options(options: argparse.Namespace) -> None:
     plan = open_plan(options.plan) if options.plan else None
     if plan is not None:
         options = plan.merge_options(options, option_kinds(add_options))
-        options = argparse.Namespace(**{**vars(options), "suspect": [options.suspect]})
+        given = options.suspect  # the plan's one, or where it lies now
+        options = argparse.Namespace(**{**vars(options), "suspect": given if isinstance(given, list) else [given]})
     authenticate_each(options, partial(_authenticate, plan=plan), open_for_run)
 
 

@@ -97,9 +97,8 @@ def test_a_terminal_sees_every_step_and_a_file_none(folder, tmp_path, capsys, mo
     run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path / "out"), *more)
     assert main(run) == 0 and capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(
-        progress_bar, "tqdm", partial(progress_bar.tqdm, mininterval=0)
-    )  # else it draws ten times a second
+    often = partial(progress_bar.tqdm, mininterval=0)  # else it draws ten times a second
+    monkeypatch.setattr(progress_bar, "tqdm", often)
     assert main(run) == 0
     assert f" {steps}/{steps} " in capsys.readouterr().err
 

@@ -361,8 +361,9 @@ def read_record(data: bytes | None, name: str) -> Record:
         raise UserError("evidence.newer_record", name=name, format=str(number), known=FORMAT)
     try:
         _check_age(table, number)
-        record = from_json(Record, upgrade_format_1(table) if number == 1 else table, "record")
-        if (newer := find_newer_field(record, number)) is not None:
+        table = upgrade_format_1(table) if number == 1 else table
+        record = from_json(Record, table, "record")
+        if (newer := find_newer_field(table, to_json(record, number))) is not None:
             raise ValueError(f"record: expected a later format with a value for {newer}, got {number}")
         return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -15,6 +15,7 @@ from cgidm.evidence.exports.command import NAMES
 from cgidm.evidence.exports.facts import read_facts
 from cgidm.evidence.exports.file_hashes import hash_weights, short_hash
 from cgidm.evidence.record import PlanRecord
+from cgidm.intake.known_bases.table import known_bases
 from cgidm.intake.listing import Publication
 from cgidm.page.html.i18n import LANGUAGES, has_translation
 from tests.support.bundles import MODELS, reseal
@@ -212,7 +213,8 @@ def bundle(tmp_path_factory):
     place = tmp_path_factory.mktemp("bundle")
     save_file({"a": np.zeros(4, dtype=np.float32)}, place / "suspect.safetensors")
     sha = hash_weights(place / "suspect.safetensors")[0]
-    result = dataclasses.replace(result_of([2.0]), fingerprints={"a/x": "1" * 64, "b/suspect.safetensors": sha})
+    files = {"a/x": min(known_bases()[0].networks), "b/suspect.safetensors": sha}
+    result = dataclasses.replace(result_of([2.0]), fingerprints=files, base_files=("a/x",))
     write_evidence(result, place / "out", MODELS)
     return place
 
