@@ -48,7 +48,7 @@ def find_newer_field(stated: Any, written: Any) -> str | None:
         newer = [str(key) for key in stated if key not in written]
         pairs = [(value, written[key]) for key, value in stated.items() if key in written]
     elif isinstance(stated, list) and isinstance(written, list):
-        newer, pairs = [], [*zip(stated, written, strict=True)]
+        newer, pairs = [], [(value, written[i]) for i, value in enumerate(stated)]
     else:
         return None
     deeper = (found for pair in pairs if (found := find_newer_field(*pair)) is not None)

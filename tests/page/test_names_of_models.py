@@ -32,7 +32,7 @@ def suspect_of(name, folder):
 def test_reports_are_in_the_language_of_the_visit(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "ROOT", tmp_path / "visits")
     visit = Visit()
-    run = visit.find(begin(request(steps=1), visit.token, False, "ja")["current"])
+    run = visit.find(begin(request(steps=1), visit.token, "ja")["current"])
     *_, last = execute_run(run)
     assert last.phase == "finished" and run.record().language == "ja"
     assert translations("ja")["report.title"] in (run.public_dir / "report.html").read_text(encoding="utf-8")
