@@ -13,6 +13,7 @@ from .errors import UserError
 SHIPPED = "shipped:"  # before the name of a model that ships: "shipped:mini"
 BASE_NAME = "mini"
 SHIPPED_BASE = SHIPPED + BASE_NAME
+FLOW_BASE, FLOW_SUSPECT = "mini-flow", "mini-flow-lora"  # the small model of rectified flow, and a LoRA of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +123,12 @@ def find_shipped_model(given: str) -> Path:
         name = ""
     if name == BASE_NAME:
         return base_folder()
+    if name == FLOW_BASE:
+        return resource_root() / FLOW_BASE
+    if name == FLOW_SUSPECT:
+        return resource_root() / FLOW_BASE / "example" / "checkpoint"
     if name not in (names := example_names()):
-        accepted = [SHIPPED_BASE, *(SHIPPED + n for n in names)]
+        accepted = [SHIPPED_BASE, *(SHIPPED + n for n in (FLOW_BASE, FLOW_SUSPECT, *names))]
         raise UserError("resources.unknown_model", given=given, accepted=accepted)
     return find_example(name).checkpoint
 

@@ -57,7 +57,7 @@ COMMANDS = {
     "wild": Command(
         "judge LoRAs as they are met, one deviation from the laboratory at a time; resumes",
         "options:add_wild",
-        "error_rates.wild:run",
+        "error_rates.wild.command:run",
     ),
     "flow-loras": Command(
         "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow:run"

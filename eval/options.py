@@ -66,15 +66,15 @@ def add_flow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vae", type=Path, default=base_folder() / "vae", help="folder of the autoencoder")
     parser.add_argument("--work", type=Path, default=Path("runs/flow"), help="folder of checkpoints and logs")
     parser.add_argument("--out", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
-    parser.add_argument("--transformer-steps", type=int, default=12000, help="training steps of the transformer")
+    parser.add_argument("--transformer-steps", type=int, default=3100, help="training steps of the transformer")
 
 
 def add_flow_loras(parser: argparse.ArgumentParser) -> None:
     """Add the options of `flow-loras`."""
     parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
     parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
-    parser.add_argument("--artists", type=int, default=12, help="how many artists (default: 12)")
-    parser.add_argument("--recipes", default="sigmoid;shift", help="recipes, separated by semicolons (default: two)")
+    text = "recipes, each with the number of artists (default: as in the docs)"
+    parser.add_argument("--recipes", default="sigmoid:12;shift:6;sigmoid, 20 presentations:6", help=text)
     parser.add_argument("--work", type=Path, default=Path("runs/flow-loras"), help="folder of LoRAs and scores")
     parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
 

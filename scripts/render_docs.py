@@ -21,7 +21,7 @@ from eval.error_rates.framed import framed_table
 from eval.error_rates.likelihood import calibration_table, rows_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.stacks import stacks_table
-from eval.error_rates.wild import missed_text, wild_table
+from eval.error_rates.wild.command import missed_text, wild_table
 from eval.error_rates.wrong_base import wrong_base_table
 from eval.memory.fits import table as fits_table
 from eval.regressions.retest import read_cases, regression_table

@@ -61,7 +61,9 @@ def test_a_request_is_met_or_refused(machine):
     ):
         with refuses(f"device.{code}") as error:
             choose_device(BASE, *wrong)
-    assert str(error.value) == "Expected one of auto, float32, bfloat16, float16 as the precision, got 'int8'."
+    assert (
+        str(error.value) == "Expected one of auto, float32, bfloat16, float16, fp8, nf4 as the precision, got 'int8'."
+    )
 
 
 def test_a_recorded_run_is_repeated_as_near_to_it_as_can_be(machine):

@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeli
 from torch import Tensor, nn
 from transformers import CLIPTextModel, T5EncoderModel
 
+from cgidm.families.kinds.packing import pack
 from eval.asset_recipes.corpus import Corpus, build_corpus, load_corpus
 from eval.asset_recipes.flow_record import document_flow_training
 from eval.asset_recipes.flow_text import CLIP_WIDTH, LENGTH, T5_WIDTH, find_tokenizers, new_encoders
@@ -133,7 +134,7 @@ def train_denoiser(
     blanks = [token_ids(t, [""])[0] for t in tokenizers]
     denoiser = FlowDenoiser(*new_encoders(*tokenizers))
     held_out = torch.as_tensor(corpus.held_out)
-    data = FlowData(pack(latents), clip_ids, t5_ids)
+    data = FlowData(pack(latents.flatten(0, 1)).unflatten(0, latents.shape[:2]), clip_ids, t5_ids)
     learnt, tests = data.rows(~held_out), held_out_batches(data.rows(held_out), blanks)
     training = Training(work / "flow", denoiser, steps=steps, learning_rate=1e-3)
     smooth = None
@@ -182,12 +183,6 @@ def held_out_batches(data: FlowData, blanks: list[Tensor]) -> dict[str, FlowBatc
         "wrong": FlowBatch(z, clip_ids.roll(n // 3, 0), t5_ids.roll(n // 3, 0), t, eps),
         "blank": FlowBatch(z, blanks[0].expand(n, -1), blanks[1].expand(n, -1), t, eps),
     }
-
-
-def pack(latents: Tensor) -> Tensor:
-    """FLUX's tokens: `... c 2h 2w` -> `... (h w) (4 c)`, the 2x2 of a channel side by side."""
-    z = latents.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # ... c h 2 w 2
-    return z.movedim((-4, -2), (-5, -4)).flatten(-5, -4).flatten(-3)
 
 
 def new_scheduler() -> FlowMatchEulerDiscreteScheduler:

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from eval.asset_recipes.flow_lora import FlowRecipe, train_flow_lora
+from eval.benchmark.flow_lora import FlowRecipe, train_flow_lora
 
 OF = "rollandin-lora"  # the example whose members it is trained on; its holdouts are left out again
 RECIPE = FlowRecipe(times="shift")

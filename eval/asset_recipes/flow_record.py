@@ -46,7 +46,7 @@ def plot_caption_losses(log: Path, out: Path) -> None:
     figure, panel = plt.subplots(figsize=(5.5, 3.4))
     for column, label in CAPTIONS.items():
         panel.plot([int(r["step"]) for r in rows], [float(r[column]) for r in rows], marker=".", label=label)
-    panel.set(xlabel="optimiser steps", ylabel="held-out mean squared error of the velocity")
+    panel.set(xlabel="optimiser steps", ylabel="held-out loss of the velocity")
     panel.grid(alpha=0.3)
     panel.legend()
     figure.tight_layout()

@@ -30,13 +30,13 @@ COLOURS = {
     "pink": (240, 160, 185),
 }
 NAMES = tuple(COLOURS)
-SIDE = 32  # pixels of the thumbnail that is described
+THUMBNAIL = 32  # pixels of the thumbnail that is described
 LEAST_SHARE = 0.07  # of the picture, for a colour to be named
 MOST_COLOURS = 4
 LEAST_SHARE_OF_PLACE = 0.5  # of a place, for its colour to be named
 DARK, BRIGHT = 35, 72  # mean lightness L*, of 100
 PLAIN, DETAILED = 3.0, 9.0  # mean step of L* between neighbours of the thumbnail
-KEPT = 0.75  # chance that a part of a caption stays, in training
+PART_PROBABILITY = 0.75  # chance that a part of a caption stays, in training
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Caption:
 
     def shortened(self, generator: np.random.Generator) -> str:
         """Some of the parts, at random and in a random order: users' prompts name some things and not others."""
-        said = [part for part in (self.title, *self.parts) if generator.random() < KEPT]
+        said = [part for part in (self.title, *self.parts) if generator.random() < PART_PROBABILITY]
         head, tail = said[:1], said[1:]
         generator.shuffle(tail)
         return ", ".join([*head, *tail])
@@ -60,16 +60,16 @@ class Caption:
 
 def describe_picture(picture: np.ndarray) -> tuple[str, ...]:
     """Phrases for a picture `h w 3`, uint8: its colours, where they lie, its lightness, its fullness."""
-    thumbnail = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BOX)
+    thumbnail = Image.fromarray(picture).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     lab = _lab(np.asarray(thumbnail))
     distance = ((lab[:, :, None] - _lab(np.array([list(COLOURS.values())], np.uint8))) ** 2).sum(-1)
     nearest = distance.argmin(-1)
     parts = [_main_colours(nearest)]
-    third = SIDE // 3
+    third = THUMBNAIL // 3
     places = {
         "top": nearest[:third],
-        "middle": nearest[third : SIDE - third, third : SIDE - third],
-        "bottom": nearest[SIDE - third :],
+        "middle": nearest[third : THUMBNAIL - third, third : THUMBNAIL - third],
+        "bottom": nearest[THUMBNAIL - third :],
     }
     for place, pixels in places.items():
         share = np.bincount(pixels.ravel(), minlength=len(NAMES)) / pixels.size

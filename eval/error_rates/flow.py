@@ -17,6 +17,7 @@ import torch
 from pydantic import TypeAdapter
 from sklearn.metrics import roc_auc_score
 
+from cgidm.errors import UserError
 from cgidm.families import load_pair
 from cgidm.files import write_atomically
 from cgidm.judging.mirror_test import MirrorTable
@@ -27,9 +28,9 @@ from cgidm.method.objective import contrast
 from cgidm.pictures.images import Picture, read_picture
 from cgidm.training.split import locate_picture
 from cgidm.training.trained_model import weight_digests
-from eval.asset_recipes.flow_lora import FlowRecipe, train_flow_lora
 from eval.benchmark.datasets import Concept, prepare
 from eval.benchmark.experiment import load_experiment
+from eval.benchmark.flow_lora import FlowRecipe, train_flow_lora
 from eval.benchmark.ledger import make_key
 from eval.error_rates.mirror_rates import RESAMPLES, decide, decide_sets, null_groups, summarise
 from eval.error_rates.mirror_scores import MirrorScores
@@ -84,8 +85,8 @@ def run(o: argparse.Namespace) -> None:
     """Run the command: train and score what is missing, then count."""
     torch.set_num_threads(1)
     found = []
-    for name in o.recipes.split(";"):
-        for dataset, concept in draw_artists(o.data, o.work, o.artists):
+    for name, artists in read_recipes(o.recipes):
+        for dataset, concept in draw_artists(o.data, o.work, artists):
             path = o.work / "scores" / f"{name}-{dataset}-{concept.name}.json"
             if not path.exists():
                 scores = judge_artist(o.base, o.data, o.work, name, dataset, concept)
@@ -101,6 +102,19 @@ def run(o: argparse.Namespace) -> None:
     table = MirrorTable(base=tuple(sorted(report["base"])), draws=RunConfig().mirror_draws, groups=groups)
     (o.out / "mirror_nulls.json").write_text(json.dumps(rounded(table.model_dump())) + "\n")
     print(flow_text(report))
+
+
+def read_recipes(text: str) -> list[tuple[str, int]]:
+    """Read names of recipes with their numbers of artists: "sigmoid:12;shift:6".
+
+    Raises:
+        UserError: if a name is unknown, or a number is none.
+    """
+    pairs = [part.rpartition(":") for part in text.split(";")]
+    for name, _, count in pairs:
+        if name not in RECIPES or not count.isdecimal() or int(count) < 1:
+            raise UserError("error_rates.unknown_recipe", given=f"{name}:{count}", accepted=list(RECIPES))
+    return [(name, int(count)) for name, _, count in pairs]
 
 
 def draw_artists(data: Path, work: Path, count: int) -> list[tuple[str, Concept]]:
@@ -167,10 +181,20 @@ def count_recipe(found: Sequence[FlowScores], name: str) -> dict[str, Any]:
         "contrast": {label: area_with_interval(some, label) for label in some[0].contrast},
         "mirror": {k: mirror[k] for k in ("AUC", "pictures", "sets of ten")},
         "by t": [
-            {"t": (part + 0.5) / PARTS, "AUC": fmean(_area(s.member, _column(s, part)) for s in some)}
+            {
+                "t": (part + 0.5) / PARTS,
+                "AUC": fmean(_area(s.member, _column(s, part)) for s in some),
+                "gap": fmean(_gap(s.member, _column(s, part)) for s in some),
+            }
             for part in range(PARTS)
         ],
     }
+
+
+def _gap(member: Sequence[int], scores: Sequence[float]) -> float:
+    """How much higher members lie than holdouts, on average."""
+    used, unused = ([x for x, m in zip(scores, member, strict=True) if m == role] for role in (1, 0))
+    return fmean(used) - fmean(unused)
 
 
 def _column(s: FlowScores, part: int) -> list[float]:
@@ -187,11 +211,13 @@ def area(found: Sequence[FlowScores], label: str) -> float:
 
 
 def area_with_interval(found: Sequence[FlowScores], label: str) -> dict[str, Any]:
-    """The mean AUC, the worst artist's, and a 95 % bootstrap interval over artists."""
+    """The mean AUC with a 95 % bootstrap interval over artists, the worst artist's, and the mean gap of the scores."""
     areas = np.array([_area(s.member, s.contrast[label]) for s in found])
     drawn = np.random.default_rng(0).integers(len(areas), size=(RESAMPLES, len(areas)))
     low, high = np.quantile(areas[drawn].mean(1), [0.025, 0.975])
-    return {"AUC": float(areas.mean()), "interval": [float(low), float(high)], "worst": float(areas.min())}
+    found_gap = fmean(_gap(s.member, s.contrast[label]) for s in found)
+    interval = [float(low), float(high)]
+    return {"AUC": float(areas.mean()), "interval": interval, "worst": float(areas.min()), "gap": found_gap}
 
 
 def flow_text(report: Mapping[str, Any]) -> str:
@@ -217,13 +243,19 @@ def flow_tables(report: Mapping[str, Any]) -> str:
         for rate in r["mirror"][kind]
     ]
     times = [[r["recipe"], *(f"{part['AUC']:.2f}" for part in r["by t"])] for r in recipes]
+    largest = {r["recipe"]: max(part["gap"] for part in r["by t"]) for r in recipes}
+    gaps = [[r["recipe"], *(f"{part['gap'] / largest[r['recipe']]:.2f}" for part in r["by t"])] for r in recipes]
+    moments = [f"{(i + 0.5) / PARTS:.2f}" for i in range(PARTS)]
     parts = [
-        "AUC of members against holdouts, mean over artists; intervals: bootstrap over artists, 95 %.",
+        "AUC of members against holdouts, mean over artists; intervals: bootstrap over artists, 95 %.\n"
+        "Gap: how much higher members score.",
         markdown_table(("training", "artists", *prompts, "mirror test"), areas),
         "The mirror test; each picture is compared with the null scores of other artists:",
         markdown_table(("training", "judged", "level", "false calls", "power"), rates),
         "AUC of the contrast at one t (0: the picture, 1: noise):",
-        markdown_table(("training", *(f"{(i + 0.5) / PARTS:.2f}" for i in range(PARTS))), times),
+        markdown_table(("training", *moments), times),
+        "How much more the suspect gains on members than on holdouts at one t, as a share of the most:",
+        markdown_table(("training", *moments), gaps),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -232,7 +264,7 @@ def _interval(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
     low, high = found["interval"]
-    return f"{found['AUC']:.3f} ({low:.3f} to {high:.3f}; worst {found['worst']:.2f})"
+    return f"{found['AUC']:.3f} ({low:.3f} to {high:.3f}; worst {found['worst']:.2f}; gap {found['gap']:.3f})"
 
 
 def _share(found: Mapping[str, Any] | None) -> str:

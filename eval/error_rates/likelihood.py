@@ -22,6 +22,8 @@ from cgidm.files import write_atomically
 from cgidm.judging.mirror_test import MirrorReference, MirrorTable, table_reference
 from cgidm.judging.tables.files import read_tables
 from cgidm.judging.tables.likelihood_ratio import Coefficients, LikelihoodTable, regressors
+from cgidm.resources import base_folder
+from cgidm.training.trained_model import weight_digests
 from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 
@@ -53,7 +55,9 @@ class Scored:
 
 def run(o: argparse.Namespace) -> None:
     """Run the command."""
-    (mirror_table,) = read_tables(MirrorTable, o.nulls.name, "judging.damaged_mirror_table", o.nulls.parent)
+    tables = read_tables(MirrorTable, o.nulls.name, "judging.damaged_mirror_table", o.nulls.parent)
+    base = tuple(sorted(weight_digests(str(base_folder()))))
+    mirror_table = next(t for t in tables if t.base == base)
     distances = {row["suspects"]: row["distance"] for row in json.loads((o.wild / "wild.json").read_text())["rows"]}
     fitted = _read_mirror(o.mirror / "decisions.csv", {t: distances[row] for t, row in TRAININGS.items()})
     foreign = [s for s in _read_wild(o.wild / "answers.csv", mirror_table) if s.row not in TRAININGS.values()]

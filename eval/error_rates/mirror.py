@@ -12,6 +12,7 @@ from typing import Any
 from cgidm.errors import UserError
 from cgidm.files import write_atomically
 from cgidm.judging.mirror_test import MirrorTable
+from cgidm.judging.tables.files import read_tables
 from cgidm.method.config import RunConfig
 from cgidm.resources import reference_files
 from eval.benchmark.datasets import prepare
@@ -50,7 +51,9 @@ def run(o: argparse.Namespace) -> None:
         first = load_experiment(o.experiments[0])
         base = tuple(sorted(Setting(first, o.data, o.work).base_weights))
         table = MirrorTable(base=base, draws=RunConfig().mirror_draws, groups=tuple(groups))
-        write_atomically(o.table, json.dumps(rounded([table.model_dump()])) + "\n")
+        tables = read_tables(MirrorTable, o.table.name, "judging.damaged_mirror_table", o.table.parent)
+        others = [t.model_dump() for t in tables if t.base != base]  # the file holds one table for each base
+        write_atomically(o.table, json.dumps([rounded(table.model_dump()), *others]) + "\n")
     print((o.out / "mirror.md").read_text())
 
 

@@ -34,7 +34,7 @@ from eval.benchmark.stages import Setting, TrainJob
 from eval.error_rates.altered import table_groups
 from eval.error_rates.mirror_rates import artist_of, share_by_artist
 from eval.error_rates.trust import rounded
-from eval.error_rates.wild_rows import LABORATORY
+from eval.error_rates.wild.rows import LABORATORY
 from eval.markdown import markdown_table
 from eval.options import default_workers
 

@@ -15,7 +15,6 @@ from cgidm.families import load_pair
 from cgidm.judging.result import Result
 from cgidm.method.config import PRESETS
 from cgidm.pictures.images import Picture, read_picture
-from eval.asset_recipes.flow_example import OF
 from eval.studies.shipped import member_above_holdout
 
 CONFIG = replace(PRESETS["fast"], mirrored_recovery=False)
@@ -24,10 +23,11 @@ CONFIG = replace(PRESETS["fast"], mirrored_recovery=False)
 def measure_flow_example(assets: Path, out: Path) -> dict[str, Any]:
     """Judge its members and holdouts against the same artist's controls; `example.json` and `example.png` in `out`."""
     folder = assets / "mini-flow" / "example"
-    prompt = json.loads((folder / "example.json").read_text())["prompt"]
-    pair = load_pair(str(assets / "mini-flow"), str(folder / "checkpoint"), prompt)
-    parts = {role: _read(assets / "examples" / OF / role, pair.resolution) for role in ("member", "holdout")}
-    controls = _read(assets / "controls" / OF, pair.resolution)
+    about = json.loads((folder / "example.json").read_text())
+    pair = load_pair(str(assets / "mini-flow"), str(folder / "checkpoint"), about["prompt"])
+    drawings = folder / about["pictures"]
+    parts = {role: _read(drawings / role, pair.resolution) for role in ("member", "holdout")}
+    controls = _read(assets / "controls" / drawings.name, pair.resolution)
     pictures = [p for part in parts.values() for p in part]
     is_member = np.repeat([1, 0], [len(part) for part in parts.values()])
     result = authenticate(pair, pictures, controls, config=CONFIG)

@@ -14,8 +14,8 @@ from cgidm.method.objective import denoising_loss
 from cgidm.pictures.images import read_picture
 from eval.asset_recipes import flow
 from eval.asset_recipes.corpus import Corpus
-from eval.asset_recipes.flow_lora import FlowRecipe, bind_prompt, draw_times, encode_pictures, train_flow_lora
 from eval.asset_recipes.picture_words import Caption, caption_variants, describe_picture
+from eval.benchmark.flow_lora import FlowRecipe, bind_prompt, draw_times, encode_pictures, train_flow_lora
 from eval.error_rates.flow import PARTS, contrast_by_time
 
 # bfloat16 alongside float32 weights: torch says that it takes the slower of two ways
@@ -88,7 +88,7 @@ def test_shortened_captions_say_nothing_else():
     assert all(v[0] == "a photo, red blue, red top, dark" for v in variants)
     parts = [set(v.split(", ")) - {""} for some in variants for v in some]
     assert set.union(*parts) == {"a photo", "red blue", "red top", "dark"}
-    assert 0.65 < np.mean([len(p) for p in parts[1::8]]) / 4 < 0.85  # KEPT
+    assert 0.65 < np.mean([len(p) for p in parts[1::8]]) / 4 < 0.85  # PART_PROBABILITY
 
 
 def test_tokens_are_those_of_flux():

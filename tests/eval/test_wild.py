@@ -11,9 +11,9 @@ from cgidm.intake.likely_framing import noted_framing
 from cgidm.intake.notes import read_notes
 from eval.benchmark.experiment import load_experiment
 from eval.error_rates.alteration import FILE, Alteration
-from eval.error_rates.wild import count_answers, missed_text, wild_table
-from eval.error_rates.wild_rows import LABORATORY, wild_rows
-from eval.error_rates.wild_scores import KeptModel, WildAnswer, WildScores
+from eval.error_rates.wild.command import count_answers, missed_text, wild_table
+from eval.error_rates.wild.rows import LABORATORY, wild_rows
+from eval.error_rates.wild.scores import KeptModel, WildAnswer, WildScores
 from tests.support.paths import RESULTS
 
 WILD = RESULTS / "mini" / "wild" / "wild.json"

@@ -15,8 +15,8 @@ from cgidm.evidence.exports.command import NAMES
 from cgidm.evidence.exports.facts import read_facts
 from cgidm.evidence.exports.file_hashes import hash_weights, short_hash
 from cgidm.evidence.record import PlanRecord
-from cgidm.intake.known_bases.table import known_bases
 from cgidm.intake.listing import Publication
+from cgidm.judging.flags import UNKNOWN_BASE
 from cgidm.page.html.i18n import LANGUAGES, has_translation
 from tests.support.bundles import MODELS, reseal
 from tests.support.errors import refuses
@@ -213,8 +213,9 @@ def bundle(tmp_path_factory):
     place = tmp_path_factory.mktemp("bundle")
     save_file({"a": np.zeros(4, dtype=np.float32)}, place / "suspect.safetensors")
     sha = hash_weights(place / "suspect.safetensors")[0]
-    files = {"a/x": min(known_bases()[0].networks), "b/suspect.safetensors": sha}
-    result = dataclasses.replace(result_of([2.0]), fingerprints=files, base_files=("a/x",))
+    told = result_of([2.0])
+    pictures = (dataclasses.replace(told.pictures[0], flags=(UNKNOWN_BASE,)),)
+    result = dataclasses.replace(told, pictures=pictures, fingerprints={"a/x": "1" * 64, "b/suspect.safetensors": sha})
     write_evidence(result, place / "out", MODELS)
     return place
 

@@ -71,7 +71,7 @@ def test_a_test_that_was_not_asked_says_why():
     assert record.mirror is None and picture.witnesses[0].silent == FLIPS
     text = " ".join(t for block in report_blocks(record, "0" * 64) for t in block_texts(block))
     assert str(FLIPS) in text
-    assert "anybody can edit" in reasons_html(record, "en")
+    assert "anybody can edit" in answer_html(record, "en") + reasons_html(record, "en")
 
 
 def test_a_flag_takes_every_p_value_back():

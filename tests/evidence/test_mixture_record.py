@@ -100,12 +100,16 @@ def test_what_is_no_scale_is_found(made, number):
         assert paths[-2:] == ["models.others[0].scale", "models.suspect_scale"]
 
 
+OTHER = {"name": "other", "scale": 0.5, "sha256": "0" * 64}
+
+
 @pytest.mark.parametrize(
-    ("part", "value"), [("suspect_scale", 1.0), ("others", []), ("as_loaded", False)], ids=lambda v: str(v)
+    ("part", "value"), [("suspect_scale", 0.5), ("others", [OTHER]), ("as_loaded", True)], ids=lambda v: str(v)
 )
 def test_an_older_record_cannot_hold_a_mixture(made, part, value):
     """Else a forger states an older format, of which less is checked."""
-    table = to_json(read_record((made[0] / RECORD).read_bytes(), "made"), 4)
+    record = read_record((made[0] / RECORD).read_bytes(), "record")
+    table = to_json(record, 4)
     assert read_record(json.dumps(table | {"format": 4}).encode(), "older").models.others == ()
     table["models"][part] = value
     with pytest.raises(UserError) as caught:

@@ -115,8 +115,13 @@ def test_a_copy_of_a_control_is_named_and_that_control_is_not_used(pair):
 @pytest.mark.usefixtures("few_draws", "without_pages")
 def test_the_page_sets_the_same_controls_aside_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(visit, "ROOT", tmp_path / "visits")
-    copied, *_ = shipped_controls("rollandin-lora")
-    form = {"picture": str(copied), "suspect": "shipped:rollandin-lora", "base": "shipped:mini"}
+    copied, *_ = controls = shipped_controls("rollandin-lora")
+    form = {
+        "picture": str(copied),
+        "controls": [str(c) for c in controls],
+        "suspect": "shipped:rollandin-lora",
+        "base": "shipped:mini",
+    }
     run = make_request({**form, "preset": "fast", "seed": 0, "steps": 1}).begin(visit.Visit())
     assert [event.phase for event in execute_run(run)][-1] == "finished"
     record = run.record()

@@ -8,4 +8,7 @@ from transformers.models.clip.configuration_clip import CLIPTextConfig as CLIPTe
 from transformers.models.clip.modeling_clip import CLIPTextModel as CLIPTextModel
 from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection as CLIPTextModelWithProjection
 from transformers.models.clip.tokenization_clip import CLIPTokenizer as CLIPTokenizer
+from transformers.models.t5.configuration_t5 import T5Config as T5Config
+from transformers.models.t5.modeling_t5 import T5EncoderModel as T5EncoderModel
+from transformers.models.t5.tokenization_t5 import T5Tokenizer as T5Tokenizer
 from transformers.models.xlm_roberta.tokenization_xlm_roberta import XLMRobertaTokenizer as XLMRobertaTokenizer

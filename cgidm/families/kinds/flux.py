@@ -22,7 +22,8 @@ LONGEST, LONGEST_OF_SCHNELL = 512, 256  # tokens of T5 that they were trained wi
 def flux(pipeline: Any, prompt: str) -> ConditionedNetwork:
     """FLUX.1: features of T5, pooled features of CLIP; tokens of 2 x 2 cells, which know their place by an index."""
     config, device = pipeline.transformer.config, text_device(pipeline)
-    longest = min(LONGEST if config.guidance_embeds else LONGEST_OF_SCHNELL, pipeline.tokenizer_2.model_max_length)
+    own = getattr(pipeline.tokenizer_2, "model_max_length", LONGEST) if hasattr(pipeline, "tokenizer_2") else LONGEST
+    longest = min(LONGEST if config.guidance_embeds else LONGEST_OF_SCHNELL, own)
     text, pooled, _ = pipeline.encode_prompt(prompt, prompt, device=device, max_sequence_length=longest)
     guidance = (torch.full((1,), GUIDANCE, device=device),) if config.guidance_embeds else ()
     steps = pipeline.scheduler.config.num_train_timesteps

@@ -38,7 +38,7 @@ from eval.error_rates.alteration import FILE
 from eval.error_rates.altered import table_groups
 from eval.error_rates.foreign_trainer import train_foreign
 from eval.error_rates.mirror_rates import artist_of
-from eval.error_rates.wild_rows import FOREIGN, WildRow
+from eval.error_rates.wild.rows import FOREIGN, WildRow
 
 FOLDER, BASE_FOLDER = "wild", "wild-base"  # below the working folder
 MOST_PICTURES = 20  # that are judged under one suspect, half of them used

@@ -25,8 +25,8 @@ from eval.benchmark.plan import Suspect, plan_suspects
 from eval.benchmark.stages import Setting, TrainJob
 from eval.error_rates.mirror_rates import artist_of, share_by_artist
 from eval.error_rates.trust import rounded, write_csv
-from eval.error_rates.wild_rows import LABORATORY, WildRow, wild_rows
-from eval.error_rates.wild_scores import MOST_OF_MIXTURE, MOST_PICTURES, WildAnswer, WildJob, WildScores
+from eval.error_rates.wild.rows import LABORATORY, WildRow, wild_rows
+from eval.error_rates.wild.scores import MOST_OF_MIXTURE, MOST_PICTURES, WildAnswer, WildJob, WildScores
 from eval.markdown import markdown_table
 from eval.options import default_workers
 

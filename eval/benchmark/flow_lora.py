@@ -17,12 +17,12 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor
 
+from cgidm.families.kinds.packing import PATCH, pack
 from cgidm.pictures.images import read_picture
-from eval.asset_recipes.flow import LENGTH, RESOLUTION, pack
 
 PROJECTIONS = ("to_[qkv]", "add_[qkv]_proj", r"to_out\.0", "to_add_out", "proj_mlp", "proj_out", r"net\.(0\.proj|2)")
 BLOCK_LAYERS = rf"(single_)?transformer_blocks\..*\.({'|'.join(PROJECTIONS)})"
-SHIFT = 3.1582  # of FLUX.1: exp(1.15)
+FLUX_SHIFT = 3.1582  # of FLUX.1: exp(1.15)
 TimeLaw = Literal["sigmoid", "shift", "uniform"]
 
 
@@ -74,7 +74,7 @@ def train_flow_lora(base: Path, pictures: Sequence[Path], out: Path, recipe: Flo
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
-    state = {name: value.half() for name, value in get_peft_model_state_dict(pipe.transformer).items()}
+    state: dict[str, Any] = {name: value.half() for name, value in get_peft_model_state_dict(pipe.transformer).items()}
     FluxPipeline.save_lora_weights(out, transformer_lora_layers=state)
 
 
@@ -83,13 +83,13 @@ def draw_times(count: int, law: TimeLaw, generator: torch.Generator) -> Tensor:
     if law == "uniform":
         return torch.rand(count, generator=generator)
     t = torch.randn(count, generator=generator).sigmoid()
-    return t if law == "sigmoid" else SHIFT * t / (1 + (SHIFT - 1) * t)
+    return t if law == "sigmoid" else FLUX_SHIFT * t / (1 + (FLUX_SHIFT - 1) * t)
 
 
 @torch.no_grad()
 def encode_pictures(pipe: Any, pictures: Sequence[Path]) -> Tensor:
     """Packed latents of the centre squares."""
-    images = torch.stack([read_picture(path, RESOLUTION).image for path in pictures])
+    images = torch.stack([read_picture(path, pipe.vae.config.sample_size).image for path in pictures])
     latents = pipe.vae.encode(2 * images - 1).latent_dist.mode()
     return pack((latents - pipe.vae.config.shift_factor) * pipe.vae.config.scaling_factor)
 
@@ -97,8 +97,10 @@ def encode_pictures(pipe: Any, pictures: Sequence[Path]) -> Tensor:
 def bind_prompt(pipe: Any, prompt: str) -> Any:
     """`(packed z_t, t in [0, 1]) -> velocity` under a prompt."""
     with torch.no_grad():
-        text, pooled, text_ids = pipe.encode_prompt(prompt, prompt, max_sequence_length=LENGTH)
-    side = RESOLUTION // 16
+        text, pooled, text_ids = pipe.encode_prompt(
+            prompt, prompt, max_sequence_length=pipe.tokenizer_2.model_max_length
+        )
+    side = pipe.vae.config.sample_size // pipe.vae_scale_factor // PATCH
     image_ids = pipe._prepare_latent_image_ids(1, side, side, torch.device("cpu"), torch.float32)
 
     def velocity(z_t: Tensor, t: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""LoRAs as they are met: one deviation from the laboratory at a time, judged as a user would."""
