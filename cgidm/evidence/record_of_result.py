@@ -20,7 +20,7 @@ from ..messages import Note, note
 from ..method.config import RecoveryConfig, RunConfig
 from ..pictures.embedders import SOURCES
 from ..pictures.images import Picture
-from ..provenance import describe_code, package_versions
+from ..run.provenance import describe_code, package_versions
 from .lineup_sheet import ROLES
 from .record import (
     FORMAT,

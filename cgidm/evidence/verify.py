@@ -355,7 +355,7 @@ def _print_claims(record: Record, stamps: Stamps) -> None:
 
 def _print_other_version(record: Record) -> None:
     """Print which version wrote the record, where it is another: only that one can be expected to agree with it."""
-    from ..provenance import describe_code, rendering_versions
+    from ..run.provenance import describe_code, rendering_versions
 
     here = describe_code()
     if record.code.sha256 != here["sha256"]:

@@ -13,7 +13,7 @@ from cgidm.judging.tables.power import PowerRow
 from cgidm.messages import Note
 from cgidm.method.config import PRESETS
 from cgidm.pictures.images import Picture
-from cgidm.provenance import describe_machine
+from cgidm.run.provenance import describe_machine
 from tests.support.worlds import world
 
 HOSTILE = "<script>alert(1)</script>\"'&.png"

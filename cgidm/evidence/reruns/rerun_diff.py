@@ -16,7 +16,7 @@ from ...judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, Result
 from ...messages.text import single_line
 from ...pictures.embedders import SOURCES
 from ...pictures.images import from_uint8, to_uint8
-from ...provenance import RENDERING
+from ...run.provenance import RENDERING
 from ..bundle_files import read_png
 from ..bundle_reader import Bundle
 from ..lineup_sheet import ROLES, panel_name
