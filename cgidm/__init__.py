@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .errors import UserError as UserError
     from .evidence.bundle_writer import write_evidence as write_evidence
     from .evidence.record import ModelsRecord as ModelsRecord
+    from .evidence.standalone.record_schema import record_schema as record_schema
     from .families import load_pair as load_pair
     from .intake.layout import open_checkpoint as open_checkpoint
     from .judging.null_bank import open_bank as open_bank
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .method.recovery import recover as recover
     from .method.schedule import Schedule as Schedule
     from .pictures.embedders import load_embedders as load_embedders
+    from .pictures.folders import picture_files as picture_files
     from .pictures.images import Picture as Picture
     from .pictures.images import read_picture as read_picture
     from .resources import ShippedExample as ShippedExample
@@ -42,6 +44,8 @@ else:
 
     NAMES = {
         "conductor": ("authenticate",),
+        "evidence.standalone.record_schema": ("record_schema",),
+        "pictures.folders": ("picture_files",),
         "errors": ("UserError",),
         "evidence.bundle_writer": ("write_evidence",),
         "evidence.record": ("ModelsRecord",),
@@ -68,6 +72,11 @@ else:
                 globals()[name] = found
                 return found
         raise AttributeError(f"module {__name__} has no attribute {name}")
+
+    __all__ = sorted({name for names in NAMES.values() for name in names})
+
+    def __dir__():
+        return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 
 __version__ = "0.2.0"

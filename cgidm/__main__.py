@@ -12,7 +12,7 @@ ALONE = {"doctor": ".doctor.command", "page": ".page.launch", "verify": ".eviden
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         if given and given[0] in ALONE:
             return import_module(ALONE[given[0]], __package__).main(given[1:])

@@ -2,7 +2,8 @@
 
 import argparse
 import shlex
-from collections.abc import Sequence
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,25 +18,22 @@ from .evidence.anchors.statements import TABLE, ControlStatements, read_control_
 from .evidence.bundle_writer import LINEUP, FollowedPlan, pack_evidence, weights_sha256, write_evidence
 from .evidence.record import ModelsRecord
 from .evidence.record_of_result import anchors_of, commits_of, publications_of
-from .evidence.report_words import likelihood_sentence
-from .evidence.seal import MANIFEST, SEAL
+from .evidence.seal import MANIFEST, RECORD, SEAL
 from .evidence.suspects.command import add_options as add_mixture_options
 from .evidence.suspects.command import authenticate_each
+from .evidence.verify import SUMMARY
 from .intake.civitai.client import read_key
 from .intake.family import compare_bases, lend_configuration
 from .intake.hub import MAX_DOWNLOAD
 from .intake.inspect import suggest_prompts
 from .intake.layout import Checkpoint, open_checkpoint
 from .intake.remarks import list_other_remarks, list_pair_remarks
-from .judging.lineup import check_lineup, explain_reach
+from .judging.lineup import check_lineup
 from .judging.mirror_test import read_own_table
 from .judging.null_bank import Bank, check_bank, framing_for, open_bank
-from .judging.result import Result
-from .judging.verdict import LEVEL, Witness
 from .messages import note
-from .messages.text import print_line, single_line
+from .messages.text import print_line
 from .method.config import PRESETS, RunConfig
-from .method.views import AS_GIVEN
 from .pictures.embedders import load_embedders
 from .pictures.folders import picture_files, skipped_file_notes
 from .pictures.images import read_picture
@@ -45,6 +43,7 @@ from .run.plan import FRAMINGS, frame_as
 from .run.plan_command import check_inputs, describe_models, state_plan
 from .run.plan_file import RunningPlan, begin_attempt, open_plan
 from .run.progress_bar import progress_bar
+from .run.result_table import print_table
 
 AS_LOADED = ("fine-tuned model", "other adapter", "unrelated model")  # roles to which --as-loaded applies
 
@@ -167,11 +166,23 @@ def plan_run(options: argparse.Namespace) -> None:
 
 
 def authenticate_pictures(options: argparse.Namespace) -> None:
-    """Run `cgidm authenticate`: as its options say, or as a plan does."""
+    """Run `cgidm authenticate`. With `--json`, stdout has the record alone, or the summary of several suspects."""
+    if not options.json:
+        _follow_options(options)
+        return
+    with redirect_stdout(sys.stderr):
+        _follow_options(options)
+    several = len(getattr(options, "suspect", ())) > 1
+    print((options.out / (SUMMARY if several else RECORD)).read_text(encoding="utf-8"), end="")
+
+
+def _follow_options(options: argparse.Namespace) -> None:
+    """Judge as the options say, or as a plan does."""
     plan = open_plan(options.plan) if options.plan else None
     if plan is not None:
         options = plan.merge_options(options, option_kinds(add_options))
-        options = argparse.Namespace(**{**vars(options), "suspect": [options.suspect]})
+        given = options.suspect  # the plan's one, or where it lies now
+        options = argparse.Namespace(**{**vars(options), "suspect": given if isinstance(given, list) else [given]})
     authenticate_each(options, partial(_authenticate, plan=plan), open_for_run)
 
 
@@ -255,64 +266,19 @@ def _authenticate(options: argparse.Namespace, plan: RunningPlan | None) -> None
         print_line(f"note: {assumed}")
     said = given.stated.of([c.name for c in result.controls])
     followed = None if plan is None else FollowedPlan(plan.data, attempts)
-    write_evidence(result, options.out, models, statements=said, plan=followed)
+    write_evidence(result, options.out, models, statements=said, plan=followed, language=options.language)
     if plan is not None:
         print_line(f"plan: {plan.sha256}, attempt {len(attempts)} by the count beside it")
     signer = sign_bundle(options.out, key) if key else None
     if (used := len(result.controls)) < len(known):
         print_line(note("run.controls_used", used=used, given=len(known)))
-    print_table(result)
+    print_table(result, LINEUP)
     print_line(f"evidence: {options.out}/report.pdf, report.html, result.json ({result.seconds:.1f} s)")
     if options.bundle:
         print_line(f"bundle: {pack_evidence(options.out, options.bundle)}")
     print_line(f"seal: {(options.out / SEAL).read_text().split()[0]} (SHA-256 of {MANIFEST}: write it down)")
     if signer:
         print_line(f"signed by the Ed25519 key {signer} (SHA-256)")
-
-
-def print_table(result: Result) -> None:
-    """One line a picture: scores, p-value, outcome."""
-    names = list(dict.fromkeys(name for r in result.pictures for name in r.scores))
-    print_line("  ".join([f"{'picture':32s}", *[f"{n:>18s}" for n in names], f"{'p':>6s}", "outcome"]))
-    for r in result.pictures:
-        p = "-" if r.verdict.p_value is None else f"{r.verdict.p_value:.3f}"
-        scores = [f"{r.scores[n]:18.4f}" if n in r.scores else f"{'-':>18s}" for n in names]
-        seen = "" if r.view == AS_GIVEN else f" (its view {r.view})"
-        name = single_line(r.picture.name)
-        name = name if len(name) <= 32 else f"…{name[-31:]}"
-        print_line("  ".join([f"{name:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
-        print_line(f"    {_witness_line(r.verdict.witnesses, result.bank is not None)}")
-        if r.likelihood is not None:
-            print_line(f"    {likelihood_sentence(r.likelihood.ratio, r.likelihood.low)}")
-    if (together := result.together) is not None:
-        print_line(f"together: {together.outcome}. {together.reason}")
-        if (used := together.used) is not None:
-            many = f"{used.low} to {used.high}" if used.bounded_above else f"at least {used.low}"
-            print_line(f"used: {many} of {together.pictures}, with an error rate of {LEVEL:.0%}")
-    if result.lineup is not None:
-        said = explain_reach(result.lineup.sizes)
-        print_line(f"line-up: {LINEUP}, to be shown to somebody who has not seen the pictures. {said}")
-    if result.expected_power is not None:
-        print_line(
-            f"in such a suspect {result.expected_power:.0%} of used pictures are found at {LEVEL:.0%} false positives"
-        )
-    for name, reason in result.not_computed.items():
-        print_line(f"{name}: {reason}")
-    for r in result.pictures:
-        for told in r.picture.notes:
-            print_line(f"{single_line(r.picture.name)}: {told}")
-
-
-def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
-    """What each test says by itself."""
-    names = {"mirror": "mirror test", "controls": "bank" if bank else "controls"}
-    parts = [
-        f"{names[w.name]}: {w.silent}"
-        if w.p_value is None
-        else f"{names[w.name]}: p = {w.p_value:.2g} of {w.references}"
-        for w in witnesses
-    ]
-    return "; ".join(parts)
 
 
 def open_for_run(given: str, role: str, options: argparse.Namespace) -> Checkpoint:

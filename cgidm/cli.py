@@ -1,7 +1,8 @@
 """The command line: each command reads its options and calls the library.
 
 `authenticate` judges, `lineup` counts what an observer chose, `verify` checks evidence, `sign` and `stamp` add to it,
-`keep` keeps a suspect, `inspect` reads models, `bank` trains null models, `doctor` examines this machine.
+`keep` keeps a suspect, `inspect` reads models, `bank` trains null models, `doctor` examines this machine, `smoke` asks
+a deployed page.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from huggingface_hub import get_token
 
@@ -30,9 +32,12 @@ from .intake.civitai.client import read_key
 from .intake.inspect import inspect_checkpoint, report_lines
 from .intake.layout import open_checkpoint
 from .judging.lineup import judge_lineup
+from .messages import Language
 from .messages.text import print_line
 from .page.launch import add_options as add_page_options
 from .page.launch import serve_page
+from .page.smoke import add_options as add_smoke_options
+from .page.smoke import smoke
 from .pictures.mark_command import add_command as add_mark_command
 from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
 from .run.options import leave_to_plan, names_plan
@@ -41,7 +46,7 @@ from .training.calibration import calibrate
 from .training.command import add_options as add_bank_options
 from .training.command import make_bank
 
-AS_LOADED = ("fine-tuned model", "other adapter", "unrelated model")  # roles to which --as-loaded applies
+RECIPES = "First: cgidm example rollandin-lora. Was I handed evidence? cgidm verify evidence.zip. The page: cgidm page."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +71,8 @@ def build_parser(*, planned: bool = False) -> argparse.ArgumentParser:
     Args:
         planned: a plan says what is judged and how: `authenticate` then has only the options that are given.
     """
-    parser = argparse.ArgumentParser(prog="cgidm", description="Was this picture used to train that model?")
+    question = "Was this picture used to train that model?"
+    parser = argparse.ArgumentParser(prog="cgidm", description=question, epilog=RECIPES)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("authenticate", help="judge pictures against a fine-tuned model")
     run.set_defaults(run=authenticate_pictures)
@@ -77,6 +83,8 @@ def build_parser(*, planned: bool = False) -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, default=Path("cgidm-out"), help="folder for the evidence")
     run.add_argument("--plan", type=Path, metavar="PLAN.json", help="do what this plan states, and nothing else")
     run.add_argument("--bundle", type=Path, metavar="FILE.zip", help="pack the evidence into one zip, too")
+    run.add_argument("--json", action="store_true", help="print the record (result.json), and all else to stderr")
+    run.add_argument("--language", default="en", choices=get_args(Language), help="of the reports")
     run.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign the evidence with this private Ed25519 key")
     stated = commands.add_parser("plan", help="state beforehand what will be judged and how; write it to a file")
     stated.set_defaults(run=plan_run)
@@ -116,6 +124,9 @@ def build_parser(*, planned: bool = False) -> argparse.ArgumentParser:
     page = commands.add_parser("page", help="serve the page, in which all of this can be done")
     page.set_defaults(run=serve_page)
     add_page_options(page)
+    ask = commands.add_parser("smoke", help="ask a deployed page one question, and compare its answer with ours")
+    ask.set_defaults(run=smoke)
+    add_smoke_options(ask)
     example = commands.add_parser(
         "example", help="judge two pictures of a shipped example: a used one and an unused one"
     )

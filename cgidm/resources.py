@@ -72,6 +72,11 @@ def embedder_file() -> Path:
     return resource_root() / "embedder" / "efficientnet_lite0.safetensors"
 
 
+def japanese_font() -> Path:
+    """Kana, signs and common kanji, for reports on paper; see `scripts/subset_font.py`."""
+    return resource_root() / "fonts" / "m-plus-1-japanese.ttf"
+
+
 def example_answers() -> Path:
     """The folders of evidence that the page shows at once: `<example>/member` and `<example>/holdout`."""
     return resource_root() / "answers"

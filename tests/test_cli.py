@@ -5,14 +5,16 @@ import shutil
 import sys
 from functools import partial
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
-from cgidm import cli
 from cgidm.cli import main
+from cgidm.evidence.standalone.record_schema import record_schema
 from cgidm.method.views import VIEWS
+from cgidm.run import progress_bar
 from tests.support import tiny
 from tests.support.adapters import kohya, weights
 
@@ -59,11 +61,23 @@ def test_a_run_writes_the_whole_record(folder, tmp_path, capsys):
             assert image.size == (64, 64)
     stated, models = record["statements"], record["models"]
     assert stated["controls"] == "drawn in 2024" and stated["attempt"] is None
-    named = [c["name"].endswith("/3.png") for c in record["controls"]]
+    named = [c["name"] == "3.png" for c in record["controls"]]
     assert [s["made_by"] == "Anna" for s in stated["of_controls"]] == named and sum(named) == 1
     assert set(models["base_files"]) < set(models["sha256"]) and models["known_base"] is None
     assert len(picture["contrast"]) == 2 and record["set"] is None and record["stopped"] is None
     assert picture["outcome"] in capsys.readouterr().out and "data:image/png" in (out / "report.html").read_text()
+
+
+def test_the_record_is_all_that_stdout_has_for_programs(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    wanted = ("--json", "--language", "fr", "--controls", str(folder / "controls"), "--out", str(out))
+    assert main(arguments(folder, *wanted)) == 0
+    said, told = capsys.readouterr()
+    record = json.loads(said)
+    assert said.encode() == (out / "result.json").read_bytes() and record["language"] == "fr"
+    assert record["pictures"][0]["name"] == "a.png" and str(folder) not in json.dumps(record["pictures"])
+    assert record["controls"][0]["name"] == "0.png" and "seal: " in told and record["pictures"][0]["outcome"] in told
+    jsonschema.validate(record, record_schema())
 
 
 def test_a_line_up_is_shown_and_what_was_chosen_is_counted(folder, tmp_path, capsys):
@@ -83,7 +97,8 @@ def test_a_terminal_sees_every_step_and_a_file_none(folder, tmp_path, capsys, mo
     run = arguments(folder, "--controls", str(folder / "controls"), "--out", str(tmp_path / "out"), *more)
     assert main(run) == 0 and capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(cli, "tqdm", partial(cli.tqdm, mininterval=0))  # else it draws ten times a second
+    often = partial(progress_bar.tqdm, mininterval=0)  # else it draws ten times a second
+    monkeypatch.setattr(progress_bar, "tqdm", often)
     assert main(run) == 0
     assert f" {steps}/{steps} " in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ import platform
 import pytest
 import torch
 
-from cgidm.provenance import name_processor
+from cgidm.run.provenance import name_processor
 
 X86 = "processor\t: {n}\nmodel name\t: Some Processor\nflags\t\t: fpu avx512f {flags} sse2\n\n"
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cgidm.cli import main, print_table
+from cgidm.cli import main
 from cgidm.errors import UserError
 from cgidm.messages.text import print_line, single_line
+from cgidm.run.result_table import print_table
 from tests.support.picture_files import encoded, picture
 from tests.support.results import result_of
 
@@ -42,7 +43,7 @@ def test_no_name_of_a_picture_commands_the_terminal(tmp_path, capsys):
     result = result_of([2.0])
     (only,) = result.pictures
     named = dataclasses.replace(only, picture=dataclasses.replace(only.picture, name=HOSTILE))
-    print_table(dataclasses.replace(result, pictures=(named,)))
+    print_table(dataclasses.replace(result, pictures=(named,)), "lineup.html")
     said = capsys.readouterr().out.splitlines()
     assert [commands(line) for line in said if commands(line)] == []
     assert any(line.startswith(f"…{single_line(HOSTILE)[-31:]}") for line in said)

@@ -10,7 +10,7 @@ from ..intake.listing import LocalListing
 from ..messages import Note, note
 from .finding import command_fix, first_line
 
-EMBEDDER, BANK = "efficientnet_lite0.safetensors", "bank.json"
+EMBEDDER, BANK, FONT = "efficientnet_lite0.safetensors", "bank.json", "m-plus-1-japanese.ttf"
 POINTER = b"version https://git-lfs.github.com/spec/v1"  # the start of what Git LFS leaves instead of a file
 FETCH = "git lfs install && git lfs pull"
 
@@ -19,7 +19,7 @@ def asset_problems(assets: Path) -> dict[str, tuple[Note, Note] | None]:
     """The problem of each folder of `assets`, with its fix; None if it is complete."""
     examples = sorted(p.name for p in (assets / "examples").glob("*/"))
     names = [*(f"banks/{name}" for name in examples), "controls", "embedder"]
-    names += [*(f"examples/{name}" for name in examples), "mini"]
+    names += [*(f"examples/{name}" for name in examples), "fonts", "mini"]
     return {f"assets/{name}": _problem(LocalListing(assets / name, label=f"assets/{name}")) for name in names}
 
 
@@ -44,6 +44,8 @@ def _find_problem(listing: LocalListing) -> Note | None:
         case "assets/embedder":
             read_header(listing, EMBEDDER)
             return None
+        case "assets/fonts":
+            return None if FONT in listing.sizes else note("doctor.asset_file_missing", file=f"{listing.name}/{FONT}")
         case "assets/mini":
             return _pipeline_problem(read_layout(listing))
         case name if name.startswith("assets/banks/"):

@@ -3,7 +3,8 @@
 `result.json` is the record. Lossless PNGs of each picture show what the method saw, began with and found. `controls/`
 holds the control pictures as it saw them, and `bank.json` the numbers of a bank, so that the run can be repeated.
 `report.html` and `report.pdf` say the same to people. `lineup.html` is what an observer of a line-up sees, with its
-images in `lineup/`. `seal` states what belongs to it. A folder of evidence can be packed into one zip.
+images in `lineup/`. `HOW-TO-CHECK.txt` and `verify.py` are for a check without this tool. `seal` states what belongs to
+it. A folder of evidence can be packed into one zip.
 """
 
 import hashlib
@@ -23,9 +24,10 @@ from ..intake.layout import Checkpoint
 from ..judging.lineup import LETTERS
 from ..judging.null_bank import FILE
 from ..judging.result import PictureResult, Result
+from ..messages import Language
 from ..pictures.images import Picture, to_uint8
 from .anchors.envelope import envelope_of_folder, pack_files
-from .lineup_sheet import ROLES, TITLE, lineup_sheet, panel_name
+from .lineup_sheet import ROLES, lineup_sheet, panel_name
 from .record import WITHOUT_CHECKS, ModelsRecord, PlanRecord, Record, StatementsRecord, record_bytes
 from .record_of_result import (
     control_name,
@@ -36,11 +38,13 @@ from .record_of_result import (
     square_name,
     without_homes,
 )
-from .report import report_blocks
-from .report_blocks import Heading
-from .report_html import report_html
-from .report_pdf import report_pdf
+from .reports.blocks import Heading
+from .reports.language import text
+from .reports.report import report_blocks
 from .seal import MANIFEST, PLAN, RECORD, is_envelope, seal_folder
+from .standalone.build import check_files
+from .typesetting.html import report_html
+from .typesetting.pdf import report_pdf
 
 LINEUP = "lineup.html"
 BANK = FILE  # the bank that the pictures were judged against: numbers, no weights
@@ -62,11 +66,13 @@ class FollowedPlan:
 
 def write_evidence(
     result: Result,
-    out: Path,
+    out: str | Path,
     models: ModelsRecord,
     controls: Sequence[Picture] = (),
     statements: StatementsRecord | None = None,
     plan: FollowedPlan | None = None,
+    *,
+    language: Language = "en",
 ) -> Record:
     """Write a sealed bundle to the folder `out`, and return the record.
 
@@ -78,12 +84,15 @@ def write_evidence(
             repeats the run must bring them along.
         statements: what the user, or a page, states of the run.
         plan: the plan that the run followed.
+        language: of both reports.
     """
+    out = Path(out)
     controls = result.controls or controls
     assert len(controls) in (0, len(result.control_scores))
     out.mkdir(parents=True, exist_ok=True)
     _clear(out)
-    record = without_homes(make_record(result, models, controls, statements), Path.home())
+    record = replace(make_record(result, models, controls, statements), language=language)
+    record = without_homes(record, Path.home())
     if plan is not None:
         record = replace(record, plan=plan.record())
         (out / PLAN).write_bytes(plan.data)
@@ -105,7 +114,7 @@ def write_evidence(
 
 
 def rendered_files(record: Record, data: bytes, read: Callable[[str], bytes]) -> dict[str, bytes]:
-    """Make the files of a bundle that follow from its record and its PNGs: both reports, and the sheet of a line-up.
+    """Make the files of a bundle that follow from its record and its PNGs: reports, a line-up's sheet, a checker's.
 
     Args:
         record: the run.
@@ -114,11 +123,13 @@ def rendered_files(record: Record, data: bytes, read: Callable[[str], bytes]) ->
     """
     blocks = report_blocks(record, hashlib.sha256(data).hexdigest())
     found = {
-        "report.html": report_html(blocks, read).encode(),
-        "report.pdf": report_pdf(blocks, read, datetime.fromisoformat(record.date)),
+        "report.html": report_html(blocks, read, record.language).encode(),
+        "report.pdf": report_pdf(blocks, read, datetime.fromisoformat(record.date), record.language),
     }
+    found |= check_files(record)
     if (lineup := lineup_of(record)) is not None:
-        found[LINEUP] = report_html([Heading(TITLE, 1), *lineup_sheet(lineup.sizes)], read).encode()
+        blind = [Heading(text(record, "report.sheet.title"), 1), *lineup_sheet(lineup.sizes, record.language)]
+        found[LINEUP] = report_html(blind, read, record.language).encode()
     return found
 
 
@@ -137,7 +148,8 @@ def bundle_names(record: Record) -> list[str]:
     sheet = [] if lineup is None else [LINEUP]
     bank = [BANK] if record.bank is not None and record.format not in WITHOUT_CHECKS else []
     plan = [PLAN] if record.plan is not None else []
-    return [RECORD, "report.html", "report.pdf", *images, *squares, *controls, *bank, *plan, *sheet, *panels]
+    written = [RECORD, "report.html", "report.pdf", *check_files(record), *bank, *plan, *sheet]
+    return [*written, *images, *squares, *controls, *panels]
 
 
 def _save(image: Float[Tensor, "3 _ _"], path: Path) -> None:

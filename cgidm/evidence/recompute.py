@@ -8,7 +8,6 @@ byte, and the names of all files.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import isclose, isnan
 from typing import Any
 
 import numpy as np
@@ -47,6 +46,7 @@ from ..run.plan_file import read_plan_bytes
 from .bundle_files import find_foreign_files, read_png
 from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
+from .differences import Difference, differences
 from .record import OLD_RULES, OLDER, WITHOUT_CHECKS, ControlRecord, PictureRecord, Record, record_bytes
 from .record_json import to_json
 from .record_of_result import config_of, image_name, lineup_of, make_record, own_groups, without_homes
@@ -57,21 +57,6 @@ REMOVED = ("removed_cosine", "removed_gain", "removed_alignment")
 FRAME_NOTES = ("pictures.centre_square", "pictures.framed")  # what `frame_notes` says
 GROUP_NOTE = "pictures.counts_as_one_with"  # what `judge_pictures` adds
 RENDERED = ("evidence.problem.not_of_record", "evidence.problem.unrenderable")
-NOTHING = "nothing"  # in place of a value that is not there
-LONGEST = 240  # characters of a value that is printed
-ROUNDING = 1e-9  # of a derived number, relative: another processor may add up in another order
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A value of a record that does not follow from its scores."""
-
-    path: str  # "pictures[0].p_value"
-    recorded: Any
-    expected: Any
-
-    def __str__(self) -> str:
-        return f"{single_line(self.path)}: recorded {_short(self.recorded)}, but {_short(self.expected)} follows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,21 +99,6 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
     return Recomputation(differences=tuple(found), problems=foreign, gaps=tuple(gaps))
 
 
-def differences(recorded: Any, expected: Any, path: str = "") -> Iterator[Difference]:
-    """Compare plain data leaf by leaf; numbers may differ by rounding."""
-    if isinstance(recorded, dict) and isinstance(expected, dict):
-        for key in dict.fromkeys((*recorded, *expected)):
-            where = f"{path}.{key}" if path else str(key)
-            yield from differences(recorded.get(key, NOTHING), expected.get(key, NOTHING), where)
-        if recorded.keys() == expected.keys() and list(recorded) != list(expected):
-            yield Difference(path, list(recorded), list(expected))
-    elif isinstance(recorded, list) and isinstance(expected, list) and len(recorded) == len(expected):
-        for i, (a, b) in enumerate(zip(recorded, expected, strict=True)):
-            yield from differences(a, b, f"{path}[{i}]")
-    elif not _same(recorded, expected):
-        yield Difference(path, recorded, expected)
-
-
 def _foreign_files(bundle: Bundle, record: Record, data: bytes) -> tuple[tuple[FileProblem, ...], list[Note]]:
     """The files that do not follow from a record; reports of an older format were made by an older version."""
     found = list(find_foreign_files(bundle, record, data))
@@ -157,7 +127,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     for i in np.flatnonzero(copies.any(0)).tolist():
         yield Difference(f"controls[{i}]", record.controls[i].name, "a run leaves a copy of a picture out")
     result = _result(record, config, bank, framing, pictures, controls)
-    now = make_record(result, record.models, controls)
+    now = replace(make_record(result, record.models, controls), language=record.language)
     now = replace(now, date=record.date, code=record.code, versions=record.versions, seconds=record.seconds)
     now = replace(now, statements=record.statements, plan=record.plan, format=record.format)
     if record.format in OLDER:
@@ -392,13 +362,3 @@ def _mirror(record: Record, config: RunConfig) -> MirrorReference | Note | None:
     if isinstance(found, MirrorReference) and found.source == "pictures" and stated is not None:
         return replace(found, digest=stated.sha256)  # over the files of pictures that are not here
     return found
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, bool) or isinstance(b, bool) or not (isinstance(a, int | float) and isinstance(b, int | float)):
-        return type(a) is type(b) and a == b
-    return (isnan(a) and isnan(b)) or isclose(a, b, rel_tol=ROUNDING, abs_tol=1e-15)
-
-
-def _short(value: Any) -> str:
-    return single_line(repr(value), LONGEST)

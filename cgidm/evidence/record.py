@@ -6,17 +6,19 @@ format 1, whose sentences become notes that hold the sentence itself. Standard l
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UserError
 from ..framing.frame import Frame
 from ..intake.listing import Publication
-from ..messages import Note
+from ..messages import Language, Note
 from .record_format_1 import upgrade_format_1
 from .record_json import find_newer_field, from_json, since, to_json
+from .record_settings import ConfigRecord, FramingRecord
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file.
-# 4: no likelihood ratios, anchors, statements or other adapters, plans, and a bank had no say beside the mirror test.
+# 4: no likelihood ratios, anchors, statements, plans, other adapters or language; a bank had no say beside the mirror
+# test.
 FORMAT = 5
 OLDER = (1, 2, 3, 4)  # formats that are read, too
 WITHOUT_CHECKS = (1, 2, 3)  # formats whose flags are stated alone
@@ -82,7 +84,7 @@ class RunChecksRecord:
 class PictureRecord:
     """One picture: what was given, what was measured, what may be said."""
 
-    name: str  # as it was given: a path or a file's name
+    name: str  # of the file that was given, without its folders; of older versions, its path
     sha256: str  # of the file's bytes
     notes: tuple[Note, ...]
     scores: dict[str, float | None]  # None: not computed, see below
@@ -195,48 +197,6 @@ class ControlRecord:
     image: str  # its file in the bundle
     notes: tuple[Note, ...]
     frame: Frame | None = None  # as of a picture
-
-
-@dataclass(frozen=True, kw_only=True)
-class FramingRecord:
-    """How pictures and controls were framed."""
-
-    rule: dict[str, Any]  # `framing.table`
-    guessed: bool  # nobody noted how the training framed its pictures
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecoveryRecord:
-    """`method.config.RecoveryConfig`, field by field."""
-
-    steps: int
-    draws: int
-    step_size: float | None
-    radius: float | None
-    t_min: int
-    t_max: int | None
-    t_sampling: str
-    noise: str
-    min_gradient_ratio: float
-    rows_per_call: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConfigRecord:
-    """`method.config.RunConfig`, field by field."""
-
-    preset: str
-    recovery: RecoveryRecord
-    partial: str
-    start: str
-    encoding: str
-    loss_draws: int
-    score_noise: Literal["shared", "own"] = "own"  # `method.sampling.ScoreNoise`
-    mirror_draws: int = 0  # 0: no mirror test
-    mirrored_recovery: bool = False
-    views: tuple[str, ...]
-    seed: int
-    lineup: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -375,6 +335,7 @@ class Record:
     statements: StatementsRecord | None = field(default=None, metadata=since(5))  # None in older formats
     # None: nobody stated beforehand what is to be run
     plan: PlanRecord | None = field(default=None, metadata=since(5))
+    language: Language = field(default="en", metadata=since(5))  # of both reports, and of HOW-TO-CHECK.txt
 
 
 def record_bytes(record: Record) -> bytes:
@@ -400,8 +361,9 @@ def read_record(data: bytes | None, name: str) -> Record:
         raise UserError("evidence.newer_record", name=name, format=str(number), known=FORMAT)
     try:
         _check_age(table, number)
-        record = from_json(Record, upgrade_format_1(table) if number == 1 else table, "record")
-        if (newer := find_newer_field(record, number)) is not None:
+        table = upgrade_format_1(table) if number == 1 else table
+        record = from_json(Record, table, "record")
+        if (newer := find_newer_field(table, to_json(record, number))) is not None:
             raise ValueError(f"record: expected a later format with a value for {newer}, got {number}")
         return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -411,19 +373,6 @@ def read_record(data: bytes | None, name: str) -> Record:
 def _check_age(table: dict[str, Any], number: int) -> None:
     """Refuse a record that states an older format than its own values have: fewer of them would then be checked."""
     pictures = [p for p in table.get("pictures", ()) if isinstance(p, dict)]
-    for name, first in FIRST_FORMAT.items():
-        if number < first and any(name in part for part in (table, *pictures)):
-            raise ValueError(f"record: expected format {first} or later with a value for {name}, got {number}")
-
-
-def manifest_entries(record: Record) -> dict[str, Any]:
-    """What a manifest repeats from the record: all that identifies the inputs, as the record's format named it."""
-    roles = {"suspect": "finetuned"} if record.format == 1 else {}
-    return {
-        "pictures": [{"name": p.name, "sha256": p.sha256} for p in record.pictures],
-        "controls": [{"name": c.name, "sha256": c.sha256} for c in record.controls],
-        "bank": None if record.bank is None else record.bank.sha256,
-        "weights": record.models.sha256,
-        "commits": {f"{roles.get(role, role)} commit": sha for role, sha in record.models.commits.items()},
-        "code": to_json(record.code),
-    }
+    for field_name, first in FIRST_FORMAT.items():
+        if number < first and any(field_name in part for part in (table, *pictures)):
+            raise ValueError(f"record: expected format {first} or later with a value for {field_name}, got {number}")

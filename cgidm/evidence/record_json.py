@@ -37,21 +37,22 @@ def to_json(value: Any, number: int | None = None) -> Any:
     return value
 
 
-def find_newer_field(value: Any, number: int) -> str | None:
-    """The first field with a value of its own that records of a format had not yet; None if there is none."""
-    if isinstance(value, tuple | list):
-        return next((found for v in value if (found := find_newer_field(v, number)) is not None), None)
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+def find_newer_field(stated: Any, written: Any) -> str | None:
+    """The first field that a record states and that its format does not write; None if there is none.
+
+    Args:
+        stated: a record as `json` read it.
+        written: the same record as `to_json` writes it in that format.
+    """
+    if isinstance(stated, dict) and isinstance(written, dict):
+        newer = [str(key) for key in stated if key not in written]
+        pairs = [(value, written[key]) for key, value in stated.items() if key in written]
+    elif isinstance(stated, list) and isinstance(written, list):
+        newer, pairs = [], [(value, written[i]) for i, value in enumerate(stated)]
+    else:
         return None
-    for f in dataclasses.fields(value):
-        own, usual = getattr(value, f.name), f.default
-        if f.default_factory is not dataclasses.MISSING:
-            usual = f.default_factory()
-        if f.metadata.get(SINCE, 0) > number and own != usual:
-            return f.name
-        if (found := find_newer_field(own, number)) is not None:
-            return found
-    return None
+    deeper = (found for pair in pairs if (found := find_newer_field(*pair)) is not None)
+    return newer[0] if newer else next(deeper, None)
 
 
 def from_json(kind: Any, value: Any, where: str) -> Any:

@@ -20,17 +20,15 @@ from ..messages import Note, note
 from ..method.config import RecoveryConfig, RunConfig
 from ..pictures.embedders import SOURCES
 from ..pictures.images import Picture
-from ..provenance import describe_code, package_versions
+from ..run.provenance import describe_code, package_versions
 from .lineup_sheet import ROLES
 from .record import (
     FORMAT,
     AnchorRecord,
     BankRecord,
     CodeRecord,
-    ConfigRecord,
     ControlRecord,
     FlagRecord,
-    FramingRecord,
     LikelihoodRecord,
     LineupRecord,
     MachineRecord,
@@ -41,7 +39,6 @@ from .record import (
     PictureChecksRecord,
     PictureRecord,
     Record,
-    RecoveryRecord,
     RunChecksRecord,
     SetRecord,
     StatementsRecord,
@@ -50,6 +47,7 @@ from .record import (
     WitnessRecord,
 )
 from .record_json import from_json, to_json
+from .record_settings import ConfigRecord, FramingRecord, RecoveryRecord
 
 # of anybody, on any system, wherever it is mounted: at the beginning of a text, and inside one, where a space ends it
 HOME = re.compile(r"^(?:/root|/?(?:[A-Za-z]:)?(?:[\\/][^\\/]+)*?[\\/](?:home|(?i:users))[\\/][^\\/]+)(?=[\\/]|$)")
@@ -63,9 +61,9 @@ CIVITAI = "Civitai"  # the place of an anchor that is no repository of the Hub
 MIRRORED = "mirrored"  # the role of what was recovered from the mirror image
 
 
-def image_roles(record: Record) -> dict[str, str]:
-    """The roles of a picture's images in a bundle, and the caption of each."""
-    return ROLES | ({MIRRORED: "From its mirror image"} if record.config.mirrored_recovery else {})
+def image_roles(record: Record) -> tuple[str, ...]:
+    """The roles of a picture's images in a bundle."""
+    return (*ROLES, MIRRORED) if record.config.mirrored_recovery else ROLES
 
 
 def image_name(number: int, role: str) -> str:
@@ -76,6 +74,11 @@ def image_name(number: int, role: str) -> str:
 def square_name(file: str) -> str:
     """The file of the centre square of a picture or control that was also looked at as one; `file`: of its frame."""
     return file.removesuffix("-original.png").removesuffix(".png") + "-square.png"
+
+
+def file_name(path: str) -> str:
+    """A file's name without its folders, of any system: they tell of whoever runs, and of no picture."""
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path
 
 
 def control_name(number: int) -> str:
@@ -113,7 +116,7 @@ def make_record(
         lineup=None if result.lineup is None else from_json(LineupRecord, to_json(result.lineup), "lineup"),
         weight_distance=result.weight_distance,
         controls=tuple(
-            ControlRecord(name=c.name, sha256=c.sha256, image=control_name(i), notes=c.notes, frame=c.frame)
+            ControlRecord(name=file_name(c.name), sha256=c.sha256, image=control_name(i), notes=c.notes, frame=c.frame)
             for i, c in enumerate(controls)
         ),
         config=_config_record(result.config),
@@ -203,7 +206,7 @@ def lineup_of(record: Record) -> Lineup | None:
 def _picture_record(r: PictureResult, result: Result) -> PictureRecord:
     missing = {name: reason_missing(result, name) for name in SOURCES if name not in r.scores}
     return PictureRecord(
-        name=r.picture.name,
+        name=file_name(r.picture.name),
         sha256=r.picture.sha256,
         notes=r.picture.notes,
         scores={**r.scores, **dict.fromkeys(missing)},

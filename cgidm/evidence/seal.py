@@ -13,13 +13,17 @@ write the seal down, or sign the bundle.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from .bundle_reader import Bundle, FileProblem, file_problem, file_sha256, is_inside, read_small
-from .record import Record, manifest_entries, read_record
+from .record_format_1 import upgrade_format_1
+from .record_json import to_json
+
+if TYPE_CHECKING:
+    from .record import Record
 
 FORMAT = 1
 RECORD, MANIFEST, SEAL = "result.json", "manifest.json", "seal.txt"
@@ -37,17 +41,17 @@ def is_envelope(name: str) -> bool:
     return ENVELOPE.fullmatch(name) is not None
 
 
-def seal_folder(folder: Path, record: Record, names: list[str]) -> None:
-    """Write the manifest of the files `names`, and its seal."""
+def seal_folder(folder: Path, record: object, names: list[str]) -> None:
+    """Write the manifest of the files `names`, and its seal; `record` is a `Record`."""
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(names)}
     manifest = build_manifest(record, digests)
     (folder / MANIFEST).write_bytes(manifest)
     (folder / SEAL).write_bytes(seal_text(manifest))
 
 
-def build_manifest(record: Record, digests: Mapping[str, str]) -> bytes:
-    """Build the manifest of a record and of the digests of its files."""
-    return _manifest_bytes({"format": FORMAT, "sha256": dict(digests), **manifest_entries(record)})
+def build_manifest(record: object, digests: Mapping[str, str]) -> bytes:
+    """Build the manifest of a record, a `Record` or its plain data, and of the digests of its files."""
+    return _manifest_bytes({"format": FORMAT, "sha256": dict(digests), **_identity(record)})
 
 
 def build_plain_manifest(digests: Mapping[str, str]) -> bytes:
@@ -60,8 +64,12 @@ def seal_text(manifest: bytes) -> bytes:
     return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
 
 
-def check_seal(bundle: Bundle) -> list[FileProblem]:
+def check_seal(bundle: Bundle, read: Callable[[Bundle], object] | None = None) -> list[FileProblem]:
     """Find every file that is not as it was sealed, each once; none if the bundle is intact.
+
+    Args:
+        bundle: the evidence.
+        read: reads its record; `bundle_record`, if not given. The script that each bundle holds has another one.
 
     Raises:
         UserError: if a newer version of the library wrote it.
@@ -95,7 +103,7 @@ def check_seal(bundle: Bundle) -> list[FileProblem]:
             problems[name] = file_problem(name, "added")
 
     try:
-        repeats = manifest == _expected_manifest(bundle, stated)
+        repeats = manifest == _expected_manifest(bundle, stated, read or bundle_record)
     except UserError as error:
         if error.code == "evidence.newer_record":
             raise
@@ -110,24 +118,64 @@ def check_seal(bundle: Bundle) -> list[FileProblem]:
     return list(problems.values())
 
 
-def _expected_manifest(bundle: Bundle, stated: Mapping[str, str]) -> bytes:
+def _expected_manifest(bundle: Bundle, stated: Mapping[str, str], read: Callable[[Bundle], object]) -> bytes:
     """The manifest that repeats what the bundle records."""
     if FACTS in stated and RECORD not in stated:
         return build_plain_manifest(stated)
-    return build_manifest(bundle_record(bundle), stated)
+    return build_manifest(read(bundle), stated)
 
 
 def _manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=2) + "\n").encode()
 
 
-def bundle_record(bundle: Bundle) -> Record:
+def bundle_record(bundle: Bundle) -> "Record":
     """Read the record of a bundle.
 
     Raises:
         UserError: if there is none, or it cannot be read.
     """
+    from .record import read_record  # late: it needs a newer Python than the script that each bundle holds
+
     return read_record(read_small(bundle, RECORD), bundle.label)
+
+
+def plain_record(bundle: Bundle, newest: int) -> dict[str, Any]:
+    """Read the record of a bundle as plain data, whose values are not checked against their types.
+
+    Args:
+        bundle: the evidence.
+        newest: format of a record that this version reads.
+
+    Raises:
+        UserError: if there is none, or a newer version wrote it.
+    """
+    table = _parse(read_small(bundle, RECORD))
+    if table is None:
+        raise UserError("evidence.no_record", name=bundle.label)
+    number = table.get("format", 1)
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= newest:
+        raise UserError("evidence.newer_record", name=bundle.label, format=str(number), known=newest)
+    try:
+        table = upgrade_format_1(table) if number == 1 else table
+        _identity(table)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError("evidence.damaged_record", name=bundle.label, problem=str(error)) from error
+    return table
+
+
+def _identity(record: object) -> dict[str, Any]:
+    """What a manifest repeats from the record: all that identifies the inputs, as the record's format named it."""
+    table: Any = record if isinstance(record, Mapping) else to_json(record)
+    roles = {"suspect": "finetuned"} if table["format"] == 1 else {}
+    return {
+        "pictures": [{"name": p["name"], "sha256": p["sha256"]} for p in table["pictures"]],
+        "controls": [{"name": c["name"], "sha256": c["sha256"]} for c in table["controls"]],
+        "bank": None if table["bank"] is None else table["bank"]["sha256"],
+        "weights": table["models"]["sha256"],
+        "commits": {f"{roles.get(role, role)} commit": sha for role, sha in table["models"]["commits"].items()},
+        "code": table["code"],
+    }
 
 
 def _statements(manifest: bytes) -> tuple[dict[str, str] | None, Any]:

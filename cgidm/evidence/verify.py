@@ -18,7 +18,7 @@ from ..files import hash_file
 from ..messages import note
 from ..messages.text import print_line, single_line
 from .anchors.grades import INCOMPLETE, Grades, Published
-from .anchors.signature import check_signatures
+from .anchors.signature import OF_SIGNER, check_signatures
 from .anchors.stamp import Stamps, check_stamps, is_after_stamp
 from .bundle_reader import Bundle, open_bundle, read_small
 from .record import Record
@@ -32,6 +32,7 @@ RERUN = ("base", "suspect", "embeddings", "also", "unrelated", "controls", "bank
 SUMMARY = "suspects.json"  # of the bundles of several suspects, in the folder that holds them
 MOST_LINES = 40  # findings that are printed; the others are counted
 CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> what it is
+    "language": "the language of its reports",
     "date": "the date",
     "seconds": "how long it took",
     "pictures[*].name": "the names of the pictures",
@@ -139,7 +140,8 @@ def verify(options: argparse.Namespace) -> int:
     """Check a bundle, or those of several suspects, and print the findings.
 
     Returns:
-        0 if nothing is wrong, 1 if something is, 3 with `--strict` if a grade is missing.
+        0 if nothing is wrong, 1 if something is, 3 with `--strict` if a grade is missing, 4 if the bundle is whole and
+        the given key did not sign it.
 
     Raises:
         UserError: if there is no bundle, or something that the check needs.
@@ -188,7 +190,8 @@ def _check_envelope(bundle: Bundle, signer: str | None, certificates: Path | Non
     """Check and print files, signatures and time stamps."""
     problems = check_seal(bundle)
     signatures, stamps = check_signatures(bundle, signer), check_stamps(bundle, certificates)
-    more = (*signatures.problems, *stamps.problems)
+    not_by_signer = [p for p in signatures.problems if p.note.code in OF_SIGNER]
+    more = [p for p in (*signatures.problems, *stamps.problems) if p not in not_by_signer]
     problems += [p for p in more if p.name not in {known.name for known in problems}]
     if problems:
         print_line(f"{bundle.label}: altered")
@@ -197,6 +200,9 @@ def _check_envelope(bundle: Bundle, signer: str | None, certificates: Path | Non
     print_line(f"{bundle.label}: whole; {len(bundle.sizes)} files are as they were sealed")
     with bundle.open(SEAL) as file:
         print_line(f"seal: {file.read(64).decode()} (SHA-256 of manifest.json; compare it with the one you were given)")
+    if not_by_signer:
+        print_line("NOT signed by the key that you named, which says nothing about the files:")
+        _print_some([str(problem) for problem in not_by_signer])
     if not signatures.keys:
         print_line("not signed")
     for key in signatures.keys:
@@ -211,6 +217,7 @@ def _check_envelope(bundle: Bundle, signer: str | None, certificates: Path | Non
         stamped=None if earliest is None else str(earliest),
         signed=signatures.named or next(iter(signatures.keys), None),
         signer_named=signatures.named is not None,
+        signer_missing=bool(not_by_signer),
     )
     return grades, stamps
 
@@ -348,7 +355,7 @@ def _print_claims(record: Record, stamps: Stamps) -> None:
 
 def _print_other_version(record: Record) -> None:
     """Print which version wrote the record, where it is another: only that one can be expected to agree with it."""
-    from ..provenance import describe_code, rendering_versions
+    from ..run.provenance import describe_code, rendering_versions
 
     here = describe_code()
     if record.code.sha256 != here["sha256"]:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ..device import Quantisation
 from ..errors import UserError
 from ..intake.family import lend_configuration
 from ..intake.framing_notes import read_framing
-from ..intake.layout import Checkpoint, open_checkpoint
+from ..intake.layout import Checkpoint, fingerprint_weights, open_checkpoint
 from ..intake.likely_framing import LikelyFraming, likely_framing
 from ..intake.notes import read_notes
 from ..intake.remarks import find_purpose, stated_guidance, stated_prediction
@@ -62,10 +63,10 @@ class ConditionedPair:
 
 
 def load_pair(
-    base: str | Checkpoint,
-    suspect: str | Checkpoint,
+    base: str | Path | Checkpoint,
+    suspect: str | Path | Checkpoint,
     prompt: str | Sequence[str],
-    embeddings: Sequence[str | Checkpoint] = (),
+    embeddings: Sequence[str | Path | Checkpoint] = (),
     *,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -108,8 +109,8 @@ def load_pair(
         UserError: if a model is missing, has another layout, or does not fit the other one.
     """
     silence_libraries()
-    root = open_checkpoint(base, "base model") if isinstance(base, str) else base
-    suspect = open_checkpoint(suspect, "fine-tuned model") if isinstance(suspect, str) else suspect
+    root = open_checkpoint(base, "base model") if isinstance(base, str | Path) else base
+    suspect = open_checkpoint(suspect, "fine-tuned model") if isinstance(suspect, str | Path) else suspect
     root = lend_configuration(root, configuration)
     if root.config is None or root.kind not in ("pipeline", "single file"):
         raise UserError("families.base_kind", name=root.name, given=root.kind)
@@ -158,8 +159,7 @@ def load_pair(
         joint=pair.joint,
         pixels=0 if likely is None else likely.framing.most_pixels,
     )
-    opened = (root, suspect, *words, *others)
-    fingerprints = {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in opened for f in c.weights}
+    fingerprints = fingerprint_weights(root, suspect, *words, *others)
     made = make_pair(
         pair.base, pair.suspect, device=target, dtype=dtype, fingerprints=fingerprints, memory=memory, joint=pair.joint
     )
@@ -202,9 +202,9 @@ def silence_libraries() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _open_embeddings(suspect: Checkpoint, given: Sequence[str | Checkpoint]) -> list[Checkpoint]:
+def _open_embeddings(suspect: Checkpoint, given: Sequence[str | Path | Checkpoint]) -> list[Checkpoint]:
     """Open the suspect's textual inversions; the suspect may be one itself."""
-    words = [open_checkpoint(e, "embedding") if isinstance(e, str) else e for e in given]
+    words = [open_checkpoint(e, "embedding") if isinstance(e, str | Path) else e for e in given]
     for word in words:
         if word.kind != "textual inversion":
             raise UserError("families.embedding_kind", name=word.name, given=word.kind)

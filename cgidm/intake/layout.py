@@ -94,7 +94,7 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    given: str,
+    given: str | Path,
     role: str = "",
     *,
     local: bool = True,
@@ -121,6 +121,7 @@ def open_checkpoint(
     Raises:
         UserError: if it is missing, out of reach, a pickle, several models at once, or of no known kind.
     """
+    given = str(given)
     try:
         location, scale = split_scale(given, local=local)
         found = _open(location, local, token, civitai_key, max_download, progress, as_loaded)
@@ -196,6 +197,11 @@ def read_layout(listing: Listing, root: str = "", as_loaded: bool = False) -> Ch
     if len(found) == 1:
         return _file(listing, _join(root, found[0]), as_loaded)
     _refuse_folder(_join(listing.name, root), inside, found)
+
+
+def fingerprint_weights(*checkpoints: Checkpoint) -> dict[str, str]:
+    """The SHA-256 of each weight file of some checkpoints, by the name that this very listing gives it."""
+    return {f"{c.listing.name}/{f}": c.listing.sha256(f) for c in checkpoints for f in c.weights}
 
 
 def read_json(listing: Listing, file: str) -> dict[str, Any]:

@@ -291,3 +291,9 @@ def needed_references(
 def silent_mirror(reason: Note) -> Witness:
     """The mirror test where it cannot be used."""
     return Witness(name="mirror", p_value=None, references=0, silent=reason)
+
+
+def likelihood_note(ratio: float, low: float) -> Note:
+    """State a likelihood ratio of the mirror test's score with two digits, and what it is not."""
+    about, least = (f"{float(f'{value:.2g}'):g}" for value in (ratio, low))
+    return note("judging.mirror.likelihood", about=about, least=least)

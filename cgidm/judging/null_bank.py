@@ -152,12 +152,13 @@ class Bank:
         }
 
 
-def open_bank(folder: Path) -> Bank:
+def open_bank(folder: str | Path) -> Bank:
     """Read the bank in a folder, or its `bank.json`.
 
     Raises:
         UserError: if there is none, or it is damaged.
     """
+    folder = Path(folder)
     path = folder / FILE if folder.is_dir() else folder
     try:
         data = path.read_bytes()

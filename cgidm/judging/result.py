@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from ..errors import UserError
 from ..framing.frame import Framing
 from ..messages import Note
 from ..method.config import RunConfig
@@ -23,6 +24,7 @@ from .verdict import LEVEL, STRICT_LEVEL, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 VERDICT_SCORE = "loss_contrast"
 MIRROR_SCORE = "mirror"
@@ -30,7 +32,7 @@ INNER_MIRROR_SCORE = "mirror_of_square"  # the same of the centre square, where 
 RESIDUAL_SCORE = "residual"  # of `VERDICT_SCORE`, with a bank: see `residuals`
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class MeasuredPicture:
     """One picture after its recovery: its scores, and what speaks against them."""
 
@@ -46,6 +48,10 @@ class MeasuredPicture:
     view: str = AS_GIVEN  # the view with the highest score; the verdict uses its score
     checks: PictureChecks | None = None  # what its flags rest on; None where they are not all measured
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {score:.3f}" for name, score in self.scores.items())
+        return f"<{type(self).__name__} {self.picture.name}: {scores or 'no scores'}>"
+
     @property
     def panel(self) -> Panel:
         """Original, partial and recovered picture."""
@@ -58,15 +64,19 @@ class MeasuredPicture:
         return {"original": self.picture.image, "partial": self.partial, "recovered": self.recovered, **beside}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class PictureResult(MeasuredPicture):
     """One picture and its verdict."""
 
     verdict: Verdict
     likelihood: LikelihoodRatio | None = None  # of the mirror test's score; None: not measured, or it finds nothing
 
+    def __repr__(self) -> str:
+        p = "" if self.verdict.p_value is None else f" (p = {self.verdict.p_value:.2g})"
+        return f"<{self.picture.name}: {self.verdict.outcome}{p}>"
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Result:
     """A run of one picture or several against one suspect."""
 
@@ -94,6 +104,16 @@ class Result:
     suspect_scale: float = 1.0  # what the change of an adapter was multiplied by
     others: tuple[OtherAdapter, ...] = ()  # adapters on both sides
     as_loaded: bool = False  # the suspect was opened as other programs load it, perhaps in part
+
+    def __repr__(self) -> str:
+        """One line for each picture."""
+        together = "" if self.together is None else f", together: {self.together.outcome}"
+        lines = [f"Result of {len(self.pictures)} pictures{together}", *(f"  {r!r}" for r in self.pictures)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The table, in a notebook."""
+        return self.to_frame().to_html(index=False, escape=True, float_format="{:.3f}".format)
 
     @property
     def judged_by(self) -> str:
@@ -142,6 +162,29 @@ class Result:
             for r in self.pictures
         ]
         return pd.DataFrame(rows)
+
+    def plot(self) -> "Figure":
+        """Draw the score of each picture among those of the controls, or of the bank; of matplotlib.
+
+        Raises:
+            UserError: if nothing was compared: there are no controls and no bank.
+        """
+        if not self.control_scores:
+            raise UserError("judging.nothing_to_plot")
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 1.6 + 0.25 * len(self.pictures)), layout="constrained")
+        axes = figure.subplots()
+        axes.eventplot([self.control_scores], colors="#5b6578", linelengths=0.8, linewidths=1)
+        for number, r in enumerate(self.pictures, 1):
+            axes.plot(r.scores[self.judged_by], -number, "D", color="#b3261e")
+            axes.annotate(
+                r.picture.name, (r.scores[self.judged_by], -number), xytext=(8, -3), textcoords="offset points"
+            )
+        axes.axvline(0.0, color="#c9cfdb", zorder=0)
+        axes.set(xlabel=self.judged_by, yticks=[0], ylim=(-len(self.pictures) - 0.8, 1.2))
+        axes.set_yticklabels(["controls" if self.bank is None else "bank"])
+        return figure
 
 
 def judged_score(bank: Bank | None) -> str:

@@ -1,8 +1,8 @@
 """Everything that is said to a user, as data: a code and its parameters. Sentences are made of them at the edge.
 
 A code is `room.what` ("pictures.too_large"). The English sentence of each code stands in `en/<room>.json`, with
-`{parameter}` where a value goes (Python's format strings: `{bytes:,}`). Another language is another table with the same
-codes. Nothing reads a sentence back: code that must know what was said compares codes.
+`{parameter}` where a value goes (Python's format strings: `{bytes:,}`). Another language is another folder with the
+same codes. Nothing reads a sentence back: code that must know what was said compares codes.
 
 Standard library alone: `verify` and `doctor` answer where nothing else is installed.
 """
@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from .text import single_line
 
 CODE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
 LONGEST = 600  # characters shown of a parameter
+Language = Literal["en", "de", "fr", "es", "ja"]  # that sentences are written in
 _folders = [Path(__file__).parent / "en"]
 
 
@@ -76,6 +77,20 @@ def english() -> Mapping[str, str]:
     return found
 
 
+@cache
+def translations(language: str) -> Mapping[str, str]:
+    """Every sentence of another language, by its code; none for English, or for a language that has no folder.
+
+    What is missing is said in English.
+    """
+    if language not in get_args(Language) or language == "en":
+        return {}
+    found: dict[str, str] = {}
+    for path in sorted((Path(__file__).parent / language).glob("*.json")):
+        found |= json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
 def add_messages(folder: Path) -> None:
     """Also look for English sentences in the JSON files of `folder`: those of a program built on this library."""
     if folder not in _folders:
@@ -88,7 +103,7 @@ def _shown(value: Any, table: Mapping[str, str] | None) -> Any:
         return render(value.code, value.params, table)
     if isinstance(value, Mapping) and value.keys() == {"code", "params"}:  # a note that was read from JSON
         return render(str(value["code"]), value["params"], table)
-    if isinstance(value, str | PathLike):
+    if isinstance(value, (str, PathLike)):
         return single_line(str(value), LONGEST)
     if isinstance(value, Sequence):
         return ", ".join(str(_shown(part, table)) for part in value)

@@ -18,7 +18,7 @@ def list_picture_files(folder: Path) -> list[Path]:
     return sorted(p for p in files if not p.is_dir())
 
 
-def picture_files(folder: Path, role: str) -> list[Path]:
+def picture_files(folder: str | Path, role: str = "pictures") -> list[Path]:
     """The picture files of a folder by name, at least one.
 
     Args:
@@ -28,6 +28,7 @@ def picture_files(folder: Path, role: str) -> list[Path]:
     Raises:
         UserError: if it is no folder, or holds no picture.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise UserError("pictures.not_a_folder", role=role, path=str(folder))
     files = list_picture_files(folder)

@@ -1,7 +1,7 @@
 """Picture files: from the bytes that somebody gave to an RGB tensor, or one sentence that says why not."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isqrt
 from pathlib import Path
 
@@ -33,10 +33,12 @@ class Picture:
 
     name: str
     sha256: str  # of the file's bytes, unaltered
-    image: Float[Tensor, "3 H W"]  # in [0, 1], framed
+    image: Float[Tensor, "3 H W"] = field(repr=False)  # in [0, 1], framed
     notes: tuple[Note, ...] = ()  # what was done to it, and what it resembles
     frame: Frame | None = None  # which part of the file it is, at which size; None: not known
-    square: Float[Tensor, "3 S S"] | None = None  # the centre square of the file, where `image` is not square
+    square: Float[Tensor, "3 S S"] | None = field(
+        default=None, repr=False
+    )  # the centre square of the file, where `image` is not square
 
 
 def read_picture(path: str | Path, framing: Framing | int) -> Picture:

@@ -28,9 +28,9 @@ from ..method.views import AS_GIVEN, CENTRE_SQUARE
 from ..pictures.duplicates import copy_notes
 from ..pictures.embedders import Embedders
 from ..pictures.images import Picture
-from ..provenance import describe_machine
 from .events import Phase, RunEvent, RunProgress
 from .plan import RunRequest, is_looked_at_twice, plan_run, with_centre_square
+from .provenance import describe_machine
 from .recoveries import RecoveredPicture, Recoveries
 
 PREVIEW_COST = 10  # a preview is shown no sooner than this many times its own cost after the last

@@ -24,7 +24,7 @@ from cgidm.method.config import PRESETS
 from cgidm.method.models import ModelPair
 from cgidm.pictures.folders import picture_files
 from cgidm.pictures.images import Picture, read_picture
-from cgidm.provenance import describe_machine
+from cgidm.run.provenance import describe_machine
 from eval.markdown import markdown_table
 from eval.studies.precision import agreement, emulated_convolutions
 

@@ -27,7 +27,7 @@ from cgidm.method.config import PRESETS, RunConfig
 from cgidm.method.models import ModelPair
 from cgidm.pictures.folders import picture_files
 from cgidm.pictures.images import Picture, read_picture
-from cgidm.provenance import describe_machine
+from cgidm.run.provenance import describe_machine
 from eval.markdown import markdown_table
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

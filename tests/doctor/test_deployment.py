@@ -48,7 +48,7 @@ def test_what_ships_is_complete(copy):
     for machine in (make_machine(), copy):
         found = check_assets(machine)
         banks, examples = ([f"{n}/{e}" for e in SUSPECTS] for n in ("banks", "examples"))
-        names = [*banks, "controls", "embedder", *examples, "mini"]
+        names = [*banks, "controls", "embedder", *examples, "fonts", "mini"]
         assert [f.name for f in found] == [f"assets/{n}" for n in names] and {f.status for f in found} == {"ok"}
 
 
@@ -106,6 +106,7 @@ def test_without_assets_all_of_them_are_missing(tmp_path):
         "assets/mini",
         "assets/embedder",
         "assets/controls",
+        "assets/fonts",
     }
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cgidm.cli import main
 from cgidm.evidence import bundle_reader as bundle
-from cgidm.evidence import seal
+from cgidm.evidence import record
 from cgidm.evidence.anchors import signature
 from cgidm.evidence.bundle_reader import is_inside, open_bundle
 from cgidm.evidence.bundle_writer import pack_evidence, write_evidence
@@ -46,7 +46,7 @@ def made(tmp_path_factory):
 def known_records():
     """The same bytes are read as a record once: most alterations are of other files."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seal, "read_record", cache(seal.read_record))
+        patch.setattr(record, "read_record", cache(record.read_record))
         yield
 
 
@@ -89,7 +89,7 @@ def test_a_whole_bundle_is_whole_as_folder_and_zip(made, capsys):
     assert said.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
     openssl = f"openssl pkey -pubin -in {made / 'public.pem'} -outform DER | sha256sum"
     print_of = subprocess.run(openssl, shell=True, capture_output=True, text=True, check=True).stdout.split()[0]
-    assert "whole; 53 files" in said and f"signed by the key that you named: Ed25519, SHA-256 {print_of}" in said
+    assert "whole; 55 files" in said and f"signed by the key that you named: Ed25519, SHA-256 {print_of}" in said
     assert "consistent in itself: " in said
     last = "shown: whole, consistent in itself, signed by the given key; undated, not run again"
     assert said.splitlines()[-1] == last
@@ -177,7 +177,7 @@ def test_who_signed_and_who_did_not(made, folder, tmp_path, capsys):
     public = tmp_path / "other-public.pem"
     subprocess.run(["openssl", "pkey", "-in", str(other), "-pubout", "-out", str(public)], check=True)
     code, said = said_of(folder, capsys, "--signer", public)
-    assert code == 1 and set(said) == {"signatures/01.pem"} and "another key" in said["signatures/01.pem"]
+    assert code == 4 and set(said) == {"signatures/01.pem"} and "another key" in said["signatures/01.pem"]
     check = (
         "openssl pkeyutl -verify -pubin -inkey signatures/01.pem -rawin -in manifest.json -sigfile signatures/01.sig"
     )
@@ -193,7 +193,19 @@ def test_who_signed_and_who_did_not(made, folder, tmp_path, capsys):
     shutil.rmtree(folder / "signatures")
     assert said_of(folder, capsys) == (0, {})
     code, said = said_of(folder, capsys, "--signer", public)
-    assert code == 1 and "not signed" in said["signatures/"]
+    assert code == 4 and "not signed" in said["signatures/"]
+
+
+def test_who_did_not_sign_says_nothing_about_the_files(made, folder, capsys):
+    """Neither a bundle without a signature nor one of somebody else's is called altered."""
+    shutil.rmtree(folder / "signatures")
+    assert main(["verify", str(folder), "--signer", str(made / "public.pem")]) == 4
+    said = capsys.readouterr().out
+    assert "whole; 53 files" in said and "altered" not in said and "consistent in itself: " in said
+    assert said.splitlines()[-1].endswith("; undated, NOT signed by the given key, not run again")
+    (folder / "report.html").write_text("mine")
+    assert main(["verify", str(folder), "--signer", str(made / "public.pem")]) == 1
+    assert "altered" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", ["folder", "missing.pem", "junk.pem", "rsa.pem", "public.pem"])

@@ -70,7 +70,7 @@ def test_a_second_run_leaves_nothing_of_the_first_behind(tmp_path):
     write_evidence(fewer, tmp_path / "out", MODELS)
     left = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert left - {"mine.png"} == {
-        *("result.json", "report.html", "report.pdf", "manifest.json", "seal.txt"),
+        *("result.json", "report.html", "report.pdf", "manifest.json", "seal.txt", "HOW-TO-CHECK.txt", "verify.py"),
         *("00-original.png", "00-partial.png", "00-recovered.png"),
     }
 
@@ -82,7 +82,7 @@ def test_a_zip_holds_what_its_manifest_states_and_is_the_same_twice(evidence, tm
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as bundle:
         stated = json.loads(bundle.read("manifest.json"))["sha256"]
-        assert set(bundle.namelist()) == {*stated, "manifest.json", "seal.txt"} and len(stated) == 3 + 6 + 40
+        assert set(bundle.namelist()) == {*stated, "manifest.json", "seal.txt"} and len(stated) == 5 + 6 + 40
         assert all(sha256(bundle.read(name)).hexdigest() == digest for name, digest in stated.items())
 
 

@@ -130,7 +130,7 @@ def test_grades_and_exit_codes(folder, tmp_path, capsys):
     assert code == 3 and said.splitlines()[-1].endswith("; undated, not run again")
     code, said = verified(folder, capsys)
     assert code == 0 and "; undated, signed by a key that you did not name" in said
-    assert verified(folder, capsys, "--signer", "0" * 64)[0] == 1
+    assert verified(folder, capsys, "--signer", "0" * 64)[0] == 4
     assert main(["verify", str(folder), "--signer", "0" * 40]) == 2
     assert "64 hex digits" in capsys.readouterr().err
 

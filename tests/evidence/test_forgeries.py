@@ -24,7 +24,7 @@ from cgidm.evidence.verify import CLAIMS
 from cgidm.judging import portfolio
 from cgidm.pictures import duplicates
 from cgidm.pictures.embedders import Embedders
-from cgidm.provenance import package_versions
+from cgidm.run.provenance import package_versions
 from tests.support.forgeries import AlteredBundle, forgeries, make_with_bank, make_with_controls
 
 pytestmark = pytest.mark.slow

@@ -7,11 +7,10 @@ import pytest
 
 from cgidm.evidence.record import LikelihoodRecord, ModelsRecord, read_record, record_bytes
 from cgidm.evidence.record_of_result import make_record
-from cgidm.evidence.report import report_blocks
-from cgidm.evidence.report_words import likelihood_sentence
+from cgidm.evidence.reports.report import report_blocks
 from cgidm.judging.flags import NOT_FINITE
 from cgidm.judging.judge_pictures import judge_pictures
-from cgidm.judging.mirror_test import pictures_reference
+from cgidm.judging.mirror_test import likelihood_note, pictures_reference
 from cgidm.judging.result import MeasuredPicture
 from cgidm.judging.tables.likelihood_ratio import LikelihoodRatio
 from cgidm.messages import note
@@ -92,7 +91,7 @@ def test_a_likelihood_ratio_is_recorded_and_told():
     record, without = (make_record(r, MODELS) for r in (told, result))
     assert read_record(record_bytes(record), "mine").pictures[0].likelihood == LikelihoodRecord(ratio=123.4, low=45.6)
     text, silent = (" ".join(t for b in report_blocks(r, "0" * 64) for t in block_texts(b)) for r in (record, without))
-    assert likelihood_sentence(123.4, 45.6) in text and "120 times" in text and "46 in 19 of 20" in text
+    assert str(likelihood_note(123.4, 45.6)) in text and "120 times" in text and "46 in 19 of 20" in text
     assert "times as likely" not in silent
 
 

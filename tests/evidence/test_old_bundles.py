@@ -10,6 +10,7 @@ from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record import FIRST_FORMAT, read_record
 from cgidm.evidence.record_json import to_json
 from cgidm.evidence.seal import seal_folder
+from cgidm.evidence.standalone.build import GUIDE, SCRIPT
 from tests.support.bundles import MODELS, raw_record, record_of, reseal
 from tests.support.paths import ROOT
 from tests.support.results import result_of
@@ -35,6 +36,15 @@ def downgrade(record, number):
     record["format"] = number
 
 
+def older_bundle(made, place, number):
+    """The bundle as an older version would have written it: without the files for a check without this tool."""
+    folder = shutil.copytree(made, place / "folder")
+    for name in (SCRIPT, GUIDE):
+        (folder / name).unlink()
+    reseal(folder, lambda record: downgrade(record, number))
+    return folder
+
+
 def verified(path, capsys, *more):
     code = main(["verify", str(path), *map(str, more)])
     return code, capsys.readouterr().out
@@ -52,16 +62,14 @@ def test_a_bundle_of_format_1_as_version_0_1_0_wrote_it(capsys):
 
 @pytest.mark.parametrize(("number", "consistent"), [(3, False), (4, True)])
 def test_bundles_of_the_formats_between(made, tmp_path, capsys, number, consistent):
-    folder = shutil.copytree(made, tmp_path / "folder")
-    reseal(folder, lambda record: downgrade(record, number))
+    folder = older_bundle(made, tmp_path, number)
     assert raw_record(folder)["format"] == number
     code, said = verified(folder, capsys)
     assert code == 0 and ("shown: whole, consistent in itself" in said) == consistent
 
 
 def test_a_report_of_an_older_format_that_differs_is_named_and_not_called_consistent(made, tmp_path, capsys):
-    folder = shutil.copytree(made, tmp_path / "folder")
-    reseal(folder, lambda record: downgrade(record, 4))
+    folder = older_bundle(made, tmp_path, 4)
     (folder / "report.html").write_text("<p>Proven")
     manifest = json.loads((folder / "manifest.json").read_text())
     seal_folder(folder, record_of(folder), list(manifest["sha256"]))

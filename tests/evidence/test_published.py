@@ -10,7 +10,7 @@ from cgidm.cli import main
 from cgidm.evidence.anchors.published import check_published
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record_of_result import anchors_of, commits_of, make_record, publications_of
-from cgidm.evidence.report_sources import origin_sentences
+from cgidm.evidence.reports.sources import origin_sentences
 from cgidm.intake.layout import open_checkpoint
 from cgidm.resources import SHIPPED_BASE, find_example
 from tests.support import hub_server

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cgidm.evidence.record import FORMAT, ConfigRecord, Record, RecoveryRecord, read_record, record_bytes
+from cgidm.evidence.record import FORMAT, Record, read_record, record_bytes
 from cgidm.evidence.record_of_result import config_of, lineup_of, make_record
+from cgidm.evidence.record_settings import ConfigRecord, RecoveryRecord
 from cgidm.judging.lineup import Lineup, Round
 from cgidm.messages import Note, english
 from cgidm.method.config import PRESETS, RecoveryConfig, RunConfig

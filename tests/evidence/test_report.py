@@ -9,9 +9,9 @@ import pytest
 
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record import ModelsRecord
-from cgidm.evidence.report import report_blocks
-from cgidm.evidence.report_blocks import Heading, NewPage, Pictures, ScoreStrip
-from cgidm.evidence.report_pdf import report_pdf
+from cgidm.evidence.reports.blocks import Heading, NewPage, Pictures, ScoreStrip
+from cgidm.evidence.reports.report import report_blocks
+from cgidm.evidence.typesetting.pdf import report_pdf
 from cgidm.judging.verdict import judge
 from tests.support.bundles import record_of
 from tests.support.paths import ROOT
@@ -92,7 +92,8 @@ def test_a_pdf_is_the_same_from_the_same_record_whenever_and_wherever_it_is_made
     (tmp_path / "a.pdf").write_bytes(report_pdf(blocks_of(made), lambda name: (made / name).read_bytes(), date))
     code = (
         "import sys, json; from pathlib import Path; from datetime import datetime, UTC\n"
-        "from cgidm.evidence.report_pdf import report_pdf; from cgidm.evidence.report import report_blocks\n"
+        "from cgidm.evidence.typesetting.pdf import report_pdf\n"
+        "from cgidm.evidence.reports.report import report_blocks\n"
         "from cgidm.evidence.record import read_record\n"
         "made, out = map(Path, sys.argv[1:])\n"
         "blocks = report_blocks(read_record((made / 'result.json').read_bytes(), 'x'), 'f' * 64)\n"

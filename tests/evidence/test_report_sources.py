@@ -10,11 +10,11 @@ import pytest
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record import BankRecord, StatementsRecord
 from cgidm.evidence.record_of_result import make_record, without_homes
-from cgidm.evidence.report import report_blocks
-from cgidm.evidence.report_blocks import Heading, Text
-from cgidm.evidence.report_html import report_html
-from cgidm.evidence.report_pdf import report_pdf
-from cgidm.evidence.report_sources import origin_sentences, setting_sentences
+from cgidm.evidence.reports.blocks import Heading, Text
+from cgidm.evidence.reports.report import report_blocks
+from cgidm.evidence.reports.sources import origin_sentences, setting_sentences
+from cgidm.evidence.typesetting.html import report_html
+from cgidm.evidence.typesetting.pdf import report_pdf
 from cgidm.intake.known_bases.table import known_bases
 from cgidm.method.config import PRESETS
 from tests.support.bundles import MODELS

@@ -10,8 +10,8 @@ from cgidm.evidence.anchors.statements import read_control_statements
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record import FORMAT, AnchorRecord, ControlStatementRecord, StatementsRecord, record_bytes
 from cgidm.evidence.record_of_result import make_record, without_home, without_homes
-from cgidm.evidence.report import report_blocks
-from cgidm.evidence.report_sources import origin_sentences
+from cgidm.evidence.reports.report import report_blocks
+from cgidm.evidence.reports.sources import origin_sentences
 from cgidm.messages import Note
 from tests.support.bundles import MODELS
 from tests.support.errors import refuses

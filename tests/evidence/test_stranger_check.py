@@ -53,7 +53,7 @@ def altered(made, name, data):
 
 def test_what_is_whole_signed_and_dated_is_told_so(made):
     code, said = check(made, "stamped.zip", made[1], "tsa/ca.pem")
-    assert code == 0 and "whole: 46 files" in said and f"signed by the key {made[1]}" in said
+    assert code == 0 and "whole: 48 files" in said and f"signed by the key {made[1]}" in said
     assert re.search(r"^Time stamp: ... .* GMT$", said, re.MULTILINE) and "Verification: OK" in said
     code, said = check(made, "stamped.zip")
     assert code == 0 and "not checked: name the certificates" in said

@@ -12,7 +12,7 @@ from cgidm.families.conditioning import condition_on_prompt
 from cgidm.families.memory import weight_bytes
 from cgidm.families.quantised import QuantisedLinear, quantise
 from cgidm.intake.layout import open_checkpoint
-from cgidm.provenance import describe_machine
+from cgidm.run.provenance import describe_machine
 from tests.support import tiny, tiny_flow
 from tests.support.errors import refuses
 from tests.support.tiny_lora import save_lora

@@ -21,8 +21,8 @@ from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.lineup_sheet import ROLES, lineup_sheet
 from cgidm.evidence.record_of_result import lineup_of, make_record
-from cgidm.evidence.report import report_blocks
-from cgidm.evidence.report_blocks import Heading, Panels
+from cgidm.evidence.reports.blocks import Heading, Panels
+from cgidm.evidence.reports.report import report_blocks
 from cgidm.evidence.seal import check_seal
 from cgidm.judging.lineup import (
     LETTERS,

@@ -23,6 +23,9 @@ THUMBNAIL = "data:image/png;base64,iVBORw0KGgo="
 class Reader(HTMLParser):
     """Reads HTML and fails on whatever is not ours: an element, an attribute, a tag that does not close."""
 
+    more_tags: tuple[str, ...] = ()
+    more_attributes: tuple[str, ...] = ()
+
     def __init__(self, text):
         super().__init__()
         self.open, self.words, self.elements = [], [], []
@@ -51,8 +54,8 @@ class Reader(HTMLParser):
 
     def check(self, tag, attrs):
         names = [name for name, _ in attrs]
-        assert tag in TAGS, tag
-        assert set(names) <= set(ATTRIBUTES) and len(set(names)) == len(names), (tag, names)
+        assert tag in (*TAGS, *self.more_tags), tag
+        assert set(names) <= {*ATTRIBUTES, *self.more_attributes} and len(set(names)) == len(names), (tag, names)
         self.elements.append((tag, dict(attrs)))
 
     @property

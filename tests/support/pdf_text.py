@@ -34,7 +34,8 @@ def pdf_text(data: bytes) -> str:
 def _letters(objects: dict[bytes, bytes], font: bytes) -> dict[int, str]:
     """What each code of a font means: its table of Unicode letters."""
     (number,) = re.findall(rb"/ToUnicode (\d+) 0 R", font)
-    pairs = re.findall(rb"<([0-9A-F]{4})> <([0-9A-F]{4,8})>\n", _stream(objects[number]).split(b"beginbfchar")[1])
+    tables = b"".join(_stream(objects[number]).split(b"beginbfchar")[1:])  # of a hundred letters each
+    pairs = re.findall(rb"<([0-9A-F]{4})> <([0-9A-F]{4,8})>\n", tables)
     return {int(code, 16): bytes.fromhex(letter.decode()).decode("utf-16-be") for code, letter in pairs}
 
 

@@ -41,7 +41,7 @@ def leave_pages_out(set_attribute: Callable[[object, str, Any], object] = setatt
     """Write PDFs without pages, which take a second each; `set_attribute` puts the writer there."""
     from cgidm.evidence import bundle_writer  # late: the page decides in which order libraries are read
 
-    set_attribute(bundle_writer, "report_pdf", lambda blocks, read, date: b"%PDF-1.4\n")
+    set_attribute(bundle_writer, "report_pdf", lambda *_: b"%PDF-1.4\n")
 
 
 if __name__ == "__main__":

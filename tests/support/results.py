@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from cgidm.evidence.report_blocks import NewPage, Pictures, ScoreStrip, Table
+from cgidm.evidence.reports.blocks import NewPage, Pictures, ScoreStrip, Table
 from cgidm.framing.frame import CentreSquare
 from cgidm.judging.flags import PictureChecks, RunChecks, stopped_flag
 from cgidm.judging.judge_pictures import judge_pictures
@@ -13,7 +13,7 @@ from cgidm.judging.tables.power import PowerRow
 from cgidm.messages import Note
 from cgidm.method.config import PRESETS
 from cgidm.pictures.images import Picture
-from cgidm.provenance import describe_machine
+from cgidm.run.provenance import describe_machine
 from tests.support.worlds import world
 
 HOSTILE = "<script>alert(1)</script>\"'&.png"

@@ -9,7 +9,7 @@ from PIL import Image
 from cgidm.cli import main
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.recompute import recompute
-from cgidm.evidence.report import report_blocks
+from cgidm.evidence.reports.report import report_blocks
 from cgidm.evidence.seal import bundle_record
 from cgidm.judging.mirror_test import (
     LEAST_ARTISTS,

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Published = Literal["same", "other", "contradicted"]  # what is published of models now, beside what was recorded
-ALTERED, INCOMPLETE = 1, 3  # exit codes: something is wrong; `--strict` misses a grade
+# exit codes: something is wrong; `--strict` misses a grade; nothing is wrong, but the given key did not sign it
+ALTERED, INCOMPLETE, OTHER_SIGNER = 1, 3, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class Grades:
     stamped: str | None = None  # the same of a time stamp that was not checked
     signed: str | None = None  # the key, by its fingerprint
     signer_named: bool = False  # it is the key that was given
+    signer_missing: bool = False  # a key was given, and the bundle is not signed by it
     repeated: bool | None = None
     originals: bool | None = None  # the original files are the recorded ones
     published: Published | None = None
@@ -46,6 +48,7 @@ class Grades:
         """The grades that were not, in words."""
         consistent = "NOT consistent in itself" if self.consistent is False else "not shown to be consistent in itself"
         signed = "signed by a key that you did not name" if self.signed else "not signed"
+        signed = "NOT signed by the given key" if self.signer_missing else signed
         undated = "undated" if self.stamped is None else f"dated by {self.stamped}, not checked"
         names = {
             "NOT whole": self.intact,
@@ -66,7 +69,9 @@ class Grades:
     def exit_code(self) -> int:
         """0, unless something is wrong."""
         found = (self.consistent, self.repeated, self.originals, self.retrained, self.plan_found)
-        return ALTERED if False in found or self.published == "contradicted" or not self.intact else 0
+        if False in found or self.published == "contradicted" or not self.intact:
+            return ALTERED
+        return OTHER_SIGNER if self.signer_missing else 0
 
     @property
     def is_complete(self) -> bool:

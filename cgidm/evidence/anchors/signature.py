@@ -22,6 +22,8 @@ from ..seal import MANIFEST, OLD_SIGNATURE, OLD_SIGNER, SIGNATURES, is_envelope
 from .envelope import add_to_bundle, next_number
 
 MAX_KEY = 10_000  # bytes
+# what is wrong with who signed, and not with the bundle
+OF_SIGNER = ("evidence.problem.unsigned", "evidence.problem.other_signer")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ...judging.verdict import is_positive
 from ...messages.text import single_line
 from ..record import PictureRecord, Record
-from ..report import file_name
+from ..reports.report import file_name
 from .file_hashes import short_hash
 
 AIR_IDS = re.compile(r":civitai:(?P<model>\d+)@(?P<version>\d+)", re.ASCII)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ...messages.text import single_line
 from ...resources import SHIPPED
 from ..record import Record
-from ..report_sources import origin_sentences, setting_sentences
+from ..reports.sources import origin_sentences, setting_sentences
 from .facts import ExportFacts, picture_line
 from .notices import finding_sentences
 

@@ -16,14 +16,14 @@ from ...judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, Result
 from ...messages.text import single_line
 from ...pictures.embedders import SOURCES
 from ...pictures.images import from_uint8, to_uint8
-from ...provenance import RENDERING
+from ...run.provenance import RENDERING
 from ..bundle_files import read_png
 from ..bundle_reader import Bundle
 from ..lineup_sheet import ROLES, panel_name
 from ..record import OLD_RULES, OLDER, WITHOUT_CHECKS, ModelsRecord, PictureRecord, Record
 from ..record_json import to_json
 from ..record_of_result import image_name, image_roles, lineup_of, make_record
-from ..report import file_name
+from ..reports.report import file_name
 
 MIRROR_SCORES = (MIRROR_SCORE, INNER_MIRROR_SCORE)
 RUN_NOTES = ("pictures.empty_bucket", "pictures.counts_as_one_with")  # the others are about the file, or left controls

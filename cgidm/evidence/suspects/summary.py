@@ -16,8 +16,8 @@ from ...messages import Note, note
 from ...messages.text import single_line
 from ..record import ModelsRecord, PictureRecord, Record, SetRecord
 from ..record_json import from_json, to_json
-from ..report_blocks import Block, Heading, Items, Table, Text
-from ..report_html import report_html
+from ..reports.blocks import Block, Heading, Items, Table, Text
+from ..typesetting.html import report_html
 from .correction import Answer, correct_for_suspects, smallest_p_value
 
 FORMAT = 1

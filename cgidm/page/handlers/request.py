@@ -8,6 +8,7 @@ from typing import Any
 
 from cgidm import UserError
 from cgidm.judging.null_bank import Bank, read_bank
+from cgidm.messages import Language
 from cgidm.pictures.images import MAX_BYTES, Picture, decode_picture
 from cgidm.run.plan import RunRequest, plan_run
 
@@ -67,6 +68,7 @@ class Request:
     unrelated: str = ""  # a suspect of the same base, trained on other pictures, that must find nothing
     adapter_config: str | None = None  # peft's file beside an upload
     unused: str = "none"  # one of `UNUSED`: whose works, surely unused, the controls are
+    language: Language = "en"  # of the reports
 
     def check(self, fewest: int = 1) -> None:
         """See that it can be done, as far as that shows without opening a model on the Hub.
@@ -152,6 +154,7 @@ class Request:
             lineup=self.lineup,
             unrelated=self.unrelated.strip(),
             unused=self.unused,
+            language=self.language,
         )
 
     def _sent(self) -> tuple[list[Sent], list[Sent]]:

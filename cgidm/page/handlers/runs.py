@@ -5,13 +5,13 @@ import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
-from pathlib import Path
+from dataclasses import replace
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from cgidm import UserError
 
+from ..html.i18n import known_language
 from ..html.markup import html_text, note_html
 from ..html.progress import error_html, status_html
 from ..html.views import (
@@ -31,6 +31,7 @@ from ..runs.store import Run, Visit
 from .form import form_view
 from .pictures import forget_looks
 from .request import FieldError, Request
+from .uploads import upload_folder
 from .visitor import visitor_token
 
 PATIENCE = 10.0  # seconds that Stop waits for a run to be put down
@@ -45,7 +46,7 @@ def begin(request: Request, token: str, language: str) -> View:
     clear: View = {f"error.{field}": "" for field in FIELDS}
     try:
         request.check()
-        run = request.begin(Visit(token))
+        run = replace(request, language=known_language(language)).begin(Visit(token))
     except FieldError as error:
         return clear | {f"error.{error.field}": error_html(note_html(error.note, language), language), "pending": ""}
     return (
@@ -140,7 +141,7 @@ def arrive(token: str | None, language: str) -> View:
 
 def remember(token: str, uploads: Sequence[str]) -> None:
     """Note what a visitor has sent: gradio keeps it in a folder of its own, whether it is used or not."""
-    sent = [path for path in uploads if _copy_of_gradios(path) is not None]
+    sent = [path for path in uploads if upload_folder(path) is not None]
     if token and sent:
         Visit(token).remember(sent)
 
@@ -151,7 +152,7 @@ def forget(token: str, language: str) -> View:
     for run in visit.runs():
         stop_run(run, PATIENCE)
         _wait_until_paused(run)
-    copies = [_copy_of_gradios(path) for path in visit.uploads()]
+    copies = [upload_folder(path) for path in visit.uploads()]
     visit.forget()
     forget_looks()
     for folder in filter(None, copies):
@@ -169,9 +170,3 @@ def _wait_until_paused(run: Run) -> None:
     patience = time.monotonic() + PATIENCE
     while run.is_locked and time.monotonic() < patience:
         time.sleep(0.05)
-
-
-def _copy_of_gradios(path: str) -> Path | None:
-    """The folder that gradio made for an upload; None for what ships with the page."""
-    file, cache = Path(path).resolve(), Path(get_upload_folder()).resolve()
-    return file.parent if file.parent.parent == cache else None

@@ -106,6 +106,22 @@ def inspect_suspect(suspect: str | None, upload: str | None, oauth_token: gr.OAu
     return inspect_checkpoint(open_suspect("" if upload else suspect or "", upload, visitor_token(oauth_token)))
 
 
+def known_models(form: Mapping[str, Any], oauth_token: gr.OAuthToken | None) -> dict[str, Any]:
+    """Fill in the base and prompt that a program left out, as the suspect itself tells them.
+
+    Raises:
+        UserError: if the suspect cannot be found, or does not tell its base.
+    """
+    suspect, upload = form.get("suspect") or "", form.get("upload")
+    found = {"base": (form.get("base") or "").strip(), "prompt": form.get("prompt")}
+    if found["base"] and found["prompt"] is not None:
+        return {**form, **found}
+    told: Mapping[str, Any] = {} if upload else shipped_pair(suspect)
+    told = told or inspect_suspect(suspect, upload, oauth_token)
+    known = {"base": found["base"] or told["base"] or "", "prompt": found["prompt"]}
+    return {**form, **known, "prompt": (told["prompt"] or "") if known["prompt"] is None else known["prompt"]}
+
+
 def shipped_pair(suspect: str | None) -> View:
     """Return base and prompt of a shipped suspect; of any other, nothing is known before it is checked."""
     name = (suspect or "").strip().removeprefix(SHIPPED)

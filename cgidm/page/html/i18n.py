@@ -1,19 +1,19 @@
 """The one place that finds a text of the page in the visitor's language.
 
-`languages/<code>.json` holds the page's own texts, by key. `languages/messages/<code>.json` holds the messages of the
-library (`cgidm.messages`) in the languages other than English, by code. An unknown language is answered in English.
+`languages/<code>.json` holds the page's own texts by key, folders beside it those of a part: `languages/check/`.
+The sentences of the library are those of `cgidm.messages`, by code. An unknown language is answered in English.
 """
 
 import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from cgidm.messages import Note, render
+from cgidm.messages import Language, Note, render, translations
 
 TABLES = Path(__file__).parent / "languages"
-LANGUAGES = ("en", "de", "fr", "es", "ja")
+LANGUAGES: tuple[Language, ...] = get_args(Language)
 LONGEST_HEADER = 1000  # characters of Accept-Language that are read
 
 
@@ -23,14 +23,14 @@ def tables() -> dict[str, dict[str, str]]:
 
     No text holds HTML. `read.text` and `intro` hold Markdown.
     """
-    return {code: json.loads((TABLES / f"{code}.json").read_text("utf-8")) for code in LANGUAGES}
+    files = {code: (TABLES / f"{code}.json", *sorted(TABLES.glob(f"*/{code}.json"))) for code in LANGUAGES}
+    return {code: {k: v for f in files[code] for k, v in json.loads(f.read_text("utf-8")).items()} for code in files}
 
 
 @cache
 def message_tables() -> dict[str, dict[str, str]]:
     """Return the library's messages: language -> code -> sentence. English is missing: it is the library's own."""
-    files = {code: TABLES / "messages" / f"{code}.json" for code in LANGUAGES if code != "en"}
-    return {code: json.loads(path.read_text("utf-8")) for code, path in files.items()}
+    return {code: dict(translations(code)) for code in LANGUAGES if code != "en"}
 
 
 def translate(language: str, key: str, **values: Any) -> str:
@@ -56,6 +56,12 @@ def has_translation(language: str, note: Note) -> bool:
 def table_for(language: str) -> Mapping[str, str]:
     """Return the page's texts in a language, or in English."""
     return tables().get(language, tables()["en"])
+
+
+def known_language(language: str) -> Language:
+    """Return a language that the page speaks: the one that is given, or English."""
+    codes = dict(zip(LANGUAGES, LANGUAGES, strict=True))
+    return codes.get(language, "en")  # type: ignore[call-overload]
 
 
 def choose_language(accept_language: str | None) -> str:

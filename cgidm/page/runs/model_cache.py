@@ -9,7 +9,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from cgidm.evidence.bundle_writer import weights_sha256
 from cgidm.evidence.record import ModelsRecord
 from cgidm.evidence.record_of_result import anchors_of, commits_of, publications_of
 from cgidm.intake.family import compare_bases, lend_configuration
-from cgidm.intake.layout import Checkpoint, open_checkpoint, read_layout
+from cgidm.intake.layout import Checkpoint, fingerprint_weights, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.remarks import list_pair_remarks
 from cgidm.intake.source import parse_source
@@ -175,12 +175,14 @@ def _key(base: Checkpoint, suspect: Checkpoint, prompt: str) -> str:
 class Pairs:
     """Loaded pairs, the most recently used, up to a limit of bytes, and as long as the one in use has room to compute.
 
-    No two share a network, so that no visitor's adapter leaks into another's pair.
+    No two share a network, so that no visitor's adapter leaks into another's pair. Equal weights are loaded once,
+    whatever they are called; the pair that is handed out names the files of whoever asks.
     """
 
     def __init__(self, limit: int = MAX_LOADED) -> None:
         self.limit = limit
         self._pairs: OrderedDict[str, ModelPair] = OrderedDict()
+        self._loaded_as: dict[str, OpenedModels] = {}  # whose names the pairs were loaded with
         self._lock = threading.Lock()
 
     def get(self, models: OpenedModels) -> ModelPair:
@@ -195,15 +197,16 @@ class Pairs:
                 # before the next one is loaded: both might not fit, and how it is held is chosen from what is free then
                 while self._pairs and (self.loaded() + size > self.limit or _short_of(ROOM * size)):
                     self._drop_oldest()
-                self._pairs[models.key] = _load(models)
+                self._pairs[models.key], self._loaded_as[models.key] = _load(models), models
             self._pairs.move_to_end(models.key)
             pair = self._pairs[models.key]
             while len(self._pairs) > 1 and pair.memory is not None and _short_of(pair.memory.working):
                 self._drop_oldest()
-            return pair
+            return _named_as(pair, self._loaded_as[models.key], models)
 
     def _drop_oldest(self) -> None:
-        self._pairs.popitem(last=False)
+        key, _ = self._pairs.popitem(last=False)
+        del self._loaded_as[key]
         _free()
 
     def loaded(self) -> int:
@@ -238,6 +241,20 @@ def _load(models: OpenedModels) -> ModelPair:
     pair = load_pair(models.base, models.suspect, models.prompt, device=hardware.device(), dtype=_dtype(models))
     print(f"loaded on {hardware.describe()}: {pair.memory}", flush=True)  # the operator's log; names are the visitor's
     return pair
+
+
+def _named_as(pair: ModelPair, loaded: OpenedModels, models: OpenedModels) -> ModelPair:
+    """The pair with the names that its files have in `models`: a record must not hold those of another visit."""
+    own = fingerprint_weights(models.base, models.suspect)
+    if own == pair.fingerprints:
+        return pair
+    names = {loaded.base.name: models.base.name, loaded.suspect.name: models.suspect.name}
+
+    def renamed(value: object) -> object:
+        return names.get(value, value) if isinstance(value, str) else value
+
+    notes = tuple(replace(n, params={k: renamed(v) for k, v in n.params.items()}) for n in pair.notes)
+    return replace(pair, fingerprints=own, notes=notes)
 
 
 def _short_of(size: int) -> bool:

@@ -196,7 +196,8 @@ class RunRecorder:
         assert result.framing is not None
         sent = self.run.controls()
         controls = [decode_picture(sent[i].data, sent[i].name, result.framing) for i in plan.controls]
-        write_evidence(result, folder, models_record(self._models, self._unrelated), controls, self._statements)
+        models, language = models_record(self._models, self._unrelated), self.run.settings.language
+        write_evidence(result, folder, models, controls, self._statements, language=language)
         if (key := operator_key()) is not None:
             sign_bundle(folder, key)
         pack_evidence(folder, folder / "evidence.zip")

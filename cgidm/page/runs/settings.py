@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from cgidm import UserError
+from cgidm.messages import Language
 from cgidm.method.config import LINEUP_SIZES, RunConfig, find_preset
 from cgidm.method.views import VIEWS
 
@@ -16,6 +17,7 @@ UNUSED_THAT_COUNT = ("same", "later")
 LINEUPS = (0, 6, 10, 20)  # panels of a round that the form offers; 0: no line-up
 MAX_SEED = 2**31 - 1
 MAX_STEPS = 2000
+FILES_FOLDER = "CGIDM_FILES"  # variable: the folder whose files programs may name by their paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class RunSettings:
     lineup: float | None = None  # panels of each round; 0 or None: no line-up
     unrelated: str = ""  # a suspect of the same base that must find nothing; "": none
     unused: str = "none"  # one of `UNUSED`, as the form was answered
+    language: Language = "en"  # of the reports
 
     def config(self) -> RunConfig:
         """The configuration of such a run.

@@ -132,7 +132,7 @@ class Run:
         if uploads:
             (self.private_dir / "suspect").mkdir()
         for upload in uploads:
-            shutil.copyfile(upload, self.private_dir / "suspect" / Path(upload).name)
+            shutil.copyfile(upload, self.private_dir / "suspect" / Path(upload).name)  # a record says this name
         if bank is not None:
             (self.private_dir / "bank").mkdir()
             (self.private_dir / "bank" / bank.name).write_bytes(bank.data)

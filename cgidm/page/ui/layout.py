@@ -20,8 +20,10 @@ from ..html.views import View
 from ..runs.settings import LINEUPS, PRESET_NAMES
 from ..runs.store import ROOT, Visit, keep_sweeping
 from .api import build_api
+from .check_tab import build_check_tab
 from .lineup_panel import build_observer, wire_observer
 from .model_panel import EXAMPLE_NAMES, WHEN_TYPED, look_up_again
+from .operator_notice import build_operator_notice
 from .picture_panel import PASTE
 from .run_tab import UPLOADS, Tab, build_tab
 from .widgets import info
@@ -106,12 +108,15 @@ def _lay_out(texts: Texts, token: gr.BrowserState) -> tuple[list[tuple[gr.Button
     with gr.Tabs():
         with gr.Tab(texts("tab_judge"), id="judge", elem_id="tab-judge"):
             tab = build_tab(texts, token)
+        with gr.Tab(texts("tab_check"), id="check", elem_id="tab-check"):
+            build_check_tab(texts)
         with gr.Tab(texts("tab_read"), id="read"):
             gr.Markdown(texts("read.text"), elem_classes="read")
         with gr.Tab(texts("tab_about"), id="about"):
             for part in ("privacy", "limits"):
                 gr.Markdown("## " + texts(f"{part}.title"))
                 gr.Markdown(texts(part), elem_classes="read")
+            build_operator_notice(texts)
             forget = _lay_out_forget(texts)
     return cards, tab, forget
 

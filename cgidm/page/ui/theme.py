@@ -153,6 +153,9 @@ CSS = (
 .cg.cg .cg-flags{border:1px solid var(--cg-weak);border-radius:10px;padding:.75rem 1.25rem;margin:1rem 0;
  background:var(--cg-weak-ground)}
 .cg.cg .cg-flags h3{margin:0;color:var(--cg-weak)}
+.cg.cg .cg-checked{max-width:128px;max-height:128px;image-rendering:pixelated}
+.cg.cg .cg-grades{list-style:none;padding:0}
+.cg.cg .cg-report{width:100%;height:70vh;border:1px solid var(--cg-line);background:#fff}
 .cg.cg .cg-caveat{border-top:1px solid var(--cg-line);margin-top:1.75em}
 .cg.cg .cg-caveat h3{margin-top:1em}
 .cg.cg .cg-figure{margin:0 0 .5em;max-width:560px}

@@ -1,13 +1,14 @@
 """Typeset the blocks of a report as one HTML page that needs no other file."""
 
 import base64
-import html
+import html as escaping
 import io
 from collections.abc import Callable, Sequence
 
 from PIL import Image
 
-from .report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
+from ...messages import Language
+from ..reports.blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
 
 STYLE = (
     ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:56em;margin:2em auto;padding:0 1em;"
@@ -16,7 +17,7 @@ STYLE = (
     "figure{display:inline-block;width:31%;margin:0 2% 0 0}.four figure{width:23%}"
     "figure img{width:100%;image-rendering:pixelated}"
     "figcaption,.caption{color:#566072;font-size:.9em}table{border-collapse:collapse;margin:.6em 0;width:100%}"
-    "td,th{padding:.2em 1em .2em 0;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
+    "p,li,td,th{overflow-wrap:anywhere}td,th{padding:.2em 1em .2em 0;text-align:left;vertical-align:top}"
     "thead th{border-bottom:1px solid #c9cfdb}tbody tr{border-bottom:1px solid #eceff4}"
     "code{font-size:.78em;overflow-wrap:anywhere}pre{background:#f1f3f7;padding:.6em .8em;white-space:pre-wrap}"
     ".panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(20em,1fr));gap:1em}"
@@ -27,11 +28,12 @@ SMALL = 320  # pixels a side of a picture in a line-up; the files beside the rep
 WIDTH, HEIGHT = 720, 74  # of a strip, in its own units
 
 
-def report_html(blocks: Sequence[Block], read: Callable[[str], bytes]) -> str:
+def report_html(blocks: Sequence[Block], read: Callable[[str], bytes], language: Language = "en") -> str:
     """Typeset the report whose PNGs `read` returns by their names. Every text is escaped."""
     title = next(_text(b.text) for b in blocks if isinstance(b, Heading))
     return (
-        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        f"<!doctype html><html lang='{language}'><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
         f"<title>{title}</title><style>{STYLE}</style>\n" + "\n".join(_block(b, read) for b in blocks) + "\n</html>\n"
     )
 
@@ -102,11 +104,11 @@ def _strip(strip: ScoreStrip) -> str:
         f"<path d='M0 46H{WIDTH}' stroke='#8a93a5'/><path d='M{zero:.1f} 46v6' stroke='#8a93a5'/>"
         f"<g stroke='#5b6578' stroke-opacity='.55' stroke-width='1.5'>{ticks}</g>"
         f"<path d='M{here:.1f} 18v32' stroke='#b3261e' stroke-width='3'/>"
-        f"<text x='{here:.1f}' y='13' text-anchor='{anchor}' fill='#b3261e'>this picture: {strip.score:.3f}</text>"
+        f"<text x='{here:.1f}' y='13' text-anchor='{anchor}' fill='#b3261e'>{_text(strip.label)}</text>"
         f"<text x='0' y='66'>{low:.2f}</text><text x='{WIDTH}' y='66' text-anchor='end'>{high:.2f}</text>"
         f"<text x='{zero:.1f}' y='66' text-anchor='middle'>0</text></svg>"
     )
 
 
 def _text(value: str) -> str:
-    return html.escape(value)
+    return escaping.escape(value)

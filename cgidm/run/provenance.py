@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from . import __version__
-from .method.models import ModelPair
+from .. import __version__
+from ..method.models import ModelPair
 
-SOURCE = Path(__file__).parent
+SOURCE = Path(__file__).parents[1]
 PACKAGES = (
     *("torch", "torchvision", "diffusers", "transformers", "peft"),
     *("open_clip_torch", "timm", "numpy", "scipy", "pillow"),

@@ -63,7 +63,8 @@ class ScoreStrip:
 
     score: float
     controls: tuple[float, ...]
-    reference: str = "control pictures"  # what has these scores
+    caption: str  # the same in words
+    label: str  # of the score's own stroke
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -77,15 +78,6 @@ class ScoreStrip:
         """Return the position of a score on the line."""
         low, high = self.limits
         return (score - low) / (high - low)
-
-    @property
-    def caption(self) -> str:
-        """The same in words."""
-        if not self.controls:
-            return f"Score {self.score:.3f}; there are no {self.reference}."
-        above = sum(c >= self.score for c in self.controls)
-        among = f"{len(self.controls)} {self.reference} from {min(self.controls):.3f} to {max(self.controls):.3f}"
-        return f"Score {self.score:.3f} among {among}; {above} of them score as high."
 
 
 @dataclass(frozen=True)

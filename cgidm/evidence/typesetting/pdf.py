@@ -1,7 +1,8 @@
 """Typeset the blocks of a report as a PDF of A4 pages. Equal blocks give equal bytes."""
 
 import io
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -9,19 +10,26 @@ from typing import Any
 
 from PIL import Image
 
-from .report_blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
+from ...messages import Language
+from ...resources import japanese_font
+from ..reports.blocks import Block, Command, Heading, Items, NewPage, Panels, Pictures, ScoreStrip, Table, Text
+from ..reports.language import text_in
 
 MARGIN = 18  # mm
 LARGEST = 512  # pixels a side of a picture on typesetter; the files beside the report have all of them
 SMALL = 320  # the same, in a line-up, where there are many
 TALLEST = 110  # mm, of a picture
 SIZES = {1: 17, 2: 12.5, 3: 10}  # points, of headings
+JAPANESE = "\u3001-\u30ff\u3400-\u9fff\uff01-\uff60"
+OPENING, CLOSING = "「『（〔【〈《", "、。，．：；！？」』）〕】〉》ーっゃゅょッャュョァィゥェォ"  # noqa: RUF001
 INK, GREY, LINE, RED, BLUE = (27, 36, 48), (86, 96, 114), (160, 168, 182), (179, 38, 30), (43, 95, 180)
 
 
-def report_pdf(blocks: Sequence[Block], read: Callable[[str], bytes], date: datetime) -> bytes:
+def report_pdf(
+    blocks: Sequence[Block], read: Callable[[str], bytes], date: datetime, language: Language = "en"
+) -> bytes:
     """Typeset the report whose PNGs `read` returns by their names; `date` is the one that the file carries."""
-    typesetter = _Typesetter(read)
+    typesetter = _Typesetter(read, language)
     typesetter.pdf.set_creation_date(date)
     typesetter.pdf.set_title(next(b.text for b in blocks if isinstance(b, Heading)))
     for block in blocks:
@@ -32,7 +40,7 @@ def report_pdf(blocks: Sequence[Block], read: Callable[[str], bytes], date: date
 class _Typesetter:
     """Sets one block below the other. A page breaks between lines, never within a row or picture."""
 
-    def __init__(self, read: Callable[[str], bytes]) -> None:
+    def __init__(self, read: Callable[[str], bytes], language: Language) -> None:
         from fpdf import FPDF  # late: nothing but a report needs it
 
         class Numbered(FPDF):
@@ -40,14 +48,14 @@ class _Typesetter:
                 self.set_y(-13)
                 self.set_font("sans", size=8)
                 self.set_text_color(*GREY)
-                self.cell(0, 5, f"CGI-DM, page {self.page_no()} of {{nb}}", align="C")
+                self.cell(0, 5, text_in(language, "report.page", page=self.page_no(), pages="{nb}"), align="C")
 
         self.read = read
         self.pdf: Any = Numbered(format="A4")
         self.pdf.set_margins(MARGIN, 15, MARGIN)
         self.pdf.c_margin = 0  # text begins where pictures and lines do
         self.pdf.set_auto_page_break(True, 17)
-        self.pdf.set_lang("en")
+        self.pdf.set_lang(language)
         for family, style, name in (("sans", "", ""), ("sans", "B", "-Bold"), ("mono", "", "Mono")):
             self.pdf.add_font(family, style, _fonts() / f"DejaVuSans{name}.ttf")
         self.pdf.add_page()
@@ -190,7 +198,7 @@ class _Typesetter:
         self._label(f"{high:.2f}", left + width, line + 1.5)
         self._label("0", zero, line + 1.5)
         pdf.set_text_color(*RED)
-        self._label(f"this picture: {strip.score:.3f}", here, top - 5)
+        self._label(strip.label, here, top - 5)
         pdf.set_text_color(*GREY)
         pdf.set_xy(left, line + 6)
         self._write(strip.caption, 4.4)
@@ -220,9 +228,24 @@ class _Typesetter:
         return FontFace(family=pdf.font_family, emphasis=pdf.font_style, size_pt=pdf.font_size_pt)
 
     def _in_font(self, text: str) -> str:
-        """Write a character that the font lacks as its code, so that none is lost and none can hide."""
+        """Write a character that no font has as its code, so that none is lost and none can hide."""
         known = self.pdf.current_font.cmap
-        return "".join(c if ord(c) in known else f"[U+{ord(c):04X}]" for c in text)
+        if not all(ord(c) in known for c in text):
+            known = {*known, *self._japanese()}
+        return _with_breaks("".join(c if ord(c) in known else f"[U+{ord(c):04X}]" for c in text))
+
+    def _japanese(self) -> Collection[int]:
+        """The letters of the Japanese font, which is embedded where a text needs it."""
+        if "japanese" not in self.pdf.fonts and japanese_font().is_file():
+            self.pdf.add_font("japanese", "", japanese_font())
+            self.pdf.set_fallback_fonts(["japanese"], exact_match=False)
+        font = self.pdf.fonts.get("japanese")
+        return frozenset() if font is None else font.cmap.keys()
+
+
+def _with_breaks(text: str) -> str:
+    """Let lines break between Japanese letters, which no spaces part; no line begins with a closing mark."""
+    return re.sub(f"(?<=[{JAPANESE}])(?<![{OPENING}])(?=[{JAPANESE}])(?![{CLOSING}])", "\u200b", text)
 
 
 @lru_cache(maxsize=1)
