@@ -10,40 +10,40 @@ from pathlib import Path
 
 from huggingface_hub import get_token
 
-from .conductor import authenticate
-from .device import DEVICES, PRECISIONS, choose_device
-from .errors import UserError
-from .evidence.anchors.signature import read_private_key, sign_bundle
-from .evidence.anchors.statements import TABLE, ControlStatements, read_control_statements
-from .evidence.bundle_writer import LINEUP, FollowedPlan, pack_evidence, weights_sha256, write_evidence
-from .evidence.record import ModelsRecord
-from .evidence.record_of_result import anchors_of, commits_of, publications_of
-from .evidence.seal import MANIFEST, RECORD, SEAL
-from .evidence.suspects.command import add_options as add_mixture_options
-from .evidence.suspects.command import authenticate_each
-from .evidence.verify import SUMMARY
-from .intake.civitai.client import read_key
-from .intake.family import compare_bases, lend_configuration
-from .intake.hub import MAX_DOWNLOAD
-from .intake.inspect import suggest_prompts
-from .intake.layout import Checkpoint, open_checkpoint
-from .intake.remarks import list_other_remarks, list_pair_remarks
-from .judging.lineup import check_lineup
-from .judging.mirror_test import read_own_table
-from .judging.null_bank import Bank, check_bank, framing_for, open_bank
-from .messages import note
-from .messages.text import print_line
-from .method.config import PRESETS, RunConfig
-from .pictures.embedders import load_embedders
-from .pictures.folders import picture_files, skipped_file_notes
-from .pictures.images import read_picture
-from .pictures.reference import read_reference_pictures
-from .run.options import option_kinds, read_config
-from .run.plan import FRAMINGS, frame_as
-from .run.plan_command import check_inputs, describe_models, state_plan
-from .run.plan_file import RunningPlan, begin_attempt, open_plan
-from .run.progress_bar import progress_bar
-from .run.result_table import print_table
+from ..conductor import authenticate
+from ..device import DEVICES, PRECISIONS, choose_device
+from ..errors import UserError
+from ..evidence.anchors.signature import read_private_key, sign_bundle
+from ..evidence.anchors.statements import TABLE, ControlStatements, read_control_statements
+from ..evidence.bundle_writer import LINEUP, FollowedPlan, pack_evidence, weights_sha256, write_evidence
+from ..evidence.record import ModelsRecord
+from ..evidence.record_of_result import anchors_of, commits_of, publications_of
+from ..evidence.seal import MANIFEST, RECORD, SEAL
+from ..evidence.suspects.command import add_options as add_mixture_options
+from ..evidence.suspects.command import authenticate_each
+from ..evidence.verify import SUMMARY
+from ..intake.civitai.client import read_key
+from ..intake.family import compare_bases, lend_configuration
+from ..intake.hub import MAX_DOWNLOAD
+from ..intake.inspect import suggest_prompts
+from ..intake.layout import Checkpoint, open_checkpoint
+from ..intake.remarks import list_other_remarks, list_pair_remarks
+from ..judging.lineup import check_lineup
+from ..judging.mirror_test import read_own_table
+from ..judging.null_bank import Bank, check_bank, framing_for, open_bank
+from ..messages import note
+from ..messages.text import print_line
+from ..method.config import PRESETS, RunConfig
+from ..pictures.embedders import load_embedders
+from ..pictures.folders import picture_files, skipped_file_notes
+from ..pictures.images import read_picture
+from ..pictures.reference import read_reference_pictures
+from ..run.options import option_kinds, read_config
+from ..run.plan import FRAMINGS, frame_as
+from ..run.plan_command import check_inputs, describe_models, state_plan
+from ..run.plan_file import RunningPlan, begin_attempt, open_plan
+from ..run.progress_bar import progress_bar
+from ..run.result_table import print_table
 
 AS_LOADED = ("fine-tuned model", "other adapter", "unrelated model")  # roles to which --as-loaded applies
 
@@ -216,7 +216,7 @@ def _authenticate(options: argparse.Namespace, plan: RunningPlan | None) -> None
     warning = compare_bases(base, suspect)
     remarks = (*list_pair_remarks(base, suspect, embeddings), *list_other_remarks(base, others))
 
-    from .families import load_pair  # slow to import: only after the cheap checks
+    from ..families import load_pair  # slow to import: only after the cheap checks
 
     alpha = options.adapter_alpha
     loaded = load_pair(base, suspect, prompts, embeddings, **place, adapter_alpha=alpha)

@@ -15,36 +15,36 @@ from typing import get_args
 
 from huggingface_hub import get_token
 
-from .authenticate_command import add_machine_options, authenticate_pictures, plan_run
-from .authenticate_command import add_options as add_authenticate_options
-from .doctor.command import add_options as add_doctor_options
-from .doctor.command import diagnose
-from .errors import UserError
-from .evidence.anchors.commands import add_commands as add_evidence_commands
-from .evidence.anchors.grades import ALTERED
-from .evidence.bundle_reader import open_bundle
-from .evidence.exports.command import add_command as add_export_command
-from .evidence.record_of_result import lineup_of
-from .evidence.seal import bundle_record
-from .evidence.verify import add_options as add_verify_options
-from .evidence.verify import check_integrity, verify
-from .intake.civitai.client import read_key
-from .intake.inspect import inspect_checkpoint, report_lines
-from .intake.layout import open_checkpoint
-from .judging.lineup import judge_lineup
-from .messages import Language
-from .messages.text import print_line
-from .page.launch import add_options as add_page_options
-from .page.launch import serve_page
-from .page.smoke import add_options as add_smoke_options
-from .page.smoke import smoke
-from .pictures.mark_command import add_command as add_mark_command
-from .resources import SHIPPED, SHIPPED_BASE, example_names, find_example
-from .run.options import leave_to_plan, names_plan
-from .training.calibration import add_options as add_calibration_options
-from .training.calibration import calibrate
-from .training.command import add_options as add_bank_options
-from .training.command import make_bank
+from ..doctor.command import add_options as add_doctor_options
+from ..doctor.command import diagnose
+from ..errors import UserError
+from ..evidence.anchors.commands import add_commands as add_evidence_commands
+from ..evidence.anchors.grades import ALTERED
+from ..evidence.bundle_reader import open_bundle
+from ..evidence.exports.command import add_command as add_export_command
+from ..evidence.record_of_result import lineup_of
+from ..evidence.seal import bundle_record
+from ..evidence.verify import add_options as add_verify_options
+from ..evidence.verify import check_integrity, verify
+from ..intake.civitai.client import read_key
+from ..intake.inspect import inspect_checkpoint, report_lines
+from ..intake.layout import open_checkpoint
+from ..judging.lineup import judge_lineup
+from ..messages import Language
+from ..messages.text import print_line
+from ..page.launch import add_options as add_page_options
+from ..page.launch import serve_page
+from ..page.smoke import add_options as add_smoke_options
+from ..page.smoke import smoke
+from ..pictures.mark_command import add_command as add_mark_command
+from ..resources import SHIPPED, SHIPPED_BASE, example_names, find_example
+from ..run.options import leave_to_plan, names_plan
+from ..training.calibration import add_options as add_calibration_options
+from ..training.calibration import calibrate
+from ..training.command import add_options as add_bank_options
+from ..training.command import make_bank
+from .authenticate import add_machine_options, authenticate_pictures, plan_run
+from .authenticate import add_options as add_authenticate_options
 
 RECIPES = "First: cgidm example rollandin-lora. Was I handed evidence? cgidm verify evidence.zip. The page: cgidm page."
 
