@@ -92,8 +92,8 @@ def test_the_same_machine_gives_every_score_to_1e_6(made, once):
     record = json.loads((made / "out" / "result.json").read_text())
     rows = re.findall(r"^(.{32})  (\S+(?: picture)?) +(-?[\d.]+) +(-?[\d.]+) +(\S+)  ok$", out, re.MULTILINE)
     scores = [v for p in record["pictures"] for v in p["scores"].values() if v is not None]
-    beside = ("distance_from_base", "round_trip", "gradient_ratio", "base_vs_itself")
-    assert [row[1] for row in rows if row[1] in beside] == [*beside[:3], *beside[:3], beside[3]]
+    beside = ("distance_from_base", "round_trip", "gradient_ratio", "base_vs_itself", "unused_tensors")
+    assert [row[1] for row in rows if row[1] in beside] == [*beside[:3], *beside[:3], *beside[3:]]
     rows = [row for row in rows if row[1] not in beside]
     assert len(rows) == len(scores) + 2 * len(record["pictures"]) + len(record["control_scores"]) == 12 + 4 + 19
     assert max(float(row[4]) for row in rows) <= 1e-6
