@@ -75,7 +75,7 @@ def test_nothing_is_wrong_here_and_nothing_heavy_is_imported(tmp_path):
     assert not [f for f in findings if f["code"] in ("doctor.check_failed", "doctor.package_missing")]
     assert {f["code"] for f in findings} <= english().keys()
     shipped = {f"assets/{n}/{e}" for n in ("banks", "examples") for e in SUSPECTS}
-    shipped |= {f"assets/{n}" for n in ("mini", "embedder", "controls")}
+    shipped |= {f"assets/{n}" for n in ("mini", "embedder", "controls", "fonts")}
     grouped = {"what ships", "CLIP and DINO"}
     assert {f["name"] for f in findings} == (CHECKS.keys() - grouped) | {"clip", "dino"} | shipped
     assert str(tmp_path) not in done.stdout and not list(tmp_path.iterdir())

@@ -22,7 +22,7 @@ from tests.support.page_records import Reader, make_record, typed
 from tests.support.paths import ROOT
 
 LINK = "https://civitai.com/models/5?modelVersionId=6"
-LANGUAGE_FILES = ROOT / "cgidm" / "page" / "html" / "languages" / "messages"
+LANGUAGE_FILES = ROOT / "cgidm" / "messages"
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_the_version_is_among_the_details(language):
 
 @pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
 def test_each_refusal_of_civitai_is_said_in_every_language(language):
-    table = json.loads((LANGUAGE_FILES / f"{language}.json").read_text(encoding="utf-8"))
+    table = json.loads((LANGUAGE_FILES / language / "library.json").read_text(encoding="utf-8"))
     codes = {code for code in english() if code.startswith(("intake.civitai_", "intake.air_"))}
     assert codes - table.keys() == {"intake.civitai_bad_key"}, "of the command line alone"
     assert "prueba" not in " ".join(table[c] for c in codes & table.keys())
