@@ -16,6 +16,11 @@ WIDE = "() => document.documentElement.scrollWidth - document.documentElement.cl
 
 
 @pytest.fixture(scope="module")
+def server(small_server):
+    return small_server
+
+
+@pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
     write_evidence(result_of([2.0]), folder / "folder", MODELS)
