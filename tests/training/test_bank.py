@@ -88,12 +88,12 @@ def kept(monkeypatch):
     """A run that is repeated once more with the same models and pictures finds what it found."""
     results, real = {}, rerun.authenticate
 
-    def authenticate(pair, pictures, controls, *, config, embedders, bank, reference, unrelated):
+    def authenticate(pair, pictures, controls, *, config, embedders, bank, reference, null_groups, unrelated):
         models = [None if p is None else tuple(sorted(p.fingerprints.values())) for p in (pair, unrelated)]
         shown = tuple(tuple(p.sha256 for p in part) for part in (pictures, controls, reference))
         key = (*models, shown, config, None if bank is None else bank.sha256)
         if key not in results:
-            more = {"bank": bank, "reference": reference, "unrelated": unrelated}
+            more = {"bank": bank, "reference": reference, "null_groups": null_groups, "unrelated": unrelated}
             results[key] = real(pair, pictures, controls, config=config, embedders=embedders, **more)
         return results[key]
 
@@ -192,7 +192,7 @@ def test_an_unrelated_suspect_is_asked_again_and_must_be_the_recorded_one(place,
     out, more = tmp_path / "out", ("--controls", str(tmp_path / "controls"), "--unrelated", str(unrelated))
     assert authenticate(place, "lora", out, *more, first=first) == 0
     judged = record_of(out)["pictures"][0]
-    assert judged["outcome"] == "cannot tell" and [f["name"] for f in judged["flags"]] == ["stands_out"]
+    assert judged["outcome"] == "cannot tell" and [f["name"] for f in judged["flags"]] == ["stands_out", "unknown_base"]
     code, text, _ = again(capsys, out)
     assert code == 0 and "answer: cannot tell  ok" in text and "DIFFERS" not in text
     shutil.move(unrelated, tmp_path / "moved")
