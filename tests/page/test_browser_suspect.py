@@ -20,7 +20,6 @@ pytestmark = pytest.mark.browser
 SUSPECT = "#suspect :is(input, textarea)"
 SIZES = {"desktop": (1280, 800), "tablet": (1024, 700), "phone": (390, 844)}
 REPO = "anna/ink-style"
-FOCUS = "document.activeElement.closest('[id]')?.id ?? ''"
 
 
 @pytest.fixture(scope="module")
@@ -92,42 +91,6 @@ def test_from_words_to_a_named_answer_without_scrolling(visit, hub, portraits, d
     assert visitor.at("#shown .cg-item").count() == 6
     visitor.picture(f"answer-{device}")
     assert {token for *_, token in hub.seen} == {None}
-
-
-def test_the_same_by_keyboard(visit, portraits):
-    visitor = visit(viewport={"width": 1280, "height": 800})
-    keys = visitor.page.keyboard
-
-    def tab_to(name):
-        for _ in range(80):
-            if visitor.page.evaluate(FOCUS) == name:
-                return
-            keys.press("Tab")
-        raise AssertionError(f"{name} was not reached")
-
-    tab_to("suspect")
-    keys.type("ink style")
-    keys.press("Enter")
-    visitor.at("#found button").first.wait_for()
-    for _ in range(10):
-        keys.press("Tab")
-        if visitor.page.evaluate("document.activeElement.dataset.model") == REPO:
-            break
-    keys.press("Enter")
-    visitor.wait_for("#model-card", REPO)
-    tab_to("base")
-    keys.type("shipped:mini")
-    keys.press("Enter")
-    visitor.wait_for("#model-card", REPO)
-    visitor.page.wait_for_timeout(1000)  # the list of bases closes
-    tab_to("more-pictures")
-    with visitor.page.expect_file_chooser() as chooser:
-        keys.press("Space")
-    chooser.value.set_files(list(map(str, portraits)))
-    visitor.at("#seen li").nth(5).wait_for()
-    tab_to("run")
-    keys.press("Space")
-    check_the_answer(visitor)
 
 
 def test_a_reload_and_a_second_tab_show_what_the_record_says(visit, portraits):
