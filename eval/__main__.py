@@ -103,6 +103,11 @@ COMMANDS = {
         "options:add_shipped",
         "studies.mirrored:run",
     ),
+    "crossed": Command(
+        "the mirror test on shipped pictures under the other author's suspect; writes crossed.json",
+        "options:add_shipped",
+        "studies.crossed:run",
+    ),
     "reality": Command(
         "say what this machine lacks for the paper's own models",
         "studies.reality:add_options",

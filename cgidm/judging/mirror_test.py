@@ -155,7 +155,7 @@ def _is_finite(score: float | None) -> bool:
 
 def table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
     """What the scores of a table compare with."""
-    scores, artists = tuple(s for g in groups for s in g.scores), len({g.artist for g in groups})
+    scores, artists = tuple(s for g in groups for s in g.scores), len({g.artist for g in groups if g.scores})
     digest = hashlib.sha256(json.dumps(scores).encode()).hexdigest()
     return MirrorReference("table", scores, handedness(groups), artists, digest)
 
@@ -249,7 +249,8 @@ def mirror_reference(
         own: null scores of a table that somebody made for this base.
 
     Returns:
-        The base's table if one ships, else `own`, else `scores`; why the test is silent; None if it is not asked.
+        The base's table if one ships, else `own` if it suffices, else `scores`; why the test is silent; None if it is
+        not asked.
     """
     if not draws:
         return None
@@ -258,7 +259,9 @@ def mirror_reference(
     if (table := find_mirror_table(fingerprints, draws)) is not None:
         return table.reference
     if own:
-        return own_table_reference(own)
+        found = own_table_reference(own)
+        if found.silent is None or not scores:
+            return found
     return pictures_reference(scores, digests) if scores else note("judging.mirror.no_reference")
 
 

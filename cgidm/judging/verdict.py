@@ -16,6 +16,7 @@ STRICT_LEVEL = 0.01  # false-positive rate of "consistent with training"; betwee
 # Allowed correlation of the mirror test and of a bank's residuals, as normal scores of unused pictures; `python -m eval
 # combined` measures it
 CORRELATION = 0.2
+LARGEST_P = 0.999  # of one test, when two are combined: a p-value of 1, which ranks often have, is no veto
 LEAST_POWER = 0.5  # share of used pictures that must be found for silence to be called "no evidence"
 
 WitnessName = Literal["mirror", "controls"]  # "controls": or a bank of null models in their place
@@ -77,8 +78,8 @@ def combine(by_mirror: float, by_bank: float) -> float:
     compares a picture with itself and a residual compares models with each other, so the two hardly depend on each
     other where a picture was not used.
     """
-    z = norm.isf(by_mirror) + norm.isf(by_bank)
-    return float(norm.sf(z / (2 * (1 + CORRELATION)) ** 0.5)) if np.isfinite(z) else 1.0
+    z = sum(norm.isf(min(p, LARGEST_P)) for p in (by_mirror, by_bank))
+    return float(norm.sf(z / (2 * (1 + CORRELATION)) ** 0.5))
 
 
 def ask_controls(score: float | None, controls: Sequence[float], level: float = LEVEL) -> Witness:
@@ -224,15 +225,22 @@ def _judge_by_both(
     level: float,
     power: float | None,
 ) -> Verdict:
-    """Judge by the mirror test and a bank together; where one of them finds something alone, they disagree."""
+    """Judge by the mirror test and a bank together; where one of them finds something alone, they disagree.
+
+    A bank makes no positive answer of a picture that the suspect knows no better than its base does.
+    """
     p, n = combine(p_mirror, p_bank), by_bank.references
     each = {"p": p, "p_mirror": p_mirror, "p_bank": p_bank}
-    if p <= level:
+    if p <= level and (learnt or p_mirror <= level):
         outcome, reason = _positive(p), note("judging.both.know", **each)
-    elif p_mirror <= level or (p_bank <= level and learnt):
-        outcome, reason = "cannot tell", note("judging.both.disagree", **each)
+    elif p_mirror <= level:
+        outcome, reason = "cannot tell", note("judging.both.mirror_alone", **each)
+    elif p_bank <= level and learnt:
+        outcome, reason = "cannot tell", note("judging.both.bank_alone", **each)
     elif (unknown := worthless_silence(p_bank, power, level)) is not None:
         outcome, reason = "cannot tell", unknown
+    elif p <= level:
+        outcome, reason = "no evidence", note("judging.no_better_than_base", n=n, p=p)
     else:
         outcome, reason = "no evidence", note("judging.both.neither", n=n, **each)
     return Verdict(outcome, p, reason, n, (mirror, by_bank))

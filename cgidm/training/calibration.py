@@ -38,6 +38,7 @@ def calibrate(options: argparse.Namespace) -> None:
     from ..judging.tables.files import read_tables
     from ..method.config import PRESETS
     from ..method.mirror import is_symmetric
+    from ..pictures.duplicates import near_duplicates, representatives
     from ..pictures.folders import picture_files
     from ..pictures.images import read_picture
 
@@ -57,9 +58,14 @@ def calibrate(options: argparse.Namespace) -> None:
     pair = load_pair(base, suspect, options.prompt, device=where.device, dtype=where.dtype)
     if pair.mirrored_training:
         raise UserError("training.mirrored_suspect", name=suspect.name)
-    pictures = [p for f in files if not is_symmetric((p := read_picture(f, pair.framing)).image)]
+    read = [p for f in files if not is_symmetric((p := read_picture(f, pair.framing)).image)]
+    first = representatives(near_duplicates([p.image for p in read]))
+    pictures = [p for i, p in enumerate(read) if first[i] == i]  # copies of one picture say no more than it does
+    if not pictures:
+        raise UserError("training.nothing_to_calibrate", path=options.unused)
     scores = tuple(round(s.value, DIGITS) for s in score_mirror(pair, pictures, config))
-    artist, training = options.artist or options.unused.resolve().name, suspect.name
+    # by its weights: a path names a person, and another model in another folder
+    artist, training = options.artist or options.unused.resolve().name, suspect.weights_sha256
     kept = [g for g in (known.groups if known else ()) if (g.artist, g.training) != (artist, training)]
     groups = (*kept, NullGroup(artist=artist, training=training, scores=scores))
     table = MirrorTable(base=digests, draws=config.mirror_draws, groups=groups)

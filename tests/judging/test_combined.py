@@ -30,7 +30,7 @@ def test_a_smaller_p_value_of_either_never_gives_a_larger_one(first, second, thi
 
 
 def test_two_that_find_nothing_find_nothing_together():
-    assert combine(0.5, 0.5) == pytest.approx(0.5) and combine(1.0, 1e-3) == 1.0 and combine(0.5, 0.04) > LEVEL
+    assert combine(0.5, 0.5) == pytest.approx(0.5) and combine(0.5, 0.04) > LEVEL
     assert combine(0.1, 0.1) < 0.1 and combine(0.001, 0.05) < 0.001 + 0.05
 
 
@@ -45,6 +45,22 @@ def test_the_level_holds_up_to_the_allowed_correlation(correlation):
         assert (p <= 0.05).mean() > 0.045
 
 
+def test_a_p_value_of_1_is_no_veto_and_no_help():
+    assert combine(1.0, 0.5) > 0.9 and LEVEL < combine(1.0, 1e-3) < 1
+    assert combine(1.0, 1e-6) < combine(1.0, 1e-3)
+
+
+def test_a_bank_says_nothing_for_a_picture_that_the_suspect_knows_no_better_than_its_base():
+    nulls = [-1.0] * 95 + [0.5] * 4  # of them 4 are above a score of 0
+    below = judge(-0.2, nulls, [], mirror=mirror(0.06), combined=True, power=0.9)
+    assert below.p_value is not None and below.p_value <= LEVEL
+    assert below.outcome == "no evidence" and below.reason.code == "judging.no_better_than_base"
+    above = judge(0.2, nulls, [], mirror=mirror(0.06), combined=True, power=0.9)
+    assert above.outcome.startswith(("consistent", "weak")) and above.p_value == below.p_value
+    by_mirror = judge(-0.2, nulls, [], mirror=mirror(0.02), combined=True, power=0.9)
+    assert by_mirror.outcome.startswith(("consistent", "weak"))
+
+
 def test_both_decide_together():
     both = verdict(0.02, 0.02)
     assert both.outcome.startswith("consistent") and both.reason.code == "judging.both.know"
@@ -57,7 +73,8 @@ def test_both_decide_together():
 @pytest.mark.parametrize("p_mirror, p_bank", [(0.04, 0.9), (0.9, 0.02)])
 def test_one_alone_is_no_answer(p_mirror, p_bank):
     found = verdict(p_mirror, p_bank)
-    assert found.outcome == "cannot tell" and found.reason.code == "judging.both.disagree"
+    alone_finds = "mirror" if p_mirror < p_bank else "bank"
+    assert found.outcome == "cannot tell" and found.reason.code == f"judging.both.{alone_finds}_alone"
     alone = verdict(p_mirror, p_bank, combined=False)
     assert (alone.outcome == "weak evidence") == (p_mirror == 0.04)
 

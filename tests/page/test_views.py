@@ -289,6 +289,19 @@ def test_the_score_that_decides_is_one(record):
     assert html.count(f">{tag}<") == 1 and html.index("<code>mirror</code>") < html.index(f">{tag}<")
 
 
+def test_where_a_bank_decides_together_with_the_mirror_test_the_page_says_so(record):
+    tests = [{"name": name, "p_value": 0.01, "references": 40, "silent": None} for name in ("mirror", "controls")]
+    reason = {"code": "judging.both.know", "params": {"p": 0.001, "p_mirror": 0.01, "p_bank": 0.01}}
+    likely = {"ratio": 123.0, "low": 45.0}
+    scores = {"loss_contrast": 0.2, "mirror": 1.5}
+    record["pictures"][0].update(scores=scores, witnesses=tests, reason=reason, p_value=0.001, likelihood=likely)
+    html = reasons_html(typed(record), "en")
+    assert html.count(f">{translate('en', 'scores.deciding')}<") == 2 and "about 120 times" in html
+    assert "decide together" in answer_html(typed(record), "en") and "test decides;" not in answer_html(
+        typed(record), "en"
+    )
+
+
 def test_no_rate_is_spoken_of_where_none_is_stated(record):
     with_rate, without = (translate("en", key) for key in ("caveat.chance", "caveat.chance.no_rate"))
     assert with_rate in Reader(reasons_html(typed(record), "en")).text

@@ -87,6 +87,31 @@ def test_a_second_call_for_the_same_works_replaces_the_first(folder, tmp_path):
     assert table.read_bytes() == first
 
 
+def test_copies_count_once_and_what_is_its_own_mirror_image_not_at_all(folder, tmp_path, capsys):
+    table, works = tmp_path / "nulls.json", tmp_path / "works"
+    works.mkdir()
+    for i in range(3):
+        (works / f"{i}.png").write_bytes((folder / "artist-0" / "0.png").read_bytes())
+    given = ["calibrate", str(folder / "tuned-1"), str(works), "--base", str(folder / "base"), "--table", str(table)]
+    assert main(given) == 0
+    (group,) = json.loads(table.read_text())[0]["groups"]
+    assert len(group["scores"]) == 1 and str(folder) not in table.read_text()
+    for path in works.iterdir():
+        Image.new("RGB", (64, 64), "white").save(path)
+    assert main(given) == 2 and "its own mirror image" in capsys.readouterr().err
+
+
+def test_a_table_that_does_not_suffice_leaves_the_reference_pictures_their_say():
+    few = [NullGroup(artist="a", training="t", scores=(0.0, 1.0))]
+    pictures = [i / 40 for i in range(40)]
+    found = mirror_reference({"unet": "0" * 64}, None, 24, pictures, own=few)
+    assert isinstance(found, MirrorReference) and found.source == "pictures"
+    empty = [NullGroup(artist=str(i), training="t", scores=()) for i in range(9)]
+    many = NullGroup(artist="a", training="t", scores=tuple(i / 30 for i in range(30)))
+    silent = own_table_reference([*empty, many]).silent
+    assert silent is not None and silent.code == "judging.mirror.few_artists" and silent.params["n"] == 1
+
+
 def test_too_few_artists_show_no_level(folder, tmp_path, capsys):
     table = tmp_path / "nulls.json"
     calibrated(folder, table, artists=LEAST_ARTISTS - 1)
@@ -121,9 +146,9 @@ def test_a_table_that_is_not_there_is_named(folder, tmp_path, capsys):
     assert "There is no folder" in capsys.readouterr().err
 
 
-def test_the_table_that_ships_comes_first_and_pictures_last():
-    groups = [NullGroup(artist="a", training="t", scores=(0.0, 1.0))]
-    found = mirror_reference({"unet": "0" * 64}, None, 24, [0.5], own=groups)
+def test_the_table_of_ones_own_comes_before_pictures():
+    groups = [NullGroup(artist=str(i), training="t", scores=tuple(j / 9 + i for j in range(9))) for i in range(6)]
+    found = mirror_reference({"unet": "0" * 64}, None, 24, [0.5] * 40, own=groups)
     assert isinstance(found, MirrorReference) and found.source == "own table"
     without = mirror_reference({"unet": "0" * 64}, None, 24, [0.5])
     assert isinstance(without, MirrorReference) and without.source == "pictures"

@@ -71,13 +71,13 @@ class SuspectLikelihood:
     distance: float
 
     def ratio(self, score: float) -> LikelihoodRatio | None:
-        """The ratio of a picture's score. None if it does not speak for training.
+        """The ratio of a picture's score. None if it does not speak for training, with other artists, too.
 
         A ratio below 1 is never stated: under a suspect whose trainer mirrored its pictures, used ones score like
         unused ones, and files seldom say whether that was done.
         """
         found = self.table.ratio(score, self.distance)
-        return None if found is None or found.ratio <= 1 else found
+        return None if found is None or min(found.ratio, found.low) <= 1 else found
 
 
 def regressors(score: float, distance: float) -> np.ndarray:

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from cgidm.evidence.record import ModelsRecord, PictureRecord, Record
+from cgidm.judging.mirror_test import likelihood_note
 from cgidm.resources import SHIPPED
 
 from .figures import contrast_figure, distribution_figure
@@ -29,6 +30,7 @@ from .sentences import (
     MIRROR_SCORE,
     VERDICT_SCORE,
     bank_sentences,
+    by_both,
     by_mirror,
     comparison_key,
     flag_html,
@@ -88,6 +90,8 @@ def reasons_html(record: Record, language: str) -> str:
     """Show how sure the answer for one picture is, and why; then scores and the record, folded away."""
     picture = record.pictures[0]
     lines = witness_sentences(picture, record, language)
+    if (ratio := picture.likelihood) is not None:
+        lines.append(note_html(likelihood_note(ratio.ratio, ratio.low), language))
     lines += power_sentences(record, language, picture)
     lines += bank_sentences(record.bank, language)
     lines += view_sentences(picture, record, language)
@@ -243,11 +247,11 @@ def _listing_row(name: str, listing: Mapping[str, str | None], language: str) ->
 def _scores(picture: PictureRecord, judged_by: str, language: str) -> str:
     """List every score with its meaning, folded away with the contrast of each step; the one that decides is marked."""
     scores, rows = picture.scores, []
-    deciding = MIRROR_SCORE if by_mirror(picture) else judged_by
+    deciding = {MIRROR_SCORE if by_mirror(picture) else judged_by, *([judged_by] if by_both(picture) else [])}
     for name in (*(s for s in SCORES if s in scores), *(s for s in scores if s not in SCORES)):
         title, code = html_text_if_known(language, f"score.{name}"), f"<code>{escape_untrusted(name)}</code>"
         label = code if title is None else f"{title}<br>{code}"
-        if name == deciding:
+        if name in deciding:
             label += f' <span class="cg-tag">{html_text(language, "scores.deciding")}</span>'
         meaning = html_text_if_known(language, f"score.{name}.about") or ""
         if not finite_values([scores[name]]):

@@ -65,7 +65,8 @@ def set_sentence(together: SetRecord, record: Record, language: str) -> str:
 def rate_sentence(record: Record, language: str) -> str:
     """State how often one picture's answer is wrong."""
     if by_mirror(record.pictures[0]):
-        return html_text(language, "rate.mirror", level=PERCENT, strict=STRICT_PERCENT)
+        key = "rate.both" if by_both(record.pictures[0]) else "rate.mirror"
+        return html_text(language, key, level=PERCENT, strict=STRICT_PERCENT)
     n = len(record.control_scores)
     lowest = format_p_value(1 / (n + 1))
     counts = {"level": PERCENT, "strict": STRICT_PERCENT, "n": n, "lowest": lowest}
@@ -75,6 +76,11 @@ def rate_sentence(record: Record, language: str) -> str:
 def by_mirror(judged: PictureRecord | SetRecord) -> bool:
     """Tell whether the mirror test decides an answer."""
     return any(w.name == "mirror" and w.p_value is not None for w in judged.witnesses)
+
+
+def by_both(judged: PictureRecord | SetRecord) -> bool:
+    """Tell whether the mirror test and a bank decide an answer together."""
+    return judged.reason.code.startswith("judging.both.")
 
 
 def witness_sentences(judged: PictureRecord | SetRecord, record: Record, language: str) -> list[str]:
