@@ -303,7 +303,9 @@ def test_a_link_to_settings_fills_the_form(visit):
     visitor.at("#unrelated input").fill("owner/other")
     visitor.at("#unrelated input").press("Tab")
     link = visitor.at("#share textarea, #share input").first
-    visitor.page.wait_for_function("e => /seed=7.*search=views&lineup=10/.test(e.value)", arg=link.element_handle())
+    visitor.page.wait_for_function(
+        "e => /unrelated=owner%2Fother.*seed=7.*search=views&lineup=10/.test(e.value)", arg=link.element_handle()
+    )
     assert link.input_value().startswith(visitor.server.url + "?suspect=owner%2Flora")
     other = visit(link.input_value().removeprefix(visitor.server.url))
     assert other.at(SUSPECT).input_value() == "owner/lora"
