@@ -67,7 +67,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def make_bank(options: argparse.Namespace) -> None:
     """Run the command. The trainer is imported here, so that `--help` is quick."""
-    from ..families.adapters import check_family
     from ..intake.civitai.client import read_key
     from ..intake.layout import open_checkpoint
     from ..judging.null_bank import FILE
@@ -75,14 +74,14 @@ def make_bank(options: argparse.Namespace) -> None:
     from .null_models import BankPlan, build_bank
     from .recipe_reader import read_recipe
     from .settings import settings_to_table
+    from .trainable import check_trainable
 
     names = ("mode", "text_encoder", *(name.replace("-", "_") for name, _, _ in (*RECIPE_OPTIONS, *CHOICES)))
     given: dict[str, Any] = {n: v for n in names if (v := getattr(options, n)) is not None}
     if options.captions:
         given["tags"] = ()  # captions beside the pictures take their place
     suspect = open_checkpoint(options.suspect, civitai_key=read_key()) if options.suspect else None
-    if suspect is not None:
-        check_family(suspect)
+    check_trainable(open_checkpoint(options.base, "base model"), suspect)
     recipe = read_recipe(suspect, given)
     plan = BankPlan(
         base=options.base,
