@@ -25,6 +25,7 @@ from ..judging.null_bank import Bank, check_bank, read_bank
 from ..judging.residuals import add_residual
 from ..judging.result import (
     INNER_MIRROR_SCORE,
+    MIRROR_CONTRAST,
     MIRROR_SCORE,
     RESIDUAL_SCORE,
     VERDICT_SCORE,
@@ -343,6 +344,8 @@ def _score_names(picture: PictureRecord, config: RunConfig, guessed: bool, where
         {"alignment_difference"} if config.mirrored_recovery else set()
     )
     known = picture.scores.keys() - {RESIDUAL_SCORE, *SOURCES}
+    if config.mirror_draws:
+        known -= {MIRROR_CONTRAST}  # records before format 5 have none
     for name in sorted(known ^ needed):
         yield Difference(f"{where}.{name}", picture.scores.get(name), "a score" if name in needed else "no such score")
     for name in sorted(picture.score_errors.keys() - {MIRROR_SCORE, INNER_MIRROR_SCORE}):
