@@ -42,6 +42,20 @@ class Findings:
     slowest: float = 0.0  # seconds
     growth: float = 0.0  # MB
 
+    def add(self, what: str, load: Callable[[], object]) -> None:
+        """Load a case, and count what becomes of it."""
+        start = time.process_time()
+        outcome = _outcome(load)
+        seconds, kind = time.process_time() - start, outcome.splitlines()[0]
+        self.outcomes[kind] += 1
+        self.slowest = max(self.slowest, seconds)
+        if "\n" in outcome:
+            self.failures.append(f"{what}\n{outcome}")
+        if seconds > SLOWEST:
+            self.failures.append(f"{what}: {seconds:.1f} s ({kind})")
+        if (done := self.outcomes.total()) % 100 == 0:
+            print(f"{done} cases, {len(self.failures)} failures", file=sys.stderr, flush=True)
+
 
 def fuzz_models(count: int, seed: int, folder: Path) -> Findings:
     """Load `count` damaged models, written into `folder` in turn."""
@@ -51,18 +65,8 @@ def fuzz_models(count: int, seed: int, folder: Path) -> Findings:
         load_pair(*(str(folder / "sound" / name / role) for role in ("base", "suspect")), "a b")
     before = _peak()
     for number, case in enumerate(make_mutations(folder / "sound", folder / "case", count, seed)):
-        start = time.process_time()
-        outcome = _load(case, folder / "sound")
-        seconds = time.process_time() - start
-        found.outcomes[outcome.splitlines()[0]] += 1
-        found.slowest = max(found.slowest, seconds)
         what = f"case {number}: {case.family} as {case.role}, {case.change}"
-        if "\n" in outcome:
-            found.failures.append(f"{what}\n{outcome}")
-        if number % 100 == 99:
-            print(f"{number + 1} cases, {len(found.failures)} failures", file=sys.stderr, flush=True)
-        if seconds > SLOWEST:
-            found.failures.append(f"{what}: {seconds:.1f} s ({outcome.splitlines()[0]})")
+        found.add(what, lambda case=case: _load(case, folder / "sound"))
     found.growth = _peak() - before
     if found.growth > LARGEST:
         found.failures.append(f"the process grew by {found.growth:.0f} MB")
@@ -75,18 +79,8 @@ def fuzz_adapters(count: int, seed: int, folder: Path) -> Findings:
     for number, case in enumerate(make_adapter_mutations(folder, count, seed)):
         if case.family not in networks:
             networks[case.family] = tiny_transformer(case.family)
-        start = time.process_time()
-        outcome = _outcome(lambda case=case: _adapt(networks[case.family], case.file))
-        seconds = time.process_time() - start
-        found.outcomes[outcome.splitlines()[0]] += 1
-        found.slowest = max(found.slowest, seconds)
-        what = f"case {number}: {case.family}, {case.change}"
-        if "\n" in outcome:
-            found.failures.append(f"{what}\n{outcome}")
-        if seconds > SLOWEST:
-            found.failures.append(f"{what}: {seconds:.1f} s ({outcome.splitlines()[0]})")
-        if number % 100 == 99:
-            print(f"{number + 1} adapters, {len(found.failures)} failures", file=sys.stderr, flush=True)
+        what = f"adapter {number}: {case.family}, {case.change}"
+        found.add(what, lambda case=case: _adapt(networks[case.family], case.file))
     return found
 
 
@@ -95,10 +89,10 @@ def _adapt(network: Any, file: Path) -> None:
     apply_adapter(SimpleNamespace(transformer=share_weights(network)), open_checkpoint(file))
 
 
-def _load(case: Mutation, sound: Path) -> str:
+def _load(case: Mutation, sound: Path) -> None:
     """Load the pair of a case."""
     roles = {role: str(sound / case.family / role) for role in ("base", "suspect")} | {case.role: str(case.folder)}
-    return _outcome(lambda: load_pair(roles["base"], roles["suspect"], "a b"))
+    load_pair(roles["base"], roles["suspect"], "a b")
 
 
 def _outcome(load: Callable[[], object]) -> str:
