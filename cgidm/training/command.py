@@ -104,3 +104,8 @@ def make_bank(options: argparse.Namespace) -> None:
     bank = build_bank(plan, recipe, options.suspect, print_line)
     counts = f"{len(bank.models)} models, {len(bank.pictures)} pictures, {len(bank.nulls)} null scores"
     print_line(f"{options.out / FILE}: {counts}")
+    size = sum((options.out / m.folder / name).stat().st_size for m in bank.models for name in m.sha256)
+    print_line(
+        f"weights of the {len(bank.models)} models are kept there, {size / len(bank.models) / 1e6:.1f} MB each: "
+        "keep them, with the pictures, for whoever checks the bank with `cgidm verify --retrain`"
+    )
