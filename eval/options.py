@@ -190,6 +190,7 @@ def add_framed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiments", nargs="+", help="names of presets, or .json files; one has suspects of buckets")
     parser.add_argument("--trainings", nargs="+", default=["lora"], help="which trainings (default: lora)")
     parser.add_argument("--halves", type=int, choices=(1, 2), default=1, help="suspects of each artist (default: 1)")
+    parser.add_argument("--artists", type=count, help="so many, drawn by lot (default: all)")
     parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "framed", help="folder of the results")
     _add_work(parser)
     _add_workers(parser)
