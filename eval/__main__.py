@@ -67,6 +67,11 @@ COMMANDS = {
         "options:add_prompts",
         "error_rates.flow.prompts:run",
     ),
+    "flow-power": Command(
+        "power against presentations, where in t, other methods: on the embedded flow model; resumes",
+        "options:add_flow_power",
+        "flow_power.command:run",
+    ),
     "stacks": Command(
         "ask which LoRA of a stack knows a picture; resumes", "options:add_stacks", "error_rates.stacks:run"
     ),

@@ -91,6 +91,16 @@ def add_prompts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
 
 
+def add_flow_power(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `flow-power`."""
+    parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
+    parser.add_argument("--work", type=Path, default=Path("runs/flow-power"), help="folder of LoRAs and scores")
+    text = "other methods to ask, comma-separated (default: as in the docs)"
+    parser.add_argument("--methods", default="loss,pia,sima,secmi,clid,pfami,cgidm", help=text)
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
+
+
 def add_reconstruct(parser: argparse.ArgumentParser) -> None:
     """Add the options of `reconstruct`."""
     parser.add_argument("folders", type=Path, nargs="+", help="folders of JPEG pictures")
