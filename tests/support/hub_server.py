@@ -137,8 +137,10 @@ def digest(repo, data):
 
 @contextmanager
 def serve(repositories):
-    """Serve `repositories` (id -> Repository); yields the server, with its `url`, the requests it has `seen`, and the `pause`
-    in seconds before it answers a search."""
+    """Serve `repositories` (id -> Repository).
+
+    Yields the server, with its `url`, the requests it has `seen`, and the `pause` before it answers a search (seconds).
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.repositories, server.seen, server.pause = repositories, [], 0.0

@@ -30,8 +30,8 @@ WHEN_TYPED = """() => {
 }"""
 # a found model's name is put into the field and looked up as if it were typed; the list goes, the focus to the card
 CHOOSE = """element.addEventListener('click', event => {
-    const button = event.target.closest('[data-model]'), field = document.querySelector('#suspect :is(input, textarea)');
-    const card = document.querySelector('#model-card');
+    const button = event.target.closest('[data-model]'), card = document.querySelector('#model-card');
+    const field = document.querySelector('#suspect :is(input, textarea)');
     if (!button || !field || !card) return;
     field.value = button.dataset.model;
     field.dispatchEvent(new Event('input', {bubbles: true}));
