@@ -270,6 +270,16 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=resource_root() / "reference", help="folder of the pictures")
 
 
+def add_reality(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `reality`."""
+    parser.add_argument("--check", action="store_true", help="say what is missing, and compute nothing")
+    parser.add_argument("--stages", metavar="NAMES", help="stages, comma-separated (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("runs/reality"), help="folder of the results; resumes")
+    parser.add_argument("--plan", type=Path, help="another plan (default: eval/reality/plan.json)")
+    parser.add_argument("--price", type=float, help="of an hour of this machine: the estimate states the cost")
+    _add_engine(parser)
+
+
 def count(text: str) -> int:
     """Parse a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:

@@ -13,7 +13,11 @@ from tests.support.flow_networks import answer, tiny_transformer
 
 FORM = next(form for form in FLOW_FORMATS if form.name.endswith("split_qkv") and form.family == "FLUX")
 QKV = "lora_unet_double_blocks_0_img_attn_qkv"
-LOADED = {f"{QKV}.": 1 / 3, "lora_unet_double_blocks_1_txt_attn_qkv.": 1 / 3, "lora_unet_single_blocks_1_linear1.": 1 / 4}
+LOADED = {
+    f"{QKV}.": 1 / 3,
+    "lora_unet_double_blocks_1_txt_attn_qkv.": 1 / 3,
+    "lora_unet_single_blocks_1_linear1.": 1 / 4,
+}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,18 @@ from torch import nn
 
 from cgidm.families.changes.targets import find_targets
 from tests.support.adapter_files import AB, AB_DORA, DEFAULT, LORA, noted, save
-from tests.support.adapter_methods import Method, decomposed, dora, full, loha, lokr, lora, plain, split_lora, whole_lokr
+from tests.support.adapter_methods import (
+    Method,
+    decomposed,
+    dora,
+    full,
+    loha,
+    lokr,
+    lora,
+    plain,
+    split_lora,
+    whole_lokr,
+)
 
 INTO = decomposed(lora, 1)
 MAGNITUDE = {**AB_DORA, "dora_scale": "lora_magnitude_vector"}
@@ -75,7 +86,11 @@ SPLIT: Mapping[str, tuple[str, ...]] = {  # where kohya's scripts split a layer'
         *("single_blocks.1.linear1", "single_blocks.0.linear2"),
     ),
     "Chroma": ("double_blocks.0.txt_attn.qkv", "double_blocks.1.txt_attn.proj", "single_blocks.1.linear1"),
-    "SD 3": ("joint_blocks.0.x_block.attn.qkv", "joint_blocks.1.context_block.attn.qkv", "joint_blocks.0.x_block.mlp.fc2"),
+    "SD 3": (
+        "joint_blocks.0.x_block.attn.qkv",
+        "joint_blocks.1.context_block.attn.qkv",
+        "joint_blocks.0.x_block.mlp.fc2",
+    ),
 }
 BLOCK, SINGLE = "transformer_blocks.0.", "single_transformer_blocks.1."
 OWN: Mapping[str, tuple[str, ...]] = {  # family -> layers, as diffusers names them
