@@ -10,7 +10,7 @@ from cgidm.training.split import PictureFile, locate_picture
 from eval.benchmark.datasets import Concept, prepare
 from eval.benchmark.experiment import load_experiment
 from eval.benchmark.flow_lora import FlowRecipe, train_flow_lora
-from eval.error_rates.flow import EXPERIMENT
+from eval.error_rates.flow.loras import EXPERIMENT
 
 DOSES = (5, 10, 20, 40, 60, 100)  # presentations of each picture
 RECIPE = FlowRecipe(times="sigmoid", presentations=DOSES[-1])
