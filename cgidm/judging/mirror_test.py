@@ -162,9 +162,7 @@ def table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
 
 def own_table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
     """What the scores of a table that does not ship compare with."""
-    return replace(
-        table_reference(groups), source="own table", groups=tuple(groups), digest=digest_of_groups(groups)
-    )
+    return replace(table_reference(groups), source="own table", groups=tuple(groups), digest=digest_of_groups(groups))
 
 
 def digest_of_groups(groups: Sequence[NullGroup]) -> str:

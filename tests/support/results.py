@@ -34,7 +34,9 @@ def result_of(scores, steps=1000, shift=None, power=None, *, mirror=None, mirror
         images = [torch.rand(3, 16, 16, generator=g) for _ in range(3)]
         measured.append(
             MeasuredPicture(
-                picture=Picture(HOSTILE, "a" * 64, images[0], (Note(HOSTILE),)),
+                picture=Picture(
+                    HOSTILE, "a" * 64, images[0], (Note("pictures.credentials_signer", {"names": HOSTILE}),)
+                ),
                 scores={**known, "loss_contrast": score, **RECOVERED} if steps == 1000 else {},
                 flags=flags,
                 partial=images[1],
