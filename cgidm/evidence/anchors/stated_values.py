@@ -18,7 +18,7 @@ from ..record import Record
 LONGEST_NAME = 255  # characters of a picture file's name
 LEAST_WORDS = 12  # characters of a note's own sentence, without its parameters
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-COMMIT = re.compile(r"[0-9a-f]{6,64}", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 PLACE = re.compile(r"[\w.:@/+~-]{1,200}", re.ASCII)  # a repository, a commit or an AIR
 VERSION = re.compile(r"[\w.+!-]{1,64}", re.ASCII)
 WORD = re.compile(r"\w{0,40}", re.ASCII)
