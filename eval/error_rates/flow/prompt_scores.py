@@ -30,7 +30,7 @@ TRIGGER, OTHER_TRIGGER = "sks style", "zwx art"
 LIST = (TRIGGER, "a painting", OTHER_TRIGGER, "")  # four that a user may try, one of them right
 TRAININGS = ("captions", "trigger")
 LABELS = ("own caption", "trigger", "words", "blank", "wrong", "list of four")
-ROWS_PER_CALL = 16
+RESOLUTION, ROWS_PER_CALL = 128, 16
 
 
 @dataclass(frozen=True)
