@@ -129,7 +129,8 @@ def count_prompts(found: Sequence[PromptScores], base: Sequence[str]) -> dict[st
                     },
                 }
             )
-    return {"artists": len(some), "presentations": some[0].presentations, "level": LEVEL, "rows": rows}
+    artists = {s.artist for s in found}
+    return {"artists": len(artists), "presentations": found[0].presentations, "level": LEVEL, "rows": rows}
 
 
 def mean_area(found: Sequence[tuple[Sequence[int], Sequence[float]]]) -> dict[str, Any]:
