@@ -89,6 +89,16 @@ def add_prompts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
 
 
+def add_flow_power(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `flow-power`."""
+    parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
+    parser.add_argument("--work", type=Path, default=Path("runs/flow-power"), help="folder of LoRAs and scores")
+    text = "other methods to ask, comma-separated (default: as in the docs)"
+    parser.add_argument("--methods", default="loss,pia,sima,secmi,clid,pfami,cgidm", help=text)
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
+
+
 def add_reconstruct(parser: argparse.ArgumentParser) -> None:
     """Add the options of `reconstruct`."""
     parser.add_argument("folders", type=Path, nargs="+", help="folders of JPEG pictures")
@@ -256,6 +266,16 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--openclipart", type=Path, required=True, help="folder of the Open Clip Art Library")
     parser.add_argument("--photographs", type=Path, required=True, help="folder of photographs that may be shipped")
     parser.add_argument("--out", type=Path, default=resource_root() / "reference", help="folder of the pictures")
+
+
+def add_reality(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `reality`."""
+    parser.add_argument("--check", action="store_true", help="say what is missing, and compute nothing")
+    parser.add_argument("--stages", metavar="NAMES", help="stages, comma-separated (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("runs/reality"), help="folder of the results; resumes")
+    parser.add_argument("--plan", type=Path, help="another plan (default: eval/reality/plan.json)")
+    parser.add_argument("--price", type=float, help="of an hour of this machine: the estimate states the cost")
+    _add_engine(parser)
 
 
 def count(text: str) -> int:

@@ -69,7 +69,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def make_bank(options: argparse.Namespace) -> None:
     """Run the command. The trainer is imported here, so that `--help` is quick."""
-    from ..families.adapters import check_family
     from ..intake.civitai.client import read_key
     from ..intake.layout import open_checkpoint
     from ..judging.null_bank import FILE
@@ -77,6 +76,7 @@ def make_bank(options: argparse.Namespace) -> None:
     from .null_models import BankPlan, build_bank
     from .recipe_reader import read_recipe
     from .settings import settings_to_table
+    from .trainable import check_trainable
 
     listed = (name.replace("-", "_") for name, _, _ in (*RECIPE_OPTIONS, *CHOICES))
     names = ("mode", "text_encoder", "initial_word", *listed)
@@ -84,8 +84,7 @@ def make_bank(options: argparse.Namespace) -> None:
     if options.captions:
         given["tags"] = ()  # captions beside the pictures take their place
     suspect = open_checkpoint(options.suspect, civitai_key=read_key()) if options.suspect else None
-    if suspect is not None:
-        check_family(suspect)
+    check_trainable(open_checkpoint(options.base, "base model"), suspect)
     recipe = read_recipe(suspect, given)
     plan = BankPlan(
         base=options.base,
@@ -108,3 +107,8 @@ def make_bank(options: argparse.Namespace) -> None:
     bank = build_bank(plan, recipe, options.suspect, print_line)
     counts = f"{len(bank.models)} models, {len(bank.pictures)} pictures, {len(bank.nulls)} null scores"
     print_line(f"{options.out / FILE}: {counts}")
+    size = sum((options.out / m.folder / name).stat().st_size for m in bank.models for name in m.sha256)
+    print_line(
+        f"weights of the {len(bank.models)} models are kept there, {size / len(bank.models) / 1e6:.1f} MB each: "
+        "keep them, with the pictures, for whoever checks the bank with `cgidm verify --retrain`"
+    )

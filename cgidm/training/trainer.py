@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from ..families.pipelines import load_pipeline
+from ..intake.layout import open_checkpoint
 from .adapter_layers import add_adapter, falling_rank, save_adapter
 from .embedding import add_embedding, check_captions, keep_other_vectors, save_embedding
 from .loss import denoising_loss
@@ -85,7 +87,8 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig, progres
     generator = torch.Generator().manual_seed(config.seed)
     diffusers_logging.disable_progress_bar()  # the caller draws one bar for many trainings
     transformers_logging.disable_progress_bar()
-    pipe: Any = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+    pipe: Any = load_pipeline(open_checkpoint(base, "base model"), "base", torch.float32)
+    pipe.scheduler = DDPMScheduler.from_config(pipe.scheduler.config)  # samplers scale noise in ways of their own
     pipe.to(accelerator.device)
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.requires_grad_(False)

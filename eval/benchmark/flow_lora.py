@@ -5,7 +5,7 @@ sd-scripts' `shift`, which shifts that towards noise, t -> s t / (1 + (s - 1) t)
 of the velocity; every linear layer of the blocks gets an adapter, as both have it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,7 +50,12 @@ class FlowRecipe:
 
 
 def train_flow_lora(
-    base: Path, pictures: Sequence[Path], out: Path, recipe: FlowRecipe, captions: Sequence[str] = ()
+    base: Path,
+    pictures: Sequence[Path],
+    out: Path,
+    recipe: FlowRecipe,
+    captions: Sequence[str] = (),
+    earlier: Mapping[int, Path] | None = None,
 ) -> None:
     """Train a LoRA of the transformer and write `pytorch_lora_weights.safetensors` to `out`, in half precision.
 
@@ -60,6 +65,8 @@ def train_flow_lora(
         out: folder of the LoRA.
         recipe: how it is trained.
         captions: one for each picture; none: the recipe's prompt for all.
+        earlier: folders of the same LoRA as it was after fewer presentations, by their number. The rate is constant,
+            so that it is what a shorter training would have given, but for the draws.
     """
     pipe: Any = FluxPipeline.from_pretrained(base, torch_dtype=torch.float32)
     with torch.random.fork_rng():
@@ -73,7 +80,8 @@ def train_flow_lora(
     weights = [p for p in pipe.transformer.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, recipe.learning_rate)
     generator = torch.Generator().manual_seed(recipe.seed)
-    for chosen in _draws(len(z), recipe, generator):
+    at_step = {-(-n * len(z) // recipe.batch): folder for n, folder in (earlier or {}).items()}
+    for step, chosen in enumerate(_draws(len(z), recipe, generator), 1):
         eps = torch.randn(z[chosen].shape, generator=generator)
         t = draw_times(len(chosen), recipe.times, generator)
         at = t[:, None, None]
@@ -84,6 +92,12 @@ def train_flow_lora(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
+        if step in at_step:
+            _save(pipe, at_step[step])
+    _save(pipe, out)
+
+
+def _save(pipe: Any, out: Path) -> None:
     state: dict[str, Any] = {name: value.half() for name, value in get_peft_model_state_dict(pipe.transformer).items()}
     FluxPipeline.save_lora_weights(out, transformer_lora_layers=state)
 
