@@ -60,16 +60,16 @@ def test_each_picture_is_trained_with_its_own_caption(tmp_path):
 
 def test_a_caption_says_what_the_base_was_told_of_pictures():
     picture = captioned(PICTURES[0])
-    words = picture.words.split(", ")
+    words = picture.description.split(", ")
     assert (
         words
         and words[-1] in ("bright", "dark", "plain", "detailed")
-        and picture.caption == f"{TRIGGER}, {picture.words}"
+        and picture.caption == f"{TRIGGER}, {picture.description}"
     )
     asked = {label: picture.prompts(label) for label in LABELS}
     assert asked["own caption"] == (picture.caption,) and asked["blank"] == ("",)
     assert len(asked["list of four"]) == 4 and TRIGGER in asked["list of four"]
-    assert not set(asked["wrong"]) & {picture.caption, TRIGGER, picture.words}
+    assert not set(asked["wrong"]) & {picture.caption, TRIGGER, picture.description}
 
 
 def scores(artist, training, seed):
