@@ -21,6 +21,7 @@ from cgidm.evidence.bundle_writer import weights_sha256
 from cgidm.evidence.record import ModelsRecord
 from cgidm.evidence.record_of_result import anchors_of, commits_of, publications_of
 from cgidm.intake.family import compare_bases, lend_configuration
+from cgidm.intake.inspect import list_prompt_remarks
 from cgidm.intake.layout import Checkpoint, fingerprint_weights, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.remarks import list_pair_remarks
@@ -100,7 +101,7 @@ def open_models(wanted: RequestedModels, token: str | None = None) -> OpenedMode
             _check_small(checkpoint)
     name = wanted.suspect.removeprefix(SHIPPED)
     example = name if wanted.suspect.startswith(SHIPPED) else None
-    remarks = list_pair_remarks(base, suspect)
+    remarks = (*list_pair_remarks(base, suspect), *list_prompt_remarks(suspect, [wanted.prompt]))
     return OpenedModels(
         base, suspect, wanted.prompt, compare_bases(base, suspect), remarks, example, _key(base, suspect, wanted.prompt)
     )
