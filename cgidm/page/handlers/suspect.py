@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from cgidm import UserError
+from cgidm.intake.family import JUDGED
 from cgidm.intake.inspect import inspect_checkpoint
 from cgidm.intake.layout import Checkpoint
 from cgidm.intake.source import PICKLES
@@ -30,7 +31,6 @@ from .visitor import visitor_token
 SHORTEST_QUERY = 3  # characters
 SHIPPED_RESOLUTION = 128
 THUMBNAIL_PATIENCE = 8.0  # seconds for the pictures of all models found
-JUDGED = {"SD 1.x", "SD 2.x", "SDXL", "AltDiffusion"}  # families whose bases are known here
 
 
 @dataclass(frozen=True)

