@@ -17,9 +17,9 @@ from cgidm.intake.layout import Checkpoint
 from cgidm.intake.source import PICKLES
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
+from ..html.fits import judged_html
 from ..html.model_card import found_models_html, model_card_html, refused_card_html
 from ..html.views import View
-from ..runs import hardware
 from ..runs.hub_search import search_models
 from ..runs.model_cache import EXAMPLES, open_suspect, shipped_prompt
 from ..runs.thumbnails import model_thumbnail
@@ -30,7 +30,6 @@ from .visitor import visitor_token
 SHORTEST_QUERY = 3  # characters
 SHIPPED_RESOLUTION = 128
 THUMBNAIL_PATIENCE = 8.0  # seconds for the pictures of all models found
-JUDGED = {"SD 1.x", "SD 2.x", "SDXL", "AltDiffusion"}  # families whose bases are known here
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def look_up(
         found,
         language,
         name=_label(suspected),
-        judged=_judged(found, bool(shipped)),
+        judged=judged_html(found, language, shipped=bool(shipped)),
         shipped_base=shipped.get("base"),
     )
     resolution = SHIPPED_RESOLUTION if shipped else RESOLUTIONS.get(found["family"] or "", USUAL_RESOLUTION)
@@ -166,15 +165,3 @@ def _search(words: str, base: str | None, language: str, token: str | None) -> V
 def _label(suspected: Suspected) -> str:
     upload = suspected.upload
     return suspected.name.strip().removeprefix(SHIPPED) if upload is None else Path(upload).name
-
-
-def _judged(found: Mapping[str, Any], shipped: bool) -> str:
-    """The key of the sentence that says whether the model can be judged on this machine."""
-    if shipped:
-        return "card.judged.here"
-    family = found["family"]
-    if family is not None and family not in JUDGED:
-        return "card.judged.family"
-    if hardware.kind() == "cpu" and family is not None:
-        return "card.judged.gpu"
-    return "card.judged.base" if family is None else "card.judged.here"

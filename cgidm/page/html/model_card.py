@@ -23,14 +23,14 @@ def model_card_html(
         found: what `inspect_checkpoint` returned.
         language: the visitor's language.
         name: what the model is called here.
-        judged: the key of the sentence that says whether it can be judged on this machine.
+        judged: whether it can be judged on this machine, as HTML.
         shipped_base: the base of a model that ships.
     """
     kind = KINDS.get(found["kind"], "full")
     lines = [html_text(language, f"card.kind.{kind}"), _base(found, language, shipped_base)]
     lines += [note_html(_note(found["disagreement"]), language)] if found["disagreement"] else []
     lines += _training(found, language)
-    lines.append(html_text(language, judged))
+    lines.append(judged)
     lines += _publication(found, language)
     details = "\n".join(report_lines(dict(found)))
     folded = (

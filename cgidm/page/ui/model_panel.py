@@ -11,6 +11,8 @@ from cgidm.resources import SHIPPED, SHIPPED_BASE
 from ..handlers.suspect import look_up
 from ..handlers.visitor import visitor_language
 from ..html.views import View
+from ..runs import hardware
+from ..runs.family_fits import family_fits
 from ..runs.model_cache import BASES, EXAMPLES
 from .widgets import error_place, file_upload, info
 from .wiring import PRIVATE, Texts, Values, Widgets, listen_with_token, output_values
@@ -96,9 +98,20 @@ def _base_field(texts: Texts) -> gr.Dropdown:
         value="",
         allow_custom_value=True,
         label=texts("base.label"),
-        info=f"{texts('base.info')} {texts('base.families')} {', '.join(JUDGED)}.",
+        info=f"{texts('base.info')} {texts(_families_key())} {', '.join(_families())}.",
         elem_id="base",
     )
+
+
+def _families_key() -> str:
+    return "fits.here.cpu" if hardware.kind() == "cpu" else "base.families"
+
+
+def _families() -> list[str]:
+    """The families that fit this machine's GPU, in the order of the table; without a GPU, all that can be judged."""
+    fits = family_fits()
+    refused = {fit.family for fit in fits} - {fit.family for fit in fits if fit.can_run}
+    return [family for family in JUDGED if hardware.kind() == "cpu" or family not in refused]
 
 
 def _named(panel: Panel) -> dict[str, Any]:
