@@ -14,7 +14,7 @@ from cgidm.evidence.seal import SEAL
 from cgidm.files import write_atomically
 
 from ..html.exports import EXPORT_KINDS, export_note_html
-from ..html.views import View
+from ..html.views import View, no_export
 from ..runs.store import Visit
 from .examples import EXAMPLE, EXAMPLE_ANSWERS, bundle_of, example_names, record_of
 
@@ -48,12 +48,6 @@ def export_view(token: str | None, current: str | None, kind: str | None, langua
         "text": gr.update(value=export.text, visible=True),
         "file": gr.update(value=str(file), visible=True),
     }
-
-
-def no_export() -> View:
-    """Show no text."""
-    hidden = gr.update(value=None, visible=False)
-    return {"kind": None, "about": "", "text": gr.update(value="", visible=False), "file": hidden}
 
 
 def _find_answer(token: str | None, current: str | None) -> AnsweredRun | None:

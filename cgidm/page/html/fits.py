@@ -20,13 +20,15 @@ def fits_html(language: str) -> str:
     kind, memory = hardware.kind(), hardware.gpu_memory()
     about = html_text(language, f"fits.about.{kind}", gb=_gigabytes(memory), name=hardware.describe())
     lines = [about, html_text(language, "fits.download", gb=_gigabytes(MAX_DOWNLOAD))]
-    rows = [[*_named(fit), _here(fit, language), escape(_size(fit, language))] for fit in family_fits()]
+    shipped = [html_text(language, f"fits.{key}") for key in ("shipped", "yes", "no_card")]
+    rows = [["—", shipped[0], f"● {shipped[1]}", shipped[2]]]
+    rows += [[*_named(fit), _here(fit, language), escape(_size(fit, language))] for fit in family_fits()]
     unknown = html_text(language, "fits.uncounted")
     rows += [[escape(family), "—", unknown, unknown] for family in uncounted_families()]
     heads = [html_text(language, f"fits.head.{name}") for name in ("family", "model", "here", "card")]
-    table = headed_table("fits", html_text(language, "fits.title"), heads, rows, set())
+    table = headed_table("fits", html_text(language, "fits.table"), heads, rows, set())
     paragraphs = "".join(f"<p>{line}</p>" for line in lines)
-    return wrap_page([table, paragraphs, f"<p>{html_text(language, 'fits.counted')}</p>"], language)
+    return wrap_page([paragraphs, table, f"<p>{html_text(language, 'fits.counted')}</p>"], language)
 
 
 def judged_html(found: Mapping[str, Any], language: str, *, shipped: bool = False) -> str:

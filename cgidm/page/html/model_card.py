@@ -43,11 +43,11 @@ def model_card_html(
     return wrap_page([f'<section class="cg-model">{title}{bullets(lines)}{folded}</section>'], language)
 
 
-def refused_card_html(note: Note, name: str, language: str) -> str:
-    """Say why a model cannot be judged or found."""
+def refused_card_html(note: Note, name: str, language: str, more: str = "") -> str:
+    """Say why a model cannot be judged or found; `more` is a further sentence, as HTML."""
     title = f'<p class="cg-model-name"><strong>{escape_untrusted(name)}</strong></p>' if name else ""
     return wrap_page(
-        [f'<section class="cg-error" role="alert">{title}<p>{note_html(note, language)}</p></section>'], language
+        [f'<section class="cg-error" role="alert">{title}<p>{note_html(note, language)} {more}</p></section>'], language
     )
 
 

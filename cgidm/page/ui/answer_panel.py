@@ -46,4 +46,6 @@ def build_answer_panel(texts: Texts) -> AnswerPanel:
             widgets["observe"] = gr.Button(texts("lineup.observe"), visible=False, elem_id="observe", min_width=200)
             widgets["sheet"] = gr.DownloadButton(texts("lineup.sheet"), visible=False, elem_id="sheet", min_width=200)
         widgets["history"] = gr.Dropdown([], label=texts("history"), visible=False, elem_id="history")
+    of_answer = {"bank": maker.filled, "export": exports}
+    widgets |= {f"{prefix}_{name}": widget for prefix, of in of_answer.items() for name, widget in of.items()}
     return AnswerPanel(widgets, maker, exports)

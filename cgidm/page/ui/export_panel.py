@@ -4,10 +4,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..handlers.exports import export_view, no_export
+from ..handlers.exports import export_view
 from ..html.exports import EXPORT_KINDS
 from ..html.views import View
-from .wiring import QUICK, REFUSABLE, Texts, Values, Widgets, listen
+from .wiring import REFUSABLE, Texts, Values, Widgets, listen
 
 
 def build_export_panel(texts: Texts) -> Widgets:
@@ -37,14 +37,10 @@ def build_export_panel(texts: Texts) -> Widgets:
 
 
 def wire_export_panel(panel: Widgets, token: gr.BrowserState, current: Any) -> None:
-    """Fill in the text that is chosen; it goes with the answer that it belongs to."""
+    """Fill in the text that is chosen; `empty_view` takes it away with the answer that it belongs to."""
 
     def write(values: Values, language: str) -> View:
         return export_view(values["token"], values["current"], values["kind"], language)
 
-    def clear(values: Values, language: str) -> View:
-        return no_export()
-
     kind: Any = panel["kind"]
     listen(kind.input, write, {"token": token, "current": current, "kind": kind}, panel, **REFUSABLE)
-    listen(current.change, clear, {}, panel, **QUICK)

@@ -114,17 +114,18 @@ def _lay_out(texts: Texts, token: gr.BrowserState) -> tuple[list[tuple[gr.Button
         with gr.Tab(texts("tab_read"), id="read"):
             gr.Markdown(texts("read.text"), elem_classes="read")
         with gr.Tab(texts("tab_about"), id="about", elem_id="tab-about") as about:
-            _build_fits(about)
             for part in ("privacy", "limits"):
                 gr.Markdown("## " + texts(f"{part}.title"))
                 gr.Markdown(texts(part), elem_classes="read")
+            _build_fits(texts, about)
             build_operator_notice(texts)
             forget = _lay_out_forget(texts)
     return cards, tab, forget
 
 
-def _build_fits(about: gr.Tab) -> None:
+def _build_fits(texts: Texts, about: gr.Tab) -> None:
     """Lay out the families that can be judged here; they are listed when their tab is opened."""
+    gr.Markdown("## " + texts("fits.title"))
     listed = gr.HTML(elem_id="fits", padding=False)
 
     def fill(values: Values, language: str) -> View:
@@ -205,7 +206,7 @@ def _wire_forget(forget: Forget, token: gr.BrowserState, tab: Tab) -> None:
     def clear(values: Values, language: str) -> View:
         empty = handlers.forget(values["token"], language)
         told = {"forgotten": empty["progress"], "question": gr.update(visible=False)}
-        return empty | dict.fromkeys(UPLOADS) | {"progress": ""} | told
+        return empty | dict.fromkeys(UPLOADS) | {"progress": "", "civitai_key": ""} | told
 
     def ask(values: Values, language: str) -> View:
         return {"question": gr.update(visible=True)}

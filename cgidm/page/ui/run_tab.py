@@ -96,7 +96,7 @@ def _wire_run(token: gr.BrowserState, form: Widgets, outputs: Any) -> tuple[Sequ
         return handlers.begin(make_request(values), values["token"], language)
 
     def fetch(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
-        return handlers.fetch(values["token"], values["pending"], language, oauth_token)
+        return handlers.fetch(values["token"], values["pending"], language, oauth_token, values["civitai_key"])
 
     def go_on(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
         return handlers.go_on(values["token"], values["pending"], language, oauth_token)
@@ -114,7 +114,8 @@ def _wire_run(token: gr.BrowserState, form: Widgets, outputs: Any) -> tuple[Sequ
 
     begun = listen(outputs["run"].click, begin, {"token": token, **form}, shown, **REFUSABLE)
     begun.then(None, js=TO_THE_ANSWER, **PRIVATE)
-    fetched = stream(begun.then, fetch, pending, shown, concurrency_limit=4, **slow)
+    with_key = {**pending, "civitai_key": outputs["civitai_key"]}  # no other event of a run has it
+    fetched = stream(begun.then, fetch, with_key, shown, concurrency_limit=4, **slow)
     first = watch(fetched.then)
     resumed = listen(outputs["resume"].click, again, current, {"pending": outputs["pending"]}, **QUICK)
     resumed.then(None, js=TO_THE_ANSWER, **PRIVATE)
