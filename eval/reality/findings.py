@@ -97,12 +97,12 @@ def _loading(found: Any, plan: RealityPlan) -> Iterator[ClaimRow]:
     for row, model in zip(found, plan.public_models, strict=True):
         command = f"cgidm inspect {row['location']}"
         expected = ", ".join(x for x in (model.family, model.kind, model.dialect, model.trainer) if x)
-        if row["family"] is None:
+        if "read" not in row:
             holds = NOT_RUN if row.get("skipped") else NO
             yield ClaimRow("loading", row["location"], row["refused"], expected, holds, command)
             continue
         parts = (row["family"], row["kind"], row["dialect"], row["trainer"])
-        ours = ", ".join(str(x) for x in parts if x)
+        ours = ", ".join(str(x) for x in parts if x) or "nothing that is known"
         differs = [*row["differs"], *(["digest"] if row["digest"] == ANOTHER else [])]
         holds = f"{NO}: {', '.join(differs)}" if differs else YES
         yield ClaimRow("loading", row["location"], ours, expected, holds, command)
