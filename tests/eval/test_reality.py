@@ -245,35 +245,34 @@ def test_aucs_stand_beside_the_papers():
 
 def test_a_model_that_is_taken_for_another_does_not_hold():
     plan = load_plan()
-    good = {"refused": None, "kind": "adapter", "dialect": "kohya", "trainer": None, "differs": [], "digest": ""}
+    good = {
+        "read": "it",
+        "refused": None,
+        "kind": "adapter",
+        "dialect": "kohya",
+        "trainer": None,
+        "differs": [],
+        "digest": "",
+    }
     rows = [{**good, "location": m.location, "family": m.family, "answer": None} for m in plan.public_models]
     rows[0] |= {"answer": {"outcome": "weak evidence", "reason": "x"}}
     rows[1] |= {"differs": ["family"], "answer": {"outcome": None, "reason": "too large"}}
     rows[2] |= {"digest": "another digest", "answer": {"outcome": "no evidence", "reason": "x"}}
-    rows[4] |= {"family": None, "refused": "gone"}
-    rows[-1] |= {"family": None, "refused": "gated", "skipped": True}
+    rows[4] = {"location": "x", "family": None, "refused": "gone"}
+    rows[-1] = {"location": "y", "family": None, "refused": "gated", "skipped": True}
     listed, _ = claims(loading=rows)
     holds = [row.holds for row in listed]
-    assert holds[:8] == [
-        YES,
-        NO,
-        f"{NO}: family",
-        NOT_RUN,
-        f"{NO}: digest",
-        YES,
-        YES,
-        NO,
-    ]  # the fourth was not answered
+    assert holds[:8] == [YES, NO, f"{NO}: family", NOT_RUN, f"{NO}: digest", YES, YES, NO]
     assert listed[8].holds == NO and listed[-1].holds == NOT_RUN and set(holds[9:-1]) == {YES}
+    assert listed[7].ours == "-"  # no answer, and nobody knows why
 
 
 def test_the_page_says_what_holds_and_what_was_not_run():
-    rows, records = claims(verdicts=[ANSWER | {"verified": False}])
+    _, records = claims(verdicts=[ANSWER | {"verified": False}])
     every = list_claims(STAGES, records, load_plan())
     assert {row.part for row in every if row.holds == NOT_RUN} == set(NAMES) - {"verdicts"}
-    assert (
-        count_claims(every) == f"Of {len(every)} claims 2 hold, 1 do not hold, 0 have no known value, 8 were not run."
-    )
+    counted = "2 hold, 1 do not hold, 0 have no known value, 8 were not run."
+    assert count_claims(every) == f"Of {len(every)} claims {counted}"
     text = blocks_as_markdown(page_blocks(STAGES, records, every, "a card"))
     assert "## What does not hold" in text and all(f"`{row.command}`" in text for row in every)
     failed = {"speed": StageRecord(stage="speed", key="", failed="out of memory")}
