@@ -3,6 +3,7 @@
 import os
 import urllib.request
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub.constants as hub_constants
@@ -10,12 +11,13 @@ import torch
 
 from cgidm.intake.civitai import client
 from cgidm.intake.civitai.client import EveryStatus
+from cgidm.method.config import PRESETS
 from eval.__main__ import main
 from eval.benchmark import cli
 from tests.support.civitai_server import ToStandIn
 from tests.support.forks import fork_server
 from tests.support.paths import ROOT
-from tests.support.quick_presets import leave_pages_out, use_few_draws
+from tests.support.quick_presets import leave_pages_out
 from tests.support.reality_hub import use_tiny_clip
 
 
@@ -39,7 +41,9 @@ def run_command(arguments: list[str], hub: str, civitai: int, cache: Path, log: 
         os.dup2(descriptor, 2)
     lead_to_stand_ins(hub, civitai, cache)
     use_tiny_clip()
-    use_few_draws(steps=2)
+    fast = PRESETS["fast"]  # the draws of a bank stay
+    recovery = replace(fast.recovery, steps=2, draws=1)
+    PRESETS["fast"] = replace(fast, mirror_draws=2, mirrored_recovery=False, recovery=recovery)
     leave_pages_out()
     cli.run_local = run_here
     main(arguments)
