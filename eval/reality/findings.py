@@ -28,7 +28,7 @@ class ClaimRow:
     part: str  # the stage
     claim: str
     ours: str
-    beside: str  # of the paper, or what is known
+    known: str  # of the paper, or by other sources
     holds: str
     command: str  # that shows it again
 

@@ -234,7 +234,7 @@ def test_aucs_stand_beside_the_papers():
     chance = {**ROW, "training": None, "role": "innocent", "measure": "contrast", "auc": 0.55}
     found = [{"experiment": "reality", "rows": [*rows, chance]}, {"experiment": "reality-reference", "rows": []}]
     listed, _ = claims(recovery=found)
-    assert [(row.beside, row.holds) for row in listed] == [
+    assert [(row.known, row.holds) for row in listed] == [
         ("0.82", YES),
         ("0.86", NO),
         ("-", UNKNOWN),

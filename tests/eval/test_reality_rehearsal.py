@@ -9,7 +9,7 @@ import time
 import pytest
 
 from eval.reality.command import NAMES
-from tests.support.reality_hub import stand_ins, use_tiny_clip
+from tests.support.reality_hub import stand_ins, use_tiny_embedders
 from tests.support.reality_runs import start
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reality")
     killed, alone = folder / "killed" / "out", folder / "alone" / "out"
     with pytest.MonkeyPatch.context() as patch:
-        use_tiny_clip(patch.setitem)
+        use_tiny_embedders(patch.setitem, patch.setattr)
         with stand_ins(folder) as (hub, civitai, plan):
             met = []
             for place in (killed, alone):

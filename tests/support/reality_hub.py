@@ -38,6 +38,8 @@ TINY_CLIP = {
     "vision_cfg": {"image_size": 224, "layers": 1, "width": 64, "head_width": 32, "patch_size": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1},
 }
+DINO_NAME = "vit_small_patch16_224.dino"
+TINY_DINO = {"embed_dim": 48, "depth": 4, "num_heads": 3}
 KOHYA_NOTES = {"ss_base_model_version": "sd_v1", "ss_sd_model_name": "v1-5-pruned-emaonly.safetensors"}
 PIPELINES = {  # repository -> its pipeline, and the family of its LoRAs
     "CompVis/stable-diffusion-v1-4": lambda: tiny.stable_diffusion(longest=16),
@@ -67,7 +69,7 @@ def write_plan(folder: Path, archive: str, clip_digest: str) -> Path:
     """The committed plan with less of everything, and the committed list of models."""
     table = json.loads(PLAN.read_text(encoding="utf-8"))
     table |= {"gpu_gb": 0, "disk_gb": 0.01, "seconds_per_evaluation": 0.001, "dreambooth_archive": archive}
-    table |= {"bench": {"models": ["mini"], "pictures": [1], "seconds": 12, "quick": True}}
+    table |= {"bench": {"models": ["mini"], "pictures": [1], "seconds": 5, "quick": True}}
     table |= {"reference_pictures": 20, "first_answer": {"reference_pictures": 20, "mirror_draws": 2}}
     table["embedders"] = {"clip": clip_digest, "dino": None}
     for name in table["experiments"]:
@@ -120,9 +122,15 @@ def repositories(folder: Path) -> tuple[dict, bytes]:
 AI_TOOLKIT = {"software": json.dumps({"name": "ai-toolkit", "version": "0.5"})}
 
 
-def use_tiny_clip(set_item=dict.__setitem__) -> None:
-    """Let open_clip build a tiny network under the name of ViT-B/32."""
+def use_tiny_embedders(set_item=dict.__setitem__, set_attribute=setattr) -> None:
+    """Let open_clip and timm build tiny networks under the names of ViT-B/32 and ViT-S/16."""
     set_item(open_clip.factory._MODEL_CONFIGS, CLIP_NAME, TINY_CLIP)
+    create = timm.create_model
+
+    def create_tiny(name, **settings):
+        return create(name, **settings | (TINY_DINO if name == DINO_NAME else {}))
+
+    set_attribute(timm, "create_model", create_tiny)
 
 
 @contextmanager
@@ -165,7 +173,7 @@ def _clip(folder):
 
 def _dino(folder):
     torch.manual_seed(0)
-    model, path = timm.create_model("vit_small_patch16_224.dino", num_classes=0), folder / "dino.safetensors"
+    model, path = timm.create_model(DINO_NAME, num_classes=0), folder / "dino.safetensors"
     save_file({k: v.half() for k, v in model.state_dict().items()}, path)
     return path.read_bytes()
 
@@ -186,7 +194,7 @@ if __name__ == "__main__":
     from tests.support.reality_runs import run_command
 
     out = Path(sys.argv[1]).absolute()
-    use_tiny_clip()
+    use_tiny_embedders()
     with tempfile.TemporaryDirectory() as place, stand_ins(Path(place)) as (hub, civitai, plan):
         given = ["reality", "--plan", str(plan), "--out", str(out), *sys.argv[2:]]
         run_command(given, hub, civitai, out.parent / f"{out.name}-cache")

@@ -18,7 +18,7 @@ from tests.support.civitai_server import ToStandIn
 from tests.support.forks import fork_server
 from tests.support.paths import ROOT
 from tests.support.quick_presets import leave_pages_out
-from tests.support.reality_hub import use_tiny_clip
+from tests.support.reality_hub import use_tiny_embedders
 
 
 def start(hub: str, civitai: int, plan: Path, out: Path, *options: str):
@@ -40,7 +40,7 @@ def run_command(arguments: list[str], hub: str, civitai: int, cache: Path, log: 
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
     lead_to_stand_ins(hub, civitai, cache)
-    use_tiny_clip()
+    use_tiny_embedders()
     fast = PRESETS["fast"]  # the draws of a bank stay
     recovery = replace(fast.recovery, steps=2, draws=1)
     PRESETS["fast"] = replace(fast, mirror_draws=2, mirrored_recovery=False, recovery=recovery)
