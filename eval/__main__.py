@@ -60,7 +60,17 @@ COMMANDS = {
         "error_rates.wild.command:run",
     ),
     "flow-loras": Command(
-        "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow:run"
+        "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow.loras:run"
+    ),
+    "prompts": Command(
+        "judge LoRAs of the embedded flow model under right, partial, wrong and blank prompts; resumes",
+        "options:add_prompts",
+        "error_rates.flow.prompts:run",
+    ),
+    "flow-power": Command(
+        "power against presentations, where in t, other methods: on the embedded flow model; resumes",
+        "options:add_flow_power",
+        "flow_power.command:run",
     ),
     "stacks": Command(
         "ask which LoRA of a stack knows a picture; resumes", "options:add_stacks", "error_rates.stacks:run"

@@ -79,6 +79,28 @@ def add_flow_loras(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
 
 
+def add_prompts(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `prompts`."""
+    parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
+    parser.add_argument("--artists", type=count, default=12, help="so many, drawn by lot (default: 12)")
+    text = "take the artists who are not drawn, on whom the presentations were chosen, and write no results"
+    parser.add_argument("--left-out", action="store_true", help=text)
+    parser.add_argument("--presentations", type=count, default=20, help="of each picture in training (default: 20)")
+    parser.add_argument("--work", type=Path, default=Path("runs/prompts"), help="folder of LoRAs and scores")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
+
+
+def add_flow_power(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `flow-power`."""
+    parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
+    parser.add_argument("--work", type=Path, default=Path("runs/flow-power"), help="folder of LoRAs and scores")
+    text = "other methods to ask, comma-separated (default: as in the docs)"
+    parser.add_argument("--methods", default="loss,pia,sima,secmi,clid,pfami,cgidm", help=text)
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
+
+
 def add_reconstruct(parser: argparse.ArgumentParser) -> None:
     """Add the options of `reconstruct`."""
     parser.add_argument("folders", type=Path, nargs="+", help="folders of JPEG pictures")
@@ -178,6 +200,7 @@ def add_framed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiments", nargs="+", help="names of presets, or .json files; one has suspects of buckets")
     parser.add_argument("--trainings", nargs="+", default=["lora"], help="which trainings (default: lora)")
     parser.add_argument("--halves", type=int, choices=(1, 2), default=1, help="suspects of each artist (default: 1)")
+    parser.add_argument("--artists", type=count, help="so many, drawn by lot (default: all)")
     parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "framed", help="folder of the results")
     _add_work(parser)
     _add_workers(parser)
