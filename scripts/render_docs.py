@@ -17,7 +17,7 @@ from eval.analysis.paper_comparison import numbers, overview
 from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table
-from eval.error_rates.flow import flow_tables
+from eval.error_rates.flow.loras import flow_tables
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.likelihood import calibration_table, rows_table

@@ -1,7 +1,7 @@
 """The level of the mirror test: how often does a picture that was not used score as high?
 
 Two kinds of scores answer. A base may have a table: scores of works by many artists that other suspects of that base
-left out. One ships for the embedded base; anybody can make one for another (`training.calibration`). A base without a
+left out. One ships for the embedded base; anybody can make one for another (`run.calibrate_command`). A base without a
 table is answered by the reference pictures that ship, scored under the very suspect. The test compares a picture with
 itself, so these need not be of the same hand.
 

@@ -54,15 +54,17 @@ def train_flow_lora(
     pictures: Sequence[Path],
     out: Path,
     recipe: FlowRecipe,
+    captions: Sequence[str] = (),
     earlier: Mapping[int, Path] | None = None,
 ) -> None:
     """Train a LoRA of the transformer and write `pytorch_lora_weights.safetensors` to `out`, in half precision.
 
     Args:
-        base: folder of the pipeline.
-        pictures: the files.
+        base: folder of the FluxPipeline.
+        pictures: files; their centre squares are trained on.
         out: folder of the LoRA.
         recipe: how it is trained.
+        captions: one for each picture; none: the recipe's prompt for all.
         earlier: folders of the same LoRA as it was after fewer presentations, by their number. The rate is constant,
             so that it is what a shorter training would have given, but for the draws.
     """
@@ -74,7 +76,7 @@ def train_flow_lora(
             part.requires_grad_(False)
         pipe.transformer.add_adapter(layers)
     z = encode_pictures(pipe, pictures)
-    velocity = bind_prompt(pipe, recipe.prompt)
+    velocity = bind_prompt(pipe, *(captions or [recipe.prompt]))
     weights = [p for p in pipe.transformer.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, recipe.learning_rate)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -84,7 +86,7 @@ def train_flow_lora(
         t = draw_times(len(chosen), recipe.times, generator)
         at = t[:, None, None]
         with torch.autocast("cpu", torch.bfloat16):
-            predicted = velocity((1 - at) * z[chosen] + at * eps, t)
+            predicted = velocity((1 - at) * z[chosen] + at * eps, t, chosen if captions else None)
         loss = F.mse_loss(predicted.float(), eps - z[chosen])
         optimizer.zero_grad()
         loss.backward()
@@ -116,22 +118,24 @@ def encode_pictures(pipe: Any, pictures: Sequence[Path]) -> Tensor:
     return pack((latents - pipe.vae.config.shift_factor) * pipe.vae.config.scaling_factor)
 
 
-def bind_prompt(pipe: Any, prompt: str) -> Any:
-    """`(packed z_t, t in [0, 1]) -> velocity` under a prompt."""
+def bind_prompt(pipe: Any, *prompts: str) -> Any:
+    """`(packed z_t, t in [0, 1], index of each row's prompt) -> velocity`; without indices all have the first one."""
     with torch.no_grad():
-        text, pooled, text_ids = pipe.encode_prompt(
-            prompt, prompt, max_sequence_length=pipe.tokenizer_2.model_max_length
-        )
+        encoded = [
+            pipe.encode_prompt(prompt, prompt, max_sequence_length=pipe.tokenizer_2.model_max_length)
+            for prompt in prompts
+        ]
+    text, pooled, text_ids = torch.cat([e[0] for e in encoded]), torch.cat([e[1] for e in encoded]), encoded[0][2]
     side = pipe.vae.config.sample_size // pipe.vae_scale_factor // PATCH
     image_ids = pipe._prepare_latent_image_ids(1, side, side, torch.device("cpu"), torch.float32)
 
-    def velocity(z_t: Tensor, t: Tensor) -> Tensor:
+    def velocity(z_t: Tensor, t: Tensor, which: Tensor | None = None) -> Tensor:
         n = len(z_t)
         return pipe.transformer(
             z_t,
             timestep=t,
-            encoder_hidden_states=text.expand(n, -1, -1),
-            pooled_projections=pooled.expand(n, -1),
+            encoder_hidden_states=text[:1].expand(n, -1, -1) if which is None else text[which],
+            pooled_projections=pooled[:1].expand(n, -1) if which is None else pooled[which],
             txt_ids=text_ids,
             img_ids=image_ids,
         ).sample

@@ -10,7 +10,7 @@ from cgidm.training.split import PictureFile, locate_picture
 from eval.benchmark.datasets import Concept, prepare
 from eval.benchmark.experiment import load_experiment
 from eval.benchmark.flow_lora import FlowRecipe, train_flow_lora
-from eval.error_rates.flow import EXPERIMENT
+from eval.error_rates.flow.loras import EXPERIMENT
 
 DOSES = (5, 10, 20, 40, 60, 100)  # presentations of each picture
 RECIPE = FlowRecipe(times="sigmoid", presentations=DOSES[-1])
@@ -69,7 +69,7 @@ def find_suspect(base: Path, work: Path, artist: Artist, dose: int, doses: Seque
     folders = {n: work / "loras" / f"{artist.dataset}-{artist.name}-{n}-{identity}" for n in doses}
     if not all((folder / "pytorch_lora_weights.safetensors").exists() for folder in folders.values()):
         *earlier, last = doses
-        train_flow_lora(base, artist.members, folders[last], RECIPE, {n: folders[n] for n in earlier})
+        train_flow_lora(base, artist.members, folders[last], RECIPE, earlier={n: folders[n] for n in earlier})
     return folders[dose]
 
 

@@ -17,7 +17,7 @@ from eval.asset_recipes import flow
 from eval.asset_recipes.corpus import Corpus
 from eval.asset_recipes.picture_words import Caption, caption_variants, describe_picture
 from eval.benchmark.flow_lora import FlowRecipe, bind_prompt, draw_times, encode_pictures, train_flow_lora
-from eval.error_rates.flow import PARTS, contrast_by_time
+from eval.error_rates.flow.loras import PARTS, contrast_by_time
 
 # bfloat16 alongside float32 weights: torch says that it takes the slower of two ways
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,6 +63,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def search(self, query):
         """Every repository that fits, as the Hub lists them."""
+        time.sleep(self.server.pause)
         words, author = query.get("search", [""])[0].lower(), query.get("author", [""])[0]
         found = [
             {
@@ -135,10 +137,13 @@ def digest(repo, data):
 
 @contextmanager
 def serve(repositories):
-    """Serve `repositories` (id -> Repository); yields the server, with its `url` and the requests it has `seen`."""
+    """Serve `repositories` (id -> Repository).
+
+    Yields the server, with its `url`, the requests it has `seen`, and the `pause` before it answers a search (seconds).
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.repositories, server.seen = repositories, []
+    server.repositories, server.seen, server.pause = repositories, [], 0.0
     server.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -23,7 +23,7 @@ from .markup import escape_untrusted, outcome_style
 from .portfolio import gallery_html, portfolio_html, portfolio_reasons_html
 from .progress import bar_html, format_duration, status_html
 from .sentences import by_mirror, warning_sentences
-from .what_now import what_now_html
+from .what_now import bank_would_help, what_now_html
 
 View = dict[str, Any]
 SERVED = "/gradio_api/file="
@@ -94,6 +94,7 @@ def now_view(folder: Path, bundle: Path, record: Record, language: str) -> View:
         "evidence": gr.update(value=str(bundle)),
         "seal": seal,
         "steps": what_now_html(record, language),
+        "more_power": gr.update(visible=bank_would_help(record)),
     }
 
 

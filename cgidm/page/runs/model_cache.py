@@ -93,7 +93,7 @@ def open_models(wanted: RequestedModels, token: str | None = None) -> OpenedMode
     Raises:
         UserError: if one is missing, out of reach, unsafe, or too large for this machine.
     """
-    base = lend_configuration(_open(wanted.base, "base model", token))
+    base = open_base(wanted.base, token)
     suspect = open_suspect(wanted.suspect, wanted.upload, token)
     if hardware.kind() == "cpu":
         for checkpoint in (base, suspect):
@@ -104,6 +104,15 @@ def open_models(wanted: RequestedModels, token: str | None = None) -> OpenedMode
     return OpenedModels(
         base, suspect, wanted.prompt, compare_bases(base, suspect), remarks, example, _key(base, suspect, wanted.prompt)
     )
+
+
+def open_base(base: str, token: str | None = None) -> Checkpoint:
+    """The base that was named, and for one in a single file the configuration that it lacks.
+
+    Raises:
+        UserError: as above.
+    """
+    return lend_configuration(_open(base, "base model", token))
 
 
 def open_suspect(suspect: str, upload: str | None, token: str | None = None) -> Checkpoint:

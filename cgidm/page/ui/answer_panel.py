@@ -4,11 +4,12 @@ from typing import Any
 
 import gradio as gr
 
+from .bank_maker import BankMaker, build_bank_maker
 from .wiring import Texts
 
 
-def build_answer_panel(texts: Texts) -> dict[str, Any]:
-    """Lay out the answer from top to bottom; returns its widgets by the names that views use."""
+def build_answer_panel(texts: Texts) -> tuple[dict[str, Any], BankMaker]:
+    """Lay out the answer from top to bottom; returns its widgets by the names that views use, and what makes a bank."""
     widgets: dict[str, Any] = {}
     with gr.Column(elem_id="answer-part"):
         gr.Markdown("## " + texts("step3"))
@@ -23,6 +24,9 @@ def build_answer_panel(texts: Texts) -> dict[str, Any]:
                 label=texts("seal"), info=texts("seal.info"), interactive=False, buttons=["copy"], elem_id="seal"
             )
             widgets["steps"] = gr.HTML(elem_id="steps", padding=False)
+            with gr.Column(visible=False, elem_id="more-power") as more_power:
+                maker = build_bank_maker(texts, "answer-bank")
+            widgets["more_power"] = more_power
         widgets["now"] = now
         widgets["why"] = gr.HTML(elem_id="why", padding=False)
         widgets["about_lineup"] = gr.HTML(elem_id="about-lineup", padding=False)
@@ -30,4 +34,4 @@ def build_answer_panel(texts: Texts) -> dict[str, Any]:
             widgets["observe"] = gr.Button(texts("lineup.observe"), visible=False, elem_id="observe", min_width=200)
             widgets["sheet"] = gr.DownloadButton(texts("lineup.sheet"), visible=False, elem_id="sheet", min_width=200)
         widgets["history"] = gr.Dropdown([], label=texts("history"), visible=False, elem_id="history")
-    return widgets
+    return widgets, maker

@@ -21,6 +21,7 @@ from ..runs.settings import LINEUPS, PRESET_NAMES
 from ..runs.store import ROOT, Visit, keep_sweeping
 from .api import build_api
 from .check_tab import build_check_tab
+from .keyboard import KEYBOARD
 from .lineup_panel import build_observer, wire_observer
 from .model_panel import EXAMPLE_NAMES, WHEN_TYPED, look_up_again
 from .operator_notice import build_operator_notice
@@ -92,7 +93,7 @@ def build_page() -> tuple[gr.Blocks, gr.I18n]:
         _wire_link(page, tab)
         _wire_forget(forget, token, tab)
         wire_observer(observer, everything, token, tab)
-        for script in (TITLE, PASTE, WHEN_TYPED):
+        for script in (TITLE, PASTE, WHEN_TYPED, *KEYBOARD):
             page.load(None, js=script, **PRIVATE)
         build_api()
     return page, texts

@@ -14,6 +14,7 @@ from ..handlers.pictures import readable
 from ..handlers.request import MAX_PICTURES, file_list, make_request
 from ..html.views import View
 from .answer_panel import build_answer_panel
+from .bank_maker import wire_answer_bank, wire_form_bank
 from .model_panel import Panel, build_panel, look_up_again
 from .picture_panel import build_picture_panel
 from .wiring import PRIVATE, QUICK, REFUSABLE, WATCH, Texts, Values, Widgets, listen, stream
@@ -67,11 +68,13 @@ def build_tab(texts: Texts, token: gr.BrowserState) -> Tab:
                 stop = gr.Button(texts("stop"), elem_id="stop", min_width=80, interactive=False)
                 resume = gr.Button(texts("resume"), variant="primary", visible=False, elem_id="resume", min_width=80)
         with gr.Column(scale=3, min_width=300):
-            answer = build_answer_panel(texts)
+            answer, maker = build_answer_panel(texts)
     form = {**panel.fields, **pictures.fields}
+    wire_form_bank(pictures.bank_maker, form)
     own = {"current": gr.State(""), "pending": gr.State(""), "cost": cost, "run": run, "stop": stop, "resume": resume}
     outputs: dict[str, Any] = {**own, **answer, **panel.outputs, **pictures.outputs, **form}
     outputs.pop("link")
+    wire_answer_bank(maker, token, outputs["current"])
     runs, watch = _wire_run(token, form, outputs)
     _wire_history(token, panel, outputs)
     _wire_form(token, form, outputs)
