@@ -12,7 +12,6 @@ from typing import Any
 import gradio as gr
 
 from cgidm import UserError
-from cgidm.intake.family import JUDGED
 from cgidm.intake.inspect import inspect_checkpoint
 from cgidm.intake.layout import Checkpoint
 from cgidm.intake.source import PICKLES
