@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from cgidm.cli import main
 from cgidm.evidence.record import WitnessRecord, read_record
-from cgidm.evidence.suspects.summary import PAGE, summarise, summary_lines, summary_page
+from cgidm.evidence.suspects.command import read_bundle
+from cgidm.evidence.suspects.summary import PAGE, summarise, summary_bytes, summary_lines, summary_page
 from cgidm.evidence.verify import SUMMARY
 from cgidm.evidence.verify import main as verify
 from tests.support import tiny
@@ -133,6 +134,23 @@ def test_an_altered_summary_is_found(stack, tmp_path, capsys, file):
     assert "does NOT follow" in capsys.readouterr().out
 
 
+def test_what_lies_beside_the_bundles_and_the_summary_is_named(stack, tmp_path, capsys):
+    shutil.copytree(stack, tmp_path / "copy")
+    (tmp_path / "copy" / "report.pdf").write_bytes(b"%PDF-1.4 proven")
+    (tmp_path / "copy" / "4-best").mkdir()
+    assert verify([str(tmp_path / "copy")]) == 1
+    said = capsys.readouterr().out
+    assert "report.pdf: was added" in said and "4-best: was added" in said
+
+
+def test_a_bundle_that_was_altered_outweighs_one_that_the_named_key_did_not_sign(stack, tmp_path, capsys):
+    shutil.copytree(stack, tmp_path / "copy")
+    (tmp_path / "copy" / "3-three" / "report.html").write_text("Proven")
+    assert verify([str(tmp_path / "copy"), "--signer", "0" * 64]) == 1
+    assert verify([str(stack), "--signer", "0" * 64]) == 4
+    assert verify([str(tmp_path / "copy"), "--strict"]) == 1 and verify([str(stack), "--strict"]) == 3
+
+
 @pytest.mark.slow
 def test_a_bundle_of_another_run_does_not_fit_the_stack(folder, stack, tmp_path, capsys, few_draws, without_pages):
     """Somebody puts a run with another LoRA on both sides in the place of one of the stack's."""
@@ -153,6 +171,14 @@ def test_versions_are_judged_by_themselves(folder, tmp_path, capsys, few_draws, 
     assert summary["several"] == "versions"
     assert all(record_of(tmp_path / "out" / s["folder"]).models.others == () for s in summary["suspects"])
     assert "Does one of these versions" in (tmp_path / "out" / PAGE).read_text()
+    capsys.readouterr()
+    out, last = tmp_path / "out", summary["suspects"][2]["folder"]
+    shutil.copytree(out / last, out / "again")  # whoever is accused pads the family, until nothing is left
+    bundles = [(f, *read_bundle(out / f)) for f in (*(s["folder"] for s in summary["suspects"]), "again")]
+    padded = summarise("versions", bundles)
+    (out / SUMMARY).write_bytes(summary_bytes(padded))
+    (out / PAGE).write_text(summary_page(padded))
+    assert verify([str(out)]) == 1 and "again is about a suspect that another" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
