@@ -112,7 +112,7 @@ def check_module(module: str, shapes: Mapping[str, Shape], name: str) -> tuple[i
     factors = shapes.keys() - COMPANIONS
     if factors not in COMPLETE:
         _refuse_incomplete(factors, known)
-    scalar = any(not shapes[part] for part in factors)
+    scalar = any(not shape for part, shape in shapes.items() if part not in COMPANIONS)
     if not scalar and find_rank(shapes) == 0:
         raise UserError("intake.adapter_rank_zero", **known)
     change = None if scalar else change_shape(shapes)
