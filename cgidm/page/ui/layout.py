@@ -15,6 +15,7 @@ from cgidm.resources import example_answers, resource_root
 from ..handlers import runs as handlers
 from ..handlers.examples import example_names, icon_of, show_example
 from ..handlers.visitor import visitor_language
+from ..html.fits import fits_html
 from ..html.i18n import tables
 from ..html.markup import html_text
 from ..html.progress import error_html
@@ -115,13 +116,25 @@ def _lay_out(texts: Texts, token: gr.BrowserState) -> tuple[list[tuple[gr.Button
             build_check_tab(texts)
         with gr.Tab(texts("tab_read"), id="read"):
             gr.Markdown(texts("read.text"), elem_classes="read")
-        with gr.Tab(texts("tab_about"), id="about"):
+        with gr.Tab(texts("tab_about"), id="about", elem_id="tab-about") as about:
             for part in ("privacy", "limits"):
                 gr.Markdown("## " + texts(f"{part}.title"))
                 gr.Markdown(texts(part), elem_classes="read")
+            _build_fits(texts, about)
             build_operator_notice(texts)
             forget = _lay_out_forget(texts)
     return cards, tab, forget
+
+
+def _build_fits(texts: Texts, about: gr.Tab) -> None:
+    """Lay out the families that can be judged here; they are listed when their tab is opened."""
+    gr.Markdown("## " + texts("fits.title"))
+    listed = gr.HTML(elem_id="fits", padding=False)
+
+    def fill(values: Values, language: str) -> View:
+        return {"fits": fits_html(language)}
+
+    listen(about.select, fill, {}, {"fits": listed}, **QUICK)
 
 
 def _lay_out_forget(texts: Texts) -> Forget:
@@ -199,7 +212,7 @@ def _wire_forget(forget: Forget, token: gr.BrowserState, tab: Tab) -> None:
     def clear(values: Values, language: str) -> View:
         empty = handlers.forget(values["token"], language)
         told = {"forgotten": empty["progress"], "question": gr.update(visible=False)}
-        return empty | dict.fromkeys(UPLOADS) | {"progress": ""} | told
+        return empty | dict.fromkeys(UPLOADS) | {"progress": "", "civitai_key": ""} | told
 
     def ask(values: Values, language: str) -> View:
         return {"question": gr.update(visible=True)}
