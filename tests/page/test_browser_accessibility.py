@@ -48,7 +48,7 @@ def grave_troubles(visitor, where):
 
 def test_axe_finds_what_is_wrong(visit):
     """Else it would find nothing to be right."""
-    visitor = visit()
+    visitor = visit(reduced_motion="reduce")
     visitor.page.evaluate("""() => document.querySelector('#intro').insertAdjacentHTML('beforeend',
         '<img src="data:,"><p class="cg" style="color:#777;background:#888">grey</p>')""")
     found = {(name, dark) for _, dark, name, _ in grave_troubles(visitor, "spoilt")}
@@ -57,7 +57,7 @@ def test_axe_finds_what_is_wrong(visit):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_serious_is_wrong_with_any_part_of_the_page(visit, bundle, language):
-    visitor = visit(locale=language)
+    visitor = visit(locale=language, reduced_motion="reduce")  # else colours are on their way when axe looks
     found = grave_troubles(visitor, "empty")
     visitor.at(SUSPECT).fill(EXAMPLE)
     visitor.at("#model-card .cg-model").wait_for()
