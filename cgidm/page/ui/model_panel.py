@@ -102,7 +102,7 @@ def _base_field(texts: Texts) -> gr.Dropdown:
         value="",
         allow_custom_value=True,
         label=texts("base.label"),
-        info=f"{texts('base.info')} {texts(_families_key())} {', '.join(_families())}.",
+        info=f"{texts(_families_key())} {', '.join(_families())}.",  # one text: browsers translate the first alone
         elem_id="base",
     )
 
@@ -125,7 +125,7 @@ def _build_key(texts: Texts) -> tuple[gr.Accordion, gr.Textbox]:
 
 
 def _families_key() -> str:
-    return "fits.here.cpu" if hardware.kind() == "cpu" else "base.families"
+    return "fits.base.cpu" if hardware.kind() == "cpu" else "fits.base"
 
 
 def _families() -> list[str]:

@@ -286,8 +286,8 @@ footer .divider:last-child{display:none!important}
  .cg.cg tbody td{border:0}
  .cg.cg .cg-scores tr{grid-template-columns:1fr auto}
  .cg.cg .cg-scores td:last-child{grid-column:1/-1;padding-top:0;color:var(--cg-quiet)}
- .cg.cg .cg-set tr{grid-template-columns:minmax(0,1fr);padding:.5rem}
- .cg.cg .cg-set td{padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
+ .cg.cg :is(.cg-set,.cg-fits) tr{grid-template-columns:minmax(0,1fr);padding:.5rem}
+ .cg.cg :is(.cg-set,.cg-fits) td{padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
  .cg.cg .cg-number[data-head]::before{content:attr(data-head) ": ";color:var(--cg-quiet)}
  .cg.cg .cg-scores .cg-number::before{content:none}
 }
