@@ -51,7 +51,7 @@ def judged_html(found: Mapping[str, Any], language: str, *, shipped: bool = Fals
     if kind == "cpu":
         return _joined([html_text(language, "card.judged.gpu"), *_cards(fits, language)])
     if not fits:
-        return _joined([html_text(language, "card.judged.here"), html_text(language, "fits.card.uncounted")])
+        return html_text(language, "fits.card.uncounted")
     able = [fit for fit in fits if fit.can_run]
     if len(able) == len(fits):
         return _joined([html_text(language, "card.judged.here"), *(_cards(fits, language) if kind == "zero" else [])])

@@ -167,8 +167,7 @@ def _open_shipped(given: str) -> Checkpoint:
 def _open(given: str, role: str, token: str | None, civitai_key: str | None) -> Checkpoint:
     if given.startswith(SHIPPED):
         return _open_shipped(given)
-    keys = {"token": token, "civitai_key": civitai_key}
-    return open_checkpoint(given, role, local=False, max_download=MAX_DOWNLOAD, **keys)
+    return open_checkpoint(given, role, local=False, token=token, civitai_key=civitai_key, max_download=MAX_DOWNLOAD)
 
 
 def _check_small(checkpoint: Checkpoint) -> None:
