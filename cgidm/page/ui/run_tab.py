@@ -29,12 +29,17 @@ TO_THE_ANSWER = """() => {
     if (document.querySelector('.cg-error')?.checkVisibility())
         return document.querySelector('.cg-error').scrollIntoView({block: 'center'});
     part.scrollIntoView({block: 'start', behavior: calm ? 'auto' : 'smooth'});
-    const look = tries => {
-        const outcome = part.querySelector('#answer .cg-outcome');
-        if (outcome) outcome.focus({preventScroll: true});
-        else if (tries) setTimeout(look, 300, tries - 1);
+    const before = document.activeElement;
+    window.cgAnswer?.disconnect();  // of a run before this one
+    const look = () => {  // however long it takes; whoever has gone elsewhere meanwhile stays there
+        const outcome = part.querySelector('#answer .cg-outcome'), focused = document.activeElement;
+        if (!outcome) return;
+        window.cgAnswer.disconnect();
+        if (focused === before || focused === document.body) outcome.focus({preventScroll: true});
     };
-    look(200);
+    window.cgAnswer = new MutationObserver(look);
+    window.cgAnswer.observe(part, {childList: true, subtree: true});
+    look();
 }"""
 
 
