@@ -180,6 +180,7 @@ CSS = (
 .cg.cg td code{overflow-wrap:normal;white-space:nowrap}
 .cg.cg td small{overflow-wrap:anywhere}
 .cg.cg .cg-number{text-align:end;font-variant-numeric:tabular-nums;white-space:nowrap}
+.cg.cg .cg-fits .cg-number{text-align:start;white-space:normal}
 .cg.cg .cg-about{display:flex;flex-wrap:wrap;gap:.5rem;align-items:center;margin:.6em 0 0}
 .cg.cg .cg-about dl{flex:1 1 14rem;margin:0;grid-template-columns:max-content minmax(0,1fr);gap:.1em .75em}
 .cg.cg .cg-about dt,.cg.cg .cg-about dd{margin:0;color:var(--cg-ink);font-size:.875rem}
