@@ -26,6 +26,7 @@ from eval.error_rates.altered import table_groups
 from eval.error_rates.flow.loras import draw_artists
 from eval.error_rates.flow.prompt_scores import (
     LABELS,
+    RESOLUTION,
     TRAININGS,
     CaptionedPicture,
     PromptedModels,
@@ -38,7 +39,6 @@ from eval.error_rates.mirror_rates import CONFIDENCE, RESAMPLES, MirrorDecision,
 from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 
-RESOLUTION = 128
 RIGHT = {"captions": "own caption", "trigger": "trigger"}
 ALL = 18  # artists of the experiment
 ABOUT = {
@@ -55,22 +55,20 @@ def run(o: argparse.Namespace) -> None:
     """Run the command: train and score what is missing, then count."""
     torch.set_num_threads(1)
     every = draw_artists(o.data, o.work, ALL)
-    artists = every[o.artists :] if o.left_out else every[: o.artists]
     found: list[PromptScores] = []
-    for i, (dataset, concept) in enumerate(artists):
+    for i in range(o.artists):
+        dataset, concept = every[i]
         path = o.work / "scores" / f"{o.presentations}-{dataset}-{concept.name}.json"
         if not path.exists():
-            other = artists[(i + 1) % len(artists)][1]
-            scores = judge_artist(o, dataset, concept, other)
+            scores = judge_artist(o, dataset, concept, every[(i + 1) % ALL][1])
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps([asdict(s) for s in scores]) + "\n")
         found += TypeAdapter(list[PromptScores]).validate_json(path.read_text())
         print(f"{concept.name}: scored", flush=True)
     report = rounded(count_prompts(found, weight_digests(str(o.base))))
     print(prompt_tables(report))
-    if not o.left_out:
-        o.out.mkdir(parents=True, exist_ok=True)
-        (o.out / "prompts.json").write_text(json.dumps(report, indent=1) + "\n")
+    o.out.mkdir(parents=True, exist_ok=True)
+    (o.out / "prompts.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 def judge_artist(o: argparse.Namespace, dataset: str, concept: Concept, other: Concept) -> list[PromptScores]:
@@ -131,7 +129,8 @@ def count_prompts(found: Sequence[PromptScores], base: Sequence[str]) -> dict[st
                     },
                 }
             )
-    return {"artists": len(some), "presentations": some[0].presentations, "level": LEVEL, "rows": rows}
+    artists = {s.artist for s in found}
+    return {"artists": len(artists), "presentations": found[0].presentations, "level": LEVEL, "rows": rows}
 
 
 def mean_area(found: Sequence[tuple[Sequence[int], Sequence[float]]]) -> dict[str, Any]:
