@@ -27,7 +27,7 @@ def tiny_flow(name):
     whole = flow_architectures()[name]
     vae = {"block_out_channels": [4, 4, 4, 4], "norm_num_groups": 2, "latent_channels": 4, "layers_per_block": 1}
     conditions = ((16, 12), (8,))[: len(whole.conditions)]
-    changes = {"vae": whole.vae | vae, "conditions": conditions, "side": 64}
+    changes = {"vae": whole.vae | vae, "conditions": conditions, "resolution": 64}
     return replace(whole, transformer=whole.transformer | transformers[name], **changes)
 
 
