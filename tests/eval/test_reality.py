@@ -200,9 +200,9 @@ ANSWER = {
     "verified": True,
     "together": None,
     "pictures": [
-        {"truth": "used", "outcome": "weak evidence"},
-        {"truth": "used", "outcome": "no evidence"},
-        {"truth": "not used", "outcome": "no evidence"},
+        {"picture": "d/dog/1.jpg", "truth": "used", "outcome": "weak evidence"},
+        {"picture": "d/dog/1.jpg", "truth": "used", "outcome": "no evidence"},
+        {"picture": "d/dog/2.jpg", "truth": "not used", "outcome": "no evidence"},
     ],
 }
 ROW = {"role": None, "dataset": "dreambooth", "training": "lora", "method": "cgidm", "members": 5, "holdouts": 6}
@@ -219,8 +219,15 @@ def claims(**found):
     [
         ({}, [YES, YES, YES]),
         ({"verified": False}, [YES, YES, NO]),
-        ({"pictures": [{"truth": "used", "outcome": "cannot tell"}]}, [NO, YES]),
-        ({"pictures": [{"truth": "not used", "outcome": "consistent with training on this image"}]}, [NO, YES]),
+        ({"pictures": [{"picture": "d/dog/1.jpg", "truth": "used", "outcome": "cannot tell"}]}, [NO, YES]),
+        (
+            {
+                "pictures": [
+                    {"picture": "d/dog/2.jpg", "truth": "not used", "outcome": "consistent with training on this image"}
+                ]
+            },
+            [NO, YES],
+        ),
     ],
 )
 def test_verdicts_hold_where_no_unused_picture_is_called_and_a_used_one_is(change, holds):
