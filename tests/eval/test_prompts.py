@@ -97,6 +97,7 @@ def test_power_false_calls_and_what_is_lost_are_counted(monkeypatch):
     assert right["mirror"]["power lost"]["mean"] == rows["captions", "trigger"]["mirror"]["power lost"]["mean"] == 0
     assert blank["mirror"]["power lost"]["mean"] > 0.8 and blank["mirror"]["false calls"]["share"] < 0.2
     assert 0.3 < blank["contrast"]["AUC"]["mean"] < 0.7
+    assert right["contrast"]["AUC lost"]["mean"] == 0 and blank["contrast"]["AUC lost"]["interval"][0] > 0.2
     lines = command.prompt_tables(report).splitlines()
     assert len([line for line in lines if "(the training's)" in line]) == 2
     assert len([line for line in lines if line.startswith("| blank")]) == 2
