@@ -190,7 +190,7 @@ def _authenticate(options: argparse.Namespace, plan: RunningPlan | None) -> None
     given = _inputs(options)
     config, controls, bank = given.config, given.controls, given.bank
     if plan is not None:
-        check_inputs(plan, config, options.pictures, controls, bank)
+        check_inputs(plan, config, options.pictures, controls, bank, options.null_table)
     key = read_private_key(options.sign) if options.sign else None
     if options.bundle and not options.bundle.parent.is_dir():
         raise UserError("run.no_folder_for_bundle", path=options.bundle, folder=options.bundle.parent)

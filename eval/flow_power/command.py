@@ -29,7 +29,7 @@ def run(o: argparse.Namespace) -> None:
     """Run the command."""
     torch.set_num_threads(1)
     table, names = shipped_table(o.base), read_methods(o.methods)
-    artists, scorer = find_artists(o.data, o.work, table), Scorer(o.base, o.work)
+    artists, scorer = find_artists(o.data, o.work, table)[: o.artists], Scorer(o.base, o.work)
     found = [scorer.tests(a, dose) for a in artists for dose in DOSES]
     found += [scorer.method(a, DOSE, name) for name in names for a in artists]
     report = rounded({"base": weight_digests(str(o.base)), **count(found, table)})

@@ -116,16 +116,16 @@ def power_tables(report: Mapping[str, Any]) -> str:
     return (
         "\n\n".join(
             [
-                f"AUC of members against holdouts, mean over {len(report['artists'])} artists. In brackets: bootstrap over "
-                f"artists, 95 %.\nArtists: {names}.",
+                f"AUC of members against holdouts, mean over {len(report['artists'])} artists ({names}).\n"
+                "In brackets: bootstrap over artists, 95 %.",
                 markdown_table(
                     ("presentations", "contrast", "mirror test"),
                     [[d["presentations"], _area(d["contrast"]), _area(d["mirror"])] for d in doses],
                 ),
                 f"The mirror test against the {report['null scores']} null scores that ship:",
                 markdown_table(("presentations", "judged", "level", "false calls", "power"), _rates(doses)),
-                "AUC in each sixth of t (0: the picture, 1: noise). Gap: how much more the suspect gains on members than "
-                "on\nholdouts, as a share of the most.",
+                "AUC in each sixth of t (0: the picture, 1: noise). Gap: how much more the suspect gains on members\n"
+                "than on holdouts, as a share of the most.",
                 markdown_table(("presentations", "score", *_parts(doses[0])), _rows_by_t(doses)),
                 *_methods_tables(report["methods"]),
             ]

@@ -21,21 +21,21 @@ from eval.reality.stages import Sitting
 KNOWN = Path(__file__).with_name("known_embeddings.json")
 PICTURES = 4  # the first reference pictures: photographs
 NUMBERS = 8  # of each embedding: the first ones
-SIDE = 224  # pixels
+PIXELS = 224  # a side
 TOLERANCE = 2e-3  # of a number of a unit vector: another processor differs in the fourth digit
 
 
 def embed_shipped_pictures(sitting: Sitting) -> dict[str, Any]:
     """Embed the pictures; a number, the cosines between them, and the largest difference from what is known."""
     files = reference_files()[:PICTURES]
-    images = torch.stack([read_picture(file, SIDE).image for file in files])
+    images = torch.stack([read_picture(file, PIXELS).image for file in files])
     known = json.loads(KNOWN.read_text(encoding="utf-8"))["embedders"]
     found: dict[str, Any] = {}
     for name, embedder in load_embedders(sitting.device).ready.items():
         values = describe(embedder(images).float().cpu())
         digest = hash_file(SOURCES[name][1](False))
         found[name] = {"weights": digest, **values, "difference": compare(values, known.get(name), digest)}
-    return {"pictures": [file.name for file in files], "side": SIDE, "embedders": found}
+    return {"pictures": [file.name for file in files], "pixels": PIXELS, "embedders": found}
 
 
 def describe(vectors: Tensor) -> dict[str, Any]:

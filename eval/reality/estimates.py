@@ -85,7 +85,7 @@ def bank_seconds(plan: RealityPlan, each: float) -> float:
     return shown * (1 + BACKWARD) * FORWARD * SINGLE * each + LOADING * (plan.bank_models + 1)
 
 
-def mirror_evaluations(pictures: int, draws: int) -> float:
+def mirror_evaluations(pictures: float, draws: int) -> float:
     """The mirror test of so many pictures: both models, both orientations, forward passes alone."""
     return FORWARD * pictures * (4 * draws + 2 * BASE_VS_ITSELF_DRAWS)
 

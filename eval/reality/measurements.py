@@ -26,16 +26,15 @@ def measure_speed(sitting: Sitting) -> dict[str, Any]:
     settings = replace(quicken(settings), pictures=bench.pictures) if bench.quick else settings
     job = BenchRun(settings, budget=bench.seconds, quick=bench.quick, out=sitting.out / "bench")
     report = run_bench([find_subject(name, resource_root()) for name in bench.models], job, sitting.tell)
-    rows = [row for row in report["rows"] if row["step"]]
-    names = ("model", "pair", "arm", "pictures", "seconds_per_evaluation", "times_reference", "peak_bytes")
-    return {"machine": report["machine"], "rows": [{n: row.get(n) for n in names} for row in rows]}
+    names = ("model", "pair", "arm", "pictures", "seconds_per_evaluation", "times_reference", "not_measured")
+    return {"machine": report["machine"], "rows": [{n: row.get(n) for n in names} for row in report["rows"]]}
 
 
 def evaluation_seconds(plan: RealityPlan, found: Mapping[str, Any]) -> float:
     """Seconds of one evaluation of the paper's recovery: as measured, or as the plan assumes."""
     rows = found.get("speed", {}).get("rows", ())
     measured = [row["seconds_per_evaluation"] for row in rows if row["arm"] == "paper"]
-    return min(measured, default=plan.seconds_per_evaluation)
+    return min((seconds for seconds in measured if seconds), default=plan.seconds_per_evaluation)
 
 
 def train_suspects(sitting: Sitting) -> list[dict[str, Any]]:

@@ -80,5 +80,5 @@ def blocks_as_markdown(blocks: Sequence[Block]) -> str:
 
 
 def _table(rows: Sequence[ClaimRow]) -> Table:
-    cells = tuple((row.claim, row.ours, row.beside, row.holds, row.command) for row in rows)
+    cells = tuple((row.claim, row.ours, row.known, row.holds, row.command) for row in rows)
     return Table((HEAD, *cells), WIDTHS, head=True, code=True)
