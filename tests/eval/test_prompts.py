@@ -106,7 +106,7 @@ def test_power_false_calls_and_what_is_lost_are_counted(monkeypatch):
 
 
 def test_the_committed_result_bears_the_reading_out():
-    """The mirror test loses nothing that can be told from none; a guessed caption costs the contrast, no prompt hardly."""
+    """The mirror test loses nothing that can be told; a guessed caption costs the contrast, a blank prompt hardly."""
     rows = json.loads((ROOT / "eval" / "results" / "mini-flow" / "prompts.json").read_text())["rows"]
     by = {(r["training"], r["prompt"]): r for r in rows}
     for row in rows:
