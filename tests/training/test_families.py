@@ -119,7 +119,9 @@ def test_a_lora_of_the_text_encoders_is_loaded_as_it_was_trained(bases, trained,
     out = train(base, tmp_path / "lora", text_encoder=True, alpha=4.0)
     pair = load_pair(str(base), str(out), "abc")
     check(pair, base, trained[0])
-    encoders = {component for component, _ in open_checkpoint(str(out)).adapter.modules} - {trained[0].name}
+    adapter = open_checkpoint(str(out)).adapter
+    assert adapter is not None
+    encoders = {component for component, _ in adapter.modules} - {trained[0].name}
     assert encoders == trained[0].encoders.keys()
 
 

@@ -42,8 +42,7 @@ def denoising_loss(
     if trainee.is_flow and settings.min_snr is not None:
         raise UserError("training.min_snr_of_flow", given=settings.min_snr)
     if trainee.is_flow:
-        share = draw_shares(len(z), generator, settings).to(z.device)
-        t = share * trainee.timesteps
+        t = draw_shares(len(z), generator, settings).to(z.device) * trainee.timesteps
     else:
         t = draw_times(len(z), trainee.timesteps, generator, settings).to(z.device)
     eps = torch.randn(z.shape, generator=generator)
@@ -51,12 +50,12 @@ def denoising_loss(
         eps = eps + settings.noise_offset * torch.randn(*z.shape[:2], 1, 1, generator=generator)
     eps = eps.to(z.device)
     model = trainee.condition(prompts, sizes)
+    is_eps = model.prediction == "eps"
     if trainee.is_flow:
-        at = share[:, None, None, None]
+        at = (t / trainee.timesteps)[:, None, None, None]
         z_t, target = (1 - at) * z + at * eps, eps - z
     else:
         z_t = trainee.noise.add_noise(z, eps, t)
-        is_eps = model.prediction == "eps"
         target = eps if is_eps else trainee.noise.get_velocity(z, eps, t)
     if at_times is not None:
         at_times(t)
