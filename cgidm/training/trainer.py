@@ -11,10 +11,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers.utils import logging as diffusers_logging
 from torch import nn
-from transformers.utils import logging as transformers_logging
 
+from ..families.load import silence_libraries
 from .networks.adapter_layers import add_adapter, falling_rank, save_adapter
 from .networks.loss import denoising_loss
 from .networks.prior import make_prior
@@ -78,8 +77,7 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig, progres
     """The fine-tuned pipeline."""
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     generator = torch.Generator().manual_seed(config.seed)
-    diffusers_logging.disable_progress_bar()  # the caller draws one bar for many trainings
-    transformers_logging.disable_progress_bar()
+    silence_libraries()  # the caller draws one bar for many trainings
     trainee = open_trainee(base, accelerator.device)
     draw, latents = load_training_pictures(trainee, pictures, config, config.seed)
     prior = None

@@ -174,7 +174,7 @@ def _figure3b(results: Path) -> Finding:
         YES if settled else NO,
         "On the small model the best moment is earlier, and more steps harm; why was not tested. From `mini-time`, "
         "whose noise is independent, as in the paper's code; all six steps: "
-        "`python -m eval run mini-figure3b --data DIR` (hours)",
+        "`python -m eval run mini-figure3b --data DIR` (1,050,000 network evaluations)",
     )
 
 

@@ -13,7 +13,11 @@ STEPS = 50  # of the sampling
 
 
 def make_prior(trainee: Trainee, prompt: str, count: int, seed: int) -> Float[Tensor, "n c h w"]:
-    """Make latents of `count` squares of the class prompt. A training's noise is that of its pipeline's DDPM before."""
+    """Make latents of `count` squares of the class prompt.
+
+    Pipelines of DDPM's noise draw as they do for anybody, with DDIM and their own guidance. Rectified flow is
+    integrated by Euler's method without guidance.
+    """
     generator = torch.Generator().manual_seed(seed)
     if trainee.is_flow:
         return _sample_flow(trainee, prompt, count, generator)
@@ -26,7 +30,7 @@ def make_prior(trainee: Trainee, prompt: str, count: int, seed: int) -> Float[Te
 
 @torch.no_grad()
 def _sample_flow(trainee: Trainee, prompt: str, count: int, generator: torch.Generator) -> Tensor:
-    """Euler's method along the velocity, from noise to a picture, through the schedule's own times."""
+    """From noise to a picture along the velocity, through the schedule's own times."""
     model = trainee.condition(prompt)
     cells = model.resolution // model.downscale
     device = next(trainee.network.parameters()).device

@@ -59,7 +59,7 @@ class Trainee:
 
     @property
     def timesteps(self) -> int:
-        """What the network gets as the time of noise alone, about."""
+        """The number of the schedule's timesteps; in rectified flow the network gets it as the time of noise alone."""
         return int(self.pipe.scheduler.config.num_train_timesteps)
 
     @property
@@ -92,7 +92,7 @@ class Trainee:
         with torch.set_grad_enabled(trained):
             if isinstance(prompts, str) or not self.is_flow:
                 return family(self.pipe, prompts if isinstance(prompts, str) else list(prompts))
-            # encoders of these families fill up prompts of unequal length, each family in its way
+            # these families' prompts have unequal lengths, and each fills them up in its own way
             return replace(join_prompts([family(self.pipe, prompt) for prompt in prompts]), prompts=1)
 
 
