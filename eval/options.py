@@ -85,7 +85,7 @@ def add_stand_ins(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--openclipart", type=Path, help="folder with png/ and svg/ of the Open Clip Art Library")
     parser.add_argument("--base", type=Path, default=base_folder(), help="folder of the base model")
     parser.add_argument("--work", type=Path, default=Path("runs/stand-ins"), help="folder of the models")
-    parser.add_argument("--v-steps", type=int, default=240, help="training steps of the model that predicts v")
+    parser.add_argument("--v-steps", type=int, default=160, help="training steps of the model that predicts v")
     parser.add_argument("--alt-steps", type=int, default=120, help="training steps of the one of AltDiffusion's kind")
     parser.add_argument("--out", type=Path, default=RESULTS / "mini", help="folder of stand-ins.json")
 

@@ -34,6 +34,8 @@ TRAINED = {
     "sdxl": {"unet", "text_encoder", "text_encoder_2"},
     **{name: {"unet", "text_encoder"} for name in OF_TABLE_2},
 }
+QUICK = ("sd1", "sd2", "alt", "sdxl", "sd3", "flux-schnell")  # the others are in the slow lane
+EVERY = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MAKERS]
 WITH_CLIP = (*OF_TABLE_2, "sdxl", "sd3", "flux-dev")
 
 
@@ -102,7 +104,7 @@ def trained(monkeypatch):
     return kept
 
 
-@pytest.mark.parametrize("family", MAKERS)
+@pytest.mark.parametrize("family", EVERY)
 def test_a_lora_of_every_family_is_loaded_as_it_was_trained(bases, trained, tmp_path, family):
     base = bases(family)
     out = train(base, tmp_path / "lora")
@@ -113,6 +115,7 @@ def test_a_lora_of_every_family_is_loaded_as_it_was_trained(bases, trained, tmp_
         assert (recipe.training.layers, recipe.training.times) == ("transformer", "sigmoid")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", WITH_CLIP)
 def test_a_lora_of_the_text_encoders_is_loaded_as_it_was_trained(bases, trained, tmp_path, family):
     base = bases(family)
@@ -125,6 +128,7 @@ def test_a_lora_of_the_text_encoders_is_loaded_as_it_was_trained(bases, trained,
     assert encoders == trained[0].encoders.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [*OF_TABLE_2, "sdxl", "sd3", "flux-schnell"])
 def test_a_dreambooth_with_prior_loss_is_loaded_as_it_was_trained(bases, trained, tmp_path, family):
     base = bases(family)
@@ -138,6 +142,7 @@ def test_a_dreambooth_with_prior_loss_is_loaded_as_it_was_trained(bases, trained
     check(load_pair(str(base), str(out), "abc"), base, trained[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd2", "alt", "sdxl", "flux-schnell"])
 def test_a_training_lowers_the_loss_that_a_verdict_asks_for(bases, trained, tmp_path, family):
     """Of the very pictures: contrast of base and suspect in the model's own unit."""
@@ -190,7 +195,7 @@ def test_an_adapter_of_a_transformer_leaves_norms_alone():
 
 def test_prompts_of_each_row_are_those_of_the_prompt_alone(bases):
     """Also where a family's prompts have unequal lengths."""
-    for family in ("sd1", "sdxl", "flux-schnell", "z-image"):
+    for family in ("sd1", "sdxl", "flux-schnell", "z-image", "qwen-image", "lumina-2", "chroma"):
         trainee = Trainee(alive(MAKERS[family]()))
         z, t = torch.randn(2, trainee.plain.channels, 8, 8), torch.tensor([300.0, 300.0])
         with torch.no_grad():

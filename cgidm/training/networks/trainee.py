@@ -50,7 +50,7 @@ class Trainee:
         self._encoded: dict[str, ConditionedNetwork] = {}
         for part in pipe.components.values():
             if isinstance(part, nn.Module):
-                part.requires_grad_(False)
+                part.eval().requires_grad_(False)
 
     @property
     def is_flow(self) -> bool:
