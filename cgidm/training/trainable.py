@@ -8,7 +8,7 @@ from ..intake.layout import Checkpoint
 
 WITHOUT_TEXT = ("DDPMPipeline",)  # judged, and not trained: the trainer asks under a prompt
 SHARED_SHAPES = {"AltDiffusion": ("SD 1.x", "SD 2.x")}  # whose UNets' shapes are those of another family
-ELSEWHERE = "another text encoder"  # a file's number of an encoder need not be the pipeline's
+UNNUMBERED = "another text encoder"  # a file's number of an encoder need not be the pipeline's
 
 
 def check_trainable(base: Checkpoint, suspect: Checkpoint | None = None) -> None:
@@ -40,7 +40,7 @@ def _check_suspect(base: Checkpoint, suspect: Checkpoint) -> None:
     own = CLASSES.get(str((base.config or {}).get("_class_name"))) or guess_base(base).family
     certain = next((vote.family for vote in guess.votes if vote.certain), None)
     networks = suspect.components if suspect.adapter is None else suspect.adapter.count()
-    strange = next((n for n in networks if n not in base.components and n != ELSEWHERE), None)
+    strange = next((n for n in networks if n not in base.components and n != UNNUMBERED), None)
     known = [] if certain is None else certain.split(" or ")  # two families may share all shapes
     alike = own is None or not known or own in known or bool({*known} & {*SHARED_SHAPES.get(own, ())})
     if strange is not None or not alike:
