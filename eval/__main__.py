@@ -60,7 +60,17 @@ COMMANDS = {
         "error_rates.wild.command:run",
     ),
     "flow-loras": Command(
-        "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow:run"
+        "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow.loras:run"
+    ),
+    "prompts": Command(
+        "judge LoRAs of the embedded flow model under right, partial, wrong and blank prompts; resumes",
+        "options:add_prompts",
+        "error_rates.flow.prompts:run",
+    ),
+    "flow-power": Command(
+        "power against presentations, where in t, other methods: on the embedded flow model; resumes",
+        "options:add_flow_power",
+        "flow_power.command:run",
     ),
     "stacks": Command(
         "ask which LoRA of a stack knows a picture; resumes", "options:add_stacks", "error_rates.stacks:run"
@@ -96,6 +106,11 @@ COMMANDS = {
         "options:add_regressions",
         "regressions.retest:run",
     ),
+    "reality": Command(
+        "try everything on the paper's own models, and write a page of what holds; resumes",
+        "options:add_reality",
+        "reality.command:run",
+    ),
     # studies
     "shipped": Command("judge the shipped examples; writes shipped.json", "options:add_shipped", "studies.shipped:run"),
     "mirrored": Command(
@@ -107,11 +122,6 @@ COMMANDS = {
         "the mirror test on shipped pictures under the other author's suspect; writes crossed.json",
         "options:add_shipped",
         "studies.crossed:run",
-    ),
-    "reality": Command(
-        "say what this machine lacks for the paper's own models",
-        "studies.reality:add_options",
-        "studies.reality:run",
     ),
     "masks": Command(
         "draw what comes back of halves removed differently; writes masks.jpg",

@@ -90,6 +90,27 @@ def add_stand_ins(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "mini", help="folder of stand-ins.json")
 
 
+def add_prompts(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `prompts`."""
+    parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
+    parser.add_argument("--artists", type=count, default=8, help="so many, drawn by lot (default: 8)")
+    parser.add_argument("--presentations", type=count, default=5, help="of each picture in training (default: 5)")
+    parser.add_argument("--work", type=Path, default=Path("runs/prompts"), help="folder of LoRAs and scores")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
+
+
+def add_flow_power(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `flow-power`."""
+    parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
+    parser.add_argument("--work", type=Path, default=Path("runs/flow-power"), help="folder of LoRAs and scores")
+    parser.add_argument("--artists", type=int, default=6, help="number of artists (default: 6, all there are)")
+    text = "other methods to ask, comma-separated (default: as in the docs)"
+    parser.add_argument("--methods", default="loss,pia,sima,secmi,clid,pfami,cgidm", help=text)
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
+
+
 def add_reconstruct(parser: argparse.ArgumentParser) -> None:
     """Add the options of `reconstruct`."""
     parser.add_argument("folders", type=Path, nargs="+", help="folders of JPEG pictures")
@@ -189,6 +210,7 @@ def add_framed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiments", nargs="+", help="names of presets, or .json files; one has suspects of buckets")
     parser.add_argument("--trainings", nargs="+", default=["lora"], help="which trainings (default: lora)")
     parser.add_argument("--halves", type=int, choices=(1, 2), default=1, help="suspects of each artist (default: 1)")
+    parser.add_argument("--artists", type=count, help="so many, drawn by lot (default: all)")
     parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "framed", help="folder of the results")
     _add_work(parser)
     _add_workers(parser)
@@ -256,6 +278,16 @@ def add_reference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--openclipart", type=Path, required=True, help="folder of the Open Clip Art Library")
     parser.add_argument("--photographs", type=Path, required=True, help="folder of photographs that may be shipped")
     parser.add_argument("--out", type=Path, default=resource_root() / "reference", help="folder of the pictures")
+
+
+def add_reality(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `reality`."""
+    parser.add_argument("--check", action="store_true", help="say what is missing, and compute nothing")
+    parser.add_argument("--stages", metavar="NAMES", help="stages, comma-separated (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("runs/reality"), help="folder of the results; resumes")
+    parser.add_argument("--plan", type=Path, help="another plan (default: eval/reality/plan.json)")
+    parser.add_argument("--price", type=float, help="of an hour of this machine: the estimate states the cost")
+    _add_engine(parser)
 
 
 def count(text: str) -> int:

@@ -18,7 +18,8 @@ from eval.analysis.paper_numbers import numbers
 from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table
-from eval.error_rates.flow import flow_tables
+from eval.error_rates.flow.loras import flow_tables
+from eval.error_rates.flow.prompts import prompt_tables
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.likelihood import calibration_table, rows_table
@@ -263,6 +264,11 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
         lambda: wrong_base_table(_read("mini/wrong-base/wrong-base.json")) + "\n",
     ),
     "framed": ("docs/results/error-rates.md", lambda: framed_table(_read("mini/framed/framed.json")) + "\n"),
+    "framed dreambooth": (
+        "docs/results/error-rates.md",
+        lambda: framed_table(_read("mini/framed-dreambooth/framed.json")) + "\n",
+    ),
+    "prompts": ("docs/results/flow.md", lambda: prompt_tables(_read("mini-flow/prompts.json"))),
     "foreign": ("docs/results/error-rates.md", lambda: foreign_table(_read("mini/foreign/foreign.json")) + "\n"),
     "resaved": ("docs/results/robustness.md", lambda: spread_table(_read("resaved.json")) + "\n"),
     "copies": ("docs/results/robustness.md", lambda: copies_table(_read("robustness.json"))),

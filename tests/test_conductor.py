@@ -10,9 +10,9 @@ from tests.support.paths import ROOT
 
 LIBRARY = ROOT / "cgidm"
 ELSEWHERE = {  # what is no verdict: null scores of other suspects, the meaning of an outcome
-    "score_mirror": {"training/calibration.py"},
-    "near_duplicates": {"training/calibration.py"},  # its pictures are counted once, as controls are
-    "representatives": {"training/calibration.py"},
+    "score_mirror": {"run/calibrate_command.py"},
+    "near_duplicates": {"run/calibrate_command.py"},  # its pictures are counted once, as controls are
+    "representatives": {"run/calibrate_command.py"},
     "is_positive": {
         *(f"evidence/exports/{name}.py" for name in ("catalogue", "facts")),
         *(f"evidence/suspects/{name}.py" for name in ("correction", "summary")),

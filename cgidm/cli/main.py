@@ -38,9 +38,9 @@ from ..page.smoke import add_options as add_smoke_options
 from ..page.smoke import smoke
 from ..pictures.mark_command import add_command as add_mark_command
 from ..resources import SHIPPED, SHIPPED_BASE, example_names, find_example
+from ..run.calibrate_command import add_options as add_calibration_options
+from ..run.calibrate_command import calibrate
 from ..run.options import leave_to_plan, names_plan
-from ..training.calibration import add_options as add_calibration_options
-from ..training.calibration import calibrate
 from ..training.command import add_options as add_bank_options
 from ..training.command import make_bank
 from .authenticate import add_machine_options, authenticate_pictures, plan_run

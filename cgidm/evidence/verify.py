@@ -46,6 +46,7 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "controls[*].frame.original": "the size of their files",
     "bank.name": "the name of the bank",
     "bank.json": "what the bank's models scored, and how they were trained",
+    "mirror.groups": "the null scores of a table that was handed over",
     "models.base": "the name of the base",
     "models.suspect": "the name of the suspect",
     "models.embeddings": "the names of the embeddings",
@@ -108,7 +109,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--retrain",
         type=int,
         metavar="MODELS",
-        help="train so many models of its bank again, drawn by the seal, and compare their scores with the bank's",
+        help="train so many models of its bank again, drawn at random, and compare their scores with the bank's",
     )
     parser.add_argument(
         "--bank-pictures",
@@ -118,7 +119,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="the pictures that the bank's models were trained on and scored; repeatable",
     )
-    parser.add_argument("--draw", default="", metavar="WORD", help="draws other models to train again; any word")
+    parser.add_argument("--draw", metavar="WORD", help="draws the models that an earlier check drew with this word")
     parser.add_argument("--plan", type=Path, metavar="PLAN.json", help="the plan that it must be the run of")
     parser.add_argument("--base", help="the public base model, if not where the bundle says")
     parser.add_argument("--suspect", help="the suspect, if not where the bundle says")
@@ -130,7 +131,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controls", type=Path, help="folder of the control pictures, if the bundle does not hold them"
     )
-    parser.add_argument("--bank", type=Path, help="folder of the bank, if the bundle does not hold its numbers")
+    parser.add_argument(
+        "--bank",
+        type=Path,
+        help="folder of the bank: --retrain scores all models whose weights it holds; older bundles lack its numbers",
+    )
     parser.add_argument("--threads", type=int, help="of the processor; as many as were recorded if not given")
     parser.add_argument("--max-download", type=float, default=30, metavar="GB", help="of one model")
     parser.add_argument("--download", action="store_true", help="fetch CLIP and DINO from the Hub if need be (440 MB)")
@@ -284,7 +289,7 @@ def _retrain(bundle: Bundle, record: Record, grades: Grades, options: argparse.N
     found = retrain_bank(bundle, record, RetrainOptions(**which, **given), print_line)
     for line in found.lines():
         print_line(line)
-    return replace(grades, retrained=found.agrees, retrained_share=f"{found.share} models")
+    return replace(grades, retrained=found.agrees, retrained_share=found.share)
 
 
 def _check_originals(bundle: Bundle, record: Record, folder: Path) -> bool:

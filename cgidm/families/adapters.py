@@ -17,6 +17,7 @@ from .changes.methods import ADAPTED, Change, fits, inject
 from .changes.own_layer import OwnLayer
 from .changes.regions import FileChange, check_regions, join_changes, overlaps
 from .changes.scale import ScaleReader
+from .changes.split_lora import restore_split
 from .changes.targets import NORMS, Regions, find_networks, find_targets
 
 IN_PART = "families.used_in_part"
@@ -159,6 +160,7 @@ def apply_adapter(
     networks = find_networks(pipeline, named)
     targets = {c: find_targets(getattr(pipeline, n, None), n) for c, n in networks.items()}
     changes: dict[str, list[FileChange]] = {network: [] for network in networks.values()}
+    alphas: dict[str, list[float | None]] = {network: [] for network in networks.values()}
     missing, misshapen, unused = [], [], [*adapter.unread]
     for (component, module), keys in adapter.modules.items():
         regions, network = targets[component].get(module), networks[component]
@@ -185,17 +187,23 @@ def apply_adapter(
         value = None if own is None else float(own)
         scale = scales.find(component, module, kind, rank, value) if kind not in WHOLE_KINDS else 1.0
         changes[network].append(FileChange(Change(kind, parts, scale, rank or 1, checkpoint.scale), regions))
+        alphas[network].append(value)
     if (missing or misshapen) and not (checkpoint.as_loaded and any(changes.values())):
         _refuse(checkpoint, len(adapter.modules), missing, misshapen)
+    apart = 0
     for component, change in changes.items():
         network: Any = getattr(pipeline, component)
+        restored, count = restore_split(change, alphas[component])
+        change, apart = (change if checkpoint.as_loaded else restored), apart + count
         if (twice := overlaps(change)) is not None:
             raise UserError("families.adapter_module_twice", name=name, component=component, module=twice[:120])
         _check_biases(name, network, change)
         if not any(network is other for other in unchanged):
             inject(network, join_changes(network, change))
             check_regions(network, change)
-    return (*scales.notes(), *_left_out(checkpoint, unused))
+    split = f"families.{'split_as_loaded' if checkpoint.as_loaded else 'split_restored'}"
+    told = (note(split, name=name, count=apart, of=len(adapter.modules)),) if apart else ()
+    return (*scales.notes(), *told, *_left_out(checkpoint, unused))
 
 
 def _left_out(checkpoint: Checkpoint, unused: Sequence[str]) -> tuple[Note, ...]:

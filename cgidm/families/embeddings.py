@@ -45,13 +45,27 @@ def apply_embedding(pipeline: Any, checkpoint: Checkpoint, prompt: str) -> str:
         vectors = state[key].float().reshape(embedding.vectors, -1)
         if not vectors.isfinite().all():
             raise UserError("families.not_finite", name=name, count=1, total=len(embedding.keys), first=key[:120])
-        _teach(pipeline, encoders[component], tokenizer, words, vectors, prompt, name)
+        teach_words(pipeline, encoders[component], tokenizer, words, vectors, prompt, name)
     return prompt
 
 
-def _teach(
+def teach_words(
     pipeline: Any, encoder: Any, tokenizer: Any, words: list[str], vectors: Tensor, prompt: str, name: str
 ) -> None:
+    """Add words to one text encoder and its tokenizer, in place.
+
+    Args:
+        pipeline: that both are of.
+        encoder: the text encoder.
+        tokenizer: its tokenizer.
+        words: one for all vectors, or one for each.
+        vectors: `n d`.
+        prompt: must call all of the vectors.
+        name: whose words they are, for errors.
+
+    Raises:
+        UserError: if a word is taken, or the prompt is too long for all vectors.
+    """
     known = len(tokenizer)
     try:
         with torch.random.fork_rng(devices=[]):  # the library draws new rows before they are filled

@@ -25,7 +25,7 @@ def check_tokenizers(pipeline: Any, name: str, base: Any = None) -> None:
         UserError: if words are missing, or the length of a prompt is not known.
     """
     for part, encoder in TOKENIZERS.items():
-        tokenizer, network = getattr(pipeline, part, None), getattr(pipeline, encoder, None)
+        tokenizer, network = _text_part(getattr(pipeline, part, None)), getattr(pipeline, encoder, None)
         if tokenizer is None or network is None:
             continue
         _check_words(tokenizer, network, part, name)
@@ -35,10 +35,15 @@ def check_tokenizers(pipeline: Any, name: str, base: Any = None) -> None:
             continue  # it has no table of places, and its pipeline says itself how long a prompt is
         if places is None or (type(length) is int and 1 < length <= places):
             continue
-        trusted = getattr(base, part, None)
+        trusted = _text_part(getattr(base, part, None))
         if trusted is None or trusted.get_vocab() != tokenizer.get_vocab() or _merges(trusted) != _merges(tokenizer):
             raise UserError("families.tokenizer_length", name=name, component=part, expected=places)
         setattr(pipeline, part, trusted)
+
+
+def _text_part(given: Any) -> Any:
+    """The tokenizer of a processor of texts and pictures, which FLUX.2 dev has; a tokenizer is its own."""
+    return getattr(given, "tokenizer", given)
 
 
 def _check_words(tokenizer: Any, network: Any, part: str, name: str) -> None:

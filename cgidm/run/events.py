@@ -108,7 +108,7 @@ class RunProgress:
 
 
 def _read_scores(rows: Iterable[Sequence[float]]) -> tuple[MirrorScore, ...]:
-    return tuple(MirrorScore(float(value), float(error)) for value, error in rows)
+    return tuple(MirrorScore(*map(float, row)) for row in rows)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

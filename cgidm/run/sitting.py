@@ -16,7 +16,7 @@ from ..judging.measurements import Measurements
 from ..judging.mirror_test import mirror_reference, needed_references
 from ..judging.null_bank import framing_for
 from ..judging.residuals import add_residual, residuals_of
-from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
+from ..judging.result import INNER_MIRROR_SCORE, MIRROR_CONTRAST, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
 from ..judging.tables.likelihood_ratio import find_likelihood
 from ..judging.tables.power import expect_power
@@ -159,7 +159,9 @@ class Sitting:
 
     @property
     def _mirror_tables(self) -> list[dict[str, float]]:
-        return [{name: s.value for name, s in each.items()} for each in self._mirror_scores]
+        contrasts = [{MIRROR_CONTRAST: s.contrast} for s in self.mirror] or [{}] * len(self.request.pictures)
+        scores = [{name: s.value for name, s in each.items()} for each in self._mirror_scores]
+        return [{**own, **contrast} for own, contrast in zip(scores, contrasts, strict=True)]
 
     @property
     def _mirror_scores(self) -> list[dict[str, MirrorScore]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..messages.text import print_line
 
+PROMPT = "sks style"
 RECIPE_OPTIONS = (
     ("images", int, "training pictures per model"),
     ("rank", int, "rank of a LoRA"),
@@ -49,7 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--captions", action="store_true", help="read each picture's caption from the .txt file beside it"
     )
-    parser.add_argument("--prompt", default="sks style", help="training prompt")
+    parser.add_argument("--prompt", help="training prompt (default: sks style; the word of a textual inversion)")
+    parser.add_argument("--initial-word", help="word that a textual inversion starts from (default: art)")
     parser.add_argument("--class-prompt", default="art style", help="prompt of DreamBooth's prior loss")
     parser.add_argument("--models", type=int, default=8, help="number of models to train (two per random split)")
     parser.add_argument("--out", type=Path, required=True, metavar="BANK", help="folder of the bank; resumes")
@@ -67,7 +69,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def make_bank(options: argparse.Namespace) -> None:
     """Run the command. The trainer is imported here, so that `--help` is quick."""
-    from ..families.adapters import check_family
     from ..intake.civitai.client import read_key
     from ..intake.layout import open_checkpoint
     from ..judging.null_bank import FILE
@@ -75,20 +76,21 @@ def make_bank(options: argparse.Namespace) -> None:
     from .null_models import BankPlan, build_bank
     from .recipe_reader import read_recipe
     from .settings import settings_to_table
+    from .trainable import check_trainable
 
-    names = ("mode", "text_encoder", *(name.replace("-", "_") for name, _, _ in (*RECIPE_OPTIONS, *CHOICES)))
+    listed = (name.replace("-", "_") for name, _, _ in (*RECIPE_OPTIONS, *CHOICES))
+    names = ("mode", "text_encoder", "initial_word", *listed)
     given: dict[str, Any] = {n: v for n in names if (v := getattr(options, n)) is not None}
     if options.captions:
         given["tags"] = ()  # captions beside the pictures take their place
     suspect = open_checkpoint(options.suspect, civitai_key=read_key()) if options.suspect else None
-    if suspect is not None:
-        check_family(suspect)
+    check_trainable(open_checkpoint(options.base, "base model"), suspect)
     recipe = read_recipe(suspect, given)
     plan = BankPlan(
         base=options.base,
         folders=tuple(options.pictures),
         decoys=options.decoys,
-        prompt=options.prompt,
+        prompt=(recipe.training.word or PROMPT) if options.prompt is None else options.prompt,
         class_prompt=options.class_prompt,
         models=options.models,
         out=options.out,
@@ -105,3 +107,8 @@ def make_bank(options: argparse.Namespace) -> None:
     bank = build_bank(plan, recipe, options.suspect, print_line)
     counts = f"{len(bank.models)} models, {len(bank.pictures)} pictures, {len(bank.nulls)} null scores"
     print_line(f"{options.out / FILE}: {counts}")
+    size = sum((options.out / m.folder / name).stat().st_size for m in bank.models for name in m.sha256)
+    print_line(
+        f"weights of the {len(bank.models)} models are kept there, {size / len(bank.models) / 1e6:.1f} MB each: "
+        "keep them, with the pictures, for whoever checks the bank with `cgidm verify --retrain`"
+    )

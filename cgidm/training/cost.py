@@ -55,7 +55,7 @@ def training_bytes(base: Path, settings: TrainerSettings) -> int | None:
         parts: Any = SimpleNamespace(network=unet.requires_grad_(False), encoders=encoders)
         if settings.mode == "lora":
             add_adapter(parts, settings)
-        else:
+        elif settings.mode != "textual-inversion":  # whose vectors are few
             unet.requires_grad_(True)
             text.requires_grad_(True)
     of_unet, others = ([p for p in part.parameters() if p.requires_grad] for part in (unet, text))
@@ -65,9 +65,9 @@ def training_bytes(base: Path, settings: TrainerSettings) -> int | None:
     def step() -> None:
         rows = settings.batch
         x = torch.zeros(rows, unet.config.in_channels, cells, cells, device="meta")
-        words = torch.zeros(rows, PLACES, unet.config.cross_attention_dim, device="meta")
+        words = torch.zeros(rows, PLACES, unet.config.cross_attention_dim, device="meta", requires_grad=not of_unet)
         predicted = unet(x, torch.zeros(rows, device="meta"), encoder_hidden_states=words).sample
-        torch.autograd.grad(predicted.square().sum(), of_unet)
+        torch.autograd.grad(predicted.square().sum(), of_unet or [words])
 
     try:
         return weight_bytes(unet, text, vae) + state + count_peak(step)

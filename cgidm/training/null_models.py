@@ -32,6 +32,7 @@ from .scoring import ModelScores, score_pictures
 from .settings import settings_to_table
 from .split import PictureFile, rank_by_seed
 from .step_matching import match_steps
+from .trainable import check_trainable
 from .trained_model import ModelPlan, find_checkpoint, find_damage, train_model, weight_digests
 
 LEAST_NULLS = 19  # below, no picture could be called at 5 %
@@ -199,8 +200,9 @@ def build_bank(
         report: called with what is found while steps are matched.
 
     Raises:
-        UserError: if a picture or a model cannot be used, or the disk is full.
+        UserError: if a picture or a model cannot be used, the base's family is not trained, or the disk is full.
     """
+    check_trainable(open_checkpoint(plan.base, "base model"))
     pictures = plan.find_pictures()
     training = recipe.training
     if "steps_per_picture" not in recipe.sources and suspect is not None:

@@ -21,6 +21,7 @@ from .recipe import TrainingRecipe
 from .settings import BOUNDS, is_in_bounds
 
 COMMON_RATE, PRODIGY_RATE = 1e-4, 1.0  # of LoRAs, with AdamW and with Prodigy
+EMBEDDING_RATE = 5e-4  # of textual inversions, in the guide of diffusers' script
 LARGEST_RATE = 0.1  # AdamW diverges at larger ones; optimisers that find their rate have 1
 # modules that are convolutions, as diffusers, kohya and sgm name them
 CONVOLUTION = re.compile(r"conv1|conv2|conv_shortcut|in_layers|out_layers|(?:up|down)samplers")
@@ -66,6 +67,8 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
                 found["alpha"] *= found["rank"] / trained  # the scale of the training
         else:
             found.pop("alpha", None)  # of adapters alone
+        if suspect.kind == "textual inversion":
+            found |= _of_embedding(suspect)
         if (framing := noted_framing(suspect.metadata)) is not None:
             found["framing"] = framing_to_table(framing)
         notes = read_notes(suspect.metadata)
@@ -90,8 +93,9 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
             found.pop(name, None)
             sources.pop(name, None)
     settings = found | given
-    if suspect is not None and "learning_rate" not in settings and settings["mode"] == "lora":
-        settings["learning_rate"] = PRODIGY_RATE if settings.get("optimizer") == "prodigy" else COMMON_RATE
+    if suspect is not None and "learning_rate" not in settings and settings["mode"] in ("lora", "textual-inversion"):
+        common = COMMON_RATE if settings["mode"] == "lora" else EMBEDDING_RATE
+        settings["learning_rate"] = PRODIGY_RATE if settings.get("optimizer") == "prodigy" else common
         sources["learning_rate"] = "a common one, since none is noted"
     if suspect is not None and suspect.adapter is not None and "times" not in settings:
         if any(component == "transformer" for component, _ in suspect.adapter.modules):
@@ -110,13 +114,24 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
 def _mode(suspect: Checkpoint, given: str | None) -> str:
     """The mode whose models are of the suspect's kind."""
     if suspect.kind == "textual inversion":
-        raise UserError("training.textual_inversion", suspect=suspect.name)
+        if given is not None:
+            raise UserError("training.mode_of_embedding", given=given, suspect=suspect.name)
+        return "textual-inversion"
     is_adapter = suspect.kind == "adapter"
     if given is not None and (given == "lora") != is_adapter:
         if is_adapter:
             raise UserError("training.mode_of_adapter", given=given, suspect=suspect.name)
         raise UserError("training.mode_of_network", given=given, suspect=suspect.name)
     return "lora" if is_adapter else "dreambooth"
+
+
+def _of_embedding(suspect: Checkpoint) -> dict[str, Any]:
+    """The word of a textual inversion, and how many vectors it has."""
+    embedding = suspect.embedding
+    assert embedding is not None
+    if len(embedding.keys) > 1:
+        raise UserError("training.embedding_of_two_encoders", suspect=suspect.name, encoders=len(embedding.keys))
+    return {"word": embedding.word, "vectors": embedding.vectors}
 
 
 def _with_given(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""A null model of a bank that is trained again: does it get the scores that the bank states?
+"""A null model of a bank that is trained again, or scored again: does it get the scores that the bank states?
 
 A bank is a table of numbers. Whoever has its pictures and the base can train a model of it once more, by the recipe
-that the bank states, and score its pictures. Which model is drawn by a hash, of which anybody gets the same.
+that the bank states, and score its pictures. Which model is drawn by a hash, of which anybody gets the same. Scoring
+costs far less than training. So models whose weights were kept can all be scored again.
 """
 
 import hashlib
@@ -33,23 +34,18 @@ NOT_OF_A_TRAINING = ("class_prompt", "sources", "fillers", "captions")  # entrie
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainedModel:
+class ScoredModel:
     """One model of a bank, as it is stated and as it came out.
 
     Attributes:
         number: its place in the bank, from 0.
         stated: what the bank says of it.
         found: its scores and distances now.
-        weights_are_equal: whether its weights are the stated ones to the last bit.
-        is_stated_training: whether pictures, settings and captions are those that the name of its folder is a digest
-            of.
     """
 
     number: int
     stated: NullModel
     found: ModelScores
-    weights_are_equal: bool
-    is_stated_training: bool
 
     @property
     def largest_difference(self) -> float:
@@ -73,15 +69,31 @@ class RetrainedModel:
         return all(_is_near(a, b) for a, b in zip(stated, found, strict=True))
 
 
-def draw_models(of: int, count: int, seal: str, word: str = "") -> tuple[int, ...]:
+@dataclass(frozen=True, kw_only=True)
+class RetrainedModel(ScoredModel):
+    """One model of a bank that was trained again.
+
+    Attributes:
+        weights_are_equal: whether its weights are the stated ones to the last bit.
+        is_stated_training: whether pictures, settings and captions are those that the name of its folder is a digest
+            of.
+        folder: what its training wrote; gone with the folder that it was trained in.
+    """
+
+    weights_are_equal: bool
+    is_stated_training: bool
+    folder: Path
+
+
+def draw_models(of: int, count: int, seal: str, word: str) -> tuple[int, ...]:
     """Draw models of a bank by a hash.
 
     Args:
         of: how many models the bank has.
         count: how many to draw; all, if it is more.
         seal: of the bundle, in hex digits.
-        word: that somebody names who did not make the bundle, once it is sealed. Without it, whoever seals can try one
-            seal after another until it draws a model of their liking.
+        word: from somebody who did not make the bundle, once it is sealed. With a word that is known before, whoever
+            seals can try one seal after another until it draws a model of their liking.
     """
     ranked = sorted(range(of), key=lambda i: hashlib.sha256(f"{seal} {word} {i}".encode()).hexdigest())
     return tuple(sorted(ranked[:count]))
@@ -108,17 +120,17 @@ def find_pictures(bank: Bank, numbers: Sequence[int], folders: Iterable[Path]) -
 def find_odd_splits(bank: Bank) -> tuple[int, ...]:
     """Find the models whose training pictures are not those that `cgidm bank` draws; no model is trained.
 
-    Whoever chooses the halves could choose those with low scores. Of a bank of decoys nothing is found: which of its
-    pictures are decoys is not stated.
+    Whoever chooses the halves could choose those with low scores, or train single models on fewer pictures. Of a bank
+    of decoys nothing is found: which of its pictures are decoys is not stated.
     """
     made = bank.content
     if made.decoys:
         return ()
     files = [PictureFile(p.name, p.sha256) for p in made.pictures]
-    odd = []
+    most, odd = max(len(model.trained_on) for model in made.models), []
     for number, model in enumerate(made.models):
         ranked = rank_for_split(files, range(len(files)), number // 2)[number % 2 :: 2]
-        if list(model.trained_on) != sorted(ranked[: len(model.trained_on)]):
+        if list(model.trained_on) != sorted(ranked[:most]):
             odd.append(number)
     return tuple(odd)
 
@@ -164,16 +176,32 @@ def retrain(bank: Bank, number: int, base: str, pictures: Mapping[str, Path], wo
     plan, stated = plan_retraining(bank, number, pictures), made.models[number]
     train_model(plan, base, digests, Path("/"), work)
     folder = find_checkpoint(plan, digests, work)
-    files = [pictures[p.sha256] for p in made.pictures]
-    config = RunConfig(loss_draws=made.loss_draws, seed=made.seed)
-    scores = score_pictures(base, str(folder), made.prompt, files, config, plan.config.framing)
+    scored = score_again(bank, number, base, pictures, folder)
     return RetrainedModel(
-        number=number,
-        stated=stated,
-        found=scores,
+        **vars(scored),
         weights_are_equal=sorted(weight_digests(str(folder))) == sorted(stated.sha256.values()),
         is_stated_training=f"-{plan.key(digests)[:KEY_DIGITS]}/" in f"{stated.folder}/",
+        folder=folder,
     )
+
+
+def score_again(bank: Bank, number: int, base: str, pictures: Mapping[str, Path], checkpoint: Path) -> ScoredModel:
+    """Score the bank's pictures under one of its models, whose weights are at hand.
+
+    Args:
+        bank: the bank.
+        number: the model's place in it, from 0.
+        base: the base model, as `open_checkpoint` takes it.
+        pictures: `find_pictures`.
+        checkpoint: folder of the model.
+
+    Raises:
+        UserError: if the bank's recipe does not say enough.
+    """
+    made, files = bank.content, [pictures[p.sha256] for p in bank.content.pictures]
+    config = RunConfig(loss_draws=made.loss_draws, seed=made.seed)
+    scores = score_pictures(base, str(checkpoint), made.prompt, files, config, _read_recipe(bank).framing)
+    return ScoredModel(number=number, stated=made.models[number], found=scores)
 
 
 def _read_recipe(bank: Bank) -> TrainingRecipe:

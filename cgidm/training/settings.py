@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ..errors import UserError
 from .defences import Defence
 
-Mode = Literal["dreambooth-prior", "dreambooth", "lora"]
+Mode = Literal["dreambooth-prior", "dreambooth", "lora", "textual-inversion"]
 AdapterKind = Literal["lora", "dora", "loha", "lokr"]
 Layers = Literal["all", "everything", "transformer", "attention"]
 OptimizerName = Literal["adamw", "adamw8bit", "lion", "prodigy"]
@@ -16,6 +16,7 @@ TimeLaw = Literal["uniform", "sigmoid", "u-shaped", "shift"]
 BOUNDS: Mapping[str, tuple[float, float]] = {
     **{"batch": (1, 4096), "learning_rate": (0, 100), "text_learning_rate": (0, 100), "prior_pictures": (1, 10_000)},
     **{"rank": (1, 4096), "alpha": (1e-6, 65_536), "rank_decay": (0, 100), "warmup": (0, 1), "restarts": (1, 1000)},
+    **{"vectors": (1, 77)},
     **{"caption_dropout": (0, 1), "noise_offset": (0, 1), "min_snr": (1e-6, 1e6), "steps_per_picture": (1, 100_000)},
 }
 # what every digest of a model holds; later settings enter it only if they are not left alone
@@ -27,7 +28,7 @@ class TrainerSettings:
     """Settings of a training, whatever pictures and prompt it is given.
 
     Attributes:
-        mode: DreamBooth with or without prior loss, or an adapter.
+        mode: DreamBooth with or without prior loss, an adapter, or a word's embedding.
         batch: pictures of an optimiser step.
         learning_rate: the rate after the warm-up. Prodigy multiplies its own estimate by it: 1 is usual.
         prior_weight: weight of DreamBooth's prior loss.
@@ -54,6 +55,9 @@ class TrainerSettings:
         min_snr: bound of the signal-to-noise ratio in the weight of the loss (arXiv 2303.09556); None: no weight.
         times: law of the time t: uniform; the sigmoid of a normal variable; high at both ends; or that sigmoid shifted
             towards noise, as trainers of FLUX.1 have it.
+        word: that a textual inversion teaches; the prompt holds it, or is blank.
+        vectors: of that word.
+        initial_word: whose vectors they start as.
     """
 
     mode: Mode = "dreambooth"
@@ -78,6 +82,9 @@ class TrainerSettings:
     noise_offset: float = 0.0
     min_snr: float | None = None
     times: TimeLaw = "uniform"
+    word: str | None = None
+    vectors: int = 1
+    initial_word: str = "art"
 
     def check(self) -> None:
         """Refuse settings that no training can follow.
@@ -92,6 +99,9 @@ class TrainerSettings:
                 raise UserError("training.out_of_bounds", setting=name, given=value, least=least, most=most)
         if self.mode != "lora" and (self.adapter != "lora" or self.alpha is not None or self.rank_decay is not None):
             raise UserError("training.only_of_adapters", settings=["adapter", "alpha", "rank_decay"], mode=self.mode)
+        teaches = self.mode == "textual-inversion"
+        if teaches != (self.word is not None) or (not teaches and self.initial_word != TrainerSettings.initial_word):
+            raise UserError("training.word_of_embeddings", mode=self.mode, word=self.word or "")
         if self.rank_decay is not None and self.adapter != "lora":
             raise UserError("training.rank_decay_of_lora", adapter=self.adapter)
 

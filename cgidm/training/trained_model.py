@@ -17,6 +17,7 @@ from ..intake.layout import open_checkpoint
 from ..messages import Note, note
 from .settings import settings_to_table
 from .split import PictureFile, locate_picture
+from .trainable import check_trainable
 from .trainer import FinetuneConfig, finetune
 
 RECORD = "training.json"
@@ -76,7 +77,8 @@ def train_model(
         progress: called after each step.
 
     Raises:
-        UserError: if a picture has changed since it was listed, or the disk is full.
+        UserError: if the base is of a family that is not trained here, a picture has changed since it was listed, or
+            the disk is full.
     """
     folder = plan.folder(work, base_weights)
     if find_damage(folder) is None:
@@ -84,10 +86,11 @@ def train_model(
     remove_leftovers(folder)
     temporary = temporary_path(folder)
     pictures = [locate_picture(data, p) for p in plan.pictures]
+    opened = open_checkpoint(base, "base model")
+    check_trainable(opened)
     try:
         temporary.mkdir(parents=True)
-        root = open_checkpoint(base, "base model").fetch()
-        finetune(root, pictures, temporary / "checkpoint", plan.config, progress)
+        finetune(opened.fetch(), pictures, temporary / "checkpoint", plan.config, progress)
         record = {
             "suspect": plan.name,
             "base": list(base_weights),

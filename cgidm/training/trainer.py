@@ -1,4 +1,4 @@
-"""Few-shot fine-tuning: DreamBooth with and without prior loss, and adapters, as the trainers that are met make them.
+"""Few-shot fine-tuning: DreamBooth with and without prior loss, adapters, and embeddings, as trainers make them.
 
 The options and defaults follow diffusers' DreamBooth and LoRA example scripts and kohya-ss's sd-scripts; the code is
 our own. Learning rates are those of the paper's recipes for Stable Diffusion unless given: a small model wants larger
@@ -13,7 +13,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from ..errors import UserError
 from ..families.load import silence_libraries
+from .embedding import add_embedding, check_captions, keep_other_vectors, save_embedding
 from .networks.adapter_layers import add_adapter, falling_rank, save_adapter
 from .networks.loss import denoising_loss
 from .networks.prior import make_prior
@@ -21,6 +23,8 @@ from .networks.trainee import Trainee, open_trainee
 from .optimizers import make_optimizer, make_schedule
 from .settings import TrainerSettings
 from .training_pictures import load_training_pictures
+
+EMBEDDED = "StableDiffusionPipeline"  # whose one text encoder is taught words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,11 @@ class FinetuneConfig(TrainerSettings):
     captions: tuple[str, ...] = ()
     seed: int = 0
 
+    @property
+    def training_prompt(self) -> str:
+        """The prompt; where it is blank, the word that is taught."""
+        return self.prompt or self.word or ""
+
 
 def finetune(
     base: Path,
@@ -59,8 +68,9 @@ def finetune(
     Args:
         base: folder of the base pipeline, in diffusers' layout.
         pictures: training pictures.
-        out: folder of the checkpoint. "lora" writes `pytorch_lora_weights.safetensors`; the DreamBooth modes write
-            `unet/` or `transformer/`, and each text encoder that is trained with it.
+        out: folder of the checkpoint. "lora" writes `pytorch_lora_weights.safetensors`, "textual-inversion" writes
+            `learned_embeds.safetensors`; the DreamBooth modes write `unet/` or `transformer/`, and each text encoder
+            that is trained with it.
         config: settings of the training.
         progress: called after each step.
 
@@ -89,9 +99,12 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig, progres
     weights = [p for part in parts for p in part]
     if config.mode == "lora" and config.text_encoder:
         text_weights = [p for part in parts[1:] for p in part]
-        optimizer = accelerator.prepare(make_optimizer(parts[0], config, text_weights))
+        optimizer = make_optimizer(parts[0], config, text_weights)
     else:  # DreamBooth has one rate
-        optimizer = accelerator.prepare(make_optimizer(weights, config))
+        optimizer = make_optimizer(weights, config)
+    if config.mode == "textual-inversion":
+        keep_other_vectors(optimizer, weights[0], trainee.pipe, config)
+    optimizer = accelerator.prepare(optimizer)
     schedule = make_schedule(optimizer, config, config.steps)
     captions = _captioner(config)
     for module in trained:
@@ -119,6 +132,12 @@ def _parts(trainee: Trainee, config: FinetuneConfig) -> list[nn.Module]:
     """What is trained, the network first. Trainers of rectified flow leave the text encoders of a DreamBooth alone."""
     if config.mode == "lora":
         return add_adapter(trainee, config)
+    if config.word is not None:
+        if type(trainee.pipe).__name__ != EMBEDDED:
+            raise UserError("training.embedding_family", given=type(trainee.pipe).__name__)
+        check_captions(config.word, [*config.captions] or [config.training_prompt])
+        add_embedding(trainee.pipe, config, config.training_prompt)
+        return [trainee.pipe.text_encoder]
     encoders = [] if trainee.is_flow else trainee.encoders.values()
     return [module.requires_grad_(True) for module in (trainee.network, *encoders)]
 
@@ -130,8 +149,8 @@ def _captioner(config: FinetuneConfig) -> Callable[[Sequence[int]], str | list[s
 
     def captions(chosen: Sequence[int]) -> str | list[str]:
         if not config.captions and not config.caption_dropout:
-            return config.prompt
-        own = [config.captions[i] if config.captions else config.prompt for i in chosen]
+            return config.training_prompt
+        own = [config.captions[i] if config.captions else config.training_prompt for i in chosen]
         dropped = torch.rand(len(own), generator=generator) < config.caption_dropout
         return ["" if drop else caption for caption, drop in zip(own, dropped.tolist(), strict=True)]
 
@@ -142,6 +161,9 @@ def _save(trainee: Trainee, out: Path, config: FinetuneConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if config.mode == "lora":
         save_adapter(trainee, out, config)
+        return
+    if config.mode == "textual-inversion":
+        save_embedding(trainee.pipe, out, config)
         return
     parts = {trainee.name: trainee.network} | ({} if trainee.is_flow else trainee.encoders)
     for name, part in parts.items():

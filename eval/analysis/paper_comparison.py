@@ -105,7 +105,8 @@ def _table2(results: Path) -> Finding:
         theirs,
         f"AUC {_listed(own)}",
         YES if high and steady else PARTLY if high or steady else NO,
-        "Small bases of these kinds, not the published ones: `mini-table2`, and `mini-table2-lora` for LoRAs. "
+        "Small bases of these kinds, not the published ones, five suspects each: `mini-table2`. By LoRA, not run: "
+        "`python -m eval run mini-table2-lora --data DIR`. "
         f"The paper's own: {command}",
     )
 

@@ -5,7 +5,7 @@ sd-scripts' `shift`, which shifts that towards noise, t -> s t / (1 + (s - 1) t)
 of the velocity; every linear layer of the blocks gets an adapter, as both have it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -49,8 +49,25 @@ class FlowRecipe:
     seed: int = 0
 
 
-def train_flow_lora(base: Path, pictures: Sequence[Path], out: Path, recipe: FlowRecipe) -> None:
-    """Train a LoRA of the transformer and write `pytorch_lora_weights.safetensors` to `out`, in half precision."""
+def train_flow_lora(
+    base: Path,
+    pictures: Sequence[Path],
+    out: Path,
+    recipe: FlowRecipe,
+    captions: Sequence[str] = (),
+    earlier: Mapping[int, Path] | None = None,
+) -> None:
+    """Train a LoRA of the transformer and write `pytorch_lora_weights.safetensors` to `out`, in half precision.
+
+    Args:
+        base: folder of the FluxPipeline.
+        pictures: files; their centre squares are trained on.
+        out: folder of the LoRA.
+        recipe: how it is trained.
+        captions: one for each picture; none: the recipe's prompt for all.
+        earlier: folders of the same LoRA as it was after fewer presentations, by their number. The rate is constant,
+            so that it is what a shorter training would have given, but for the draws.
+    """
     pipe: Any = FluxPipeline.from_pretrained(base, torch_dtype=torch.float32)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # adapter weights are initialised from the global generator
@@ -59,21 +76,28 @@ def train_flow_lora(base: Path, pictures: Sequence[Path], out: Path, recipe: Flo
             part.requires_grad_(False)
         pipe.transformer.add_adapter(layers)
     z = encode_pictures(pipe, pictures)
-    velocity = bind_prompt(pipe, recipe.prompt)
+    velocity = bind_prompt(pipe, *(captions or [recipe.prompt]))
     weights = [p for p in pipe.transformer.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, recipe.learning_rate)
     generator = torch.Generator().manual_seed(recipe.seed)
-    for chosen in _draws(len(z), recipe, generator):
+    at_step = {-(-n * len(z) // recipe.batch): folder for n, folder in (earlier or {}).items()}
+    for step, chosen in enumerate(_draws(len(z), recipe, generator), 1):
         eps = torch.randn(z[chosen].shape, generator=generator)
         t = draw_times(len(chosen), recipe.times, generator)
         at = t[:, None, None]
         with torch.autocast("cpu", torch.bfloat16):
-            predicted = velocity((1 - at) * z[chosen] + at * eps, t)
+            predicted = velocity((1 - at) * z[chosen] + at * eps, t, chosen if captions else None)
         loss = F.mse_loss(predicted.float(), eps - z[chosen])
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
+        if step in at_step:
+            _save(pipe, at_step[step])
+    _save(pipe, out)
+
+
+def _save(pipe: Any, out: Path) -> None:
     state: dict[str, Any] = {name: value.half() for name, value in get_peft_model_state_dict(pipe.transformer).items()}
     FluxPipeline.save_lora_weights(out, transformer_lora_layers=state)
 
@@ -94,22 +118,24 @@ def encode_pictures(pipe: Any, pictures: Sequence[Path]) -> Tensor:
     return pack((latents - pipe.vae.config.shift_factor) * pipe.vae.config.scaling_factor)
 
 
-def bind_prompt(pipe: Any, prompt: str) -> Any:
-    """`(packed z_t, t in [0, 1]) -> velocity` under a prompt."""
+def bind_prompt(pipe: Any, *prompts: str) -> Any:
+    """`(packed z_t, t in [0, 1], index of each row's prompt) -> velocity`; without indices all have the first one."""
     with torch.no_grad():
-        text, pooled, text_ids = pipe.encode_prompt(
-            prompt, prompt, max_sequence_length=pipe.tokenizer_2.model_max_length
-        )
+        encoded = [
+            pipe.encode_prompt(prompt, prompt, max_sequence_length=pipe.tokenizer_2.model_max_length)
+            for prompt in prompts
+        ]
+    text, pooled, text_ids = torch.cat([e[0] for e in encoded]), torch.cat([e[1] for e in encoded]), encoded[0][2]
     side = pipe.vae.config.sample_size // pipe.vae_scale_factor // PATCH
     image_ids = pipe._prepare_latent_image_ids(1, side, side, torch.device("cpu"), torch.float32)
 
-    def velocity(z_t: Tensor, t: Tensor) -> Tensor:
+    def velocity(z_t: Tensor, t: Tensor, which: Tensor | None = None) -> Tensor:
         n = len(z_t)
         return pipe.transformer(
             z_t,
             timestep=t,
-            encoder_hidden_states=text.expand(n, -1, -1),
-            pooled_projections=pooled.expand(n, -1),
+            encoder_hidden_states=text[:1].expand(n, -1, -1) if which is None else text[which],
+            pooled_projections=pooled[:1].expand(n, -1) if which is None else pooled[which],
             txt_ids=text_ids,
             img_ids=image_ids,
         ).sample

@@ -14,10 +14,10 @@ from cgidm.framing.frame import Framing
 from cgidm.framing.table import framing_of_table
 from cgidm.judging.verdict import LEVEL, STRICT_LEVEL
 from cgidm.pictures.images import read_picture
-from eval.benchmark.datasets import prepare
+from eval.benchmark.datasets import Manifest, prepare
 from eval.benchmark.engine import run_local
 from eval.benchmark.experiment import Experiment, load_experiment
-from eval.benchmark.ledger import Ledger
+from eval.benchmark.ledger import Ledger, make_key
 from eval.benchmark.plan import Suspect
 from eval.benchmark.stages import Setting, train_jobs
 from eval.error_rates.altered import rates_of, table_groups
@@ -45,7 +45,7 @@ def run(o: argparse.Namespace) -> None:
                 trained = FRAMED_AS[0] if how.framing is None else FRAMED_AS[1]
                 row = {"training": training, "trained on": trained, "looked at": look}
                 rows.append({**row, "all": rates_of(chosen)} | _by_shape(chosen, shapes))
-    chosen = {"trainings": o.trainings, "halves": o.halves}
+    chosen = {"trainings": o.trainings, "halves": o.halves, "artists": o.artists}
     report = rounded({"experiments": o.experiments, **chosen, "buckets": tables[0], "rows": rows})
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "framed.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -61,8 +61,11 @@ def _judge(
     setting, ledger = Setting(experiment, o.data.absolute(), o.work.absolute()), Ledger(o.work.absolute() / "ledger.db")
     workers = o.workers or default_workers()
 
+    artists = draw_artists(manifest, o.artists)
+
     def is_chosen(suspect: Suspect) -> bool:
-        return suspect.training in o.trainings and suspect.half < o.halves
+        drawn = (suspect.dataset, suspect.concept) in artists
+        return drawn and suspect.training in o.trainings and suspect.half < o.halves
 
     run_local([j for j in train_jobs(setting, manifest) if is_chosen(j.suspect)], ledger, workers, "picture")
     jobs = [j for j in mirror_jobs(setting, manifest) if is_chosen(j.suspect)]
@@ -77,6 +80,12 @@ def _judge(
     shapes = {name: _shape(read_picture(setting.data / name, buckets).frame.size) for name in names}  # type: ignore[union-attr]
     both = [either(a, b, shapes[a.file]) for a, b in zip(framed, squares, strict=True)]
     return shapes, dict(zip(FRAMED_AS, (squares, framed, both), strict=True))
+
+
+def draw_artists(manifest: Manifest, count: int | None) -> set[tuple[str, str]]:
+    """So many of the manifest's artists, by lot; None: all of them."""
+    every = [(d, c.name) for d, found in manifest.datasets.items() for c in found.concepts]
+    return set(sorted(every, key=lambda name: make_key(draw="framed", concept=list(name)))[:count])
 
 
 def either(framed: MirrorDecision, square: MirrorDecision, shape: str) -> MirrorDecision:
@@ -100,12 +109,16 @@ def _text(report: Mapping[str, Any]) -> str:
     parts = [
         "# Framing",
         f"`python -m eval framed {' '.join(report['experiments'])} --trainings {' '.join(report['trainings'])} "
-        f"--halves {report['halves']} --data DIR`",
+        f"--halves {report['halves']}{_artists(report)} --data DIR`",
         "Each picture is judged by the mirror test against the null scores of other artists. Intervals: bootstrap over "
         "artists, 95 %.",
         framed_table(report),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _artists(report: Mapping[str, Any]) -> str:
+    return f" --artists {report['artists']}" if report.get("artists") else ""
 
 
 def framed_table(report: Mapping[str, Any]) -> str:

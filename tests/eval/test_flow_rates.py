@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cgidm.errors import UserError
-from eval.error_rates.flow import PARTS, FlowScores, count_recipe, flow_tables, read_recipes
+from eval.error_rates.flow.loras import PARTS, FlowScores, count_recipe, flow_tables, read_recipes
 
 ARTISTS, EACH = 6, 10
 

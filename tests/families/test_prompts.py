@@ -11,8 +11,10 @@ from cgidm.cli import main
 from cgidm.families import load_pair
 from cgidm.families.conditioning import condition_on_prompt, condition_on_prompts, tell_frame
 from cgidm.framing.frame import CentreSquare
-from cgidm.intake.inspect import inspect_checkpoint
+from cgidm.intake.inspect import inspect_checkpoint, list_prompt_remarks
 from cgidm.intake.layout import open_checkpoint
+from cgidm.judging.mirror_test import MIRROR_SEED
+from cgidm.method.mirror import sample_mirrored
 from tests.support import tiny, tiny_families
 from tests.support.adapter_files import KOHYA, SD1, adapter
 from tests.support.adapter_methods import lora
@@ -48,10 +50,22 @@ def test_each_row_is_denoised_under_the_prompt_of_its_timestep(pipeline):
     dealt = condition_on_prompts(pipeline, PROMPTS)
     x, t = rows(dealt, 12)
     found = dealt.predict(x, t)
-    expected = torch.stack([alone[int(t[i]) % 3].predict(x[i : i + 1], t[i : i + 1])[0] for i in range(12)])
+    dealt_to = dealt.deal_prompts(t)
+    expected = torch.stack([alone[dealt_to[i]].predict(x[i : i + 1], t[i : i + 1])[0] for i in range(12)])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(found, alone[0].predict(x, t), atol=1e-4), "the prompts must make a difference here"
-    assert len({int(time) % 3 for time in t}) == 3
+    assert set(dealt_to.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 12])
+@pytest.mark.parametrize("draws", [24, 48])
+def test_every_prompt_is_met_as_often_by_the_draws_of_the_mirror_test(count, draws):
+    """Its times are the same in every run: a deal that left it to chance would slight the same prompt each time."""
+    model = condition_on_prompts(tiny.stable_diffusion(), [f"{i}" for i in range(count)])
+    t, _ = sample_mirrored(model.schedule, torch.zeros(1, 4, 8, 8), draws, MIRROR_SEED)
+    met = torch.bincount(model.deal_prompts(model.schedule.timesteps[t]), minlength=count)
+    most_apart = 0 if 12 % count == 0 else draws // 12
+    assert met.max() - met.min() <= most_apart and met.min() > 0
 
 
 @torch.no_grad()
@@ -99,6 +113,12 @@ def test_notes_name_the_prompts_that_may_have_been_the_training_s(models):
     assert found["prompts"] == ["1girl", "sks style", ""] and found["prompt"] == "1girl"
 
 
+def test_a_prompt_that_holds_a_noted_one_is_not_remarked_on(models):
+    noted, silent = (open_checkpoint(str(path)) for path in (models[1], models[0]))
+    assert list_prompt_remarks(noted, ["a tree, sks style"]) == list_prompt_remarks(silent, [""]) == ()
+    assert list_prompt_remarks(noted, ["", "1girl"]) == ()
+
+
 def test_a_run_with_several_prompts_is_recorded_and_repeated(models, tmp_path, few_draws, capsys):
     base, suspect = map(str, models)
     Image.effect_noise((64, 64), 90).convert("RGB").save(tmp_path / "a.png")
@@ -107,9 +127,11 @@ def test_a_run_with_several_prompts_is_recorded_and_repeated(models, tmp_path, f
     assert main(run) == 0
     assert "--prompt 1girl --prompt 'sks style' --prompt ''" in capsys.readouterr().out
     blank = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert [remark["code"] for remark in blank["models"]["remarks"]] == ["intake.prompt_left_out"]
     assert main([*run, "--prompt", "a b", "--prompt", "b a", "--prompt", ""]) == 0
     record = json.loads((tmp_path / "out" / "result.json").read_text())
     assert record["models"]["prompt"] == "a b" and record["models"]["other_prompts"] == ["b a", ""]
+    assert [remark["code"] for remark in record["models"]["remarks"]] == ["intake.other_prompt"]
     assert record["pictures"][0]["scores"] != blank["pictures"][0]["scores"]
     report = (tmp_path / "out" / "report.html").read_text()
     assert "a b" in report and "b a" in report

@@ -1,6 +1,7 @@
 """Somebody with a suspect that they only know by words: search, card, six portrait pictures, a named answer."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,63 @@ def test_from_words_to_a_named_answer_without_scrolling(visit, hub, portraits, d
     assert visitor.at("#shown .cg-item").count() == 6
     visitor.picture(f"answer-{device}")
     assert {token for *_, token in hub.seen} == {None}
+
+
+@pytest.mark.parametrize(
+    ("device", "field", "key"),
+    [
+        ("desktop", "more-pictures", "Space"),
+        ("tablet", "pictures", "Enter"),
+        ("phone", "more-pictures", "Enter"),
+    ],
+)
+def test_the_same_by_keyboard_alone(visit, portraits, device, field, key):
+    """Tab, arrows, Enter and Space; the focus is seen at every stop, and is never lost to the page as a whole."""
+    width, height = SIZES[device]
+    visitor = visit(viewport={"width": width, "height": height})
+    keys = visitor.page.keyboard
+    visitor.press_until(lambda name, text: name == "suspect")
+    keys.type("ink style")
+    keys.press("Enter")
+    visitor.at("#found button").first.wait_for()
+    visitor.press_until(lambda name, text: REPO in text)
+    keys.press("Enter")
+    visitor.at("#model-card .cg-model:focus").wait_for()
+    visitor.press_until(lambda name, text: name == "base")
+    keys.press("ArrowDown")
+    keys.press("Enter")
+    visitor.at("#base [role=combobox][aria-expanded=false]:focus").wait_for()
+    assert visitor.at("#base input").input_value().startswith("mini")
+    visitor.press_until(lambda name, text: name == field)
+    with visitor.page.expect_file_chooser() as chooser:
+        visitor.page.evaluate("0")  # once the browser has answered, it knows that a chooser is waited for
+        keys.press(key)
+    chooser.value.set_files(portraits)
+    visitor.at("#seen li").nth(5).wait_for()
+    visitor.press_until(lambda name, text: name == "unused")
+    for arrow, answer in (("ArrowDown", "same"), ("ArrowUp", "none")):
+        keys.press(arrow)
+        visitor.at(f"#unused input[value={answer}]:focus:checked").wait_for()
+    visitor.at("#controls-part").wait_for(state="hidden")
+    visitor.press_until(lambda name, text: name == "run")
+    keys.press("Space")
+    check_the_answer(visitor)
+
+
+def test_a_slow_search_does_not_take_the_place_of_what_was_chosen_since(visit, hub):
+    visitor = visit()
+    hub.pause = 1.0
+    try:
+        visitor.at(SUSPECT).press_sequentially("ink style")
+        visitor.at(SUSPECT).press("Enter")
+        visitor.at("#found button").first.click()
+        visitor.wait_for("#model-card", REPO)
+        searches = [path for _, path, *_ in hub.seen].count("/api/models")
+        time.sleep(2)
+    finally:
+        hub.pause = 0.0
+    assert [path for _, path, *_ in hub.seen].count("/api/models") == searches
+    assert REPO in visitor.at("#model-card").inner_text() and visitor.at("#found button").count() == 0
 
 
 def test_a_reload_and_a_second_tab_show_what_the_record_says(visit, portraits):

@@ -33,6 +33,22 @@ def plain(layer: Any, g: torch.Generator) -> Parts:
     return lora(layer, g, alpha=None)
 
 
+def split_lora(layer: Any, g: torch.Generator) -> Parts:
+    """kohya's `split_qkv`: a LoRA for query, key and value each, and what else is computed; stored as one."""
+    weight = layer.weight
+    out, into = weight.shape
+    if out == 4 * into or out % into or out < 3 * into:
+        return lora(layer, g)
+    rows = [into] * 3 + ([out - 3 * into] if out > 3 * into else [])
+    parts = [lora(torch.nn.Linear(into, n), g) for n in rows]
+    found = {
+        "lora_down.weight": torch.cat([p["lora_down.weight"] for p in parts]),
+        "lora_up.weight": torch.block_diag(*(p["lora_up.weight"] for p in parts)),
+    }
+    _add(weight, ALPHA / RANK * found["lora_up.weight"] @ found["lora_down.weight"])
+    return {**found, "alpha": torch.tensor(ALPHA)}
+
+
 def tucker(layer: Any, g: torch.Generator) -> Parts:
     """LyCORIS: a core between the factors of a convolution."""
     weight = layer.weight

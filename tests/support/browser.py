@@ -1,6 +1,7 @@
 """Somebody with a browser on the page, who also notices what should not have happened."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,13 @@ REACTION = 30.0  # seconds for what a quiet machine shows at once
 IN_VIEW = """() => {  // the whole answer, without scrolling
     const box = document.querySelector('#answer .cg-card').getBoundingClientRect();
     return box.top >= 0 && box.bottom <= innerHeight + 1;
+}"""
+# what has the focus: the id around it, its text, whether it is seen to have it, its tag
+FOCUSED = """() => {
+    const e = document.activeElement, s = getComputedStyle(e), round = e.closest('.wrap');
+    const seen = s.outlineStyle != 'none' && parseFloat(s.outlineWidth) >= 2
+        || round && getComputedStyle(round).outlineStyle != 'none';
+    return [e.closest('[id]')?.id ?? '', e.innerText ?? '', Boolean(seen), e.tagName];
 }"""
 # of the texts that are to be seen: each to what it stands on, as WCAG 2 computes it
 CONTRASTS = """texts => texts.filter(text => {
@@ -135,6 +143,16 @@ class Visitor:
         self.at("[data-testid=toast-close]").click()
         said.wait_for(state="detached")
         return text
+
+    def press_until(self, reached: Callable[[str, str], bool], limit: int = 80) -> None:
+        """Press Tab until `reached(id, text)` of what has the focus, which is seen to have it at every stop."""
+        for _ in range(limit):
+            self.page.keyboard.press("Tab")
+            name, text, seen, tag = self.page.evaluate(FOCUSED)
+            assert seen or tag == "BODY", (name, text, tag)
+            if reached(name, text):
+                return
+        raise AssertionError("was not reached")
 
     def tab(self, number: int) -> None:
         self.page.get_by_role("tab").nth(number).click()

@@ -14,7 +14,18 @@ from torch import nn
 
 from cgidm.families.changes.targets import find_targets
 from tests.support.adapter_files import AB, AB_DORA, DEFAULT, LORA, noted, save
-from tests.support.adapter_methods import Method, decomposed, dora, full, loha, lokr, lora, plain, whole_lokr
+from tests.support.adapter_methods import (
+    Method,
+    decomposed,
+    dora,
+    full,
+    loha,
+    lokr,
+    lora,
+    plain,
+    split_lora,
+    whole_lokr,
+)
 
 INTO = decomposed(lora, 1)
 MAGNITUDE = {**AB_DORA, "dora_scale": "lora_magnitude_vector"}
@@ -68,6 +79,18 @@ OUTSIDE: Mapping[str, tuple[str, ...]] = {  # layers outside of the blocks, the 
     "Z-Image": ("x_embedder", "cap_embedder.1"),
     "Lumina 2": ("cap_embedder.1", "final_layer.adaLN_modulation.1", "final_layer.linear"),
     "SD 3": ("context_embedder", "y_embedder.mlp.0", "final_layer.adaLN_modulation.1"),
+}
+SPLIT: Mapping[str, tuple[str, ...]] = {  # where kohya's scripts split a layer's LoRA, and layers beside
+    "FLUX": (
+        *("double_blocks.0.img_attn.qkv", "double_blocks.1.txt_attn.qkv", "double_blocks.0.img_attn.proj"),
+        *("single_blocks.1.linear1", "single_blocks.0.linear2"),
+    ),
+    "Chroma": ("double_blocks.0.txt_attn.qkv", "double_blocks.1.txt_attn.proj", "single_blocks.1.linear1"),
+    "SD 3": (
+        "joint_blocks.0.x_block.attn.qkv",
+        "joint_blocks.1.context_block.attn.qkv",
+        "joint_blocks.0.x_block.mlp.fc2",
+    ),
 }
 BLOCK, SINGLE = "transformer_blocks.0.", "single_transformer_blocks.1."
 OWN: Mapping[str, tuple[str, ...]] = {  # family -> layers, as diffusers names them
@@ -191,6 +214,8 @@ def _rows() -> tuple[FlowFormat, ...]:
     comfy: dict[str, Any] = {"prefix": "diffusion_model.", "endings": AB}
     for family in ("FLUX", "Chroma", "Lumina 2", "SD 3"):
         add("kohya, LoRA", family, ORIGINAL[family], **kohya)
+    for family, layers in SPLIT.items():
+        add("kohya, LoRA, split_qkv", family, layers, split_lora, **kohya)
     add("kohya, LoRA, layers outside of the blocks", "FLUX", OUTSIDE["FLUX"], **kohya)
     methods: tuple[tuple[str, Method], ...] = (
         ("LoHa", loha),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,7 @@ class Repository:
     downloads: int = 0
     pipeline_tag: str | None = None
     redirects: dict = field(default_factory=dict)  # file -> address that it is said to lie at
+    revisions: tuple = ()  # commits that it has besides
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -58,10 +60,11 @@ class Handler(BaseHTTPRequestHandler):
         if api:
             revision = "/".join(steps[3:]) if steps[2:3] == ["revision"] else "main"
             return self.describe("/".join(steps[:2]), repo, revision)
-        return self.hand_out(repo, "/".join(steps[4:]))
+        return self.hand_out(repo, "/".join(steps[4:]), steps[3] if steps[3:4] and steps[3] in repo.revisions else SHA)
 
     def search(self, query):
         """Every repository that fits, as the Hub lists them."""
+        time.sleep(self.server.pause)
         words, author = query.get("search", [""])[0].lower(), query.get("author", [""])[0]
         found = [
             {
@@ -81,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {"Content-Type": "application/json"}, json.dumps(found).encode())
 
     def describe(self, name, repo, revision):
-        if revision not in ("main", SHA, "refs/pr/1"):
+        if revision not in ("main", SHA, "refs/pr/1", *repo.revisions):
             return self.answer(404, {"X-Error-Code": "RevisionNotFound"})
         siblings = [
             {
@@ -93,10 +96,16 @@ class Handler(BaseHTTPRequestHandler):
             }
             for file, data in repo.files.items()
         ]
-        told = {"id": name, "sha": SHA, "gated": repo.gated, "private": False, "cardData": repo.card}
+        told = {
+            "id": name,
+            "sha": revision if revision in repo.revisions else SHA,
+            "gated": repo.gated,
+            "private": False,
+            "cardData": repo.card,
+        }
         self.answer(200, {}, json.dumps({**told, "tags": repo.tags, "siblings": siblings}).encode())
 
-    def hand_out(self, repo, file):
+    def hand_out(self, repo, file, commit):
         if file in repo.redirects:
             return self.answer(302, {"Location": repo.redirects[file]})
         if file not in repo.files:
@@ -104,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
         if repo.gated and (repo.token is None or self.headers.get("Authorization") != f"Bearer {repo.token}"):
             return self.answer(403, {"X-Error-Code": "GatedRepo"})
         data = repo.files[file]
-        headers = {"ETag": f'"{digest(repo, data)}"', "X-Repo-Commit": SHA, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{digest(repo, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         wanted = self.headers.get("Range")
         if wanted and not repo.ignores_range:
             start, _, end = wanted.removeprefix("bytes=").partition("-")
@@ -135,10 +144,13 @@ def digest(repo, data):
 
 @contextmanager
 def serve(repositories):
-    """Serve `repositories` (id -> Repository); yields the server, with its `url` and the requests it has `seen`."""
+    """Serve `repositories` (id -> Repository).
+
+    Yields the server, with its `url`, the requests it has `seen`, and the `pause` before it answers a search (seconds).
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.repositories, server.seen = repositories, []
+    server.repositories, server.seen, server.pause = repositories, [], 0.0
     server.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

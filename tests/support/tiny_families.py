@@ -75,15 +75,24 @@ def stable_diffusion_xl(seed=0, widths=(8, 12)):
     )
 
 
-def stable_diffusion_3(seed=0):
-    """SD 3 without its optional T5: a transformer and rectified flow."""
+def stable_diffusion_xl_v(zero_snr=True):
+    """A descendant of SDXL that predicts v, as NoobAI's is published: noise alone in the last row, or nearly so."""
+    pipeline = stable_diffusion_xl()
+    settings = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_snr else {}
+    pipeline.scheduler = DDIMScheduler(**NOISE, prediction_type="v_prediction", **settings)
+    return pipeline
+
+
+def stable_diffusion_3(newer=False, layers=1, seed=0):
+    """SD 3 without its optional T5: a transformer and rectified flow. SD 3.5 attends twice, with normed queries."""
     torch.manual_seed(seed)
     names = tiny.tokenizer()
+    more = {"dual_attention_layers": (0,), "qk_norm": "rms_norm"} if newer else {}
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
         in_channels=4,
-        num_layers=1,
+        num_layers=layers,
         attention_head_dim=8,
         num_attention_heads=2,
         caption_projection_dim=16,
@@ -91,6 +100,7 @@ def stable_diffusion_3(seed=0):
         pooled_projection_dim=20,
         out_channels=4,
         pos_embed_max_size=8,
+        **more,
     )
     return StableDiffusion3Pipeline(
         transformer=transformer,
@@ -136,3 +146,7 @@ def alt_diffusion(pre_transformation=False, seed=0):
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+# families of DDPM's noise that predict v
+V_PREDICTION = {"sdxl-v": lambda: stable_diffusion_xl_v(zero_snr=False), "sdxl-v-zero-snr": stable_diffusion_xl_v}

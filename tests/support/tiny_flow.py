@@ -11,6 +11,7 @@ from diffusers import (
     ChromaTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
+    Flux2Pipeline,
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -23,11 +24,19 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextModel,
     Gemma2Config,
     Gemma2Model,
     GemmaTokenizer,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    PixtralImageProcessor,
+    PixtralProcessor,
+    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
@@ -193,10 +202,8 @@ def qwen_image(seed=0):
     )
 
 
-def flux_2_klein(seed=0):
-    torch.manual_seed(seed)
-    names = qwen_tokenizer()
-    transformer = Flux2Transformer2DModel(
+def flux_2_transformer(guidance):
+    return Flux2Transformer2DModel(
         in_channels=4 * LATENT,
         num_layers=1,
         num_single_layers=1,
@@ -205,19 +212,61 @@ def flux_2_klein(seed=0):
         joint_attention_dim=3 * 16,
         timestep_guidance_channels=16,
         axes_dims_rope=(2, 2, 2, 2),
-        guidance_embeds=False,
+        guidance_embeds=guidance,
     )
+
+
+def flux_2_vae(seed):
     autoencoder = AutoencoderKLFlux2(
         block_out_channels=(4, 4, 4, 4), norm_num_groups=2, latent_channels=LATENT, sample_size=SIDE, layers_per_block=1
     )
     generator = torch.Generator().manual_seed(seed)
     autoencoder.bn.running_mean.copy_(torch.randn(4 * LATENT, generator=generator))
     autoencoder.bn.running_var.copy_(0.5 + torch.rand(4 * LATENT, generator=generator))
+    return autoencoder
+
+
+def flux_2_klein(seed=0):
+    torch.manual_seed(seed)
+    names, transformer = qwen_tokenizer(), flux_2_transformer(guidance=False)
     return Flux2KleinPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        vae=autoencoder,
+        vae=flux_2_vae(seed),
         text_encoder=Qwen3ForCausalLM(Qwen3Config(**qwen_text(names, 28), tie_word_embeddings=True)),
         tokenizer=names,
+        transformer=transformer,
+    )
+
+
+def mistral_processor():
+    """Of texts and pictures, as FLUX.2 dev has it in the place of a tokenizer."""
+    roles = ("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[INST]", "[/INST]", "[IMG]", "[IMG_BREAK]", "[IMG_END]")
+    letters = ["<unk>", "<s>", "</s>", "<pad>", *roles, *string.ascii_letters, *string.digits, *string.punctuation, "Ġ"]
+    backend = Tokenizer(BPE(vocab={c: i for i, c in enumerate(letters)}, merges=[]))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    marks = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    names = PreTrainedTokenizerFast(
+        tokenizer_object=backend, **marks, additional_special_tokens=list(roles), padding_side="left"
+    )
+    turns = ["{{ m['content'][0]['text'] }}".join(roles[i : i + 2]) for i in (0, 2)]
+    chosen = f"{{% if m['role'] == 'system' %}}{turns[0]}{{% else %}}{turns[1]}{{% endif %}}"
+    template = f"{{{{ bos_token }}}}{{% for m in messages %}}{chosen}{{% endfor %}}"
+    images = PixtralImageProcessor(patch_size={"height": 4, "width": 4}, size={"longest_edge": 16})
+    return PixtralProcessor(images, names, patch_size=4, chat_template=template)
+
+
+def flux_2_dev(seed=0):
+    torch.manual_seed(seed)
+    processor, transformer = mistral_processor(), flux_2_transformer(guidance=True)
+    text = qwen_text(processor.tokenizer, 30) | {"model_type": "mistral", "pad_token_id": 3}
+    vision = {"model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "head_dim": 8, "image_size": 16, "patch_size": 4}
+    config = Mistral3Config(text_config=text, vision_config=vision, image_token_index=8)
+    return Flux2Pipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=flux_2_vae(seed),
+        text_encoder=Mistral3ForConditionalGeneration(config),
+        tokenizer=processor,
         transformer=transformer,
     )
 
@@ -325,9 +374,12 @@ FLOW = {
     "z-image": (z_image, {"guidance_scale": 0.0}),
     "qwen-image": (qwen_image, {"true_cfg_scale": 1.0, "start": packed}),
     "flux-2-klein": (flux_2_klein, {"guidance_scale": 1.0, "start": packed_2}),
+    "flux-2-dev": (flux_2_dev, {"guidance_scale": 1.0, "start": packed_2}),
     # of so few tokens that nothing is padded: diffusers' mask weakens padding and does not leave it out
     "chroma": (chroma, {"guidance_scale": 0.0, "start": packed, "max_sequence_length": 6}),
     "krea-2": (krea_2, {"guidance_scale": 0.0, "start": packed}),
     "krea-2-turbo": (lambda: krea_2(distilled=True), {"guidance_scale": 0.0, "start": packed}),
     "lumina-2": (lumina_2, {"guidance_scale": 1.0}),
+    "sd-3": (lambda: tiny_families.stable_diffusion_3(layers=2), {"guidance_scale": 1.0}),
+    "sd-3.5": (lambda: tiny_families.stable_diffusion_3(newer=True, layers=2), {"guidance_scale": 1.0}),
 }

@@ -238,8 +238,6 @@ def test_a_bank_of_another_kind_than_the_suspect_is_not_trained(place, capsys):
         read_recipe(lora, {"mode": "dreambooth"})
     with refuses("training.mode_of_network", given="lora"):
         read_recipe(whole, {"mode": "lora"})
-    with refuses("training.textual_inversion"):
-        read_recipe(dataclasses.replace(whole, kind="textual inversion"), {})
 
 
 def test_the_command_scores_models_that_are_there_again(place, capsys, monkeypatch):

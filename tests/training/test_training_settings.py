@@ -166,7 +166,9 @@ def test_times_follow_their_law():
     g = torch.Generator().manual_seed(0)
     drawn = {law: draw_times(40_000, 1000, g, TrainerSettings(times=law)) for law in get_args(settings.TimeLaw)}
     ends = {law: ((t < 100) | (t >= 900)).float().mean().item() for law, t in drawn.items()}
-    assert all(0 <= t.min() and t.max() <= 999 and abs(t.float().mean() - 500) < 10 for t in drawn.values())
+    assert all(0 <= t.min() and t.max() <= 999 for t in drawn.values())
+    assert drawn.pop("shift").median().item() == pytest.approx(1000 * 3.1582 / 4.1582, abs=10)  # s / (1 + s)
+    assert all(abs(t.float().mean() - 500) < 10 for t in drawn.values())
     assert ends["uniform"] == pytest.approx(0.2, abs=0.01)
     # P(|x| > logit(0.9)) of a normal x; the share of exp(4 u) + exp(4 (1 - u)) in both outer tenths
     assert ends["sigmoid"] == pytest.approx(0.028, abs=0.005)

@@ -24,7 +24,7 @@ class Grades:
     originals: bool | None = None  # the original files are the recorded ones
     published: Published | None = None
     retrained: bool | None = None  # models of its bank
-    retrained_share: str = ""  # "1 of 8 models"
+    retrained_share: str = ""  # "1 of 8 models; scores of all 8 computed again"
     plan_found: bool | None = None  # it is the run of the plan that was given
 
     @property

@@ -3,8 +3,9 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -35,22 +36,22 @@ class OriginalCheck:
         return f"{single_line(self.name)}: {self.note}"
 
 
-def check_originals(bundle: Bundle, record: Record, folder: Path) -> list[OriginalCheck]:
-    """Compare the files of a folder with the pictures and control pictures of a record, name by name.
+def check_originals(bundle: Bundle, record: Record, *folders: Path) -> list[OriginalCheck]:
+    """Compare the files of folders with the pictures and control pictures of a record, name by name.
 
     A file is found by its SHA-256, whatever it is called now, and in whatever folder inside.
 
     Args:
         bundle: the evidence, whole.
         record: that of the bundle.
-        folder: of picture files.
+        folders: of picture files.
 
     Raises:
-        UserError: if it is no folder, or holds too many files.
+        UserError: if one is no folder, or holds too many files.
     """
-    if not folder.is_dir():
-        raise UserError("evidence.no_originals", path=str(folder))
-    by_digest, by_name = _index(folder)
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise UserError("evidence.no_originals", path=str(missing[0]))
+    by_digest, by_name = _index(folders)
     recorded: list[tuple[PictureRecord | ControlRecord, str]]
     recorded = [(p, image_name(i, "original")) for i, p in enumerate(record.pictures)]
     recorded += [(c, c.image) for c in record.controls]
@@ -67,11 +68,11 @@ def check_originals(bundle: Bundle, record: Record, folder: Path) -> list[Origin
     return found
 
 
-def _index(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """The files of a folder by their SHA-256, and the digest of each by its name."""
+def _index(folders: Sequence[Path]) -> tuple[dict[str, Path], dict[str, str]]:
+    """The files of folders by their SHA-256, and the digest of each by its name."""
     by_digest: dict[str, Path] = {}
     by_name: dict[str, str] = {}
-    for path in _files(folder):
+    for path in chain.from_iterable(map(_files, folders)):
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             continue
         with path.open("rb") as file:

@@ -10,6 +10,10 @@ from ...framing.frame import Frame
 from ...method.models import Codec, Prediction
 from ...method.schedule import Schedule
 
+# Equal parts of the schedule, dealt out in turn. The mirror test draws one time in each of 12 (24 draws in mirrored
+# pairs): a deal by the time alone would give three prompts 6, 5 and 1 of them. A finer deal leaves that to chance.
+DEALT_PARTS = 12
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ConditionedNetwork:
@@ -56,8 +60,8 @@ class ConditionedNetwork:
     def predict(self, x: Tensor, t: Tensor) -> Tensor:
         """Compute the raw prediction for `x` at timestep `t`.
 
-        Which of several prompts a row is denoised under depends on its timestep alone: t modulo their number. So base
-        and suspect, a picture, its mirror image and its controls meet the same prompts, and each is met as often.
+        Which of several prompts a row is denoised under depends on its timestep alone (`DEALT_PARTS`). So base and
+        suspect, a picture, its mirror image and its controls meet the same prompts, and each is met as often.
         """
         return self.forward(self.network, x, t, *(self._rows(c, t.expand(len(x))) for c in self.conditions))
 
@@ -67,7 +71,16 @@ class ConditionedNetwork:
             return _expand(condition, len(t))
         parts = len(condition) // self.prompts
         part = torch.arange(len(t), device=t.device) // (len(t) // parts)
-        return condition[(part * self.prompts + t.long() % self.prompts).to(condition.device)]
+        return condition[(part * self.prompts + self.deal_prompts(t)).to(condition.device)]
+
+    def deal_prompts(self, t: Tensor) -> Tensor:
+        """The index of the prompt that each timestep is denoised under: equal parts of the schedule take turns.
+
+        Row 0 is never drawn, so that the parts are those of `sample_times`.
+        """
+        rows = torch.searchsorted(self.schedule.timesteps.to(t.device, t.dtype, non_blocking=True), t.contiguous())
+        parts, drawn = max(DEALT_PARTS, self.prompts), len(self.schedule) - 1
+        return ((rows - 1).clamp(0, drawn - 1) * parts // drawn) % self.prompts
 
 
 def tell_frame(model: ConditionedNetwork, frame: Frame) -> ConditionedNetwork:

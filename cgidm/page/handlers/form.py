@@ -32,12 +32,13 @@ def form_view(run: Run) -> View:
 
 def stale_view(form: Mapping[str, Any], token: str | None, current: str | None, language: str) -> View:
     """Say whether the answer that is shown belongs to other settings than those of the form."""
-    answered = _form_of(token, current)
+    answered = answered_form(token, current)
     same = answered is None or _comparable(form) == _comparable(answered)
     return {"stale": "" if same else stale_html(language)}
 
 
-def _form_of(token: str | None, current: str | None) -> View | None:
+def answered_form(token: str | None, current: str | None) -> View | None:
+    """Return the form of the answer that is shown, of a run or an example; None if there is none."""
     if current and current.startswith(EXAMPLE):
         return example_form(current.removeprefix(EXAMPLE))
     run = Visit(token).find(current)

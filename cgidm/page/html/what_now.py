@@ -16,8 +16,16 @@ def what_now_html(record: Record, language: str) -> str:
     key, style = outcome_style(record.set or record.pictures[0])
     about = "now.set" if key == "outcome.set" else f"now.{style}"
     lines = [html_text(language, about), html_text(language, "now.zip"), html_text(language, "now.seal")]
+    if bank_would_help(record):
+        lines.append(html_text(language, "now.bank"))
     lines.append(_wrong(language))
     return wrap_page([bullets(lines)], language)
+
+
+def bank_would_help(record: Record) -> bool:
+    """Tell whether more power is the issue, and no bank was asked yet."""
+    _, style = outcome_style(record.set or record.pictures[0])
+    return record.bank is None and style != "consistent"
 
 
 def contact_address() -> str | None:

@@ -11,6 +11,7 @@ from ..handlers.pictures import KnownFraming, count_controls, look_at_pictures
 from ..handlers.request import file_list
 from ..html.views import View
 from ..runs.settings import LINEUPS, MAX_SEED, PRESET_NAMES, UNUSED, UNUSED_THAT_COUNT
+from .bank_maker import BankMaker, build_bank_maker
 from .model_panel import suspect_field
 from .widgets import add_button, error_place, file_upload, info
 from .wiring import PRIVATE, QUICK, Texts, Values, Widgets, listen
@@ -33,6 +34,7 @@ class PicturePanel:
 
     fields: Widgets  # by the names of a request
     outputs: Widgets  # what a view may change
+    bank_maker: BankMaker  # of the bank that the form takes
 
 
 def build_picture_panel(texts: Texts, framing: gr.State) -> PicturePanel:
@@ -70,10 +72,11 @@ def build_picture_panel(texts: Texts, framing: gr.State) -> PicturePanel:
         fields["bank"] = file_upload(texts("bank.label"), "bank", several=False, types=[".json"])
         outputs["error.bank"] = error_place("bank")
         info(texts("bank.info"))
+        maker = build_bank_maker(texts, "bank")
         outputs["link"] = gr.Textbox(
             label=texts("share"), info=texts("share.info"), interactive=False, buttons=["copy"], elem_id="share"
         )
-    panel = PicturePanel(fields, outputs)
+    panel = PicturePanel(fields, outputs, maker)
     _wire(panel, part, others, framing)
     for button, field in ((more, pictures), (folder, pictures), (more_controls, controls)):
         _wire_adding(button, field)

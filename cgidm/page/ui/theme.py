@@ -272,7 +272,11 @@ footer .divider:last-child{display:none!important}
 .dark .gradio-container .wrap:has(>.wrap-inner [role=combobox]:focus-visible){outline-color:var(--primary-300)}
 .dark .gradio-container [role=tab][aria-selected=true]{color:var(--primary-300)}
 @media (max-width:640px){
- #cards button{flex-basis:100%}
+ #cards{gap:.5rem}
+ #cards button{flex-basis:100%;padding:.25rem .5rem}
+ #cards button img{width:40px;height:40px}
+ .gradio-container [role=tablist]{overflow-x:auto;scrollbar-width:none}
+ .gradio-container [role=tab]{flex:none;padding-inline:.6rem}
  .cg.cg .cg-card{padding:.85rem 1rem}
  .cg.cg .cg-card .cg-outcome{font-weight:600;font-size:1.2rem}
  .cg.cg .cg-svg text{font-size:16px}

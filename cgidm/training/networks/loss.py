@@ -13,7 +13,7 @@ from ..settings import TrainerSettings
 from .trainee import Trainee
 
 U_SHAPE = 4.0  # steepness of the law of t that is high at both ends (arXiv 2405.20320, Eq. 12)
-SHIFT = 3.1582  # of FLUX.1's trainers: exp(1.15)
+FLUX_SHIFT = 3.1582  # of FLUX.1's trainers: exp(1.15)
 
 
 def denoising_loss(
@@ -84,7 +84,7 @@ def draw_shares(count: int, generator: torch.Generator, settings: TrainerSetting
             return torch.randn(count, generator=generator).sigmoid()
         case "shift":
             share = torch.randn(count, generator=generator).sigmoid()
-            return SHIFT * share / (1 + (SHIFT - 1) * share)
+            return FLUX_SHIFT * share / (1 + (FLUX_SHIFT - 1) * share)
         case "u-shaped":  # the density is proportional to exp(a u) + exp(a (1 - u))
             rising = torch.log1p(torch.rand(count, generator=generator) * math.expm1(U_SHAPE)) / U_SHAPE
             return torch.where(torch.rand(count, generator=generator) < 0.5, rising, 1 - rising)

@@ -1,6 +1,7 @@
-"""Every family of rectified flow with a tiny random network of its own class: how it is loaded and computed."""
+"""Every family of rectified flow or v-prediction, a tiny random network of its own class: loaded and computed."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -12,21 +13,25 @@ from cgidm import RecoveryConfig, make_partial
 from cgidm.families import load_pair
 from cgidm.families.conditioning import condition_on_prompt, condition_on_prompts
 from cgidm.families.memory import UNCOUNTABLE, count_peak, picture_bytes, row_bytes
+from cgidm.families.pipelines import load_pipeline
+from cgidm.intake.layout import open_checkpoint
 from cgidm.method.mirror import mirror_scores
 from cgidm.method.models import ModelPair, NetworkEpsModel
-from cgidm.method.objective import contrast
+from cgidm.method.objective import contrast, predict
 from cgidm.method.run_state import continue_recovery, load_states, new_state, save_states
 from cgidm.method.scores import loss_contrast
 from tests.support import tiny
+from tests.support.tiny_families import V_PREDICTION
 from tests.support.tiny_flow import FLOW, SIDE
 from tests.support.worlds import generators
 
+FAMILIES = {name: make for name, (make, _) in FLOW.items()} | V_PREDICTION
 VALUE_DEPENDENT = ("lumina-2",)  # its network reads lengths off a mask, so a plan assumes enough memory
 ROWS, COLUMNS = 8, 12  # cells of a picture that is not square
 
 
 def make(family, seed=0):
-    pipeline = FLOW[family][0]()
+    pipeline = FAMILIES[family]()
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.eval().requires_grad_(False)
@@ -48,11 +53,19 @@ def pair_of(base, suspect, **options):
 
 def tuned(family):
     pipeline = make(family)
-    tiny.perturbed(pipeline.transformer, by=0.1)
+    tiny.perturbed(network_of(pipeline), by=0.1)
     return pipeline
 
 
-@pytest.fixture(params=FLOW)
+def network_of(pipeline):
+    return getattr(pipeline, component_of(pipeline))
+
+
+def component_of(pipeline):
+    return "transformer" if hasattr(pipeline, "transformer") else "unet"
+
+
+@pytest.fixture(params=FAMILIES)
 def family(request):
     return request.param
 
@@ -73,13 +86,14 @@ def saved(tmp_path_factory):
 
 
 def answers(pair):
-    """Of base and suspect, in the velocity."""
+    """Of base and suspect."""
     channels = pair.codec.encode(torch.zeros(1, 3, SIDE, SIDE)).shape[1]
     x = torch.randn(2, channels, ROWS, COLUMNS, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        return [m.predict_velocity(x, torch.tensor([100, 700])) for m in (pair.base, pair.suspect)]
+        return [predict(m, pair.schedule, x, torch.tensor([100, 700])) for m in (pair.base, pair.suspect)]
 
 
+@pytest.mark.parametrize("family", FLOW)
 @pytest.mark.parametrize("sigma", [0.95, 0.5])
 def test_a_network_is_asked_as_its_own_pipeline_asks_it(family, sigma):
     """Its answer to the first step of its own pipeline: packing, places, text, time and guidance agree."""
@@ -115,7 +129,8 @@ def test_a_network_is_asked_as_its_own_pipeline_asks_it(family, sigma):
 def test_a_base_and_its_fine_tune_answer_as_in_memory(saved, family):
     folder = saved(family)
     pair = load_pair(str(folder / "base"), str(folder / "full"), "a b")
-    assert pair.resolution == SIDE and pair.base.prediction == "flow" and pair.schedule.is_flow
+    assert pair.resolution == SIDE and pair.schedule.is_flow == (family in FLOW)
+    assert pair.base.prediction == ("flow" if family in FLOW else "v")
     models = [condition_on_prompt(p, "a b") for p in (make(family), tuned(family))]
     expected = answers(pair_of(*models))
     for found, own in zip(answers(pair), expected, strict=True):
@@ -123,21 +138,33 @@ def test_a_base_and_its_fine_tune_answer_as_in_memory(saved, family):
     assert (expected[0] - expected[1]).abs().max() > 1e-3
 
 
+def test_the_files_that_are_fetched_are_all_that_it_reads(saved, family, tmp_path):
+    """A repository of the Hub is fetched in part: chat templates belong to it, pictures of its page do not."""
+    base = open_checkpoint(str(saved(family) / "base"))
+    for file in (*base.weights, *base.extras):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copyfile(base.listing.fetch([file]) / file, tmp_path / file)
+    copied = open_checkpoint(str(tmp_path))
+    both = [load_pipeline(checkpoint, "base", torch.float32) for checkpoint in (copied, base)]
+    found, expected = (condition_on_prompt(pipeline, "a b").conditions for pipeline in both)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_a_lora_is_its_merged_weights_and_leaves_the_base_alone(saved, family, tmp_path):
     folder, pipeline = saved(family), make(family)
-    network = pipeline.transformer
+    network, component = network_of(pipeline), component_of(pipeline)
     network.add_adapter(LoraConfig(r=2, lora_alpha=4, target_modules=["to_q", "to_v", "to_out.0"]))
     for i, (name, p) in enumerate(network.named_parameters()):
         if "lora_" in name:
             torch.nn.init.normal_(p, std=0.3, generator=torch.Generator().manual_seed(i))
-    state = {f"transformer.{k}": v for k, v in get_peft_model_state_dict(network).items()}
+    state = {f"{component}.{k}": v for k, v in get_peft_model_state_dict(network).items()}
     state |= {k.replace("lora_A.weight", "alpha"): torch.tensor(4.0) for k in state if "lora_A" in k}
     save_file(state, tmp_path / "lora.safetensors")
     pair = load_pair(str(folder / "base"), str(tmp_path / "lora.safetensors"), "a b")
     alone = load_pair(str(folder / "base"), str(folder / "full"), "a b")
     assert torch.equal(answers(pair)[0], answers(alone)[0]), "with the adapter off the base is the base, bit for bit"
     merged = copy.deepcopy(pipeline)
-    merged.transformer.fuse_lora()
+    network_of(merged).fuse_lora()
     expected = condition_on_prompt(merged, "a b")
     torch.testing.assert_close(answers(pair)[1], answers(pair_of(expected, expected))[1], atol=1e-5, rtol=1e-5)
     assert (answers(pair)[1] - answers(pair)[0]).abs().max() > 1e-3 and len(pair.networks) == 1
@@ -230,7 +257,7 @@ def test_the_memory_of_a_row_and_of_a_picture_can_be_counted(family):
 def test_each_timestep_is_denoised_under_one_of_several_prompts(family):
     pipeline, prompts = make(family), ("a b", "c c c")
     both, alone = condition_on_prompts(pipeline, prompts), [condition_on_prompt(pipeline, p) for p in prompts]
-    x, t = latents(both, 2), torch.tensor([400.0, 401.0])
+    x, t = latents(both, 2), both.schedule.timesteps[[550, 450]]  # either side of a border of `DEALT_PARTS`
     with torch.no_grad():
         found = both.predict(x, t)
         expected = [m.predict(x[i : i + 1], t[i : i + 1]) for i, m in enumerate(alone)]
@@ -245,5 +272,5 @@ def test_a_file_in_half_precision_is_read(saved, family):
     whole = load_pair(str(folder / "base"), str(folder / "full"), "a b")
     for half, full in zip(answers(pair), answers(whole), strict=True):
         assert half.dtype == torch.float32 and (half - full).norm() < 0.2 * full.norm()
-    file = next((folder / "base" / "transformer").glob("*.safetensors"))
+    file = next((folder / "base" / component_of(make(family))).glob("*.safetensors"))
     assert all(v.dtype == torch.float32 for v in load_file(file).values())

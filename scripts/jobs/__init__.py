@@ -1,0 +1,1 @@
+"""Jobs for rented hardware, each one file with its dependencies."""
