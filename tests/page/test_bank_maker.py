@@ -18,7 +18,7 @@ from cgidm.page.runs import bank_cost, hardware, store
 from cgidm.page.runs.bank_commands import (
     FLAVORS,
     HEADROOM,
-    JOB,
+    JOB_SCRIPT,
     USUAL_FLAVOR,
     BankModels,
     choose_flavor,
@@ -79,7 +79,7 @@ def test_the_command_that_rents_a_machine_reaches_the_same_parser(text, monkeypa
     named = models(base=text or "b", suspect=text or "s", prompt=text)
     words = shlex.split(job_command(named, 5_000_000_000))
     assert words[:4] == ["hf", "jobs", "uv", "run"]
-    own, others = job_parser().parse_known_args(words[words.index(JOB) + 1 :])
+    own, others = job_parser().parse_known_args(words[words.index(JOB_SCRIPT) + 1 :])
     assert (own.pictures, own.result, own.works, own.out) == ("my-works", "my-bank", None, None)
     options = build_parser().parse_args(["bank", ".", *others, "--out=bank"])
     assert (options.base, options.suspect, options.prompt) == (text or "b", text or "s", text)
@@ -87,7 +87,7 @@ def test_the_command_that_rents_a_machine_reaches_the_same_parser(text, monkeypa
     monkeypatch.setenv("HF_TOKEN", "hf_none")
     hf.app([*words[1:4], "--dry-run", *words[4:]], standalone_mode=False)
     said = capsys.readouterr().out
-    assert JOB in said and "t4-small" in said and "12h" in said, "the Hub's own command takes it"
+    assert JOB_SCRIPT in said and "t4-small" in said and "12h" in said, "the Hub's own command takes it"
 
 
 @pytest.mark.parametrize("text", UNPRINTABLE)

@@ -103,8 +103,8 @@ def test_each_model_is_scored_again_from_its_kept_weights_and_any_score_that_was
     bank = open_bank(place / "plain")
     pictures = find_pictures(bank, [], [place / "works"])
     kept = find_kept(bank, place / "plain")
-    assert sorted(kept.whole) == [0, 1, 2, 3] and not kept.altered
-    for number, files in kept.whole.items():
+    assert sorted(kept.unaltered) == [0, 1, 2, 3] and not kept.altered
+    for number, files in kept.unaltered.items():
         like = place / "plain" / bank.content.models[0].folder
         assert place_weights(files, like, tmp_path / str(number)) is None
         found = score_again(bank, number, str(place / "base"), pictures, tmp_path / str(number))
@@ -319,10 +319,10 @@ def test_nothing_is_read_outside_of_a_banks_folder_or_beside_its_weights(place, 
     for folder, file in (("../plain/x", name), ("/etc", "passwd"), (bank.content.models[0].folder, "../" + name)):
         odd = altered(bank, lambda table, f=folder, n=file: table["models"][0].update(folder=f, sha256={n: "0" * 64}))
         kept = find_kept(odd, place / "plain")
-        assert 0 not in kept.whole and 0 not in kept.altered and sorted(kept.whole) == [1, 2, 3]
+        assert 0 not in kept.unaltered and 0 not in kept.altered and sorted(kept.unaltered) == [1, 2, 3]
     shutil.copytree(place / "plain", tmp_path / "bank")
     (tmp_path / "bank" / bank.content.models[0].folder / "adapter_config.json").write_text("{}")
-    files = find_kept(bank, tmp_path / "bank").whole[0]
+    files = find_kept(bank, tmp_path / "bank").unaltered[0]
     assert place_weights(files, place / "plain" / bank.content.models[1].folder, tmp_path / "made") is None
     assert [p.name for p in (tmp_path / "made").iterdir()] == [name]
 

@@ -19,7 +19,7 @@ LONGEST_NAME = 255  # characters of a picture file's name
 LEAST_WORDS = 12  # characters of a note's own sentence, without its parameters
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
-PLACE = re.compile(r"[\w.:@/+~-]{1,200}", re.ASCII)  # a repository, a commit or an AIR
+LOCATION = re.compile(r"[\w.:@/+~-]{1,200}", re.ASCII)  # a repository, a commit or an AIR
 VERSION = re.compile(r"[\w.+!-]{1,64}", re.ASCII)
 WORD = re.compile(r"\w{0,40}", re.ASCII)
 LONGEST_MACHINE = 160  # characters of a processor's name
@@ -85,7 +85,7 @@ def _identifiers(record: Record) -> Iterator[Difference]:
     yield from _all(COMMIT, {f"models.commits.{role}": c for role, c in models.commits.items()}, "a commit")
     for role, anchor in models.anchors.items():
         where = f"models.anchors.{role}"
-        yield from _all(PLACE, {f"{where}.location": anchor.location, f"{where}.version": anchor.version}, "a place")
+        yield from _all(LOCATION, {f"{where}.location": anchor.location, f"{where}.version": anchor.version}, "a place")
         dates = {f"{where}.published": anchor.published, f"{where}.retrieved": anchor.retrieved}
         yield from (Difference(name, date, "a date") for name, date in dates.items() if not _is_date(date))
     yield from _all(VERSION, {"code.version": record.code.version}, "a version")

@@ -26,11 +26,11 @@ class KeptModels:
     """What a folder holds of a bank's models, by their places in the bank.
 
     Attributes:
-        whole: models all of whose weight files are the stated ones, and where these files are.
+        unaltered: models all of whose weight files are the stated ones, and where these files are.
         altered: models of which a file is missing or another one, with what is wrong.
     """
 
-    whole: Mapping[int, Mapping[str, Path]]
+    unaltered: Mapping[int, Mapping[str, Path]]
     altered: Mapping[int, str]
 
 
@@ -44,7 +44,7 @@ def find_kept(bank: Bank, folder: Path | None) -> KeptModels:
     whole: dict[int, Mapping[str, Path]] = {}
     altered: dict[int, str] = {}
     if folder is None:
-        return KeptModels(whole={}, altered={})
+        return KeptModels(unaltered={}, altered={})
     for number, model in enumerate(bank.content.models):
         files = _stated_files(folder, model)
         if not any(path.is_file() for path in files.values()):
@@ -54,7 +54,7 @@ def find_kept(bank: Bank, folder: Path | None) -> KeptModels:
             altered[number] = f"its kept weights are NOT the stated ones, first {single_line(odd[0])}"
         else:
             whole[number] = files
-    return KeptModels(whole=whole, altered=altered)
+    return KeptModels(unaltered=whole, altered=altered)
 
 
 def place_weights(files: Mapping[str, Path], like: Path, folder: Path) -> str | None:

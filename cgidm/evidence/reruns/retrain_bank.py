@@ -187,10 +187,10 @@ def retrain_bank(
             start = time.monotonic()
             trained.append(retrain(bank, number, base, pictures, Path(work)))
             report(f"model {number + 1}: trained and scored in {time.monotonic() - start:.0f} s")
-            if number in kept.whole:
-                apart[number] = weights_difference(kept.whole[number], trained[-1].folder)
+            if number in kept.unaltered:
+                apart[number] = weights_difference(kept.unaltered[number], trained[-1].folder)
         start = time.monotonic()
-        for number, files in kept.whole.items():
+        for number, files in kept.unaltered.items():
             folder = Path(work) / "kept" / str(number)
             if (problem := place_weights(files, trained[0].folder, folder)) is not None:
                 altered[number] = problem

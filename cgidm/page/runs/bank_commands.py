@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cgidm import UserError
 
-JOB = "scripts/jobs/bank_job.py"
+JOB_SCRIPT = "scripts/jobs/bank_job.py"
 WORKS, BANK = "my-works", "my-bank"  # a folder or repository of the works, and one of the bank
 UPLOAD = f"hf upload {WORKS} {WORKS} . --type=dataset --private"  # what comes before the job
 TIMEOUT = "12h"  # after which a job ends, whatever it has done
@@ -58,7 +58,7 @@ def job_command(models: BankModels, memory: int | None) -> str:
     """
     rented = [f"--flavor={choose_flavor(memory)}", f"--timeout={TIMEOUT}", "--secrets=HF_TOKEN"]
     places = [f"--pictures={WORKS}", f"--result={BANK}"]
-    return shlex.join(["hf", "jobs", "uv", "run", *rented, JOB, *places, *models.options])
+    return shlex.join(["hf", "jobs", "uv", "run", *rented, JOB_SCRIPT, *places, *models.options])
 
 
 def choose_flavor(memory: int | None) -> str:
