@@ -195,7 +195,7 @@ def test_a_lora_is_kept_as_it_was_after_fewer_presentations(model, corpus, tmp_p
     file = tmp_path / "0.png"
     Image.fromarray(corpus.pictures[0][:128, :128]).save(file)
     recipe = FlowRecipe(presentations=3, batch=1, rank=2)
-    train_flow_lora(folder, [file], tmp_path / "last", recipe, {1: tmp_path / "first", 2: tmp_path / "second"})
+    train_flow_lora(folder, [file], tmp_path / "last", recipe, earlier={1: tmp_path / "first", 2: tmp_path / "second"})
     train_flow_lora(folder, [file], tmp_path / "alone", recipe)
     first, second, last, alone = (
         load_file(tmp_path / name / "pytorch_lora_weights.safetensors") for name in ("first", "second", "last", "alone")
