@@ -26,6 +26,7 @@ from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.stacks import stacks_table
 from eval.error_rates.wild.command import missed_text, wild_table
 from eval.error_rates.wrong_base import wrong_base_table
+from eval.flow_power.report import power_tables
 from eval.memory.fits import table as fits_table
 from eval.regressions.retest import read_cases, regression_table
 from eval.speed.repeats import FOLDER, runs_section
@@ -256,6 +257,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "shipped": ("docs/results/error-rates.md", render_shipped),
     "altered": ("docs/results/error-rates.md", lambda: altered_rates(_read("mini/altered/altered.json")) + "\n"),
     "flow": ("docs/results/flow.md", lambda: flow_tables(_read("mini-flow/flow.json"))),
+    "flow power": ("docs/results/flow.md", lambda: power_tables(_read("mini-flow/power.json"))),
     "wild": ("docs/results/error-rates.md", lambda: render_wild(_read("mini/wild/wild.json"))),
     "stacks": ("docs/usage/several-loras.md", lambda: stacks_table(_read("mini/stacks/stacks.json")) + "\n"),
     "wrong-base": (

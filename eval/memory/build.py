@@ -52,7 +52,7 @@ class FlowArchitecture:
     scheduler: Mapping[str, Any]
     conditions: tuple[tuple[int, ...], ...]
     text_encoders: tuple[Mapping[str, Any], ...]
-    side: int = 1024  # pixels of the square that it is asked about
+    resolution: int = 1024  # pixels of the square that it is asked about
 
 
 def flow_architectures() -> dict[str, FlowArchitecture]:

@@ -130,8 +130,8 @@ def published_flow(name: str, architecture: FlowArchitecture) -> Subject:
         return make_pair(base, suspect, device=device, dtype=dtype, joint=split_batch_pair(base, suspect))
 
     shapes = build_network(architecture)
-    side = architecture.side // shapes.downscale
-    return Subject(name, architecture.title, architecture.side, (shapes.channels, side, side), open_pair, None)
+    side = architecture.resolution // shapes.downscale
+    return Subject(name, architecture.title, architecture.resolution, (shapes.channels, side, side), open_pair, None)
 
 
 def _another_unet(architecture: Architecture, device: torch.device, dtype: torch.dtype) -> nn.Module:

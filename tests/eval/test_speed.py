@@ -13,7 +13,6 @@ from cgidm.method.partial import Partial
 from cgidm.method.recovery import recover
 from cgidm.method.sampling import sample_noise, sample_times
 from eval.__main__ import main
-from eval.memory.build import flow_architectures
 from eval.speed import paired, repeats
 from eval.speed.bench import BenchRun, quicken, run_bench
 from eval.speed.build import architecture_names, build_pipeline, build_unet, read_architecture
@@ -24,7 +23,7 @@ from eval.speed.measure import NO_MEMORY, NO_TIME, Measurer, Settings
 from eval.speed.paired import LEAST, usual_dtypes
 from eval.speed.reference import contrast_gradient, reference_dtype
 from eval.speed.repeats import Run, repeat_runs, runs_markdown, summarise_runs
-from eval.speed.subjects import KINDS, find_subject, published, published_flow
+from eval.speed.subjects import KINDS, published
 from eval.speed.tables import describe, file_stem, markdown, readme_section
 from eval.speed.work import count_flops, measure_matrix_peak
 from tests.support.errors import refuses
@@ -56,22 +55,6 @@ def tiny(name):
     return replace(whole, unet=whole.unet | unet, vae=vae, text_encoders=encoders)
 
 
-def tiny_flow(name):
-    """A published transformer of rectified flow, small; its autoencoder and prompt, too."""
-    transformers = {
-        "flux-1-dev": {"in_channels": 16, "joint_attention_dim": 12, "pooled_projection_dim": 8, "num_layers": 1}
-        | {"num_single_layers": 1, "attention_head_dim": 8, "num_attention_heads": 2, "axes_dims_rope": (2, 2, 4)},
-        "z-image": {"in_channels": 4, "dim": 16, "n_layers": 1, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2}
-        | {"cap_feat_dim": 12, "axes_dims": [2, 2, 4], "axes_lens": [1024, 64, 64]},
-    }
-    whole = flow_architectures()[name]
-    vae = {"block_out_channels": [4, 4, 4, 4], "norm_num_groups": 2, "latent_channels": 4, "layers_per_block": 1}
-    conditions = ((16, 12), (8,))[: len(whole.conditions)]
-    changes = {"vae": whole.vae | vae, "conditions": conditions, "side": 64}
-    return replace(whole, transformer=whole.transformer | transformers[name], **changes)
-
-
-FLOWS = {name: published_flow(name, tiny_flow(name)) for name in ("flux-1-dev", "z-image")}
 SUBJECTS = {name: published(name, tiny(name)) for name in architecture_names()}
 
 
@@ -172,35 +155,6 @@ def test_a_quick_run_over_a_small_architecture_measures_everything(name, tmp_pat
     answer = by["answer", "full"]
     assert answer["evaluations_per_picture"] == 100 and answer["times_reference"] > 10
     assert all(p["flops_per_evaluation"] > 0 and len(p["steps"]) == 3 and p["steps_line"] for p in report["pairs"])
-
-
-@pytest.mark.parametrize("name", FLOWS)
-def test_a_quick_run_over_a_small_flow_network_measures_ours_alone(name, tmp_path, monkeypatch):
-    """The public code knows no rectified flow, so there is nothing to compare with."""
-    monkeypatch.setattr("eval.speed.bench.measure_matrix_peak", lambda *given: 1e12)
-    settings = replace(SETTINGS, pictures=(1,), steps=(1,), longest=0.05)
-    job = BenchRun(settings, kinds=("lora",), quick=True, out=tmp_path)
-    report = run_bench([FLOWS[name]], job, lambda line: None)
-    assert {r["arm"] for r in report["rows"]} == {"paper", "fast", "answer"}
-    for row in report["rows"]:
-        assert row["not_measured"] is None and row["pictures_per_hour"] > 0 and "times_reference" not in row
-    assert all(p["flops_per_evaluation"] > 0 for p in report["pairs"])
-    assert "| LoRA |" in (tmp_path / "cpu.md").read_text()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", FLOWS)
-def test_a_flow_suspect_differs_from_its_base(name, kind):
-    pair = FLOWS[name].open_pair(kind, CPU, torch.float32)
-    z = torch.randn(1, *FLOWS[name].latent, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        base, suspect = (m.predict_velocity(z, torch.tensor([500])) for m in (pair.base, pair.suspect))
-    assert (base - suspect).abs().max() > 1e-4 and base.isfinite().all()
-
-
-def test_the_flow_networks_have_their_published_size_and_shape():
-    subject = find_subject("flux-1-dev", ASSETS)
-    assert (subject.resolution, subject.latent, subject.is_flow) == (1024, (16, 128, 128), True)
 
 
 def test_the_command_runs_on_the_embedded_model(tmp_path, capsys):

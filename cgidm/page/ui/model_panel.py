@@ -152,7 +152,7 @@ def _build_key(texts: Texts) -> tuple[gr.Accordion, gr.Textbox]:
 
 
 def _families_key() -> str:
-    return "fits.here.cpu" if hardware.kind() == "cpu" else "base.families"
+    return "fits.base.cpu" if hardware.kind() == "cpu" else "fits.base"
 
 
 def _families() -> list[str]:
