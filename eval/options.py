@@ -83,10 +83,8 @@ def add_prompts(parser: argparse.ArgumentParser) -> None:
     """Add the options of `prompts`."""
     parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
     parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
-    parser.add_argument("--artists", type=count, default=12, help="so many, drawn by lot (default: 12)")
-    text = "take the artists who are not drawn, on whom the presentations were chosen, and write no results"
-    parser.add_argument("--left-out", action="store_true", help=text)
-    parser.add_argument("--presentations", type=count, default=20, help="of each picture in training (default: 20)")
+    parser.add_argument("--artists", type=count, default=8, help="so many, drawn by lot (default: 8)")
+    parser.add_argument("--presentations", type=count, default=5, help="of each picture in training (default: 5)")
     parser.add_argument("--work", type=Path, default=Path("runs/prompts"), help="folder of LoRAs and scores")
     parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
 
@@ -96,6 +94,7 @@ def add_flow_power(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")
     parser.add_argument("--data", type=Path, required=True, help="folder of the pictures, a folder for each artist")
     parser.add_argument("--work", type=Path, default=Path("runs/flow-power"), help="folder of LoRAs and scores")
+    parser.add_argument("--artists", type=int, default=6, help="number of artists (default: 6, all there are)")
     text = "other methods to ask, comma-separated (default: as in the docs)"
     parser.add_argument("--methods", default="loss,pia,sima,secmi,clid,pfami,cgidm", help=text)
     parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")

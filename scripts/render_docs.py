@@ -18,6 +18,7 @@ from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table
 from eval.error_rates.flow.loras import flow_tables
+from eval.error_rates.flow.prompts import prompt_tables
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.likelihood import calibration_table, rows_table
@@ -25,6 +26,7 @@ from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.stacks import stacks_table
 from eval.error_rates.wild.command import missed_text, wild_table
 from eval.error_rates.wrong_base import wrong_base_table
+from eval.flow_power.report import power_tables
 from eval.memory.fits import table as fits_table
 from eval.regressions.retest import read_cases, regression_table
 from eval.speed.repeats import FOLDER, runs_section
@@ -255,6 +257,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "shipped": ("docs/results/error-rates.md", render_shipped),
     "altered": ("docs/results/error-rates.md", lambda: altered_rates(_read("mini/altered/altered.json")) + "\n"),
     "flow": ("docs/results/flow.md", lambda: flow_tables(_read("mini-flow/flow.json"))),
+    "flow power": ("docs/results/flow.md", lambda: power_tables(_read("mini-flow/power.json"))),
     "wild": ("docs/results/error-rates.md", lambda: render_wild(_read("mini/wild/wild.json"))),
     "stacks": ("docs/usage/several-loras.md", lambda: stacks_table(_read("mini/stacks/stacks.json")) + "\n"),
     "wrong-base": (
@@ -262,6 +265,11 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
         lambda: wrong_base_table(_read("mini/wrong-base/wrong-base.json")) + "\n",
     ),
     "framed": ("docs/results/error-rates.md", lambda: framed_table(_read("mini/framed/framed.json")) + "\n"),
+    "framed dreambooth": (
+        "docs/results/error-rates.md",
+        lambda: framed_table(_read("mini/framed-dreambooth/framed.json")) + "\n",
+    ),
+    "prompts": ("docs/results/flow.md", lambda: prompt_tables(_read("mini-flow/prompts.json"))),
     "foreign": ("docs/results/error-rates.md", lambda: foreign_table(_read("mini/foreign/foreign.json")) + "\n"),
     "resaved": ("docs/results/robustness.md", lambda: spread_table(_read("resaved.json")) + "\n"),
     "copies": ("docs/results/robustness.md", lambda: copies_table(_read("robustness.json"))),

@@ -25,7 +25,7 @@ from ..evidence.verify import SUMMARY
 from ..intake.civitai.client import read_key
 from ..intake.family import compare_bases, lend_configuration
 from ..intake.hub import MAX_DOWNLOAD
-from ..intake.inspect import suggest_prompts
+from ..intake.inspect import list_prompt_remarks, suggest_prompts
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.remarks import list_other_remarks, list_pair_remarks
 from ..judging.lineup import check_lineup
@@ -190,7 +190,7 @@ def _authenticate(options: argparse.Namespace, plan: RunningPlan | None) -> None
     given = _inputs(options)
     config, controls, bank = given.config, given.controls, given.bank
     if plan is not None:
-        check_inputs(plan, config, options.pictures, controls, bank)
+        check_inputs(plan, config, options.pictures, controls, bank, options.null_table)
     key = read_private_key(options.sign) if options.sign else None
     if options.bundle and not options.bundle.parent.is_dir():
         raise UserError("run.no_folder_for_bundle", path=options.bundle, folder=options.bundle.parent)
@@ -215,6 +215,7 @@ def _authenticate(options: argparse.Namespace, plan: RunningPlan | None) -> None
         print_line(f"the suspect's card or notes suggest: {options_for}")
     warning = compare_bases(base, suspect)
     remarks = (*list_pair_remarks(base, suspect, embeddings), *list_other_remarks(base, others))
+    remarks += list_prompt_remarks(suspect, prompts)
 
     from ..families import load_pair  # slow to import: only after the cheap checks
 

@@ -236,7 +236,7 @@ def _framing_problems(file: zipfile.ZipFile, path: Path) -> Iterator[FileProblem
             sizes = (member.CRC, member.compress_size, member.file_size, len(name), 0)
             due = (b"PK\3\4", member.extract_version, 0, 0, zipfile.ZIP_DEFLATED, *FIRST_DAY, *sizes)
             same = header == LOCAL_HEADER.pack(*due) and raw.read(len(name)) == name
-            if field := _odd_field(member, large) or ("" if same else "local header"):
+            if field := _odd_field(member, large) or ("" if same else "local header") or _odd_data(raw, member):
                 yield file_problem(member.filename, "zip_entry", field=field)
             after = sum(LOCAL_HEADER.unpack(header)[-2:]) if len(header) == LOCAL_HEADER.size else len(name)
             place += LOCAL_HEADER.size + after + member.compress_size
@@ -245,6 +245,24 @@ def _framing_problems(file: zipfile.ZipFile, path: Path) -> Iterator[FileProblem
     ends = {place + directory + 22, place + directory + 22 + 76} if large else {place + directory + 22}
     if file.start_dir != place or end not in ends:
         yield file_problem(ARCHIVE, "zip_rest", found=end, expected=min(ends))
+
+
+def _odd_data(raw: IO[bytes], member: zipfile.ZipInfo) -> str | None:
+    """Say in one word if more lies in the place of a file's compressed bytes than these: unpacking leaves it out.
+
+    Another program might read it: a PDF may begin anywhere in the first kilobyte of a file.
+    """
+    unpacker, left = zlib.decompressobj(-zlib.MAX_WBITS), member.compress_size
+    try:
+        while left > 0 and not unpacker.eof:
+            part = raw.read(min(CHUNK, left))
+            left -= len(part) or left  # the file may end before
+            while part and not unpacker.eof:
+                unpacker.decompress(part, CHUNK)
+                part = unpacker.unconsumed_tail
+    except zlib.error:
+        return None  # what is damaged is named when it is hashed
+    return "compressed bytes" if unpacker.eof and (left or unpacker.unused_data) else None
 
 
 def _odd_field(member: zipfile.ZipInfo, large: bool) -> str | None:

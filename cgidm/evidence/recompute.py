@@ -15,7 +15,6 @@ import numpy as np
 from ..errors import UserError
 from ..framing.frame import CentreSquare, Framing
 from ..framing.table import framing_of_table
-from ..intake.source import is_scale
 from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, base_flags, find_flags
 from ..judging.flags import Flag, PictureChecks, RunChecks
 from ..judging.judge_pictures import judge_against
@@ -25,6 +24,7 @@ from ..judging.null_bank import Bank, check_bank, read_bank
 from ..judging.residuals import add_residual
 from ..judging.result import (
     INNER_MIRROR_SCORE,
+    MIRROR_CONTRAST,
     MIRROR_SCORE,
     RESIDUAL_SCORE,
     VERDICT_SCORE,
@@ -43,6 +43,7 @@ from ..pictures.embedders import SOURCES
 from ..pictures.images import Picture, frame_notes
 from ..run.plan import with_centre_square
 from ..run.plan_file import read_plan_bytes
+from .anchors.stated_values import odd_statements
 from .bundle_files import find_foreign_files, read_png
 from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
@@ -86,6 +87,7 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
         return Recomputation(problems=foreign, gaps=(*gaps, note("evidence.gap.old_rules", format=record.format)))
     if record.bank is not None and record.format in WITHOUT_CHECKS:
         return Recomputation(problems=foreign, gaps=(*gaps, note("evidence.gap.no_bank_numbers")))
+    gaps += [note("evidence.gap.older_format", format=record.format)] if record.format in OLDER else []
     gaps += [note("evidence.gap.stated_flags", format=record.format)] if record.format in WITHOUT_CHECKS else []
     gaps += [note("evidence.gap.no_controls")] if _lacks_controls(record) else []
     found: list[Difference] = []
@@ -143,9 +145,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     for name in (name for name, without in needed.items() if record.format not in without):
         if getattr(record, name) is None:
             yield Difference(name, None, "what every run writes")
-    yield from _of_statements(record)
-    yield from _of_unrelated(record)
-    yield from _of_others(record)
+    yield from odd_statements(record)
     if record.plan is not None:
         plan = read_plan_bytes(read_small(bundle, PLAN) or b"", PLAN)
         yield from (Difference(*found) for found in plan_differences(record, plan))
@@ -153,45 +153,6 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     framed |= {f"controls[{i}].frame": c.frame for i, c in enumerate(record.controls)}
     if any(frame is not None for frame in framed.values()):  # none has one where pictures came without their files
         yield from (Difference(where, None, "a frame") for where, frame in framed.items() if frame is None)
-
-
-def _of_statements(record: Record) -> Iterator[Difference]:
-    """What is stated: of every control picture or of none, and of files that are there."""
-    stated = () if record.statements is None else record.statements.of_controls
-    if len(stated) not in (0, len(record.controls)):
-        yield Difference("statements.of_controls", len(stated), len(record.controls))
-    if strange := [f for f in record.models.base_files if f not in record.models.sha256]:
-        yield Difference("models.base_files", strange, list(record.models.sha256))
-    if record.statements is not None and record.statements.attempt is not None and record.statements.attempt < 1:
-        yield Difference("statements.attempt", record.statements.attempt, "1 or more")
-
-
-def _of_unrelated(record: Record) -> Iterator[Difference]:
-    """The unrelated model: named, identified and asked, or nothing of it."""
-    named, models = record.models.unrelated is not None, record.models
-    if named != (models.unrelated_sha256 is not None):
-        yield Difference("models.unrelated_sha256", models.unrelated_sha256, "a digest" if named else None)
-    if record.checks is None:
-        return
-    for i, p in enumerate(record.pictures):
-        if p.checks is not None and named != (p.checks.unrelated_score is not None):
-            wanted = "a score" if named else None
-            yield Difference(f"pictures[{i}].checks.unrelated_score", p.checks.unrelated_score, wanted)
-    scores, expected = record.checks.unrelated_control_scores, len(record.control_scores) if named else 0
-    if len(scores) != expected:
-        yield Difference("checks.unrelated_control_scores", len(scores), expected)
-
-
-def _of_others(record: Record) -> Iterator[Difference]:
-    """The adapters on both sides: their files are among the weights. A scale is not 0, and has few digits."""
-    known = set(record.models.sha256.values())
-    for i, other in enumerate(record.models.others):
-        if not set(other.sha256.split()) or not set(other.sha256.split()) <= known:
-            yield Difference(f"models.others[{i}].sha256", other.sha256, "digests of models.sha256")
-        if not is_scale(other.scale):
-            yield Difference(f"models.others[{i}].scale", other.scale, "a scale")
-    if not is_scale(record.models.suspect_scale) or record.models.suspect_scale < 0:
-        yield Difference("models.suspect_scale", record.models.suspect_scale, "a scale above 0")
 
 
 def _result(
@@ -343,6 +304,8 @@ def _score_names(picture: PictureRecord, config: RunConfig, guessed: bool, where
         {"alignment_difference"} if config.mirrored_recovery else set()
     )
     known = picture.scores.keys() - {RESIDUAL_SCORE, *SOURCES}
+    if config.mirror_draws:
+        known -= {MIRROR_CONTRAST}  # records before format 5 have none
     for name in sorted(known ^ needed):
         yield Difference(f"{where}.{name}", picture.scores.get(name), "a score" if name in needed else "no such score")
     for name in sorted(picture.score_errors.keys() - {MIRROR_SCORE, INNER_MIRROR_SCORE}):

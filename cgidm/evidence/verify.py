@@ -46,6 +46,7 @@ CLAIMS = {  # what nothing in a bundle can confirm, as paths of its record -> wh
     "controls[*].frame.original": "the size of their files",
     "bank.name": "the name of the bank",
     "bank.json": "what the bank's models scored, and how they were trained",
+    "mirror.groups": "the null scores of a table that was handed over",
     "models.base": "the name of the base",
     "models.suspect": "the name of the suspect",
     "models.embeddings": "the names of the embeddings",

@@ -1,7 +1,7 @@
 """What a library raises over somebody's files, as a sentence; and what no configuration may make it build."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isqrt
 from pathlib import Path, PurePosixPath
@@ -64,6 +64,31 @@ def check_configurations(folder: Path, checkpoint: Checkpoint, names: list[str])
                 scheduler = PurePosixPath(file).name != "config.json"
                 where = f"{checkpoint.name}/{file}"
                 _check_table(read_json(local, file), checkpoint.of_component(name), where, scheduler=scheduler)
+
+
+def refuse_packed(checkpoint: Checkpoint, names: Sequence[str]) -> None:
+    """Refuse components whose weights another library has packed; nothing but their configurations is read.
+
+    Base and suspect must share the very numbers that are computed with. `quantised` packs weights so; the classes of
+    bitsandbytes, torchao and others do not (see there).
+
+    Args:
+        checkpoint: the checkpoint, which need not be downloaded yet.
+        names: of its components.
+
+    Raises:
+        UserError: if one is packed.
+    """
+    for name in names:
+        for file in checkpoint.components[name].extras:
+            if PurePosixPath(file).name != "config.json":
+                continue
+            packed = read_json(checkpoint.listing, file).get("quantization_config")
+            if packed:
+                method = packed.get("quant_method") if isinstance(packed, dict) else packed
+                raise UserError(
+                    "families.packed_elsewhere", name=checkpoint.name, component=name, method=f"{method!s:.40}"
+                )
 
 
 def _check_table(table: dict[str, Any], tensors: Mapping[str, TensorInfo], name: str, *, scheduler: bool) -> None:

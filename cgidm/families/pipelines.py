@@ -15,7 +15,7 @@ from ..intake.family import CLASSES, JUDGED
 from ..intake.layout import Checkpoint
 from .conditioning import FAMILIES
 from .kinds.alt_diffusion import load_alt_diffusion, without_use
-from .library_errors import check_configurations, explain_library_errors
+from .library_errors import check_configurations, explain_library_errors, refuse_packed
 from .single_file import load_base_file, load_single_file
 from .tokenizers import check_tokenizers
 from .weight_coverage import check_coverage, check_finite
@@ -65,8 +65,10 @@ def _needed(pipeline: Any) -> list[str]:
 
 
 def _build(checkpoint: Checkpoint, dtype: torch.dtype, components: dict[str, Any]) -> Any:
+    own = sorted(checkpoint.components.keys() - components.keys())
+    refuse_packed(checkpoint, own)
     folder, config = checkpoint.fetch(), checkpoint.config or {}
-    check_configurations(folder, checkpoint, sorted(checkpoint.components.keys() - components.keys()))
+    check_configurations(folder, checkpoint, own)
     if config["_class_name"] == "AltDiffusionPipeline":
         return load_alt_diffusion(folder, dtype, checkpoint.variant, **components)
     absent = {n: None for n, entry in config.items() if n in UNUSED or (isinstance(entry, list) and entry[0] is None)}
@@ -123,6 +125,7 @@ def _training_checkpoint(suspect: Checkpoint, base: Any, dtype: torch.dtype) -> 
     if strange:
         raise UserError("families.component_not_in_base", name=suspect.name, component=strange[0])
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    refuse_packed(suspect, list(suspect.components))
     components, folder = dict(base.components), suspect.fetch()
     for name in suspect.components:
         with explain_library_errors("fine-tuned", suspect.name):

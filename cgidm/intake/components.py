@@ -19,7 +19,7 @@ WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|model)(?:\.(?P<variant>\w+))?(?:-\d{5}-of-(?P<parts>\d{5}))?\.safetensors"
 )
 INDEX = re.compile(r"(?:diffusion_pytorch_model|model)(?:\.(\w+))?\.safetensors\.index(?:\.(\w+))?\.json")
-EXTRAS = re.compile(r"[\w.-]+\.(?:json|txt|model)")  # configurations, vocabularies, sentencepiece
+EXTRAS = re.compile(r"[\w.-]+\.(?:json|txt|model|jinja)")  # configurations, vocabularies, chat templates
 UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}  # they take no part in denoising
 SETTINGS = {"text_encoder_select_layers"}  # lists in model_index.json that name no component
 NO_NETWORK = re.compile(r"Tokenizer|Scheduler|Extractor|Processor")  # classes without weights
@@ -175,9 +175,20 @@ def _choose(held: Mapping[str, Mapping[str | None, Sequence[str]]], name: str) -
     return "fp16" if "fp16" in common else min(v for v in common if v is not None)
 
 
+def refuse_gguf(name: str, files: Sequence[str]) -> None:
+    """Refuse a folder without safetensors whose weights are GGUF files.
+
+    Raises:
+        UserError: if it holds such files.
+    """
+    if found := sorted(file for file in files if file.lower().endswith(".gguf")):
+        raise UserError("intake.only_gguf", name=name, files=[*found[:3], *(["…"] if len(found) > 3 else [])])
+
+
 def _refuse(listing: Listing, folder: str, name: str) -> NoReturn:
     pickles = [PurePosixPath(f).name for f in _files(listing, folder) if PurePosixPath(f).suffix.lower() in PICKLES]
     where = f"{listing.name}/{folder}".rstrip("/")
+    refuse_gguf(where, [PurePosixPath(f).name for f in _files(listing, folder)])
     if not pickles:
         raise UserError("intake.component_missing", name=where, component=name)
     code = "intake.component_pickled" if listing.about is None else "intake.component_pickled_on_hub"

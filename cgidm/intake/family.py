@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..messages import Note, note
 from ..messages.text import single_line
 from .adapters import change_shape
-from .known_bases.table import digests_of
+from .known_bases.table import digests_of, known_bases
 from .layout import Checkpoint, open_checkpoint
 from .source import IDENTIFIER, RENAMED_REPOSITORIES
 
@@ -143,7 +143,7 @@ class BaseGuess:
     """The outcome of the votes."""
 
     family: str | None
-    base: str | None  # the repository that its writer named, else the best known one of that family
+    base: str | None  # the repository that its writer named, else that of the model it names, else of its family
     votes: tuple[Vote, ...]
     disagreement: Note | None  # if hints differ
 
@@ -157,11 +157,22 @@ def guess_base(checkpoint: Checkpoint) -> BaseGuess:
     family = next((v.family for v in votes if v.family != family and v.family in shared), family)
     other = [v for v in votes if v.family != family and not (v.certain and v.family in shared)]
     named = _named_base(checkpoint) if not other else None
-    base = named or BASES.get(family or "")
+    base = named or _usual_base(checkpoint, family)
     if not other:
         return BaseGuess(family, base, votes, None)
     hints = [f"{v.source}: {v.family}" for v in other]
     return BaseGuess(family, base, votes, note("intake.hints_disagree", family=family, hints=hints))
+
+
+def _usual_base(checkpoint: Checkpoint, family: str | None) -> str | None:
+    """The family's own base; that of a published model if one is named, unless the list has none or several of it."""
+    stated = stated_base(checkpoint)
+    if stated is None or stated.lineage is None or stated.lineage.family != family:
+        return BASES.get(family or "")
+    versions = [base for base in known_bases() if base.name in stated.lineage.bases]
+    digest = checkpoint.metadata.get(HASHES[0], "").strip().lower()
+    found = [base for base in versions if digest in base.networks] or versions
+    return found[0].location if len(found) == 1 else None
 
 
 def lend_configuration(base: Checkpoint, given: str | Checkpoint | None = None) -> Checkpoint:

@@ -1,11 +1,12 @@
 """`cgidm inspect`: everything that a model's file names and headers state, as lines or as plain data."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ..framing.table import framing_to_table
-from ..messages import render
+from ..messages import Note, note, render
 from ..messages.text import single_line
 from .adapters import find_alpha_source, find_i2l_model, find_lost_alpha
 from .family import guess_base, stated_base
@@ -102,6 +103,14 @@ def suggest_prompts(checkpoint: Checkpoint) -> tuple[str, ...]:
     named = [single_line(about.prompt)] if about and about.prompt else []
     blank = [""] if (read_training(checkpoint.metadata).caption_dropout or 0) > 0 else []
     return tuple(dict.fromkeys([*[*named, *read_notes(checkpoint.metadata).prompts][:MOST_PROMPTS], *blank]))
+
+
+def list_prompt_remarks(checkpoint: Checkpoint, prompts: Sequence[str]) -> tuple[Note, ...]:
+    """The note that a run's prompts hold none that card, Civitai or the file's notes name; none if they name none."""
+    likely = [prompt for prompt in suggest_prompts(checkpoint) if prompt]
+    if not likely or any(word in prompt for word in likely for prompt in prompts):
+        return ()
+    return (note("intake.other_prompt" if any(prompts) else "intake.prompt_left_out", prompts=likely),)
 
 
 def report_lines(found: dict[str, Any]) -> list[str]:

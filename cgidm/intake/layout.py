@@ -14,7 +14,7 @@ from .adapters import Adapter, is_adapter, join_adapters, parse_adapter
 from .adapters import Component as Network
 from .civitai.listing import open_version
 from .civitai.location import CivitaiSource
-from .components import TRAINED_ALONE, Component, find_bare_part, find_components, find_network
+from .components import TRAINED_ALONE, Component, find_bare_part, find_components, find_network, refuse_gguf
 from .embeddings import Embedding, is_embedding, parse_embedding
 from .header import Header, TensorInfo, load_table, read_header, refuse_other_kind
 from .hub import MAX_DOWNLOAD, open_repository
@@ -327,6 +327,8 @@ def _join(folder: str, name: str) -> str:
 
 def _refuse_folder(name: str, inside: Sequence[str], found: Sequence[str]) -> NoReturn:
     """Say why a folder cannot be used: several models, only pickles, several training steps, or nothing."""
+    if not found:
+        refuse_gguf(name, [file for file in inside if "/" not in file])
     top = sorted({file.split("/")[0] for file in inside})
     steps = sorted({file.split("/")[0] for file in inside if file.startswith("checkpoint-") and "/" in file})
     pickles = [file for file in inside if PurePosixPath(file).suffix.lower() in PICKLES]

@@ -59,6 +59,7 @@ FIELDS = {  # note -> the keys that hold it, the first one present counts
 NOTHING = ("False", "0", "0.0", "{}")  # how a setting that was left alone is noted
 ALWAYS = ("rank", "alpha", "batch", "pictures with repeats", "epochs", "steps", "learning rate", "title")
 HASH_OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of no bytes
+PLACEHOLDER = {"actfig": 1}  # early ai-toolkit notes this word instead of the trigger (`update_training_metadata`)
 USUAL = 0.5  # share of the captions that hold what a picture is probably captioned with
 TAGS_SHOWN = 12
 EPOCH_OF_TRAINERS = 1_600_000_000  # September 2020: no trainer of today is older
@@ -101,6 +102,8 @@ def read_notes(metadata: Mapping[str, str]) -> TrainingNotes:
         counts.update(
             {single_line(t): n for t, n in read_table(tags).items() if type(n) is int and n > 0 and single_line(t)}
         )
+    if counts == PLACEHOLDER and "training_info" in metadata:
+        counts.clear()
     return TrainingNotes(
         fields,
         tuple(counts.most_common(TAGS_SHOWN)),

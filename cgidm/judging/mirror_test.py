@@ -78,7 +78,7 @@ class MirrorReference:
         scores: of pictures that were not used, finite.
         handedness: the standard deviation of the means of artists, as a share of that of the scores.
         artists: how many artists' works they are.
-        digest: identifies what was scored; of a table, its scores.
+        digest: identifies what was scored; of a table, its scores, of an own table also whose they are.
         groups: of an own table, the scores by artist and suspect.
     """
 
@@ -162,7 +162,12 @@ def table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
 
 def own_table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
     """What the scores of a table that does not ship compare with."""
-    return replace(table_reference(groups), source="own table", groups=tuple(groups))
+    return replace(table_reference(groups), source="own table", groups=tuple(groups), digest=digest_of_groups(groups))
+
+
+def digest_of_groups(groups: Sequence[NullGroup]) -> str:
+    """Compute the digest of null scores, by artist and suspect: how many artists there are is part of the level."""
+    return hashlib.sha256(json.dumps([(g.artist, g.training, g.scores) for g in groups]).encode()).hexdigest()
 
 
 def pictures_reference(scores: Sequence[float], digests: Sequence[str] = ()) -> MirrorReference:

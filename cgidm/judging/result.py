@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VERDICT_SCORE = "loss_contrast"
 MIRROR_SCORE = "mirror"
+MIRROR_CONTRAST = "mirror_contrast"  # Eq. 7, the mean over a picture and its mirror image
 INNER_MIRROR_SCORE = "mirror_of_square"  # the same of the centre square, where the framing is guessed
 RESIDUAL_SCORE = "residual"  # of `VERDICT_SCORE`, with a bank: see `residuals`
 

@@ -114,18 +114,27 @@ def mirror_differences(
 
 
 class MirrorScore(NamedTuple):
-    """The score of one picture, and its Monte Carlo standard error: how much it would differ with other noise."""
+    """The score of one picture.
+
+    Attributes:
+        value: the score itself.
+        error: its Monte Carlo standard error: how much it would differ with other noise.
+        contrast: Eq. 7, the mean over the picture and its mirror image. It does not tell the two apart, so it says
+            nothing of the score's sign in a picture that was not used.
+    """
 
     value: float
     error: float
+    contrast: float = 0.0
 
 
 def mirror_scores(pair: ModelPair, images: Float[Tensor, "b 3 H W"], draws: int, seed: int) -> list[MirrorScore]:
     """Compute the score of the mirror test for pictures in [0, 1]: 4 network evaluations a draw."""
     z, rows = encode_both(pair.codec, images.to(pair.device)), pair.rows_per_call()
-    both = (mirror_losses(model, pair.schedule, z, draws, seed, rows) for model in (pair.base, pair.suspect))
-    differences = mirror_differences(*both)
-    return list(map(MirrorScore, mirror_score(differences).tolist(), mirror_error(differences).tolist()))
+    base, suspect = (mirror_losses(model, pair.schedule, z, draws, seed, rows) for model in (pair.base, pair.suspect))
+    differences, contrast = mirror_differences(base, suspect), (base - suspect).mean((1, 2, 3, 4))
+    columns = (mirror_score(differences), mirror_error(differences), contrast)
+    return list(map(MirrorScore, *(column.tolist() for column in columns)))
 
 
 def mirror_score(differences: Float[Tensor, "b n k k"]) -> Float[Tensor, " b"]:

@@ -108,7 +108,7 @@ class RunProgress:
 
 
 def _read_scores(rows: Iterable[Sequence[float]]) -> tuple[MirrorScore, ...]:
-    return tuple(MirrorScore(float(value), float(error)) for value, error in rows)
+    return tuple(MirrorScore(*map(float, row)) for row in rows)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -119,7 +119,7 @@ class RunEvent:
     """
 
     phase: Phase
-    done: int = 0  # controls scored, or steps done, of the phase
+    done: int = 0  # pictures or controls scored, or steps done, of the phase
     of: int = 0
     plan: RunPlan | None = None
     contrast: tuple[float, ...] = ()  # of this step: each picture's, Eq. 7 per latent entry

@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
+from ..files import hash_file
 from ..intake.layout import Checkpoint
+from ..judging.mirror_test import own_table_reference, read_own_table
 from ..judging.null_bank import Bank
 from ..method.config import RunConfig
 from ..pictures.decoding import decode_pixels
@@ -16,6 +19,7 @@ from .plan_file import (
     PlanContent,
     PlannedModel,
     PlannedPicture,
+    PlannedTable,
     RunningPlan,
     digest_pixels,
     write_plan,
@@ -47,18 +51,45 @@ def describe_models(opened: Sequence[tuple[str, Checkpoint]]) -> list[PlannedMod
     ]
 
 
+def describe_table(path: Path, models: Sequence[PlannedModel], config: RunConfig) -> PlannedTable:
+    """Describe a table of null scores by its digests.
+
+    Args:
+        path: its file.
+        models: of the plan; the base is among them.
+        config: the settings of the run.
+
+    Raises:
+        UserError: if it cannot be used, or has too few scores for the mirror test to answer by them.
+    """
+    weights = {sha: sha for m in models if m.role == "base" for sha in m.sha256}
+    reference = own_table_reference(read_own_table(path, weights, config.mirror_draws))
+    if reference.silent is not None:  # then a run asks the reference pictures, if it has any
+        raise UserError("run.plan.small_table", path=str(path), problem=reference.silent)
+    return PlannedTable(sha256=hash_file(path), groups=reference.digest)
+
+
 def check_inputs(
-    plan: RunningPlan, config: RunConfig, pictures: Sequence[Path], controls: Sequence[Path], bank: Bank | None
+    plan: RunningPlan,
+    config: RunConfig,
+    pictures: Sequence[Path],
+    controls: Sequence[Path],
+    bank: Bank | None,
+    null_table: Path | None = None,
 ) -> None:
     """Refuse what is not as a plan states it; no model is needed.
 
     Raises:
-        UserError: if a setting, a picture, a control picture or the bank is another one.
+        UserError: if a setting, a picture, a control picture, the bank or the table of null scores is another one.
     """
     plan.check_config(asdict(config))
     plan.check_pictures("pictures", [describe_picture(p) for p in pictures])
     plan.check_pictures("controls", [describe_picture(p) for p in controls])
     plan.check_bank(None if bank is None else bank.sha256)
+    try:
+        plan.check_null_table(None if null_table is None else hash_file(null_table))
+    except OSError as error:
+        raise UserError("judging.no_mirror_table", path=null_table) from error
 
 
 def state_plan(
@@ -82,6 +113,7 @@ def state_plan(
     Raises:
         UserError: if a picture or a model cannot be used, or there is a file already.
     """
+    models, table = tuple(describe_models(open_models(options, open_model))), options.null_table
     content = PlanContent(
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         options={name: _plain(getattr(options, name)) for name in names},
@@ -89,7 +121,8 @@ def state_plan(
         pictures=tuple(describe_picture(p) for p in options.pictures),
         controls=tuple(describe_picture(p) for p in controls),
         bank=None if bank is None else bank.sha256,
-        models=tuple(describe_models(open_models(options, open_model))),
+        models=models,
+        null_table=None if table is None else describe_table(table, models, config),
     )
     return write_plan(options.out, content)
 

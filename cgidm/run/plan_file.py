@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ..errors import UserError
 from ..messages.text import single_line
@@ -25,7 +25,7 @@ FORMAT = 1
 MOST_BYTES = 10_000_000
 ATTEMPTS = ".attempts"  # added to the name of a plan
 # options that name a place: what lies there is known by its digests, so another place may be named
-PLACES = ("pictures", "base", "suspect", "embedding", "unrelated", "controls", "bank")
+PLACES = ("pictures", "base", "suspect", "embedding", "unrelated", "controls", "bank", "null_table")
 
 
 class _Strict(BaseModel):
@@ -48,6 +48,13 @@ class PlannedModel(_Strict):
     sha256: tuple[str, ...]  # of its weight files, in their order
 
 
+class PlannedTable(_Strict):
+    """Null scores of the mirror test that do not ship."""
+
+    sha256: str  # of the file's bytes
+    groups: str  # `judging.mirror_test.digest_of_groups` of those for the base: a record holds them, not the file
+
+
 class PlanContent(_Strict):
     """The content of a plan's file."""
 
@@ -59,6 +66,13 @@ class PlanContent(_Strict):
     controls: tuple[PlannedPicture, ...]
     bank: str | None  # SHA-256 of its bank.json
     models: tuple[PlannedModel, ...]
+    null_table: PlannedTable | None = None
+
+    @model_validator(mode="after")
+    def _check_table(self) -> "PlanContent":
+        if (self.options.get("null_table") is None) != (self.null_table is None):
+            raise ValueError("expected the digests of the null table that its options name")
+        return self
 
 
 @dataclass(frozen=True)
@@ -138,6 +152,17 @@ class RunningPlan:
         if self.content.bank != sha256:
             digests = {"expected": self.content.bank or "none", "given": sha256 or "none"}
             raise UserError("run.plan.other_bank", plan=self.label, **digests)
+
+    def check_null_table(self, sha256: str | None) -> None:
+        """Refuse another table of null scores than the planned one.
+
+        Raises:
+            UserError: if it differs.
+        """
+        planned = None if self.content.null_table is None else self.content.null_table.sha256
+        if planned != sha256:
+            digests = {"expected": planned or "none", "given": sha256 or "none"}
+            raise UserError("run.plan.other_table", plan=self.label, **digests)
 
     def check_models(self, found: Sequence[PlannedModel]) -> None:
         """Refuse models with other weights than the planned ones.

@@ -16,7 +16,7 @@ from ..judging.measurements import Measurements
 from ..judging.mirror_test import mirror_reference, needed_references
 from ..judging.null_bank import framing_for
 from ..judging.residuals import add_residual, residuals_of
-from ..judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
+from ..judging.result import INNER_MIRROR_SCORE, MIRROR_CONTRAST, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
 from ..judging.tables.likelihood_ratio import find_likelihood
 from ..judging.tables.power import expect_power
@@ -159,7 +159,9 @@ class Sitting:
 
     @property
     def _mirror_tables(self) -> list[dict[str, float]]:
-        return [{name: s.value for name, s in each.items()} for each in self._mirror_scores]
+        contrasts = [{MIRROR_CONTRAST: s.contrast} for s in self.mirror] or [{}] * len(self.request.pictures)
+        scores = [{name: s.value for name, s in each.items()} for each in self._mirror_scores]
+        return [{**own, **contrast} for own, contrast in zip(scores, contrasts, strict=True)]
 
     @property
     def _mirror_scores(self) -> list[dict[str, MirrorScore]]:
@@ -198,13 +200,16 @@ class Sitting:
         if not self.config.mirror_draws:
             return
         of_pictures, of_squares = (self.request.pictures, self.mirror), (self.uneven, self.inner)
-        for pictures, scores in (of_pictures, of_squares, (self.needed, self.reference_scores)):
+        parts = (of_pictures, of_squares, (self.needed, self.reference_scores))
+        of = sum(len(pictures) for pictures, _ in parts)
+        for pictures, scores in parts:
             view = CENTRE_SQUARE if scores is self.inner else AS_GIVEN
             for first in range(len(scores), len(pictures), per_event or max(1, len(pictures))):
                 part = pictures[first : first + (per_event or len(pictures))]
                 found = score_mirror(self.pair, part, self.config, view)
                 scores += [s.value for s in found] if scores is self.reference_scores else found
-                yield self._event("mirror", len(scores), len(pictures), progress=self._progress())
+                done = sum(len(scored) for _, scored in parts)  # of all parts, so that a bar never goes back
+                yield self._event("mirror", done, of, progress=self._progress())
 
     def _score_controls(self, per_event: int | None) -> Generator[RunEvent]:
         """Score the controls that are not scored yet."""

@@ -1,9 +1,9 @@
 """`python -m eval stacks`: which LoRA of a stack knows the picture?
 
 Three LoRAs of different artists are used together, each at a scale of its own. One of them was trained on the picture.
-Each is asked in two ways: with the other two on both sides of the contrast (leave one out), and by itself against the
-base. The p-values of a picture are corrected for the three. The table of null scores is the shipped one, without the
-artists of the stack.
+Each is asked by itself, against the base. The p-values of a picture are corrected for the three in two ways: with one
+LoRA tested first, as the tool does, and with the same share of the level for all. The table of null scores is the
+shipped one, without the artists of the stack.
 """
 
 import argparse
@@ -11,14 +11,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from cgidm.evidence.suspects.correction import Answer, correct_for_suspects
+from cgidm.evidence.suspects.correction import Answer, choose_first, correct_for_suspects
 from cgidm.families import load_pair
 from cgidm.files import write_atomically
-from cgidm.judging.mirror_test import table_reference
+from cgidm.judging.mirror_test import MirrorReference, table_reference
 from cgidm.judging.scoring import score_mirror
 from cgidm.judging.verdict import LEVEL, STRICT_LEVEL, is_positive
 from cgidm.method.config import PRESETS
@@ -40,8 +41,9 @@ from eval.options import default_workers
 
 FOLDER = "stacks"  # below the working folder
 SCALES = (1.0, 0.8, 0.6)  # of the LoRAs of a stack; which of them the right one has goes round
+DRAW = "stack, by itself"  # what the lot is drawn by
 PICTURES = 3  # used ones of a stack, and as many that no LoRA was trained on
-MODES = {"left out": "one left out: the others on both sides", "alone": "each by itself, against the base"}
+WAYS = {"ordered": "the largest contrast first", "alike": "all LoRAs alike (Holm)"}  # of the correction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +54,20 @@ class StackScores:
         artists: of each LoRA.
         right: which LoRA was trained on the used pictures.
         files: the pictures; the first half of them was used.
-        scores: by mode; of each LoRA, of each picture.
+        scores: of the mirror test; of each LoRA, of each picture.
+        contrasts: the mean contrast of picture and mirror image, likewise.
     """
 
     artists: tuple[str, ...]
     right: int
     files: tuple[str, ...]
-    scores: Mapping[str, tuple[tuple[float, ...], ...]]
+    scores: tuple[tuple[float, ...], ...]
+    contrasts: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
 class StackJob:
-    """Score the pictures of one stack under each of its LoRAs, in both modes."""
+    """Score the pictures of one stack under each of its LoRAs."""
 
     setting: Setting
     number: int
@@ -79,7 +83,7 @@ class StackJob:
     @property
     def cost(self) -> int:
         """How many pictures are scored."""
-        return len(MODES) * len(self.suspects) * len(self.pictures)
+        return len(self.suspects) * len(self.pictures)
 
     @property
     def path(self) -> Path:
@@ -93,19 +97,17 @@ class StackJob:
         """Score, and write the file; the ledger gets no row."""
         base, work = self.setting.experiment.base, self.setting.work
         found = [find_checkpoint(s.model, self.setting.base_weights, work) for s in self.suspects]
-        given = [f"{folder}@{scale}" for folder, scale in zip(found, SCALES, strict=True)]
-        scores: dict[str, list[tuple[float, ...]]] = {mode: [] for mode in MODES}
-        for i, suspect in enumerate(given):
-            others = [g for j, g in enumerate(given) if j != i]
-            for mode, also in zip(MODES, (others, ()), strict=True):
-                pair = load_pair(base, suspect, self.suspects[i].config.prompt, also=also)
-                pictures = [read_picture(locate_picture(self.setting.data, p), pair.resolution) for p in self.pictures]
-                scores[mode].append(tuple(s.value for s in score_mirror(pair, pictures, PRESETS["fast"])))
+        scored = []
+        for suspect, folder, scale in zip(self.suspects, found, SCALES, strict=True):
+            pair = load_pair(base, f"{folder}@{scale}", suspect.config.prompt)
+            pictures = [read_picture(locate_picture(self.setting.data, p), pair.resolution) for p in self.pictures]
+            scored.append(score_mirror(pair, pictures, PRESETS["fast"]))
         result = StackScores(
             artists=tuple(artist_of(s.pictures[0].file) for s in self.suspects),
             right=self.right,
             files=tuple(p.file for p in self.pictures),
-            scores={mode: tuple(of_mode) for mode, of_mode in scores.items()},
+            scores=tuple(tuple(s.value for s in of_lora) for of_lora in scored),
+            contrasts=tuple(tuple(s.contrast for s in of_lora) for of_lora in scored),
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, json.dumps(asdict(result)) + "\n")
@@ -139,56 +141,79 @@ def plan_stack(
     number: int,
 ) -> StackJob:
     """Draw the LoRAs of a stack by lot, and pictures of one of them: used ones, and others of the same artist."""
-    drawn = sorted(suspects, key=lambda s: make_key(draw="stack", number=number, concept=[s.dataset, s.concept]))
+    drawn = sorted(suspects, key=lambda s: make_key(draw=DRAW, number=number, concept=[s.dataset, s.concept]))
     chosen, right = tuple(drawn[: len(SCALES)]), number % len(SCALES)
     own = halves[chosen[right].dataset, chosen[right].concept]
-    pictures = [p for half in own for p in rank_by_seed(half, number, "stacks", chosen[right].concept)[:PICTURES]]
+    pictures = [p for half in own for p in rank_by_seed(half, number, DRAW, chosen[right].concept)[:PICTURES]]
     return StackJob(setting, number, chosen, right, tuple(pictures))
 
 
 def count_stacks(found: Sequence[StackScores], base: Sequence[str]) -> dict[str, Any]:
-    """Count by mode: stacks whose right LoRA alone is named, for a picture and for a set; shares over pictures."""
+    """Count stacks whose right LoRA alone is named, by each correction, and shares over pictures."""
     references = [table_reference([g for g in table_groups(base) if g.artist not in stack.artists]) for stack in found]
-    modes = {}
-    for mode in MODES:
-        first, sets, unused_sets = [], [], []
-        named, ranked, falsely, single, own = [], [], [], [], []
-        for stack, reference in zip(found, references, strict=True):
-            artist, many = stack.artists[stack.right], len(stack.files) // 2
-            of_pictures = list(zip(*stack.scores[mode], strict=True))  # of each picture, of each LoRA
-            for i, scores in enumerate(of_pictures):
-                p_values = [reference.p_value(s) for s in scores]
-                called, used = name_loras(p_values), i < many
-                wrong = called - {stack.right} if used else called
-                if i == 0:
-                    first.append((called == {stack.right}, stack.right))
-                if used:
-                    named.append((artist, stack.right in called))
-                    ranked.append((artist, max(scores) == scores[stack.right]))
-                falsely.append((artist, bool(wrong)))
-                single += [(artist, p <= LEVEL) for n, p in enumerate(p_values) if n != stack.right]
-                own += [] if used else [(artist, p_values[stack.right] <= LEVEL)]
-            for chosen, counted in ((slice(many), sets), (slice(many, None), unused_sets)):
-                witnesses = [reference.ask_set(of_lora[chosen]) for of_lora in stack.scores[mode]]
-                counted.append(name_loras([1.0 if w.p_value is None else w.p_value for w in witnesses]))
-        by_scale = {f"{s:g}": [ok for ok, right in first if right == n] for n, s in enumerate(SCALES)}
-        modes[mode] = {
-            "named": sum(ok for ok, _ in first),
-            "named by scale": {scale: f"{sum(oks)} of {len(oks)}" for scale, oks in by_scale.items()},
-            "named for a set": sum(s == {stack.right} for s, stack in zip(sets, found, strict=True)),
-            "anything named for an unused set": sum(map(bool, unused_sets)),
-            "right LoRA named": share_by_artist(named, min),
-            "right LoRA first": share_by_artist(ranked, min),
-            "a wrong LoRA named": share_by_artist(falsely, max),
-            "unused called under their artist's LoRA, not corrected": share_by_artist(own, max),
-            "called under other LoRAs, not corrected": share_by_artist(single, max),
-        }
-    return {"pictures": PICTURES, "modes": modes}
+    paired = [*zip(found, references, strict=True)]
+    own, single, uncorrected, ranked, largest = [], [], [], [], []
+    for stack, reference in paired:
+        artist, many = stack.artists[stack.right], len(stack.files) // 2
+        for i, (scores, contrasts) in enumerate(_of_pictures(stack)):
+            p_values = [reference.p_value(s) for s in scores]
+            single += [(artist, p <= LEVEL) for n, p in enumerate(p_values) if n != stack.right]
+            if i == 0:
+                uncorrected.append(p_values[stack.right] <= LEVEL)
+            if i < many:
+                ranked.append((artist, max(scores) == scores[stack.right]))
+                largest.append((artist, choose_first(contrasts) == stack.right))
+            else:
+                own.append((artist, p_values[stack.right] <= LEVEL))
+    return {
+        "pictures": PICTURES,
+        "called without a correction": sum(uncorrected),
+        "right LoRA has the highest score": share_by_artist(ranked, min),
+        "right LoRA has the largest contrast": share_by_artist(largest, min),
+        "unused called under their artist's LoRA, not corrected": share_by_artist(own, max),
+        "called under other LoRAs, not corrected": share_by_artist(single, max),
+        "corrections": {way: _count_named(paired, ordered=way == "ordered") for way in WAYS},
+    }
 
 
-def name_loras(p_values: Sequence[float]) -> set[int]:
-    """Which LoRAs of a stack are named, by their p-values about one picture or set."""
-    corrected = correct_for_suspects([Answer(outcome=_outcome(p), p_value=p) for p in p_values])
+def _count_named(paired: Sequence[tuple[StackScores, MirrorReference]], *, ordered: bool) -> dict[str, Any]:
+    """Count what is named by one of the corrections."""
+    first, sets, unused_sets, named, falsely = [], [], [], [], []
+    for stack, reference in paired:
+        artist, many = stack.artists[stack.right], len(stack.files) // 2
+        for i, (scores, contrasts) in enumerate(_of_pictures(stack)):
+            called = name_loras([reference.p_value(s) for s in scores], contrasts if ordered else None)
+            used = i < many
+            if i == 0:
+                first.append((called == {stack.right}, stack.right))
+            if used:
+                named.append((artist, stack.right in called))
+            falsely.append((artist, bool(called - {stack.right} if used else called)))
+        for chosen, counted in ((slice(many), sets), (slice(many, None), unused_sets)):
+            witnesses = [reference.ask_set(of_lora[chosen]) for of_lora in stack.scores]
+            contrasts = [fmean(of_lora[chosen]) for of_lora in stack.contrasts]
+            p_values = [1.0 if w.p_value is None else w.p_value for w in witnesses]
+            counted.append(name_loras(p_values, contrasts if ordered else None))
+    by_scale = {f"{s:g}": [ok for ok, right in first if right == n] for n, s in enumerate(SCALES)}
+    return {
+        "named": sum(ok for ok, _ in first),
+        "named by scale": {scale: f"{sum(oks)} of {len(oks)}" for scale, oks in by_scale.items()},
+        "named for a set": sum(s == {stack.right} for s, (stack, _) in zip(sets, paired, strict=True)),
+        "anything named for an unused set": sum(map(bool, unused_sets)),
+        "right LoRA named": share_by_artist(named, min),
+        "a wrong LoRA named": share_by_artist(falsely, max),
+    }
+
+
+def _of_pictures(stack: StackScores) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Of each picture: its scores and its contrasts, under each LoRA."""
+    return [*zip(zip(*stack.scores, strict=True), zip(*stack.contrasts, strict=True), strict=True)]
+
+
+def name_loras(p_values: Sequence[float], contrasts: Sequence[float] | None = None) -> set[int]:
+    """Which LoRAs of a stack are named, by their p-values about one picture or set, and by what orders them."""
+    answers = [Answer(outcome=_outcome(p), p_value=p) for p in p_values]
+    corrected = correct_for_suspects(answers, None if contrasts is None else choose_first(contrasts))
     return {n for n, a in enumerate(corrected) if is_positive(a.outcome)}
 
 
@@ -204,29 +229,36 @@ def stacks_text(report: Mapping[str, Any]) -> str:
 
 
 def stacks_table(report: Mapping[str, Any]) -> str:
-    """A column for each mode; the docs show it, too."""
-    of, modes = report["stacks"], [report["modes"][mode] for mode in MODES]
-    scales = ", ".join(f"{s:g}" for s in SCALES)
+    """A column for each correction, then what none of them changes; the docs show it, too."""
+    of, corrections = report["stacks"], [report["corrections"][way] for way in WAYS]
+    scales, pictures = ", ".join(f"{s:g}" for s in SCALES), report["pictures"]
     texts = {
         "the right LoRA alone is named, one picture a stack": lambda m: f"{m['named']} of {of}",
         f"the same, where its scale is {scales}": lambda m: ", ".join(m["named by scale"].values()),
-        f"the right LoRA alone is named, a set of {report['pictures']} pictures a stack": lambda m: (
+        f"the right LoRA alone is named, a set of {pictures} pictures a stack": lambda m: (
             f"{m['named for a set']} of {of}"
         ),
-        "the right LoRA has the highest score of the three, used pictures": lambda m: _share(m["right LoRA first"]),
         "the right LoRA is named, used pictures": lambda m: _share(m["right LoRA named"]),
         "a wrong LoRA is named, used and unused pictures": lambda m: _share(m["a wrong LoRA named"]),
-        f"a LoRA is named, sets of {report['pictures']} unused pictures": lambda m: (
+        f"a LoRA is named, sets of {pictures} unused pictures": lambda m: (
             f"{m['anything named for an unused set']} of {of}"
         ),
-        "unused pictures called under their artist's LoRA, without a correction": lambda m: _share(
-            m["unused called under their artist's LoRA, not corrected"]
+    }
+    same = {
+        "the right LoRA is called without a correction, one picture a stack": (
+            f"{report['called without a correction']} of {of}"
         ),
-        "pictures called under the other LoRAs, without a correction": lambda m: _share(
-            m["called under other LoRAs, not corrected"]
+        "the right LoRA has the highest score, used pictures": _share(report["right LoRA has the highest score"]),
+        "the right LoRA has the largest contrast, used pictures": _share(report["right LoRA has the largest contrast"]),
+        "unused pictures called under their artist's LoRA, without a correction": _share(
+            report["unused called under their artist's LoRA, not corrected"]
+        ),
+        "pictures called under the other LoRAs, without a correction": _share(
+            report["called under other LoRAs, not corrected"]
         ),
     }
-    return markdown_table(["", *MODES.values()], [[name, *map(text, modes)] for name, text in texts.items()])
+    rows = [[name, *map(text, corrections)] for name, text in texts.items()]
+    return markdown_table(["", *WAYS.values()], [*rows, *([name, text, text] for name, text in same.items())])
 
 
 def _outcome(p: float) -> str:

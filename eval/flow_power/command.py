@@ -15,7 +15,7 @@ from cgidm.files import write_atomically
 from cgidm.judging.mirror_test import TABLE, MirrorTable, find_mirror_table
 from cgidm.method.config import RunConfig
 from cgidm.method.models import ModelPair
-from cgidm.pictures.images import read_picture
+from cgidm.pictures.images import Picture, read_picture
 from cgidm.training.trained_model import weight_digests
 from eval.error_rates.trust import rounded
 from eval.flow_power.report import Scored, count, report_text
@@ -29,7 +29,7 @@ def run(o: argparse.Namespace) -> None:
     """Run the command."""
     torch.set_num_threads(1)
     table, names = shipped_table(o.base), read_methods(o.methods)
-    artists, scorer = find_artists(o.data, o.work, table), Scorer(o.base, o.work)
+    artists, scorer = find_artists(o.data, o.work, table)[: o.artists], Scorer(o.base, o.work)
     found = [scorer.tests(a, dose) for a in artists for dose in DOSES]
     found += [scorer.method(a, DOSE, name) for name in names for a in artists]
     report = rounded({"base": weight_digests(str(o.base)), **count(found, table)})
@@ -64,6 +64,11 @@ def shipped_table(base: Path) -> MirrorTable:
     return table
 
 
+def read_pictures(artist: Artist, pair: ModelPair) -> list[Picture]:
+    """The pictures of both halves, framed for the pair."""
+    return [read_picture(path, pair.resolution) for path in artist.paths]
+
+
 @dataclass
 class Scorer:
     """Scores suspects, or reads what was scored before.
@@ -86,8 +91,8 @@ class Scorer:
         """By a method of the benchmark."""
 
         def measure() -> dict[str, Any]:
-            pair, tested = self._case(artist, dose)
-            return score_method(COMPARED[name], pair, self._pair(artist, dose, prompt=""), tested)
+            pair, blank = (self._pair(artist, dose, prompt) for prompt in (RECIPE.prompt, ""))
+            return score_method(COMPARED[name], pair, blank, read_pictures(artist, pair))
 
         return self._scored(artist, dose, name, measure)
 
@@ -102,7 +107,7 @@ class Scorer:
     def _case(self, artist: Artist, dose: int) -> tuple[ModelPair, Tested]:
         pair = self._pair(artist, dose, RECIPE.prompt)
         if artist.name not in self.tested:
-            self.tested[artist.name] = prepare_pictures(pair, [read_picture(p, pair.resolution) for p in artist.paths])
+            self.tested[artist.name] = prepare_pictures(pair, read_pictures(artist, pair))
         return pair, self.tested[artist.name]
 
     def _pair(self, artist: Artist, dose: int, prompt: str) -> ModelPair:

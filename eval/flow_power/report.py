@@ -9,12 +9,13 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from cgidm.judging.mirror_test import MirrorTable
-from eval.error_rates.mirror_rates import RESAMPLES, decide, decide_sets, summarise
+from eval.error_rates.mirror_rates import LEVELS, RESAMPLES, decide, decide_sets, summarise
 from eval.error_rates.mirror_scores import MirrorScores
 from eval.flow_power.scores import DRAWS
 from eval.flow_power.suspects import Artist
 from eval.markdown import markdown_table
 
+RATES = [f"{what}, {level:.0%}" for level in LEVELS for what in ("false calls", "power")]
 TESTS = {"mirror": "mirror test", "contrast": "contrast"}  # as in the scores: its name in the tables
 
 
@@ -116,16 +117,16 @@ def power_tables(report: Mapping[str, Any]) -> str:
     return (
         "\n\n".join(
             [
-                f"AUC of members against holdouts, mean over {len(report['artists'])} artists. In brackets: bootstrap over "
-                f"artists, 95 %.\nArtists: {names}.",
+                f"AUC of members against holdouts, mean over {len(report['artists'])} artists ({names}).\n"
+                "In brackets: bootstrap over artists, 95 %.",
                 markdown_table(
                     ("presentations", "contrast", "mirror test"),
                     [[d["presentations"], _area(d["contrast"]), _area(d["mirror"])] for d in doses],
                 ),
                 f"The mirror test against the {report['null scores']} null scores that ship:",
-                markdown_table(("presentations", "judged", "level", "false calls", "power"), _rates(doses)),
-                "AUC in each sixth of t (0: the picture, 1: noise). Gap: how much more the suspect gains on members than "
-                "on\nholdouts, as a share of the most.",
+                markdown_table(("presentations", "judged", *RATES), _rates(doses)),
+                "AUC in each sixth of t (0: the picture, 1: noise). Gap: how much more the suspect gains on members\n"
+                "than on holdouts, as a share of the most.",
                 markdown_table(("presentations", "score", *_parts(doses[0])), _rows_by_t(doses)),
                 *_methods_tables(report["methods"]),
             ]
@@ -135,13 +136,12 @@ def power_tables(report: Mapping[str, Any]) -> str:
 
 
 def _rates(doses: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    return [
-        [d["presentations"], kind, f"{rate['level']:.0%}", _share(rate["false calls"]), _share(rate["power"])]
-        for level in range(2)
-        for kind in ("pictures", "sets of ten")
-        for d in doses
-        for rate in [d["rates"][kind][level]]
-    ]
+    rows = []
+    for kind in ("pictures", "sets of ten"):
+        for d in doses:
+            levels = [rate[what] for rate in d["rates"][kind] for what in ("false calls", "power")]
+            rows.append([d["presentations"], kind, *map(_share, levels)])
+    return rows
 
 
 def _rows_by_t(doses: Sequence[Mapping[str, Any]]) -> list[list[Any]]:

@@ -27,7 +27,6 @@ COMPARED: Mapping[str, Method] = {
 class Tested:
     """Pictures, encoded, and what the base makes of them: the same for every suspect of an artist."""
 
-    pictures: Sequence[Picture]
     z: Float[Tensor, "b 2 c h w"]  # each with its mirror image
     losses: Float[Tensor, "b 2 n h w"]  # of the mirror test's draws
 
@@ -35,7 +34,7 @@ class Tested:
 def prepare_pictures(pair: ModelPair, pictures: Sequence[Picture]) -> Tested:
     """Encode the pictures and compute the base's losses."""
     z = encode_both(pair.codec, torch.stack([p.image for p in pictures]))
-    return Tested(pictures, z, _losses(pair, pair.base, z))
+    return Tested(z, _losses(pair, pair.base, z))
 
 
 def score_tests(pair: ModelPair, tested: Tested) -> dict[str, Any]:
@@ -66,11 +65,13 @@ def contrast_of(base: Float[Tensor, "b 2 n h w"], suspect: Float[Tensor, "b 2 n 
     return (own - of_suspect) / own
 
 
-def score_method(method: Method, pair: ModelPair, blank: ModelPair, tested: Tested) -> dict[str, Any]:
+def score_method(method: Method, pair: ModelPair, blank: ModelPair, pictures: Sequence[Picture]) -> dict[str, Any]:
     """Score by one method: the scores of each measure, and what they cost."""
-    images = torch.stack([p.image for p in tested.pictures])
-    digests, groups = tuple(p.sha256 for p in tested.pictures), torch.zeros(len(images)).long()
-    answers = method(Case(pair, lambda: blank, images, tested.z[:, 0], digests, groups))
+    images = torch.stack([p.image for p in pictures])
+    with torch.no_grad():
+        z = torch.cat([pair.codec.encode(image[None]) for image in images])
+    digests, groups = tuple(p.sha256 for p in pictures), torch.zeros(len(images)).long()
+    answers = method(Case(pair, lambda: blank, images, z, digests, groups))
     return {a.measure: {"evaluations": a.evaluations, "scores": a.scores.tolist()} for a in answers}
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,6 +52,7 @@ class FlowArchitecture:
     scheduler: Mapping[str, Any]
     conditions: tuple[tuple[int, ...], ...]
     text_encoders: tuple[Mapping[str, Any], ...]
+    resolution: int = 1024  # pixels of the square that it is asked about
 
 
 def flow_architectures() -> dict[str, FlowArchitecture]:
@@ -64,20 +66,34 @@ def _read(path: Path) -> FlowArchitecture:
     return FlowArchitecture(**stated | {"conditions": shapes, "text_encoders": tuple(stated["text_encoders"])})
 
 
-def build_network(architecture: FlowArchitecture, dtype: torch.dtype = torch.bfloat16) -> ConditionedNetwork:
-    """The network on an encoded prompt, as its family's own function conditions it."""
+def build_network(
+    architecture: FlowArchitecture,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device = META,
+    made: AbstractContextManager[Any] = META,
+) -> ConditionedNetwork:
+    """The network on an encoded prompt, as its family's own function conditions it.
+
+    Args:
+        architecture: its configurations.
+        dtype: the precision of its weights.
+        device: where it computes.
+        made: inside, modules and tensors appear on that device.
+    """
     settings = {k: v for k, v in architecture.vae.items() if k != "class"}
-    with META:
-        network = getattr(diffusers, TRANSFORMERS[architecture.pipeline])(**architecture.transformer).to(dtype)
-        vae = getattr(diffusers, architecture.vae["class"])(**settings).to(dtype)
-        features = [torch.empty(1, *shape, dtype=dtype) for shape in architecture.conditions]
+    with made:
+        network = getattr(diffusers, TRANSFORMERS[architecture.pipeline])(**architecture.transformer)
+        vae = getattr(diffusers, architecture.vae["class"])(**settings)
+        features = [torch.randn(1, *shape, dtype=dtype) for shape in architecture.conditions]
     for part in (network, vae):
         part.eval().requires_grad_(False)
+        if part.dtype != dtype:
+            part.to(dtype)
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**architecture.scheduler)
     pipeline = _bare_pipeline(architecture.pipeline, network, vae, scheduler)
     pipeline.encode_prompt = lambda *args, **options: _encoded(architecture.pipeline, features)
     model = condition_on_prompt(pipeline, "")
-    return replace(model, device=META, conditions=tuple(c.to(META) for c in model.conditions))
+    return replace(model, device=device, conditions=tuple(c.to(device) for c in model.conditions))
 
 
 def text_encoder_bytes(architecture: FlowArchitecture, dtype: torch.dtype = torch.bfloat16) -> int:

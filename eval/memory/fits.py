@@ -2,15 +2,20 @@
 
     python -m eval fits --out eval/results/memory.json
 
+The page's table of families, `cgidm/page/runs/model_sizes.json`, is an excerpt of the counts, written by the same
+command.
+
 A verdict needs forward passes alone. A recovery needs a backward pass too, which is counted with activations that are
 computed twice: stored, they would take several times as much. Both are planned by the library's own rule
-(`cgidm/method/memory_plan.py`).
+(`cgidm/method/card_fit.py`). Networks of Stable Diffusion 1, 2 and XL are counted whole, at the size of their own
+pictures; those of rectified flow in every precision, at 1024 x 1024.
 """
 
 import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 from unittest import mock
@@ -19,17 +24,22 @@ import torch
 from torch import Tensor
 
 from cgidm.device import Quantisation
-from cgidm.families.conditioning import ConditionedNetwork
+from cgidm.families.conditioning import ConditionedNetwork, condition_on_prompt
 from cgidm.families.load import silence_libraries
 from cgidm.families.memory import picture_bytes, row_bytes, weight_bytes
 from cgidm.families.quantised import quantise
-from cgidm.method.memory_plan import MemoryPlan, plan_memory
+from cgidm.intake.family import CLASSES
+from cgidm.method.card_fit import CARDS, smallest_card
+from cgidm.method.memory_plan import MemoryPlan
 from eval.markdown import markdown_table
-from eval.memory.build import FlowArchitecture, build_network, flow_architectures, text_encoder_bytes
+from eval.memory.build import META, FlowArchitecture, build_network, flow_architectures, text_encoder_bytes
+from eval.speed.build import Architecture, build_pipeline, read_architecture
 
-CARDS = (8, 12, 16, 24, 48, 96)  # GB of memory
 PRECISIONS: tuple[Quantisation | None, ...] = (None, *get_args(Quantisation))
 RESOLUTION = 1024  # pixels
+UNETS = {"sd14": "SD 1.x", "sd21": "SD 2.x", "sdxl": "SDXL"}  # of `eval/speed/architectures`, and their families
+EXCERPT = Path("cgidm/page/runs/model_sizes.json")
+EXCERPT_PRECISION = "bf16"  # the page packs no weights
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,18 +48,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("eval/results/memory.json"), help="file of the counts; those in it are kept"
     )
+    parser.add_argument("--excerpt", type=Path, default=EXCERPT, help="file of what the page needs of them")
 
 
 def run_options(options: argparse.Namespace) -> None:
     """Run `fits`."""
     silence_libraries()
     known = flow_architectures()
-    names = options.models.split(",") if options.models else list(known)
+    names = options.models.split(",") if options.models else [*UNETS, *known]
     counts = json.loads(options.out.read_text()) if options.out.exists() else {}
     for name in names:
-        counts[name] = count_model(known[name])
+        counts[name] = count_unet(read_architecture(name)) if name in UNETS else count_model(known[name])
         print(f"{name}: {counts[name]}", flush=True)
         options.out.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
+    options.excerpt.write_text(json.dumps(page_excerpt(counts), indent=1) + "\n")
 
 
 def count_model(architecture: FlowArchitecture) -> dict[str, Any]:
@@ -77,9 +89,43 @@ def count_model(architecture: FlowArchitecture) -> dict[str, Any]:
     return found
 
 
-def _row_bytes(model: ConditionedNetwork) -> dict[str, int]:
+def count_unet(architecture: Architecture) -> dict[str, Any]:
+    """Count a UNet, whole: its weights in half precision, and a row and a picture of its own size."""
+    pipeline = build_pipeline(architecture, torch.device("cpu"), torch.bfloat16)
+    model = condition_on_prompt(pipeline, "")
+    encoders = [part for name, part in pipeline.components.items() if name.startswith("text_encoder") and part]
+    codec: Any = model.codec
+    for part in (model.network, codec.vae):
+        part.to(META)
+    model = replace(model, device=META, conditions=tuple(c.to(META) for c in model.conditions))
+    weights = {"network": weight_bytes(model.network), "codec": weight_bytes(codec.vae)}
+    with fused_attention():
+        tilings = (("picture", False), ("picture_tiled", True))
+        pictures = {name: picture_bytes(codec, model.resolution, tiling) for name, tiling in tilings}
+        rows = _row_bytes(model, model.resolution)
     return {
-        name: row_bytes(model, torch.bfloat16, checkpointing, RESOLUTION, gradient=gradient)
+        "title": architecture.title,
+        "text_encoders": weight_bytes(*encoders),
+        "parameters": sum(w.numel() for w in model.network.parameters()),
+        EXCERPT_PRECISION: weights | rows | pictures,
+    }
+
+
+def page_excerpt(counts: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What the page needs: family -> its models from the smallest, each with its title and bytes, whole."""
+    pipelines = {name: architecture.pipeline for name, architecture in flow_architectures().items()}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, model in sorted(counts.items(), key=lambda item: item[1]["parameters"]):
+        family = UNETS[name] if name in UNETS else CLASSES[pipelines[name]]
+        assert family is not None
+        about = {"title": model["title"], "text_encoders": model["text_encoders"]}
+        found.setdefault(family, []).append(about | model[EXCERPT_PRECISION])
+    return found
+
+
+def _row_bytes(model: ConditionedNetwork, resolution: int = RESOLUTION) -> dict[str, int]:
+    return {
+        name: row_bytes(model, torch.bfloat16, checkpointing, resolution, gradient=gradient)
         for name, checkpointing, gradient in (("forward", False, False), ("backward", True, True))
     }
 
@@ -101,31 +147,13 @@ def fused_attention() -> Iterator[None]:
         yield
 
 
-def plan_for(counted: dict[str, int], card: int, *, recovery: bool) -> MemoryPlan:
-    """How the library would hold the model on a card of so many GB."""
-
-    def row(twice: bool) -> int:
-        return counted["backward" if recovery else "forward"]
-
-    def picture(tiling: bool) -> int:
-        return counted["picture_tiled" if tiling else "picture"]
-
-    return plan_memory(int(card * 1e9), (counted["network"],), counted["codec"], row, picture, host=False)
-
-
-def smallest_card(counted: dict[str, int], *, recovery: bool) -> tuple[int, MemoryPlan] | None:
-    """The smallest of `CARDS` that it fits, and how it is held there; None: none of them."""
-    plans = ((card, plan_for(counted, card, recovery=recovery)) for card in CARDS)
-    return next(((card, plan) for card, plan in plans if plan.fits), None)
-
-
 def table(counts: dict[str, Any]) -> str:
     """The table of the docs: a line for each model and precision."""
     heads = ["Model", "Weights in", "Network", "Verdict fits", "Recovery fits"]
     rows = []
     for model in sorted(counts.values(), key=lambda m: m["parameters"]):
         size = f"{model['title']} ({model['parameters'] / 1e9:.1f} billion)"
-        for precision in (p or "bf16" for p in PRECISIONS):
+        for precision in (known for p in PRECISIONS if (known := p or "bf16") in model):
             counted = model[precision]
             cells = [_cell(smallest_card(counted, recovery=recovery)) for recovery in (False, True)]
             rows.append([size, precision, f"{counted['network'] / 1e9:.1f} GB", *cells])

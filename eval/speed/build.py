@@ -50,7 +50,7 @@ def build_pipeline(architecture: Architecture, device: torch.device, dtype: torc
 
     By these rules activations keep their size through the layers, so that nothing overflows in half precision.
     """
-    with _made(device, dtype, seed):
+    with made_on(device, dtype, seed):
         parts: dict[str, Any] = {
             "unet": UNet2DConditionModel(**architecture.unet),
             "vae": AutoencoderKL(**architecture.vae),
@@ -70,12 +70,12 @@ def build_pipeline(architecture: Architecture, device: torch.device, dtype: torc
 
 def build_unet(architecture: Architecture, device: torch.device, dtype: torch.dtype, seed: int) -> nn.Module:
     """Its denoising network alone, frozen."""
-    with _made(device, dtype, seed):
+    with made_on(device, dtype, seed):
         return UNet2DConditionModel(**architecture.unet).eval().requires_grad_(False)
 
 
 @contextmanager
-def _made(device: torch.device, dtype: torch.dtype, seed: int) -> Iterator[None]:
+def made_on(device: torch.device, dtype: torch.dtype, seed: int) -> Iterator[None]:
     """Inside, modules appear on `device` in `dtype` with the weights of `seed`; the global state is restored."""
     before = torch.get_default_dtype()
     devices = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []

@@ -18,7 +18,7 @@ from eval.speed.first_answer import EVALUATIONS, time_first_answer
 from eval.speed.fit import fit_line
 from eval.speed.memory import OUT_OF_MEMORY, read_peak, reset_peak, resident_memory
 from eval.speed.overhead import time_overhead
-from eval.speed.reference import reference_dtype
+from eval.speed.reference import TwoNetworks, reference_dtype
 from eval.speed.subjects import PairKind, Subject
 from eval.speed.work import count_flops
 
@@ -67,8 +67,8 @@ class Measurer:
         """The reference first, then ours; no two of which are in memory together."""
         s = self.settings
         self.report.facts |= {"model": self.subject.name, "pair": self.kind, "side": self.subject.resolution}
-        if "reference" in s.arms:
-            self._measure_reference()
+        if "reference" in s.arms and self.subject.open_two is not None:
+            self._measure_reference(self.subject.open_two)
         reset_peak(s.device)
         try:
             pair = self.subject.open_pair(self.kind, s.device, s.dtype)
@@ -86,11 +86,11 @@ class Measurer:
             self._measure_steps(pair)
         return self.report
 
-    def _measure_reference(self) -> None:
+    def _measure_reference(self, open_two: Callable[[PairKind, torch.device, torch.dtype], TwoNetworks]) -> None:
         s, latents = self.settings, draw_latents(self.subject.latent, 1, self.settings.device)
         reset_peak(s.device)
         try:
-            two = self.subject.open_two(self.kind, s.device, reference_dtype(s.device, s.dtype))
+            two = open_two(self.kind, s.device, reference_dtype(s.device, s.dtype))
         except OUT_OF_MEMORY:
             self._keep("reference", 1, None, NO_MEMORY)
             return

@@ -12,9 +12,8 @@ ALL_ARMS = "reference,paper,fast,answer"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `bench`."""
-    parser.add_argument(
-        "--models", default="mini", help="models, comma-separated: mini, sd14, sd21, sdxl (default: mini)"
-    )
+    text = "models, comma-separated: mini, sd14, sd21, sdxl, flux-1-dev, z-image, ... (default: mini)"
+    parser.add_argument("--models", default="mini", help=text)
     parser.add_argument("--arms", default=ALL_ARMS, help=f"arms, comma-separated (default: {ALL_ARMS})")
     parser.add_argument("--pairs", default="full,lora", help="kinds of suspect, comma-separated (default: full,lora)")
     parser.add_argument(
@@ -35,6 +34,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run_options(options: argparse.Namespace) -> None:
     """Run `bench`."""
+    import torch
+
     from eval.speed.arms import ARMS
     from eval.speed.bench import BenchRun, choose_device, choose_dtype, quicken, run_bench
     from eval.speed.measure import Settings
@@ -69,6 +70,9 @@ def run_options(options: argparse.Namespace) -> None:
         settings = replace(settings, pictures=_counts(options.pictures))
     job = BenchRun(settings, listed("pairs", KINDS), options.budget, options.quick, options.out)
     subjects = [find_subject(name, options.assets) for name in models]
+    flows = [s.name for s in subjects if s.is_flow]
+    if flows and settings.dtype == torch.float16:
+        raise UserError("speed.half_of_flow", given=flows)
     report = run_bench(subjects, job, tell)
     print(f"written: {options.out / file_stem(report)}.json and .md")
 

@@ -95,6 +95,7 @@ def _open(arm: Contender) -> float:
     subject, overhead = find_subject(arm.model, arm.assets), 0.0
     latents = draw_latents(subject.latent, arm.pictures or 1, arm.device)
     if arm.pictures is None:
+        assert subject.open_two is not None, "refused before"
         two = subject.open_two(arm.kind, arm.device, reference_dtype(arm.device, arm.dtype))
         step = _kept.enter_context(stepping_reference(two, latents))
     else:

@@ -47,7 +47,8 @@ def repeat_runs(run: Run, runs: int, out: Path, tell: Callable[[str], None]) -> 
         UserError: for a model that is not known, and if a process ends early.
     """
     for name in run.models:
-        find_subject(name, run.assets)
+        if find_subject(name, run.assets).is_flow:
+            raise UserError("speed.no_reference", given=name)
     found: list[list[dict[str, Any]]] = []
     for i in range(runs):
         try:

@@ -12,13 +12,21 @@ from cgidm.errors import UserError
 from cgidm.families import load_pair
 from cgidm.families.adapters import apply_adapter, merge, share_weights
 from cgidm.families.changes.methods import Change, inject
-from cgidm.families.conditioning import condition_on_prompt
+from cgidm.families.conditioning import ConditionedNetwork, condition_on_prompt
 from cgidm.families.load import make_pair, silence_libraries, split_batch_pair
 from cgidm.families.pipelines import load_pipeline, load_suspect
 from cgidm.intake.layout import open_checkpoint
 from cgidm.method.memory_plan import worth_merging
 from cgidm.method.models import ModelPair
-from eval.speed.build import Architecture, architecture_names, build_pipeline, build_unet, read_architecture
+from eval.memory.build import FlowArchitecture, build_network, flow_architectures
+from eval.speed.build import (
+    Architecture,
+    architecture_names,
+    build_pipeline,
+    build_unet,
+    made_on,
+    read_architecture,
+)
 from eval.speed.reference import TwoNetworks
 
 PairKind = Literal["full", "lora"]  # a suspect of its own weights; an adapter on the base's network
@@ -39,20 +47,30 @@ class Subject:
     resolution: int  # pixels
     latent: tuple[int, int, int]  # channels, height, width
     open_pair: Callable[[PairKind, torch.device, torch.dtype], ModelPair]
-    open_two: Callable[[PairKind, torch.device, torch.dtype], TwoNetworks]
+    open_two: Callable[[PairKind, torch.device, torch.dtype], TwoNetworks] | None  # None: not a model of that code
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether it is of rectified flow, which the paper's public code does not know."""
+        return self.open_two is None
 
 
 def find_subject(name: str, assets: Path) -> Subject:
     """`mini` or one of the published architectures.
+
+    A name is looked up among those of the Stable Diffusion kind, then among those of rectified flow.
 
     Raises:
         UserError: if there is no such model.
     """
     if name == MINI:
         return _mini(assets)
-    if name not in architecture_names():
-        raise UserError("speed.unknown_model", given=name, accepted=[MINI, *architecture_names()])
-    return published(name, read_architecture(name))
+    if name in architecture_names():
+        return published(name, read_architecture(name))
+    flows = flow_architectures()
+    if name not in flows:
+        raise UserError("speed.unknown_model", given=name, accepted=[MINI, *architecture_names(), *flows])
+    return published_flow(name, flows[name])
 
 
 def published(name: str, architecture: Architecture) -> Subject:
@@ -88,13 +106,46 @@ def published(name: str, architecture: Architecture) -> Subject:
     return Subject(name, architecture.title, cells * scale, (channels, cells, cells), open_pair, open_two)
 
 
+def published_flow(name: str, architecture: FlowArchitecture) -> Subject:
+    """A published transformer of rectified flow with random weights. The paper's public code has none.
+
+    Text encoders are left out: a prompt's features are random, of as many tokens as the longest has.
+    """
+
+    def open_pair(kind: PairKind, device: torch.device, dtype: torch.dtype) -> ModelPair:
+        def build() -> ConditionedNetwork:
+            return build_network(architecture, dtype, device, made_on(device, dtype, seed=0))
+
+        base = build()
+        if kind == "full":
+            suspect = build()
+            _perturb(suspect.network, device, dtype)
+            return make_pair(base, replace(suspect, conditions=base.conditions), device=device, dtype=dtype)
+        adapted = share_weights(base.network)
+        add_lora(adapted)
+        base, suspect = replace(base, shared_owner=adapted), replace(base, network=adapted)
+        if worth_merging(device, dtype):
+            merge(adapted)
+            return make_pair(base, suspect, device=device, dtype=dtype)
+        return make_pair(base, suspect, device=device, dtype=dtype, joint=split_batch_pair(base, suspect))
+
+    shapes = build_network(architecture)
+    side = architecture.resolution // shapes.downscale
+    return Subject(name, architecture.title, architecture.resolution, (shapes.channels, side, side), open_pair, None)
+
+
 def _another_unet(architecture: Architecture, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The base's network with every weight moved a little: a stand-in for fine-tuning."""
-    unet, generator = build_unet(architecture, device, dtype, seed=0), torch.Generator(device).manual_seed(1)
-    with torch.no_grad():
-        for p in unet.parameters():
-            p.mul_(1 + PERTURBATION * torch.randn(p.shape, generator=generator, device=device, dtype=dtype))
+    unet = build_unet(architecture, device, dtype, seed=0)
+    _perturb(unet, device, dtype)
     return unet
+
+
+@torch.no_grad()
+def _perturb(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    generator = torch.Generator(device).manual_seed(1)
+    for p in network.parameters():
+        p.mul_(1 + PERTURBATION * torch.randn(p.shape, generator=generator, device=device, dtype=dtype))
 
 
 def _mini(assets: Path) -> Subject:
@@ -130,7 +181,7 @@ def add_lora(unet: Any) -> None:
         if (
             isinstance(module, nn.Linear)
             and name.rpartition(".")[2] in ("to_q", "to_k", "to_v", "0")
-            and "attn" in name
+            and ("attn" in name or "attention" in name)
         ):
             out, into = module.weight.shape
             down = torch.randn(RANK, into, generator=generator) / into**0.5

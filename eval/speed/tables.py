@@ -21,7 +21,7 @@ EVALUATION = (
     "time step. A picture's seconds are its preset's evaluations and its ends (encoded, decoded, `loss_contrast`). "
     "The first answer needs no gradient: forward passes alone, and the autoencoder."
 )
-GPU_COMMAND = "python -m eval bench --models sd14,sdxl"
+GPU_COMMAND = "python -m eval bench --models sd14,sdxl,flux-1-dev,z-image --dtype bfloat16"
 
 
 def file_stem(report: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, FluxPipeline
 from PIL import Image
+from safetensors.torch import load_file
 
 from cgidm.families import load_pair
 from cgidm.method.objective import denoising_loss
@@ -187,3 +188,20 @@ def test_a_lora_is_judged_by_the_library_as_it_was_trained(model, corpus, tmp_pa
         parts = contrast_by_time(pair, pictures)
     assert [len(row) for row in parts] == [PARTS] * 3
     assert all(value != 0 for row in parts for value in row)
+
+
+def test_a_lora_is_kept_as_it_was_after_fewer_presentations(model, corpus, tmp_path):
+    folder, *_ = model
+    file = tmp_path / "0.png"
+    Image.fromarray(corpus.pictures[0][:128, :128]).save(file)
+    recipe = FlowRecipe(presentations=3, batch=1, rank=2)
+    train_flow_lora(folder, [file], tmp_path / "last", recipe, {1: tmp_path / "first", 2: tmp_path / "second"})
+    train_flow_lora(folder, [file], tmp_path / "alone", recipe)
+    first, second, last, alone = (
+        load_file(tmp_path / name / "pytorch_lora_weights.safetensors") for name in ("first", "second", "last", "alone")
+    )
+    assert all(torch.equal(last[k], alone[k]) for k in alone)
+    moved = [k for k in alone if "lora_B" in k and first[k].any()]
+    assert len(moved) > 10 and not any(
+        torch.equal(first[k], second[k]) or torch.equal(second[k], last[k]) for k in moved
+    )

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cgidm.method.card_fit import CARDS, plan_for_memory, smallest_card
 from eval.memory.build import META, build_network, flow_architectures, text_encoder_bytes
-from eval.memory.fits import CARDS, PRECISIONS, count_model, fused_attention, plan_for, smallest_card, table
+from eval.memory.fits import EXCERPT, PRECISIONS, UNETS, count_model, fused_attention, page_excerpt, table
 from tests.support.paths import ROOT
 
 ARCHITECTURES = flow_architectures()
@@ -18,6 +19,7 @@ PUBLISHED = {  # parameters of the networks on the Hub
     "sd-3.5-large": 8_056_627_520,
     "sd-3.5-medium": 2_243_171_520,
 }
+PUBLISHED_UNETS = {"sd14": 859_520_964, "sd21": 865_910_724, "sdxl": 2_567_463_684}
 COUNTS = json.loads((ROOT / "eval" / "results" / "memory.json").read_text())
 
 
@@ -55,7 +57,7 @@ def test_attention_counted_as_fused_is_of_the_same_shape():
 
 
 def test_the_committed_counts_are_of_all_architectures():
-    assert COUNTS.keys() == ARCHITECTURES.keys()
+    assert COUNTS.keys() == ARCHITECTURES.keys() | UNETS.keys()
     for name, parameters in PUBLISHED.items():
         counted = COUNTS[name]
         assert counted["parameters"] == parameters
@@ -64,7 +66,8 @@ def test_the_committed_counts_are_of_all_architectures():
         assert counted["bf16"]["network"] == pytest.approx(2 * (parameters + places), rel=0.001)
         assert counted["nf4"]["network"] < 0.32 * 2 * parameters + 2 * places
         assert counted["fp8"]["network"] < 0.54 * 2 * parameters + 2 * places
-    assert table(COUNTS).count("\n") == 1 + len(PRECISIONS) * len(COUNTS)
+    assert table(COUNTS).count("\n") == 1 + len(PRECISIONS) * len(ARCHITECTURES) + len(UNETS)
+    assert json.loads((ROOT / EXCERPT).read_text()) == page_excerpt(COUNTS), "run `python -m eval fits`"
 
 
 def test_flux_fits_the_cards_that_people_own():
@@ -77,6 +80,21 @@ def test_flux_fits_the_cards_that_people_own():
 
     assert card("nf4", False) <= 16 and card("fp8", False) <= 24
     assert card("nf4", True) <= 24 and card("fp8", True) <= 24 and card("bf16", True) <= 48
-    plan = plan_for(flux["nf4"], 16, recovery=True)
-    assert plan.fits and not plan.offloading and plan_for(flux["bf16"], 8, recovery=False).fits is False
+    plan = plan_for_memory(flux["nf4"], 16_000_000_000, recovery=True)
+    assert plan.fits and not plan.offloading and not plan_for_memory(flux["bf16"], 8_000_000_000, recovery=False).fits
     assert CARDS == tuple(sorted(CARDS))
+
+
+def test_unets_are_counted_at_their_own_size():
+    for name, parameters in PUBLISHED_UNETS.items():
+        counted = COUNTS[name]
+        assert counted["parameters"] == parameters and counted["bf16"]["network"] == 2 * parameters
+        assert 0 < counted["bf16"]["forward"] < counted["bf16"]["backward"]
+    assert COUNTS["sd14"]["bf16"]["picture"] < COUNTS["sd21"]["bf16"]["picture"] < COUNTS["sdxl"]["bf16"]["picture"]
+
+
+def test_two_networks_need_no_less_than_one():
+    for counted in (model["bf16"] for model in COUNTS.values()):
+        cards = [smallest_card(counted, recovery=True, networks=n) for n in (1, 2)]
+        one, two = (CARDS[-1] + 1 if found is None else found[0] for found in cards)
+        assert one <= two

@@ -173,6 +173,8 @@ def test_the_command_runs_on_the_embedded_model(tmp_path, capsys):
         (["--arms", "slow"], "expected some of reference, paper"),
         (["--pictures", "0"], "expected batch sizes from 1"),
         (["--device", "tpu"], "expected one of auto, cpu"),
+        (["--models", "flux-1-dev", "--dtype", "float16"], "overflow in float16"),
+        (["--models", "flux-1-dev", "--runs", "2"], "which the public code cannot compute"),
         (["--runs", "2", "--quick"], "expected neither --arms nor --quick"),
         (["--runs", "2", "--arms", "paper"], "expected neither --arms nor --quick"),
     ],

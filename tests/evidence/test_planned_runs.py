@@ -5,13 +5,18 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from cgidm.cli import main
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.recompute import recompute
+from cgidm.evidence.reruns.planned_run import plan_differences
 from cgidm.evidence.seal import PLAN, RECORD, bundle_record
+from cgidm.judging.mirror_test import NullGroup, digest_of_groups
+from cgidm.run.plan_file import read_plan_bytes
 from tests.support.bundles import raw_record, reseal
+from tests.support.errors import refuses
 from tests.support.forgeries import PICTURES, AlteredBundle, make_models
 from tests.support.pdf_text import pdf_text
 
@@ -184,3 +189,78 @@ def test_a_record_that_hides_its_plan_or_names_another_is_found(place, tmp_path,
     shutil.copytree(place / "out-1", tmp_path / "out")
     reseal(tmp_path / "out", change)
     assert main(["verify", str(tmp_path / "out")]) == 1
+
+
+def write_table(place, name, artists):
+    """A table of null scores for the base: of each artist as many as a level needs."""
+    plan = json.loads((place / "plan.json").read_text())
+    rng = np.random.default_rng(0)
+    groups = [{"artist": a, "training": "t", "scores": rng.normal(0, 0.02, 20).tolist()} for a in artists]
+    table = {"base": sorted(plan["models"][0]["sha256"]), "draws": plan["config"]["mirror_draws"], "groups": groups}
+    (place / name).write_text(json.dumps([table]))
+    return str(place / name)
+
+
+@pytest.fixture(scope="module")
+def with_table(place):
+    """A run of a plan with a table of null scores; another table, which says that two artists are one."""
+    table = write_table(place, "nulls.json", "abcdef")
+    write_table(place, "other.json", "abcdee")
+    assert main(["plan", *options_of(place), "--null-table", table, "--out", str(place / "tabled.json")]) == 0
+    options = ["--plan", str(place / "tabled.json"), "--out", str(place / "tabled")]
+    assert main(["authenticate", *options]) == 0
+    return place
+
+
+def test_a_plan_binds_the_null_table_by_its_file_and_by_what_the_record_holds_of_it(with_table, capsys):
+    planned = json.loads((with_table / "tabled.json").read_text())["null_table"]
+    assert planned["sha256"] == hashlib.sha256((with_table / "nulls.json").read_bytes()).hexdigest()
+    mirror = raw_record(with_table / "tabled")["mirror"]
+    assert mirror["source"] == "own table" and mirror["sha256"] == planned["groups"]
+    capsys.readouterr()
+    assert main(["verify", str(with_table / "tabled"), "--plan", str(with_table / "tabled.json")]) == 0
+    again = ["authenticate", "--plan", str(with_table / "tabled.json"), "--out", str(with_table / "never")]
+    assert main([*again, "--null-table", str(with_table / "other.json")]) == 2
+    assert f"the SHA-256 {planned['sha256']}, got " in capsys.readouterr().err
+    assert main([*again, "--null-table", str(with_table / "nowhere.json")]) == 2
+    assert not (with_table / "never").exists()
+
+
+def test_a_table_that_would_not_answer_is_not_planned(place, capsys):
+    few = write_table(place, "few.json", "ab")
+    assert main(["plan", *options_of(place), "--null-table", few, "--out", str(place / "few-plan.json")]) == 2
+    assert "would not be answered by the table" in capsys.readouterr().err and not (place / "few-plan.json").exists()
+
+
+def merge_artists(record):
+    """Say that two artists of the table are one, and what follows from that alone."""
+    record["mirror"]["groups"][5]["artist"] = "e"
+    groups = [NullGroup(**g) for g in record["mirror"]["groups"]]
+    record["mirror"]["sha256"] = digest_of_groups(groups)
+
+
+TABLES = {
+    "the artists of another table": (lambda r, p: merge_artists(r), "mirror.sha256"),
+    "reference pictures": (lambda r, p: r["mirror"].update(source="pictures", groups=[]), "mirror.source"),
+    "no table in the plan": (lambda r, p: (p.update(null_table=None), p["options"].update(null_table=None)), "mirror"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_is_not_the_planned_one_is_named(with_table, name):
+    change, path = TABLES[name]
+    with open_bundle(with_table / "tabled") as bundle:
+        record, plan = (json.loads(bundle.open(file).read()) for file in (RECORD, PLAN))
+        change(record, plan)
+        data = (json.dumps(plan, indent=2) + "\n").encode()
+        record["plan"]["sha256"] = hashlib.sha256(data).hexdigest()
+        forged = AlteredBundle(bundle, {PLAN: data, RECORD: (json.dumps(record, indent=2) + "\n").encode()})
+        found = plan_differences(bundle_record(forged), read_plan_bytes(data, ""))
+        assert [where.startswith(path) for where, _, _ in found] == [True]
+
+
+def test_options_that_name_a_table_need_its_digests(place):
+    table = json.loads((place / "plan.json").read_text())
+    table["options"]["null_table"] = "nulls.json"
+    with refuses("run.plan.damaged"):
+        read_plan_bytes(json.dumps(table).encode(), "")

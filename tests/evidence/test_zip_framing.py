@@ -92,6 +92,39 @@ def test_a_file_that_is_stored_and_not_deflated_is_named(made, tmp_path):
     assert set(problems_of(tmp_path / "stored.zip").values()) == {"zip_entry"}
 
 
+def with_slack(whole, path, slack):
+    """The same zip, with bytes behind the end of the first file's compressed data that its entry counts in."""
+    with zipfile.ZipFile(whole) as old:
+        first, *rest = old.infolist()
+        data, start = whole.read_bytes(), old.start_dir
+    size, more = first.compress_size, len(slack)
+    end = 30 + len(first.filename) + size
+    directory = bytearray(data[start:])
+    place = 0
+    for member in (first, *rest):
+        length = 46 + len(member.filename)
+        struct.pack_into("<L", directory, place + 20, member.compress_size + (more if member is first else 0))
+        struct.pack_into("<L", directory, place + 42, member.header_offset + (0 if member is first else more))
+        place += length
+    struct.pack_into("<L", directory, place + 16, start + more)
+    local = bytearray(data[:30])
+    struct.pack_into("<L", local, 18, size + more)
+    path.write_bytes(bytes(local) + data[30:end] + slack + data[end:start] + bytes(directory))
+    with zipfile.ZipFile(path) as new:
+        assert new.testzip() is None  # unpacking finds nothing
+    return path
+
+
+def test_bytes_behind_the_compressed_data_of_a_file_are_named(made, tmp_path, capsys):
+    whole = made / "whole.zip"
+    with zipfile.ZipFile(whole) as zipped:
+        first = zipped.namelist()[0]
+    forged = with_slack(whole, tmp_path / "forged.zip", b"%PDF-1.4 a file of two kinds\n")
+    assert problems_of(forged) == {first: "zip_entry"}
+    assert main(["verify", str(forged)]) == 1 and "compressed bytes" in capsys.readouterr().out
+    assert problems_of(with_slack(whole, tmp_path / "same.zip", b"")) == {}
+
+
 def test_links_folders_and_names_that_are_the_same_on_some_systems_are_named(made, tmp_path):
     link = changed(external_attr=0o120777 << 16)(zipfile.ZipInfo("link", EPOCH))
     more = [

@@ -1,6 +1,7 @@
 """Every family of rectified flow or v-prediction, a tiny random network of its own class: loaded and computed."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from cgidm import RecoveryConfig, make_partial
 from cgidm.families import load_pair
 from cgidm.families.conditioning import condition_on_prompt, condition_on_prompts
 from cgidm.families.memory import UNCOUNTABLE, count_peak, picture_bytes, row_bytes
+from cgidm.families.pipelines import load_pipeline
+from cgidm.intake.layout import open_checkpoint
 from cgidm.method.mirror import mirror_scores
 from cgidm.method.models import ModelPair, NetworkEpsModel
 from cgidm.method.objective import contrast, predict
@@ -133,6 +136,18 @@ def test_a_base_and_its_fine_tune_answer_as_in_memory(saved, family):
     for found, own in zip(answers(pair), expected, strict=True):
         torch.testing.assert_close(found, own, atol=1e-5, rtol=1e-5)
     assert (expected[0] - expected[1]).abs().max() > 1e-3
+
+
+def test_the_files_that_are_fetched_are_all_that_it_reads(saved, family, tmp_path):
+    """A repository of the Hub is fetched in part: chat templates belong to it, pictures of its page do not."""
+    base = open_checkpoint(str(saved(family) / "base"))
+    for file in (*base.weights, *base.extras):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copyfile(base.listing.fetch([file]) / file, tmp_path / file)
+    copied = open_checkpoint(str(tmp_path))
+    both = [load_pipeline(checkpoint, "base", torch.float32) for checkpoint in (copied, base)]
+    found, expected = (condition_on_prompt(pipeline, "a b").conditions for pipeline in both)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_a_lora_is_its_merged_weights_and_leaves_the_base_alone(saved, family, tmp_path):

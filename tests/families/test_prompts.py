@@ -11,7 +11,7 @@ from cgidm.cli import main
 from cgidm.families import load_pair
 from cgidm.families.conditioning import condition_on_prompt, condition_on_prompts, tell_frame
 from cgidm.framing.frame import CentreSquare
-from cgidm.intake.inspect import inspect_checkpoint
+from cgidm.intake.inspect import inspect_checkpoint, list_prompt_remarks
 from cgidm.intake.layout import open_checkpoint
 from cgidm.judging.mirror_test import MIRROR_SEED
 from cgidm.method.mirror import sample_mirrored
@@ -113,6 +113,12 @@ def test_notes_name_the_prompts_that_may_have_been_the_training_s(models):
     assert found["prompts"] == ["1girl", "sks style", ""] and found["prompt"] == "1girl"
 
 
+def test_a_prompt_that_holds_a_noted_one_is_not_remarked_on(models):
+    noted, silent = (open_checkpoint(str(path)) for path in (models[1], models[0]))
+    assert list_prompt_remarks(noted, ["a tree, sks style"]) == list_prompt_remarks(silent, [""]) == ()
+    assert list_prompt_remarks(noted, ["", "1girl"]) == ()
+
+
 def test_a_run_with_several_prompts_is_recorded_and_repeated(models, tmp_path, few_draws, capsys):
     base, suspect = map(str, models)
     Image.effect_noise((64, 64), 90).convert("RGB").save(tmp_path / "a.png")
@@ -121,9 +127,11 @@ def test_a_run_with_several_prompts_is_recorded_and_repeated(models, tmp_path, f
     assert main(run) == 0
     assert "--prompt 1girl --prompt 'sks style' --prompt ''" in capsys.readouterr().out
     blank = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert [remark["code"] for remark in blank["models"]["remarks"]] == ["intake.prompt_left_out"]
     assert main([*run, "--prompt", "a b", "--prompt", "b a", "--prompt", ""]) == 0
     record = json.loads((tmp_path / "out" / "result.json").read_text())
     assert record["models"]["prompt"] == "a b" and record["models"]["other_prompts"] == ["b a", ""]
+    assert [remark["code"] for remark in record["models"]["remarks"]] == ["intake.other_prompt"]
     assert record["pictures"][0]["scores"] != blank["pictures"][0]["scores"]
     report = (tmp_path / "out" / "report.html").read_text()
     assert "a b" in report and "b a" in report

@@ -1,6 +1,7 @@
 """Weights in 8 or 4 bits: the same in base and suspect, packed as is said, and of the size that is said."""
 
 import importlib.util
+import json
 
 import pytest
 import torch
@@ -101,6 +102,26 @@ def test_a_whole_suspect_is_packed_like_its_base(folders, kind):
     base = load_pair(str(folders / "base"), str(folders / "lora.safetensors"), "a b", quantisation=kind)
     assert torch.equal(answers(pair)[0], answers(base)[0])
     assert len(pair.networks) == 2 and (answers(pair)[0] - answers(pair)[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("role", ["base", "full"])
+@pytest.mark.parametrize("method", ["bitsandbytes", "torchao", "gguf"])
+def test_what_another_library_packed_is_refused_by_name_before_it_is_fetched(folders, monkeypatch, role, method):
+    file = folders / role / "transformer" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"quantization_config": {"quant_method": method}}))
+    models = [open_checkpoint(str(folders / name)) for name in ("base", "full")]
+    if role == "base":
+        monkeypatch.setattr("cgidm.intake.listing.LocalListing.fetch", lambda *given: pytest.fail("fetched"))
+    with refuses("families.packed_elsewhere", component="transformer", method=method):
+        load_pair(*models, "a b")
+
+
+def test_a_folder_whose_transformer_is_a_gguf_file_is_refused_by_name(folders):
+    (file,) = (folders / "base" / "transformer").glob("*.safetensors")
+    file.with_name("flux-Q8_0.gguf").write_bytes(b"GGUF")
+    file.unlink()
+    with refuses("intake.only_gguf", files=["flux-Q8_0.gguf"]):
+        open_checkpoint(str(folders / "base"))
 
 
 def test_a_network_of_ddpm_is_not_packed(tmp_path):

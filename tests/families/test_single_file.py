@@ -1,5 +1,7 @@
 """A model in one file, in the layout of Stability's own code: loaded whole, or refused."""
 
+import json
+
 import pytest
 import torch
 from diffusers import DiffusionPipeline
@@ -9,6 +11,8 @@ from cgidm import UserError
 from cgidm.families import load_pair
 from cgidm.families.kinds.alt_diffusion import load_alt_diffusion
 from cgidm.families.single_file import load_single_file
+from cgidm.framing.kohya import Kohya
+from cgidm.framing.one_trainer import OneTrainer
 from cgidm.intake.layout import open_checkpoint
 from tests.support import tiny, tiny_families
 from tests.support.errors import refuses
@@ -63,6 +67,25 @@ def answer(pair):
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         return pair.suspect.predict_eps(x, torch.tensor([300]))
+
+
+@pytest.mark.parametrize(
+    ("header", "framing"),
+    [
+        ({"ot_config": json.dumps({"model_type": "STABLE_DIFFUSION_15", "resolution": "64"})}, OneTrainer),
+        ({"modelspec.resolution": "512x512", "modelspec.title": "tuned"}, None),
+    ],
+    ids=["OneTrainer", "kohya"],
+)
+def test_a_full_checkpoint_is_framed_as_its_header_notes(folders, tmp_path, header, framing):
+    """OneTrainer notes its settings in full checkpoints, too. kohya's scripts note buckets in adapters alone."""
+    folder = folders / "1"
+    save_file(load_file(folder / FILE), tmp_path / FILE, header)
+    pair = pair_of(folder, tmp_path / FILE)
+    assert pair.is_full_network and pair.framing_is_guessed == (framing is None)
+    assert isinstance(pair.framing, framing or Kohya)
+    if framing is not None:
+        assert (pair.framing.resolution, pair.framing.step) == (64, 8)
 
 
 def pair_of(folder, suspect, dtype=torch.float32):

@@ -224,6 +224,7 @@ def test_folders_that_do_not_say_which_model_are_refused_with_the_choice(tmp_pat
         ("several_models", ("a.safetensors", "b.safetensors"), ["a.safetensors", "b.safetensors"]),
         ("several_steps", ("checkpoint-500/x.txt", "checkpoint-1000/x.txt"), ["checkpoint-1000", "checkpoint-500"]),
         ("only_pickles", ("pytorch_lora_weights.bin",), ["pytorch_lora_weights.bin"]),
+        ("only_gguf", ("flux-Q8_0.gguf", "flux-Q4_0.gguf", "readme.md"), ["flux-Q4_0.gguf", "flux-Q8_0.gguf"]),
         ("no_known_model", ("readme.txt",), ["readme.txt"]),
         ("empty_folder", (), None),
     ):

@@ -227,6 +227,13 @@ def test_a_sentence_of_one_picture_is_no_prompt():
     assert read_notes(notes | {"ss_tag_frequency": json.dumps({"20_sks style": {"sks": 12}})}).prompt == "sks"
 
 
+def test_a_word_that_early_ai_toolkit_notes_for_every_trigger_is_no_prompt():
+    noted = {"training_info": '{"step": 2000}', "ss_tag_frequency": '{"actfig": {"actfig": 1}}'}
+    assert read_notes(noted).prompts == () and read_notes(noted).tags == ()
+    assert read_notes(noted | {"ss_tag_frequency": '{"1_p3rson": {"p3rson": 1}}'}).prompts == ("p3rson",)
+    assert read_notes({"ss_tag_frequency": '{"10_actfig": {"actfig": 20}}'}).prompt == "actfig"
+
+
 def test_a_single_size_is_cut_to_whole_latent_cells():
     framing, guessed = likely_framing(published("kohya_2023_no_steps"), 512)
     assert framing == Kohya(resolution=(712, 888), buckets=False) and not guessed

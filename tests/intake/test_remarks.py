@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cgidm.intake.family import LINEAGES, compare_bases, confirm_base, find_lineage, stated_base
+from cgidm.intake.family import LINEAGES, compare_bases, confirm_base, find_lineage, guess_base, stated_base
 from cgidm.intake.inspect import inspect_checkpoint, report_lines
+from cgidm.intake.known_bases.table import digests_of
 from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.listing import About
 from cgidm.intake.remarks import list_pair_remarks, list_remarks
@@ -142,6 +143,26 @@ def test_every_published_digest_is_known_and_no_two_models_share_one(tmp_path):
     for digest, lineage in digests:
         suspect = write_lora(tmp_path, {"ss_new_sd_model_hash": digest.upper(), "ss_sd_model_name": "renamed"})
         assert stated_base(suspect).lineage == lineage
+
+
+@pytest.mark.parametrize(
+    ("notes", "location"),
+    [
+        ({}, "stabilityai/stable-diffusion-xl-base-1.0"),
+        ({"ss_sd_model_name": "my_merge.safetensors"}, "stabilityai/stable-diffusion-xl-base-1.0"),
+        ({"ss_sd_model_name": PONY}, "civitai:257749"),
+        ({"ss_sd_model_name": "illustriousXL_v01.safetensors"}, None),  # not on the list
+        ({"ss_sd_model_name": "animagineXLV31_v31.safetensors"}, None),  # several versions are
+        ({"ss_new_sd_model_hash": digests_of("Animagine XL 3.1")[0]}, "cagliostrolab/animagine-xl-3.1"),
+        ({"ss_sd_model_name": "v1-5-pruned.safetensors"}, "stabilityai/stable-diffusion-xl-base-1.0"),  # shapes count
+    ],
+)
+def test_the_base_to_judge_with_is_the_published_model_that_is_named(tmp_path, notes, location):
+    name = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {f"{name}.lora_down.weight": torch.ones(2, 2048), f"{name}.lora_up.weight": torch.ones(640, 2)}
+    save(tmp_path / "lora.safetensors", tensors, notes)
+    guess = guess_base(open_checkpoint(str(tmp_path / "lora.safetensors")))
+    assert (guess.family, guess.base) == ("SDXL", location)
 
 
 def on_the_hub(checkpoint, repo):

@@ -46,6 +46,17 @@ def test_the_mirror_image_of_a_picture_has_the_opposite_score():
         torch.testing.assert_close(scores(pair, images.flip(-1)), -scores(pair, images))
 
 
+def test_the_contrast_does_not_tell_a_picture_from_its_mirror_image():
+    pair, members, holdouts = learnt_world(1)
+
+    def contrasts(images):
+        return torch.tensor([s.contrast for s in mirror_scores(pair, images, 8, 0)])
+
+    for images in (members, holdouts):
+        torch.testing.assert_close(contrasts(images.flip(-1)), contrasts(images))
+    assert contrasts(members).min() > contrasts(holdouts).max()  # the suspect knows them, in either orientation
+
+
 def test_a_picture_that_is_its_own_mirror_image_scores_zero():
     pair, members, _ = learnt_world()
     symmetric = (members + members.flip(-1)) / 2

@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub.cli import hf
 
 from cgidm.cli.main import build_parser
+from cgidm.intake.embeddings import Embedding
 from cgidm.page.handlers import bank as handlers
 from cgidm.page.handlers.bank import answered_bank_view, bank_view
 from cgidm.page.handlers.examples import EXAMPLE, example_names, show_example
@@ -189,8 +190,10 @@ def test_other_bases_and_embeddings_are_refused(monkeypatch):
         bank_cost.check_trainable(open_base(f"shipped:{SUSPECTS[1]}"), suspect)
     from dataclasses import replace
 
+    encoders = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
+    two = Embedding("w", encoders, 1, dict.fromkeys(encoders, 8))
     with refuses("page.bank_of_embedding"):
-        bank_cost.check_trainable(base, replace(suspect, kind="textual inversion"))
+        bank_cost.check_trainable(base, replace(suspect, kind="textual inversion", embedding=two))
     bank_cost.check_trainable(base, suspect)
 
 

@@ -38,7 +38,7 @@ WATCH = """() => {
     window.seen = [];
     setInterval(() => {
         const now = [document.querySelector('#progress').innerText,
-                     document.querySelector('#shown .cg-recovered img')?.src];
+                     document.querySelector('#shown .cg-recovered img')?.src, document.title];
         if (String(now) != String(seen.at(-1))) seen.push(now);
     }, 30);
 }"""
@@ -123,7 +123,7 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
 
     seen = visitor.page.evaluate("seen")
     phases = [
-        next(i for i, (words, _) in enumerate(seen) if re.search(p, words))
+        next(i for i, (words, *_) in enumerate(seen) if re.search(p, words))
         for p in (
             "Loading the models",
             "Scoring the control pictures: \\d+ of 40",
@@ -132,7 +132,10 @@ def test_a_run_ends_with_what_the_library_computes(visit, computed, tmp_path):
         )
     ]
     assert phases == sorted(phases)
-    assert len({url for _, url in seen if url and "live-" in url}) >= 2
+    assert len({url for _, url, _ in seen if url and "live-" in url}) >= 2
+    heads = [re.match(r"\((\d+) %\) ", title) for *_, title in seen]  # one bar for the whole run, also for other tabs
+    percents = [int(head.group(1)) for head in heads if head]
+    assert percents == sorted(percents) and len(set(percents)) >= 4
     assert visitor.page.title() == translate("en", "title")
 
     result = computed.pictures[0]

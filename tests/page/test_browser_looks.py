@@ -39,6 +39,7 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(visit):
     visitor = visit(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     width = "document.documentElement.scrollWidth"
     assert visitor.page.evaluate(width) <= 390
+    assert visitor.at("[role=tab]").evaluate_all("tabs => tabs.filter(t => t.scrollWidth > t.clientWidth).length") == 0
     visitor.card(0)
     assert visitor.page.evaluate(width) <= 390
     visitor.picture("phone")

@@ -59,7 +59,7 @@ def make_mutations(saved: Path, work: Path, count: int, seed: int = 0) -> Iterat
         shutil.copytree(saved / family / role, work, copy_function=os.link)
         if rng.random() < HEADERS:
             file = rng.choice(sorted(work.rglob("*.safetensors")))
-            change = _change_header(file, rng)
+            change = change_header(file, rng)
         else:
             file = rng.choice(sorted(work.rglob("*.json")))
             table = json.loads(file.read_text())
@@ -96,7 +96,8 @@ def _change_value(table: Any, rng: random.Random) -> str:
     return f"{kind} {'/'.join(path)}"
 
 
-def _change_header(file: Path, rng: random.Random) -> str:
+def change_header(file: Path, rng: random.Random) -> str:
+    """Change the header of a safetensors file, or cut the file off."""
     data = file.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header, rest = data[8 : 8 + length], data[8 + length :]

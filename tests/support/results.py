@@ -17,6 +17,7 @@ from cgidm.run.provenance import describe_machine
 from tests.support.worlds import world
 
 HOSTILE = "<script>alert(1)</script>\"'&.png"
+HOSTILE_NOTE = Note("pictures.credentials_signer", {"names": HOSTILE})
 RECOVERED = {"removed_cosine": 0.5, "removed_gain": 0.1, "removed_alignment": 0.2}  # scores that no verdict rests on
 CONTROL_SCORES = tuple(i / 40 for i in range(40))
 
@@ -34,7 +35,7 @@ def result_of(scores, steps=1000, shift=None, power=None, *, mirror=None, mirror
         images = [torch.rand(3, 16, 16, generator=g) for _ in range(3)]
         measured.append(
             MeasuredPicture(
-                picture=Picture(HOSTILE, "a" * 64, images[0], (Note(HOSTILE),)),
+                picture=Picture(HOSTILE, "a" * 64, images[0], (HOSTILE_NOTE,)),
                 scores={**known, "loss_contrast": score, **RECOVERED} if steps == 1000 else {},
                 flags=flags,
                 partial=images[1],

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from cgidm.cli import main
+from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.reruns import retrain_bank
 from cgidm.evidence.reruns.kept_weights import find_kept, place_weights, weights_difference
+from cgidm.evidence.seal import bundle_record
 from cgidm.files import hash_file
 from cgidm.judging.null_bank import Bank, NullBank, open_bank
 from cgidm.method.config import RunConfig
@@ -297,6 +299,18 @@ def test_kept_weights_that_are_not_the_stated_ones_are_named(bundles, tmp_path, 
     code, said, _ = verify(capsys, bundles, "plain", *given)
     assert code == 1 and "model 3 of 4: its kept weights are NOT the stated ones" in said
     assert "(1 of 4 models; scores of 2 computed again)" in said.splitlines()[-1]
+
+
+def test_a_picture_in_question_that_is_not_the_banks_of_the_same_digest_is_named(bundles):
+    bank = open_bank(bundles / "plain")
+    with open_bundle(bundles / "plain-out") as bundle:
+        record = bundle_record(bundle)
+        (picture,) = record.pictures
+        other = next(p.sha256 for p in bank.content.pictures if p.sha256 != picture.sha256)
+        for sha256, agrees in ((picture.sha256, [True]), (other, [False]), ("0" * 64, [])):
+            stated = dataclasses.replace(record, pictures=(dataclasses.replace(picture, sha256=sha256),))
+            found = retrain_bank._own_pictures(bundle, stated, bank, [bundles / "works"])
+            assert [check.agrees for check in found] == agrees
 
 
 def test_nothing_is_read_outside_of_a_banks_folder_or_beside_its_weights(place, tmp_path):

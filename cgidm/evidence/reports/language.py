@@ -1,5 +1,6 @@
 """A sentence of a report in the language of its record; what no language has is said in English."""
 
+import re
 from typing import Any
 
 from ...messages import Language, Note, english, render, translations
@@ -34,6 +35,11 @@ def note_text(record: Record, note: object) -> str:
     """What a note says; any other value as it is written."""
     said = render(note.code, note.params, translations(record.language)) if isinstance(note, Note) else str(note)
     return single_line(said, LONGEST)
+
+
+def quotable(name: str) -> str:
+    """A name from outside, without the marks that end a quotation: what follows them would read as the report's own."""
+    return single_line(re.sub("[“”„‟«»「」『』]", '"', name), LONGEST)
 
 
 def known_text(record: Record, code: str) -> str:

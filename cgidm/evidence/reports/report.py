@@ -17,7 +17,7 @@ from ..lineup_sheet import ROLES, lineup_sheet
 from ..record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
 from ..record_of_result import image_name, image_roles, lineup_of
 from .blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
-from .language import MIRROR_SOURCES, SILENT, known_text, note_text, outcome_text, text
+from .language import MIRROR_SOURCES, SILENT, known_text, note_text, outcome_text, quotable, text
 from .sources import named_models, origin_sentences, setting_sentences, statement_of_control
 
 LONGEST = 600  # characters shown of a text from outside
@@ -48,7 +48,8 @@ def report_blocks(record: Record, record_sha256: str) -> list[Block]:
 
 def _front(record: Record, record_sha256: str) -> Iterator[Block]:
     pictures, several = record.pictures, len(record.pictures) > 1
-    asked = {"picture": file_name(pictures[0].name), "pictures": len(pictures), "suspect": record.models.suspect}
+    asked = {"picture": quotable(file_name(pictures[0].name)), "pictures": len(pictures)}
+    asked["suspect"] = quotable(record.models.suspect)
     question = text(record, "report.question.several" if several else "report.question.one", **asked)
     yield Heading(text(record, "report.title"), 1)
     yield Text(f"{question} {' '.join(origin_sentences(record))}")

@@ -14,7 +14,7 @@ from ...method.views import CENTRE_SQUARE
 from ...resources import SHIPPED
 from ..record import OLDER, ControlStatementRecord, Record
 from ..record_of_result import CIVITAI, recorded_digests
-from .language import OWN_TABLE, text
+from .language import OWN_TABLE, quotable, text
 
 USUAL_SEED = 0
 LONGEST = 500  # characters of a statement
@@ -45,7 +45,7 @@ def setting_sentences(record: Record) -> Iterator[str]:
     """State the settings that are not those of the preset."""
     config = record.config
     if config.preset not in PRESETS:
-        yield text(record, "report.no_preset", preset=config.preset)
+        yield text(record, "report.no_preset", preset=quotable(config.preset))
         return
     if others := list(_other_settings(record)):
         yield text(record, "report.settings", preset=config.preset, others="; ".join(others))
@@ -104,7 +104,7 @@ def _of_suspect(record: Record) -> Iterator[str]:
         yield from found
         return
     shipped = record.models.suspect.startswith(SHIPPED)
-    name = single_line(record.models.suspect)
+    name = quotable(record.models.suspect)
     yield text(record, "report.origin.suspect.shipped" if shipped else "report.origin.suspect.file", name=name)
 
 
@@ -113,7 +113,7 @@ def _of_base(record: Record) -> Iterator[str]:
     if found := list(_place_of(record, "base")):
         yield from found
     elif models.base.startswith(SHIPPED):
-        yield text(record, "report.origin.base.shipped", name=single_line(models.base))
+        yield text(record, "report.origin.base.shipped", name=quotable(models.base))
     else:
         yield text(record, "report.origin.base.file" if known is None else "report.origin.base.known_file")
     if known is not None:
@@ -126,7 +126,7 @@ def _place_of(record: Record, role: str) -> Iterator[str]:
     """State the place, version and dates of a model, and whether its digests are those stated there."""
     models = record.models
     anchor, publication = models.anchors.get(role), models.publications.get(role)
-    name = single_line(models.suspect if role == "suspect" else models.base)
+    name = quotable(models.suspect if role == "suspect" else models.base)
     if anchor is None:  # of older formats, which hold less
         if (commit := models.commits.get(role)) is not None:
             yield text(record, f"report.origin.{role}.hub", name=name, commit=commit)
@@ -150,7 +150,7 @@ def _place_of(record: Record, role: str) -> Iterator[str]:
 def _of_controls(record: Record) -> str:
     statements = record.statements
     if statements is not None and statements.controls is not None:
-        return text(record, "report.origin.controls.stated", stated=single_line(statements.controls, LONGEST))
+        return text(record, "report.origin.controls.stated", stated=single_line(quotable(statements.controls), LONGEST))
     listed = statements is not None and statements.of_controls
     return text(record, "report.origin.controls.listed" if listed else "report.origin.controls")
 

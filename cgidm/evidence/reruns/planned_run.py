@@ -30,6 +30,7 @@ def plan_differences(record: Record, plan: RunningPlan) -> Iterator[tuple[str, A
     yield from _controls(record, [p.sha256 for p in planned.controls])
     if (bank := None if record.bank is None else record.bank.sha256) != planned.bank:
         yield "bank.sha256", bank, planned.bank
+    yield from _null_table(record, plan)
     yield from _models(record, plan)
     yield from _settings(record, json.loads(json.dumps(dict(planned.config))))
     if planned.options.get("framing") == "square" and record.framing is not None:
@@ -56,6 +57,17 @@ def _controls(record: Record, planned: list[str]) -> Iterator[tuple[str, Any, An
             return
     if record.bank is None and bool(record.control_scores) != bool(planned):
         yield "control_scores", len(record.control_scores), f"{len(planned)} planned control pictures"
+
+
+def _null_table(record: Record, plan: RunningPlan) -> Iterator[tuple[str, Any, Any]]:
+    """The null scores of a table that does not ship. A table that ships for the base comes first."""
+    planned = None if plan.content.null_table is None else plan.content.null_table.groups
+    mirror = record.mirror
+    if mirror is not None and mirror.source == "own table":
+        if mirror.sha256 != planned:
+            yield "mirror.sha256", mirror.sha256, planned
+    elif mirror is not None and mirror.source == "pictures" and planned is not None:
+        yield "mirror.source", mirror.source, f"the planned table of null scores {planned}"
 
 
 def _models(record: Record, plan: RunningPlan) -> Iterator[tuple[str, Any, Any]]:

@@ -12,7 +12,7 @@ from ...device import QUANTISATIONS
 from ...framing.frame import Framing
 from ...framing.table import framing_of_table, framing_to_table
 from ...judging.lineup import LETTERS, Lineup
-from ...judging.result import INNER_MIRROR_SCORE, MIRROR_SCORE, Result
+from ...judging.result import INNER_MIRROR_SCORE, MIRROR_CONTRAST, MIRROR_SCORE, Result
 from ...messages.text import single_line
 from ...pictures.embedders import SOURCES
 from ...pictures.images import from_uint8, to_uint8
@@ -126,7 +126,7 @@ def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[F
         for score in dict.fromkeys((*old.scores, *new.scores)):
             values = old.scores.get(score), new.scores.get(score)
             within = of_embedders if score in SOURCES else of_mirror if score in MIRROR_SCORES else tolerance
-            if values != (None, None) and (same_rule or values[0] is not None):
+            if values[0] is not None or (same_rule and score != MIRROR_CONTRAST and values[1] is not None):
                 rows.append(Row(name, single_line(score), *values, within))
         for score in dict.fromkeys((*old.score_errors, *new.score_errors)) if same_rule else old.score_errors:
             errors = old.score_errors.get(score), new.score_errors.get(score)

@@ -92,6 +92,8 @@ class Retraining:
         of = len(self.bank.content.models)
         for number in self.odd_splits:
             yield f"model {number + 1} of the bank: it was NOT trained on the half that is drawn for it"
+        if self.bank.content.decoys:
+            yield "the bank has decoys, and does not say which: the halves of its pictures were not compared"
         for picture in self.pictures:
             if not picture.agrees:
                 yield f"a picture in question is NOT the bank's of the same SHA-256: {picture}"

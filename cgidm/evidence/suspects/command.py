@@ -30,8 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--several",
         choices=KINDS,
-        help="with several --suspect: LoRAs that are used together, each judged with the others on both sides (stack), "
-        "or alternatives, each judged by itself (versions)",
+        help="with several --suspect, each of which is judged by itself: LoRAs that are used together (stack), or "
+        "alternatives (versions)",
     )
     parser.add_argument(
         "--as-loaded",
@@ -72,12 +72,9 @@ def authenticate_each(
         raise UserError("evidence.suspects.stack_of_adapters", name=full[0].name, kind=full[0].kind)
     folders = [f"{i}-{_short_name(c.name)}" for i, c in enumerate(opened, 1)]
     for i, (given, folder) in enumerate(zip(suspects, folders, strict=True)):
-        others = [s for j, s in enumerate(suspects) if j != i] if options.several == "stack" else []
         print_line(f"suspect {i + 1} of {len(suspects)}: {given}")
         packed = None if options.bundle is None else options.bundle.with_stem(f"{options.bundle.stem}-{i + 1}")
-        authenticate(
-            _with(options, suspect=given, also=[*options.also, *others], out=options.out / folder, bundle=packed)
-        )
+        authenticate(_with(options, suspect=given, out=options.out / folder, bundle=packed))
     summary = summarise(options.several, [(f, *read_bundle(options.out / f)) for f in folders])
     write_atomically(options.out / SUMMARY, summary_bytes(summary).decode())
     write_atomically(options.out / PAGE, summary_page(summary))

@@ -8,9 +8,11 @@ it again, and compares the bytes.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 from ...errors import UserError
+from ...judging.result import MIRROR_CONTRAST
 from ...judging.verdict import LEVEL, is_positive
 from ...messages import Note, note
 from ...messages.text import single_line
@@ -18,7 +20,7 @@ from ..record import ModelsRecord, PictureRecord, Record, SetRecord
 from ..record_json import from_json, to_json
 from ..reports.blocks import Block, Heading, Items, Table, Text
 from ..typesetting.html import report_html
-from .correction import Answer, correct_for_suspects, smallest_p_value
+from .correction import FIRST, Answer, choose_first, correct_for_suspects, smallest_p_value
 
 FORMAT = 1
 PAGE = "suspects.html"
@@ -44,6 +46,8 @@ class QuestionRecord:
     picture: str | None  # None: all of them together
     sha256: str | None
     p_values: tuple[float | None, ...]  # of each suspect, as if it were the only one
+    contrasts: tuple[float | None, ...]  # the mean over picture and mirror image: the largest is tested first
+    first: int | None  # its place, from 0; None: all have the same share of the level
     adjusted: tuple[float | None, ...]  # corrected for their number
     outcomes: tuple[str, ...]  # by the adjusted p-values
     any: str  # the outcome for "one of them at least"
@@ -69,22 +73,19 @@ def summarise(several: Several, bundles: Sequence[tuple[str, str, Record]]) -> S
         bundles: folder, seal and record of each suspect.
 
     Raises:
-        UserError: if the records are not about the same pictures, base and settings, or a stack's do not name one
-            another as the adapters on both sides.
+        UserError: if the records are not about the same pictures, base and settings.
     """
     records = [record for _, _, record in bundles]
     _check_common(bundles)
-    if several == "stack":
-        _check_stack(bundles)
-    elif any(r.models.others != records[0].models.others for r in records):
-        raise UserError("evidence.suspects.not_common", what="others", folder=bundles[0][0])
     names = tuple(_named(r.models) for r in records)
-    pictures = zip(*(r.pictures for r in records), strict=True)
-    questions = [_question(several, names, of_picture, of_picture[0]) for of_picture in pictures]
+    pictures = [*zip(*(r.pictures for r in records), strict=True)]
+    questions = [_question(several, names, p, [_contrast([one]) for one in p], p[0]) for p in pictures]
     sets = [r.set for r in records if r.set is not None]
     if len(sets) == len(records):
-        questions.append(_question(several, names, sets))
-    least = min(smallest_p_value(w.references, len(records)) for r in records for w in r.pictures[0].witnesses)
+        questions.append(_question(several, names, sets, [_contrast(r.pictures) for r in records]))
+    ordered = any(q.first is not None for q in questions)
+    asked = [w.references for r in records for w in r.pictures[0].witnesses]
+    least = min(smallest_p_value(references, len(records), ordered) for references in asked)
     notes = (note("evidence.suspects.out_of_reach", least=least, count=len(records)),) if least > LEVEL else ()
     suspects = tuple(
         SuspectRecord(folder=folder, seal=seal, name=r.models.suspect, scale=r.models.suspect_scale)
@@ -124,7 +125,8 @@ def summary_lines(summary: SummaryRecord) -> list[str]:
     lines = [f"{i}: {_at_scale(s)}, {s.folder}" for i, s in enumerate(summary.suspects, 1)]
     for q in summary.questions:
         p_values = ", ".join(
-            f"{i}: {_p(p)} (corrected {_p(a)})" for i, (p, a) in enumerate(zip(q.p_values, q.adjusted, strict=True), 1)
+            f"{i}: {_p(p)} (corrected {_p(a)}{_first(q, i)})"
+            for i, (p, a) in enumerate(zip(q.p_values, q.adjusted, strict=True), 1)
         )
         lines += [f"{_asked_about(q)}: {q.any}; p = {p_values}", f"    {q.reason}"]
     return [*lines, *map(str, summary.notes)]
@@ -141,7 +143,7 @@ def _blocks(summary: SummaryRecord) -> list[Block]:
     for q in summary.questions:
         blocks += [Text(f"{_asked_about(q)}: {q.any}", strong=True), Text(str(q.reason))]
         rows = [
-            (f"{i}", _at_scale(s), _p(p), _p(a), outcome)
+            (f"{i}", f"{_at_scale(s)}{_first(q, i)}", _p(p), _p(a), outcome)
             for i, (s, p, a, outcome) in enumerate(
                 zip(summary.suspects, q.p_values, q.adjusted, q.outcomes, strict=True), 1
             )
@@ -150,6 +152,8 @@ def _blocks(summary: SummaryRecord) -> list[Block]:
         blocks.append(Table((head, *rows), (1, 6, 2, 2, 5), head=True))
     blocks.append(Heading("What this rests on"))
     blocks.append(Text(str(note("evidence.suspects.correction", count=len(summary.suspects), level=LEVEL))))
+    if any(q.first is not None for q in summary.questions):
+        blocks.append(Text(str(note("evidence.suspects.ordered", share=FIRST / (FIRST + 1)))))
     if summary.notes:
         blocks.append(Items(tuple(map(str, summary.notes))))
     rows = [(s.folder, s.seal) for s in summary.suspects]
@@ -163,9 +167,11 @@ def _question(
     several: Several,
     names: Sequence[str],
     answers: Sequence[PictureRecord] | Sequence[SetRecord],
+    contrasts: Sequence[float | None],
     picture: PictureRecord | None = None,
 ) -> QuestionRecord:
-    corrected = correct_for_suspects([Answer(outcome=a.outcome, p_value=a.p_value) for a in answers])
+    tested_first = choose_first(contrasts) if all(map(_rests_on_mirror, answers)) else None
+    corrected = correct_for_suspects([Answer(outcome=a.outcome, p_value=a.p_value) for a in answers], tested_first)
     found = [name for name, a in zip(names, corrected, strict=True) if is_positive(a.outcome)]
     p = min((a.p_value for a in corrected if a.p_value is not None), default=None)
     if found:
@@ -188,6 +194,8 @@ def _question(
         picture=None if picture is None else picture.name,
         sha256=None if picture is None else picture.sha256,
         p_values=tuple(a.p_value for a in answers),
+        contrasts=tuple(contrasts),
+        first=tested_first,
         adjusted=tuple(a.p_value for a in corrected),
         outcomes=tuple(a.outcome for a in corrected),
         any=together,
@@ -202,6 +210,7 @@ def _check_common(bundles: Sequence[tuple[str, str, Record]]) -> None:
         "controls": lambda r: [c.sha256 for c in r.controls],
         "config": lambda r: r.config,
         "base": lambda r: r.models.base,
+        "others": lambda r: r.models.others,
         "prompt": lambda r: (r.models.prompt, *r.models.other_prompts),
         "code": lambda r: r.code,
     }
@@ -212,16 +221,17 @@ def _check_common(bundles: Sequence[tuple[str, str, Record]]) -> None:
                 raise UserError("evidence.suspects.not_common", what=what, folder=folder)
 
 
-def _check_stack(bundles: Sequence[tuple[str, str, Record]]) -> None:
-    """Refuse a stack whose suspects are not on both sides of one another's contrasts, at the same scales."""
-    for folder, _, record in bundles:
-        held = [(set(o.sha256.split()), o.scale) for o in record.models.others]
-        for _, _, other in bundles:
-            if other is record:
-                continue
-            own = set(other.models.sha256.values()).difference(*(o.sha256.split() for o in other.models.others))
-            if not any(digests <= own and scale == other.models.suspect_scale for digests, scale in held):
-                raise UserError("evidence.suspects.not_left_out", folder=folder, name=other.models.suspect)
+def _contrast(pictures: Sequence[PictureRecord]) -> float | None:
+    """The mean contrast of pictures and mirror images; None where one was not measured."""
+    found = [p.scores.get(MIRROR_CONTRAST) for p in pictures]
+    known = [c for c in found if c is not None]
+    return fmean(known) if len(known) == len(found) else None
+
+
+def _rests_on_mirror(answer: PictureRecord | SetRecord) -> bool:
+    """Whether an answer's p-value is the mirror test's: any other depends on the contrast itself."""
+    mirror = next((w.p_value for w in answer.witnesses if w.name == "mirror"), None)
+    return answer.p_value is None or answer.p_value == mirror
 
 
 def _named(models: ModelsRecord) -> str:
@@ -230,6 +240,10 @@ def _named(models: ModelsRecord) -> str:
 
 def _at_scale(suspect: SuspectRecord) -> str:
     return single_line(f"{suspect.name} at scale {suspect.scale:g}", LONGEST)
+
+
+def _first(question: QuestionRecord, number: int) -> str:
+    return ", tested first" if question.first == number - 1 else ""
 
 
 def _asked_about(question: QuestionRecord) -> str:

@@ -51,9 +51,14 @@ def read_key() -> str | None:
         UserError: if it cannot be a key.
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
-    if key and not re.fullmatch(r"[\x21-\x7e]{1,500}", key):
+    if key and not is_key(key):
         raise UserError("intake.civitai_bad_key", variable=KEY_VARIABLE)
     return key or None
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` can be an API key: it can stand in a header, and ends no line there."""
+    return re.fullmatch(r"[\x21-\x7e]{1,500}", text) is not None
 
 
 def request_description(host: str, path: str, name: str, key: str | None) -> Any:

@@ -11,7 +11,7 @@ from cgidm import UserError
 from ..html.bank import bank_html
 from ..html.markup import note_html
 from ..html.progress import error_html
-from ..html.views import View
+from ..html.views import View, no_commands
 from ..runs.bank_commands import BankModels, job_command, own_command
 from ..runs.bank_cost import count_bank
 from ..runs.model_cache import open_base, open_suspect
@@ -41,8 +41,7 @@ def bank_view(form: Mapping[str, Any], language: str, oauth_token: gr.OAuthToken
         base = open_base(models.base, token)
         cost = count_bank(base, suspect, len(request.pictures) + len(request.controls))
     except UserError as error:
-        hidden = gr.update(value="", visible=False)
-        return {"about": error_html(note_html(error.note, language), language), "own": hidden, "job": hidden}
+        return no_commands() | {"about": error_html(note_html(error.note, language), language)}
     return {
         "about": bank_html(cost, models, language, seed=form.get("seed")),
         "own": gr.update(value=own_command(models), visible=True),
@@ -56,9 +55,3 @@ def answered_bank_view(
     """Do the same for the models of the answer that is shown; nothing, if there is none."""
     form = answered_form(token, current)
     return {} if form is None else bank_view(form, language, oauth_token)
-
-
-def no_commands() -> View:
-    """Show no commands: those that were shown are for other models than the form's."""
-    hidden = gr.update(value="", visible=False)
-    return {"about": "", "own": hidden, "job": hidden}

@@ -65,13 +65,13 @@ def show_example(name: str, language: str) -> View:
     return (
         empty_view()
         | evidence_view(folder, record, language, precomputed=True)
-        | now_view(folder, _bundle(name), record, language)
+        | now_view(folder, bundle_of(name), record, language)
         | example_form(name)
         | {"current": EXAMPLE + name, "pending": ""}
     )
 
 
-def _bundle(name: str) -> Path:
+def bundle_of(name: str) -> Path:
     """The evidence of an example as one zip, packed when it is first wanted; sweeping may have taken it away."""
     folder = ROOT / "shown" / hashlib.sha256(f"example {name}".encode()).hexdigest()[:32]
     bundle = folder / "evidence.zip"

@@ -17,7 +17,7 @@ from cgidm.pictures.decoding import decode_pixels
 from ..html.pictures import LookedAt, control_count_html, looked_at_html
 from ..html.views import View
 from ..runs.thumbnails import THUMBNAIL_SIZE, draw_frames
-from .request import MAX_CONTROLS, MAX_PICTURES, file_list, read_sent
+from .request import MAX_CONTROLS, MAX_PICTURES, check_not_blank, file_list, read_sent
 
 RESOLUTIONS = {"SD 1.x": 512, "SD 2.x": 768, "SDXL": 1024}  # family -> side of the square that its base was made for
 USUAL_RESOLUTION = 512
@@ -92,6 +92,7 @@ def _look(path: str, changed: int) -> _Look:
     try:
         sent = read_sent(path)
         picture, _, _ = decode_pixels(sent.data, sent.name)
+        check_not_blank(picture, sent.name)
     except FileNotFoundError:
         return _Look(None, (0, 0), UserError("pictures.missing", path=Path(path).name))
     except UserError as error:

@@ -4,12 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
 
 from cgidm import UserError
 from cgidm.judging.null_bank import Bank, read_bank
 from cgidm.messages import Language
-from cgidm.pictures.images import MAX_BYTES, Picture, decode_picture
+from cgidm.pictures.decoding import decode_pixels
+from cgidm.pictures.images import MAX_BYTES, Picture, decode_picture, to_uint8
 from cgidm.run.plan import RunRequest, plan_run
 
 from ..runs.model_cache import check_name, open_suspect
@@ -24,6 +28,7 @@ MAX_PROMPT = 500
 MAX_BANK = 5_000_000  # bytes; a hundred pictures under a hundred models have a tenth of it
 MAX_NULLS = 2_000  # a set's permutation test holds 10,000 orders of them
 LOOKED_AT = 64  # pixels: enough to see that a file is a picture
+BLANK = 2  # levels of 255: a picture whose colours differ by no more is one colour, saved with losses
 
 
 class FieldError(UserError):
@@ -97,7 +102,9 @@ class Request:
             with field_errors(field):
                 for path in paths:
                     sent = read_sent(path)
-                    decode_picture(sent.data, sent.name, LOOKED_AT)
+                    small = to_uint8(decode_picture(sent.data, sent.name, LOOKED_AT).image)
+                    if field == "pictures" and np.ptp(small, (0, 1)).max() <= BLANK:  # seen small: look again
+                        check_not_blank(decode_pixels(sent.data, sent.name)[0], sent.name)
         with field_errors("bank"):
             self._check_bank()
         if config.lineup is not None:
@@ -196,6 +203,17 @@ def make_request(form: Mapping[str, Any]) -> Request:
 def file_list(files: str | Sequence[str] | None) -> list[str]:
     """Return one file, several or none as a list."""
     return [files] if isinstance(files, str) else list(files or [])
+
+
+def check_not_blank(picture: Image.Image, name: str) -> None:
+    """Check that there is something in an RGB picture.
+
+    Raises:
+        UserError: if it is one colour all over.
+    """
+    levels = cast(tuple[tuple[int, int], ...], picture.getextrema())  # of each channel
+    if max(high - low for low, high in levels) <= BLANK:
+        raise UserError("page.picture_blank", file=name)
 
 
 def _look(sent: Sent) -> Picture:

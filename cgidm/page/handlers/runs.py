@@ -32,7 +32,7 @@ from .form import form_view
 from .pictures import forget_looks
 from .request import FieldError, Request
 from .uploads import upload_folder
-from .visitor import visitor_token
+from .visitor import key_view, visitor_key, visitor_token
 
 PATIENCE = 10.0  # seconds that Stop waits for a run to be put down
 FIELDS = ("suspect", "base", "pictures", "controls", "bank", "unrelated", "settings")  # that a refusal stands beside
@@ -57,14 +57,21 @@ def begin(request: Request, token: str, language: str) -> View:
     )
 
 
-def fetch(token: str, pending: str, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
-    """Download the models of a run, if need be, while others use the GPU."""
+def fetch(
+    token: str, pending: str, language: str, oauth_token: gr.OAuthToken | None, civitai_key: str | None = None
+) -> Generator[View]:
+    """Download the models of a run, if need be, while others use the GPU.
+
+    The visitor's key for Civitai goes no further than here: the run itself opens what was downloaded.
+    """
     run = Visit(token).find(pending)
     if run is None:
         return
     try:
-        models = open_run_models(run, visitor_token(oauth_token))
-        if gigabytes := round(bytes_needed(*models) / 1e9, 1):
+        key = visitor_key(civitai_key)
+        models = open_run_models(run, visitor_token(oauth_token), key)
+        gigabytes = round(bytes_needed(*models) / 1e9, 1)
+        if gigabytes or key:  # what a key is needed for, however small: the run has none
             pool = ThreadPoolExecutor(1)
             download = pool.submit(fetch_models, *models)
             pool.shutdown(wait=False)  # if the visitor leaves, the download ends by itself, for the next one
@@ -74,7 +81,7 @@ def fetch(token: str, pending: str, language: str, oauth_token: gr.OAuthToken | 
             download.result()
         check_bank_fits(run, models[0])
     except UserError as error:
-        yield refused_view(error, language) | {"pending": ""}
+        yield refused_view(error, language) | key_view(error) | {"pending": ""}
         return
     yield {"progress": status_html(language, "status.queue")}
 

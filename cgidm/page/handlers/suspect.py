@@ -17,20 +17,20 @@ from cgidm.intake.layout import Checkpoint
 from cgidm.intake.source import PICKLES
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
+from ..html.fits import judged_html
+from ..html.markup import html_text
 from ..html.model_card import found_models_html, model_card_html, refused_card_html
 from ..html.views import View
-from ..runs import hardware
 from ..runs.hub_search import search_models
 from ..runs.model_cache import EXAMPLES, open_suspect, shipped_prompt
 from ..runs.thumbnails import model_thumbnail
 from .pictures import RESOLUTIONS, USUAL_RESOLUTION, KnownFraming
 from .request import file_list
-from .visitor import visitor_token
+from .visitor import key_view, visitor_key, visitor_token, wants_key
 
 SHORTEST_QUERY = 3  # characters
 SHIPPED_RESOLUTION = 128
 THUMBNAIL_PATIENCE = 8.0  # seconds for the pictures of all models found
-JUDGED = {"SD 1.x", "SD 2.x", "SDXL", "AltDiffusion"}  # families whose bases are known here
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def look_up(
     language: str,
     oauth_token: gr.OAuthToken | None,
     *,
+    civitai_key: str | None = None,
     fill: bool = True,
 ) -> View:
     """Check the model that was named or uploaded, or search the Hub for words; only names and headers are read.
@@ -69,6 +70,7 @@ def look_up(
         base: what a search is limited to, if it is the id of a repository.
         language: the visitor's language.
         oauth_token: the visitor's own.
+        civitai_key: the visitor's own, as it was typed; it goes to Civitai alone, and is not kept.
         fill: also fill in base and prompt, where they can be guessed.
     """
     suspected = Suspected(name or "", file_list(uploads))
@@ -78,17 +80,18 @@ def look_up(
     if suspected.is_query:
         return empty | _search(suspected.name.strip(), base, language, visitor_token(oauth_token))
     try:
-        with _opened(suspected, visitor_token(oauth_token)) as checkpoint:
+        with _opened(suspected, visitor_token(oauth_token), visitor_key(civitai_key)) as checkpoint:
             found = inspect_checkpoint(checkpoint)
             metadata = dict(checkpoint.metadata)
     except UserError as error:
-        return empty | {"card": refused_card_html(error.note, _label(suspected), language)}
+        more = html_text(language, "key.offer") if wants_key(error) else ""
+        return empty | key_view(error) | {"card": refused_card_html(error.note, _label(suspected), language, more)}
     shipped = {} if suspected.uploads else shipped_pair(suspected.name)
     card = model_card_html(
         found,
         language,
         name=_label(suspected),
-        judged=_judged(found, bool(shipped)),
+        judged=judged_html(found, language, shipped=bool(shipped)),
         shipped_base=shipped.get("base"),
     )
     resolution = SHIPPED_RESOLUTION if shipped else RESOLUTIONS.get(found["family"] or "", USUAL_RESOLUTION)
@@ -130,13 +133,13 @@ def shipped_pair(suspect: str | None) -> View:
 
 
 @contextmanager
-def _opened(suspected: Suspected, token: str | None) -> Iterator[Checkpoint]:
+def _opened(suspected: Suspected, token: str | None, civitai_key: str | None) -> Iterator[Checkpoint]:
     """Open the model; an uploaded adapter_config.json lies beside the weights for as long as that takes."""
     upload = suspected.upload
     if upload is None or len(suspected.uploads) == 1:
         if upload is None and suspected.uploads:
             raise UserError("page.config_alone")
-        yield open_suspect("" if upload else suspected.name, upload, token)
+        yield open_suspect("" if upload else suspected.name, upload, token, civitai_key)
         return
     folder = Path(tempfile.mkdtemp(prefix="cgidm-check-"))
     try:
@@ -166,15 +169,3 @@ def _search(words: str, base: str | None, language: str, token: str | None) -> V
 def _label(suspected: Suspected) -> str:
     upload = suspected.upload
     return suspected.name.strip().removeprefix(SHIPPED) if upload is None else Path(upload).name
-
-
-def _judged(found: Mapping[str, Any], shipped: bool) -> str:
-    """The key of the sentence that says whether the model can be judged on this machine."""
-    if shipped:
-        return "card.judged.here"
-    family = found["family"]
-    if family is not None and family not in JUDGED:
-        return "card.judged.family"
-    if hardware.kind() == "cpu" and family is not None:
-        return "card.judged.gpu"
-    return "card.judged.base" if family is None else "card.judged.here"

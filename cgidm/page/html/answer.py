@@ -49,6 +49,7 @@ SCORES = (
     INNER_MIRROR_SCORE,
     "residual",
     VERDICT_SCORE,
+    "mirror_contrast",
     "alignment_difference",
     "removed_alignment",
     "removed_gain",

@@ -1,11 +1,12 @@
 """What making a bank of null models takes, as HTML: what goes in, what it costs, where prices stand."""
 
-from ..runs.bank_commands import WORKS, BankModels
+from ..runs.bank_commands import UPLOAD, WORKS, BankModels
 from ..runs.bank_cost import BankCost
 from .markup import bullets, html_text, wrap_page
 from .progress import format_duration
 
 PRICES = "https://huggingface.co/docs/hub/jobs-pricing"  # the price basis: numbers would age
+LEAST_SHOWN = 0.1  # GB
 BANK_SEED = 0  # that `cgidm bank` scores with
 
 
@@ -24,6 +25,7 @@ def bank_html(cost: BankCost, models: BankModels, language: str, *, seed: float 
     lines += [_amount(cost, language), _memory(cost, language), _time(cost, language)]
     link = f'<a href="{PRICES}" target="_blank" rel="noopener noreferrer">{html_text(language, "bank.make.prices")}</a>'
     lines.append(f"{html_text(language, 'bank.make.rented', folder=WORKS)} {link}")
+    lines.append(html_text(language, "bank.make.before", login="hf auth login", upload=UPLOAD))
     lines.append(html_text(language, "bank.make.then"))
     if seed != BANK_SEED:
         lines.append(html_text(language, "bank.make.seed"))
@@ -41,7 +43,7 @@ def _amount(cost: BankCost, language: str) -> str:
 def _memory(cost: BankCost, language: str) -> str:
     if cost.memory is None:
         return html_text(language, "bank.make.memory.unknown")
-    return html_text(language, "bank.make.memory", gb=f"{cost.memory / 1e9:.1f}")
+    return html_text(language, "bank.make.memory", gb=f"{max(LEAST_SHOWN, cost.memory / 1e9):.1f}")
 
 
 def _time(cost: BankCost, language: str) -> str:

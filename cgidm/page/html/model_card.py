@@ -23,14 +23,14 @@ def model_card_html(
         found: what `inspect_checkpoint` returned.
         language: the visitor's language.
         name: what the model is called here.
-        judged: the key of the sentence that says whether it can be judged on this machine.
+        judged: whether it can be judged on this machine, as HTML.
         shipped_base: the base of a model that ships.
     """
     kind = KINDS.get(found["kind"], "full")
     lines = [html_text(language, f"card.kind.{kind}"), _base(found, language, shipped_base)]
     lines += [note_html(_note(found["disagreement"]), language)] if found["disagreement"] else []
     lines += _training(found, language)
-    lines.append(html_text(language, judged))
+    lines.append(judged)
     lines += _publication(found, language)
     details = "\n".join(report_lines(dict(found)))
     folded = (
@@ -43,11 +43,11 @@ def model_card_html(
     return wrap_page([f'<section class="cg-model">{title}{bullets(lines)}{folded}</section>'], language)
 
 
-def refused_card_html(note: Note, name: str, language: str) -> str:
-    """Say why a model cannot be judged or found."""
+def refused_card_html(note: Note, name: str, language: str, more: str = "") -> str:
+    """Say why a model cannot be judged or found; `more` is a further sentence, as HTML."""
     title = f'<p class="cg-model-name"><strong>{escape_untrusted(name)}</strong></p>' if name else ""
     return wrap_page(
-        [f'<section class="cg-error" role="alert">{title}<p>{note_html(note, language)}</p></section>'], language
+        [f'<section class="cg-error" role="alert">{title}<p>{note_html(note, language)} {more}</p></section>'], language
     )
 
 

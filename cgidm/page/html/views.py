@@ -233,8 +233,25 @@ def live_view(run: Run, language: str) -> View:
     return {"pictures": pictures_html(images, escape_untrusted(names[0]), language)} if images and names else {}
 
 
+def no_commands() -> View:
+    """Show no commands that make a bank."""
+    hidden = gr.update(value="", visible=False)
+    return {"about": "", "own": hidden, "job": hidden}
+
+
+def no_export() -> View:
+    """Show no text to hand over."""
+    hidden = gr.update(value="", visible=False)
+    return {"kind": None, "about": "", "text": hidden, "file": gr.update(value=None, visible=False)}
+
+
+def with_prefix(prefix: str, view: View) -> View:
+    """Return a view of widgets whose names have a prefix among those of the page."""
+    return {f"{prefix}_{name}": value for name, value in view.items()}
+
+
 def empty_view(progress: str = "") -> View:
-    """Show that nothing has been run yet."""
+    """Show that nothing has been run yet, and nothing that was made of another answer."""
     return {
         "answer": "",
         "pictures": "",
@@ -248,6 +265,9 @@ def empty_view(progress: str = "") -> View:
         "about_lineup": "",
         "observe": gr.update(visible=False),
         "sheet": gr.update(value=None, visible=False),
+        "more_power": gr.update(visible=False),
+        **with_prefix("bank", no_commands()),
+        **with_prefix("export", no_export()),
     } | idle_view()
 
 

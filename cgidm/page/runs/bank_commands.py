@@ -11,6 +11,7 @@ from cgidm import UserError
 
 JOB = "scripts/jobs/bank_job.py"
 WORKS, BANK = "my-works", "my-bank"  # a folder or repository of the works, and one of the bank
+UPLOAD = f"hf upload {WORKS} {WORKS} . --type=dataset --private"  # what comes before the job
 TIMEOUT = "12h"  # after which a job ends, whatever it has done
 # GPUs of https://huggingface.co/docs/hub/jobs-pricing: the flavour's name, GB of memory; `hf jobs hardware` lists them
 FLAVORS = (("t4-small", 16), ("a10g-small", 24), ("l40sx1", 48), ("a100-large", 80))

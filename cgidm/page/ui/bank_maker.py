@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..handlers.bank import answered_bank_view, bank_view, no_commands
-from ..html.views import View
+from ..handlers.bank import answered_bank_view, bank_view
+from ..html.views import View, no_commands
 from .wiring import PRIVATE, QUICK, Texts, Values, Widgets, listen, listen_with_token
 
 MODELS = ("suspect", "upload", "base", "prompt")  # what the commands hold
@@ -58,13 +58,9 @@ def wire_form_bank(maker: BankMaker, form: Widgets) -> None:
 
 
 def wire_answer_bank(maker: BankMaker, token: gr.BrowserState, current: Any) -> None:
-    """Write the commands for the models of the answer that is shown; they go with it."""
+    """Write the commands for the models of the answer that is shown; `empty_view` takes them away with it."""
 
     def write(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> View:
         return answered_bank_view(values["token"], values["current"], language, oauth_token)
 
-    def clear(values: Values, language: str) -> View:
-        return no_commands()
-
     listen_with_token(maker.button.click, write, {"token": token, "current": current}, maker.filled, **OPTIONS)
-    listen(current.change, clear, {}, maker.filled, **QUICK)

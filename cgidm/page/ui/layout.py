@@ -15,9 +15,12 @@ from cgidm.resources import example_answers, resource_root
 from ..handlers import runs as handlers
 from ..handlers.examples import example_names, icon_of, show_example
 from ..handlers.visitor import visitor_language
+from ..html.fits import fits_html
 from ..html.i18n import tables
+from ..html.markup import html_text
+from ..html.progress import error_html
 from ..html.views import View
-from ..runs.settings import LINEUPS, PRESET_NAMES
+from ..runs.settings import LINEUPS, MAX_SEED, PRESET_NAMES
 from ..runs.store import ROOT, Visit, keep_sweeping
 from .api import build_api
 from .check_tab import build_check_tab
@@ -113,13 +116,25 @@ def _lay_out(texts: Texts, token: gr.BrowserState) -> tuple[list[tuple[gr.Button
             build_check_tab(texts)
         with gr.Tab(texts("tab_read"), id="read"):
             gr.Markdown(texts("read.text"), elem_classes="read")
-        with gr.Tab(texts("tab_about"), id="about"):
+        with gr.Tab(texts("tab_about"), id="about", elem_id="tab-about") as about:
             for part in ("privacy", "limits"):
                 gr.Markdown("## " + texts(f"{part}.title"))
                 gr.Markdown(texts(part), elem_classes="read")
+            _build_fits(texts, about)
             build_operator_notice(texts)
             forget = _lay_out_forget(texts)
     return cards, tab, forget
+
+
+def _build_fits(texts: Texts, about: gr.Tab) -> None:
+    """Lay out the families that can be judged here; they are listed when their tab is opened."""
+    gr.Markdown("## " + texts("fits.title"))
+    listed = gr.HTML(elem_id="fits", padding=False)
+
+    def fill(values: Values, language: str) -> View:
+        return {"fits": fits_html(language)}
+
+    listen(about.select, fill, {}, {"fits": listed}, **QUICK)
 
 
 def _lay_out_forget(texts: Texts) -> Forget:
@@ -163,11 +178,14 @@ def _wire_arrival(page: gr.Blocks, token: gr.BrowserState, tab: Tab) -> None:
     outputs = {"token": token, **tab.outputs}
 
     def arrive(known: str | None, request: gr.Request) -> list[Any]:
-        language, query = visitor_language(request), _settings_of(dict(request.query_params))
+        language = visitor_language(request)
+        query, unknown = _settings_of(dict(request.query_params))
         visit = Visit(known)
         view = handlers.arrive(visit.token, language)
         if query:  # a link was followed: what it names goes before what was left here
             view = {name: view[name] for name in ("history",)} | {"pending": "", **query}
+        if unknown:
+            view["progress"] = error_html(html_text(language, "link.unknown", names=", ".join(unknown)), language)
         return output_values({"token": visit.token, **view}, outputs)
 
     arrived = page.load(arrive, [token], list(outputs.values()), **QUICK)
@@ -194,7 +212,7 @@ def _wire_forget(forget: Forget, token: gr.BrowserState, tab: Tab) -> None:
     def clear(values: Values, language: str) -> View:
         empty = handlers.forget(values["token"], language)
         told = {"forgotten": empty["progress"], "question": gr.update(visible=False)}
-        return empty | dict.fromkeys(UPLOADS) | {"progress": ""} | told
+        return empty | dict.fromkeys(UPLOADS) | {"progress": "", "civitai_key": ""} | told
 
     def ask(values: Values, language: str) -> View:
         return {"question": gr.update(visible=True)}
@@ -209,15 +227,15 @@ def _wire_forget(forget: Forget, token: gr.BrowserState, tab: Tab) -> None:
     listen(forget.sure.click, clear, {"token": token}, {**tab.outputs, **question, "forgotten": forget.told}, **QUICK)
 
 
-def _settings_of(query: dict[str, str]) -> dict[str, Any]:
-    """Return what a link to settings fills in. It is only put into the form, never run."""
+def _settings_of(query: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Return what a link to settings fills in, and what of it is not known. It is only put into the form, never run."""
     found: dict[str, Any] = {n: query[n][:500] for n in ("suspect", "base", "prompt", "unrelated") if n in query}
-    if query.get("preset") in PRESET_NAMES:
-        found["preset"] = query["preset"]
-    if query.get("seed", "").isdecimal():
-        found["seed"] = int(query["seed"])
-    if query.get("search") == SEARCH:
-        found["search"] = True
-    if query.get("lineup", "") in map(str, LINEUPS):
-        found["lineup"] = int(query["lineup"])
-    return found
+    seed, lineup = query.get("seed", ""), query.get("lineup", "")
+    known: dict[str, Any] = {
+        "preset": query["preset"] if query.get("preset") in PRESET_NAMES else None,
+        "seed": int(seed) if seed.isdecimal() and int(seed[:20]) <= MAX_SEED else None,
+        "search": True if query.get("search") == SEARCH else None,
+        "lineup": int(lineup) if lineup in map(str, LINEUPS) else None,
+    }
+    unknown = [f"{name}={query[name]:.40}" for name, value in known.items() if value is None and query.get(name)]
+    return found | {name: value for name, value in known.items() if value is not None}, unknown

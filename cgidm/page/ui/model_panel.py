@@ -7,14 +7,22 @@ from typing import Any
 import gradio as gr
 
 from cgidm.intake.family import JUDGED
+from cgidm.intake.known_bases.table import known_bases
 from cgidm.resources import SHIPPED, SHIPPED_BASE
 
 from ..handlers.suspect import look_up
 from ..html.views import View
-from ..runs.model_cache import BASES, EXAMPLES
+from ..runs import hardware
+from ..runs.family_fits import family_fits
+from ..runs.model_cache import EXAMPLES
 from .widgets import error_place, file_upload, info
 from .wiring import PRIVATE, Texts, Values, Widgets, listen_with_token
 
+MORE_BASES = {  # beside those that are known by their files; any other can be typed
+    "Stable Diffusion 1.4": "CompVis/stable-diffusion-v1-4",
+    "Illustrious XL 0.1": "OnomaAIResearch/Illustrious-xl-early-release-v0/Illustrious-XL-v0.1.safetensors",
+    "AltDiffusion m9": "BAAI/AltDiffusion-m9",
+}
 EXAMPLE_NAMES = {"gerald-g-dreambooth": "DreamBooth, Gerald G.", "rollandin-lora": "LoRA, Architetto Rollandin"}
 # looked up when nobody has typed for a while, for every key would ask the Hub; whoever pressed Enter has asked already
 WHEN_TYPED = """() => {
@@ -71,18 +79,20 @@ def build_panel(texts: Texts) -> Panel:
         find = gr.Button(texts("find"), elem_id="find", min_width=120)
     errors: dict[str, Any] = {"error.suspect": error_place("suspect")}
     card = gr.HTML(elem_id="model-card", padding=False)
+    key_part, key = _build_key(texts)
     found = gr.HTML(elem_id="found", padding=False, js_on_load=CHOOSE)
     with gr.Accordion(texts("upload_model"), open=False, elem_id="upload-more"):
         upload = file_upload(texts("upload_model"), "upload", several=True, types=[".safetensors", ".json"], height=110)
         info(texts("upload_model.info"))
     with gr.Accordion(texts("base.more"), open=True, elem_id="base-more"):
         base = _base_field(texts)
-        info(f"{texts('base.families')} {', '.join(JUDGED)}.")  # gradio translates one text of a string
+        info(f"{texts(_families_key())} {', '.join(_families())}.")  # gradio translates one text of a string
         errors["error.base"] = error_place("base")
         prompt = gr.Textbox(label=texts("prompt.label"), info=texts("prompt.info"), max_length=500, elem_id="prompt")
     framing = gr.State(None)
     fields: dict[str, Any] = {"suspect": suspect, "upload": upload, "base": base, "prompt": prompt}
     outputs: dict[str, Any] = {"card": card, "found": found, "framing": framing, **errors}
+    outputs |= {"key_part": key_part, "civitai_key": key}
     panel = Panel(fields, outputs, framing)
     _wire(find, panel)
     return panel
@@ -104,15 +114,18 @@ def look_up_again(event: Any, panel: Panel) -> Any:
     """Show the card of whatever the form names, after an event that filled it in; base and prompt stay."""
 
     def describe(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> View:
-        return look_up(values["suspect"], values["upload"], values["base"], language, oauth_token, fill=False)
+        key = values["civitai_key"]
+        named = (values["suspect"], values["upload"], values["base"])
+        return look_up(*named, language, oauth_token, civitai_key=key, fill=False)
 
-    shown = {name: panel.outputs[name] for name in ("card", "found", "framing")}
+    shown = {name: panel.outputs[name] for name in ("card", "found", "framing", "key_part")}
     return listen_with_token(event, describe, _named(panel), shown, **_options())
 
 
 def _base_field(texts: Texts) -> gr.Dropdown:
+    public = {base.name: base.location for base in known_bases() if not base.location.startswith(SHIPPED)} | MORE_BASES
     return gr.Dropdown(
-        [("mini (128 x 128)", SHIPPED_BASE), *[(name, name) for name in BASES]],
+        [("mini (128 x 128)", SHIPPED_BASE), *[(f"{name}: {place}", place) for name, place in public.items()]],
         value="",
         allow_custom_value=True,
         label=texts("base.label"),
@@ -121,8 +134,37 @@ def _base_field(texts: Texts) -> gr.Dropdown:
     )
 
 
+def _build_key(texts: Texts) -> tuple[gr.Accordion, gr.Textbox]:
+    """Lay out the field for a visitor's own key, which is there only where Civitai refuses without one.
+
+    It is no field of the form: nothing of it is kept, linked to, or restored.
+    """
+    with gr.Accordion(texts("key.title"), open=False, visible=False, elem_id="civitai-key-part") as part:
+        key = gr.Textbox(
+            label=texts("key.label"),
+            info=texts("key.info"),
+            type="password",
+            max_length=500,
+            html_attributes=gr.InputHTMLAttributes(autocomplete="off", autocorrect="off", spellcheck=False),
+            elem_id="civitai-key",
+        )
+    return part, key
+
+
+def _families_key() -> str:
+    return "fits.base.cpu" if hardware.kind() == "cpu" else "fits.base"
+
+
+def _families() -> list[str]:
+    """The families that fit this machine's GPU, in the order of the table; without a GPU, all that can be judged."""
+    fits = family_fits()
+    refused = {fit.family for fit in fits} - {fit.family for fit in fits if fit.can_run}
+    return [family for family in JUDGED if hardware.kind() == "cpu" or family not in refused]
+
+
 def _named(panel: Panel) -> dict[str, Any]:
-    return {name: panel.fields[name] for name in ("suspect", "upload", "base")}
+    named: dict[str, Any] = {name: panel.fields[name] for name in ("suspect", "upload", "base")}
+    return named | {"civitai_key": panel.outputs["civitai_key"]}
 
 
 def _options() -> dict[str, Any]:
@@ -137,7 +179,8 @@ def _wire(find: gr.Button, panel: Panel) -> None:
 
     def typed(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> View:
         """One suspect counts: a name that is typed takes the place of a file."""
-        view = look_up(values["suspect"], None, values["base"], language, oauth_token)
+        key = values["civitai_key"]
+        view = look_up(values["suspect"], None, values["base"], language, oauth_token, civitai_key=key)
         return clear | view | ({"upload": None} if values["suspect"] else {})
 
     def uploaded(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> View:
@@ -147,7 +190,8 @@ def _wire(find: gr.Button, panel: Panel) -> None:
         return clear | look_up("", values["upload"], values["base"], language, oauth_token) | {"suspect": ""}
 
     named = _named(panel)
+    key: Any = panel.outputs["civitai_key"]
     # one listener: an answer to what was asked before cannot come after that to what is asked now
-    listen_with_token(partial(gr.on, [suspect.submit, find.click]), typed, named, outputs, **_options())
+    listen_with_token(partial(gr.on, [suspect.submit, find.click, key.submit]), typed, named, outputs, **_options())
     for event in (upload.upload, upload.clear, upload.delete):
         listen_with_token(event, uploaded, named, outputs, **_options())

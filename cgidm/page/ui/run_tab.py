@@ -15,6 +15,7 @@ from ..handlers.request import MAX_PICTURES, file_list, make_request
 from ..html.views import View
 from .answer_panel import build_answer_panel
 from .bank_maker import wire_answer_bank, wire_form_bank
+from .export_panel import wire_export_panel
 from .model_panel import Panel, build_panel, look_up_again
 from .picture_panel import build_picture_panel
 from .wiring import PRIVATE, QUICK, REFUSABLE, WATCH, Texts, Values, Widgets, listen, stream
@@ -28,12 +29,17 @@ TO_THE_ANSWER = """() => {
     if (document.querySelector('.cg-error')?.checkVisibility())
         return document.querySelector('.cg-error').scrollIntoView({block: 'center'});
     part.scrollIntoView({block: 'start', behavior: calm ? 'auto' : 'smooth'});
-    const look = tries => {
-        const outcome = part.querySelector('#answer .cg-outcome');
-        if (outcome) outcome.focus({preventScroll: true});
-        else if (tries) setTimeout(look, 300, tries - 1);
+    const before = document.activeElement;
+    window.cgAnswer?.disconnect();  // of a run before this one
+    const look = () => {  // however long it takes; whoever has gone elsewhere meanwhile stays there
+        const outcome = part.querySelector('#answer .cg-outcome'), focused = document.activeElement;
+        if (!outcome) return;
+        window.cgAnswer.disconnect();
+        if (focused === before || focused === document.body) outcome.focus({preventScroll: true});
     };
-    look(200);
+    window.cgAnswer = new MutationObserver(look);
+    window.cgAnswer.observe(part, {childList: true, subtree: true});
+    look();
 }"""
 
 
@@ -68,13 +74,14 @@ def build_tab(texts: Texts, token: gr.BrowserState) -> Tab:
                 stop = gr.Button(texts("stop"), elem_id="stop", min_width=80, interactive=False)
                 resume = gr.Button(texts("resume"), variant="primary", visible=False, elem_id="resume", min_width=80)
         with gr.Column(scale=3, min_width=300):
-            answer, maker = build_answer_panel(texts)
+            answer = build_answer_panel(texts)
     form = {**panel.fields, **pictures.fields}
     wire_form_bank(pictures.bank_maker, form)
     own = {"current": gr.State(""), "pending": gr.State(""), "cost": cost, "run": run, "stop": stop, "resume": resume}
-    outputs: dict[str, Any] = {**own, **answer, **panel.outputs, **pictures.outputs, **form}
+    outputs: dict[str, Any] = {**own, **answer.widgets, **panel.outputs, **pictures.outputs, **form}
     outputs.pop("link")
-    wire_answer_bank(maker, token, outputs["current"])
+    wire_answer_bank(answer.bank_maker, token, outputs["current"])
+    wire_export_panel(answer.exports, token, outputs["current"])
     runs, watch = _wire_run(token, form, outputs)
     _wire_history(token, panel, outputs)
     _wire_form(token, form, outputs)
@@ -94,7 +101,7 @@ def _wire_run(token: gr.BrowserState, form: Widgets, outputs: Any) -> tuple[Sequ
         return handlers.begin(make_request(values), values["token"], language)
 
     def fetch(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
-        return handlers.fetch(values["token"], values["pending"], language, oauth_token)
+        return handlers.fetch(values["token"], values["pending"], language, oauth_token, values["civitai_key"])
 
     def go_on(values: Values, language: str, oauth_token: gr.OAuthToken | None) -> Generator[View]:
         return handlers.go_on(values["token"], values["pending"], language, oauth_token)
@@ -112,7 +119,8 @@ def _wire_run(token: gr.BrowserState, form: Widgets, outputs: Any) -> tuple[Sequ
 
     begun = listen(outputs["run"].click, begin, {"token": token, **form}, shown, **REFUSABLE)
     begun.then(None, js=TO_THE_ANSWER, **PRIVATE)
-    fetched = stream(begun.then, fetch, pending, shown, concurrency_limit=4, **slow)
+    with_key = {**pending, "civitai_key": outputs["civitai_key"]}  # no other event of a run has it
+    fetched = stream(begun.then, fetch, with_key, shown, concurrency_limit=4, **slow)
     first = watch(fetched.then)
     resumed = listen(outputs["resume"].click, again, current, {"pending": outputs["pending"]}, **QUICK)
     resumed.then(None, js=TO_THE_ANSWER, **PRIVATE)

@@ -180,6 +180,7 @@ CSS = (
 .cg.cg td code{overflow-wrap:normal;white-space:nowrap}
 .cg.cg td small{overflow-wrap:anywhere}
 .cg.cg .cg-number{text-align:end;font-variant-numeric:tabular-nums;white-space:nowrap}
+.cg.cg .cg-fits .cg-number{text-align:start;white-space:normal}
 .cg.cg .cg-about{display:flex;flex-wrap:wrap;gap:.5rem;align-items:center;margin:.6em 0 0}
 .cg.cg .cg-about dl{flex:1 1 14rem;margin:0;grid-template-columns:max-content minmax(0,1fr);gap:.1em .75em}
 .cg.cg .cg-about dt,.cg.cg .cg-about dd{margin:0;color:var(--cg-ink);font-size:.875rem}
@@ -272,7 +273,11 @@ footer .divider:last-child{display:none!important}
 .dark .gradio-container .wrap:has(>.wrap-inner [role=combobox]:focus-visible){outline-color:var(--primary-300)}
 .dark .gradio-container [role=tab][aria-selected=true]{color:var(--primary-300)}
 @media (max-width:640px){
- #cards button{flex-basis:100%}
+ #cards{gap:.5rem}
+ #cards button{flex-basis:100%;padding:.25rem .5rem}
+ #cards button img{width:40px;height:40px}
+ .gradio-container [role=tablist]{overflow-x:auto;scrollbar-width:none}
+ .gradio-container [role=tab]{flex:none;padding-inline:.6rem}
  .cg.cg .cg-card{padding:.85rem 1rem}
  .cg.cg .cg-card .cg-outcome{font-weight:600;font-size:1.2rem}
  .cg.cg .cg-svg text{font-size:16px}
@@ -286,8 +291,8 @@ footer .divider:last-child{display:none!important}
  .cg.cg tbody td{border:0}
  .cg.cg .cg-scores tr{grid-template-columns:1fr auto}
  .cg.cg .cg-scores td:last-child{grid-column:1/-1;padding-top:0;color:var(--cg-quiet)}
- .cg.cg .cg-set tr{grid-template-columns:minmax(0,1fr);padding:.5rem}
- .cg.cg .cg-set td{padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
+ .cg.cg :is(.cg-set,.cg-fits) tr{grid-template-columns:minmax(0,1fr);padding:.5rem}
+ .cg.cg :is(.cg-set,.cg-fits) td{padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
  .cg.cg .cg-number[data-head]::before{content:attr(data-head) ": ";color:var(--cg-quiet)}
  .cg.cg .cg-scores .cg-number::before{content:none}
 }

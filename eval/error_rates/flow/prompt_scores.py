@@ -30,7 +30,7 @@ TRIGGER, OTHER_TRIGGER = "sks style", "zwx art"
 LIST = (TRIGGER, "a painting", OTHER_TRIGGER, "")  # four that a user may try, one of them right
 TRAININGS = ("captions", "trigger")
 LABELS = ("own caption", "trigger", "words", "blank", "wrong", "list of four")
-ROWS_PER_CALL = 16
+RESOLUTION, ROWS_PER_CALL = 128, 16
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,22 @@ class CaptionedPicture:
     path: Path
     file: str
     member: int
-    words: str
-    other_words: str
+    description: str
+    other_description: str
 
     @property
     def caption(self) -> str:
         """What it is trained with, if captions are."""
-        return f"{TRIGGER}, {self.words}"
+        return f"{TRIGGER}, {self.description}"
 
     def prompts(self, label: str) -> tuple[str, ...]:
         """The prompts of a run."""
         found: Mapping[str, tuple[str, ...]] = {
             "own caption": (self.caption,),
             "trigger": (TRIGGER,),
-            "words": (self.words,),
+            "words": (self.description,),
             "blank": ("",),
-            "wrong": (f"{OTHER_TRIGGER}, {self.other_words}",),
+            "wrong": (f"{OTHER_TRIGGER}, {self.other_description}",),
             "list of four": LIST,
         }
         return found[label]

@@ -26,6 +26,7 @@ from eval.error_rates.altered import table_groups
 from eval.error_rates.flow.loras import draw_artists
 from eval.error_rates.flow.prompt_scores import (
     LABELS,
+    RESOLUTION,
     TRAININGS,
     CaptionedPicture,
     PromptedModels,
@@ -38,7 +39,6 @@ from eval.error_rates.mirror_rates import CONFIDENCE, RESAMPLES, MirrorDecision,
 from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 
-RESOLUTION = 128
 RIGHT = {"captions": "own caption", "trigger": "trigger"}
 ALL = 18  # artists of the experiment
 ABOUT = {
@@ -55,22 +55,20 @@ def run(o: argparse.Namespace) -> None:
     """Run the command: train and score what is missing, then count."""
     torch.set_num_threads(1)
     every = draw_artists(o.data, o.work, ALL)
-    artists = every[o.artists :] if o.left_out else every[: o.artists]
     found: list[PromptScores] = []
-    for i, (dataset, concept) in enumerate(artists):
+    for i in range(o.artists):
+        dataset, concept = every[i]
         path = o.work / "scores" / f"{o.presentations}-{dataset}-{concept.name}.json"
         if not path.exists():
-            other = artists[(i + 1) % len(artists)][1]
-            scores = judge_artist(o, dataset, concept, other)
+            scores = judge_artist(o, dataset, concept, every[(i + 1) % ALL][1])
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, json.dumps([asdict(s) for s in scores]) + "\n")
         found += TypeAdapter(list[PromptScores]).validate_json(path.read_text())
         print(f"{concept.name}: scored", flush=True)
     report = rounded(count_prompts(found, weight_digests(str(o.base))))
     print(prompt_tables(report))
-    if not o.left_out:
-        o.out.mkdir(parents=True, exist_ok=True)
-        (o.out / "prompts.json").write_text(json.dumps(report, indent=1) + "\n")
+    o.out.mkdir(parents=True, exist_ok=True)
+    (o.out / "prompts.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 def judge_artist(o: argparse.Namespace, dataset: str, concept: Concept, other: Concept) -> list[PromptScores]:
@@ -127,17 +125,29 @@ def count_prompts(found: Sequence[PromptScores], base: Sequence[str]) -> dict[st
                     },
                     "contrast": {
                         "AUC": mean_area([(s.member, s.contrast[label]) for s in some]),
+                        "AUC lost": area_lost(some, RIGHT[training], label),
                         **_rates(decide(contrast, null_groups(contrast))),
                     },
                 }
             )
-    return {"artists": len(some), "presentations": some[0].presentations, "level": LEVEL, "rows": rows}
+    artists = {s.artist for s in found}
+    return {"artists": len(artists), "presentations": found[0].presentations, "level": LEVEL, "rows": rows}
 
 
 def mean_area(found: Sequence[tuple[Sequence[int], Sequence[float]]]) -> dict[str, Any]:
     """The mean over suspects of the AUC of members against holdouts, with a bootstrap interval over artists."""
     areas = np.array([float(roc_auc_score(member, scores)) for member, scores in found])
     return {"mean": float(areas.mean()), "interval": _interval(areas), "worst": float(areas.min())}
+
+
+def area_lost(found: Sequence[PromptScores], right: str, label: str) -> dict[str, Any]:
+    """How much lower the contrast's AUC is than under the training's own prompt, suspect by suspect."""
+    lost = np.array([_contrast_area(s, right) - _contrast_area(s, label) for s in found])
+    return {"mean": float(lost.mean()), "interval": _interval(lost)}
+
+
+def _contrast_area(s: PromptScores, label: str) -> float:
+    return float(roc_auc_score(s.member, s.contrast[label]))
 
 
 def power_lost(right: Sequence[MirrorDecision], asked: Sequence[MirrorDecision]) -> dict[str, Any]:
@@ -169,13 +179,13 @@ def prompt_tables(report: Mapping[str, Any]) -> str:
     """A table for each training; the docs show them, too."""
     level, parts = f"{report['level']:.0%}", []
     heads = ["prompt of the run", "mirror test: AUC", f"false calls at {level}", f"power at {level}", "power lost"]
-    heads += ["contrast: AUC", f"false calls at {level}", f"power at {level}"]
+    heads += ["contrast: AUC", "AUC lost", f"false calls at {level}", f"power at {level}"]
     for training, title in (("captions", "a caption for each picture"), ("trigger", "the trigger alone")):
         rows = [
             [
                 ABOUT[r["prompt"]] + (" (the training's)" if r["prompt"] == RIGHT[training] else ""),
                 *(_area(r["mirror"]), *_shares(r["mirror"]), _lost(r, training)),
-                *(_area(r["contrast"]), *_shares(r["contrast"])),
+                *(_area(r["contrast"]), _area_lost(r, training), *_shares(r["contrast"])),
             ]
             for r in report["rows"]
             if r["training"] == training
@@ -196,6 +206,13 @@ def _shares(found: Mapping[str, Any]) -> list[str]:
         for share in (found["false calls"], found["power"])
         for low, high in [share["interval"]]
     ]
+
+
+def _area_lost(row: Mapping[str, Any], training: str) -> str:
+    if row["prompt"] == RIGHT[training]:
+        return ""
+    low, high = row["contrast"]["AUC lost"]["interval"]
+    return f"{row['contrast']['AUC lost']['mean']:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _lost(row: Mapping[str, Any], training: str) -> str:
