@@ -119,7 +119,7 @@ class RunEvent:
     """
 
     phase: Phase
-    done: int = 0  # controls scored, or steps done, of the phase
+    done: int = 0  # pictures or controls scored, or steps done, of the phase
     of: int = 0
     plan: RunPlan | None = None
     contrast: tuple[float, ...] = ()  # of this step: each picture's, Eq. 7 per latent entry

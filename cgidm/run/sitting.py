@@ -200,13 +200,16 @@ class Sitting:
         if not self.config.mirror_draws:
             return
         of_pictures, of_squares = (self.request.pictures, self.mirror), (self.uneven, self.inner)
-        for pictures, scores in (of_pictures, of_squares, (self.needed, self.reference_scores)):
+        parts = (of_pictures, of_squares, (self.needed, self.reference_scores))
+        of = sum(len(pictures) for pictures, _ in parts)
+        for pictures, scores in parts:
             view = CENTRE_SQUARE if scores is self.inner else AS_GIVEN
             for first in range(len(scores), len(pictures), per_event or max(1, len(pictures))):
                 part = pictures[first : first + (per_event or len(pictures))]
                 found = score_mirror(self.pair, part, self.config, view)
                 scores += [s.value for s in found] if scores is self.reference_scores else found
-                yield self._event("mirror", len(scores), len(pictures), progress=self._progress())
+                done = sum(len(scored) for _, scored in parts)  # of all parts, so that a bar never goes back
+                yield self._event("mirror", done, of, progress=self._progress())
 
     def _score_controls(self, per_event: int | None) -> Generator[RunEvent]:
         """Score the controls that are not scored yet."""

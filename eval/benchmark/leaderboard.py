@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from cgidm.errors import UserError
+from cgidm.training.recipe import TrainingRecipe
+from cgidm.training.settings import settings_to_table
 from eval.analysis.tables import TOLD_GROUPS, last, summarise
 from eval.benchmark.experiment import load_experiment
 from eval.benchmark.ledger import Row
@@ -52,7 +54,7 @@ def read_entry(folder: Path) -> list[dict[str, Any]]:
         raise UserError("benchmark.entry_unreadable", folder=str(folder), reason=reason) from None
     frozen = load_experiment(PRESET).model_dump(mode="json")
     for part in FROZEN:
-        if experiment.get(part) != frozen[part]:
+        if _without_defaults(part, experiment.get(part)) != _without_defaults(part, frozen[part]):
             raise UserError("benchmark.entry_differs", folder=str(folder), part=part)
     if split != load_split():
         raise UserError("benchmark.entry_differs", folder=str(folder), part="split")
@@ -69,6 +71,16 @@ def read_entry(folder: Path) -> list[dict[str, Any]]:
         row = {"package": methods.get(e["method"], UNKNOWN), "evaluations": e["evaluations"], "by": {}}
         found.setdefault((e["method"], e["measure"]), row)["by"][e["training"]] = e
     return [{"method": method, "measure": measure, **row} for (method, measure), row in found.items()]
+
+
+def _without_defaults(part: str, value: Any) -> Any:
+    """A part of an experiment; trainings without settings left alone, since an entry may be older than a setting."""
+    if part != "trainings" or not isinstance(value, Mapping):
+        return value
+    try:
+        return {name: settings_to_table(TrainingRecipe(**how)) for name, how in value.items()}
+    except (TypeError, ValueError):  # none that this version trains by
+        return value
 
 
 def _labels(methods: Sequence[str | Mapping[str, Any]]) -> Iterator[tuple[str, str]]:

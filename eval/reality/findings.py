@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
+from pathlib import PurePosixPath
 from typing import Any
 
 from cgidm.judging.verdict import is_positive
@@ -193,21 +194,23 @@ def _bank(found: Any, plan: RealityPlan) -> Iterator[ClaimRow]:
 
 def _judged(part: str, answer: Mapping[str, Any], plan: RealityPlan, more: str) -> Iterator[ClaimRow]:
     base = plan.find_experiments()[0].base
+    name = f"{answer['name']}, with a bank" if more else answer["name"]
+    pictures = " ".join(sorted({f"OUT/data/{PurePosixPath(p['picture']).parent}/*" for p in answer["pictures"]}))
     models = f"--base {base} --suspect {answer['suspect']} --prompt '{answer['prompt']}'"
-    command = f"cgidm authenticate PICTURES {models}{more}"
+    command = f"cgidm authenticate {pictures} {models}{more}"
     for truth, right in (("used", True), ("not used", False)):
         outcomes = [p["outcome"] for p in answer["pictures"] if p["truth"] == truth]
         if not outcomes:
             continue
         called = sum(map(is_positive, outcomes))
-        claim = f"{answer['name']}: pictures that were {truth} are {'called' if right else 'not called'}"
+        claim = f"{name}: pictures that were {truth} are {'called' if right else 'not called'}"
         holds = YES if (called > 0 if right else called == 0) else NO
         beside = "some are" if right else "none is"
         ours = f"{called} of {len(outcomes)} called ({', '.join(sorted(set(outcomes)))})"
         yield ClaimRow(part, claim, ours, beside, holds, command)
     verified = YES if answer["verified"] else NO
     command = f"cgidm verify OUT/{answer['bundle']}"
-    yield ClaimRow(part, f"{answer['name']}: its evidence verifies", answer["bundle"], NO_NUMBER, verified, command)
+    yield ClaimRow(part, f"{name}: its evidence verifies", answer["bundle"], NO_NUMBER, verified, command)
 
 
 def _repository(location: str) -> str:

@@ -75,6 +75,15 @@ def test_an_entry_of_another_recipe_is_refused(enter, part, value):
         read_entry(enter("other", lambda member, i: member, **{part: value}))
 
 
+def test_an_entry_that_is_older_than_a_setting_of_the_training_stays(enter):
+    trainings = load_experiment(PRESET).model_dump(mode="json")["trainings"]
+    older = {name: {k: v for k, v in how.items() if k != "initial_word"} for name, how in trainings.items()}
+    assert older != trainings and read_entry(enter("older", lambda member, i: member, trainings=older))
+    longer = {name: how | {"steps_per_picture": 1} for name, how in older.items()}
+    with refuses("benchmark.entry_differs", part="trainings"):
+        read_entry(enter("longer", lambda member, i: member, trainings=longer))
+
+
 def test_an_entry_of_another_split_is_refused(enter):
     split = load_split()
     split["clip art"]["concepts"][0]["halves"].reverse()

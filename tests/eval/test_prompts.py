@@ -1,5 +1,7 @@
 """Prompts of a run against those of a training: scores are the library's, captions are trained, rates are counted."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,20 @@ def test_power_false_calls_and_what_is_lost_are_counted(monkeypatch):
     assert right["mirror"]["power lost"]["mean"] == rows["captions", "trigger"]["mirror"]["power lost"]["mean"] == 0
     assert blank["mirror"]["power lost"]["mean"] > 0.8 and blank["mirror"]["false calls"]["share"] < 0.2
     assert 0.3 < blank["contrast"]["AUC"]["mean"] < 0.7
+    assert right["contrast"]["AUC lost"]["mean"] == 0 and blank["contrast"]["AUC lost"]["interval"][0] > 0.2
     lines = command.prompt_tables(report).splitlines()
     assert len([line for line in lines if "(the training's)" in line]) == 2
     assert len([line for line in lines if line.startswith("| blank")]) == 2
+
+
+def test_the_committed_result_bears_the_reading_out():
+    """The mirror test loses nothing that can be told; a guessed caption costs the contrast, a blank prompt hardly."""
+    rows = json.loads((ROOT / "eval" / "results" / "mini-flow" / "prompts.json").read_text())["rows"]
+    by = {(r["training"], r["prompt"]): r for r in rows}
+    for row in rows:
+        assert 0.9 <= row["mirror"]["AUC"]["mean"] <= 0.94 and row["mirror"]["power lost"]["interval"][0] <= 0
+        assert row["mirror"]["false calls"]["interval"][0] <= 0.05
+    for training in ("captions", "trigger"):
+        lost = {label: by[training, label]["contrast"]["AUC lost"]["mean"] for label in LABELS}
+        assert max(lost["blank"], lost["list of four"]) <= 0.03 < lost["wrong"] == max(lost.values())
+    assert by["trigger", "wrong"]["contrast"]["AUC lost"]["interval"][0] > 0

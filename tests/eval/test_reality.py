@@ -192,6 +192,8 @@ def test_the_shipped_embedder_sees_what_is_known(tmp_path):
     assert found["difference"] is not None and found["difference"] <= TOLERANCE
 
 
+USED = {"picture": "dreambooth/dog/1.jpg", "truth": "used"}
+UNUSED = {"picture": "dreambooth/dog/2.jpg", "truth": "not used"}
 ANSWER = {
     "name": "lora",
     "suspect": "OUT/work/lora",
@@ -200,9 +202,9 @@ ANSWER = {
     "verified": True,
     "together": None,
     "pictures": [
-        {"truth": "used", "outcome": "weak evidence"},
-        {"truth": "used", "outcome": "no evidence"},
-        {"truth": "not used", "outcome": "no evidence"},
+        {**USED, "outcome": "weak evidence"},
+        {**USED, "outcome": "no evidence"},
+        {**UNUSED, "outcome": "no evidence"},
     ],
 }
 ROW = {"role": None, "dataset": "dreambooth", "training": "lora", "method": "cgidm", "members": 5, "holdouts": 6}
@@ -219,8 +221,15 @@ def claims(**found):
     [
         ({}, [YES, YES, YES]),
         ({"verified": False}, [YES, YES, NO]),
-        ({"pictures": [{"truth": "used", "outcome": "cannot tell"}]}, [NO, YES]),
-        ({"pictures": [{"truth": "not used", "outcome": "consistent with training on this image"}]}, [NO, YES]),
+        ({"pictures": [{"picture": "d/dog/1.jpg", "truth": "used", "outcome": "cannot tell"}]}, [NO, YES]),
+        (
+            {
+                "pictures": [
+                    {"picture": "d/dog/2.jpg", "truth": "not used", "outcome": "consistent with training on this image"}
+                ]
+            },
+            [NO, YES],
+        ),
     ],
 )
 def test_verdicts_hold_where_no_unused_picture_is_called_and_a_used_one_is(change, holds):

@@ -60,20 +60,18 @@ def runs(tmp_path_factory):
                 met.append(kill_in(stage, started, killed))
                 started[1].write_bytes(b"")
             finish(start(hub, civitai, plan, killed))
-            told = finish(start(hub, civitai, plan, alone))
-            again = finish(start(hub, civitai, plan, alone))
-    return killed, alone, met, told, again
+            finish(start(hub, civitai, plan, alone, "--stages", ",".join(n for n in NAMES if n != "speed")))
+            again = finish(start(hub, civitai, plan, killed))
+    return killed, alone, met, again
 
 
 def test_killed_in_every_stage_it_finds_the_same(runs):
-    killed, alone, met, _, _ = runs
+    killed, alone, met, _ = runs
     assert sum(met) >= len(met) - 1, met  # a quick stage may be over before the kill
     found, expected = stages_in(killed), stages_in(alone)
-    assert list(found) == list(expected) == list(NAMES)
+    assert list(found) == list(NAMES)
     for name in set(NAMES) - set(OF_THIS_SITTING):
-        assert found[name] == expected[name] or name == "fetch", name
-    assert found["fetch"]["bases"] == expected["fetch"]["bases"]
-    assert found["fetch"]["dreambooth"] == expected["fetch"]["dreambooth"]
+        assert found[name] == expected[name], name
 
 
 def test_a_second_run_has_nothing_to_do(runs):
@@ -83,7 +81,7 @@ def test_a_second_run_has_nothing_to_do(runs):
 
 
 def test_every_public_model_is_taken_for_what_it_is(runs):
-    rows = stages_in(runs[1])["loading"]
+    rows = stages_in(runs[0])["loading"]
     assert [row["location"] for row in rows if row.get("differs")] == []
     refused = [row["location"] for row in rows if row["refused"]]
     assert refused == ["black-forest-labs/FLUX.1-dev"]  # gated, and there is no token
@@ -91,14 +89,14 @@ def test_every_public_model_is_taken_for_what_it_is(runs):
 
 
 def test_what_the_page_says_of_files_that_are_not_the_published_ones(runs):
-    page = (runs[1] / "reality.md").read_text()
+    page = (runs[0] / "reality.md").read_text()
     wrong = page[page.index("## What does not hold") : page.index("## machine")]
     assert "v1-5" in wrong and "another digest" in wrong and "lcm-lora" in wrong
     assert "DreamBooth has 30 subjects" not in wrong and "evidence verifies" not in wrong
-    html = (runs[1] / "reality.html").read_text()
+    html = (runs[0] / "reality.html").read_text()
     assert html.startswith("<!doctype html>") and all(f"<h2>{name}" in html for name in NAMES)
 
 
 def test_the_base_as_its_own_suspect_is_never_called(runs):
-    (base,) = (answer for answer in stages_in(runs[1])["verdicts"] if answer["name"] == "base")
+    (base,) = (answer for answer in stages_in(runs[0])["verdicts"] if answer["name"] == "base")
     assert {picture["outcome"] for picture in base["pictures"]} <= {"cannot tell", "no evidence"}

@@ -8,6 +8,7 @@ from cgidm.cli import main
 from cgidm.evidence.anchors.stated_values import odd_statements
 from cgidm.evidence.bundle_writer import write_evidence
 from cgidm.evidence.record import read_record
+from cgidm.evidence.record_json import to_json
 from cgidm.evidence.reports.language import quotable
 from tests.support.bundles import MODELS, raw_record, reseal
 from tests.support.results import result_of
@@ -91,6 +92,14 @@ def test_what_a_run_states_is_not_odd(made):
     true += [put("models", "warning", said("intake.of_other_adapter", name="x", what="y"))]
     before = odd(made, lambda record: None)
     assert all(odd(made, change) == before for change in true)
+
+
+def test_of_an_older_format_codes_may_be_others_but_not_of_another_room(made):
+    record = to_json(read_record(json.dumps(raw_record(made)).encode(), "record"), 4) | {"format": 4}
+    for code, is_odd in (("intake.code_of_an_older_version", False), ("evidence.text", True)):
+        record["models"]["remarks"] = [said(code)]
+        found = {d.path for d in odd_statements(read_record(json.dumps(record).encode(), "older"))}
+        assert ("models.remarks" in found) == is_odd
 
 
 def test_verify_names_a_sentence_that_both_reports_print(made, tmp_path, capsys):

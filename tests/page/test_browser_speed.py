@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -44,11 +45,13 @@ def test_the_first_verdict_comes_within_fifteen_seconds(tmp_path: Path):
     with page_server(tmp_path / "server", OMP_NUM_THREADS="2") as server:
         client = PageClient(server.url)
         (picture,) = client.upload(own)
-        before, begun = slowdown(), time.monotonic()
+        process = psutil.Process(server.pid)
+        before, used, begun = slowdown(), sum(process.cpu_times()[:2]), time.monotonic()
         events = client.events(
             "authenticate", client.submit("authenticate", api_arguments(picture, SUSPECTS[1], steps=0))
         )
         answer = next(data[0] for kind, data in events if kind == "generating" and data[0]["phase"] == "answered")
-        wall, busy = time.monotonic() - begun, max(before, slowdown())
-    print(f"\nfirst verdict: {wall:.1f} s ({wall / busy:.1f} s of a free machine): {answer}"[:300])
-    assert wall / busy <= FIRST_VERDICT
+        wall, cpu, busy = time.monotonic() - begun, sum(process.cpu_times()[:2]) - used, max(before, slowdown())
+    assert answer["answer"]["pictures"][0]["outcome"]
+    print(f"\nfirst verdict: {wall:.1f} s ({wall / busy:.1f} s of a free machine; {cpu:.1f} s of a processor)")
+    assert min(wall / busy, cpu) <= FIRST_VERDICT  # each is at least what two free cores take

@@ -160,7 +160,7 @@ def test_a_reload_and_a_second_tab_show_what_the_record_says(visit, portraits):
     visitor.at("#base input").press("Enter")
     visitor.send(*portraits)
     visitor.at("#run").click()
-    visitor.wait_for("#progress", translate("en", "status.queue") + "|Loading|Comparing|Step")
+    visitor.wait_for("#progress", translate("en", "status.queue") + "|Loading|Comparisons|Step")
     visitor.page.reload()  # it goes on; what was being shown is cut off, which gradio writes to the console
     visitor.wait_for("#progress", "Finished in", PATIENCE)
     visitor.troubles[:] = [t for t in visitor.troubles if not re.search("AbortError|Connection errored out", t)]

@@ -110,7 +110,7 @@ def test_without_a_gpu_the_page_says_what_the_processor_is_good_for(machine, lan
     assert translate(language, "fits.shipped") in text
     said = Reader(judged_html(found("SDXL"), language)).text
     assert translate(language, "card.judged.gpu") in said and "8" in said
-    assert _families_key() == "fits.here.cpu" and _families() == list(JUDGED)
+    assert _families_key() == "fits.base.cpu" and _families() == list(JUDGED)
     assert not any(fit.can_run for fit in fits.family_fits())
 
 

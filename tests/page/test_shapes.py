@@ -9,6 +9,7 @@ from PIL import Image
 
 from cgidm.page.handlers.cost import cost_view
 from cgidm.page.html.progress import cost_html
+from cgidm.page.html.views import run_share
 from cgidm.page.runs.cost import cost_of, count_parts
 from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.settings import make_config
@@ -27,8 +28,12 @@ def test_a_picture_is_looked_at_as_a_whole_and_as_its_centre_square(tmp_path, si
     controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:2]]
     wish = page_runs.request(steps=2, controls=controls)
     run = dataclasses.replace(wish, pictures=[str(tmp_path / "mine.png")]).begin(Visit())
-    *_, last = execute_run(run)
-    assert last.phase == "finished"
+    events = list(execute_run(run))
+    assert events[-1].phase == "finished"
+    told = [e for e in events if e.phase != "preview" or e.done]  # of the start, the pictures alone are shown
+    shares = [share for event in told if (share := run_share(run, event)) is not None]
+    assert shares == sorted(shares) and shares[-1] == 1.0  # the bar never goes back, though the square comes after it
+    assert [(e.done, e.of) for e in events if e.phase == "mirror"][:2] == [(1, 2), (2, 2)]
     record = json.loads((run.public_dir / "result.json").read_text())
     (picture,) = record["pictures"]
     framed = (96, 160) if size[0] < size[1] else (160, 96)

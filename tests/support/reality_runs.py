@@ -26,6 +26,7 @@ def start(hub: str, civitai: int, plan: Path, out: Path, *options: str):
     log = out.with_suffix(".log")
     given = ["reality", "--plan", str(plan), "--out", str(out), *options]
     process = fork_server().Process(target=run_command, args=(given, hub, civitai, out.parent / "cache", log))
+    log.touch()
     process.start()
     return process, log
 

@@ -26,7 +26,7 @@ BASES = {
 }
 NAMES = {"flux-dev": "FLUX", "flux-schnell": "FLUX", "z-image": "Z-Image", "qwen-image": "Qwen-Image"}
 NAMES |= {"flux-2-klein": "FLUX.2", "chroma": "Chroma", "krea-2": "Krea 2", "krea-2-turbo": "Krea 2"}
-NAMES |= {"lumina-2": "Lumina 2"}
+NAMES |= {"lumina-2": "Lumina 2", "sd-3": "SD 3", "sd-3.5": "SD 3", "flux-2-dev": "FLUX.2"}
 SMALL = "shipped:mini"
 
 

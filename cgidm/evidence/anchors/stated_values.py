@@ -13,7 +13,7 @@ from typing import Any
 from ...intake.source import is_scale
 from ...messages import Note, english
 from ..differences import Difference
-from ..record import Record
+from ..record import OLDER, Record
 
 LONGEST_NAME = 255  # characters of a picture file's name
 LEAST_WORDS = 12  # characters of a note's own sentence, without its parameters
@@ -113,25 +113,30 @@ def _digests(record: Record) -> Mapping[str, str | None]:
 
 
 def _notes(record: Record) -> Iterator[Difference]:
-    """Notes that no run writes in their place: of another room, of no sentence, or with other parameters."""
+    """Notes that no run writes in their place: of another room, of no sentence, or with other parameters.
+
+    Of older formats the room alone is compared: their sentences may have had other codes.
+    """
+    older = record.format in OLDER
     for kind, i, picture in _pictures(record):
-        yield from _odd_notes(f"{kind}[{i}].notes", picture.notes, OF_PICTURES)
+        yield from _odd_notes(f"{kind}[{i}].notes", picture.notes, OF_PICTURES, older)
     for i, picture in enumerate(record.pictures):
         for score, why in picture.not_computed.items():
-            yield from _odd_notes(f"pictures[{i}].not_computed.{score}", [why], OF_MISSING)
+            yield from _odd_notes(f"pictures[{i}].not_computed.{score}", [why], OF_MISSING, older)
     models = record.models
     warning = () if models.warning is None else (models.warning,)
     for name, notes in {"remarks": models.remarks, "notes": models.notes, "warning": warning}.items():
-        yield from _odd_notes(f"models.{name}", notes, OF_MODELS)
+        yield from _odd_notes(f"models.{name}", notes, OF_MODELS, older)
 
 
-def _odd_notes(where: str, notes: Iterable[Note], beginnings: tuple[str, ...]) -> Iterator[Difference]:
+def _odd_notes(where: str, notes: Iterable[Note], beginnings: tuple[str, ...], older: bool) -> Iterator[Difference]:
     for note in notes:
         sentence = english().get(note.code, "")
         parts = list(Formatter().parse(sentence))
         fields = {re.split(r"[.\[]", name)[0] for _, name, _, _ in parts if name is not None}
         words = sum(len(text) for text, _, _, _ in parts)
-        if not note.code.startswith(beginnings) or words < LEAST_WORDS or not fields <= note.params.keys():
+        is_sentence = words >= LEAST_WORDS and fields <= note.params.keys()
+        if not note.code.startswith(beginnings) or not (older or is_sentence):
             yield Difference(where, note.code, "a note that a run writes there")
 
 

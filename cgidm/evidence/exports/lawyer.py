@@ -130,7 +130,7 @@ def _application(record: Record) -> Iterator[str]:
     if record.models.warning is not None:
         yield f"The tool warned: {record.models.warning}"
     if record.models.prompt == "" and not record.models.other_prompts:
-        yield "No prompt was given. If the model was trained with one, used pictures are found less often."
+        yield "No prompt was given. If the model was trained with one, the control test may find less."
     blocked = [p for p in record.pictures if any(f.blocks_verdict for f in p.flags)]
     if blocked:
         yield f"{len(blocked)} of {len(record.pictures)} pictures were not judged, because of a flag."

@@ -94,7 +94,7 @@ def magnitude_axis(part: str, shape: Shape, change: Shape | None) -> Literal["ou
         return "output" if shape in ((out,), (1, out, 1, 1)) else None
     if shape[:1] == (out,) and set(shape[1:]) <= {1}:
         return "output"
-    if shape[:1] != (1,) or not set(shape[2:]) <= {1}:
+    if len(shape) < 2 or shape[0] != 1 or not set(shape[2:]) <= {1}:
         return None
     flat = len(change) == 2 and len(shape) == 4 and into % shape[1] == 0  # a convolution's change, in * height * width
     return "input" if shape[1] == into or flat else None
@@ -112,9 +112,10 @@ def check_module(module: str, shapes: Mapping[str, Shape], name: str) -> tuple[i
     factors = shapes.keys() - COMPANIONS
     if factors not in COMPLETE:
         _refuse_incomplete(factors, known)
-    if find_rank(shapes) == 0:
+    scalar = any(not shape for part, shape in shapes.items() if part not in COMPANIONS)
+    if not scalar and find_rank(shapes) == 0:
         raise UserError("intake.adapter_rank_zero", **known)
-    change = change_shape(shapes)
+    change = None if scalar else change_shape(shapes)
     if change is None or not _fits_beside(shapes, change):
         listed = [f"{part} {shapes[part]}" for part in sorted(shapes.keys() - {"alpha"})]
         raise UserError("intake.adapter_shapes", **known, shapes=listed)

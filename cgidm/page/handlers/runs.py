@@ -68,8 +68,10 @@ def fetch(
     if run is None:
         return
     try:
-        models = open_run_models(run, visitor_token(oauth_token), visitor_key(civitai_key))
-        if gigabytes := round(bytes_needed(*models) / 1e9, 1):
+        key = visitor_key(civitai_key)
+        models = open_run_models(run, visitor_token(oauth_token), key)
+        gigabytes = round(bytes_needed(*models) / 1e9, 1)
+        if gigabytes or key:  # what a key is needed for, however small: the run has none
             pool = ThreadPoolExecutor(1)
             download = pool.submit(fetch_models, *models)
             pool.shutdown(wait=False)  # if the visitor leaves, the download ends by itself, for the next one

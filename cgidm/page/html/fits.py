@@ -26,7 +26,7 @@ def fits_html(language: str) -> str:
     unknown = html_text(language, "fits.uncounted")
     rows += [[escape(family), "—", unknown, unknown] for family in uncounted_families()]
     heads = [html_text(language, f"fits.head.{name}") for name in ("family", "model", "here", "card")]
-    table = headed_table("fits", html_text(language, "fits.table"), heads, rows, set())
+    table = headed_table("fits", html_text(language, "fits.table"), heads, rows, {2, 3})
     paragraphs = "".join(f"<p>{line}</p>" for line in lines)
     return wrap_page([paragraphs, table, f"<p>{html_text(language, 'fits.counted')}</p>"], language)
 
@@ -51,7 +51,7 @@ def judged_html(found: Mapping[str, Any], language: str, *, shipped: bool = Fals
     if kind == "cpu":
         return _joined([html_text(language, "card.judged.gpu"), *_cards(fits, language)])
     if not fits:
-        return _joined([html_text(language, "card.judged.here"), html_text(language, "fits.card.uncounted")])
+        return html_text(language, "fits.card.uncounted")
     able = [fit for fit in fits if fit.can_run]
     if len(able) == len(fits):
         return _joined([html_text(language, "card.judged.here"), *(_cards(fits, language) if kind == "zero" else [])])

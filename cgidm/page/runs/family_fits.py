@@ -65,8 +65,9 @@ def split_family(stated: str) -> tuple[str, ...]:
 
 
 def _fit(family: str, model: Mapping[str, Any], free: int | None, networks: int) -> ModelFit:
-    card = smallest_card(model, recovery=True, networks=networks)
-    plan = None if free is None else plan_for_memory(model, free, recovery=True, networks=networks)
+    counted = {name: count for name, count in model.items() if name != "title"}
+    card = smallest_card(counted, recovery=True, networks=networks)
+    plan = None if free is None else plan_for_memory(counted, free, recovery=True, networks=networks)
     return ModelFit(
         family=family,
         title=model["title"],

@@ -86,7 +86,7 @@ def build_panel(texts: Texts) -> Panel:
         info(texts("upload_model.info"))
     with gr.Accordion(texts("base.more"), open=True, elem_id="base-more"):
         base = _base_field(texts)
-        info(f"{texts('base.families')} {', '.join(JUDGED)}.")  # gradio translates one text of a string
+        info(f"{texts(_families_key())} {', '.join(_families())}.")  # gradio translates one text of a string
         errors["error.base"] = error_place("base")
         prompt = gr.Textbox(label=texts("prompt.label"), info=texts("prompt.info"), max_length=500, elem_id="prompt")
     framing = gr.State(None)
@@ -129,7 +129,7 @@ def _base_field(texts: Texts) -> gr.Dropdown:
         value="",
         allow_custom_value=True,
         label=texts("base.label"),
-        info=f"{texts('base.info')} {texts(_families_key())} {', '.join(_families())}.",
+        info=texts("base.info"),
         elem_id="base",
     )
 
@@ -152,7 +152,7 @@ def _build_key(texts: Texts) -> tuple[gr.Accordion, gr.Textbox]:
 
 
 def _families_key() -> str:
-    return "fits.here.cpu" if hardware.kind() == "cpu" else "base.families"
+    return "fits.base.cpu" if hardware.kind() == "cpu" else "fits.base"
 
 
 def _families() -> list[str]:

@@ -180,6 +180,7 @@ CSS = (
 .cg.cg td code{overflow-wrap:normal;white-space:nowrap}
 .cg.cg td small{overflow-wrap:anywhere}
 .cg.cg .cg-number{text-align:end;font-variant-numeric:tabular-nums;white-space:nowrap}
+.cg.cg .cg-fits .cg-number{text-align:start;white-space:normal}
 .cg.cg .cg-about{display:flex;flex-wrap:wrap;gap:.5rem;align-items:center;margin:.6em 0 0}
 .cg.cg .cg-about dl{flex:1 1 14rem;margin:0;grid-template-columns:max-content minmax(0,1fr);gap:.1em .75em}
 .cg.cg .cg-about dt,.cg.cg .cg-about dd{margin:0;color:var(--cg-ink);font-size:.875rem}
@@ -290,8 +291,8 @@ footer .divider:last-child{display:none!important}
  .cg.cg tbody td{border:0}
  .cg.cg .cg-scores tr{grid-template-columns:1fr auto}
  .cg.cg .cg-scores td:last-child{grid-column:1/-1;padding-top:0;color:var(--cg-quiet)}
- .cg.cg .cg-set tr{grid-template-columns:minmax(0,1fr);padding:.5rem}
- .cg.cg .cg-set td{padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
+ .cg.cg :is(.cg-set,.cg-fits) tr{grid-template-columns:minmax(0,1fr);padding:.5rem}
+ .cg.cg :is(.cg-set,.cg-fits) td{padding:0 0 .2rem;text-align:start;overflow-wrap:anywhere}
  .cg.cg .cg-number[data-head]::before{content:attr(data-head) ": ";color:var(--cg-quiet)}
  .cg.cg .cg-scores .cg-number::before{content:none}
 }

@@ -125,6 +125,7 @@ def count_prompts(found: Sequence[PromptScores], base: Sequence[str]) -> dict[st
                     },
                     "contrast": {
                         "AUC": mean_area([(s.member, s.contrast[label]) for s in some]),
+                        "AUC lost": area_lost(some, RIGHT[training], label),
                         **_rates(decide(contrast, null_groups(contrast))),
                     },
                 }
@@ -137,6 +138,16 @@ def mean_area(found: Sequence[tuple[Sequence[int], Sequence[float]]]) -> dict[st
     """The mean over suspects of the AUC of members against holdouts, with a bootstrap interval over artists."""
     areas = np.array([float(roc_auc_score(member, scores)) for member, scores in found])
     return {"mean": float(areas.mean()), "interval": _interval(areas), "worst": float(areas.min())}
+
+
+def area_lost(found: Sequence[PromptScores], right: str, label: str) -> dict[str, Any]:
+    """How much lower the contrast's AUC is than under the training's own prompt, suspect by suspect."""
+    lost = np.array([_contrast_area(s, right) - _contrast_area(s, label) for s in found])
+    return {"mean": float(lost.mean()), "interval": _interval(lost)}
+
+
+def _contrast_area(s: PromptScores, label: str) -> float:
+    return float(roc_auc_score(s.member, s.contrast[label]))
 
 
 def power_lost(right: Sequence[MirrorDecision], asked: Sequence[MirrorDecision]) -> dict[str, Any]:
@@ -168,13 +179,13 @@ def prompt_tables(report: Mapping[str, Any]) -> str:
     """A table for each training; the docs show them, too."""
     level, parts = f"{report['level']:.0%}", []
     heads = ["prompt of the run", "mirror test: AUC", f"false calls at {level}", f"power at {level}", "power lost"]
-    heads += ["contrast: AUC", f"false calls at {level}", f"power at {level}"]
+    heads += ["contrast: AUC", "AUC lost", f"false calls at {level}", f"power at {level}"]
     for training, title in (("captions", "a caption for each picture"), ("trigger", "the trigger alone")):
         rows = [
             [
                 ABOUT[r["prompt"]] + (" (the training's)" if r["prompt"] == RIGHT[training] else ""),
                 *(_area(r["mirror"]), *_shares(r["mirror"]), _lost(r, training)),
-                *(_area(r["contrast"]), *_shares(r["contrast"])),
+                *(_area(r["contrast"]), _area_lost(r, training), *_shares(r["contrast"])),
             ]
             for r in report["rows"]
             if r["training"] == training
@@ -195,6 +206,13 @@ def _shares(found: Mapping[str, Any]) -> list[str]:
         for share in (found["false calls"], found["power"])
         for low, high in [share["interval"]]
     ]
+
+
+def _area_lost(row: Mapping[str, Any], training: str) -> str:
+    if row["prompt"] == RIGHT[training]:
+        return ""
+    low, high = row["contrast"]["AUC lost"]["interval"]
+    return f"{row['contrast']['AUC lost']['mean']:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _lost(row: Mapping[str, Any], training: str) -> str:
