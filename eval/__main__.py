@@ -168,6 +168,11 @@ COMMANDS = {
         "fine-tune the embedded flow model's LoRA", "options:add_assets", "asset_recipes.flow_example:run"
     ),
     "flow": Command("train the embedded flow model; resumes", "options:add_flow", "asset_recipes.flow:run"),
+    "stand-ins": Command(
+        "fine-tune bases of SD 2.x's and AltDiffusion's kind from the embedded model; resumes",
+        "options:add_stand_ins",
+        "asset_recipes.stand_ins:run",
+    ),
     "reconstruct": Command(
         "measure the autoencoder's PSNR; writes reconstruction.json",
         "options:add_reconstruct",

@@ -79,6 +79,17 @@ def add_flow_loras(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "mini-flow", help="folder of the results")
 
 
+def add_stand_ins(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `stand-ins`."""
+    parser.add_argument("--pictures", type=Path, required=True, help="folder with pretrain/ and cc0_paintings/")
+    parser.add_argument("--openclipart", type=Path, help="folder with png/ and svg/ of the Open Clip Art Library")
+    parser.add_argument("--base", type=Path, default=base_folder(), help="folder of the base model")
+    parser.add_argument("--work", type=Path, default=Path("runs/stand-ins"), help="folder of the models")
+    parser.add_argument("--v-steps", type=int, default=160, help="training steps of the model that predicts v")
+    parser.add_argument("--alt-steps", type=int, default=120, help="training steps of the one of AltDiffusion's kind")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini", help="folder of stand-ins.json")
+
+
 def add_prompts(parser: argparse.ArgumentParser) -> None:
     """Add the options of `prompts`."""
     parser.add_argument("--base", type=Path, default=base_folder().parent / "mini-flow", help="folder of the model")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.resources import reference_files
-from eval.analysis.paper_comparison import numbers, overview
+from eval.analysis.paper_comparison import overview
+from eval.analysis.paper_numbers import numbers
 from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table

@@ -47,6 +47,12 @@ class VaeCodec:
         return torch.cat([self._encode(image) for image in images.split(1)])
 
     @torch.no_grad()
+    def encode_together(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+        """Encode pictures in [0, 1] in one call, whose last bits may depend on the batch; for trainings."""
+        self._load()
+        return self._encode(images)
+
+    @torch.no_grad()
     def decode(self, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
         """Decode latents to pictures in [0, 1]."""
         self._load()
@@ -56,7 +62,7 @@ class VaeCodec:
         if self.load is not None:
             self.load()
 
-    def _encode(self, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 c h w"]:
+    def _encode(self, image: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
         posterior = self.vae.encode(self._input((2 * image - 1).to(self.vae.dtype))).latent_dist
         z = posterior.mode() if self.encoding == "mode" else posterior.sample()
         return self._scaled(z.to(image.dtype))

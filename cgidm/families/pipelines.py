@@ -20,11 +20,6 @@ from .single_file import load_base_file, load_single_file
 from .tokenizers import check_tokenizers
 from .weight_coverage import check_coverage, check_finite
 
-ACCEPTED = (
-    "accepted: a folder in the diffusers layout (with model_index.json), a training checkpoint (with unet/), a LoRA or "
-    "PEFT folder, or one .safetensors file"
-)
-
 
 def load_pipeline(checkpoint: Checkpoint, role: str, dtype: torch.dtype, **components: Any) -> Any:
     """Load a pipeline of a known class; `components` are used instead of loaded.

@@ -181,13 +181,13 @@ def read_layout(listing: Listing, root: str = "", as_loaded: bool = False) -> Ch
     if "model_index.json" in inside:
         config = read_json(listing, _join(root, "model_index.json"))
         return _folder("pipeline", listing, root, *find_components(listing, root, config), config)
-    if "config.json" in inside and PurePosixPath(root).name == "unet":  # the network's own folder
+    if "config.json" in inside and PurePosixPath(root).name in TRAINED_ALONE:  # the network's own folder
         return read_layout(listing, PurePosixPath(root).parent.as_posix().strip("."), as_loaded)
     found = [name for name in LORA_FILES if name in inside]
     folders: list[Network] = [name for name in NETWORKS if f"{name}/{PEFT[0]}" in inside]
     if not found and folders:
         return _adapter_folders(listing, root, folders, inside)
-    if not found and any(name.startswith("unet/") for name in inside):
+    if not found and any(name.startswith(f"{network}/") for network in TRAINED_ALONE for name in inside):
         networks = [n for n in NETWORKS if any(name.startswith(f"{n}/") for name in inside)]
         return _folder("training checkpoint", listing, root, *find_network(listing, root, networks))
     if not found:

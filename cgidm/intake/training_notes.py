@@ -31,7 +31,8 @@ SCHEDULES = {  # kohya's and OneTrainer's names
     **{name: name for name in ("constant", "linear", "cosine", "cosine_with_restarts")},
     **{"constant_with_warmup": "constant", "cosine_with_hard_restarts": "cosine_with_restarts"},
 }
-TIMES = {"uniform": "uniform", "sigmoid": "sigmoid"}
+TIMES = {"uniform": "uniform", "sigmoid": "sigmoid", "flux_shift": "shift"}
+SHIFTS = 3.0, 3.3  # of "shift", next to that of FLUX.1 at 1024 pixels: 3.1582
 ONE_TRAINER_TIMES = {"UNIFORM": "uniform", "SIGMOID": "uniform", "LOGIT_NORMAL": "sigmoid"}
 PEFT_NETWORKS = ("unet.", "transformer.", "")  # how keys of a network begin
 FINISHED = 0.95  # of the planned steps
@@ -120,6 +121,8 @@ def _kohya(metadata: Mapping[str, str]) -> NotedTraining:
     schedule = single_line(metadata.get("ss_lr_scheduler", "")).lower()
     text_rate = metadata.get("ss_text_encoder_lr", "").strip("[]").partition(",")[0]  # of several encoders, the first
     times = single_line(metadata.get("ss_timestep_sampling", "")).lower()
+    if times == "shift" and SHIFTS[0] <= (number("discrete_flow_shift", 100) or 0) <= SHIFTS[1]:
+        times = "flux_shift"
     return NotedTraining(
         optimizer=_optimizer(text),
         optimizer_text=text or None,

@@ -26,7 +26,7 @@ CHOICES = (  # as `settings` has them, which is not imported so that --help is q
     ("layers", ("all", "everything", "transformer", "attention"), "layers that an adapter changes"),
     ("optimizer", ("adamw", "adamw8bit", "lion", "prodigy"), "optimiser"),
     ("schedule", ("constant", "linear", "cosine", "cosine_with_restarts"), "schedule of the learning rate"),
-    ("times", ("uniform", "sigmoid", "u-shaped"), "law of the diffusion time"),
+    ("times", ("uniform", "sigmoid", "u-shaped", "shift"), "law of the diffusion time"),
     ("defence", ("flip", "cutout", "randaugment"), "augmentation; flip is what trainers call flips"),
 )
 

@@ -1,5 +1,6 @@
 """What a training costs, said before it begins: steps, evaluations of the network, memory."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..families.memory import UNCOUNTABLE, count_peak, weight_bytes
-from .adapter_layers import add_adapter
+from .networks.adapter_layers import add_adapter
 from .settings import TrainerSettings
 from .trained_model import ModelPlan
 
@@ -39,15 +40,19 @@ def training_bytes(base: Path, settings: TrainerSettings) -> int | None:
         settings: of the training.
 
     Returns:
-        Bytes; None where the work cannot be counted.
+        Bytes; None where the work cannot be counted, or the base has other networks than Stable Diffusion 1.x and 2.x.
     """
+    index = base / "model_index.json"
+    if index.exists() and json.loads(index.read_text()).get("_class_name") != "StableDiffusionPipeline":
+        return None
     unet_config: Any = UNet2DConditionModel.load_config(base, subfolder="unet")
     vae_config: Any = AutoencoderKL.load_config(base, subfolder="vae")
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel.from_config(unet_config)
         vae: Any = AutoencoderKL.from_config(vae_config)
         text = CLIPTextModel(CLIPTextConfig.from_pretrained(base / "text_encoder"))
-        parts: Any = SimpleNamespace(unet=unet.requires_grad_(False), text_encoder=text.requires_grad_(False))
+        encoders = {"text_encoder": text.requires_grad_(False)}
+        parts: Any = SimpleNamespace(network=unet.requires_grad_(False), encoders=encoders)
         if settings.mode == "lora":
             add_adapter(parts, settings)
         elif settings.mode != "textual-inversion":  # whose vectors are few

@@ -26,6 +26,7 @@ LARGEST_RATE = 0.1  # AdamW diverges at larger ones; optimisers that find their 
 # modules that are convolutions, as diffusers, kohya and sgm name them
 CONVOLUTION = re.compile(r"conv1|conv2|conv_shortcut|in_layers|out_layers|(?:up|down)samplers")
 FEED_FORWARD, PROJECTION = re.compile(r"ff[._]net"), re.compile(r"proj_in|proj_out")
+ATTENTION = re.compile(r"attn|attention")  # of a transformer
 LARGEST_BATCH = 1024  # a larger one is no batch
 
 
@@ -96,6 +97,9 @@ def read_recipe(suspect: Checkpoint | None, given: dict[str, Any]) -> SuspectRec
         common = COMMON_RATE if settings["mode"] == "lora" else EMBEDDING_RATE
         settings["learning_rate"] = PRODIGY_RATE if settings.get("optimizer") == "prodigy" else common
         sources["learning_rate"] = "a common one, since none is noted"
+    if suspect is not None and suspect.adapter is not None and "times" not in settings:
+        if any(component == "transformer" for component, _ in suspect.adapter.modules):
+            settings["times"], sources["times"] = "sigmoid", "the usual law of rectified flow, since none is noted"
     images = settings.pop("images", None)
     if images is not None and images < 1:
         raise UserError("training.out_of_bounds", setting="images", given=images, least=1, most="any number")
@@ -148,9 +152,10 @@ def _of_adapter(adapter: Adapter, noted_rank: float | None) -> dict[str, Any]:
     """What the tensors of an adapter's file show of its training."""
     kinds = {"DoRA": "dora", "LoHa": "loha", "LoHa + DoRA": "loha", "LoKr": "lokr", "LoKr + DoRA": "lokr"}
     of_network = [module for component, module in adapter.modules if component == "unet"]
+    of_transformer = [module for component, module in adapter.modules if component == "transformer"]
     found: dict[str, Any] = {
         "adapter": kinds.get(adapter.method, "lora"),  # full differences, too: nothing nearer is trained
-        "layers": _layers(of_network),
+        "layers": _transformer_layers(of_transformer) if of_transformer else _layers(of_network),
         "text_encoder": any(component.startswith("text_encoder") for component, _ in adapter.modules),
     }
     if len(adapter.ranks) == 1:
@@ -171,6 +176,11 @@ def _layers(modules: Sequence[str]) -> str:
     if holds(CONVOLUTION):
         return "everything" if holds(FEED_FORWARD) else "all"
     return "transformer" if holds(FEED_FORWARD) or holds(PROJECTION) else "attention"
+
+
+def _transformer_layers(modules: Sequence[str]) -> str:
+    """The same of a transformer, which has no convolutions."""
+    return "attention" if all(ATTENTION.search(module) for module in modules) else "transformer"
 
 
 def _amount(amount: TrainingAmount) -> dict[str, Any]:

@@ -12,7 +12,7 @@ AdapterKind = Literal["lora", "dora", "loha", "lokr"]
 Layers = Literal["all", "everything", "transformer", "attention"]
 OptimizerName = Literal["adamw", "adamw8bit", "lion", "prodigy"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine_with_restarts"]
-TimeLaw = Literal["uniform", "sigmoid", "u-shaped"]
+TimeLaw = Literal["uniform", "sigmoid", "u-shaped", "shift"]
 BOUNDS: Mapping[str, tuple[float, float]] = {
     **{"batch": (1, 4096), "learning_rate": (0, 100), "text_learning_rate": (0, 100), "prior_pictures": (1, 10_000)},
     **{"rank": (1, 4096), "alpha": (1e-6, 65_536), "rank_decay": (0, 100), "warmup": (0, 1), "restarts": (1, 1000)},
@@ -53,7 +53,8 @@ class TrainerSettings:
         caption_dropout: share of the presentations with an empty caption.
         noise_offset: standard deviation of what is added to all cells of a channel alike.
         min_snr: bound of the signal-to-noise ratio in the weight of the loss (arXiv 2303.09556); None: no weight.
-        times: law of the time t: uniform; the sigmoid of a normal variable; or high at both ends.
+        times: law of the time t: uniform; the sigmoid of a normal variable; high at both ends; or that sigmoid shifted
+            towards noise, as trainers of FLUX.1 have it.
         word: that a textual inversion teaches; the prompt holds it, or is blank.
         vectors: of that word.
         initial_word: whose vectors they start as.

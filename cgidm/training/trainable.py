@@ -2,12 +2,13 @@
 
 from ..errors import UserError
 from ..families.adapters import check_family
-from ..intake.family import CLASSES, guess_base
+from ..families.conditioning import FAMILIES
+from ..intake.family import CLASSES, JUDGED, guess_base
 from ..intake.layout import Checkpoint
 
-PIPELINE = "StableDiffusionPipeline"  # what the trainer trains
-FAMILIES = ("SD 1.x", "SD 2.x")  # the families of that pipeline
-OTHER_NETWORKS = ("transformer", "text_encoder_2", "text_encoder_3", "another text encoder")  # that it lacks
+WITHOUT_TEXT = ("DDPMPipeline",)  # judged, and not trained: the trainer asks under a prompt
+SHARED_SHAPES = {"AltDiffusion": ("SD 1.x", "SD 2.x")}  # whose UNets' shapes are those of another family
+UNNUMBERED = "another text encoder"  # a file's number of an encoder need not be the pipeline's
 
 
 def check_trainable(base: Checkpoint, suspect: Checkpoint | None = None) -> None:
@@ -20,27 +21,30 @@ def check_trainable(base: Checkpoint, suspect: Checkpoint | None = None) -> None
         suspect: the suspect, if there is one.
 
     Raises:
-        UserError: if the base is no folder of diffusers' Stable Diffusion, or the suspect is of another family.
+        UserError: if the base is no folder of diffusers of a family that is trained, or the suspect is of another
+            family.
     """
     given = str((base.config or {}).get("_class_name"))
-    family = CLASSES.get(given) or guess_base(base).family
-    if base.is_full_network and given != PIPELINE and (base.kind == "pipeline" or family not in (None, *FAMILIES)):
-        raise UserError("training.base_family", name=base.name, given=family or f"{given:.80}", accepted=list(FAMILIES))
     if base.kind != "pipeline":
         raise UserError("training.base_kind", name=base.name, kind=base.kind)
+    if given not in FAMILIES or given in WITHOUT_TEXT:
+        family = CLASSES.get(given) or f"{given:.80}"
+        raise UserError("training.base_family", name=base.name, given=family, accepted=list(JUDGED))
     if suspect is not None:
         _check_suspect(base, suspect)
 
 
 def _check_suspect(base: Checkpoint, suspect: Checkpoint) -> None:
     check_family(suspect)
-    guess, own = guess_base(suspect), guess_base(base).family
+    guess = guess_base(suspect)
+    own = CLASSES.get(str((base.config or {}).get("_class_name"))) or guess_base(base).family
     certain = next((vote.family for vote in guess.votes if vote.certain), None)
     networks = suspect.components if suspect.adapter is None else suspect.adapter.count()
-    strange = next((network for network in networks if network in OTHER_NETWORKS), None)
-    family = guess.family if certain is not None or guess.family not in FAMILIES else None
-    if strange is not None or certain not in (None, *FAMILIES):
-        given = family or f"a model with {strange}"
-        raise UserError("training.suspect_family", suspect=suspect.name, given=given, accepted=list(FAMILIES))
-    if certain is not None and own is not None and certain != own:
-        raise UserError("training.suspect_of_other", suspect=suspect.name, given=certain, base=base.name, family=own)
+    strange = next((n for n in networks if n not in base.components and n != UNNUMBERED), None)
+    known = [] if certain is None else certain.split(" or ")  # two families may share all shapes
+    alike = own is None or not known or own in known or bool({*known} & {*SHARED_SHAPES.get(own, ())})
+    if strange is not None or not alike:
+        named = guess.family if certain is not None or guess.family != own else None
+        given = named or f"a model with {strange}"
+        family = own or "another family"
+        raise UserError("training.suspect_of_other", suspect=suspect.name, given=given, base=base.name, family=family)

@@ -8,23 +8,23 @@ ones.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import DDIMScheduler, DDPMScheduler
-from diffusers.utils import logging as diffusers_logging
-from torch import Tensor
-from transformers.utils import logging as transformers_logging
+from torch import nn
 
-from ..families.pipelines import load_pipeline
-from ..intake.layout import open_checkpoint
-from .adapter_layers import add_adapter, falling_rank, save_adapter
+from ..errors import UserError
+from ..families.load import silence_libraries
 from .embedding import add_embedding, check_captions, keep_other_vectors, save_embedding
-from .loss import denoising_loss
+from .networks.adapter_layers import add_adapter, falling_rank, save_adapter
+from .networks.loss import denoising_loss
+from .networks.prior import make_prior
+from .networks.trainee import Trainee, open_trainee
 from .optimizers import make_optimizer, make_schedule
 from .settings import TrainerSettings
 from .training_pictures import load_training_pictures
+
+EMBEDDED = "StableDiffusionPipeline"  # whose one text encoder is taught words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,61 +69,55 @@ def finetune(
         base: folder of the base pipeline, in diffusers' layout.
         pictures: training pictures.
         out: folder of the checkpoint. "lora" writes `pytorch_lora_weights.safetensors`, "textual-inversion" writes
-            `learned_embeds.safetensors`; the DreamBooth modes write `unet/` and `text_encoder/`.
+            `learned_embeds.safetensors`; the DreamBooth modes write `unet/` or `transformer/`, and each text encoder
+            that is trained with it.
         config: settings of the training.
         progress: called after each step.
 
     Raises:
-        UserError: if a picture cannot be read, or the optimiser is not installed.
+        UserError: if a picture cannot be read, the base or the optimiser is not at hand, or the base's family is not
+            trained so.
     """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(config.seed)  # adapter weights are initialised from the global generator
         _save(_train(base, pictures, config, progress), out, config)
 
 
-def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig, progress: Callable[[], object]) -> Any:
+def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig, progress: Callable[[], object]) -> Trainee:
     """The fine-tuned pipeline."""
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     generator = torch.Generator().manual_seed(config.seed)
-    diffusers_logging.disable_progress_bar()  # the caller draws one bar for many trainings
-    transformers_logging.disable_progress_bar()
-    pipe: Any = load_pipeline(open_checkpoint(base, "base model"), "base", torch.float32)
-    pipe.scheduler = DDPMScheduler.from_config(pipe.scheduler.config)  # samplers scale noise in ways of their own
-    pipe.to(accelerator.device)
-    for part in (pipe.vae, pipe.unet, pipe.text_encoder):
-        part.requires_grad_(False)
-    draw, latents = load_training_pictures(pipe, pictures, config, config.seed)
-    prior = _prior_latents(pipe, config) if config.mode == "dreambooth-prior" else None
+    silence_libraries()  # the caller draws one bar for many trainings
+    trainee = open_trainee(base, accelerator.device)
+    draw, latents = load_training_pictures(trainee, pictures, config, config.seed)
+    prior = None
+    if config.mode == "dreambooth-prior":
+        prior = make_prior(trainee, config.class_prompt, config.prior_pictures, config.seed)
 
-    if config.mode == "lora":
-        trained = add_adapter(pipe, config)
-    elif config.word is not None:
-        check_captions(config.word, [*config.captions] or [config.training_prompt])
-        add_embedding(pipe, config, config.training_prompt)
-        trained = [pipe.text_encoder]
-    else:
-        trained = [pipe.unet.requires_grad_(True), pipe.text_encoder.requires_grad_(True)]
+    trained = _parts(trainee, config)
     parts = [[p for p in module.parameters() if p.requires_grad] for module in trained]
     weights = [p for part in parts for p in part]
     if config.mode == "lora" and config.text_encoder:
-        optimizer = make_optimizer(parts[0], config, parts[1])
+        text_weights = [p for part in parts[1:] for p in part]
+        optimizer = make_optimizer(parts[0], config, text_weights)
     else:  # DreamBooth has one rate
         optimizer = make_optimizer(weights, config)
     if config.mode == "textual-inversion":
-        keep_other_vectors(optimizer, weights[0], pipe, config)
+        keep_other_vectors(optimizer, weights[0], trainee.pipe, config)
     optimizer = accelerator.prepare(optimizer)
     schedule = make_schedule(optimizer, config, config.steps)
     captions = _captioner(config)
     for module in trained:
         module.train()
-    with falling_rank(pipe, config) as at_times:
+    with falling_rank(trainee, config) as at_times:
         for _ in range(config.steps):
             chosen = draw(generator)
-            loss = denoising_loss(pipe, latents(chosen), captions(chosen), generator, config, at_times)
+            z, sizes = latents(chosen)
+            loss = denoising_loss(trainee, z, captions(chosen), generator, config, at_times, sizes)
             if prior is not None:
                 chosen = torch.randint(len(prior), (config.batch,), generator=generator)
                 kept = prior[chosen.to(prior.device)]
-                prior_loss = denoising_loss(pipe, kept, config.class_prompt, generator, config, at_times)
+                prior_loss = denoising_loss(trainee, kept, config.class_prompt, generator, config, at_times)
                 loss = loss + config.prior_weight * prior_loss
             optimizer.zero_grad()
             accelerator.backward(loss)
@@ -131,7 +125,21 @@ def _train(base: Path, pictures: Sequence[Path], config: FinetuneConfig, progres
             optimizer.step()
             schedule.step()
             progress()
-    return pipe
+    return trainee
+
+
+def _parts(trainee: Trainee, config: FinetuneConfig) -> list[nn.Module]:
+    """What is trained, the network first. Trainers of rectified flow leave the text encoders of a DreamBooth alone."""
+    if config.mode == "lora":
+        return add_adapter(trainee, config)
+    if config.word is not None:
+        if type(trainee.pipe).__name__ != EMBEDDED:
+            raise UserError("training.embedding_family", given=type(trainee.pipe).__name__)
+        check_captions(config.word, [*config.captions] or [config.training_prompt])
+        add_embedding(trainee.pipe, config, config.training_prompt)
+        return [trainee.pipe.text_encoder]
+    encoders = [] if trainee.is_flow else trainee.encoders.values()
+    return [module.requires_grad_(True) for module in (trainee.network, *encoders)]
 
 
 def _captioner(config: FinetuneConfig) -> Callable[[Sequence[int]], str | list[str]]:
@@ -149,22 +157,14 @@ def _captioner(config: FinetuneConfig) -> Callable[[Sequence[int]], str | list[s
     return captions
 
 
-def _prior_latents(pipe: Any, config: FinetuneConfig) -> Tensor:
-    """Latents of pictures that the base itself makes of the class prompt (DreamBooth's prior preservation)."""
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
-    generator = torch.Generator().manual_seed(config.seed)
-    prompts = [config.class_prompt] * config.prior_pictures
-    return pipe(prompts, num_inference_steps=50, generator=generator, output_type="latent").images
-
-
-def _save(pipe: Any, out: Path, config: FinetuneConfig) -> None:
+def _save(trainee: Trainee, out: Path, config: FinetuneConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if config.mode == "lora":
-        save_adapter(pipe, out, config)
+        save_adapter(trainee, out, config)
         return
     if config.mode == "textual-inversion":
-        save_embedding(pipe, out, config)
+        save_embedding(trainee.pipe, out, config)
         return
-    pipe.unet.half().save_pretrained(out / "unet", max_shard_size="9MB")
-    pipe.text_encoder.half().save_pretrained(out / "text_encoder", max_shard_size="9MB")
+    parts = {trainee.name: trainee.network} | ({} if trainee.is_flow else trainee.encoders)
+    for name, part in parts.items():
+        part.half().save_pretrained(out / name, max_shard_size="9MB")

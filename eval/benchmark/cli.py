@@ -12,6 +12,7 @@ from typing import Any
 
 from cgidm.errors import UserError
 from cgidm.pictures.embedders import SHIPPED_NAME, load_embedders
+from cgidm.training.trained_model import weight_digests
 from eval.analysis.fused import CONCEPTS_NEEDED
 from eval.benchmark.blind_split import blind_dataset
 from eval.benchmark.datasets import Manifest, load_manifest, prepare
@@ -74,7 +75,10 @@ def run_table(o: argparse.Namespace) -> None:
     if missing:
         raise UserError("benchmark.answers_missing", count=missing, experiment=o.experiment)
     out = o.out or RESULTS.joinpath(*setting.experiment.name.split("-", 1))
-    write_report(setting.experiment, _blind(o, setting.experiment, manifest), asdict(manifest), rows, out)
+    experiment = setting.experiment
+    started = dict.fromkeys(experiment.base_of(training) for training in experiment.trainings)
+    bases = {base: weight_digests(base) for base in started} if experiment.bases else None
+    write_report(experiment, _blind(o, experiment, manifest), asdict(manifest), rows, out, bases)
     print(f"written to {out}")
 
 

@@ -77,6 +77,7 @@ class Experiment(_Strict):
     name: str
     about: str  # what it is for, which table or figure of the paper
     base: str  # as for `cgidm authenticate --base`
+    bases: dict[str, str] = {}  # of trainings that start from another base, by the training's name
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     datasets: dict[str, Dataset]
     trainings: dict[str, TrainingRecipe]
@@ -92,6 +93,8 @@ class Experiment(_Strict):
         for name, _ in (*self.report.pairs, *self.report.fused):
             if name not in ("", "fused", *known):
                 raise UserError("benchmark.unknown_method", where="report", given=name, accepted=list(known))
+        if unknown := [name for name in self.bases if name not in self.trainings]:
+            raise UserError("benchmark.unknown_base_training", given=unknown[0], accepted=list(self.trainings))
         if self.chance is not None:
             if self.chance.training not in self.trainings:
                 raise UserError(
@@ -102,6 +105,10 @@ class Experiment(_Strict):
             if lacking := [m for m, _ in self.report.fused if m not in self.chance.methods]:
                 raise UserError("benchmark.fused_needs_chance", method=lacking[0])
         return self
+
+    def base_of(self, training: str) -> str:
+        """The base that a training starts from."""
+        return self.bases.get(training, self.base)
 
     def resolved(self) -> dict[str, Method]:
         """The methods with their settings, by the names that the tables use.

@@ -26,6 +26,7 @@ class Suspect:
     training: str
     config: FinetuneConfig
     pictures: tuple[PictureFile, ...]
+    base: str  # that it is fine-tuned from
 
     @property
     def name(self) -> str:
@@ -49,6 +50,7 @@ class Unit:
     half: int  # that is taken for the training set
     prompt: str
     methods: tuple[str, ...]  # by their labels in the experiment
+    base: str  # that the suspect is compared with
 
     @property
     def pictures(self) -> list[tuple[PictureFile, int, int]]:
@@ -78,7 +80,7 @@ def plan_units(experiment: Experiment, manifest: Manifest) -> list[Unit]:
     for name in experiment.datasets:
         concepts = {c.name: c for c in manifest.datasets[name].concepts}
         for s in _suspects(experiment, manifest, name):
-            trained.append(Unit(name, "trained", s, concepts[s.concept], s.half, s.config.prompt, every))
+            trained.append(Unit(name, "trained", s, concepts[s.concept], s.half, s.config.prompt, every, s.base))
         chance += _chance_units(experiment, manifest, name)
     return [*trained, *chance]
 
@@ -92,7 +94,7 @@ def _suspects(experiment: Experiment, manifest: Manifest, name: str) -> Iterator
                 settings = {"pictures": len(pictures), "seed": experiment.seed, **dataset.prompts(concept.name)}
                 captions = how.draw_captions(settings["prompt"], pictures)
                 config = how.configure(**settings, captions=captions)
-                yield Suspect(name, concept.name, half, training, config, pictures)
+                yield Suspect(name, concept.name, half, training, config, pictures, experiment.base_of(training))
 
 
 def _chance_units(experiment: Experiment, manifest: Manifest, name: str) -> Iterator[Unit]:
@@ -107,8 +109,8 @@ def _chance_units(experiment: Experiment, manifest: Manifest, name: str) -> Iter
         if len(concepts) > 1:
             for s in suspects:
                 if s.concept == followers[concept.name]:
-                    yield Unit(name, "unrelated", s, concept, s.half, s.config.prompt, methods)
-        yield Unit(name, "innocent", None, concept, 0, own.config.prompt, methods)
+                    yield Unit(name, "unrelated", s, concept, s.half, s.config.prompt, methods, s.base)
+        yield Unit(name, "innocent", None, concept, 0, own.config.prompt, methods, own.base)
 
 
 def answer_keys(

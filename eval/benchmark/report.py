@@ -21,12 +21,18 @@ PACKAGES = ("torch", "diffusers", "peft", "transformers", "timm", "scikit-learn"
 
 
 def write_report(
-    experiment: Experiment, blind: Mapping[str, Any], manifest: Mapping[str, Any], rows: Sequence[Row], out: Path
+    experiment: Experiment,
+    blind: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    rows: Sequence[Row],
+    out: Path,
+    bases: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write to `out` what the experiment found; the same rows give the same bytes.
 
     `scores.csv` has a line for each decision, `scores.parquet` every number with its key, `summary.json` all numbers
     of the tables, `table.md`, `.tex` and `.csv` the tables. `blind` is what the pictures alone betray, by dataset.
+    `bases` are the SHA-256 digests of each base's weights, of an experiment that has several.
     """
     out.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame([asdict(row) for row in rows])
@@ -41,6 +47,8 @@ def write_report(
     packages = {m.name: found for m in experiment.resolved().values() if (found := package_of(m.name))}
     if packages:
         summary["packages"] = packages  # which package entered a method
+    if bases is not None:
+        summary["bases"] = {base: list(digests) for base, digests in bases.items()}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     write_tables([*_tables(experiment, table, summary), blind_table(blind)], out, "table")

@@ -34,8 +34,16 @@ class Setting:
 
     @property
     def base_weights(self) -> tuple[str, ...]:
-        """SHA-256 of the base's weight files."""
+        """SHA-256 of the weight files of the experiment's base."""
         return weight_digests(self.experiment.base)
+
+    def checkpoint(self, suspect: Suspect) -> Path:
+        """The checkpoint of a trained suspect.
+
+        Raises:
+            UserError: if it is not trained, or damaged.
+        """
+        return find_checkpoint(suspect.model, weight_digests(suspect.base), self.work)
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,8 @@ class TrainJob:
         """Train what is missing; the ledger gets no rows."""
         train_model(
             self.suspect.model,
-            self.setting.experiment.base,
-            self.setting.base_weights,
+            self.suspect.base,
+            weight_digests(self.suspect.base),
             self.setting.data,
             self.setting.work,
         )
@@ -105,7 +113,7 @@ class ScoreJob:
 def train_jobs(setting: Setting, manifest: Manifest) -> list[TrainJob]:
     """One for each suspect that is not trained yet, or damaged."""
     suspects = plan_suspects(setting.experiment, manifest)
-    missing = [s for s in suspects if find_damage(s.model.folder(setting.work, setting.base_weights)) is not None]
+    missing = [s for s in suspects if find_damage(s.model.folder(setting.work, weight_digests(s.base))) is not None]
     return [TrainJob(setting, s) for s in missing]
 
 
@@ -149,13 +157,11 @@ def describe_cost(experiment: Experiment, manifest: Manifest) -> str:
 def load_case(setting: Setting, unit: Unit) -> Case:
     """Load both models, the pictures, and whatever else a method may look at."""
     experiment, device = setting.experiment, "cuda" if torch.cuda.is_available() else "cpu"
-    suspect = experiment.base
-    if unit.suspect is not None:
-        suspect = str(find_checkpoint(unit.suspect.model, setting.base_weights, setting.work))
+    suspect = unit.base if unit.suspect is None else str(setting.checkpoint(unit.suspect))
     dtype = getattr(torch, experiment.dtype)
 
     def load(prompt: str) -> ModelPair:
-        return load_pair(experiment.base, suspect, prompt, device=device, dtype=dtype)
+        return load_pair(unit.base, suspect, prompt, device=device, dtype=dtype)
 
     pair = load(unit.prompt)
     pictures = [read_picture(locate_picture(setting.data, p), pair.resolution) for p, _, _ in unit.pictures]
@@ -174,12 +180,11 @@ def load_case(setting: Setting, unit: Unit) -> Case:
 
 def _all_keys(setting: Setting, manifest: Manifest) -> Iterator[tuple[Unit, dict[str, tuple[str, ...]]]]:
     """Every unit with the keys of its answers, by method."""
-    methods, base = setting.experiment.resolved(), setting.base_weights
+    methods = setting.experiment.resolved()
     embedders = sorted(_embedders("cpu"))
     for unit in plan_units(setting.experiment, manifest):
-        weights = base
-        if unit.suspect is not None:
-            weights = weight_digests(str(find_checkpoint(unit.suspect.model, base, setting.work)))
+        base = weight_digests(unit.base)
+        weights = base if unit.suspect is None else weight_digests(str(setting.checkpoint(unit.suspect)))
         common = (setting.experiment, base, weights, embedders)
         yield unit, {name: tuple(answer_keys(unit, name, methods[name], *common)) for name in unit.methods}
 

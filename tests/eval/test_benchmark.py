@@ -300,6 +300,7 @@ def test_the_plan_says_what_it_costs(undisturbed, capsys):
         ({"methods": [{"method": "loss", "drows": 3}]}, "benchmark.method_settings", {"method": "loss"}),
         ({"methods": ["loss", "loss"]}, "benchmark.method_twice", {"label": "loss"}),
         ({"chance": {"training": "magic", "methods": []}}, "benchmark.unknown_chance_training", {"given": "magic"}),
+        ({"bases": {"magic": "b"}}, "benchmark.unknown_base_training", {"given": "magic"}),
         (
             {"chance": {"training": "lora", "methods": ["cgidm"]}},
             "benchmark.fused_needs_chance",

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from eval.analysis.paper_comparison import FINDINGS, NO, PARTLY, YES, load_contents, numbers, overview
+from eval.analysis.paper_comparison import FINDINGS, NO, NOT_RUN, PARTLY, YES, load_contents, overview
+from eval.analysis.paper_numbers import numbers
 from eval.analysis.tables import load_paper
 from eval.benchmark.experiment import PRESETS, load_experiment
 from tests.support.paths import RESULTS, ROOT
@@ -18,7 +19,7 @@ ITEMS = [entry["item"] for entry in load_contents()]
 @pytest.fixture
 def results(tmp_path):
     """A copy of what the page is made of, to be changed."""
-    for name in ("table1", "table3", "table4", "table6", "figure3a", "time"):
+    for name in ("table1", "table2", "table3", "table4", "table6", "figure3a", "time"):
         source, place = RESULTS / "mini" / name, tmp_path / "mini" / name
         place.mkdir(parents=True)
         for file in ("summary.json", "manifest.json", "scores.parquet"):
@@ -65,7 +66,7 @@ def test_each_table_of_the_paper_with_numbers_is_printed_in_full():
 
 def test_every_preset_it_names_exists_and_can_be_read():
     named = set(re.findall(r"\b((?:mini|paper)-(?:table|figure|time)[\w-]*)", PAGE))
-    assert {"mini-figure3b", "mini-table3-mixtures", "paper-table2-sd15", "paper-table2-sd20"} <= named
+    assert {"mini-figure3b", "mini-table3-mixtures", "paper-table2", "mini-table2"} <= named
     assert named <= {p.stem for p in PRESETS.glob("*.json")}
     for name in named:
         assert load_experiment(name).name == name
@@ -81,6 +82,32 @@ def test_table1_follows_the_numbers(results):
     assert agreement(results, "Table 1") == YES
     change(results, "table1", lambda e: (e["method"], e["measure"]) == ("cgidm", "efficientnet_lite0"), 0.5)
     assert agreement(results, "Table 1") == NO
+
+
+def test_table2_needs_all_kinds_of_bases_high_and_near_each_other(results):
+    cells = lambda e: (e["method"], e["measure"]) == ("cgidm", "removed_alignment")  # noqa: E731
+    change(results, "table2", cells, 0.95)
+    assert agreement(results, "Table 2") == YES
+    change(results, "table2", cells, 0.85)
+    assert agreement(results, "Table 2") == PARTLY
+    change(results, "table2", lambda e: cells(e) and e["training"] == "SD 2.x", 0.6)
+    assert agreement(results, "Table 2") == NO
+    shutil.rmtree(results / "mini" / "table2")
+    assert agreement(results, "Table 2") == NOT_RUN and "small bases" not in numbers(results).lower()
+
+
+def test_table2_has_a_row_for_each_kind_of_base_with_its_interval():
+    section = PAGE.split("### Table 2\n")[1].split("###")[0]
+    summary = json.loads((RESULTS / "mini" / "table2" / "summary.json").read_text(encoding="utf-8"))
+    cells = [e for e in summary["trained"] if (e["method"], e["measure"]) == ("cgidm", "removed_alignment")]
+    assert len(cells) == 4
+    for e in cells:
+        low, high = e["interval"]
+        assert f"| {e['training']} | {e['auc']:.3f} ({low:.3f} to {high:.3f}) |" in section
+    made = json.loads((RESULTS / "mini" / "stand-ins.json").read_text(encoding="utf-8"))
+    for name, about in made.items():
+        (base,) = (b for b in summary["bases"] if b.endswith(name))
+        assert sorted(summary["bases"][base]) == sorted(about["sha256"].values()), "the bases are those of the record"
 
 
 def test_table3_agrees_only_if_it_varies_no_more_than_the_papers(results):

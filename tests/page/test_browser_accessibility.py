@@ -16,7 +16,12 @@ EXAMPLE = "shipped:rollandin-lora"
 GRAVE = ("serious", "critical")
 RULES = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 OF_COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}  # all that another theme can change
-DARK = "dark => document.body.classList.toggle('dark', dark)"
+DARK = """async dark => {  // and wait until no colour is on its way any more
+    document.body.classList.toggle('dark', dark);
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const moving = Promise.allSettled(document.getAnimations().map(one => one.finished));
+    await Promise.race([moving, new Promise(done => setTimeout(done, 3000))]);
+}"""
 MARKS = ("i18n", "translation_metadata")  # of a text that gradio has left untranslated
 
 

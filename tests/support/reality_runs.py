@@ -22,10 +22,13 @@ from tests.support.reality_hub import use_tiny_embedders
 
 
 def start(hub: str, civitai: int, plan: Path, out: Path, *options: str):
-    """Start the command in a process of its own; its server has imported the libraries already."""
+    """Start the command in a process of its own; its server has imported the libraries already.
+
+    Runs whose folders lie beside each other share a cache: a checkpoint names the folder of its base.
+    """
     log = out.with_suffix(".log")
     given = ["reality", "--plan", str(plan), "--out", str(out), *options]
-    process = fork_server().Process(target=run_command, args=(given, hub, civitai, out.parent / "cache", log))
+    process = fork_server().Process(target=run_command, args=(given, hub, civitai, out.parents[1] / "cache", log))
     log.touch()
     process.start()
     return process, log

@@ -51,7 +51,7 @@ def works(place):
 def test_the_word_s_vectors_alone_are_learnt(place, tmp_path, monkeypatch):
     """They start as the initial word's, move, and no other weight does: the file holds them, in full precision."""
     trained = {}
-    monkeypatch.setattr("cgidm.training.trainer._save", lambda pipe, *_: trained.update(pipe=pipe))
+    monkeypatch.setattr("cgidm.training.trainer._save", lambda trainee, *_: trained.update(pipe=trainee.pipe))
     finetune(place / "base", works(place), tmp_path, CONFIG)
     pipe, before = trained["pipe"], tiny.stable_diffusion()
     known = len(before.tokenizer)

@@ -32,9 +32,9 @@ def seen(monkeypatch):
     shapes = []
     loss = trainer.denoising_loss
 
-    def look(pipe, z, *more):
+    def look(trainee, z, *more):
         shapes.append(tuple(z.shape))
-        return loss(pipe, z, *more)
+        return loss(trainee, z, *more)
 
     monkeypatch.setattr(trainer, "denoising_loss", look)
     return shapes

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
 from cgidm.training import command, settings, trainer
-from cgidm.training.adapter_layers import FILE, falling_rank
 from cgidm.training.captions import read_caption
-from cgidm.training.loss import denoising_loss, draw_times
+from cgidm.training.networks.adapter_layers import FILE, falling_rank
+from cgidm.training.networks.loss import denoising_loss, draw_times
+from cgidm.training.networks.trainee import Trainee
 from cgidm.training.optimizers import LIBRARIES, make_optimizer, make_schedule
 from cgidm.training.recipe import TrainingRecipe
 from cgidm.training.recipe_reader import read_recipe
@@ -69,10 +70,10 @@ def test_the_file_that_a_training_writes_computes_what_was_trained(folder, tmp_p
     """Loaded as a suspect, it predicts what the trained network predicted, but for half precision."""
     more, method = ADAPTERS[name]
     trained, save = [], trainer.save_adapter
-    monkeypatch.setattr(trainer, "save_adapter", lambda pipe, *rest: (trained.append(pipe), save(pipe, *rest)))
+    monkeypatch.setattr(trainer, "save_adapter", lambda found, *rest: (trained.append(found), save(found, *rest)))
     out = train(folder, tmp_path / "out", **more)
     assert open_checkpoint(str(out)).adapter.method == method
-    pair, pipe = load_pair(str(folder / "base"), str(out), "abc"), trained[0]
+    pair, pipe = load_pair(str(folder / "base"), str(out), "abc"), trained[0].pipe
     z, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 800])
     with torch.no_grad():
         text = pipe.encode_prompt("abc", "cpu", 1, False)[0].expand(2, -1, -1)
@@ -165,7 +166,9 @@ def test_times_follow_their_law():
     g = torch.Generator().manual_seed(0)
     drawn = {law: draw_times(40_000, 1000, g, TrainerSettings(times=law)) for law in get_args(settings.TimeLaw)}
     ends = {law: ((t < 100) | (t >= 900)).float().mean().item() for law, t in drawn.items()}
-    assert all(0 <= t.min() and t.max() <= 999 and abs(t.float().mean() - 500) < 10 for t in drawn.values())
+    assert all(0 <= t.min() and t.max() <= 999 for t in drawn.values())
+    assert drawn.pop("shift").median().item() == pytest.approx(1000 * 3.1582 / 4.1582, abs=10)  # s / (1 + s)
+    assert all(abs(t.float().mean() - 500) < 10 for t in drawn.values())
     assert ends["uniform"] == pytest.approx(0.2, abs=0.01)
     # P(|x| > logit(0.9)) of a normal x; the share of exp(4 u) + exp(4 (1 - u)) in both outer tenths
     assert ends["sigmoid"] == pytest.approx(0.028, abs=0.005)
@@ -175,13 +178,13 @@ def test_times_follow_their_law():
 
 def test_min_snr_weighs_each_picture_by_its_noise():
     """The weight of a loss in eps is min(SNR, gamma) / SNR (arXiv 2303.09556, Eq. 6)."""
-    pipe, z = tiny.stable_diffusion(), torch.randn(1, 4, 8, 8)
+    trainee, z = Trainee(tiny.stable_diffusion()), torch.randn(1, 4, 8, 8)
     losses = []
     for gamma in (None, 1e6, 0.5):
         times: list[torch.Tensor] = []
         g = torch.Generator().manual_seed(5)
-        losses.append(denoising_loss(pipe, z, "a", g, TrainerSettings(min_snr=gamma), times.append).item())
-    kept = pipe.scheduler.alphas_cumprod[times[0]]
+        losses.append(denoising_loss(trainee, z, "a", g, TrainerSettings(min_snr=gamma), times.append).item())
+    kept = trainee.pipe.scheduler.alphas_cumprod[times[0]]
     snr = (kept / (1 - kept)).item()
     assert losses[0] == pytest.approx(losses[1]) and losses[2] == pytest.approx(
         losses[0] * min(snr, 0.5) / snr, rel=1e-4
@@ -189,22 +192,22 @@ def test_min_snr_weighs_each_picture_by_its_noise():
 
 
 def test_a_noise_offset_moves_whole_channels():
-    pipe, seen = tiny.stable_diffusion(), []
-    pipe.scheduler.add_noise = lambda z, eps, t: seen.append(eps) or z
+    trainee, seen = Trainee(tiny.stable_diffusion()), []
+    trainee.noise.add_noise = lambda z, eps, t: seen.append(eps) or z
     for offset in (0.0, 0.9):
         g = torch.Generator().manual_seed(5)
-        denoising_loss(pipe, torch.zeros(2, 4, 8, 8), "a", g, TrainerSettings(noise_offset=offset))
+        denoising_loss(trainee, torch.zeros(2, 4, 8, 8), "a", g, TrainerSettings(noise_offset=offset))
     moved = seen[1] - seen[0]
     torch.testing.assert_close(moved, moved.mean((2, 3), keepdim=True).expand_as(moved))
     assert moved.abs().min() > 0 and len(moved.unique()) > 4
 
 
 def test_the_more_noise_the_fewer_ranks_take_part(folder):
-    pipe = tiny.stable_diffusion()
+    trainee = Trainee(tiny.stable_diffusion())
     how = config(rank_decay=1.0)
-    trainer.add_adapter(pipe, how)
-    layer = next(m for n, m in pipe.unet.named_modules() if n.endswith("to_q.lora_A.default"))
-    with falling_rank(pipe, how) as at_times:
+    trainer.add_adapter(trainee, how)
+    layer = next(m for n, m in trainee.network.named_modules() if n.endswith("to_q.lora_A.default"))
+    with falling_rank(trainee, how) as at_times:
         at_times(torch.tensor([0, 999]))
         least, most = layer(torch.ones(2, 5, layer.in_features)).ne(0).sum((1, 2)).tolist()
     assert (least, most) == (4 * 5, 2 * 5)
@@ -241,14 +244,15 @@ def test_a_caption_is_the_text_beside_the_picture(folder, tmp_path):
 
 
 def test_a_framing_that_crops_at_random_crops_anew_at_every_step(folder):
-    pipe = tiny.stable_diffusion()
+    trainee = Trainee(tiny.stable_diffusion())
     how = config(framing={"rule": "diffusers", "resolution": 64})
-    _, latents = load_training_pictures(pipe, [folder / "0.png"], how, seed=0)
-    first, second = latents([0]), latents([0])
+    _, latents = load_training_pictures(trainee, [folder / "0.png"], how, seed=0)
+    (first, told), (second, other) = latents([0]), latents([0])
     assert first.shape == second.shape == (1, 4, 8, 8) and not torch.equal(first, second)
+    assert not torch.equal(told, other), "and the network is told where the part lies"
     fixed = replace(how, framing={"rule": "diffusers", "resolution": 64, "random_crop": False})
-    _, latents = load_training_pictures(pipe, [folder / "0.png"], fixed, seed=0)
-    assert torch.equal(latents([0]), latents([0]))
+    _, latents = load_training_pictures(trainee, [folder / "0.png"], fixed, seed=0)
+    assert torch.equal(latents([0])[0], latents([0])[0])
 
 
 def test_alpha_stands_in_the_file_unless_it_is_the_rank(folder, tmp_path):

@@ -10,8 +10,11 @@ from .parts import square_side, text_device
 from .stable_diffusion import unet_model
 
 
-def stable_diffusion_xl(pipeline: Any, prompt: str) -> ConditionedNetwork:
-    """SDXL: two text encoders; size and crop of the picture are conditions, too (a whole square, until it is told)."""
+def stable_diffusion_xl(pipeline: Any, prompt: str | list[str]) -> ConditionedNetwork:
+    """SDXL: two text encoders; size and crop of the picture are conditions, too (a whole square, until it is told).
+
+    A list has a prompt for each row of a batch, as trainings have it.
+    """
     text, _, pooled, _ = pipeline.encode_prompt(prompt, device=text_device(pipeline), do_classifier_free_guidance=False)
     side = square_side(pipeline.unet.config.sample_size, pipeline.vae_scale_factor)
     ids = torch.tensor([[side, side, 0, 0, side, side]], device=text.device, dtype=text.dtype)

@@ -9,8 +9,11 @@ from .network import ConditionedNetwork
 from .parts import ddpm_schedule, latent_codec, square_side, text_device
 
 
-def stable_diffusion(pipeline: Any, prompt: str) -> ConditionedNetwork:
-    """SD 1.x (eps), SD 2.x (eps or v, as the scheduler's configuration says) and AltDiffusion."""
+def stable_diffusion(pipeline: Any, prompt: str | list[str]) -> ConditionedNetwork:
+    """SD 1.x (eps), SD 2.x (eps or v, as the scheduler's configuration says) and AltDiffusion.
+
+    A list has a prompt for each row of a batch, as trainings have it.
+    """
     text, _ = pipeline.encode_prompt(prompt, text_device(pipeline), 1, False)
 
     def forward(unet: Any, x: Tensor, t: Tensor, text: Tensor) -> Tensor:

@@ -1,21 +1,22 @@
 """The adapter of a training: peft's layers in a pipeline, and the file that trainers publish of them."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from peft import LoHaConfig, LoKrConfig, LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .settings import TrainerSettings
+from ...errors import UserError
+from ..settings import TrainerSettings
 
 FILE = "pytorch_lora_weights.safetensors"
-LAYERS: Mapping[str, tuple[str, ...]] = {
+LAYERS: Mapping[str, tuple[str, ...]] = {  # of a UNet
     "all": ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "proj_out"),
     "everything": (
         *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
@@ -25,20 +26,53 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     # kohya's `networks.lora` names whole transformer blocks
     "transformer": ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
 }
-TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+TEXT_LAYERS = (
+    *("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),  # CLIP's
+    *("query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"),  # XLM-R's
+)
+NORM = re.compile(r"(?:^|\.)(?:norm\w*|adaLN\w*|\w*modulation\w*)(?:\.|$)")  # what trainers leave out of a block
+ATTENTION = re.compile(r"attn|attention")
 
 
-def add_adapter(pipe: Any, settings: TrainerSettings) -> list[nn.Module]:
-    """Put an adapter into the pipeline's network, and into its text encoder if the settings say so.
+def add_adapter(trainee: Any, settings: TrainerSettings) -> list[nn.Module]:
+    """Put an adapter into the trainee's network, and into its text encoders if the settings say so.
+
+    Args:
+        trainee: its `network` and `encoders` are changed.
+        settings: of the training.
 
     Returns:
         The modules whose adapter is trained, the network first.
+
+    Raises:
+        UserError: if a text encoder is to be trained, and the family has none that is.
     """
-    pipe.unet.add_adapter(_config(settings, LAYERS[settings.layers]))
+    trainee.network.add_adapter(_config(settings, adapted_layers(trainee.network, settings.layers)))
     if not settings.text_encoder:
-        return [pipe.unet]
-    pipe.text_encoder.add_adapter(_config(settings, TEXT_LAYERS))
-    return [pipe.unet, pipe.text_encoder]
+        return [trainee.network]
+    if not trainee.encoders:
+        raise UserError("training.no_text_encoder")
+    for encoder in trainee.encoders.values():
+        encoder.add_adapter(_config(settings, TEXT_LAYERS))
+    return [trainee.network, *trainee.encoders.values()]
+
+
+def adapted_layers(network: nn.Module, layers: str) -> tuple[str, ...]:
+    """The names of the layers that an adapter changes, or the ends of names.
+
+    A transformer has no convolutions: of it "attention" are the linear layers of attention in its blocks, anything else
+    is every linear layer of the blocks but those that compute scales and shifts of norms. ai-toolkit's and kohya's
+    LoRAs of FLUX are so.
+    """
+    if type(network).__name__.startswith("UNet"):
+        return LAYERS[layers]
+    blocks = [name for name, part in network.named_children() if isinstance(part, nn.ModuleList)]
+    linear = [
+        name
+        for name, part in network.named_modules()
+        if isinstance(part, nn.Linear) and name.partition(".")[0] in blocks and not NORM.search(name)
+    ]
+    return tuple(n for n in linear if layers != "attention" or ATTENTION.search(n))
 
 
 def _config(settings: TrainerSettings, layers: tuple[str, ...]) -> LoraConfig | LoHaConfig | LoKrConfig:
@@ -57,7 +91,7 @@ def _config(settings: TrainerSettings, layers: tuple[str, ...]) -> LoraConfig | 
 
 
 @contextmanager
-def falling_rank(pipe: Any, settings: TrainerSettings) -> Iterator[Any]:
+def falling_rank(trainee: Any, settings: TrainerSettings) -> Iterator[Any]:
     """T-LoRA: the more noise, the fewer of the adapter's ranks take part. Yields what is called with each step's t.
 
     Of `rank` r at time t of T, m + floor(((T - t) / T) ** rank_decay * (r - m)) take part, where m is the half of r
@@ -66,7 +100,7 @@ def falling_rank(pipe: Any, settings: TrainerSettings) -> Iterator[Any]:
     if settings.rank_decay is None:
         yield lambda t: None
         return
-    total, decay, current = pipe.scheduler.config.num_train_timesteps, settings.rank_decay, {}
+    total, decay, current = trainee.timesteps, settings.rank_decay, {}
 
     def choose(t: Tensor) -> None:
         least = max(1, settings.rank // 2)
@@ -77,7 +111,7 @@ def falling_rank(pipe: Any, settings: TrainerSettings) -> Iterator[Any]:
         shape = (len(out), settings.rank, 1, 1) if out.dim() == 4 else (len(out), 1, settings.rank)
         return out * takes_part.view(shape)
 
-    downs = [m for name, m in pipe.unet.named_modules() if name.endswith("lora_A.default")]
+    downs = [m for name, m in trainee.network.named_modules() if name.endswith("lora_A.default")]
     hooks = [m.register_forward_hook(mask) for m in downs]
     try:
         yield choose
@@ -86,15 +120,15 @@ def falling_rank(pipe: Any, settings: TrainerSettings) -> Iterator[Any]:
             hook.remove()
 
 
-def save_adapter(pipe: Any, out: Path, settings: TrainerSettings) -> None:
+def save_adapter(trainee: Any, out: Path, settings: TrainerSettings) -> None:
     """Write the adapter in half precision, under diffusers' names.
 
     Args:
-        pipe: the trained pipeline.
+        trainee: the trained pipeline.
         out: the folder.
         settings: of the training. Alpha stands in the file if they state it.
     """
-    parts = {"unet": pipe.unet} | ({"text_encoder": pipe.text_encoder} if settings.text_encoder else {})
+    parts = {trainee.name: trainee.network} | (trainee.encoders if settings.text_encoder else {})
     state = {
         f"{name}.{key}": value.half().contiguous().clone()
         for name, part in parts.items()
@@ -104,10 +138,6 @@ def save_adapter(pipe: Any, out: Path, settings: TrainerSettings) -> None:
         alpha = torch.tensor(float(settings.rank if settings.alpha is None else settings.alpha))
         modules = {_module(key) for key in state}
         state |= {f"{module}.alpha": alpha.clone() for module in modules}
-    if settings.alpha is None and settings.adapter == "lora" and not settings.text_encoder:
-        layers: dict[str, Any] = {k.removeprefix("unet."): v for k, v in state.items()}
-        StableDiffusionPipeline.save_lora_weights(out, unet_lora_layers=layers)
-        return
     out.mkdir(parents=True, exist_ok=True)
     save_file(state, out / FILE, {"format": "pt"})
 
