@@ -117,7 +117,7 @@ def power_tables(report: Mapping[str, Any]) -> str:
     return (
         "\n\n".join(
             [
-                f"AUC of members against holdouts, mean over {len(report['artists'])} artists ({names}).\n"
+                f"AUC of members against holdouts, mean over {len(report['artists'])} artists:\n{names}.\n"
                 "In brackets: bootstrap over artists, 95 %.",
                 markdown_table(
                     ("presentations", "contrast", "mirror test"),
