@@ -86,7 +86,6 @@ def build_panel(texts: Texts) -> Panel:
         info(texts("upload_model.info"))
     with gr.Accordion(texts("base.more"), open=True, elem_id="base-more"):
         base = _base_field(texts)
-        info(f"{texts(_families_key())} {', '.join(_families())}.")  # gradio translates one text of a string
         errors["error.base"] = error_place("base")
         prompt = gr.Textbox(label=texts("prompt.label"), info=texts("prompt.info"), max_length=500, elem_id="prompt")
     framing = gr.State(None)
@@ -129,7 +128,7 @@ def _base_field(texts: Texts) -> gr.Dropdown:
         value="",
         allow_custom_value=True,
         label=texts("base.label"),
-        info=texts("base.info"),
+        info=f"{texts(_families_key())} {', '.join(_families())}.",  # gradio translates one text of a string
         elem_id="base",
     )
 
