@@ -50,6 +50,12 @@ def test_no_name_of_a_picture_commands_the_terminal(tmp_path, capsys):
     assert not any(line.startswith("OK") for line in said)
 
 
+@pytest.mark.parametrize(("score", "told"), [(2.0, False), (-2.0, True)])
+def test_how_many_used_pictures_are_found_is_told_of_silence_alone(score, told, capsys):
+    print_table(result_of([score], power=0.9), "lineup.html")
+    assert ("90% of used pictures are found" in capsys.readouterr().out) == told
+
+
 def test_a_refused_picture_s_name_does_not_command_the_terminal(tmp_path, capsys):
     path = tmp_path / "bad\x1b[2J.png"
     path.write_bytes(b"<html>")

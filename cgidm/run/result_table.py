@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..judging.lineup import explain_reach
-from ..judging.mirror_test import likelihood_note
+from ..judging.mirror_test import MirrorReference, likelihood_note
 from ..judging.result import Result
 from ..judging.verdict import LEVEL, Witness
 from ..messages.text import print_line, single_line
@@ -32,7 +32,9 @@ def print_table(result: Result, lineup_file: str) -> None:
     if result.lineup is not None:
         said = explain_reach(result.lineup.sizes)
         print_line(f"line-up: {lineup_file}, to be shown to somebody who has not seen the pictures. {said}")
-    if result.expected_power is not None:
+    outcomes = {r.verdict.outcome for r in result.pictures} | {together.outcome if together is not None else None}
+    silent = "no evidence" in outcomes and not isinstance(result.mirror, MirrorReference)
+    if result.expected_power is not None and silent:  # of any other answer, and of the mirror test, it says nothing
         print_line(
             f"in such a suspect {result.expected_power:.0%} of used pictures are found at {LEVEL:.0%} false positives"
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ...messages.text import single_line
 from ...resources import SHIPPED
 from ..record import Record
+from ..reports.report import power_of_silence
 from ..reports.sources import origin_sentences, setting_sentences
 from .facts import ExportFacts, picture_line
 from .notices import finding_sentences
@@ -104,8 +105,8 @@ def _rates(record: Record) -> Iterator[str]:
     yield f"By its rules, at most about {100 * strict:.0f} of 100 unused pictures get “consistent with training”."
     if strict < record.level:
         yield f"At most about {100 * record.level:.0f} of 100 get that or “weak evidence”."
-    if record.expected_power is not None:
-        yield f"About {record.expected_power:.0%} of used pictures are found in such a model."
+    if (power := power_of_silence(record)) is not None:
+        yield f"About {power:.0%} of used pictures are found in such a model."
     else:
         yield f"How often a used picture is missed in such a model: {OPEN}."
     if record.control_scores and record.bank is None:

@@ -114,15 +114,23 @@ def _answer_table(record: Record) -> Table:
     return Table((head, *rows), (5, 5, 1), head=True)
 
 
+def power_of_silence(record: Record) -> float | None:
+    """Return the share of used pictures that the control test finds, where it says *no evidence* of one.
+
+    None: the mirror test was asked as well, which finds others; or nothing is silent; or it was never measured.
+    """
+    silent = any(judged.outcome == SILENT for judged in (*record.pictures, record.set) if judged is not None)
+    return record.expected_power if silent and record.mirror is None else None
+
+
 def _error_rate(record: Record) -> Iterator[str]:
     pictures, n, level = record.pictures, len(record.control_scores), record.level
     strict = level if record.strict_level is None else record.strict_level
     yield text(record, "report.rate.strict", percent=100 * strict)
     if strict < level:
         yield text(record, "report.rate.weak", percent=100 * level)
-    silent = any(judged.outcome == SILENT for judged in (*pictures, record.set) if judged is not None)
-    if record.expected_power is not None and record.mirror is None and silent:  # what silence is worth
-        yield text(record, "report.rate.power", percent=100 * record.expected_power)
+    if (power := power_of_silence(record)) is not None:
+        yield text(record, "report.rate.power", percent=100 * power)
     if record.mirror is not None:
         source = MIRROR_SOURCES.get(record.mirror.source, "other")
         yield text(record, f"report.rate.mirror.{source}", n=record.mirror.references)
