@@ -77,7 +77,9 @@ def test_from_words_to_a_named_answer_without_scrolling(visit, hub, portraits, d
     visitor.picture(f"found-{device}")
     found.click()
     card = visitor.wait_for("#model-card", REPO)
-    assert translate("en", "card.kind.adapter") in card and translate("en", "card.base.unknown") in card
+    assert (
+        translate("en", "card.kind.adapter") in card and translate("en", "card.base.stated", base="owner/base") in card
+    )
     assert visitor.at(SUSPECT).input_value() == REPO and visitor.at("#found button").count() == 0
     visitor.at("#base input").fill("shipped:mini")
     visitor.at("#base input").press("Enter")

@@ -9,6 +9,7 @@ from PIL import Image
 from cgidm.framing.frame import CentreSquare
 from cgidm.page.handlers import suspect as handler
 from cgidm.page.handlers.suspect import Suspected, look_up
+from cgidm.page.html.i18n import translate
 from cgidm.page.html.model_card import found_models_html
 from cgidm.page.runs import hub_search
 from cgidm.page.runs.hub_search import search_models
@@ -36,6 +37,13 @@ def hub(monkeypatch):
         hub_search._REMEMBERED.__init__()
         yield server
     close_session()
+
+
+def test_a_base_that_the_card_names_is_told_as_the_card_s(hub):
+    view = look_up("anna/ink-style", None, None, "en", None)
+    said = Reader(view["card"]).text
+    assert view["base"] == "owner/base" and translate("en", "card.base.stated", base="owner/base") in said
+    assert translate("en", "card.base.unknown") not in said
 
 
 def test_models_are_found_by_name_author_and_trigger_words(hub):

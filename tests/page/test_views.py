@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cgidm import UserError
+from cgidm.judging.verdict import LEVEL, STRICT_LEVEL
 from cgidm.messages import english
 from cgidm.method.config import find_preset
 from cgidm.page.handlers.errors import refusal
@@ -308,6 +309,23 @@ def test_no_rate_is_spoken_of_where_none_is_stated(record):
     record["pictures"][0].update(outcome="cannot tell", p_value=None)
     text = Reader(reasons_html(typed(record), "en")).text
     assert without in text and with_rate not in text
+
+
+def test_no_control_pictures_are_spoken_of_where_there_are_none(record):
+    with_controls, without = (translate("en", key) for key in ("caveat.image", "caveat.image.mirror"))
+    text = Reader(reasons_html(typed(record), "en")).text
+    assert with_controls in text and without not in text
+    record["control_scores"] = []
+    text = Reader(reasons_html(typed(record), "en")).text
+    assert without in text and with_controls not in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_how_to_read_an_answer_names_the_test_that_decides_and_both_levels(language):
+    said = translate(language, "read.text")
+    name = re.split(r"\s?[:：]", translate(language, "witness.mirror", p="", n=""))[0]
+    assert name.lower() in said.lower()
+    assert str(LEVEL) in said and str(STRICT_LEVEL) in said
 
 
 def test_options_of_the_command_line_are_not_shown(record):

@@ -78,9 +78,10 @@ def _front(record: Record, record_sha256: str) -> Iterator[Block]:
 
 def _limits(record: Record) -> list[str]:
     """Name what an answer does not mean, by the tests that were asked."""
-    of_controls = ["controls" if record.bank is None else "bank", "image"] if record.control_scores else []
+    of_controls = ["controls" if record.bank is None else "bank"] if record.control_scores else []
     of_mirror = [] if record.mirror is None else ["flips", "likeness", "styles"]
-    return ["none", "statistical", *of_mirror, *of_controls, "law"]
+    image = "image" if record.control_scores and record.bank is None else "image.alone"
+    return ["none", "statistical", *of_mirror, *of_controls, image, "law"]
 
 
 def _answers(record: Record) -> Iterator[Block]:

@@ -149,11 +149,21 @@ def heading_html(key: str, lines: Sequence[str], language: str) -> str:
     return f"<h3>{html_text(language, key)}</h3>{''.join(f'<p>{line}</p>' for line in lines)}" if lines else ""
 
 
-def stopped_html(record: Record, language: str) -> str:
-    """Show how far a stopped run came and what it measured; it has no verdict."""
+def stopped_html(record: Record, language: str, controls: tuple[int, int] | None = None) -> str:
+    """Show how far a stopped run came and what it measured; it has no verdict.
+
+    Args:
+        record: of the run.
+        language: the visitor's language.
+        controls: how many control pictures were scored, of how many, which comes before the first step.
+    """
     stopped, pictures = record.stopped, record.pictures
     assert stopped is not None
     title = html_text(language, "status.stopped", step=stopped.step, steps=stopped.of)
+    if stopped.step == 0:
+        title = html_text(language, "status.stopped.early")
+        if controls is not None and controls[0] < controls[1]:
+            title = html_text(language, "status.stopped.controls", done=controls[0], of=controls[1])
     lines = [html_text(language, "stopped.about")]
     if record.expected_power is not None:  # or it was not looked up yet
         lines += power_sentences(record, language)
@@ -170,7 +180,7 @@ def caveats_html(record: Record, has_rate: bool, language: str) -> str:
     keys = [
         "caveat.chance" if has_rate else "caveat.chance.no_rate",
         "caveat.none",
-        comparison_key(record, "caveat.image"),
+        comparison_key(record, "caveat.image") if record.control_scores else "caveat.image.mirror",
         "caveat.law",
     ]
     if record.bank is not None:

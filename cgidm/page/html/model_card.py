@@ -87,6 +87,8 @@ def _base(found: Mapping[str, Any], language: str, shipped_base: str | None) -> 
         return html_text(language, "card.base.shipped")
     family, votes = found["family"], found["votes"]
     stated = found["stated_base"]
+    if family is None and found["base"]:  # which fills in the field below
+        return html_text(language, "card.base.stated", base=found["base"])
     if family is None:
         return html_text(language, "card.base.unknown")
     sure = any(vote["source"] == "shapes" for vote in votes) and found["disagreement"] is None

@@ -213,11 +213,19 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
         live_view(run, language)
         | {
             "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
-            "answer": stopped_html(record, language) + early.get("answer", ""),
+            "answer": stopped_html(record, language, _controls_scored(run)) + early.get("answer", ""),
             "why": early.get("why", ""),
         }
         | idle_view(resumable=True)
     )
+
+
+def _controls_scored(run: Run) -> tuple[int, int] | None:
+    """Count the control pictures of a stopped run that are scored, and all that it has; None where it has none."""
+    progress = run.progress()
+    if progress.plan is None or not progress.plan.controls:
+        return None
+    return len(progress.control_scores), len(progress.plan.controls)
 
 
 def live_thumbnails(run: Run) -> list[str]:
