@@ -22,6 +22,7 @@ from cgidm.page.html.progress import bar_html, cost_html, format_duration, statu
 from cgidm.page.html.what_now import what_now_html
 from cgidm.page.runs.cost import Parts, cost_of, count_parts
 from cgidm.page.ui import theme as looks
+from cgidm.page.ui.layout import _settings_of as settings_of
 from tests.support.page_html import answer_page, portfolio_page
 from tests.support.page_records import HOSTILE, THUMBNAIL, Reader, a_note, make_record, poison, raise_flag, typed
 
@@ -323,9 +324,22 @@ def test_no_control_pictures_are_spoken_of_where_there_are_none(record):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_how_to_read_an_answer_names_the_test_that_decides_and_both_levels(language):
     said = translate(language, "read.text")
-    name = re.split(r"\s?[:：]", translate(language, "witness.mirror", p="", n=""))[0]
-    assert name.lower() in said.lower()
+    name = re.match(r"[^:\uff1a]+", translate(language, "witness.mirror", p="", n=""))
+    assert name is not None and name[0].strip().lower() in said.lower()
     assert str(LEVEL) in said and str(STRICT_LEVEL) in said
+
+
+@pytest.mark.parametrize(
+    ("query", "filled", "unknown"),
+    [
+        ({"preset": "turbo", "seed": "abc", "base": "nope"}, {"base": "nope"}, ["preset=turbo", "seed=abc"]),
+        ({"seed": "-1", "lineup": "7", "search": "on"}, {}, ["seed=-1", "search=on", "lineup=7"]),
+        ({"seed": "9" * 30, "preset": "x" * 100}, {}, [f"preset={'x' * 40}", f"seed={'9' * 40}"[:35]]),
+        ({"preset": "paper", "seed": "7", "lineup": "20"}, {"preset": "paper", "seed": 7, "lineup": 20}, []),
+    ],
+)
+def test_settings_of_a_link_that_are_not_known_are_named(query, filled, unknown):
+    assert settings_of(query) == (filled, unknown)
 
 
 def test_options_of_the_command_line_are_not_shown(record):

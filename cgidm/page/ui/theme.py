@@ -276,9 +276,9 @@ footer .divider:last-child{display:none!important}
  #cards{gap:.5rem}
  #cards button{flex-basis:100%;padding:.25rem .5rem}
  #cards button img{width:40px;height:40px}
- .gradio-container .tab-wrapper{height:auto!important}
- .gradio-container [role=tablist]{flex-wrap:wrap!important;height:auto!important}
- .gradio-container [role=tab]{flex:none!important;padding-inline:.6rem}
+ .tab-wrapper{height:auto!important}
+ [role=tablist]{flex-wrap:wrap!important;height:auto!important}
+ [role=tab]{flex:none!important;padding-inline:.6rem}
  .cg.cg .cg-card{padding:.85rem 1rem}
  .cg.cg .cg-card .cg-outcome{font-weight:600;font-size:1.2rem}
  .cg.cg .cg-svg text{font-size:16px}
