@@ -1,5 +1,6 @@
 """What a judge reads: the answer and its limits first, the same on paper, and no word that says more than it may."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from cgidm.evidence.reports.blocks import Heading, NewPage, Pictures, ScoreStrip
 from cgidm.evidence.reports.report import report_blocks
 from cgidm.evidence.typesetting.pdf import report_pdf
 from cgidm.judging.verdict import judge
+from cgidm.messages import english
 from tests.support.bundles import record_of
 from tests.support.paths import ROOT
 from tests.support.results import HOSTILE, block_texts, result_of
@@ -54,6 +56,24 @@ def test_the_first_page_answers(made):
     assert titles[0] == "Was this picture used to train that model?"
     assert titles.index("Answer") < titles.index("What was compared") < titles.index("The method in plain words")
     assert "How to check this" in titles
+
+
+def test_it_has_blanks_for_who_and_from_where_and_a_line_for_every_control_picture(made):
+    said = [w for b in blocks_of(made) for w in block_texts(b)]
+    blanks = ("case", "wanted_by", "run_by", "picture_from", "suspect_from", "signed")
+    assert {english()[f"report.form.{name}"] for name in blanks} <= set(said)
+    for control in record_of(made).controls:
+        assert {control.name, control.image, control.sha256} <= set(said)
+    assert "Neither that rate nor the p-value is the chance" in " ".join(said)
+
+
+def test_it_says_not_to_go_by_the_recovery_and_names_control_pictures_only_where_there_are_some(made):
+    record = record_of(made)
+    alone, compared = english()["report.limit.image.alone"], english()["report.limit.image"]
+    for scores, there, absent in ((record.control_scores, compared, alone), ((), alone, compared)):
+        blocks = report_blocks(dataclasses.replace(record, control_scores=scores), "f" * 64)
+        said = [w for b in blocks for w in block_texts(b)]
+        assert there in said and absent not in said
 
 
 def test_a_set_is_told_how_many_and_what_correction_leaves(made):

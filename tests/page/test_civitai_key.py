@@ -132,7 +132,7 @@ def test_a_run_fetches_with_the_key_and_goes_on_without_it(gated, capfd, caplog,
     models, _ = open_run_models(run)
     download_cache.fetch_models(models)
     assert {key for *_, key in gated.seen} == {None}, "what follows has no key, and needs none"
-    assert models.suspect.fetch().is_dir() and KEY not in repr(models) and KEY.encode() not in pickle.dumps(models)
+    assert models.suspect.fetch().is_file() and KEY not in repr(models) and KEY.encode() not in pickle.dumps(models)
     assert KEY not in repr(models_record(models))
     form, choices = form_view(run), history_choices(visit, "en")
     assert KEY not in str((form, choices, run.settings))

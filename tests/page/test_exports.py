@@ -8,17 +8,19 @@ from cgidm.cli import main
 from cgidm.evidence.exports.catalogue import KINDS, exports
 from cgidm.evidence.seal import SEAL
 from cgidm.page.handlers import exports as handlers
-from cgidm.page.handlers.examples import EXAMPLE, bundle_of, example_names, record_of
+from cgidm.page.handlers.examples import EXAMPLE, bundle_of, record_of
 from cgidm.page.handlers.exports import FOLDER, export_view
 from cgidm.page.html.i18n import LANGUAGES, translate
 from cgidm.page.html.views import empty_view, no_commands, no_export, with_prefix
 from cgidm.page.runs import store
 from cgidm.page.runs.store import Visit
 from cgidm.page.ui import layout
+from cgidm.resources import find_example
 from tests.support.errors import refuses
 from tests.support.page_records import Reader
+from tests.support.paths import SUSPECTS
 
-USED, UNUSED = (next(n for n in example_names() if n.endswith(part)) for part in ("member", "holdout"))
+USED, UNUSED = (f"{SUSPECTS[1]}/{part}" for part in ("member", "holdout"))
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +94,7 @@ def test_the_autov3_of_a_file_that_was_handed_over_is_filled_in(finished):
 
     visit, run = finished
     name = USED.split("/")[0]
-    (weights,) = (handlers.EXAMPLE_ANSWERS.parent / "examples" / name / "checkpoint").glob("*.safetensors")
+    (weights,) = find_example(name).checkpoint.glob("*.safetensors")
     assert hash_weights(weights)[1] not in export_view(visit.token, run.name, "civitai", "en")["text"]["value"]
     (run.private_dir / "suspect").mkdir()
     shutil.copyfile(weights, run.private_dir / "suspect" / weights.name)

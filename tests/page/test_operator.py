@@ -3,16 +3,19 @@
 import subprocess
 import zipfile
 
+import gradio as gr
 import pytest
 
 from cgidm.evidence.anchors.signature import check_signatures
 from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.record import StoppedRecord
+from cgidm.page.html.i18n import LANGUAGES, translate
 from cgidm.page.runs import store as visit
 from cgidm.page.runs.attempts import count_attempt
 from cgidm.page.runs.runner import execute_run
 from cgidm.page.runs.signing import VARIABLE, operator_key
 from cgidm.page.runs.store import Visit
+from cgidm.page.ui.operator_notice import build_operator_notice
 from tests.support.errors import refuses
 from tests.support.page_runs import request
 from tests.support.paths import SUSPECTS
@@ -83,3 +86,16 @@ def test_a_second_run_on_the_same_suspect_says_so_and_is_signed(key, monkeypatch
     with zipfile.ZipFile(packed) as file:
         assert {"signatures/01.sig", "signatures/01.pem"} <= set(file.namelist())
     assert not isinstance(records[1].stopped, StoppedRecord)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_who_serves_the_page_is_said_or_that_nobody_has_said_it(language):
+    def said(**environment: str) -> str:
+        with gr.Blocks() as page:
+            build_operator_notice(lambda key: translate(language, key), environment)
+        return "\n".join(b.value for b in page.blocks.values() if isinstance(b, gr.Markdown))
+
+    silent, stated = said(), said(CGIDM_OPERATOR="Anna", CGIDM_PLACE="Bern, Switzerland")
+    none, own = translate(language, "operator.none"), translate(language, "operator.own")
+    assert none in silent and own in silent
+    assert none not in stated and own in stated and "Anna" in stated and "Bern, Switzerland" in stated

@@ -128,7 +128,8 @@ def _wire_run(token: gr.BrowserState, form: Widgets, outputs: Any) -> tuple[Sequ
     runs = [fetched, first, second]
     # two listeners: with one, the browser would cancel only after the function has answered
     outputs["stop"].click(None, cancels=runs, **PRIVATE)
-    listen(outputs["stop"].click, end, current, shown, **QUICK)
+    ended = listen(outputs["stop"].click, end, current, shown, **QUICK)
+    ended.then(None, js=TO_THE_ANSWER, **PRIVATE)  # which says how far it came
     return runs, watch
 
 

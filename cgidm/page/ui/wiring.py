@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import BlockContext
 from gradio.components.base import Component
 
 from ..handlers.visitor import visitor_language
@@ -16,7 +17,7 @@ from ..runs.background import runs_go_on_alone
 
 MOST_WATCHERS = 30  # visitors who are shown a run at once
 Texts = Callable[[str], Any]  # key of a text -> what the browser puts in the visitor's language
-Widgets = Mapping[str, Component]
+Widgets = Mapping[str, Component | BlockContext]  # and the parts that hold components
 Values = dict[str, Any]
 Event = Callable[..., Any]  # `button.click`, or `gr.on` with its triggers
 
