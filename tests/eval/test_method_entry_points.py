@@ -138,7 +138,7 @@ def test_it_appears_in_the_tables_with_its_package(install, tmp_path):
 def test_another_version_of_the_package_has_other_keys(install, monkeypatch):
     picture = PictureFile("a.png", "0" * 64)
     concept = Concept("cat", ((picture,), (picture,)))
-    unit = Unit("art", "innocent", None, concept, 0, "abc", ("shade",))
+    unit = Unit("art", "innocent", None, concept, 0, "abc", ("shade",), "base")
     experiment = Experiment.model_validate({**EXPERIMENT, "base": "base"})
 
     def keys(name):

@@ -95,7 +95,7 @@ def test_the_same_machine_gives_every_score_to_1e_6(made, once):
     beside = ("distance_from_base", "round_trip", "gradient_ratio", "base_vs_itself", "unused_tensors")
     assert [row[1] for row in rows if row[1] in beside] == [*beside[:3], *beside[:3], *beside[3:]]
     rows = [row for row in rows if row[1] not in beside]
-    assert len(rows) == len(scores) + 2 * len(record["pictures"]) + len(record["control_scores"]) == 12 + 4 + 19
+    assert len(rows) == len(scores) + 2 * len(record["pictures"]) + len(record["control_scores"]) == 14 + 4 + 19
     assert max(float(row[4]) for row in rows) <= 1e-6
     shown = re.findall(r"^line-up, round [12], [ABC] +its pictures +0.0000000 +(\S+) .*ok$", out, re.MULTILINE)
     assert len(shown) == 6 and max(map(float, shown)) <= 1e-6

@@ -62,7 +62,8 @@ CASES = {
         {"ss_timestep_sampling": "sigmoid", "ss_lr_scheduler": "constant"},
         {"times": "sigmoid", "schedule": "constant"},
     ),
-    "a law that is not known": ({"ss_timestep_sampling": "flux_shift"}, {}),
+    "FLUX's law": ({"ss_timestep_sampling": "flux_shift"}, {"times": "shift"}),
+    "a law that is not known": ({"ss_timestep_sampling": "weights"}, {}),
     "OneTrainer": (
         {"ot_config": json.dumps(OT)},
         {
