@@ -1,7 +1,7 @@
 """What a training costs, said before it begins: steps, evaluations of the network, memory."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ from .trained_model import ModelPlan
 BACKWARD = 2  # evaluations that a backward pass takes as long as
 MOMENTS = 2  # copies of the trained weights that AdamW and Prodigy keep; others keep fewer
 PLACES = 77  # of a prompt
+COUNTED = "StableDiffusionPipeline"  # of which the memory of a training is counted
 
 
 def training_evaluations(models: Sequence[ModelPlan]) -> int:
@@ -28,6 +29,11 @@ def training_evaluations(models: Sequence[ModelPlan]) -> int:
 def scoring_evaluations(pictures: int, draws: int) -> int:
     """Count what it costs to score pictures under one model and its base."""
     return 2 * draws * pictures
+
+
+def is_counted(config: Mapping[str, Any]) -> bool:
+    """Whether the memory of a training on a base is counted, by the base's `model_index.json`."""
+    return config.get("_class_name") == COUNTED
 
 
 def training_bytes(base: Path, settings: TrainerSettings) -> int | None:
@@ -43,7 +49,7 @@ def training_bytes(base: Path, settings: TrainerSettings) -> int | None:
         Bytes; None where the work cannot be counted, or the base has other networks than Stable Diffusion 1.x and 2.x.
     """
     index = base / "model_index.json"
-    if index.exists() and json.loads(index.read_text()).get("_class_name") != "StableDiffusionPipeline":
+    if index.exists() and not is_counted(json.loads(index.read_text())):
         return None
     unet_config: Any = UNet2DConditionModel.load_config(base, subfolder="unet")
     vae_config: Any = AutoencoderKL.load_config(base, subfolder="vae")

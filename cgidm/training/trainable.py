@@ -8,6 +8,7 @@ from ..intake.layout import Checkpoint
 
 WITHOUT_TEXT = ("DDPMPipeline",)  # judged, and not trained: the trainer asks under a prompt
 SHARED_SHAPES = {"AltDiffusion": ("SD 1.x", "SD 2.x")}  # whose UNets' shapes are those of another family
+EMBEDDED = "StableDiffusionPipeline"  # whose one text encoder is taught words
 UNNUMBERED = "another text encoder"  # a file's number of an encoder need not be the pipeline's
 
 
@@ -21,8 +22,8 @@ def check_trainable(base: Checkpoint, suspect: Checkpoint | None = None) -> None
         suspect: the suspect, if there is one.
 
     Raises:
-        UserError: if the base is no folder of diffusers of a family that is trained, or the suspect is of another
-            family.
+        UserError: if the base is no folder of diffusers of a family that is trained, the suspect is of another family,
+            or it teaches a word to a base that is taught none.
     """
     given = str((base.config or {}).get("_class_name"))
     if base.kind != "pipeline":
@@ -32,6 +33,8 @@ def check_trainable(base: Checkpoint, suspect: Checkpoint | None = None) -> None
         raise UserError("training.base_family", name=base.name, given=family, accepted=list(JUDGED))
     if suspect is not None:
         _check_suspect(base, suspect)
+        if suspect.kind == "textual inversion" and given != EMBEDDED:
+            raise UserError("training.embedding_family", given=CLASSES.get(given) or given)
 
 
 def _check_suspect(base: Checkpoint, suspect: Checkpoint) -> None:

@@ -22,9 +22,8 @@ from .networks.prior import make_prior
 from .networks.trainee import Trainee, open_trainee
 from .optimizers import make_optimizer, make_schedule
 from .settings import TrainerSettings
+from .trainable import EMBEDDED
 from .training_pictures import load_training_pictures
-
-EMBEDDED = "StableDiffusionPipeline"  # whose one text encoder is taught words
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,8 @@ def _table1(results: Path) -> Finding:
 
 
 def _table2(results: Path) -> Finding:
-    paper = [row[m]["auc"] for row in load_paper()["table2"]["rows"].values() for m in ("clip", "dino")]
+    by_measure = [[row[m]["auc"] for row in load_paper()["table2"]["rows"].values()] for m in ("clip", "dino")]
+    paper = [auc for aucs in by_measure for auc in aucs]
     theirs = f"AUC {_span(paper, 2)} for four bases"
     command = "`python -m eval run paper-table2 --data DIR`"
     if not (results / "mini" / "table2" / "summary.json").exists():
@@ -102,7 +103,8 @@ def _table2(results: Path) -> Finding:
     every = _auc(read_cells(results, "table2", "training"))
     own = {name: auc for name, auc in every.items() if name != FLOW}  # which the paper does not have
     high = min(own.values()) >= min(paper)
-    steady = max(own.values()) - min(own.values()) <= max(paper) - min(paper)
+    # bases are compared by one measure, here and there
+    steady = max(own.values()) - min(own.values()) <= max(max(aucs) - min(aucs) for aucs in by_measure)
     return Finding(
         theirs,
         f"AUC {_listed(own)}; besides, {FLOW}: {every[FLOW]:.3f}",

@@ -20,8 +20,6 @@ from cgidm.messages import Language, translations
 from tests.support.bundles import MODELS, reseal
 from tests.support.results import result_of
 
-NEWER = {"removeprefix"}  # names that Python 3.9 has and an older one lacks are no matter
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -84,6 +84,15 @@ def test_a_converters_blocks_whose_alpha_was_raised_are_right_as_they_stand(fold
     assert torch.equal(adapted(tmp_path)[0], given)
 
 
+def test_blocks_of_one_rank_are_read_as_the_file_says(folder, tmp_path):
+    """A converter that raised alpha 2 of rank 4 to 6 of rank 12 writes the same numbers as `split_qkv` with alpha 6."""
+    state = load_file(folder / "lora.safetensors")
+    alike = {key: value for key, value in state.items() if key.startswith(tuple(k for k in LOADED if "_qkv" in k))}
+    save_file(alike, tmp_path / "lora.safetensors")
+    assert len({len(v) for k, v in alike.items() if k.endswith("lora_down.weight")}) == 1
+    assert adapted(tmp_path)[1] == ()
+
+
 def filled(up):
     up[0, -1] = 0.1
     return up

@@ -2,13 +2,13 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub.cli import hf
 
 from cgidm.cli.main import build_parser
-from cgidm.intake.embeddings import Embedding
 from cgidm.page.handlers import bank as handlers
 from cgidm.page.handlers.bank import answered_bank_view, bank_view
 from cgidm.page.handlers.examples import EXAMPLE, example_names, show_example
@@ -17,9 +17,7 @@ from cgidm.page.html.i18n import LANGUAGES, translate
 from cgidm.page.runs import bank_cost, hardware, store
 from cgidm.page.runs.bank_commands import (
     FLAVORS,
-    HEADROOM,
     JOB_SCRIPT,
-    USUAL_FLAVOR,
     BankModels,
     choose_flavor,
     job_command,
@@ -50,7 +48,9 @@ HOSTILE = (
     "千と千尋の絵、œuvre",
 )
 UNPRINTABLE = ("a\nb", "a\rb", "\x1b[201~rm -rf ~", "a\u202eb", "a\u200bb", "a\x00b", "a\u2028b")
-COST = BankCost(works=12, models=8, images=6, batch=2, steps=480, memory=5_000_000_000, seconds=(60.0, 600.0))
+COST = BankCost(
+    works=12, models=8, images=6, batch=2, steps=480, memory=5_000_000_000, weights=4 * 10**9, seconds=(1.0, 9.0)
+)
 FORM = {"suspect": f"shipped:{SUSPECTS[1]}", "upload": None, "base": "shipped:mini", "prompt": "sks style", "seed": 0}
 
 
@@ -77,7 +77,7 @@ def test_the_command_for_one_s_own_machine_says_what_was_named_and_no_more(text)
 @pytest.mark.parametrize("text", HOSTILE)
 def test_the_command_that_rents_a_machine_reaches_the_same_parser(text, monkeypatch, capsys):
     named = models(base=text or "b", suspect=text or "s", prompt=text)
-    words = shlex.split(job_command(named, 5_000_000_000))
+    words = shlex.split(job_command(named, "t4-small"))
     assert words[:4] == ["hf", "jobs", "uv", "run"]
     own, others = job_parser().parse_known_args(words[words.index(JOB_SCRIPT) + 1 :])
     assert (own.pictures, own.result, own.works, own.out) == ("my-works", "my-bank", None, None)
@@ -107,10 +107,10 @@ def test_a_file_of_one_s_own_is_named_where_the_command_runs():
 
 
 def test_a_machine_is_rented_that_the_training_fits():
-    assert choose_flavor(None) == USUAL_FLAVOR
     for name, gigabytes in FLAVORS:
-        assert choose_flavor(int(gigabytes / HEADROOM * 1e9) - 1) == name
-    assert choose_flavor(10**13) == FLAVORS[-1][0]
+        assert choose_flavor(gigabytes * 1e9 - 1) == name
+    assert choose_flavor(FLAVORS[-1][1] * 1e9) is None
+    assert replace(COST, memory=None).needed > COST.weights and COST.needed > (COST.memory or 0)
     sizes = [size for _, size in FLAVORS]
     assert sizes == sorted(sizes)
 
@@ -125,10 +125,12 @@ def test_the_costs_are_said_in_every_language_and_the_price_is_a_link(language):
     assert ("a", {"href": PRICES, "target": "_blank", "rel": "noopener noreferrer"}) in reader.elements
     assert not re.search(r"[$€£¥]|USD|EUR", reader.text), "prices age"
     assert translate(language, "bank.make.seed") not in reader.text
-    unknown = BankCost(works=12, models=8, images=6, batch=2, steps=None, memory=None, seconds=None)
-    text = Reader(bank_html(unknown, models(), language, seed=7)).text
-    for key in ("memory.unknown", "time.unknown", "seed"):
+    text = Reader(bank_html(replace(COST, steps=None, memory=None, seconds=None), models(), language, seed=7)).text
+    for key in ("time.unknown", "seed"):
         assert translate(language, f"bank.make.{key}") in text
+    assert translate(language, "bank.make.memory.unknown", gb="4.0") in text
+    large = Reader(bank_html(replace(COST, memory=None, weights=10**12), models(), language))
+    assert translate(language, "bank.make.memory.over") in large.text and not [e for e in large.elements if e[0] == "a"]
 
 
 def test_the_amount_is_counted_as_the_command_counts(monkeypatch):
@@ -182,19 +184,27 @@ def test_what_cannot_be_a_bank_is_refused_in_one_sentence(changes, code):
     assert 'role="alert"' in view["about"] and not view["own"]["visible"] and not view["job"]["visible"]
 
 
-def test_other_bases_and_embeddings_are_refused(monkeypatch):
-    base, suspect = open_base("shipped:mini"), open_suspect(FORM["suspect"], None)
-    with refuses("page.bank_base"):
-        bank_cost.check_trainable(open_base("shipped:mini-flow"), suspect)
-    with refuses("page.bank_base"):
-        bank_cost.check_trainable(open_base(f"shipped:{SUSPECTS[1]}"), suspect)
-    from dataclasses import replace
+def test_a_base_of_another_family_and_a_base_that_is_none_are_refused():
+    suspect = open_suspect(FORM["suspect"], None)
+    with refuses("training.suspect_of_other"):
+        count_bank(open_base("shipped:mini-flow"), suspect, 12)
+    with refuses("training.base_kind"):
+        count_bank(open_base(f"shipped:{SUSPECTS[1]}"), suspect, 12)
 
-    encoders = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
-    two = Embedding("w", encoders, 1, dict.fromkeys(encoders, 8))
-    with refuses("page.bank_of_embedding"):
-        bank_cost.check_trainable(base, replace(suspect, kind="textual inversion", embedding=two))
-    bank_cost.check_trainable(base, suspect)
+
+def test_a_base_of_rectified_flow_has_its_bank_and_neither_memory_nor_time_is_made_up():
+    form = FORM | {"suspect": "shipped:mini-flow-lora", "base": "shipped:mini-flow"}
+    cost = count_bank(open_base("shipped:mini-flow"), open_suspect(form["suspect"], None), 12)
+    assert cost.memory is None and cost.seconds is None and cost.weights > 10**6
+    view = bank_view(form, "en", None)
+    assert "--base=shipped:mini-flow" in shlex.split(view["own"]["value"]) and view["job"]["visible"]
+
+
+@pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])
+def test_why_there_is_no_bank_is_said_in_the_visitor_s_language(language):
+    said = bank_view(FORM | {"base": "shipped:mini-flow"}, language, None)["about"]
+    english = bank_view(FORM | {"base": "shipped:mini-flow"}, "en", None)["about"]
+    assert Reader(said).text != Reader(english).text and "FLUX" in said
 
 
 def test_an_answer_without_a_bank_offers_the_commands_for_its_own_models():

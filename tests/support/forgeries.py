@@ -35,7 +35,6 @@ CONFIG = RunConfig(
 PICTURES = {"upright.png": (80, 120), "second.png": (80, 120), "even.png": (90, 90)}
 MODELS = {"base": "base", "suspect": "suspect.safetensors"}  # by their roles
 ATTEMPTS = ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")  # at the plan of the run with a bank
-NOT_HERE = "no such thing"
 
 
 def drawn(seed: int, size: tuple[int, int]) -> Image.Image:

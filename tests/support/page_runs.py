@@ -2,13 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import pytest
 
 from cgidm.errors import UserError
@@ -24,17 +20,6 @@ from cgidm.run.events import DECOYS, FILE, STATE
 from tests.support.paths import SUSPECTS, pictures_of
 
 STEPS = 5
-
-
-@contextmanager
-def page_refuses(code: str, **params: Any) -> Iterator[None]:
-    """The block must refuse with the sentence of that code, escaped, with at least these parameters."""
-    with pytest.raises(gr.Error) as caught:
-        yield
-    error, message = caught.value.__cause__, str(caught.value.message)
-    assert isinstance(error, UserError)
-    assert message == escape(str(error)) and "\n" not in message and len(message) < 600
-    _check_error(error, code, params)
 
 
 def check_refused(view: dict[str, Any], field: str, wish: Request, code: str, **params: Any) -> None:

@@ -42,6 +42,16 @@ def test_a_base_of_every_family_that_reads_a_text_is_accepted(tmp_path, name):
     check_trainable(base, base)
 
 
+def test_a_word_is_taught_to_one_kind_of_base(tmp_path):
+    save_file({"emb_params": torch.zeros(2, 768)}, tmp_path / "word.safetensors")
+    suspect = open_checkpoint(tmp_path / "word.safetensors")
+    assert suspect.kind == "textual inversion"
+    tiny_families.alt_diffusion().save_pretrained(tmp_path / "base")
+    with refuses("training.embedding_family", given="AltDiffusion"):
+        check_trainable(open_checkpoint(tmp_path / "base"), suspect)
+    check_trainable(open_checkpoint(SMALL), suspect)
+
+
 def test_a_base_without_text_is_refused_by_its_name(tmp_path):
     tiny.pixel_ddpm().save_pretrained(tmp_path / "base")
     with refuses("training.base_family", given="pixel DDPM", accepted=list(JUDGED)):

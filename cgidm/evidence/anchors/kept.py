@@ -85,11 +85,6 @@ def keep_suspect(checkpoint: Checkpoint, out: Path) -> tuple[KeptSuspect, str]:
     return kept, hashlib.sha256(manifest).hexdigest()
 
 
-def is_kept_suspect(bundle: Bundle) -> bool:
-    """Tell whether a bundle holds a suspect, and no run."""
-    return FACTS in bundle.sizes
-
-
 def read_kept(bundle: Bundle) -> KeptSuspect:
     """Read the facts of a suspect that was kept.
 

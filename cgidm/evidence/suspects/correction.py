@@ -8,8 +8,10 @@ whatever the dependence between the p-values.
 The weights need not be equal, and they may follow the data if these are independent of the p-values where a picture was
 not used (Kropf and Laeuter 2002; Westfall, Kropf and Finos 2004). The mirror test ranks the differences between a
 picture and its mirror image. The mean of the two contrasts does not change when the two change places, so it does not
-tell the sign of a score. It is largest under the suspect that knows the picture, or its style. That suspect is tested
-first: it has most of the level, and the others share the rest.
+tell the sign of a score. That its size depends on the mean neither is not derived: a score is a mean of ranks, which a
+larger contrast does not stretch, and `eval stacks` counts how often an unused picture is called. The mean is largest
+under the suspect that knows the picture, or its style. That suspect is tested first: it has most of the level, and the
+others share the rest.
 """
 
 from collections.abc import Sequence
@@ -69,7 +71,10 @@ def adjust(p_values: Sequence[float], weights: Sequence[float]) -> list[float]:
 
 
 def choose_first(contrasts: Sequence[float | None]) -> int | None:
-    """The suspect with the largest mean contrast of the picture and its mirror image; None if one is not known."""
+    """The suspect with the largest mean contrast of the picture and its mirror image; None if one is not known.
+
+    Of equal contrasts the first one counts: the order in which suspects were given does not depend on scores.
+    """
     known = [c for c in contrasts if c is not None and isfinite(c)]
     return contrasts.index(max(known)) if len(known) == len(contrasts) else None
 
@@ -84,6 +89,17 @@ def smallest_p_value(references: int, suspects: int, ordered: bool = False) -> f
     """
     share = FIRST / (FIRST + 1) if ordered and suspects > 1 else 1 / suspects
     return min(1.0, 1 / share / (references + 1))
+
+
+def names_first_alone(references: int, suspects: int) -> bool:
+    """Whether so few reference scores can name no suspect but the one that is tested first, before that one is named.
+
+    Args:
+        references: scores that the suspects' are compared with.
+        suspects: how many are asked; one of them is tested first.
+    """
+    share = 1 / (FIRST + 1) / max(1, suspects - 1)
+    return suspects > 1 and 1 / share / (references + 1) > LEVEL
 
 
 def _judge(answer: Answer, p: float | None) -> Answer:

@@ -20,7 +20,7 @@ from ..record import ModelsRecord, PictureRecord, Record, SetRecord
 from ..record_json import from_json, to_json
 from ..reports.blocks import Block, Heading, Items, Table, Text
 from ..typesetting.html import report_html
-from .correction import FIRST, Answer, choose_first, correct_for_suspects, smallest_p_value
+from .correction import FIRST, Answer, choose_first, correct_for_suspects, names_first_alone, smallest_p_value
 
 FORMAT = 1
 PAGE = "suspects.html"
@@ -86,12 +86,16 @@ def summarise(several: Several, bundles: Sequence[tuple[str, str, Record]]) -> S
     ordered = any(q.first is not None for q in questions)
     asked = [w.references for r in records for w in r.pictures[0].witnesses]
     least = min(smallest_p_value(references, len(records), ordered) for references in asked)
-    notes = (note("evidence.suspects.out_of_reach", least=least, count=len(records)),) if least > LEVEL else ()
+    notes = [note("evidence.suspects.out_of_reach", least=least, count=len(records))] if least > LEVEL else []
+    if ordered and not notes and names_first_alone(max(asked), len(records)):
+        notes.append(note("evidence.suspects.first_alone", references=max(asked), count=len(records)))
     suspects = tuple(
         SuspectRecord(folder=folder, seal=seal, name=r.models.suspect, scale=r.models.suspect_scale)
         for folder, seal, r in bundles
     )
-    return SummaryRecord(format=FORMAT, several=several, suspects=suspects, questions=tuple(questions), notes=notes)
+    return SummaryRecord(
+        format=FORMAT, several=several, suspects=suspects, questions=tuple(questions), notes=tuple(notes)
+    )
 
 
 def summary_bytes(summary: SummaryRecord) -> bytes:

@@ -7,7 +7,8 @@ program that loads such a file, these scripts as well, applies the weaker change
 (https://github.com/kohya-ss/sd-scripts, `state_dict` of networks/lora_flux.py and lora_sd3.py; issue 2204)
 
 Converters from diffusers' names write such blocks, too, but raise alpha with the rank: their scale is right. So what
-tells the two apart is an alpha that is the same in all layers while their ranks differ.
+tells the two apart is an alpha that is the same in all layers while their ranks differ. Where all ranks are the same
+nothing tells them apart: then the file is read as it says.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,7 @@ def restore_split(changes: Sequence[FileChange], alphas: Sequence[float | None])
         The changes, and how many of them have another scale than alpha / rank.
     """
     blocks = [_count_blocks(change) for change in changes]
-    scaled = [(change.change.scale, alpha) for change, alpha in zip(changes, alphas, strict=True)]
-    unraised = len({alpha for _, alpha in scaled}) == 1 and any(scale != 1 for scale, _ in scaled)
+    unraised = len({*alphas}) == 1 and len({change.change.rank for change in changes}) > 1
     if alphas[:1] == [None] or not unraised or max(blocks, default=1) == 1:
         return list(changes), 0
     restored = [

@@ -12,7 +12,7 @@ from ..html.bank import bank_html
 from ..html.markup import note_html
 from ..html.progress import error_html
 from ..html.views import View, no_commands
-from ..runs.bank_commands import BankModels, job_command, own_command
+from ..runs.bank_commands import BankModels, choose_flavor, job_command, own_command
 from ..runs.bank_cost import count_bank
 from ..runs.model_cache import open_base, open_suspect
 from .form import answered_form
@@ -42,10 +42,12 @@ def bank_view(form: Mapping[str, Any], language: str, oauth_token: gr.OAuthToken
         cost = count_bank(base, suspect, len(request.pictures) + len(request.controls))
     except UserError as error:
         return no_commands() | {"about": error_html(note_html(error.note, language), language)}
+    flavor = choose_flavor(cost.needed)
+    job = "" if flavor is None else job_command(models, flavor)
     return {
         "about": bank_html(cost, models, language, seed=form.get("seed")),
         "own": gr.update(value=own_command(models), visible=True),
-        "job": gr.update(value=job_command(models, cost.memory), visible=True),
+        "job": gr.update(value=job, visible=flavor is not None),
     }
 
 

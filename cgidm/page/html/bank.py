@@ -1,6 +1,6 @@
 """What making a bank of null models takes, as HTML: what goes in, what it costs, where prices stand."""
 
-from ..runs.bank_commands import UPLOAD, WORKS, BankModels
+from ..runs.bank_commands import UPLOAD, WORKS, BankModels, choose_flavor
 from ..runs.bank_cost import BankCost
 from .markup import bullets, html_text, wrap_page
 from .progress import format_duration
@@ -23,14 +23,18 @@ def bank_html(cost: BankCost, models: BankModels, language: str, *, seed: float 
     if models.upload is not None:
         lines.append(html_text(language, "bank.make.file", file=models.upload, folder=WORKS))
     lines += [_amount(cost, language), _memory(cost, language), _time(cost, language)]
-    link = f'<a href="{PRICES}" target="_blank" rel="noopener noreferrer">{html_text(language, "bank.make.prices")}</a>'
-    lines.append(f"{html_text(language, 'bank.make.rented', folder=WORKS)} {link}")
-    lines.append(html_text(language, "bank.make.before", login="hf auth login", upload=UPLOAD))
+    lines += _rented(language) if choose_flavor(cost.needed) else [html_text(language, "bank.make.memory.over")]
     lines.append(html_text(language, "bank.make.then"))
     if seed != BANK_SEED:
         lines.append(html_text(language, "bank.make.seed"))
     why = f'<p role="status">{html_text(language, "bank.make.why")}</p>'
     return wrap_page([why, bullets(lines)], language)
+
+
+def _rented(language: str) -> list[str]:
+    link = f'<a href="{PRICES}" target="_blank" rel="noopener noreferrer">{html_text(language, "bank.make.prices")}</a>'
+    rented = f"{html_text(language, 'bank.make.rented', folder=WORKS)} {link}"
+    return [rented, html_text(language, "bank.make.before", login="hf auth login", upload=UPLOAD)]
 
 
 def _amount(cost: BankCost, language: str) -> str:
@@ -42,7 +46,7 @@ def _amount(cost: BankCost, language: str) -> str:
 
 def _memory(cost: BankCost, language: str) -> str:
     if cost.memory is None:
-        return html_text(language, "bank.make.memory.unknown")
+        return html_text(language, "bank.make.memory.unknown", gb=f"{max(LEAST_SHOWN, cost.weights / 1e9):.1f}")
     return html_text(language, "bank.make.memory", gb=f"{max(LEAST_SHOWN, cost.memory / 1e9):.1f}")
 
 

@@ -14,9 +14,7 @@ WORKS, BANK = "my-works", "my-bank"  # a folder or repository of the works, and 
 UPLOAD = f"hf upload {WORKS} {WORKS} . --type=dataset --private"  # what comes before the job
 TIMEOUT = "12h"  # after which a job ends, whatever it has done
 # GPUs of https://huggingface.co/docs/hub/jobs-pricing: the flavour's name, GB of memory; `hf jobs hardware` lists them
-FLAVORS = (("t4-small", 16), ("a10g-small", 24), ("l40sx1", 48), ("a100-large", 80))
-USUAL_FLAVOR = "a10g-small"  # where the memory of a training is not known
-HEADROOM = 1.2  # times the counted memory, which is without the kernels' own
+FLAVORS = (("t4-small", 16), ("a10g-small", 24), ("l40sx1", 48), ("a100-large", 80), ("h200", 141))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,20 +47,18 @@ def own_command(models: BankModels) -> str:
     return shlex.join(["cgidm", "bank", WORKS, *models.options, f"--out={BANK}"])
 
 
-def job_command(models: BankModels, memory: int | None) -> str:
+def job_command(models: BankModels, flavor: str) -> str:
     """Write the command that rents a machine for it.
 
     Args:
         models: of the bank.
-        memory: bytes of a training; None: not known.
+        flavor: of the machine, see `choose_flavor`.
     """
-    rented = [f"--flavor={choose_flavor(memory)}", f"--timeout={TIMEOUT}", "--secrets=HF_TOKEN"]
+    rented = [f"--flavor={flavor}", f"--timeout={TIMEOUT}", "--secrets=HF_TOKEN"]
     places = [f"--pictures={WORKS}", f"--result={BANK}"]
     return shlex.join(["hf", "jobs", "uv", "run", *rented, JOB_SCRIPT, *places, *models.options])
 
 
-def choose_flavor(memory: int | None) -> str:
-    """Choose the smallest GPU that a training fits; the largest, if it fits none."""
-    if memory is None:
-        return USUAL_FLAVOR
-    return next((name for name, size in FLAVORS if memory * HEADROOM < size * 1e9), FLAVORS[-1][0])
+def choose_flavor(needed: float) -> str | None:
+    """Choose the smallest GPU that has so many bytes; None, if none has."""
+    return next((name for name, size in FLAVORS if needed < size * 1e9), None)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgidm import UserError
 from cgidm.intake.layout import Checkpoint, read_json
 from cgidm.method.config import RunConfig
 
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
 
 MODELS = 8  # as `cgidm bank` trains without an option
 FEWEST_WORKS, USUAL_WORKS = 4, 20  # a bank needs so many; what is counted for whoever has not said how many
-TRAINED_CLASS = "StableDiffusionPipeline"  # the one kind of base that null models are trained from
-PARTS = ("unet", "vae", "text_encoder")  # whose configurations tell the memory
+PARTS = ("unet", "vae", "text_encoder")  # whose configurations tell the memory of a base that is counted
+SINGLE = 4  # bytes of a number in a training
+HEADROOM = 1.2  # times the counted memory, which is without the kernels' own
+UNCOUNTED = 1.5  # times the base's weights, where the memory of a training is not counted
 MOST_COUNTED = 64  # counts that are kept: one takes seconds
 SPREAD = (0.5, 3.0)  # of the time: nobody has timed a training here
 
@@ -34,7 +35,8 @@ class BankCost:
         images: training pictures of each.
         batch: pictures of an optimiser step.
         steps: optimiser steps of all models; None: the suspect's file does not tell how long it was trained.
-        memory: bytes of a training; None: not countable.
+        memory: bytes of a training; None: not counted.
+        weights: bytes of the base in single precision, which a training takes at least.
         seconds: from and to, on a machine as fast as this one; None: not known.
     """
 
@@ -44,12 +46,18 @@ class BankCost:
     batch: int
     steps: int | None
     memory: int | None
+    weights: int
     seconds: tuple[float, float] | None
 
     @property
     def scores(self) -> int:
         """Scores of all works under all models."""
         return self.models * self.works
+
+    @property
+    def needed(self) -> float:
+        """Bytes that a GPU should have."""
+        return UNCOUNTED * self.weights if self.memory is None else HEADROOM * self.memory
 
 
 def count_bank(base: Checkpoint, suspect: Checkpoint, works: int) -> BankCost:
@@ -63,8 +71,9 @@ def count_bank(base: Checkpoint, suspect: Checkpoint, works: int) -> BankCost:
     Raises:
         UserError: if no null models can be trained for them.
     """
-    from cgidm.training.cost import scoring_evaluations, training_evaluations
+    from cgidm.training.cost import is_counted, scoring_evaluations, training_evaluations
     from cgidm.training.recipe_reader import read_recipe
+    from cgidm.training.trainable import check_trainable
     from cgidm.training.trained_model import ModelPlan
 
     check_trainable(base, suspect)
@@ -72,9 +81,9 @@ def count_bank(base: Checkpoint, suspect: Checkpoint, works: int) -> BankCost:
     works = works if works >= FEWEST_WORKS else USUAL_WORKS  # halves of the works: `BankPlan.draw_halves`
     images = min((works + 1) // 2, recipe.images or works)
     config = recipe.training.configure(pictures=images, seed=0, prompt="", class_prompt="")
-    known = "steps_per_picture" in recipe.sources
+    known, counted = "steps_per_picture" in recipe.sources, is_counted(base.config or {})
     seconds = None
-    if known and (hardware.kind() != "cpu" or _is_small(base)):
+    if known and counted and (hardware.kind() != "cpu" or _is_small(base)):
         forward = training_evaluations([ModelPlan("model", config, ())]) * MODELS
         forward += MODELS * scoring_evaluations(works, RunConfig().loss_draws)
         each = hardware.FIRST_GUESS[hardware.kind()] / 3  # an evaluation there has a backward pass, too
@@ -85,22 +94,10 @@ def count_bank(base: Checkpoint, suspect: Checkpoint, works: int) -> BankCost:
         images=images,
         batch=recipe.training.batch,
         steps=MODELS * config.steps if known else None,
-        memory=_training_memory(base, recipe.training),
+        memory=_training_memory(base, recipe.training) if counted else None,
+        weights=SINGLE * sum(t.numel for t in base.tensors.values()),
         seconds=seconds,
     )
-
-
-def check_trainable(base: Checkpoint, suspect: Checkpoint) -> None:
-    """Refuse models for which no null models can be trained.
-
-    Raises:
-        UserError: if the base is no pipeline of a kind that is trained from, or the suspect is of two text encoders.
-    """
-    if suspect.embedding is not None and len(suspect.embedding.keys) > 1:  # of SDXL's two encoders
-        raise UserError("page.bank_of_embedding", model=suspect.name)
-    kind = (base.config or {}).get("_class_name")
-    if kind != TRAINED_CLASS or not set(PARTS) <= base.components.keys():
-        raise UserError("page.bank_base", model=base.name)
 
 
 _COUNTED: OrderedDict[str, int | None] = OrderedDict()

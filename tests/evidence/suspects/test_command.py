@@ -102,7 +102,8 @@ def test_the_suspect_with_the_largest_contrast_is_tested_first(stack):
     for question in summary.questions:  # both pictures, and all together
         assert question.contrasts == pytest.approx(CONTRASTS) and question.first == 1
         assert question.adjusted == pytest.approx([1.0, 0.04375, 1.0]) and question.any == "weak evidence"
-    assert summary.notes == () and "tested first" in summary_page(summary)
+    assert [n.code for n in summary.notes] == ["evidence.suspects.first_alone"], "160 scores, three suspects"
+    assert "tested first" in summary_page(summary)
     assert "tested first" in "".join(summary_lines(summary))
     smaller = summary_of(stack, contrasts=(0.01, 0.02, 0.03))
     assert smaller.questions[0].first == 2 and smaller.questions[0].any == "cannot tell"

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from cgidm.evidence.suspects.correction import Answer, adjust, choose_first, correct_for_suspects, smallest_p_value
+from cgidm.evidence.suspects.correction import (
+    Answer,
+    adjust,
+    choose_first,
+    correct_for_suspects,
+    names_first_alone,
+    smallest_p_value,
+)
 from cgidm.judging.portfolio import holm
 
 CONSISTENT = "consistent with training on this image"
@@ -80,6 +87,19 @@ def test_another_suspect_than_the_first_is_named_by_a_smaller_p_value():
 def test_the_first_has_the_largest_contrast_and_none_is_first_where_one_is_not_known():
     assert choose_first([0.1, 0.3, -2.0]) == 1 and choose_first([-3.0, -1.0]) == 1
     assert choose_first([0.1, None]) is None and choose_first([0.1, float("nan")]) is None
+
+
+def test_of_equal_contrasts_the_suspect_that_was_given_first_counts():
+    assert choose_first([0.2, 0.2, 0.2]) == 0 and choose_first([0.2]) == 0 and choose_first([None]) is None
+
+
+@pytest.mark.parametrize(("references", "suspects"), [(160, 2), (160, 3), (200, 3), (198, 3), (1040, 11), (1040, 12)])
+def test_whether_few_references_can_name_another_suspect_than_the_first(references, suspects):
+    """The least p-value that there is, of a suspect that is not tested first, while no other finds anything."""
+    least = [1.0] * suspects
+    least[-1] = 1 / (references + 1)
+    named = corrected(*least, first=0)[0][-1] <= 0.05
+    assert named is not names_first_alone(references, suspects)
 
 
 def test_equal_weights_are_holms_procedure():
