@@ -18,8 +18,6 @@ from cgidm.page.handlers.examples import example_names, show_example
 from cgidm.page.handlers.form import stale_view
 from cgidm.page.handlers.request import MAX_TOGETHER, Request
 from cgidm.page.handlers.suspect import look_up
-from cgidm.page.html.i18n import LANGUAGES, translate
-from cgidm.page.html.views import stopped_view
 from cgidm.page.runs import background
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
@@ -31,7 +29,7 @@ from cgidm.run.events import RunEvent
 from tests.support.errors import refuses
 from tests.support.page_records import Reader
 from tests.support.page_runs import STEPS, broken_run, check_refused, found, new_run, request
-from tests.support.paths import EXAMPLES, SUSPECTS, pictures_of
+from tests.support.paths import EXAMPLES, SUSPECTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_models")]
 NOT_SHIPPED, NOT_ON_HUB = "resources.unknown_model", "intake.no_repository_named"
@@ -259,18 +257,6 @@ def test_a_visitor_stops_comes_back_and_goes_on(whole, alone):
     run = visitor.find(name)
     assert run is not None and found(run) == whole and "Cannot tell" in answer["answer"]
     assert visitor.token not in repr([*seen, stopped, answer])
-
-
-def test_a_run_that_is_stopped_among_its_controls_says_how_many_are_scored():
-    controls = [str(p) for p in pictures_of(SUSPECTS[0], "control")[:3]]
-    wish = request(controls=controls)
-    run = wish.begin(Visit())
-    with closing(execute_run(run)) as events:
-        event = next(e for e in events if e.phase == "controls")
-    assert 0 < event.done < event.of == 3
-    for language in LANGUAGES:
-        told = Reader(stopped_view(run, language)["answer"]).text
-        assert translate(language, "status.stopped.controls", done=event.done, of=3) in told
 
 
 def test_a_run_goes_on_when_nobody_watches_and_others_may_watch_it(whole):
