@@ -379,6 +379,18 @@ def test_forgetting_deletes_everything_at_once(root):
     assert all(path.is_file() for path in kept) and visitor.token not in repr(view)
 
 
+def test_a_form_that_is_emptied_brings_no_name_of_a_deleted_file_back(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("cgidm.page.handlers.uploads.get_upload_folder", lambda: str(tmp_path))
+    sent, visitor = tmp_path / "copy" / "mine.png", Visit()
+    sent.parent.mkdir()
+    sent.touch()
+    judging.remember(visitor.token, [str(sent)])
+    assert visitor.uploads() == {str(sent)}
+    judging.forget(visitor.token, "en")
+    judging.remember(visitor.token, [str(sent)])
+    assert not sent.exists() and not visitor.folder.exists()
+
+
 def test_what_is_kept_of_a_visit_does_not_name_its_token(root):
     visitor = Visit()
     views_of(visitor, request(steps=1))
