@@ -19,8 +19,9 @@ from cgidm.page.handlers import request
 from cgidm.page.handlers import runs as judging
 from cgidm.page.handlers.cost import cost_view
 from cgidm.page.handlers.request import make_request
-from cgidm.page.html.i18n import translate
+from cgidm.page.html.i18n import LANGUAGES, translate
 from cgidm.page.html.progress import cost_html
+from cgidm.page.html.views import stopped_view
 from cgidm.page.runs import store as visit
 from cgidm.page.runs.cost import cost_of, count_parts
 from cgidm.page.runs.model_cache import PAIRS, _open_shipped, open_models
@@ -31,6 +32,7 @@ from cgidm.page.runs.store import Visit
 from cgidm.pictures.images import decode_picture
 from tests.support import page_runs
 from tests.support.errors import refuses
+from tests.support.page_records import Reader
 from tests.support.page_runs import check_refused, found, write_bank
 from tests.support.paths import SUSPECTS, pictures_of
 
@@ -86,6 +88,17 @@ def test_a_run_that_was_put_down_keeps_its_plan_and_does_not_plan_again(monkeypa
 
 
 @pytest.mark.usefixtures("tiny_models")
+def test_a_run_that_is_stopped_among_its_controls_says_how_many_are_scored(tiny_models):
+    controls = [str(p) for p in pictures_of(SUSPECTS[0], "control")[:3]]
+    run = begun(controls=controls)
+    with closing(execute_run(run)) as events:
+        event = next(e for e in events if e.phase == "controls")
+    assert 0 < event.done < event.of == 3
+    for language in LANGUAGES:
+        told = Reader(stopped_view(run, language)["answer"]).text
+        assert translate(language, "status.stopped.controls", done=event.done, of=3) in told
+
+
 def test_a_base_that_was_never_measured_is_called_so(monkeypatch):
     monkeypatch.setattr(power, "find_power_table", lambda weights: None)
     visitor = Visit()

@@ -18,8 +18,6 @@ from cgidm.page.handlers.examples import example_names, show_example
 from cgidm.page.handlers.form import stale_view
 from cgidm.page.handlers.request import MAX_TOGETHER, Request
 from cgidm.page.handlers.suspect import look_up
-from cgidm.page.html.i18n import LANGUAGES, translate
-from cgidm.page.html.views import stopped_view
 from cgidm.page.runs import background
 from cgidm.page.runs import runner as running
 from cgidm.page.runs import store as visit
@@ -31,7 +29,7 @@ from cgidm.run.events import RunEvent
 from tests.support.errors import refuses
 from tests.support.page_records import Reader
 from tests.support.page_runs import STEPS, broken_run, check_refused, found, new_run, request
-from tests.support.paths import EXAMPLES, SUSPECTS, pictures_of
+from tests.support.paths import EXAMPLES, SUSPECTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_models")]
 NOT_SHIPPED, NOT_ON_HUB = "resources.unknown_model", "intake.no_repository_named"
@@ -261,18 +259,6 @@ def test_a_visitor_stops_comes_back_and_goes_on(whole, alone):
     assert visitor.token not in repr([*seen, stopped, answer])
 
 
-def test_a_run_that_is_stopped_among_its_controls_says_how_many_are_scored():
-    controls = [str(p) for p in pictures_of(SUSPECTS[0], "control")[:3]]
-    wish = request(controls=controls)
-    run = wish.begin(Visit())
-    with closing(execute_run(run)) as events:
-        event = next(e for e in events if e.phase == "controls")
-    assert 0 < event.done < event.of == 3
-    for language in LANGUAGES:
-        told = Reader(stopped_view(run, language)["answer"]).text
-        assert translate(language, "status.stopped.controls", done=event.done, of=3) in told
-
-
 def test_a_run_goes_on_when_nobody_watches_and_others_may_watch_it(whole):
     visitor = Visit()
     name = judging.begin(request(), visitor.token, "en")["pending"]
@@ -391,6 +377,18 @@ def test_forgetting_deletes_everything_at_once(root):
     assert view["current"] == "" and view["answer"] == "" and view["history"]["choices"] == []
     assert not visitor.folder.exists() and len(list((root / "shown").iterdir())) == 1
     assert all(path.is_file() for path in kept) and visitor.token not in repr(view)
+
+
+def test_a_form_that_is_emptied_brings_no_name_of_a_deleted_file_back(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("cgidm.page.handlers.uploads.get_upload_folder", lambda: str(tmp_path))
+    sent, visitor = tmp_path / "copy" / "mine.png", Visit()
+    sent.parent.mkdir()
+    sent.touch()
+    judging.remember(visitor.token, [str(sent)])
+    assert visitor.uploads() == {str(sent)}
+    judging.forget(visitor.token, "en")
+    judging.remember(visitor.token, [str(sent)])
+    assert not sent.exists() and not visitor.folder.exists()
 
 
 def test_what_is_kept_of_a_visit_does_not_name_its_token(root):

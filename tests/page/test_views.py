@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from cgidm import UserError
-from cgidm.judging.verdict import LEVEL, STRICT_LEVEL
 from cgidm.messages import english
 from cgidm.method.config import find_preset
 from cgidm.page.handlers.errors import refusal
@@ -22,7 +21,6 @@ from cgidm.page.html.progress import bar_html, cost_html, format_duration, statu
 from cgidm.page.html.what_now import what_now_html
 from cgidm.page.runs.cost import Parts, cost_of, count_parts
 from cgidm.page.ui import theme as looks
-from cgidm.page.ui.layout import _settings_of as settings_of
 from tests.support.page_html import answer_page, portfolio_page
 from tests.support.page_records import HOSTILE, THUMBNAIL, Reader, a_note, make_record, poison, raise_flag, typed
 
@@ -310,36 +308,6 @@ def test_no_rate_is_spoken_of_where_none_is_stated(record):
     record["pictures"][0].update(outcome="cannot tell", p_value=None)
     text = Reader(reasons_html(typed(record), "en")).text
     assert without in text and with_rate not in text
-
-
-def test_no_control_pictures_are_spoken_of_where_there_are_none(record):
-    with_controls, without = (translate("en", key) for key in ("caveat.image", "caveat.image.mirror"))
-    text = Reader(reasons_html(typed(record), "en")).text
-    assert with_controls in text and without not in text
-    record["control_scores"] = []
-    text = Reader(reasons_html(typed(record), "en")).text
-    assert without in text and with_controls not in text
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_how_to_read_an_answer_names_the_test_that_decides_and_both_levels(language):
-    said = translate(language, "read.text")
-    name = re.match(r"[^:\uff1a]+", translate(language, "witness.mirror", p="", n=""))
-    assert name is not None and name[0].strip().lower() in said.lower()
-    assert str(LEVEL) in said and str(STRICT_LEVEL) in said
-
-
-@pytest.mark.parametrize(
-    ("query", "filled", "unknown"),
-    [
-        ({"preset": "turbo", "seed": "abc", "base": "nope"}, {"base": "nope"}, ["preset=turbo", "seed=abc"]),
-        ({"seed": "-1", "lineup": "7", "search": "on"}, {}, ["seed=-1", "search=on", "lineup=7"]),
-        ({"seed": "9" * 30, "preset": "x" * 100}, {}, [f"preset={'x' * 40}", f"seed={'9' * 40}"[:35]]),
-        ({"preset": "paper", "seed": "7", "lineup": "20"}, {"preset": "paper", "seed": 7, "lineup": 20}, []),
-    ],
-)
-def test_settings_of_a_link_that_are_not_known_are_named(query, filled, unknown):
-    assert settings_of(query) == (filled, unknown)
 
 
 def test_options_of_the_command_line_are_not_shown(record):

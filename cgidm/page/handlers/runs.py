@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import gradio as gr
 
@@ -148,7 +149,8 @@ def arrive(token: str | None, language: str) -> View:
 
 def remember(token: str, uploads: Sequence[str]) -> None:
     """Note what a visitor has sent: gradio keeps it in a folder of its own, whether it is used or not."""
-    sent = [path for path in uploads if upload_folder(path) is not None]
+    # a form that is emptied may still name what was deleted just now
+    sent = [path for path in uploads if upload_folder(path) is not None and Path(path).is_file()]
     if token and sent:
         Visit(token).remember(sent)
 
