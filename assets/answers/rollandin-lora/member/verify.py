@@ -32,6 +32,7 @@ SENTENCES = {
     "evidence.gap.no_bank_numbers": "It does not hold the numbers of its bank, so its p-values and answers were not derived again. Bundles of today hold them.",
     "evidence.gap.no_controls": "It does not hold its control pictures, so what depends on them was not derived again: copies among them, their shapes, the line-up.",
     "evidence.gap.old_rules": "Its record has format {format}, which other rules judged: its p-values and answers were not derived again, nor its reports.",
+    "evidence.gap.older_format": "Its record has format {format}. Bundles of today also say of which public model the base is, where models came from, which plan was followed and how often. An older version wrote this record, or somebody left that out.",
     "evidence.gap.older_reports": "Its record has format {format}: these files are not what this version makes of it, since an older version wrote them, or somebody else ({files}).",
     "evidence.gap.stated_flags": "Its record has format {format}, which does not say what its flags rest on: they are taken as stated.",
     "evidence.kept_format": "expected kept.json of format {known}, but {bundle} has format {format}. Use a newer version of cgidm.",
@@ -125,7 +126,7 @@ SENTENCES = {
     "evidence.published.unreachable": "Not compared: {place} cannot be reached.",
     "evidence.retrain.count": "expected --retrain with a number of models from 1 on, got {given}.",
     "evidence.retrain.no_bank": "expected a bundle that was judged by a bank of null models, but {bundle} was not. Leave --retrain out.",
-    "evidence.retrain.no_pictures": "The bundle does not hold the pictures of its bank. Give their folders with --bank-pictures; --retrain needs all {pictures} of them.",
+    "evidence.retrain.no_pictures": "The bundle does not hold the pictures of its bank. Whoever made the bank must hand over all {pictures}, and {besides}; their SHA-256 stand in its bank.json. Give their folders with --bank-pictures.",
     "evidence.stamp_not_ours": "The authority answered with a time stamp of something else. The bundle stays as it is. Try another authority.",
     "evidence.stamp_refused": "The authority refused to stamp ({said}). The bundle stays as it is. Try another authority.",
     "evidence.stamp_server": "expected the address of a time-stamp authority (http:// or https://), got {given}.",
@@ -137,17 +138,18 @@ SENTENCES = {
     "evidence.stopped": "The run of this bundle was stopped before its end, so it cannot be repeated. Use a bundle of a run that came to its end.",
     "evidence.suspects.correction": "Asking {count} suspects gives {count} chances of a wrong answer. So each p-value was corrected for their number (Holm). If none of them was trained on the picture, a suspect is named by mistake in at most {level:.0%} of such questions. This holds for the suspects named here. Whoever asks about others, too, and leaves them out, has asked more often.",
     "evidence.suspects.damaged_summary": "{name} is no summary of several suspects, or it is damaged: {problem}. Use the folder as `cgidm authenticate` wrote it.",
-    "evidence.suspects.how_stack": "Several LoRAs are used together. Each was judged with the others on both sides: base and others, against base, others and this one. So each answer says what this LoRA alone adds. Two LoRAs that both know a picture can hide each other; judge such LoRAs by themselves, too.",
+    "evidence.suspects.first_alone": "With {references} reference scores and {count} suspects, no suspect but the one that is tested first can be named, unless that one is named, too. If another one is in question, ask about it alone.",
+    "evidence.suspects.how_stack": "Several LoRAs are used together. Each was judged by itself, at its scale: the base, against the base and this one. So no LoRA can hide that another one knows the picture.",
     "evidence.suspects.how_versions": "Several versions of a model, or epochs of one training, were judged, each by itself against the base.",
     "evidence.suspects.named_stack": "Of the {count} LoRAs of the stack, these know the picture: {names}. The smallest p-value is {p:.2g}, corrected for their number.",
     "evidence.suspects.named_versions": "Of the {count} suspects, these know the picture: {names}. The smallest p-value is {p:.2g}, corrected for their number.",
     "evidence.suspects.none_stack": "No LoRA of the {count} of this stack shows that it was trained on the picture.",
     "evidence.suspects.none_versions": "None of the {count} suspects shows that it was trained on the picture.",
     "evidence.suspects.not_common": "{folder}: the run differs from that of the first suspect in more than the suspect ({what}). Expected runs with the same pictures, base, prompt and settings.",
-    "evidence.suspects.not_left_out": "{folder}: the run does not have {name} on both sides at its scale. Expected that each LoRA of a stack is judged with all others there.",
     "evidence.suspects.only_one": "--several {given} is for several suspects, and one was given. Give --suspect once for each.",
     "evidence.suspects.open_stack": "None of the {count} LoRAs of the stack can be named. The smallest p-value, corrected for their number, is {p:.2g}, of {first}: that is too large, or silence says too little.",
     "evidence.suspects.open_versions": "None of the {count} suspects can be named. The smallest p-value, corrected for their number, is {p:.2g}, of {first}: that is too large, or silence says too little.",
+    "evidence.suspects.ordered": "One suspect is tested first: the one under which the mean contrast of the picture and its mirror image is largest. It has {share:.0%} of the level, the others share the rest (Holm's procedure with weights). That mean does not change when picture and mirror image change places. So it does not tell the sign of an unused picture's score. That the level holds was counted on unused pictures; it is not derived.",
     "evidence.suspects.out_of_reach": "With so few reference scores and {count} suspects no corrected p-value can be below {least:.2g}. Ask about fewer suspects, or give more control pictures.",
     "evidence.suspects.several_how": "{count} suspects were given. Say how they belong together: --several stack (LoRAs that are used together), or --several versions (each by itself).",
     "evidence.suspects.stack_of_adapters": "A stack is made of LoRAs or other adapters, and {name} is a {kind}. Judge it by itself, or with --several versions.",
@@ -444,7 +446,7 @@ def _framing_problems(file: zipfile.ZipFile, path: Path) -> Iterator[FileProblem
             sizes = (member.CRC, member.compress_size, member.file_size, len(name), 0)
             due = (b"PK\3\4", member.extract_version, 0, 0, zipfile.ZIP_DEFLATED, *FIRST_DAY, *sizes)
             same = header == LOCAL_HEADER.pack(*due) and raw.read(len(name)) == name
-            if field := _odd_field(member, large) or ("" if same else "local header"):
+            if field := _odd_field(member, large) or ("" if same else "local header") or _odd_data(raw, member):
                 yield file_problem(member.filename, "zip_entry", field=field)
             after = sum(LOCAL_HEADER.unpack(header)[-2:]) if len(header) == LOCAL_HEADER.size else len(name)
             place += LOCAL_HEADER.size + after + member.compress_size
@@ -453,6 +455,24 @@ def _framing_problems(file: zipfile.ZipFile, path: Path) -> Iterator[FileProblem
     ends = {place + directory + 22, place + directory + 22 + 76} if large else {place + directory + 22}
     if file.start_dir != place or end not in ends:
         yield file_problem(ARCHIVE, "zip_rest", found=end, expected=min(ends))
+
+
+def _odd_data(raw: IO[bytes], member: zipfile.ZipInfo) -> str | None:
+    """Say in one word if more lies in the place of a file's compressed bytes than these: unpacking leaves it out.
+
+    Another program might read it: a PDF may begin anywhere in the first kilobyte of a file.
+    """
+    unpacker, left = zlib.decompressobj(-zlib.MAX_WBITS), member.compress_size
+    try:
+        while left > 0 and not unpacker.eof:
+            part = raw.read(min(CHUNK, left))
+            left -= len(part) or left  # the file may end before
+            while part and not unpacker.eof:
+                unpacker.decompress(part, CHUNK)
+                part = unpacker.unconsumed_tail
+    except zlib.error:
+        return None  # what is damaged is named when it is hashed
+    return "compressed bytes" if unpacker.eof and (left or unpacker.unused_data) else None
 
 
 def _odd_field(member: zipfile.ZipInfo, large: bool) -> str | None:
