@@ -106,7 +106,7 @@ def test_the_page_measures_what_the_library_measures(answers, wishes, suspect):
             alone = authenticate(pair, [read_picture(path, 128)], controls, config=config)
             (result,) = alone.pictures
             scores = {k: v for k, v in record["pictures"][0]["scores"].items() if k in result.scores}
-            assert scores == pytest.approx(result.scores, abs=1e-5) and len(scores) == 6
+            assert scores == pytest.approx(result.scores, abs=1e-5) and len(scores) == 7
             assert record["control_scores"] == pytest.approx(list(alone.control_scores), abs=1e-5)
             for image, want in zip(images, result.images.values(), strict=True):
                 shown = np.asarray(Image.open(image["path"]), dtype=int)
