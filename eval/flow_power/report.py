@@ -95,9 +95,9 @@ def _count_methods(some: Sequence[Scored], tests: Mapping[int, Sequence[Scored]]
     ((dose,), kinds) = {s.dose for s in some}, dict.fromkeys(s.kind for s in some)
     rows = []
     for kind in kinds:
-        asked = [s for s in some if s.kind == kind]
-        for measure, answer in asked[0].values.items():
-            area = mean_area([(s.artist.member, s.values[measure]["scores"]) for s in asked])
+        of_kind = [s for s in some if s.kind == kind]
+        for measure, answer in of_kind[0].values.items():
+            area = mean_area([(s.artist.member, s.values[measure]["scores"]) for s in of_kind])
             rows.append({"method": kind, "measure": measure, "evaluations": answer["evaluations"], **area})
     for name, evaluations in (("contrast", 2 * DRAWS), ("mirror", 4 * DRAWS)):
         area = mean_area([(s.artist.member, s.values[name]) for s in tests[dose]])

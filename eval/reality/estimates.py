@@ -49,8 +49,10 @@ def speed_seconds(plan: RealityPlan, _: float) -> float:
 def training_seconds(plan: RealityPlan, each: float) -> float:
     """Every suspect of the first experiment; those of the others are among them."""
     experiment = plan.find_experiments()[0]
-    shown = sum(_subjects(experiment) * how.steps_per_picture * PICTURES / 2 for how in experiment.trainings.values())
-    return shown * (1 + BACKWARD) * FORWARD * SINGLE * each + LOADING * _suspects(experiment)
+    presentations = sum(
+        _subjects(experiment) * how.steps_per_picture * PICTURES / 2 for how in experiment.trainings.values()
+    )
+    return presentations * (1 + BACKWARD) * FORWARD * SINGLE * each + LOADING * _suspects(experiment)
 
 
 def recovery_seconds(plan: RealityPlan, each: float) -> float:
@@ -81,8 +83,8 @@ def bank_seconds(plan: RealityPlan, each: float) -> float:
     """The null models, trained as the LoRA was, and one verdict."""
     experiment = plan.find_experiments()[0]
     steps = max(how.steps_per_picture for how in experiment.trainings.values() if how.mode == "lora")
-    shown = plan.bank_models * steps * PICTURES / 2
-    return shown * (1 + BACKWARD) * FORWARD * SINGLE * each + LOADING * (plan.bank_models + 1)
+    presentations = plan.bank_models * steps * PICTURES / 2
+    return presentations * (1 + BACKWARD) * FORWARD * SINGLE * each + LOADING * (plan.bank_models + 1)
 
 
 def mirror_evaluations(pictures: float, draws: int) -> float:

@@ -87,7 +87,7 @@ def _questions(sitting: Sitting) -> list[Question]:
             name=name,
             suspect=str(find_checkpoint(suspect.model, setting.base_weights, setting.work)),
             prompt=suspect.config.prompt,
-            pictures=tuple(p for asked in (suspect, *others) for p in pictures(asked)),
+            pictures=tuple(p for suite in (suspect, *others) for p in pictures(suite)),
             used=frozenset(p.sha256 for p in suspect.pictures),
         )
 

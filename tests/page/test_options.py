@@ -14,12 +14,14 @@ from cgidm.judging.null_bank import open_bank
 from cgidm.judging.residuals import bank_power, null_residuals
 from cgidm.judging.scoring import score_views
 from cgidm.judging.tables import power
+from cgidm.messages import Note
 from cgidm.method.views import VIEWS
 from cgidm.page.handlers import request
 from cgidm.page.handlers import runs as judging
 from cgidm.page.handlers.cost import cost_view
 from cgidm.page.handlers.request import make_request
 from cgidm.page.html.i18n import LANGUAGES, translate
+from cgidm.page.html.pictures import LookedAt, looked_at_html
 from cgidm.page.html.progress import cost_html
 from cgidm.page.html.views import stopped_view
 from cgidm.page.runs import store as visit
@@ -286,3 +288,20 @@ def test_a_bank_that_is_too_large_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(request, "MAX_NULLS", 79)
     with refuses("page.bank_scores", file="bank.json", given=80, most=79):
         page_runs.request(bank=write_bank(path), controls=()).check()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_where_no_file_is_a_picture_none_is_counted_and_the_refusal_stands_alone(language):
+    refused = LookedAt(
+        name="letter.png",
+        url=None,
+        size=(0, 0),
+        lost=0.0,
+        refused=Note("pictures.cmyk_without_profile", {}),
+        again=False,
+    )
+    usable = dataclasses.replace(refused, size=(8, 8), refused=None)
+    left_out, count = translate(language, "pictures.left_out", n=1), translate(language, "pictures.count", n=0, most=30)
+    said = Reader(looked_at_html([refused], 30, language)).text
+    assert left_out in said and count not in said
+    assert translate(language, "pictures.one", most=30) in Reader(looked_at_html([usable, refused], 30, language)).text

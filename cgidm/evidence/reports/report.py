@@ -48,9 +48,9 @@ def report_blocks(record: Record, record_sha256: str) -> list[Block]:
 
 def _front(record: Record, record_sha256: str) -> Iterator[Block]:
     pictures, several = record.pictures, len(record.pictures) > 1
-    asked = {"picture": quotable(file_name(pictures[0].name)), "pictures": len(pictures)}
-    asked["suspect"] = quotable(record.models.suspect)
-    question = text(record, "report.question.several" if several else "report.question.one", **asked)
+    values = {"picture": quotable(file_name(pictures[0].name)), "pictures": len(pictures)}
+    values["suspect"] = quotable(record.models.suspect)
+    question = text(record, "report.question.several" if several else "report.question.one", **values)
     yield Heading(text(record, "report.title"), 1)
     yield Text(f"{question} {' '.join(origin_sentences(record))}")
     if settings := " ".join(setting_sentences(record)):

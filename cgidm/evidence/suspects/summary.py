@@ -84,11 +84,11 @@ def summarise(several: Several, bundles: Sequence[tuple[str, str, Record]]) -> S
     if len(sets) == len(records):
         questions.append(_question(several, names, sets, [_contrast(r.pictures) for r in records]))
     ordered = any(q.first is not None for q in questions)
-    asked = [w.references for r in records for w in r.pictures[0].witnesses]
-    least = min(smallest_p_value(references, len(records), ordered) for references in asked)
+    references_of = [w.references for r in records for w in r.pictures[0].witnesses]
+    least = min(smallest_p_value(references, len(records), ordered) for references in references_of)
     notes = [note("evidence.suspects.out_of_reach", least=least, count=len(records))] if least > LEVEL else []
-    if ordered and not notes and names_first_alone(max(asked), len(records)):
-        notes.append(note("evidence.suspects.first_alone", references=max(asked), count=len(records)))
+    if ordered and not notes and names_first_alone(max(references_of), len(records)):
+        notes.append(note("evidence.suspects.first_alone", references=max(references_of), count=len(records)))
     suspects = tuple(
         SuspectRecord(folder=folder, seal=seal, name=r.models.suspect, scale=r.models.suspect_scale)
         for folder, seal, r in bundles

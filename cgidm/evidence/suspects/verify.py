@@ -47,8 +47,10 @@ def _follows(folder: Path, stated: SummaryRecord, data: bytes) -> bool:
     """Whether the summary and its page are what follows from the bundles, byte for byte."""
     try:
         bundles = [(s.folder, *read_bundle(folder / s.folder)) for s in stated.suspects]
-        asked = [(sorted(r.models.sha256.values()), r.models.suspect_scale) for _, _, r in bundles]
-        if twice := [bundle[0] for i, bundle in enumerate(bundles) if asked[i] in asked[:i]]:  # each weakens the others
+        identities = [(sorted(r.models.sha256.values()), r.models.suspect_scale) for _, _, r in bundles]
+        if twice := [
+            bundle[0] for i, bundle in enumerate(bundles) if identities[i] in identities[:i]
+        ]:  # each weakens the others
             print_line(f"{SUMMARY}: {single_line(twice[0])} is about a suspect that another bundle is about")
             return False
         found = summarise(stated.several, bundles)

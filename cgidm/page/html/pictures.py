@@ -36,7 +36,7 @@ def looked_at_html(pictures: Sequence[LookedAt], most: int, language: str) -> st
         return ""
     usable = sum(p.refused is None for p in pictures)
     key = "pictures.too_many" if usable > most else "pictures.one" if usable == 1 else "pictures.count"
-    lines = [html_text(language, key, n=usable, most=most)]
+    lines = [html_text(language, key, n=usable, most=most)] if usable else []
     if usable < len(pictures):
         lines.append(html_text(language, "pictures.left_out", n=len(pictures) - usable))
     if any(p.lost > LOST for p in pictures):

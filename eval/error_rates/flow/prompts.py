@@ -150,10 +150,10 @@ def _contrast_area(s: PromptScores, label: str) -> float:
     return float(roc_auc_score(s.member, s.contrast[label]))
 
 
-def power_lost(right: Sequence[MirrorDecision], asked: Sequence[MirrorDecision]) -> dict[str, Any]:
+def power_lost(right: Sequence[MirrorDecision], other: Sequence[MirrorDecision]) -> dict[str, Any]:
     """How much lower the power is than under the training's own prompt: the same members, paired."""
     by_artist: dict[str, list[float]] = {}
-    for a, b in zip(right, asked, strict=True):
+    for a, b in zip(right, other, strict=True):
         if a.member:
             by_artist.setdefault(a.artist, []).append(float(a.p_value <= LEVEL) - float(b.p_value <= LEVEL))
     lost = np.array([np.mean(values) for values in by_artist.values()])
