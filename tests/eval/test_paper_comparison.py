@@ -131,6 +131,28 @@ def test_table6_and_figure3a_can_disagree(results):
     assert (agreement(results, "Table 6"), agreement(results, "Figure 3a")) == (NO, NO)
 
 
+def test_figure3b_needs_1000_steps_near_the_best(results):
+    steps = (100, 250, 500, 750, 1000, 1250, 1500)
+    measures = ("removed_cosine", "removed_alignment", "efficientnet_lite0")
+    accuracies = dict.fromkeys(steps, 0.9) | {500: 0.92}
+    cells = [
+        {"method": f"cgidm, {n} steps", "measure": m, "auc": 0.95, "accuracy": {"in_sample": accuracies[n]}}
+        for n in steps
+        for m in measures
+    ]
+    folder = results / "mini" / "figure3b"
+    shutil.rmtree(folder, ignore_errors=True)
+    assert "not run: `mini-figure3b`" in overview(results) and "| 500 steps |" not in numbers(results)
+    folder.mkdir()
+    (folder / "summary.json").write_text(json.dumps({"trained": cells}))
+    assert agreement(results, "Figure 3b") == YES
+    section = numbers(results).split("### Figure 3b\n")[1].split("###")[0]
+    assert re.findall(r"^\| (\d+) steps \|", section, re.MULTILINE) == [str(n) for n in steps]
+    assert "| 500 steps | 0.950 | 0.920 |" in section
+    change(results, "figure3b", lambda e: (e["method"], e["measure"]) == ("cgidm, 500 steps", "removed_cosine"), 0.921)
+    assert agreement(results, "Figure 3b") == NO
+
+
 def test_the_page_has_all_four_rows_of_table3():
     section = PAGE.split("### Table 3\n")[1].split("###")[0]
     assert "not run" not in section and section.count(" pictures | ") == 4
