@@ -111,7 +111,8 @@ def _table2(results: Path) -> Finding:
         theirs,
         f"AUC {_listed(own)}; besides, {FLOW}: {every[FLOW]:.3f}",
         YES if high and steady else PARTLY if high or steady else NO,
-        "Small bases of these kinds, not the published ones, five suspects each: `mini-table2`. By LoRA, not run: "
+        "Small bases of these kinds, not the published ones, five suspects each: `mini-table2`. By LoRA, not run: two "
+        "of the bases do not ship, and made anew they would be others. `python -m eval stand-ins`, then "
         "`python -m eval run mini-table2-lora --data DIR`. "
         f"The paper's own: {command}",
     )
