@@ -178,12 +178,14 @@ def load_case(setting: Setting, unit: Unit) -> Case:
         groups=torch.tensor([half for _, half, _ in unit.pictures]),
         embedders=_embedders(device),
         seed=experiment.seed,
-        null_pictures=lru_cache(maxsize=1)(lambda: _encode_null_pictures(pair)),
+        null_pictures=lambda: _encode_null_pictures(unit.base, device, dtype),
     )
 
 
-def _encode_null_pictures(pair: ModelPair) -> Float[Tensor, "m c h w"]:
+@lru_cache(maxsize=1)  # the same for every suspect of a base
+def _encode_null_pictures(base: str, device: str, dtype: torch.dtype) -> Float[Tensor, "m c h w"]:
     """Encode the shipped reference pictures, which no suspect was trained on."""
+    pair = load_pair(base, base, "", device=device, dtype=dtype)
     pictures = [read_picture(path, pair.resolution).image.to(pair.device) for path in reference_files()]
     with torch.no_grad():
         return torch.cat([pair.codec.encode(image[None]) for image in pictures])

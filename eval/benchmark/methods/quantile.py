@@ -60,7 +60,10 @@ class QuantileRegression:
         nulls = case.null_pictures()
         nulls = nulls[torch.linspace(0, len(nulls) - 1, min(self.nulls, len(nulls))).long()]
         drawn = [picture_generator(case.seed, f"null picture {i}", self.name) for i in range(len(nulls))]
-        sets = ((case.z, case.generators(self.name)), (nulls, drawn))
+        sets = [
+            (z, sample_noise(generators, self.draws, z))  # once, so that both models meet the same
+            for z, generators in ((case.z, case.generators(self.name)), (nulls, drawn))
+        ]
         suspect, base = (
             [self._statistic(case, model, *given) for given in sets] for model in (case.pair.suspect, case.pair.base)
         )
@@ -72,10 +75,9 @@ class QuantileRegression:
         ]
 
     def _statistic(
-        self, case: Case, model: EpsModel, z: Float[Tensor, "b c h w"], generators: Sequence[torch.Generator]
+        self, case: Case, model: EpsModel, z: Float[Tensor, "b c h w"], noises: Float[Tensor, "b n c h w"]
     ) -> Float[Tensor, " b"]:
         schedule, found = case.pair.schedule, []
-        noises = sample_noise(generators, self.draws, z)
         for first in range(0, len(z), rows := case.pair.rows_per_call()):
             some, eps = z[first : first + rows], noises[first : first + rows]
             t = rows_like(some, row_of(schedule, self.step))
