@@ -59,6 +59,11 @@ COMMANDS = {
         "options:add_wild",
         "error_rates.wild.command:run",
     ),
+    "directions": Command(
+        "the contrast of a LoRA's aligned and weakly aligned directions, each alone; resumes",
+        "options:add_directions",
+        "error_rates.wild.directions:run",
+    ),
     "flow-loras": Command(
         "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow.loras:run"
     ),

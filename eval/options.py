@@ -225,6 +225,14 @@ def add_wild(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def add_directions(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `directions`."""
+    parser.add_argument("experiment", help="name of a preset, or a .json file; one LoRA of each artist is split")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "directions", help="folder of the results")
+    _add_work(parser)
+    _add_workers(parser)
+
+
 def add_stacks(parser: argparse.ArgumentParser) -> None:
     """Add the options of `stacks`."""
     parser.add_argument("experiment", help="name of a preset, or a .json file; its LoRAs are put together")

@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from cgidm.resources import reference_files
 from eval.analysis.paper_comparison import overview
 from eval.analysis.paper_numbers import numbers
+from eval.analysis.rivals import rivals_table
 from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table
@@ -26,6 +29,7 @@ from eval.error_rates.likelihood import calibration_table, rows_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.stacks import stacks_table
 from eval.error_rates.wild.command import missed_text, wild_table
+from eval.error_rates.wild.directions import directions_table
 from eval.error_rates.wrong_base import wrong_base_table
 from eval.flow_power.report import power_tables
 from eval.memory.fits import table as fits_table
@@ -281,6 +285,11 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "regressions": ("docs/usage/wrong-answers.md", lambda: regression_table(read_cases(), _read("regressions.json"))),
     "retraining": ("docs/usage/evidence.md", lambda: retraining_table(_read("retraining.json"))),
     "table1": ("docs/benchmark.md", render_table1),
+    "rivals": ("docs/benchmark.md", lambda: rivals_table(pd.read_parquet(RESULTS / "mini/rivals/scores.parquet"))),
+    "directions": (
+        "docs/benchmark.md",
+        lambda: directions_table(_read("mini/directions/directions.json")) + "\n",
+    ),
     "paper": ("docs/benchmark/paper.md", lambda: overview(RESULTS)),
     "leaderboard": ("docs/benchmark/leaderboard.md", lambda: leaderboard_table(RESULTS / "leaderboard")),
     "paper numbers": ("docs/benchmark/paper.md", lambda: numbers(RESULTS)),

@@ -99,9 +99,7 @@ def test_evaluations_are_those_of_the_models(method):
     """Null pictures are asked about besides, once for a suspect."""
     pair, members, _ = world(0)
     base, suspect, blank = Counted(pair.base), Counted(pair.suspect), Counted(pair.base)
-    given = case(
-        ModelPair(base, suspect, pair.schedule), members[:3], blank=ModelPair(blank, blank, pair.schedule)
-    )
+    given = case(ModelPair(base, suspect, pair.schedule), members[:3], blank=ModelPair(blank, blank, pair.schedule))
     method(given)
     nulls = 2 * 32 * method.draws if method.name == "quantile" else 0
     assert base.samples + suspect.samples + blank.samples == 3 * method.evaluations + nulls

@@ -57,9 +57,7 @@ class Anisotropy:
             Answer("contrast", 2 * self.draws, -_cosine(base, suspect - base)),
         ]
 
-    def _predict(
-        self, case: Case, model: EpsModel, noises: Float[Tensor, "b n c h w"]
-    ) -> Float[Tensor, "b n c h w"]:
+    def _predict(self, case: Case, model: EpsModel, noises: Float[Tensor, "b n c h w"]) -> Float[Tensor, "b n c h w"]:
         schedule = case.pair.schedule
         row = row_of(schedule, self.step)
         t = rows_like(case.z, row)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -100,5 +101,5 @@ class QuantileRegression:
 def picture_features(z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
     """Describe latents by logarithms: spatial complexity, and the energies of `BANDS` rings of frequencies."""
     edges = torch.linspace(0, 1, BANDS + 1).tolist()
-    rings = [band_energy(z, low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    rings = [band_energy(z, low, high) for low, high in pairwise(edges)]
     return torch.stack([spatial_complexity(z), *rings], dim=1).clamp(min=torch.finfo(z.dtype).tiny).log()
