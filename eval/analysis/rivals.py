@@ -114,11 +114,11 @@ def rates_by_others(table: pd.DataFrame, level: float, seed: int = 0) -> dict[st
     return rates
 
 
-def rivals_table(rows: pd.DataFrame) -> str:
-    """The table of the docs, in Markdown."""
+def rivals_table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The table of the docs, in Markdown, of what `measure_rivals` returns."""
     heads = ["test", "evaluations", "AUC (95 %)", "AUC less that of `loss_contrast`"]
     heads += [f"used found, unused called, at {level:.0%}".replace("%", " %") for level in LEVELS]
-    return markdown_table(heads, [_row(entry) for entry in measure_rivals(rows)], spaced=True) + "\n"
+    return markdown_table(heads, map(_row, entries), spaced=True) + "\n"
 
 
 def _row(entry: Mapping[str, Any]) -> Sequence[str]:

@@ -10,7 +10,17 @@ from cgidm import IdentityCodec, ModelPair, Schedule
 from cgidm.judging.mirror_test import MIRROR_SEED
 from cgidm.method.mirror import mirror_scores
 from cgidm.method.sampling import picture_generator
-from eval.benchmark.methods import FCRE, METHODS, Anisotropy, Case
+from eval.benchmark.methods import (
+    FCRE,
+    METHODS,
+    AngleToNoise,
+    Anisotropy,
+    CalibratedLoss,
+    Case,
+    Mirror,
+    QuantileRegression,
+    RecoverLike,
+)
 from eval.benchmark.methods.fcre import band_energy
 from eval.benchmark.methods.mc_cal import spatial_complexity
 from eval.benchmark.methods.quantile import picture_features
@@ -109,12 +119,12 @@ def test_a_case_without_null_pictures_says_so():
     pair, members, _ = world(0)
     given = dataclasses.replace(case(pair, members), null_pictures=Case.null_pictures)
     with pytest.raises(ValueError, match="no null pictures"):
-        METHODS["quantile"](given)
+        QuantileRegression()(given)
 
 
 def test_quantile_is_the_distance_from_a_fit_on_null_pictures_alone():
     pair, members, _ = world(2)
-    method = dataclasses.replace(METHODS["quantile"], quantile=0.9, draws=2)
+    method = QuantileRegression(quantile=0.9, draws=2)
     given = case(pair, members)
     nulls, schedule = given.null_pictures(), pair.schedule
 
@@ -146,7 +156,7 @@ def test_anisotropy_and_angle_by_hand():
         found = answers(Anisotropy(), pair, z)["contrast"]
         torch.testing.assert_close(found, torch.full((2,), -cosine).double())
     far = ModelPair(Constant(1e6 * b), Constant(0 * b), schedule)  # the noise hardly counts beside the base's answer
-    torch.testing.assert_close(answers(METHODS["angle_to_noise"], far, z)["contrast"], torch.ones(2).double())
+    torch.testing.assert_close(answers(AngleToNoise(), far, z)["contrast"], torch.ones(2).double())
 
 
 def test_a_suspect_that_takes_no_prompt_has_no_angle_with_itself():
@@ -180,9 +190,9 @@ def test_fcre_by_hand():
 def test_recover_like_comes_back_where_the_model_sees_no_noise_and_nothing_is_disturbed():
     schedule, z = stable_diffusion_schedule(), world(0)[1][:3]
     still = Constant(torch.zeros(1).double())
-    quiet = dataclasses.replace(METHODS["recover_like"], disturbance=0.0)
+    quiet = RecoverLike(disturbance=0.0)
     torch.testing.assert_close(quiet.statistic(still, schedule, z, generators(3)), torch.zeros(3).double())
-    loud = METHODS["recover_like"].statistic(still, schedule, z, generators(3))
+    loud = RecoverLike().statistic(still, schedule, z, generators(3))
     assert (loud < -1).all()
 
 
@@ -191,15 +201,15 @@ def test_spatial_complexity_counts_adjacent_cells_and_divides_the_loss():
     assert spatial_complexity(stripes).item() == pytest.approx(1)  # 2 along rows, 0 along columns
     assert spatial_complexity(torch.ones(1, 1, 8, 8)).item() > 0
     schedule, z = stable_diffusion_schedule(), world(0)[1][:2]
-    score = METHODS["mc_cal"].statistic(Constant(torch.zeros(1).double()), schedule, z, generators(2))
-    doubled = METHODS["mc_cal"].statistic(Constant(torch.zeros(1).double()), schedule, 2 * z, generators(2))
+    score = CalibratedLoss().statistic(Constant(torch.zeros(1).double()), schedule, z, generators(2))
+    doubled = CalibratedLoss().statistic(Constant(torch.zeros(1).double()), schedule, 2 * z, generators(2))
     torch.testing.assert_close(score, 2 * doubled)  # the loss is of the noise alone
 
 
 def test_mc_cal_of_rectified_flow_is_of_the_velocity():
     schedule = Schedule.flow(torch.linspace(0.01, 0.99, 20).double())
     z = world(0)[1][:1]
-    score = METHODS["mc_cal"].statistic(Velocity(-z), schedule, z, generators(1))  # u = -z is off by eps alone
+    score = CalibratedLoss().statistic(Velocity(-z), schedule, z, generators(1))  # u = -z is off by eps alone
     assert -score.item() * spatial_complexity(z).item() == pytest.approx(64, rel=0.2)
 
 
@@ -208,6 +218,6 @@ def test_the_mirror_method_is_the_librarys():
     pair = ModelPair(pair.base, pair.suspect, pair.schedule, codec=IdentityCodec())
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     given = dataclasses.replace(case(pair, images), images=images)
-    (found,) = dataclasses.replace(METHODS["mirror"], draws=4)(given)
+    (found,) = Mirror(draws=4)(given)
     expected = [s.value for s in mirror_scores(pair, images, 4, MIRROR_SEED)]
     assert (found.measure, found.evaluations) == ("contrast", 16) and found.scores.tolist() == pytest.approx(expected)

@@ -57,8 +57,9 @@ def test_thresholds_need_another_artist():
         rates_by_others(decisions(lambda c, member, rng: rng.normal(), concepts=1), 0.05)
 
 
-def test_rapid_joins_the_raw_and_the_calibrated_loss():
-    """Each of the two says half; the rule, fitted on other artists, says both."""
+@pytest.fixture(scope="module")
+def entries():
+    """Measured on scores of which ours is always right, and each loss says half."""
     rows = ledger(
         {
             OURS: lambda c, member, rng: member,
@@ -66,7 +67,12 @@ def test_rapid_joins_the_raw_and_the_calibrated_loss():
             ("loss", "contrast"): lambda c, member, rng: member + rng.normal() + rng.normal(),
         }
     )
-    found = {(e["method"], e["measure"]): e for e in measure_rivals(rows)}
+    return measure_rivals(rows)
+
+
+def test_rapid_joins_the_raw_and_the_calibrated_loss(entries):
+    """Each of the two says half; the rule, fitted on other artists, says both."""
+    found = {(e["method"], e["measure"]): e for e in entries}
     assert list(found) == list(LABELS)
     rapid = found["fused", "loss.suspect+loss.contrast"]
     assert rapid["auc"] > max(found["loss", m]["auc"] for m in ("suspect", "contrast"))
@@ -74,10 +80,12 @@ def test_rapid_joins_the_raw_and_the_calibrated_loss():
     assert rapid["lead"]["difference"] == pytest.approx(rapid["auc"] - 1)
 
 
-def test_the_table_has_a_row_for_each_test_and_says_which_scores_are_missing():
-    rows = ledger({})
-    text = rivals_table(rows)
-    assert len(text.splitlines()) == 2 + len(LABELS)
-    assert all(len(line.split(" | ")) == 6 for line in text.splitlines())
+def test_the_table_has_a_row_for_each_test(entries):
+    lines = rivals_table(entries).splitlines()
+    assert len(lines) == 2 + len(LABELS)
+    assert all(len(line.split(" | ")) == 6 for line in lines)
+
+
+def test_scores_that_are_missing_are_named():
     with pytest.raises(ValueError, match=r"no scores of fcre\.suspect"):
-        measure_rivals(rows.query("method != 'fcre'"))
+        measure_rivals(ledger({}).query("method != 'fcre'"))

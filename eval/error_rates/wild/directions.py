@@ -118,12 +118,12 @@ def run(o: argparse.Namespace) -> None:
 
 def measure_part(scores: pd.DataFrame) -> dict[str, Any]:
     """AUC with its interval, and the mean contrast of used and unused works, as shares of the base's loss."""
-    means = scores.groupby("member")["score"].mean()
+    used, unused = (float(scores.loc[scores["member"] == member, "score"].mean()) for member in (1, 0))
     return {
         "AUC": pooled_auc(scores),
         "interval": list(auc_interval(scores)),
-        "contrast of used works": float(means[1]),
-        "contrast of unused works": float(means[0]),
+        "contrast of used works": used,
+        "contrast of unused works": unused,
     }
 
 
