@@ -98,6 +98,11 @@ COMMANDS = {
         "options:add_likelihood",
         "error_rates.likelihood:run",
     ),
+    "silence": Command(
+        "what silence is worth, foretold and counted; reads the results of wild, mirror and rates",
+        "options:add_silence",
+        "error_rates.power.silence:run",
+    ),
     "blind": Command(
         "false alarms of the blind baseline; writes blind.json", "options:add_blind", "benchmark.blind_split:run"
     ),

@@ -19,7 +19,7 @@ from eval.benchmark.engine import run_local
 from eval.benchmark.experiment import Experiment, load_experiment
 from eval.benchmark.ledger import Ledger
 from eval.benchmark.stages import Setting, train_jobs
-from eval.error_rates.power import count_outcomes, measure_power
+from eval.error_rates.power.measured import count_outcomes, measure_power
 from eval.error_rates.rates import Decision, decide, portfolios, summarise, summarise_portfolios
 from eval.error_rates.scoring import SuspectJob, SuspectScores, read_scores, suspect_jobs
 from eval.error_rates.trust_text import power_text, rates_text

@@ -9,7 +9,7 @@ import torch
 from cgidm.judging.distance import weight_distance
 from cgidm.judging.tables.power import TABLE, PowerTable, find_power_table
 from eval.benchmark.experiment import load_experiment
-from eval.error_rates.power import measure_power
+from eval.error_rates.power.measured import measure_power
 from eval.error_rates.scoring import SuspectScores
 from tests.support.errors import refuses
 from tests.support.results import power_row

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat
 
 from ..null_bank import Bank
 from ..residuals import bank_power
@@ -45,6 +45,22 @@ class PowerRow(BaseModel):
         return self.prediction_distance if self.weight_distance is None else self.weight_distance
 
 
+class PowerCurve(BaseModel):
+    """The share of used pictures that a test finds in nearly all suspects so far from their base."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test: Literal["mirror", "controls"]
+    kind: Kind
+    distances: tuple[PositiveFloat, ...]  # ascending; the first one is that of the weakest suspect that was measured
+    shares: tuple[FiniteFloat, ...]  # at these distances, non-decreasing
+
+    def share(self, distance: float) -> float | None:
+        """Look a suspect up: the share at the next smaller distance. None if it is weaker than any that was measured."""
+        weaker = [share for at, share in zip(self.distances, self.shares, strict=True) if at <= distance]
+        return weaker[-1] if weaker else None
+
+
 class PowerTable(BaseModel):
     """The table of one base."""
 
@@ -52,7 +68,8 @@ class PowerTable(BaseModel):
 
     base: tuple[str, ...]  # SHA-256 of its weight files, sorted
     level: float
-    rows: tuple[PowerRow, ...]
+    rows: tuple[PowerRow, ...]  # means, by training
+    curves: tuple[PowerCurve, ...] = ()  # what verdicts look up
 
     def power(self, distance: float, kind: Kind) -> float | None:
         """Look up the expected power: a non-decreasing function of the logarithm of the distance.
