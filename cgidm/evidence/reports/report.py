@@ -12,9 +12,10 @@ from typing import Any
 
 from ...judging.lineup import Lineup, explain_reach, lineup_p_value
 from ...judging.mirror_test import likelihood_note
+from ...judging.verdict import SILENT_MIRROR
 from ...messages.text import single_line
 from ..lineup_sheet import ROLES, lineup_sheet
-from ..record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
+from ..record import OLDER, WITHOUT_CHECKS, PictureRecord, Record, SetRecord
 from ..record_of_result import image_name, image_roles, lineup_of
 from .blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
 from .language import MIRROR_SOURCES, SILENT, known_text, note_text, outcome_text, quotable, text
@@ -116,12 +117,18 @@ def _answer_table(record: Record) -> Table:
 
 
 def power_of_silence(record: Record) -> float | None:
-    """Return the share of used pictures that the control test finds, where it says *no evidence* of one.
+    """Return the share of used pictures that is found in nearly all such suspects, where nothing is found.
 
-    None: the mirror test was asked as well, which finds others; or nothing is silent; or it was never measured.
+    None: something is found; or it was never measured; or an older format, whose share is a mean over suspects.
     """
-    silent = any(judged.outcome == SILENT for judged in (*record.pictures, record.set) if judged is not None)
-    return record.expected_power if silent and record.mirror is None else None
+    judged = [j for j in (*record.pictures, record.set) if j is not None]
+    silent = any(j.outcome == SILENT or j.reason.code in SILENT_MIRROR for j in judged)
+    return record.expected_power if silent and record.format not in OLDER else None
+
+
+def holds_without_mirroring(record: Record) -> bool:
+    """Tell whether the expected power holds only if the training did not mirror pictures, which nobody noted."""
+    return record.mirror is not None and record.models.mirrored_training is None
 
 
 def _error_rate(record: Record) -> Iterator[str]:
@@ -132,6 +139,8 @@ def _error_rate(record: Record) -> Iterator[str]:
         yield text(record, "report.rate.weak", percent=100 * level)
     if (power := power_of_silence(record)) is not None:
         yield text(record, "report.rate.power", percent=100 * power)
+        if holds_without_mirroring(record):
+            yield text(record, "report.rate.power.mirrored")
     if record.mirror is not None:
         source = MIRROR_SOURCES.get(record.mirror.source, "other")
         yield text(record, f"report.rate.mirror.{source}", n=record.mirror.references)
