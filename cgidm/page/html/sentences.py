@@ -133,7 +133,7 @@ def power_sentences(record: Record, language: str, judged: PictureRecord | SetRe
 
     It is left out where the sentence of `judged` has stated it, and of older records, whose share is a mean.
     """
-    if record.format in OLDER:
+    if record.format in OLDER and record.expected_power is not None:
         return []
     if judged is None:
         return [power_sentence(record.expected_power, language)]

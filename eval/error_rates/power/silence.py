@@ -11,6 +11,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -265,6 +266,18 @@ def trainings_table(test: Mapping[str, Any]) -> str:
         for r in test["trainings"]
     ]
     return markdown_table([*columns], rows, spaced=True)
+
+
+def curves_table(report: Mapping[str, Any]) -> str:
+    """What verdicts look up: a row for each distance at which a share rises."""
+    kinds = {"lora": "LoRA", "dreambooth": "full network"}
+    rows = []
+    for curve in report["curves"]:
+        known = list(zip(curve["distances"], curve["shares"], strict=True))
+        rising = [known[0], *(b for a, b in pairwise(known) if b[1] > a[1])]
+        rows += [[TITLES[curve["test"]], kinds[curve["kind"]], f"{at:.4f}", f"{100 * s:.0f} %"] for at, s in rising]
+    columns = ["test", "suspect", "distance from base, at least", "used pictures found, at least"]
+    return markdown_table(columns, rows, spaced=True)
 
 
 def _cells(found: Mapping[str, Any]) -> list[object]:
