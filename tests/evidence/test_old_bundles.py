@@ -76,8 +76,9 @@ def test_a_bundle_of_an_older_format_is_not_called_consistent_since_it_may_have_
     assert "which plan was followed and how often" in said
 
 
-def test_the_power_of_format_5_is_taken_as_it_is_stated_and_that_of_today_is_not(made, tmp_path):
+def test_the_power_of_format_5_is_taken_as_it_is_stated_and_that_of_today_is_not(tmp_path):
     """Format 5 looked up a mean over suspects, in a table that is no more."""
+    write_evidence(result_of([0.5]), made := tmp_path / "made", MODELS)
     folder = shutil.copytree(made, tmp_path / "today")
     reseal(folder, lambda record: record.update(expected_power=0.96))
     with open_bundle(folder) as bundle:

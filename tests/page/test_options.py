@@ -74,7 +74,7 @@ def test_what_a_run_can_find_is_said_before_its_first_step_and_is_what_it_found(
     assert phases[:3] == ["loading", "loading", "planned"] and "planned" not in phases[3:]
     told = moments[phases.index("mirror") + 2 :]  # the first answer by the mirror test does not need it
     expected = told[0].plan.expected_power
-    assert expected > 0.9 and record_of(run)["expected_power"] == expected
+    assert expected > 0.8 and record_of(run)["expected_power"] == expected
     assert all(m.plan.expected_power == expected for m in told) and "step" not in phases[: len(phases) - len(told)]
 
 
@@ -83,7 +83,7 @@ def test_a_run_that_was_put_down_keeps_its_plan_and_does_not_plan_again(monkeypa
     with closing(execute_run(run)) as moments:
         assert next(m for m in moments if m.done == 1 and m.phase in ("step", "preview")).plan.expected_power
     expected = run.record().expected_power
-    assert run.record().stopped and run.progress().plan.expected_power == expected and expected > 0.9
+    assert run.record().stopped and run.progress().plan.expected_power == expected and expected > 0.8
     monkeypatch.setattr("cgidm.run.sitting.expect_power", None)
     *_, last = execute_run(run)
     assert last.phase == "finished" and record_of(run)["expected_power"] == expected
@@ -244,7 +244,7 @@ def test_a_bank_stands_for_controls_whether_or_not_the_run_is_put_down(tmp_path)
     assert record["judged_by"] == "residual" and all("residual" in p["scores"] for p in record["pictures"])
     assert record["bank"]["sha256"] == bank.sha256 and record["bank"]["name"] == "my bank.json"
     assert record["set"]["used"]["bounded_above"] and len(record["set"]["adjusted"]) == 2
-    assert record["expected_power"] == pytest.approx(min(bank_power(bank.content), 0.9875))
+    assert record["control_power"] == bank_power(bank.content) <= record["expected_power"]
     with zipfile.ZipFile(whole.public_dir / "evidence.zip") as evidence:
         assert not [name for name in evidence.namelist() if name.startswith("controls/")]
 
