@@ -124,8 +124,8 @@ COMMANDS = {
         "studies.mirrored:run",
     ),
     "crossed": Command(
-        "the mirror test on shipped pictures under the other author's suspect; writes crossed.json",
-        "options:add_shipped",
+        "the mirror test on pictures of another kind than the base's table holds; writes crossed.json",
+        "options:add_crossed",
         "studies.crossed:run",
     ),
     "masks": Command(
