@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ...messages.text import single_line
 from ...resources import SHIPPED
 from ..record import Record
-from ..reports.report import holds_without_mirroring, power_of_silence
+from ..reports.silence import holds_without_mirroring, power_of_silence
 from ..reports.sources import origin_sentences, setting_sentences
 from .facts import ExportFacts, picture_line
 from .notices import finding_sentences

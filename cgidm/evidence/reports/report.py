@@ -12,13 +12,13 @@ from typing import Any
 
 from ...judging.lineup import Lineup, explain_reach, lineup_p_value
 from ...judging.mirror_test import likelihood_note
-from ...judging.verdict import SILENT_MIRROR
 from ...messages.text import single_line
 from ..lineup_sheet import ROLES, lineup_sheet
-from ..record import OLDER, WITHOUT_CHECKS, PictureRecord, Record, SetRecord
+from ..record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
 from ..record_of_result import image_name, image_roles, lineup_of
 from .blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
-from .language import MIRROR_SOURCES, SILENT, known_text, note_text, outcome_text, quotable, text
+from .language import MIRROR_SOURCES, known_text, note_text, outcome_text, quotable, text
+from .silence import holds_without_mirroring, power_of_silence
 from .sources import named_models, origin_sentences, setting_sentences, statement_of_control
 
 LONGEST = 600  # characters shown of a text from outside
@@ -114,21 +114,6 @@ def _answer_table(record: Record) -> Table:
     rows = ((file_name(p.name), outcome_text(record, p.outcome), _p_value(p.p_value)) for p in record.pictures)
     head = (text(record, "report.row.picture"), text(record, "report.answer"), "p")
     return Table((head, *rows), (5, 5, 1), head=True)
-
-
-def power_of_silence(record: Record) -> float | None:
-    """Return the share of used pictures that is found in nearly all such suspects, where nothing is found.
-
-    None: something is found; or it was never measured; or an older format, whose share is a mean over suspects.
-    """
-    judged = [j for j in (*record.pictures, record.set) if j is not None]
-    silent = any(j.outcome == SILENT or j.reason.code in SILENT_MIRROR for j in judged)
-    return record.expected_power if silent and record.format not in OLDER else None
-
-
-def holds_without_mirroring(record: Record) -> bool:
-    """Tell whether the expected power holds only if the training did not mirror pictures, which nobody noted."""
-    return record.mirror is not None and record.models.mirrored_training is None
 
 
 def _error_rate(record: Record) -> Iterator[str]:

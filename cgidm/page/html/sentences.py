@@ -3,7 +3,7 @@
 from math import comb
 
 from cgidm.evidence.record import OLDER, BankRecord, FlagRecord, PictureRecord, Record, SetRecord, UsedRecord
-from cgidm.evidence.reports.report import holds_without_mirroring
+from cgidm.evidence.reports.silence import holds_without_mirroring
 from cgidm.judging.verdict import LEAST_POWER, LEVEL, SILENT_MIRROR, STRICT_LEVEL
 
 from .i18n import translate_if_known, translate_note
