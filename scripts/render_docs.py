@@ -34,7 +34,7 @@ from eval.regressions.retest import read_cases, regression_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
-from eval.studies.crossed import crossed_table
+from eval.studies.crossed import crossed_table, features_table
 from eval.studies.mirrored import mirrored_table
 from eval.studies.resaved import spread_table
 from eval.studies.retraining import retraining_table
@@ -267,6 +267,10 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "residuals": ("docs/results/error-rates.md", render_residuals),
     "combined": ("docs/results/error-rates.md", render_combined),
     "crossed": ("docs/results/error-rates.md", lambda: crossed_table(_read("crossed.json")) + "\n"),
+    "crossed features": (
+        "docs/results/error-rates.md",
+        lambda: features_table(_read("crossed.json")) + "\n",
+    ),
     "likelihood": ("docs/results/error-rates.md", render_likelihood),
     "silence": ("docs/results/error-rates.md", render_silence),
     "silence curves": ("docs/verdicts.md", lambda: curves_table(_read("mini/silence/silence.json")) + "\n"),
