@@ -26,6 +26,7 @@ from eval.error_rates.flow.prompts import prompt_tables
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.likelihood import calibration_table, rows_table
+from eval.error_rates.power.silence import curves_table, silence_table, trainings_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.stacks import stacks_table
 from eval.error_rates.wild.command import missed_text, wild_table
@@ -37,7 +38,7 @@ from eval.regressions.retest import read_cases, regression_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
-from eval.studies.crossed import crossed_table
+from eval.studies.crossed import crossed_table, features_table
 from eval.studies.mirrored import mirrored_table
 from eval.studies.resaved import spread_table
 from eval.studies.retraining import retraining_table
@@ -217,6 +218,20 @@ def render_likelihood() -> str:
     )
 
 
+def render_silence() -> str:
+    """What was foretold of unseen artists and trainings, and what was counted: of each test, of each training."""
+    found = _read("mini/silence/silence.json")
+    by_training = {test["test"]: trainings_table(test) for test in found["tests"]}
+    parts = [
+        silence_table(found),
+        "The mirror test:",
+        by_training["mirror"],
+        "The control test:",
+        by_training["controls"],
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def render_residuals() -> str:
     """What residuals make of a bank's verdict."""
     return residuals_table(_read("mini/residuals/residuals.json"))
@@ -261,7 +276,13 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "residuals": ("docs/results/error-rates.md", render_residuals),
     "combined": ("docs/results/error-rates.md", render_combined),
     "crossed": ("docs/results/error-rates.md", lambda: crossed_table(_read("crossed.json")) + "\n"),
+    "crossed features": (
+        "docs/results/error-rates.md",
+        lambda: features_table(_read("crossed.json")) + "\n",
+    ),
     "likelihood": ("docs/results/error-rates.md", render_likelihood),
+    "silence": ("docs/results/error-rates.md", render_silence),
+    "silence curves": ("docs/verdicts.md", lambda: curves_table(_read("mini/silence/silence.json")) + "\n"),
     "rates": ("docs/results/error-rates.md", render_rates),
     "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),

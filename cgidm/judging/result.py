@@ -93,7 +93,9 @@ class Result:
     machine: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads
     controls: tuple[Picture, ...] = ()  # whose scores they are
     bank: Bank | None = None
-    expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
+    # share of used pictures found in nearly all such suspects, by the tests that were asked; None: never measured
+    expected_power: float | None = None
+    control_power: float | None = None  # by the controls or the bank alone
     weight_distance: float | None = None  # of a full network's weights from its base's
     framing: Framing | None = None  # of pictures and controls
     notes: tuple[Note, ...] = ()  # what was assumed to load the suspect
@@ -148,6 +150,7 @@ class Result:
             "strict_level": STRICT_LEVEL,
             "control_scores": list(self.control_scores),
             "expected_power": self.expected_power,
+            "control_power": self.control_power,
             "not_computed": {score: str(why) for score, why in self.not_computed.items()},
             "preset": self.config.preset,
             "seed": self.config.seed,

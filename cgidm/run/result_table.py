@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..judging.lineup import explain_reach
 from ..judging.mirror_test import MirrorReference, likelihood_note
 from ..judging.result import Result
-from ..judging.verdict import LEVEL, Witness
+from ..judging.verdict import LEVEL, SILENT_MIRROR, Witness
 from ..messages.text import print_line, single_line
 from ..method.views import AS_GIVEN
 
@@ -32,11 +32,13 @@ def print_table(result: Result, lineup_file: str) -> None:
     if result.lineup is not None:
         said = explain_reach(result.lineup.sizes)
         print_line(f"line-up: {lineup_file}, to be shown to somebody who has not seen the pictures. {said}")
-    outcomes = {r.verdict.outcome for r in result.pictures} | {together.outcome if together is not None else None}
-    silent = "no evidence" in outcomes and not isinstance(result.mirror, MirrorReference)
-    if result.expected_power is not None and silent:  # of any other answer, and of the mirror test, it says nothing
+    judged = [*(r.verdict for r in result.pictures), *([] if together is None else [together])]
+    silent = any(v.outcome == "no evidence" or v.reason.code in SILENT_MIRROR for v in judged)
+    if result.expected_power is not None and silent:  # of any other answer it says nothing
+        unless = ", unless its training mirrored pictures" if isinstance(result.mirror, MirrorReference) else ""
         print_line(
-            f"in such a suspect {result.expected_power:.0%} of used pictures are found at {LEVEL:.0%} false positives"
+            f"in nearly all suspects that moved as far from their base, {result.expected_power:.0%} or more of used "
+            f"pictures are found at {LEVEL:.0%} false positives{unless}"
         )
     for name, reason in result.not_computed.items():
         print_line(f"{name}: {reason}")

@@ -142,7 +142,6 @@ def test_a_call_needs_the_outcome_and_the_level():
     scores = WildScores(
         suspect="s",
         distance=0.1,
-        expected_power=None,
         answers=(
             answer(True, "weak evidence", 0.03),
             answer(True, "consistent with training on this image", 0.005),
