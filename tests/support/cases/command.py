@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 from cgidm import families
 from cgidm.errors import UserError
 from cgidm.messages import Note
+from tests.support.copied_bases import copy_base
 
 COMMAND_LINE, AUTHENTICATE = (importlib.import_module(f"cgidm.cli.{name}") for name in ("main", "authenticate"))
+load_embedders = cache(AUTHENTICATE.load_embedders)
 QUICK = ("--preset", "fast", "--steps", "1", "--out")
 
 
@@ -64,7 +67,7 @@ def _value(data: Any, steps: Sequence[str]) -> Any:
 
 
 def run_command(arguments: Sequence[str], out: Path, patch: pytest.MonkeyPatch, capture: Any) -> Answer:
-    """Run the command line, quickly, and keep what it answered.
+    """Run the command line, quickly, and keep what it answered; bases and embedders are read once.
 
     Args:
         arguments: of the command; `authenticate` gets few steps and a folder for its evidence.
@@ -86,6 +89,8 @@ def run_command(arguments: Sequence[str], out: Path, patch: pytest.MonkeyPatch, 
         show(text, to_stderr=to_stderr)
 
     patch.setattr(families, "load_pair", keep_pair)
+    patch.setattr("cgidm.families.load.load_pipeline", copy_base)
+    patch.setattr(AUTHENTICATE, "load_embedders", load_embedders)
     for module in (COMMAND_LINE, AUTHENTICATE):
         patch.setattr(module, "print_line", keep_line)
     judging = arguments[0] == "authenticate"
@@ -98,4 +103,3 @@ def run_command(arguments: Sequence[str], out: Path, patch: pytest.MonkeyPatch, 
         assert COMMAND_LINE.main([*arguments, "--json"]) == 0
         answer.data = json.loads(capture.readouterr().out)
     return answer
-
