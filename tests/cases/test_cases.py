@@ -73,6 +73,7 @@ def test_a_case_is_answered_rightly(case, shelf, places, tmp_path, few_draws, mo
         leave_pages_out(monkeypatch.setattr)
     for number, run in enumerate(case.runs):
         command = [fill(argument, given, shelf, places) for argument in run.command]
+        caplog.clear()
         with pytest.MonkeyPatch.context() as patch:
             answer = run_command(command, tmp_path / f"out-{number}", patch, capfd)
         out, err = answer.printed
