@@ -175,20 +175,10 @@ class Result:
         """
         if not self.control_scores:
             raise UserError("judging.nothing_to_plot")
-        from matplotlib.figure import Figure
+        from .score_plot import draw_scores  # late: matplotlib is slow to import
 
-        figure = Figure(figsize=(7, 1.6 + 0.25 * len(self.pictures)), layout="constrained")
-        axes = figure.subplots()
-        axes.eventplot([self.control_scores], colors="#5b6578", linelengths=0.8, linewidths=1)
-        for number, r in enumerate(self.pictures, 1):
-            axes.plot(r.scores[self.judged_by], -number, "D", color="#b3261e")
-            axes.annotate(
-                r.picture.name, (r.scores[self.judged_by], -number), xytext=(8, -3), textcoords="offset points"
-            )
-        axes.axvline(0.0, color="#c9cfdb", zorder=0)
-        axes.set(xlabel=self.judged_by, yticks=[0], ylim=(-len(self.pictures) - 0.8, 1.2))
-        axes.set_yticklabels(["controls" if self.bank is None else "bank"])
-        return figure
+        scores = [(r.picture.name, r.scores[self.judged_by]) for r in self.pictures]
+        return draw_scores(scores, self.control_scores, self.judged_by, "controls" if self.bank is None else "bank")
 
 
 def judged_score(bank: Bank | None) -> str:

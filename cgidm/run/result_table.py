@@ -21,7 +21,8 @@ def print_table(result: Result, lineup_file: str) -> None:
         name = single_line(r.picture.name)
         name = name if len(name) <= 32 else f"…{name[-31:]}"
         print_line("  ".join([f"{name:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
-        print_line(f"    {_witness_line(r.verdict.witnesses, result.bank is not None)}")
+        for line in _witness_lines(r.verdict.witnesses, result.bank is not None):
+            print_line(f"    {line}")
         if r.likelihood is not None:
             print_line(f"    {likelihood_note(r.likelihood.ratio, r.likelihood.low)}")
     if (together := result.together) is not None:
@@ -47,13 +48,12 @@ def print_table(result: Result, lineup_file: str) -> None:
             print_line(f"{single_line(r.picture.name)}: {told}")
 
 
-def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
+def _witness_lines(witnesses: Sequence[Witness], bank: bool) -> list[str]:
     """What each test says by itself."""
     names = {"mirror": "mirror test", "controls": "bank" if bank else "controls"}
-    parts = [
+    return [
         f"{names[w.name]}: {w.silent}"
         if w.p_value is None
         else f"{names[w.name]}: p = {w.p_value:.2g} of {w.references}"
         for w in witnesses
     ]
-    return "; ".join(parts)
