@@ -35,6 +35,7 @@ SENTENCES = {
     "evidence.gap.older_format": "Its record has format {format}. Bundles of today also say of which public model the base is, where models came from, which plan was followed and how often. An older version wrote this record, or somebody left that out.",
     "evidence.gap.older_reports": "Its record has format {format}: these files are not what this version makes of it, since an older version wrote them, or somebody else ({files}).",
     "evidence.gap.stated_flags": "Its record has format {format}, which does not say what its flags rest on: they are taken as stated.",
+    "evidence.gap.stated_power": "Its record has format {format}. How many used pictures would be found is taken as it is stated: an older version looked it up otherwise.",
     "evidence.kept_format": "expected kept.json of format {known}, but {bundle} has format {format}. Use a newer version of cgidm.",
     "evidence.kept_is_no_run": "expected a bundle of a run for --rerun or --originals, but {bundle} holds a suspect that was kept. Leave both out.",
     "evidence.kept_too_large": "expected a suspect of at most {most:,} bytes, but {name} has {bytes:,}. Keep its files yourself; the record of a run states their SHA-256.",
@@ -1013,6 +1014,7 @@ from typing import Any, Literal, get_args
 from .text import single_line
 
 CODE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
+STOPPED = re.compile(r"\{(\w+)[^{}]*\}[.。]")  # a parameter before a full stop
 LONGEST = 600  # characters shown of a parameter
 Language = Literal["en", "de", "fr", "es", "ja"]  # that sentences are written in
 _folders = [Path(__file__).parent / "en"]
@@ -1047,14 +1049,18 @@ def render(code: str, params: Mapping[str, Any], table: Mapping[str, str] | None
     """Fill in the sentence of `code`, in English or in the language of `table`.
 
     Texts from outside become a single printable line; lists are joined by commas; a `Note` among the parameters is
-    rendered in the same language. A code that no table holds (a newer version's, or a hostile record's) is shown as
-    itself, with its parameters.
+    rendered in the same language. A full stop that a text brings is not doubled. A code that no table holds (a newer
+    version's, or a hostile record's) is shown as itself, with its parameters.
     """
     sentence = (table or {}).get(code) or english().get(code)
     if sentence is None:
         return single_line(code if not params else f"{code}: {_listed(params)}", LONGEST)
     try:
-        return sentence.format(**{name: _shown(value, table) for name, value in params.items()})
+        values = {name: _shown(value, table) for name, value in params.items()}
+        for name in STOPPED.findall(sentence):  # what a library says may end with one, too
+            if isinstance(value := values.get(name), str):
+                values[name] = value.removesuffix(".").removesuffix("。")
+        return sentence.format(**values)
     except (KeyError, IndexError, ValueError, TypeError, AttributeError):  # parameters of another version
         return single_line(f"{code}: {_listed(params)}", LONGEST)
 
@@ -1165,4 +1171,4 @@ if __name__ == "__main__":
     messages = importlib.import_module("cgidm.messages")
     messages.english = lambda: SENTENCES
     script = importlib.import_module("cgidm.evidence.standalone.script")
-    sys.exit(script.main(sys.argv[1:], Path(__file__), 5, "0.2.0"))
+    sys.exit(script.main(sys.argv[1:], Path(__file__), 6, "0.2.0"))
