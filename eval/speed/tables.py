@@ -25,7 +25,9 @@ GPU_COMMAND = "python -m eval bench --models sd14,sdxl,flux-1-dev,z-image --dtyp
 
 
 def file_stem(report: dict[str, Any]) -> str:
-    """`cpu`, or the GPU's name; with the precision, unless it is the one that users get there."""
+    """What the report was called, else `cpu` or the GPU's name; with the precision if users get another one there."""
+    if report.get("name"):
+        return report["name"]
     usual = "float16" if report["machine"].get("gpu") else "float32"
     name = device_stem(report["machine"])
     return name if report["dtype"] == usual else f"{name}-{report['dtype']}"
@@ -82,10 +84,13 @@ def speed_table(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
     """One row a measurement."""
     gpu = report["machine"]["device"] == "cuda"
     lines = []
+    rows = list(rows)
+    kept = {_place(r) for r in rows if not r["checkpointing"]}
     for r in rows:
-        if r["checkpointing"]:
+        if r["checkpointing"] and _place(r) in kept:
             continue
-        head = [r["model"], PAIR_NAMES[r["pair"]], ARM_NAMES[r["arm"]], str(r["pictures"])]
+        again = ", activations computed twice" if r["checkpointing"] else ""
+        head = [r["model"], PAIR_NAMES[r["pair"]], ARM_NAMES[r["arm"]] + again, str(r["pictures"])]
         if r.get("seconds_per_picture") is None:
             lines.append([*head, r["not_measured"] or "", *[""] * 5])
             continue
@@ -106,6 +111,10 @@ def speed_table(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
     memory = "peak memory" if gpu else "peak memory of the process"
     heads = ["model", "suspect", "arm", "pictures at once", "an evaluation", "a picture", "pictures an hour"]
     return make_table([*heads, "times `reference`", "of the matrix peak", memory], lines)
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["model"], row["pair"], row["arm"], row["pictures"]
 
 
 def memory_table(report: dict[str, Any]) -> str:

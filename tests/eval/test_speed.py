@@ -175,8 +175,8 @@ def test_the_command_runs_on_the_embedded_model(tmp_path, capsys):
         (["--device", "tpu"], "expected one of auto, cpu"),
         (["--models", "flux-1-dev", "--dtype", "float16"], "overflow in float16"),
         (["--models", "flux-1-dev", "--runs", "2"], "which the public code cannot compute"),
-        (["--runs", "2", "--quick"], "expected neither --arms nor --quick"),
-        (["--runs", "2", "--arms", "paper"], "expected neither --arms nor --quick"),
+        (["--runs", "2", "--quick"], "expected neither --arms, --quick nor --name"),
+        (["--runs", "2", "--arms", "paper"], "expected neither --arms, --quick nor --name"),
     ],
 )
 def test_wrong_options_are_answered_in_a_line(wrong, said, tmp_path):

@@ -1,0 +1,87 @@
+"""What a large model takes on a CPU, counted before any of its weights is drawn.
+
+A GPU refuses what does not fit. A CPU's system ends the process instead.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from cgidm.families.conditioning import ConditionedNetwork
+from cgidm.families.memory import count_peak, set_checkpointing, weight_bytes
+from cgidm.method.memory_plan import HOST_RESERVE, SLACK
+from eval.speed.work import flop_counter
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """A model without numbers.
+
+    Attributes:
+        network: on the CPU, with weights that are allocated and never written.
+        adapted: bytes of the weights that the LoRA changes.
+        encoders: bytes of the text encoders' weights.
+        codec: bytes of the autoencoder's weights.
+    """
+
+    network: ConditionedNetwork
+    adapted: int
+    encoders: int
+    codec: int
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """Bytes, and the arithmetic of an evaluation.
+
+    Attributes:
+        full: weights of base and a suspect of its own weights.
+        lora: weights of base and an adapter that is merged into copies.
+        reference: weights of two whole models and the gradients of those that the public code trains.
+        row: activations of one row, kept for the gradient.
+        row_again: activations of one row, computed twice.
+        flops: of one network's forward pass and input gradient of one row.
+    """
+
+    full: int
+    lora: int
+    reference: int
+    row: int
+    row_again: int
+    flops: int
+
+
+def foresee(shapes: Shapes, dtype: torch.dtype) -> Foresight:
+    """Count on tensors without numbers; takes some seconds."""
+    own = weight_bytes(shapes.network.network)
+    (row, flops), (row_again, _) = (_evaluate(shapes.network, dtype, again) for again in (False, True))
+    trained = own + shapes.encoders
+    return Foresight(
+        full=2 * own + shapes.encoders + shapes.codec,
+        lora=own + shapes.adapted + shapes.encoders + shapes.codec,
+        reference=(4 * trained + 2 * shapes.codec) * torch.float32.itemsize // dtype.itemsize,
+        row=row,
+        row_again=row_again,
+        flops=flops,
+    )
+
+
+def fits(weights: int, activations: int, free: int | None) -> bool:
+    """Whether they go into `free` bytes, with the library's own reserve for what no count sees."""
+    return free is None or weights + int(SLACK * activations) + HOST_RESERVE <= free
+
+
+def _evaluate(model: ConditionedNetwork, dtype: torch.dtype, again: bool) -> tuple[int, int]:
+    """Peak bytes and FLOP of one row."""
+    cells = model.resolution // model.downscale
+    set_checkpointing(model.network, again)
+    counter = flop_counter()
+
+    def evaluate() -> None:
+        x = torch.zeros(1, model.channels, cells, cells).requires_grad_()
+        with counter:
+            # `mul`: the counter watches what enters a module, and cannot where that is the leaf itself
+            loss = model.predict(x.mul(1).to(dtype), torch.zeros(1)).float().square().sum()
+            torch.autograd.grad(loss, x)
+
+    return count_peak(evaluate), counter.get_total_flops()
