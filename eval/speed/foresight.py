@@ -37,7 +37,8 @@ class Foresight:
     Attributes:
         full: weights of base and a suspect of its own weights.
         lora: weights of base and an adapter that is merged into copies.
-        reference: weights of two whole models and the gradients of those that the public code trains.
+        reference: all that the public code's way holds: two whole models, the gradients of what wants one, and both
+            graphs; None: not asked for.
         row: activations of one row, kept for the gradient.
         row_again: activations of one row, computed twice.
         flops: of one network's forward pass and input gradient of one row.
@@ -45,25 +46,38 @@ class Foresight:
 
     full: int
     lora: int
-    reference: int
+    reference: int | None
     row: int
     row_again: int
     flops: int
 
 
-def foresee(shapes: Shapes, dtype: torch.dtype) -> Foresight:
-    """Count on tensors without numbers; takes some seconds."""
+def foresee(shapes: Shapes, dtype: torch.dtype, reference: Shapes | None = None) -> Foresight:
+    """Count on tensors without numbers; takes some seconds.
+
+    Args:
+        shapes: of the model.
+        dtype: of its weights.
+        reference: its shapes as the public code has them; None: that is not asked for.
+    """
     own = weight_bytes(shapes.network.network)
     (row, flops), (row_again, _) = (_evaluate(shapes.network, dtype, again) for again in (False, True))
-    trained = own + shapes.encoders
+    beside = shapes.encoders + shapes.codec
     return Foresight(
-        full=2 * own + shapes.encoders + shapes.codec,
-        lora=own + shapes.adapted + shapes.encoders + shapes.codec,
-        reference=(4 * trained + 2 * shapes.codec) * torch.float32.itemsize // dtype.itemsize,
+        full=2 * own + beside,
+        lora=own + shapes.adapted + beside,
+        reference=None if reference is None else _count_reference(reference),
         row=row,
         row_again=row_again,
         flops=flops,
     )
+
+
+def _count_reference(shapes: Shapes) -> int:
+    """Weights, gradients and graphs, those of the text encoders' graphs left out."""
+    network = shapes.network.network.requires_grad_(True)
+    kept, _ = _evaluate(shapes.network, torch.float32, again=False)
+    return 4 * (weight_bytes(network) + shapes.encoders) + 2 * shapes.codec + 2 * kept
 
 
 def fits(weights: int, activations: int, free: int | None) -> bool:

@@ -74,7 +74,9 @@ class Measurer:
         s = self.settings
         self.report.facts |= {"model": self.subject.name, "pair": self.kind, "side": self.subject.resolution}
         if self._is_large and self.subject.shapes is not None:
-            self._foresight = foresee(self.subject.shapes(s.dtype), s.dtype)
+            compares = "reference" in s.arms and self.subject.open_two is not None
+            whole = self.subject.shapes(reference_dtype(s.device, s.dtype)) if compares else None
+            self._foresight = foresee(self.subject.shapes(s.dtype), s.dtype, whole)
             self.report.facts["foreseen"] = asdict(self._foresight)
         if "reference" in s.arms and self.subject.open_two is not None:
             self._measure_reference(self.subject.open_two)
@@ -120,9 +122,9 @@ class Measurer:
     def _measure_reference(self, open_two: Callable[[PairKind, torch.device, torch.dtype], TwoNetworks]) -> None:
         s, latents = self.settings, draw_latents(self.subject.latent, 1, self.settings.device)
         reset_peak(s.device)
-        seen = self._foresight
+        needed = None if self._foresight is None else self._foresight.reference
         try:
-            if seen is not None and not fits(seen.reference, 2 * seen.row, free_memory(s.device)):
+            if needed is not None and not fits(needed, 0, free_memory(s.device)):
                 raise MemoryError
             two = open_two(self.kind, s.device, reference_dtype(s.device, s.dtype))
         except OUT_OF_MEMORY:
@@ -172,9 +174,19 @@ class Measurer:
         for pictures in self.settings.pictures:
             if pictures > 1 and draws > 1 and pictures * draws > LARGEST_CALL:
                 break
+            same = self._same_call(arm, pictures)
+            if same is not None:
+                self._keep(arm, pictures, Timing(**same["step"]), None, same["peak_bytes"], self._again)
+                continue
             latents = draw_latents(self.subject.latent, pictures, self.settings.device)
             if not self._measure(arm, pictures, stepping(pair, arm, latents, self._is_large), self._again):
                 break
+
+    def _same_call(self, arm: Recovery, pictures: int) -> dict[str, Any] | None:
+        """The row of another arm whose step is the same call: of a large model, a step of either has one draw."""
+        rows = self.report.rows if self._is_large else []
+        alike = (r for r in rows if r["arm"] not in (arm, "reference", "answer") and r["pictures"] == pictures)
+        return next((r for r in alike if r["step"] and r["checkpointing"] == self._again), None)
 
     def _measure_answer(self, pair: ModelPair) -> None:
         """One picture's first answer; its forward passes are timed a call at a time, and multiplied."""
@@ -182,7 +194,7 @@ class Measurer:
         reset_peak(device)
         row: dict[str, Any] = {"model": self.subject.name, "pair": self.kind, "arm": "answer", "pictures": 1}
         row |= {"checkpointing": False, "step": None, "not_measured": None}
-        if self.budget.left <= 0:
+        if self.budget.left <= 0 and self._pieces is None:
             self.report.rows.append(row | {"not_measured": NO_TIME})
             return
         try:
@@ -200,7 +212,7 @@ class Measurer:
             "seconds_per_evaluation": found.seconds_per_evaluation,
             "recovery_seconds_per_picture": found.seconds_per_evaluation * EVALUATIONS,
             "ends_seconds": found.autoencoder.median,
-            "peak_bytes": read_peak(device),
+            "peak_bytes": read_peak(device) if self._pieces is None else self.report.facts["ends_peak_bytes"],
         }
         self.report.rows.append(row)
         self.tell(

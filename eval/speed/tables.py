@@ -95,12 +95,11 @@ def speed_table(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
             lines.append([*head, r["not_measured"] or "", *[""] * 5])
             continue
         step = r["step"]
-        spread = (step["high"] - step["low"]) / 2 / step["median"]
         share, times = r.get("share_of_matrix_peak"), r.get("times_reference")
         lines.append(
             [
                 *head,
-                f"{1000 * r['seconds_per_evaluation']:.3g} ms ± {100 * spread:.0f} %",
+                _evaluation(r["seconds_per_evaluation"]) + _spread(step),
                 _seconds(r["seconds_per_picture"]),
                 f"{r['pictures_per_hour']:,.3g}" if r["pictures_per_hour"] < 100 else f"{r['pictures_per_hour']:,.0f}",
                 f"{times:.1f}" if times else "",
@@ -134,7 +133,7 @@ def memory_table(report: dict[str, Any]) -> str:
                     kept,
                     _gigabytes(row["peak_bytes"]),
                     _gigabytes(pair.get("ends_peak_bytes")),
-                    f"{1000 * row['seconds_per_evaluation']:.3g} ms",
+                    _evaluation(row["seconds_per_evaluation"]),
                 ]
             )
     heads = ["model", "suspect", "arm", "activations", "peak of the recovery", "peak at the ends", "an evaluation"]
@@ -212,7 +211,20 @@ def _line(line: dict[str, float] | None) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def _evaluation(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _spread(step: dict[str, Any]) -> str:
+    """Half of the distance of the quartiles; nothing is known of a single call."""
+    if step["repeats"] == 1:
+        return " (one call)"
+    return f" ± {100 * (step['high'] - step['low']) / 2 / step['median']:.0f} %"
 
 
 def _gigabytes(count: int | None) -> str:
