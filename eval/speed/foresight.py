@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from cgidm.families.conditioning import ConditionedNetwork
-from cgidm.families.memory import count_peak, set_checkpointing, weight_bytes
+from cgidm.families.memory import count_peak, row_bytes, set_checkpointing, weight_bytes
 from cgidm.method.memory_plan import HOST_RESERVE, SLACK
 from eval.speed.work import flop_counter
 
@@ -61,22 +61,22 @@ def foresee(shapes: Shapes, dtype: torch.dtype, reference: Shapes | None = None)
         reference: its shapes as the public code has them; None: that is not asked for.
     """
     own = weight_bytes(shapes.network.network)
-    (row, flops), (row_again, _) = (_evaluate(shapes.network, dtype, again) for again in (False, True))
     beside = shapes.encoders + shapes.codec
     return Foresight(
         full=2 * own + beside,
         lora=own + shapes.adapted + beside,
         reference=None if reference is None else _count_reference(reference),
-        row=row,
-        row_again=row_again,
-        flops=flops,
+        row=row_bytes(shapes.network, dtype, checkpointing=False),
+        row_again=row_bytes(shapes.network, dtype, checkpointing=True),
+        flops=_count_flops(shapes.network, dtype),
     )
 
 
 def _count_reference(shapes: Shapes) -> int:
     """Weights, gradients and graphs, those of the text encoders' graphs left out."""
-    network = shapes.network.network.requires_grad_(True)
-    kept, _ = _evaluate(shapes.network, torch.float32, again=False)
+    model = shapes.network
+    network = model.network.requires_grad_(True)
+    kept = count_peak(lambda: _evaluate(model, torch.float32))  # not `row_bytes`: it knows no weights in training
     return 4 * (weight_bytes(network) + shapes.encoders) + 2 * shapes.codec + 2 * kept
 
 
@@ -85,17 +85,22 @@ def fits(weights: int, activations: int, free: int | None) -> bool:
     return free is None or weights + int(SLACK * activations) + HOST_RESERVE <= free
 
 
-def _evaluate(model: ConditionedNetwork, dtype: torch.dtype, again: bool) -> tuple[int, int]:
-    """Peak bytes and FLOP of one row."""
-    cells = model.resolution // model.downscale
-    set_checkpointing(model.network, again)
+def _count_flops(model: ConditionedNetwork, dtype: torch.dtype) -> int:
+    """Of one row. A pass of its own: the counter holds on to activations, which would be counted as memory."""
+    set_checkpointing(model.network, False)
     counter = flop_counter()
 
     def evaluate() -> None:
-        x = torch.zeros(1, model.channels, cells, cells).requires_grad_()
         with counter:
-            # `mul`: the counter watches what enters a module, and cannot where that is the leaf itself
-            loss = model.predict(x.mul(1).to(dtype), torch.zeros(1)).float().square().sum()
-            torch.autograd.grad(loss, x)
+            _evaluate(model, dtype)
 
-    return count_peak(evaluate), counter.get_total_flops()
+    count_peak(evaluate)
+    return counter.get_total_flops()
+
+
+def _evaluate(model: ConditionedNetwork, dtype: torch.dtype) -> None:
+    cells = model.resolution // model.downscale
+    x = torch.zeros(1, model.channels, cells, cells).requires_grad_()
+    # `mul`: a counter watches what enters a module, and cannot where that is the leaf itself
+    loss = model.predict(x.mul(1).to(dtype), torch.zeros(1)).float().square().sum()
+    torch.autograd.grad(loss, x)
