@@ -17,8 +17,8 @@ from eval.speed.arms import Arm, Recovery, begin, draw_latents, preset_of, stepp
 from eval.speed.clock import LONG, Budget, Plan, Timing, time_call
 from eval.speed.first_answer import EVALUATIONS, is_large, put_together, time_first_answer
 from eval.speed.fit import fit_line
-from eval.speed.foresight import Foresight, fits, foresee
 from eval.speed.memory import OUT_OF_MEMORY, read_peak, reset_peak, resident_memory
+from eval.speed.needs import Needs, count_needs, fits
 from eval.speed.overhead import prepare_and_show, time_overhead
 from eval.speed.pieces import Pieces, count_codec_calls, time_pieces
 from eval.speed.reference import TwoNetworks, reference_dtype
@@ -64,7 +64,7 @@ class Measurer:
     tell: Callable[[str], None]
     report: PairReport = field(default_factory=PairReport)
     flops: int | None = None  # of one evaluation
-    _foresight: Foresight | None = None  # of a large model on a CPU
+    _needs: Needs | None = None  # of a large model on a CPU
     _pieces: Pieces | None = None  # of the same
     _again: bool = False  # whether activations are computed twice, because they do not fit otherwise
     _before: dict[str, Any] | None = None  # the last row of this arm
@@ -76,8 +76,8 @@ class Measurer:
         if self._is_large and self.subject.shapes is not None:
             compares = "reference" in s.arms and self.subject.open_two is not None
             whole = self.subject.shapes(reference_dtype(s.device, s.dtype)) if compares else None
-            self._foresight = foresee(self.subject.shapes(s.dtype), s.dtype, whole)
-            self.report.facts["foreseen"] = asdict(self._foresight)
+            self._needs = count_needs(self.subject.shapes(s.dtype), s.dtype, whole)
+            self.report.facts["needs"] = asdict(self._needs)
         if "reference" in s.arms and self.subject.open_two is not None:
             self._measure_reference(self.subject.open_two)
         reset_peak(s.device)
@@ -108,11 +108,11 @@ class Measurer:
         Raises:
             MemoryError: if it does not fit then either.
         """
-        s, seen = self.settings, self._foresight
-        if seen is not None:
-            weights, free = seen.full if self.kind == "full" else seen.lora, free_memory(s.device)
-            self._again = not fits(weights, seen.row, free)
-            if self._again and not fits(weights, seen.row_again, free):
+        s, needs = self.settings, self._needs
+        if needs is not None:
+            weights, free = needs.full if self.kind == "full" else needs.lora, free_memory(s.device)
+            self._again = not fits(weights, needs.row, free)
+            if self._again and not fits(weights, needs.row_again, free):
                 raise MemoryError
         pair = self.subject.open_pair(self.kind, s.device, s.dtype)
         for network in pair.modules if self._again else ():
@@ -122,7 +122,7 @@ class Measurer:
     def _measure_reference(self, open_two: Callable[[PairKind, torch.device, torch.dtype], TwoNetworks]) -> None:
         s, latents = self.settings, draw_latents(self.subject.latent, 1, self.settings.device)
         reset_peak(s.device)
-        needed = None if self._foresight is None else self._foresight.reference
+        needed = None if self._needs is None else self._needs.reference
         try:
             if needed is not None and not fits(needed, 0, free_memory(s.device)):
                 raise MemoryError
@@ -138,7 +138,7 @@ class Measurer:
         facts = self.report.facts
         facts["resident_bytes"] = resident_memory(s.device)
         facts["parameters"] = sum(w.numel() for network in pair.networks for w in network.parameters())
-        if self._foresight is not None:
+        if self._needs is not None:
             self._time_pieces(pair)
             return
         try:
@@ -153,7 +153,7 @@ class Measurer:
 
     def _time_pieces(self, pair: ModelPair) -> None:
         """The same of a large model, by its pieces and by the count on tensors without numbers."""
-        assert self._foresight is not None
+        assert self._needs is not None
         latent, device, facts = self.subject.latent, self.settings.device, self.report.facts
         reset_peak(device)
         try:
@@ -164,7 +164,7 @@ class Measurer:
         ends = self._pieces.overhead(count_codec_calls(pair, latent, prepare_and_show))
         facts |= {"pieces": asdict(self._pieces), "ends": asdict(ends), "ends_seconds": ends.median}
         facts["ends_peak_bytes"] = read_peak(device)
-        self.flops = facts["flops_per_evaluation"] = self._foresight.flops
+        self.flops = facts["flops_per_evaluation"] = self._needs.flops
         seconds = {name: piece.median for name, piece in vars(self._pieces).items()}
         self.tell(f"{self.subject.name} {self.kind}: " + ", ".join(f"{n} {s:.1f} s" for n, s in seconds.items()))
 

@@ -29,7 +29,7 @@ from eval.speed.build import (
     made_on,
     read_architecture,
 )
-from eval.speed.foresight import Shapes
+from eval.speed.needs import Shapes
 from eval.speed.reference import TwoNetworks
 
 PairKind = Literal["full", "lora"]  # a suspect of its own weights; an adapter on the base's network

@@ -9,8 +9,8 @@ from cgidm.method.memory_plan import HOST_RESERVE
 from eval.speed.arms import draw_latents, stepping
 from eval.speed.bench import BenchRun, quicken, run_bench
 from eval.speed.clock import Timing
-from eval.speed.foresight import foresee
 from eval.speed.measure import NO_MEMORY, NO_TIME, Settings
+from eval.speed.needs import count_needs
 from eval.speed.pieces import Pieces
 from eval.speed.subjects import published
 from eval.speed.tables import file_stem, readme_section
@@ -56,8 +56,8 @@ def test_a_large_model_is_counted_beforehand_and_timed_by_single_calls(name, tmp
         assert pair["flops_per_evaluation"] == count_flops(step) // 2
     held = {id(w): w.nbytes for n in opened.modules for w in (*n.parameters(), *n.buffers())}
     vae = sum(w.nbytes for w in opened.codec.vae.parameters())
-    assert pair["foreseen"]["lora"] >= sum(held.values()) + vae
-    assert pair["foreseen"]["reference"] > 3 * pair["foreseen"]["lora"]
+    assert pair["needs"]["lora"] >= sum(held.values()) + vae
+    assert pair["needs"]["reference"] > 3 * pair["needs"]["lora"]
     assert file_stem(report) == "cpu-large" and (tmp_path / "cpu-large.md").exists()
     assert "activations computed twice" not in readme_section([report])
 
@@ -66,12 +66,12 @@ def test_what_does_not_fit_is_computed_twice_or_not_begun(tmp_path, large, monke
     """A GPU refuses; here the system would end the process."""
     shapes = SUBJECTS["sd14"].shapes
     assert shapes is not None
-    seen = foresee(shapes(torch.float32), torch.float32)
+    seen = count_needs(shapes(torch.float32), torch.float32)
     assert seen.reference is None and seen.row_again < seen.row
     # between what the activations take when they are computed twice and when they are kept
     between = seen.lora + HOST_RESERVE + (seen.row + seen.row_again) // 2
     monkeypatch.setattr("eval.speed.measure.free_memory", lambda device: between)
-    monkeypatch.setattr("eval.speed.foresight.SLACK", 1.0)
+    monkeypatch.setattr("eval.speed.needs.SLACK", 1.0)
     report = run_large("sd14", tmp_path)
     why = {(r["arm"], r["checkpointing"]): r["not_measured"] for r in report["rows"]}
     assert why["reference", False] == NO_MEMORY and why["paper", True] is why["fast", True] is None

@@ -31,7 +31,7 @@ class Shapes:
 
 
 @dataclass(frozen=True)
-class Foresight:
+class Needs:
     """Bytes, and the arithmetic of an evaluation.
 
     Attributes:
@@ -52,7 +52,7 @@ class Foresight:
     flops: int
 
 
-def foresee(shapes: Shapes, dtype: torch.dtype, reference: Shapes | None = None) -> Foresight:
+def count_needs(shapes: Shapes, dtype: torch.dtype, reference: Shapes | None = None) -> Needs:
     """Count on tensors without numbers; takes some seconds.
 
     Args:
@@ -62,7 +62,7 @@ def foresee(shapes: Shapes, dtype: torch.dtype, reference: Shapes | None = None)
     """
     own = weight_bytes(shapes.network.network)
     beside = shapes.encoders + shapes.codec
-    return Foresight(
+    return Needs(
         full=2 * own + beside,
         lora=own + shapes.adapted + beside,
         reference=None if reference is None else _count_reference(reference),
