@@ -191,7 +191,9 @@ def add_mirror(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unused", nargs="*", default=[], help="experiments whose scores do not enter the table")
     parser.add_argument("--reference", type=int, default=6, help="suspects of each training scored on them")
     parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "mirror", help="folder of the results")
-    parser.add_argument("--table", type=Path, help="write the table of null scores: assets/mirror_nulls.json")
+    made = parser.add_mutually_exclusive_group()
+    made.add_argument("--table", type=Path, help="write the table of null scores: assets/mirror_nulls.json")
+    made.add_argument("--nulls", type=Path, help="judge by the null scores of this table instead of making one")
     _add_work(parser)
     _add_workers(parser)
 

@@ -33,6 +33,7 @@ from eval.options import RESULTS
 
 BANKS = {"three models": RANKINGS[1], "two models": RANKINGS[2]}
 TESTS = ("mirror test", "bank", "both")
+MIXTURE = RESULTS / "mini" / "rates-mixture"  # suspects of many artists: in no table, judged by the tables
 LEAST_P = 1e-3  # p-values are cut there and at 1 - it, so that a few do not make the correlation
 RESAMPLES = 1000
 
@@ -59,14 +60,16 @@ def run(o: argparse.Namespace) -> None:
     by_training = {t: [s for s in scores if s.training == t] for t in trainings}
     residuals = [found for t in trainings for found in two_model_residuals(by_training[t])]
     judged = [*judge_by_others(residuals), *(j for t in trainings for j in judge_by_three(by_training[t]))]
-    mirror = _read_mirror(o.mirror / "decisions.csv")
+    mixture = read_scores(MIXTURE / "decisions.csv")
+    judged += [*judge_by_others(list(two_model_residuals(mixture)), residuals), *judge_by_three(mixture)]
+    mirror = _read_mirror(o.mirror / "decisions.csv") | _read_mirror(MIXTURE / "mirror" / "decisions.csv")
     report: dict[str, Any] = {"allowed correlation": CORRELATION, "correlation": {}, "rows": []}
     for bank, ranking in BANKS.items():
         p_values = {(*j.scored.group[1:], j.scored.file): j.p_value for j in judged if j.ranking == ranking}
         pairs = [
             Pair(key[0], artist, used, p, p_values[key]) for key, (artist, used, p) in mirror.items() if key in p_values
         ]
-        report["correlation"][bank] = correlation(pairs)
+        report["correlation"][bank] = correlation([p for p in pairs if p.training in trainings])
         report["rows"] += list(_rows(bank, pairs))
     report = rounded(report)
     o.out.mkdir(parents=True, exist_ok=True)

@@ -7,11 +7,12 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from cgidm.errors import UserError
 from cgidm.files import write_atomically
-from cgidm.judging.mirror_test import MirrorTable
+from cgidm.judging.mirror_test import MirrorTable, NullGroup
 from cgidm.judging.tables.files import read_tables
 from cgidm.method.config import RunConfig
 from cgidm.resources import reference_files
@@ -31,6 +32,8 @@ def run(o: argparse.Namespace) -> None:
     """Run the command."""
     scored = {name: _score(load_experiment(name), o, i == 0) for i, name in enumerate(o.experiments)}
     groups = null_groups([s for name, found in scored.items() if name not in o.unused for s in found])
+    if o.nulls is not None:
+        groups = _read_groups(o.nulls, load_experiment(o.experiments[0]), o)
     if not groups:
         raise UserError("error_rates.no_table", unused=", ".join(o.unused))
     rows, decisions = [], []
@@ -57,6 +60,13 @@ def run(o: argparse.Namespace) -> None:
     print((o.out / "mirror.md").read_text())
 
 
+def _read_groups(path: Path, experiment: Experiment, o: argparse.Namespace) -> list[NullGroup]:
+    """The null scores of a table that is there, for the experiment's base."""
+    base = tuple(sorted(Setting(experiment, o.data, o.work).base_weights))
+    tables = read_tables(MirrorTable, path.name, "judging.damaged_mirror_table", path.parent)
+    return [g for t in tables if t.base == base for g in t.groups]
+
+
 def _score(experiment: Experiment, o: argparse.Namespace, reference: bool) -> list[MirrorScores]:
     """Train and score what is missing; the first experiment's suspects are also scored on reference pictures."""
     manifest = prepare(experiment, o.data, o.work / experiment.name / "manifest.json")
@@ -70,6 +80,7 @@ def _score(experiment: Experiment, o: argparse.Namespace, reference: bool) -> li
 
 def _text(rows: Sequence[Mapping[str, Any]], o: argparse.Namespace) -> str:
     unused = f" --unused {' '.join(o.unused)}" if o.unused else ""
+    unused += f" --nulls assets/{o.nulls.name}" if o.nulls else ""
     columns = ["experiment", "training", "artists", "suspects", "AUC", "level", "false calls", "power"]
     parts = [
         "# The mirror test",

@@ -39,6 +39,7 @@ FIFTHS = 5
 TITLES = {
     **{"lora": "LoRA", "dreambooth": "DreamBooth"},
     **{f"lora-{n}": f"LoRA, presented {n} times" for n in (5, 10, 20, 60)},
+    "lora-of-200": "LoRA of 200 works by twenty artists",
 }
 
 
@@ -47,7 +48,7 @@ class Scored:
     """One picture under one suspect."""
 
     training: str
-    artist: str
+    artist: str  # whose works the suspect learnt
     suspect: str  # "split/artist-half"
     file: str
     member: bool
@@ -57,6 +58,11 @@ class Scored:
     def split(self) -> str:
         """The random split that the suspect's half is of."""
         return self.suspect.partition("/")[0]
+
+    @property
+    def painter(self) -> str:
+        """The artist of this picture: where many artists' works are in one suspect, its folder."""
+        return self.file.split("/")[-2]
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -174,13 +180,20 @@ def table_groups(residuals: Sequence[TwoModelResidual]) -> Iterator[ResidualGrou
             yield ResidualGroup(artist=artist, training=training, memorisation=unit, residuals=nulls)
 
 
-def judge_by_others(residuals: Sequence[TwoModelResidual]) -> Iterator[Judged]:
-    """Judge by the table of *other* artists, as a bank of two models is judged."""
-    groups = list(table_groups(residuals))
-    for artist in dict.fromkeys(r.scored.artist for r in residuals):
+def judge_by_others(
+    residuals: Sequence[TwoModelResidual], nulls: Sequence[TwoModelResidual] | None = None
+) -> Iterator[Judged]:
+    """Judge by the table of *other* artists, as a bank of two models is judged.
+
+    Args:
+        residuals: what is judged.
+        nulls: what the table is made of; None: the same.
+    """
+    groups = list(table_groups(residuals if nulls is None else nulls))
+    for artist in dict.fromkeys(r.scored.painter for r in residuals):
         table = ResidualTable(base=(), draws=0, groups=tuple(g for g in groups if g.artist != artist))
         for r in residuals:
-            if r.scored.artist == artist:
+            if r.scored.painter == artist:
                 against = table.residuals_at(r.memorisation)
                 p = conformal_p_value(r.residual / r.memorisation, against) if against else 1.0
                 yield Judged(r.scored, RANKINGS[2], r.residual, p)

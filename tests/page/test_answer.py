@@ -99,6 +99,10 @@ def test_the_power_stands_where_nothing_was_found_and_nowhere_else(record, langu
                 assert text_of(html).count(said) == (number in where), (power, outcome)
         stopped = record | {"stopped": {"step": 8, "of": 40}}
         assert text_of(stopped_html(typed(stopped), language)).count(said) == (power is not None)
+        first = stopped_html(typed(stopped), language, first="<p>first</p>")
+        told = translate(language, "stopped.first")
+        assert first.endswith("<p>first</p>") and text_of(first).count(told) == 1
+        assert told not in text_of(stopped_html(typed(stopped), language))
         warned = warning_sentences(power, language)
         assert warned == ([] if said == known else [power_sentence(power, language)])
         for html in (

@@ -149,13 +149,14 @@ def heading_html(key: str, lines: Sequence[str], language: str) -> str:
     return f"<h3>{html_text(language, key)}</h3>{''.join(f'<p>{line}</p>' for line in lines)}" if lines else ""
 
 
-def stopped_html(record: Record, language: str, controls: tuple[int, int] | None = None) -> str:
-    """Show how far a stopped run came and what it measured; it has no verdict.
+def stopped_html(record: Record, language: str, controls: tuple[int, int] | None = None, first: str = "") -> str:
+    """Show how far a stopped run came and what it measured; the recovery has no verdict.
 
     Args:
         record: of the run.
         language: the visitor's language.
         controls: how many control pictures were scored, of how many, which comes before the first step.
+        first: the answer that was there before the recovery, as HTML; it stands below and is told apart.
     """
     stopped, pictures = record.stopped, record.pictures
     assert stopped is not None
@@ -165,6 +166,8 @@ def stopped_html(record: Record, language: str, controls: tuple[int, int] | None
         if controls is not None and controls[0] < controls[1]:
             title = html_text(language, "status.stopped.controls", done=controls[0], of=controls[1])
     lines = [html_text(language, "stopped.about")]
+    if first:
+        lines.append(html_text(language, "stopped.first"))
     if record.expected_power is not None:  # or it was not looked up yet
         lines += power_sentences(record, language)
     parts = [
@@ -172,7 +175,7 @@ def stopped_html(record: Record, language: str, controls: tuple[int, int] | None
         contrast_figure(pictures[0].contrast, language, stopped.of) if pictures else "",
         details_html(record, pictures, language),
     ]
-    return wrap_page(parts, language)
+    return wrap_page(parts, language) + first
 
 
 def caveats_html(record: Record, has_rate: bool, language: str) -> str:

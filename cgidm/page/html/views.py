@@ -213,7 +213,7 @@ def stopped_view(run: Run, language: str, trouble: Trouble | None = None) -> Vie
         live_view(run, language)
         | {
             "progress": status_html(language, f"trouble.{trouble}") if trouble else "",
-            "answer": stopped_html(record, language, _controls_scored(run)) + early.get("answer", ""),
+            "answer": stopped_html(record, language, _controls_scored(run), early.get("answer", "")),
             "why": early.get("why", ""),
         }
         | idle_view(resumable=True)

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from textwrap import fill
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -170,10 +171,8 @@ def missed_text(report: Mapping[str, Any]) -> str:
     weak = [r["suspects"] for r in rows if r[name]["share"] < ENOUGH * laboratory[name]["share"]]
     silent = sum(n for r in rows for outcome, n in _outcomes(r).items() if outcome == "no evidence")
     listed = ", ".join(weak) or "none"
-    return (
-        f'Below {ENOUGH:.0%} of the laboratory\'s power: {listed}. Used works that are called "no evidence", in all '
-        f"rows: {silent}."
-    )
+    text = f'Below {ENOUGH:.0%} of the laboratory\'s power: {listed}. Used works that are called "no evidence", in all '
+    return fill(f"{text}rows: {silent}.", 120, break_on_hyphens=False)
 
 
 def _outcomes(row: Mapping[str, Any]) -> Counter[str]:
