@@ -59,6 +59,11 @@ COMMANDS = {
         "options:add_wild",
         "error_rates.wild.command:run",
     ),
+    "directions": Command(
+        "the contrast of a LoRA's aligned and weakly aligned directions, each alone; resumes",
+        "options:add_directions",
+        "error_rates.wild.directions:run",
+    ),
     "flow-loras": Command(
         "judge LoRAs of the embedded flow model; resumes", "options:add_flow_loras", "error_rates.flow.loras:run"
     ),
@@ -98,6 +103,11 @@ COMMANDS = {
         "options:add_likelihood",
         "error_rates.likelihood:run",
     ),
+    "silence": Command(
+        "what silence is worth, foretold and counted; reads the results of wild, mirror and rates",
+        "options:add_silence",
+        "error_rates.power.silence:run",
+    ),
     "blind": Command(
         "false alarms of the blind baseline; writes blind.json", "options:add_blind", "benchmark.blind_split:run"
     ),
@@ -119,8 +129,8 @@ COMMANDS = {
         "studies.mirrored:run",
     ),
     "crossed": Command(
-        "the mirror test on shipped pictures under the other author's suspect; writes crossed.json",
-        "options:add_shipped",
+        "the mirror test on pictures of another kind than the base's table holds; writes crossed.json",
+        "options:add_crossed",
         "studies.crossed:run",
     ),
     "masks": Command(

@@ -227,6 +227,14 @@ def add_wild(parser: argparse.ArgumentParser) -> None:
     _add_workers(parser)
 
 
+def add_directions(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `directions`."""
+    parser.add_argument("experiment", help="name of a preset, or a .json file; one LoRA of each artist is split")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "directions", help="folder of the results")
+    _add_work(parser)
+    _add_workers(parser)
+
+
 def add_stacks(parser: argparse.ArgumentParser) -> None:
     """Add the options of `stacks`."""
     parser.add_argument("experiment", help="name of a preset, or a .json file; its LoRAs are put together")
@@ -275,6 +283,23 @@ def add_likelihood(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nulls", type=Path, default=resource_root() / "mirror_nulls.json", help="its null scores")
     parser.add_argument("--out", type=Path, default=mini / "likelihood", help="folder of the results")
     parser.add_argument("--table", type=Path, help="also write the table of ratios that verdicts use")
+
+
+def add_silence(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `silence`."""
+    parser.add_argument("--results", type=Path, default=RESULTS / "mini", help="results of wild, mirror and rates")
+    parser.add_argument("--power", type=Path, default=resource_root() / "detectability.json", help="table of `power`")
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "silence", help="folder of the results")
+    parser.add_argument("--table", action="store_true", help="also write what verdicts look up into that table")
+
+
+def add_crossed(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `crossed`."""
+    add_shipped(parser)
+    parser.add_argument(
+        "--data", type=Path, help="pictures of painters, to be judged as well; trains two LoRAs of them"
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs"), help="working folder of these LoRAs")
 
 
 def add_reference(parser: argparse.ArgumentParser) -> None:

@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from cgidm.resources import reference_files
 from eval.analysis.paper_comparison import overview
 from eval.analysis.paper_numbers import numbers
+from eval.analysis.rivals import measure_rivals, rivals_table
 from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
 from eval.error_rates.combined import combined_table
@@ -23,9 +26,11 @@ from eval.error_rates.flow.prompts import prompt_tables
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.likelihood import calibration_table, rows_table
+from eval.error_rates.power.silence import curves_table, silence_table, trainings_table
 from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.stacks import stacks_table
 from eval.error_rates.wild.command import missed_text, wild_table
+from eval.error_rates.wild.directions import directions_table
 from eval.error_rates.wrong_base import wrong_base_table
 from eval.flow_power.report import power_tables
 from eval.memory.fits import table as fits_table
@@ -33,7 +38,7 @@ from eval.regressions.retest import read_cases, regression_table
 from eval.speed.repeats import FOLDER, runs_section
 from eval.speed.tables import read_reports, readme_section
 from eval.studies.banks import banks_table
-from eval.studies.crossed import crossed_table
+from eval.studies.crossed import crossed_table, features_table
 from eval.studies.mirrored import mirrored_table
 from eval.studies.resaved import spread_table
 from eval.studies.retraining import retraining_table
@@ -78,6 +83,11 @@ def render_table1() -> str:
         row = [cells[(*place, *pair)] for place in places]
         rows.append([name, row[0]["evaluations"], *(f"{cell['auc']:.3f}" for cell in row)])
     return _table(["AUC", "evaluations", *(f"{d}, {t}" for d, t in places)], rows)
+
+
+def render_rivals() -> str:
+    """Newer membership tests beside ours, on the suspects of `mini-rivals`."""
+    return rivals_table(measure_rivals(pd.read_parquet(RESULTS / "mini/rivals/scores.parquet")))
 
 
 def render_summary() -> str:
@@ -208,6 +218,20 @@ def render_likelihood() -> str:
     )
 
 
+def render_silence() -> str:
+    """What was foretold of unseen artists and trainings, and what was counted: of each test, of each training."""
+    found = _read("mini/silence/silence.json")
+    by_training = {test["test"]: trainings_table(test) for test in found["tests"]}
+    parts = [
+        silence_table(found),
+        "The mirror test:",
+        by_training["mirror"],
+        "The control test:",
+        by_training["controls"],
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def render_residuals() -> str:
     """What residuals make of a bank's verdict."""
     return residuals_table(_read("mini/residuals/residuals.json"))
@@ -252,7 +276,13 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "residuals": ("docs/results/error-rates.md", render_residuals),
     "combined": ("docs/results/error-rates.md", render_combined),
     "crossed": ("docs/results/error-rates.md", lambda: crossed_table(_read("crossed.json")) + "\n"),
+    "crossed features": (
+        "docs/results/error-rates.md",
+        lambda: features_table(_read("crossed.json")) + "\n",
+    ),
     "likelihood": ("docs/results/error-rates.md", render_likelihood),
+    "silence": ("docs/results/error-rates.md", render_silence),
+    "silence curves": ("docs/verdicts.md", lambda: curves_table(_read("mini/silence/silence.json")) + "\n"),
     "rates": ("docs/results/error-rates.md", render_rates),
     "power": ("docs/verdicts.md", render_power),
     "shipped": ("docs/results/error-rates.md", render_shipped),
@@ -282,6 +312,11 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "regressions": ("docs/usage/wrong-answers.md", lambda: regression_table(read_cases(), _read("regressions.json"))),
     "retraining": ("docs/usage/evidence.md", lambda: retraining_table(_read("retraining.json"))),
     "table1": ("docs/benchmark.md", render_table1),
+    "rivals": ("docs/benchmark.md", render_rivals),
+    "directions": (
+        "docs/benchmark.md",
+        lambda: directions_table(_read("mini/directions/directions.json")) + "\n",
+    ),
     "paper": ("docs/benchmark/paper.md", lambda: overview(RESULTS)),
     "leaderboard": ("docs/benchmark/leaderboard.md", lambda: leaderboard_table(RESULTS / "leaderboard")),
     "paper numbers": ("docs/benchmark/paper.md", lambda: numbers(RESULTS)),

@@ -32,7 +32,7 @@ from ..judging.result import (
     Result,
 )
 from ..judging.tables.likelihood_ratio import find_likelihood
-from ..judging.tables.power import expect_power
+from ..judging.tables.power import ExpectedPower, expect_power
 from ..messages import Note, note
 from ..messages.text import single_line
 from ..method.config import PRESETS, RunConfig
@@ -48,7 +48,16 @@ from .bundle_files import find_foreign_files, read_png
 from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
 from .differences import Difference, differences
-from .record import OLD_RULES, OLDER, WITHOUT_CHECKS, ControlRecord, PictureRecord, Record, record_bytes
+from .record import (
+    OLD_RULES,
+    OLDER,
+    WITHOUT_CHECKS,
+    WITHOUT_STATEMENTS,
+    ControlRecord,
+    PictureRecord,
+    Record,
+    record_bytes,
+)
 from .record_json import to_json
 from .record_of_result import config_of, image_name, lineup_of, make_record, own_groups, without_homes
 from .reruns.planned_run import plan_differences
@@ -87,7 +96,8 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
         return Recomputation(problems=foreign, gaps=(*gaps, note("evidence.gap.old_rules", format=record.format)))
     if record.bank is not None and record.format in WITHOUT_CHECKS:
         return Recomputation(problems=foreign, gaps=(*gaps, note("evidence.gap.no_bank_numbers")))
-    gaps += [note("evidence.gap.older_format", format=record.format)] if record.format in OLDER else []
+    gaps += [note("evidence.gap.older_format", format=record.format)] if record.format in WITHOUT_STATEMENTS else []
+    gaps += [note("evidence.gap.stated_power", format=record.format)] if record.format in OLDER else []
     gaps += [note("evidence.gap.stated_flags", format=record.format)] if record.format in WITHOUT_CHECKS else []
     gaps += [note("evidence.gap.no_controls")] if _lacks_controls(record) else []
     found: list[Difference] = []
@@ -132,7 +142,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     now = replace(make_record(result, record.models, controls), language=record.language)
     now = replace(now, date=record.date, code=record.code, versions=record.versions, seconds=record.seconds)
     now = replace(now, statements=record.statements, plan=record.plan, format=record.format)
-    if record.format in OLDER:
+    if record.format in WITHOUT_STATEMENTS:
         now = replace(now, models=replace(now.models, known_base=None))
     yield from differences(to_json(record, record.format), to_json(without_homes(now), record.format))
     for i, p in enumerate(record.pictures):
@@ -141,7 +151,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
             yield Difference(f"pictures[{i}].view", p.view, list(config.views))
     if config.preset not in PRESETS:
         yield Difference("config.preset", config.preset, list(PRESETS))
-    needed = {"checks": WITHOUT_CHECKS, "framing": WITHOUT_CHECKS, "statements": OLDER}
+    needed = {"checks": WITHOUT_CHECKS, "framing": WITHOUT_CHECKS, "statements": WITHOUT_STATEMENTS}
     for name in (name for name, without in needed.items() if record.format not in without):
         if getattr(record, name) is None:
             yield Difference(name, None, "what every run writes")
@@ -189,11 +199,22 @@ def _result(
     unused = 0 if record.checks is None else record.checks.unused_tensors
     models = record.models
     asked: dict[str, Any] = {"prompts": 1 + len(models.other_prompts), "others": len(models.others), "unused": unused}
-    power = expect_power(weights, distances, record.weight_distance, bank, looked_at_twice=twice, **asked)
     mirror, nulls = _mirror(record, config), record.control_scores if bank is None else None
+    power = ExpectedPower(controls=record.expected_power)  # as an older record states it
+    if record.format not in OLDER:
+        by_table = isinstance(mirror, MirrorReference) and mirror.source == "table"
+        used = {"mirror": by_table, "controls": len(nulls or ()), "looked_at_twice": twice}
+        power = expect_power(weights, distances, record.weight_distance, bank, **used, **asked)
     likelihood = find_likelihood(weights, config.mirror_draws, distances, record.weight_distance, **asked)
     judged, together, compared = judge_against(
-        measured, nulls, bank, mirror, power, likelihood, combined=record.format not in OLDER
+        measured,
+        nulls,
+        bank,
+        mirror,
+        power.either,
+        likelihood,
+        control_power=power.controls,
+        combined=record.format not in WITHOUT_STATEMENTS,
     )
     lineup = None
     if config.lineup is not None:
@@ -212,7 +233,8 @@ def _result(
         machine=vars(record.machine),
         controls=tuple(controls),
         bank=bank,
-        expected_power=power,
+        expected_power=power.either,
+        control_power=power.controls if record.format not in OLDER else None,
         weight_distance=record.weight_distance,
         framing=framing,
         framing_is_guessed=guessed,
@@ -241,7 +263,7 @@ def _flags(
     noted = record.checks.noted_framing
     run = RunChecks(**{**vars(record.checks), "noted_framing": None if noted is None else framing_of_table(noted)})
     checks = [PictureChecks(**vars(p.checks)) for p in record.pictures if p.checks is not None]
-    of_base = () if record.format in OLDER else base_flags(record.models.sha256, record.models.base_files)
+    of_base = () if record.format in WITHOUT_STATEMENTS else base_flags(record.models.sha256, record.models.base_files)
     settings = {"controls": controls, "views": config.views, "bank": bank, "distances": distances, "of_base": of_base}
     found = find_flags(pictures, run, checks, **settings, weight_distance=record.weight_distance)
     return add_recovery_flags(found, checks, [p.contrast for p in record.pictures]), run, [*checks]

@@ -19,8 +19,9 @@ from .record_settings import ConfigRecord, FramingRecord
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file.
 # 4: no likelihood ratios, anchors, statements, plans, other adapters or language; a bank had no say beside the mirror
 # test.
-FORMAT = 5
-OLDER = (1, 2, 3, 4)  # formats that are read, too
+FORMAT = 6
+OLDER = (1, 2, 3, 4, 5)  # formats that are read, too. Their power is stated: it was a mean over suspects
+WITHOUT_STATEMENTS = (1, 2, 3, 4)  # formats before statements, known bases, and banks beside the mirror test
 WITHOUT_CHECKS = (1, 2, 3)  # formats whose flags are stated alone
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
 # field of a record, or of its pictures -> the first format that has it; of later ones see `since`
@@ -318,7 +319,8 @@ class Record:
     strict_level: float | None = None  # of "consistent"; None: there is no "weak evidence", as in formats 1 and 2
     control_scores: tuple[float, ...]  # of the controls, or the bank's: null residuals, in older records null scores
     bank: BankRecord | None
-    expected_power: float | None  # share of used pictures found in such a suspect; None: never measured
+    # share of used pictures found in nearly all such suspects, by the tests that were asked; None: never measured
+    expected_power: float | None
     lineup: LineupRecord | None
     weight_distance: float | None  # of a full network from its base
     controls: tuple[ControlRecord, ...]
@@ -336,6 +338,7 @@ class Record:
     # None: nobody stated beforehand what is to be run
     plan: PlanRecord | None = field(default=None, metadata=since(5))
     language: Language = field(default="en", metadata=since(5))  # of both reports, and of HOW-TO-CHECK.txt
+    control_power: float | None = field(default=None, metadata=since(6))  # by the controls or the bank alone
 
 
 def record_bytes(record: Record) -> bytes:

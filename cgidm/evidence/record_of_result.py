@@ -113,6 +113,7 @@ def make_record(
         control_scores=result.control_scores,
         bank=None if result.bank is None else BankRecord(**result.bank.describe()),
         expected_power=result.expected_power,
+        control_power=result.control_power,
         lineup=None if result.lineup is None else from_json(LineupRecord, to_json(result.lineup), "lineup"),
         weight_distance=result.weight_distance,
         controls=tuple(

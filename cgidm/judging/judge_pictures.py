@@ -24,6 +24,7 @@ def judge_pictures(
     null_residuals: Sequence[float] | None = None,
     mirror: MirrorReference | Note | None = None,
     power: float | None = None,
+    control_power: float | None = None,
     likelihood: SuspectLikelihood | None = None,
     combined: bool = True,
 ) -> tuple[tuple[PictureResult, ...], SetVerdict | None]:
@@ -40,7 +41,8 @@ def judge_pictures(
         null_residuals: of a bank; single pictures are then judged by their residuals. A set is not: a suspect lifts
             all of its works alike, which their own difficulties hide in scores, and not in residuals.
         mirror: what the mirror test compares with, or why it is silent; None: it is not asked.
-        power: share of used pictures that would be found; None if it was never measured.
+        power: share of used pictures that would be found by the tests that are asked; None if it was never measured.
+        control_power: by the controls or the bank alone: where the mirror test has nothing to say of a picture.
         likelihood: what is known of the mirror test's scores under such a suspect; None if it was never measured.
         combined: residuals decide together with the mirror test. Older records were judged by the latter alone.
     """
@@ -52,7 +54,8 @@ def judge_pictures(
         score = measured.scores.get(VERDICT_SCORE if null_residuals is None else RESIDUAL_SCORE)
         distrusted = _blocking([measured], "controls")
         against = nulls if null_residuals is None else null_residuals
-        settings = {"mirror": witness, "combined": combined and null_residuals is not None, "power": power}
+        known = _power_without(witness, mirror, power, control_power)
+        settings = {"mirror": witness, "combined": combined and null_residuals is not None, "power": known}
         verdict = judge(score, against, _blocking([measured]), distrusted=distrusted, **settings)
         picture = replace(measured.picture, notes=(*measured.picture.notes, *more))
         ratio = likelihood and _likelihood_ratio(likelihood, mirror, measured, verdict)
@@ -66,7 +69,8 @@ def judge_pictures(
     asymmetric = [r for r in usable if not is_symmetric(r.picture.image)]
     witness = mirror and ask_mirror_of_set(mirror, asymmetric, len(usable))
     distrusted = _blocking(comparable, "controls")
-    others = {"members": members, "mirror": witness, "mirror_pictures": len(asymmetric), "power": power}
+    known = _power_without(witness, mirror, power, control_power)
+    others = {"members": members, "mirror": witness, "mirror_pictures": len(asymmetric), "power": known}
     together = judge_set(scores, nulls, _blocking(usable), distrusted=distrusted, **others)
     p_values = [r.verdict.p_value for r in judged]
     return tuple(judged), replace(
@@ -86,6 +90,7 @@ def judge_against(
     power: float | None,
     likelihood: SuspectLikelihood | None = None,
     *,
+    control_power: float | None = None,
     combined: bool = True,
 ) -> tuple[tuple[PictureResult, ...], SetVerdict | None, tuple[float, ...]]:
     """Judge pictures against controls, or against a bank.
@@ -97,6 +102,7 @@ def judge_against(
         mirror: see `judge_pictures`.
         power: see `judge_pictures`.
         likelihood: see `judge_pictures`.
+        control_power: see `judge_pictures`.
         combined: see `judge_pictures`.
 
     Returns:
@@ -106,8 +112,9 @@ def judge_against(
         nulls = () if bank is None else bank.content.nulls
     members, residuals = () if bank is None else bank.content.members, residuals_of(bank)
     settings = {"null_residuals": residuals, "mirror": mirror, "power": power, "likelihood": likelihood}
-    settings["combined"] = combined
-    judged, together = judge_pictures(pictures, nulls, members, **settings)
+    judged, together = judge_pictures(
+        pictures, nulls, members, **settings, control_power=control_power, combined=combined
+    )
     return judged, together, tuple(nulls) if residuals is None else residuals
 
 
@@ -136,6 +143,17 @@ def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[Measu
     scores = [p.scores.get(MIRROR_SCORE) for p in asymmetric]
     inner = [p.scores.get(INNER_MIRROR_SCORE, own) for p, own in zip(asymmetric, scores, strict=True)]
     return _either([mirror.ask_set(each) for each in (scores, *([inner] if inner != scores else []))])
+
+
+def _power_without(
+    witness: Witness | Note | None,
+    mirror: MirrorReference | Note | None,
+    power: float | None,
+    control_power: float | None,
+) -> float | None:
+    """The power of the tests that do speak: without the mirror test's where it is asked and has no p-value here."""
+    silent = isinstance(mirror, MirrorReference) and isinstance(witness, Witness) and witness.p_value is None
+    return control_power if silent else power
 
 
 def _likelihood_ratio(

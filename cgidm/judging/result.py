@@ -93,7 +93,9 @@ class Result:
     machine: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads
     controls: tuple[Picture, ...] = ()  # whose scores they are
     bank: Bank | None = None
-    expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
+    # share of used pictures found in nearly all such suspects, by the tests that were asked; None: never measured
+    expected_power: float | None = None
+    control_power: float | None = None  # by the controls or the bank alone
     weight_distance: float | None = None  # of a full network's weights from its base's
     framing: Framing | None = None  # of pictures and controls
     notes: tuple[Note, ...] = ()  # what was assumed to load the suspect
@@ -148,6 +150,7 @@ class Result:
             "strict_level": STRICT_LEVEL,
             "control_scores": list(self.control_scores),
             "expected_power": self.expected_power,
+            "control_power": self.control_power,
             "not_computed": {score: str(why) for score, why in self.not_computed.items()},
             "preset": self.config.preset,
             "seed": self.config.seed,
@@ -172,20 +175,10 @@ class Result:
         """
         if not self.control_scores:
             raise UserError("judging.nothing_to_plot")
-        from matplotlib.figure import Figure
+        from .score_plot import draw_scores  # late: matplotlib is slow to import
 
-        figure = Figure(figsize=(7, 1.6 + 0.25 * len(self.pictures)), layout="constrained")
-        axes = figure.subplots()
-        axes.eventplot([self.control_scores], colors="#5b6578", linelengths=0.8, linewidths=1)
-        for number, r in enumerate(self.pictures, 1):
-            axes.plot(r.scores[self.judged_by], -number, "D", color="#b3261e")
-            axes.annotate(
-                r.picture.name, (r.scores[self.judged_by], -number), xytext=(8, -3), textcoords="offset points"
-            )
-        axes.axvline(0.0, color="#c9cfdb", zorder=0)
-        axes.set(xlabel=self.judged_by, yticks=[0], ylim=(-len(self.pictures) - 0.8, 1.2))
-        axes.set_yticklabels(["controls" if self.bank is None else "bank"])
-        return figure
+        scores = [(r.picture.name, r.scores[self.judged_by]) for r in self.pictures]
+        return draw_scores(scores, self.control_scores, self.judged_by, "controls" if self.bank is None else "bank")
 
 
 def judged_score(bank: Bank | None) -> str:

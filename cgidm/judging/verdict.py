@@ -19,6 +19,8 @@ CORRELATION = 0.2
 LARGEST_P = 0.999  # of one test, when two are combined: a p-value of 1, which ranks often have, is no veto
 LEAST_POWER = 0.5  # share of used pictures that must be found for silence to be called "no evidence"
 
+SILENT_MIRROR = ("judging.mirror.silent", "judging.mirror.set.silent")  # reasons where the mirror test was asked alone
+
 WitnessName = Literal["mirror", "controls"]  # "controls": or a bank of null models in their place
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 from .text import single_line
 
 CODE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+")
+STOPPED = re.compile(r"\{(\w+)[^{}]*\}[.。]")  # a parameter before a full stop
 LONGEST = 600  # characters shown of a parameter
 Language = Literal["en", "de", "fr", "es", "ja"]  # that sentences are written in
 _folders = [Path(__file__).parent / "en"]
@@ -53,14 +54,18 @@ def render(code: str, params: Mapping[str, Any], table: Mapping[str, str] | None
     """Fill in the sentence of `code`, in English or in the language of `table`.
 
     Texts from outside become a single printable line; lists are joined by commas; a `Note` among the parameters is
-    rendered in the same language. A code that no table holds (a newer version's, or a hostile record's) is shown as
-    itself, with its parameters.
+    rendered in the same language. A full stop that a text brings is not doubled. A code that no table holds (a newer
+    version's, or a hostile record's) is shown as itself, with its parameters.
     """
     sentence = (table or {}).get(code) or english().get(code)
     if sentence is None:
         return single_line(code if not params else f"{code}: {_listed(params)}", LONGEST)
     try:
-        return sentence.format(**{name: _shown(value, table) for name, value in params.items()})
+        values = {name: _shown(value, table) for name, value in params.items()}
+        for name in STOPPED.findall(sentence):  # what a library says may end with one, too
+            if isinstance(value := values.get(name), str):
+                values[name] = value.removesuffix(".").removesuffix("。")
+        return sentence.format(**values)
     except (KeyError, IndexError, ValueError, TypeError, AttributeError):  # parameters of another version
         return single_line(f"{code}: {_listed(params)}", LONGEST)
 

@@ -42,7 +42,9 @@ class RunPlan:
     controls: tuple[int, ...]  # indices of the control pictures that are used
     copies: tuple[tuple[int, ...], ...]  # of each picture: the controls that are its near-duplicates, not used
     lineup: Lineup | None = None  # its decoys are indices among the controls that are used
-    expected_power: float | None = None  # share of used pictures found in such a suspect; None: never measured
+    # share of used pictures found in nearly all such suspects, by the tests that were asked; None: never measured
+    expected_power: float | None = None
+    control_power: float | None = None  # by the controls or the bank alone
     power_known: bool = False  # whether it was looked up, which waits for the mirror test
 
 
@@ -97,5 +99,6 @@ def read_plan(table: dict[str, Any]) -> RunPlan:
         copies=tuple(map(tuple, table["copies"])),
         lineup=parse_lineup(table["lineup"]),
         expected_power=table["expected_power"],
+        control_power=table.get("control_power"),
         power_known=table.get("power_known", True),
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..judging.lineup import explain_reach
 from ..judging.mirror_test import MirrorReference, likelihood_note
 from ..judging.result import Result
-from ..judging.verdict import LEVEL, Witness
+from ..judging.verdict import LEVEL, SILENT_MIRROR, Witness
 from ..messages.text import print_line, single_line
 from ..method.views import AS_GIVEN
 
@@ -21,7 +21,8 @@ def print_table(result: Result, lineup_file: str) -> None:
         name = single_line(r.picture.name)
         name = name if len(name) <= 32 else f"…{name[-31:]}"
         print_line("  ".join([f"{name:32s}", *scores, f"{p:>6s}", r.verdict.outcome + seen]))
-        print_line(f"    {_witness_line(r.verdict.witnesses, result.bank is not None)}")
+        for line in _witness_lines(r.verdict.witnesses, result.bank is not None):
+            print_line(f"    {line}")
         if r.likelihood is not None:
             print_line(f"    {likelihood_note(r.likelihood.ratio, r.likelihood.low)}")
     if (together := result.together) is not None:
@@ -32,11 +33,13 @@ def print_table(result: Result, lineup_file: str) -> None:
     if result.lineup is not None:
         said = explain_reach(result.lineup.sizes)
         print_line(f"line-up: {lineup_file}, to be shown to somebody who has not seen the pictures. {said}")
-    outcomes = {r.verdict.outcome for r in result.pictures} | {together.outcome if together is not None else None}
-    silent = "no evidence" in outcomes and not isinstance(result.mirror, MirrorReference)
-    if result.expected_power is not None and silent:  # of any other answer, and of the mirror test, it says nothing
+    judged = [*(r.verdict for r in result.pictures), *([] if together is None else [together])]
+    silent = any(v.outcome == "no evidence" or v.reason.code in SILENT_MIRROR for v in judged)
+    if result.expected_power is not None and silent:  # of any other answer it says nothing
+        unless = ", unless its training mirrored pictures" if isinstance(result.mirror, MirrorReference) else ""
         print_line(
-            f"in such a suspect {result.expected_power:.0%} of used pictures are found at {LEVEL:.0%} false positives"
+            f"in nearly all suspects that moved as far from their base, {result.expected_power:.0%} or more of used "
+            f"pictures are found at {LEVEL:.0%} false positives{unless}"
         )
     for name, reason in result.not_computed.items():
         print_line(f"{name}: {reason}")
@@ -45,13 +48,12 @@ def print_table(result: Result, lineup_file: str) -> None:
             print_line(f"{single_line(r.picture.name)}: {told}")
 
 
-def _witness_line(witnesses: Sequence[Witness], bank: bool) -> str:
+def _witness_lines(witnesses: Sequence[Witness], bank: bool) -> list[str]:
     """What each test says by itself."""
     names = {"mirror": "mirror test", "controls": "bank" if bank else "controls"}
-    parts = [
+    return [
         f"{names[w.name]}: {w.silent}"
         if w.p_value is None
         else f"{names[w.name]}: p = {w.p_value:.2g} of {w.references}"
         for w in witnesses
     ]
-    return "; ".join(parts)

@@ -13,13 +13,13 @@ from ..judging.flags import Flag, PictureChecks, RunChecks, median_ratio, stoppe
 from ..judging.judge_pictures import judge_against
 from ..judging.lineup import Panel
 from ..judging.measurements import Measurements
-from ..judging.mirror_test import mirror_reference, needed_references
+from ..judging.mirror_test import MirrorReference, mirror_reference, needed_references
 from ..judging.null_bank import framing_for
 from ..judging.residuals import add_residual, residuals_of
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_CONTRAST, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
 from ..judging.tables.likelihood_ratio import find_likelihood
-from ..judging.tables.power import expect_power
+from ..judging.tables.power import ExpectedPower, expect_power
 from ..judging.verdict import is_positive
 from ..messages import Note, note
 from ..method.mirror import MirrorScore
@@ -81,10 +81,9 @@ class Sitting:
             yield from self._test_mirror(controls_per_event)
             yield from self._answer(by_mirror=True)
             if not self.plan.power_known:
-                weights, moved = list(self.pair.fingerprints.values()), self.measured.weight_distance
-                given = (weights, self.measured.distances, moved, self.request.bank)
-                power = expect_power(*given, looked_at_twice=bool(self.uneven), **self._unlike_measured)
-                self.plan = replace(self.plan, expected_power=power, power_known=True)
+                power = self._expect_power(len(self.plan.controls))
+                powers = {"expected_power": power.either, "control_power": power.controls}
+                self.plan = replace(self.plan, **powers, power_known=True)
             yield from self._score_controls(controls_per_event)
             yield from self._answer(by_mirror=False)
             yield from self._recover_pictures(steps, preview_seconds)
@@ -100,6 +99,19 @@ class Sitting:
             yield self._event("paused", *self._place, progress=self._progress(), result=self.judged)
         else:
             yield from self._recover_decoys(steps, preview_seconds)
+
+    def _expect_power(self, controls: int) -> ExpectedPower:
+        mirror, measured = self._mirror_reference, self.measured
+        given = (list(self.pair.fingerprints.values()), measured.distances, measured.weight_distance, self.request.bank)
+        asked = isinstance(mirror, MirrorReference) and mirror.source == "table"
+        settings = {"mirror": asked, "controls": controls, "looked_at_twice": bool(self.uneven)}
+        return expect_power(*given, **settings, **self._unlike_measured)
+
+    @property
+    def _mirror_reference(self) -> MirrorReference | Note | None:
+        digests, draws = [p.sha256 for p in self.needed], self.config.mirror_draws
+        known = (self.reference_scores, digests, self.request.null_groups)
+        return mirror_reference(self.pair.fingerprints, self.pair.mirrored_training, draws, *known)
 
     @property
     def _unlike_measured(self) -> dict[str, Any]:
@@ -306,14 +318,11 @@ class Sitting:
         ]
         if nulls is None and bank is None:
             nulls = tuple(self.scores)
-        digests, flips = [p.sha256 for p in self.needed], self.pair.mirrored_training
-        draws = self.config.mirror_draws
-        known = (self.reference_scores, digests, self.request.null_groups)
-        mirror = mirror_reference(self.pair.fingerprints, flips, draws, *known)
+        mirror, draws = self._mirror_reference, self.config.mirror_draws
         given = (list(self.pair.fingerprints.values()), draws, distances or (), self.measured.weight_distance)
         likelihood = find_likelihood(*given, **self._unlike_measured)
         settings = (nulls, bank, mirror, self.plan.expected_power, likelihood)
-        pictures, together, compared = judge_against(measured, *settings)
+        pictures, together, compared = judge_against(measured, *settings, control_power=self.plan.control_power)
         return Result(
             pictures=pictures,
             framing=framing_for(self.pair, bank),
@@ -331,9 +340,10 @@ class Sitting:
             controls=controls,
             bank=bank,
             expected_power=self.plan.expected_power,
+            control_power=self.plan.control_power,
             weight_distance=self.measured.weight_distance,
             checks=None if checks is None else checks[0],
-            mirrored_training=flips,
+            mirrored_training=self.pair.mirrored_training,
             suspect_scale=self.pair.suspect_scale,
             others=self.pair.others,
             as_loaded=self.pair.as_loaded,

@@ -11,7 +11,7 @@ from eval.analysis.metrics import accuracy, pooled_auc
 
 PLACES = [(d, t) for d in ("wikiart", "dreambooth") for t in ("dreambooth-prior", "dreambooth", "lora")]
 PIPELINES = ("text2img", "ddnm", "img2img")
-WITNESS, EMBEDDER = "removed_alignment", "efficientnet_lite0"
+WITNESS, EMBEDDER, RAW = "removed_alignment", "efficientnet_lite0", "removed_cosine"
 EVALUATIONS_OF_A_STEP = 2  # base and suspect
 
 
@@ -54,10 +54,16 @@ def _is(entry: Mapping[str, Any], method: str, measure: str) -> bool:
     return entry["method"] == method and entry["measure"] == measure
 
 
+def extraction_cells(results: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Number of extraction steps, in words -> measure -> cell, of the recoveries with the paper's settings."""
+    found = read_cells(results, "figure3b", "method", own=True)
+    return {name.split(", ")[1]: by for name, by in found.items()}
+
+
 def extraction_curve(results: Path) -> dict[int, tuple[float, float]]:
     """Extraction steps -> AUC and fitted accuracy of `reference`, by the raw cosine of the removed cells."""
     rows = pd.read_parquet(results / "mini" / "time" / "scores.parquet")
-    rows = rows.query("method == 'reference' and measure == 'removed_cosine' and role == 'trained'")
+    rows = rows.query("method == 'reference' and measure == @RAW and role == 'trained'")
     found = {}
     for evaluations in sorted(set(rows["evaluations"])):
         part = rows.query("evaluations == @evaluations")

@@ -26,6 +26,7 @@ MARKERS = ("o", "s", "^", "D")
 DOTS_PER_INCH = 120
 PANEL = (4.6, 3.8)  # inches
 COLUMNS = 3
+LEGEND = 2.8  # inches of one name in the legend
 BINS = 24
 
 Pair = tuple[str, str]
@@ -126,6 +127,7 @@ def _save(figure: Figure, axes: Sequence[Axes], out: Path) -> None:
     for axis in axes:
         axis.grid(alpha=0.3)
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=min(4, len(named)), fontsize=9)
+    across = min(4, len(named), int(figure.get_figwidth() / LEGEND))
+    figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=across, fontsize=9)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=DOTS_PER_INCH, metadata={"Software": None})

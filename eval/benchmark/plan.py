@@ -1,9 +1,12 @@
 """The plan of an experiment: which models are trained on which pictures, and scored on which. No tensor here."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
+from cgidm.resources import reference_files
 from cgidm.training.split import PictureFile
 from cgidm.training.trained_model import ModelPlan
 from cgidm.training.trainer import FinetuneConfig
@@ -142,4 +145,11 @@ def answer_keys(
     }
     if (package := package_of(method.name)) is not None:  # our own methods' scores keep their keys
         common["package"] = package
+    if getattr(method, "asks_null_pictures", False):
+        common["null pictures"] = _reference_digests()
     return [make_key(picture=p.sha256, member=member, **common) for p, _, member in unit.pictures]
+
+
+@lru_cache(maxsize=1)
+def _reference_digests() -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in reference_files()]

@@ -15,7 +15,7 @@ from eval.analysis.table_rendering import Cell, Table, write_tables
 from eval.analysis.tables import factor_table, last, load_paper, summarise, table1, wide
 from eval.benchmark.experiment import Experiment
 from eval.benchmark.ledger import Row
-from eval.benchmark.methods import package_of
+from eval.benchmark.methods import CGIDM, package_of
 
 PACKAGES = ("torch", "diffusers", "peft", "transformers", "timm", "scikit-learn")
 
@@ -37,7 +37,8 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame([asdict(row) for row in rows])
     table.to_parquet(out / "scores.parquet", index=False, compression="zstd")
-    table = with_fused(table.drop(columns="key"), experiment)
+    drawn = with_fused(table.drop(columns="key"), experiment)
+    table = name_runs(drawn, experiment)
     wide(table).to_csv(out / "scores.csv", index=False)
     summary = summarise(table) | {
         "blind": blind,
@@ -52,7 +53,17 @@ def write_report(
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     write_tables([*_tables(experiment, table, summary), blind_table(blind)], out, "table")
-    _draw(experiment, table, out)
+    _draw(experiment, drawn, out)
+
+
+def name_runs(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """The rows, where each number of steps that a recovery is scored after is a method of its own: "LABEL, N steps"."""
+    methods = experiment.resolved().items()
+    named = {
+        (label, at): name for label, m in methods if isinstance(m, CGIDM) for at, name in m.name_runs(label).items()
+    }
+    pairs = zip(table["method"], table["evaluations"], strict=True)
+    return table.assign(method=[named.get((label, at), label) for label, at in pairs])
 
 
 def with_fused(table: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:

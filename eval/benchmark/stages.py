@@ -10,11 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from cgidm.families import load_pair
 from cgidm.method.models import ModelPair
 from cgidm.pictures.embedders import Embedder, load_embedders
 from cgidm.pictures.images import read_picture
+from cgidm.resources import reference_files
 from cgidm.training.split import locate_picture
 from cgidm.training.trained_model import find_checkpoint, find_damage, train_model, weight_digests
 from eval.benchmark.datasets import Manifest
@@ -175,7 +178,17 @@ def load_case(setting: Setting, unit: Unit) -> Case:
         groups=torch.tensor([half for _, half, _ in unit.pictures]),
         embedders=_embedders(device),
         seed=experiment.seed,
+        null_pictures=lambda: _encode_null_pictures(unit.base, device, dtype),
     )
+
+
+@lru_cache(maxsize=1)  # the same for every suspect of a base
+def _encode_null_pictures(base: str, device: str, dtype: torch.dtype) -> Float[Tensor, "m c h w"]:
+    """Encode the shipped reference pictures, which no suspect was trained on."""
+    pair = load_pair(base, base, "", device=device, dtype=dtype)
+    pictures = [read_picture(path, pair.resolution).image.to(pair.device) for path in reference_files()]
+    with torch.no_grad():
+        return torch.cat([pair.codec.encode(image[None]) for image in pictures])
 
 
 def _all_keys(setting: Setting, manifest: Manifest) -> Iterator[tuple[Unit, dict[str, tuple[str, ...]]]]:

@@ -32,6 +32,8 @@ class Alteration:
         rank: each module's change is cut to so many singular values, as kohya's `resize_lora` does; None: it is not.
         filtered: share of each module's singular directions that is dropped: those least aligned with the principal
             subspace of the base's weight (after the abstract of BAF, arXiv 2605.10439, whose code is not public).
+        weakest: share of these directions that alone stays, the least aligned ones; 0: all stay. With `filtered` of the
+            same share the two files add up to the whole change.
         fp8: factors are stored in 8 bits (float8_e4m3fn).
     """
 
@@ -40,6 +42,7 @@ class Alteration:
     merged: bool = False
     rank: int | None = None
     filtered: float = 0.0
+    weakest: float = 0.0
     fp8: bool = False
 
     @property
@@ -47,7 +50,8 @@ class Alteration:
         """In tables."""
         parts = [f"times {self.scale:g}"] * (self.scale != 1) + [f"noise of {self.noise:g} sd"] * (self.noise > 0)
         parts += ["merged with another LoRA"] * self.merged + [f"resized to rank {self.rank}"] * (self.rank is not None)
-        parts += [f"{self.filtered:.0%} filtered"] * (self.filtered > 0) + ["8 bits"] * self.fp8
+        parts += [f"{self.filtered:.0%} filtered"] * (self.filtered > 0)
+        parts += [f"weakest {self.weakest:.0%} alone"] * (self.weakest > 0) + ["8 bits"] * self.fp8
         return ", ".join(parts) or "not altered"
 
     @contextmanager
@@ -82,12 +86,14 @@ class Alteration:
             changed = _merge(changed, _read(other))
         if self.rank is not None:
             changed = _keep_directions(changed, lambda module, u, v: torch.arange(self.rank or 0))
-        if self.filtered:
+        if self.filtered or self.weakest:
             assert base is not None, "a base to compare with"
             weights = {k: v for file in (base / "unet").glob("*.safetensors") for k, v in load_file(file).items()}
 
             def aligned(module: str, u: Tensor, v: Tensor) -> Tensor:
-                return _most_aligned(weights[f"{module}.weight"].float().flatten(1), u, v, 1 - self.filtered)
+                order = _by_alignment(weights[f"{module}.weight"].float().flatten(1), u, v)
+                aligned = max(1, round((1 - (self.weakest or self.filtered)) * len(order)))
+                return (order[aligned:] if self.weakest else order[:aligned]).sort().values
 
             changed = _keep_directions(changed, aligned)
         if self.fp8:
@@ -135,12 +141,12 @@ def _keep_directions(state: State, choose: Callable[[str, Tensor, Tensor], Tenso
     return found
 
 
-def _most_aligned(weight: Tensor, u: Tensor, v: Tensor, share: float) -> Tensor:
-    """The directions that lie most in the principal subspace of a weight; at least one."""
+def _by_alignment(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Indices of the directions, those first that lie most in the principal subspace of a weight."""
     left, _, right = torch.linalg.svd(weight, full_matrices=False)
     principal = max(1, round(PRINCIPAL * min(weight.shape)))
     alignment = (left[:, :principal].T @ u).norm(dim=0) * (right[:principal] @ v).norm(dim=0)
-    return alignment.argsort(descending=True)[: max(1, round(share * u.shape[1]))].sort().values
+    return alignment.argsort(descending=True)
 
 
 UNALTERED = Alteration()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cgidm.errors import UserError
+from cgidm.judging.tables.files import read_tables
 from cgidm.judging.tables.power import PowerTable
 from cgidm.judging.verdict import LEVEL
 from eval.benchmark.datasets import prepare
@@ -19,7 +20,7 @@ from eval.benchmark.engine import run_local
 from eval.benchmark.experiment import Experiment, load_experiment
 from eval.benchmark.ledger import Ledger
 from eval.benchmark.stages import Setting, train_jobs
-from eval.error_rates.power import count_outcomes, measure_power
+from eval.error_rates.power.measured import count_outcomes, measure_power
 from eval.error_rates.rates import Decision, decide, portfolios, summarise, summarise_portfolios
 from eval.error_rates.scoring import SuspectJob, SuspectScores, read_scores, suspect_jobs
 from eval.error_rates.trust_text import power_text, rates_text
@@ -85,7 +86,10 @@ def run_power(o: argparse.Namespace) -> None:
     if len(bases) > 1:
         raise UserError("error_rates.many_bases", given=len(bases))
     rows = [row for _, of_one in measured for row in of_one]
-    table = PowerTable(base=bases.pop(), level=LEVEL, rows=tuple(rows))
+    base = bases.pop()
+    known = read_tables(PowerTable, o.out.name, "judging.damaged_power_table", o.out.parent)
+    curves = next((t.curves for t in known if t.base == base), ())  # of `eval silence`
+    table = PowerTable(base=base, level=LEVEL, rows=tuple(rows), curves=curves)
     o.out.write_text(json.dumps([rounded(table.model_dump())], indent=1) + "\n")
     outcomes = count_outcomes(*score_all(o.held_out, o, other_artists=False), table) if o.held_out else []
     o.report.parent.mkdir(parents=True, exist_ok=True)

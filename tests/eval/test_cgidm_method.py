@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cgidm.conductor import authenticate
 from cgidm.families import load_pair
@@ -12,6 +13,7 @@ from cgidm.pictures.embedders import Embedders, load_embedders
 from cgidm.pictures.images import read_picture
 from eval.benchmark.methods import CGIDM, Case
 from eval.benchmark.methods.recovery import curve_steps, group_max
+from tests.support.errors import refuses
 from tests.support.paths import ASSETS, EXAMPLES, SUSPECTS, pictures_of
 from tests.support.worlds import world
 
@@ -77,6 +79,31 @@ def test_a_curve_passes_through_the_numbers_of_shorter_runs():
     assert all(torch.equal(scores, curve[at]) for at, scores in short.items())
     assert list(curve_steps(40)) == [1, 2, 5, 10, 20, 40]
     assert list(curve_steps(1000)) == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "fast"])
+def test_several_numbers_of_steps_are_several_runs_in_one(preset):
+    """Every measure, also what an embedder sees, is that of a run of so many steps, to the last bit."""
+    given = closed_form(0)
+    given = replace(given, embedders={"pixels": lambda images: F.normalize(images.flatten(1) - 0.5)})
+    several = CGIDM(preset=preset, steps=(3, 12, 7))
+    found, apart = measures(several(given)), {}
+    for n in (3, 7, 12):
+        apart |= measures(CGIDM(preset=preset, steps=n)(given))
+    assert found.keys() == apart.keys() and len({at for _, at in apart}) == 3
+    assert all(torch.equal(scores, apart[cell]) for cell, scores in found.items())
+    assert not torch.equal(found["pixels", several.evaluations], found["pixels", several.evaluations // 4])
+    one = CGIDM(preset=preset, steps=12)
+    assert several.evaluations == one.evaluations, "it costs what the longest costs"
+    assert one.name_runs("x") == {}
+    assert list(several.name_runs("x").values()) == ["x, 3 steps", "x, 7 steps", "x, 12 steps"]
+    assert list(several.name_runs("x")) == sorted({at for _, at in apart})
+
+
+@pytest.mark.parametrize("steps", [(), (5, 0)])
+def test_several_numbers_of_steps_are_some_and_none_is_zero(steps):
+    with refuses("method.not_positive", setting="steps", given=0):
+        CGIDM(steps=steps)
 
 
 def test_the_deviations_of_the_public_code_have_names():

@@ -19,7 +19,7 @@ ITEMS = [entry["item"] for entry in load_contents()]
 @pytest.fixture
 def results(tmp_path):
     """A copy of what the page is made of, to be changed."""
-    for name in ("table1", "table2", "table3", "table4", "table6", "figure3a", "time"):
+    for name in ("table1", "table2", "table3", "table4", "table6", "figure3a", "figure3b", "time"):
         source, place = RESULTS / "mini" / name, tmp_path / "mini" / name
         place.mkdir(parents=True)
         for file in ("summary.json", "manifest.json", "scores.parquet"):
@@ -129,6 +129,26 @@ def test_table6_and_figure3a_can_disagree(results):
     change(results, "table6", lambda e: e["method"] == "right_half", 1.0)
     change(results, "figure3a", lambda e: e["training"] == "40 steps", 0.7)
     assert (agreement(results, "Table 6"), agreement(results, "Figure 3a")) == (NO, NO)
+
+
+def test_figure3b_needs_1000_steps_near_the_best(results):
+    assert agreement(results, "Figure 3b") == NO
+    raw = lambda e: e["measure"] == "removed_cosine"  # noqa: E731
+    change(results, "figure3b", raw, 0.9)
+    change(results, "figure3b", lambda e: raw(e) and e["method"] == "cgidm, 100 steps", 0.92)
+    assert agreement(results, "Figure 3b") == YES
+    change(results, "figure3b", lambda e: raw(e) and e["method"] == "cgidm, 100 steps", 0.921)
+    assert agreement(results, "Figure 3b") == NO
+
+
+def test_the_page_has_a_row_for_each_number_of_extraction_steps():
+    section = PAGE.split("### Figure 3b\n")[1].split("###")[0]
+    cells = json.loads((RESULTS / "mini" / "figure3b" / "summary.json").read_text(encoding="utf-8"))["trained"]
+    raw = [e for e in cells if e["measure"] == "removed_cosine"]
+    assert sorted(int(e["method"].split()[1]) for e in raw) == [100, 250, 500, 750, 1000, 1250, 1500]
+    for e in raw:
+        steps = e["method"].split(", ")[1]
+        assert f"| {steps} | {e['auc']:.3f} | {e['accuracy']['in_sample']:.3f} |" in section
 
 
 def test_the_page_has_all_four_rows_of_table3():

@@ -39,6 +39,15 @@ def test_the_same_rows_in_any_order_give_the_same_bytes(name, rows, tmp_path):
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
 
 
+def test_a_single_panel_holds_its_legend(tmp_path):
+    """A legend that is wider than the figure would be cut at its edges, which are white else."""
+    pairs = [("reference", m) for m in ("removed_alignment", "removed_cosine", "efficientnet_lite0")]
+    plot_evaluations(pd.concat([crossed(coin, pair) for pair in pairs]), pairs, tmp_path / "1.png")
+    with Image.open(tmp_path / "1.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    assert (pixels[:, [0, -1]] == 255).all()
+
+
 @pytest.mark.parametrize("name", DRAW)
 def test_nothing_to_draw_is_an_error(name, rows, tmp_path):
     with pytest.raises(ValueError, match="nothing to draw"):

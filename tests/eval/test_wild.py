@@ -84,6 +84,18 @@ def test_a_filter_keeps_the_directions_that_the_base_has(adapter):
         assert alignment(change) > alignment(changes(one)[name])
 
 
+def test_the_weakest_directions_are_what_a_filter_drops(adapter):
+    one, _, base = adapter
+    parts = []
+    for how in (Alteration(filtered=0.5), Alteration(weakest=0.5)):
+        with how.checkpoint(one, base=base) as altered:
+            parts.append(changes(altered))
+    for name, change in changes(one).items():
+        assert [torch.linalg.matrix_rank(part[name]).item() for part in parts] == [3, 3]
+        torch.testing.assert_close(parts[0][name] + parts[1][name], change, rtol=1e-3, atol=1e-3)
+    assert Alteration(weakest=0.5).name == "weakest 50% alone"
+
+
 def test_eight_bits_are_eight_bits(adapter):
     with Alteration(fp8=True).checkpoint(adapter[0]) as small:
         assert {v.dtype for v in load_file(small / FILE).values()} == {torch.float8_e4m3fn}
@@ -130,7 +142,6 @@ def test_a_call_needs_the_outcome_and_the_level():
     scores = WildScores(
         suspect="s",
         distance=0.1,
-        expected_power=None,
         answers=(
             answer(True, "weak evidence", 0.03),
             answer(True, "consistent with training on this image", 0.005),

@@ -184,7 +184,7 @@ def test_the_lawyer_s_page_asks_every_question_and_says_which_have_no_answer(rec
 @pytest.mark.parametrize(("outcome", "told"), [("none", True), ("unclear", False), ("weak", False)])
 def test_how_many_used_pictures_are_found_is_told_of_silence_alone(record, outcome, told):
     said = texts(with_outcome(record, outcome))["lawyer"]
-    assert ("About 90% of used pictures are found" in said) == told
+    assert ("At least 90% of used pictures are found" in said) == told
     assert ("How often a used picture is missed in such a model: NOT ANSWERED" in said) != told
 
 

@@ -76,6 +76,31 @@ def test_a_bundle_of_an_older_format_is_not_called_consistent_since_it_may_have_
     assert "which plan was followed and how often" in said
 
 
+def test_the_power_of_format_5_is_taken_as_it_is_stated_and_that_of_today_is_not(tmp_path):
+    """Format 5 looked up a mean over suspects, in a table that is no more."""
+    write_evidence(result_of([0.5]), made := tmp_path / "made", MODELS)
+    folder = shutil.copytree(made, tmp_path / "today")
+    reseal(folder, lambda record: record.update(expected_power=0.96))
+    with open_bundle(folder) as bundle:
+        assert "expected_power" in {d.path for d in recompute(bundle, record_of(folder)).differences}
+    older = shutil.copytree(made, tmp_path / "older")
+
+    def as_format_5(record):
+        downgrade(record, 5)
+        record["expected_power"] = 0.96
+        n, p = len(record["control_scores"]), record["pictures"][0]["p_value"]
+        assert p > 0.05 and record["pictures"][0]["outcome"] == "cannot tell"
+        reason = {"code": "judging.as_high", "params": {"n": n, "higher": round(p * (n + 1)) - 1, "p": p}}
+        record["pictures"][0].update(outcome="no evidence", reason=reason)
+
+    reseal(older, as_format_5)
+    assert "control_power" not in raw_record(older)
+    with open_bundle(older) as bundle:
+        found = recompute(bundle, record_of(older))
+    assert not found.differences and {g.code for g in found.gaps} >= {"evidence.gap.stated_power"}
+    assert "evidence.gap.older_format" not in {g.code for g in found.gaps}
+
+
 def test_a_report_of_an_older_format_that_differs_is_named_and_not_called_consistent(made, tmp_path, capsys):
     folder = older_bundle(made, tmp_path, 4)
     (folder / "report.html").write_text("<p>Proven")

@@ -74,8 +74,8 @@ def test_what_is_no_record_is_refused(data):
 
 
 def test_a_newer_format_is_refused():
-    with refuses("evidence.newer_record", format="6"):
-        read_record(json.dumps({"format": 6}).encode(), "mine")
+    with refuses("evidence.newer_record", format=str(FORMAT + 1)):
+        read_record(json.dumps({"format": FORMAT + 1}).encode(), "mine")
 
 
 def places(value, path=()):

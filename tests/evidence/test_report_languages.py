@@ -81,13 +81,14 @@ def test_paper_is_set_with_japanese_letters_and_lacks_none(folders):
     assert japanese_font().is_file() and (japanese_font().parent / "OFL.txt").is_file()
 
 
-def test_a_letter_that_no_font_has_is_written_as_its_code(tmp_path):
+def test_a_letter_that_no_font_has_is_written_as_its_code(tmp_path, caplog):
     result = result_of([2.0])
     named = dataclasses.replace(result.pictures[0].picture, name="花と鳥\U0002000b.png")
     renamed = dataclasses.replace(result.pictures[0], picture=named)
     write_evidence(dataclasses.replace(result, pictures=(renamed,)), tmp_path, MODELS)
     said = pdf_text((tmp_path / "report.pdf").read_bytes()).replace("\u200b", "")
     assert "花と鳥[U+2000B].png" in said.replace(" ", "")
+    assert [r for r in caplog.records if r.name.startswith("fpdf") and "glyphs" in r.getMessage()] == []
 
 
 def test_a_language_that_nobody_speaks_is_refused(folders, tmp_path, capsys):

@@ -117,6 +117,6 @@ def test_the_answer_is_flagged_and_the_record_holds_it(base, tmp_path):
 def test_what_silence_is_worth_was_not_measured_in_part_or_with_others():
     weights_of_base = list(weight_digests("shipped:mini"))
     assert find_power_table(weights_of_base) is not None
-    assert expect_power(weights_of_base, [0.05]) is not None
-    assert expect_power(weights_of_base, [0.05], unused=1) is None
-    assert expect_power(weights_of_base, [0.05], others=1) is None
+    assert expect_power(weights_of_base, [0.05], mirror=True).either is not None
+    assert expect_power(weights_of_base, [0.05], mirror=True, unused=1).either is None
+    assert expect_power(weights_of_base, [0.05], mirror=True, others=1).either is None

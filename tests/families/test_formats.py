@@ -6,7 +6,6 @@ The table in docs/usage/formats.md is made here: `python -m scripts.render_docs 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,7 @@ from cgidm.families import load_pair
 from cgidm.families.pipelines import load_pipeline
 from cgidm.intake.layout import Checkpoint, open_checkpoint
 from tests.support.adapters import model_of
+from tests.support.copied_bases import READ, copy_base
 from tests.support.damage import DAMAGE, damaged
 from tests.support.formats import BASES, FORMATS, OTHER, Format
 from tests.support.paths import ROOT
@@ -27,7 +27,6 @@ from tests.support.paths import ROOT
 pytestmark = pytest.mark.slow
 
 EXACT = 1e-5
-READ: dict[str, Any] = {}  # bases, by their names
 ALONE: dict[tuple[str, str], torch.Tensor] = {}  # what a base answers for a prompt when it is loaded by itself
 
 
@@ -136,14 +135,6 @@ def copied_bases() -> Iterator[None]:
         patch.setattr("cgidm.families.load.load_pipeline", copy_base)
         patch.setattr("cgidm.families.load.check_scheduler", lambda model, name: None)
         yield
-
-
-def copy_base(checkpoint: Checkpoint, role: str, dtype: torch.dtype) -> Any:
-    """A copy of a base that was read once: its last bits may differ, a refusal does not."""
-    assert role == "base" and dtype == torch.float32
-    if checkpoint.name not in READ:
-        READ[checkpoint.name] = load_pipeline(checkpoint, role, dtype)
-    return deepcopy(READ[checkpoint.name])
 
 
 @pytest.fixture(scope="session")

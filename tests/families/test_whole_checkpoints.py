@@ -75,14 +75,6 @@ def test_every_component_but_the_network_may_be_null_and_is_then_the_base_s(base
         assert torch.equal(answer(load(bases, folder, family).suspect), before), name
 
 
-def test_a_text_encoder_that_is_null_is_the_base_s(bases, tuned, tmp_path):
-    folder, pipeline = tuned()
-    edit_json(folder / "model_index.json", text_encoder=[None, None])
-    pipeline.unet.save_pretrained(tmp_path / "checkpoint" / "unet")
-    pairs = [load(bases, suspect) for suspect in (folder, tmp_path / "checkpoint")]
-    assert torch.equal(answer(pairs[0].suspect), answer(pairs[1].suspect))
-
-
 @pytest.mark.parametrize("name", ["vae", "text_encoder", "tokenizer", "unet", "scheduler"])
 def test_a_base_without_a_component_is_refused_by_its_name(bases, tuned, name):
     folder, _ = tuned()

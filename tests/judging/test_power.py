@@ -7,38 +7,99 @@ import pytest
 import torch
 
 from cgidm.judging.distance import weight_distance
-from cgidm.judging.tables.power import TABLE, PowerTable, find_power_table
+from cgidm.judging.judge_pictures import judge_pictures
+from cgidm.judging.mirror_test import MirrorReference
+from cgidm.judging.null_bank import open_bank
+from cgidm.judging.residuals import bank_power
+from cgidm.judging.result import MeasuredPicture
+from cgidm.judging.tables.power import TABLE, ExpectedPower, PowerCurve, PowerTable, expect_power, find_power_table
+from cgidm.judging.verdict import LEAST_POWER
+from cgidm.pictures.images import Picture
+from cgidm.resources import base_folder, resource_root
+from cgidm.training.trained_model import weight_digests
 from eval.benchmark.experiment import load_experiment
-from eval.error_rates.power import measure_power
+from eval.error_rates.power.measured import measure_power
 from eval.error_rates.scoring import SuspectScores
 from tests.support.errors import refuses
 from tests.support.results import power_row
 from tests.support.worlds import world
 
 
-def test_power_grows_with_the_shift_and_is_constant_beyond_the_table():
-    table = PowerTable(base=("a",), level=0.05, rows=(power_row(0.1, 1.0), power_row(0.001, 0.1), power_row(0.01, 0.5)))
-    assert [table.power(s, "lora") for s in (0.0, 1e-6, 0.001, 0.01, 0.1, 9.0)] == pytest.approx(
-        [0.1, 0.1, 0.1, 0.5, 1, 1]
+def curve(distances, shares, test="mirror", kind="lora"):
+    return PowerCurve(test=test, kind=kind, distances=tuple(distances), shares=tuple(shares))
+
+
+def test_a_suspect_reaches_the_share_of_the_next_weaker_one_that_was_measured():
+    table = PowerTable(base=("a",), level=0.05, rows=(), curves=(curve((0.01, 0.02, 0.1), (0.1, 0.5, 0.9)),))
+    found = [table.share("mirror", "lora", d) for d in (0.0, 0.0099, 0.01, 0.0199, 0.02, 0.09, 0.1, 9.0)]
+    assert found == [None, None, 0.1, 0.1, 0.5, 0.5, 0.9, 0.9]
+    assert table.share("mirror", "lora", float("nan")) is None
+
+
+def test_tests_and_kinds_are_kept_apart():
+    curves = (curve((0.01,), (0.9,)), curve((0.01,), (0.2,), kind="dreambooth"), curve((0.01,), (0.4,), "controls"))
+    table = PowerTable(base=("a",), level=0.05, rows=(), curves=curves)
+    assert table.share("mirror", "lora", 0.01) == 0.9 and table.share("mirror", "dreambooth", 0.01) == 0.2
+    assert table.share("controls", "lora", 0.01) == 0.4 and table.share("controls", "dreambooth", 0.01) is None
+
+
+def test_the_power_is_that_of_the_tests_that_are_asked():
+    weights = list(weight_digests(str(base_folder())))
+    table = find_power_table(weights)
+    by_mirror, by_controls = (table.share(test, "lora", 0.05) for test in ("mirror", "controls"))
+    assert by_mirror > LEAST_POWER > by_controls
+    both = expect_power(weights, [0.04, 0.06], mirror=True, controls=19)
+    assert both == ExpectedPower(by_mirror, by_controls) and both.either == by_mirror
+    assert expect_power(weights, [0.05], mirror=False, controls=19) == ExpectedPower(None, by_controls)
+    assert expect_power(weights, [0.05], mirror=True, controls=18) == ExpectedPower(by_mirror, None)
+    assert expect_power(weights, [0.05], mirror=False) == ExpectedPower() and ExpectedPower().either is None
+    assert expect_power(["other"], [0.05], mirror=True, controls=40) == ExpectedPower()
+    full = expect_power(weights, [0.05], 0.05, mirror=True, controls=40)
+    assert full == ExpectedPower(*(table.share(test, "dreambooth", 0.05) for test in ("mirror", "controls")))
+    weak = expect_power(weights, [0.05], 0.001, mirror=True, controls=40)
+    assert weak == ExpectedPower(), "full networks trained so little were never measured"
+    for unlike in ({"looked_at_twice": True}, {"prompts": 2}, {"others": 1}, {"unused": 1}):
+        assert expect_power(weights, [0.05], mirror=True, controls=40, **unlike) == ExpectedPower()
+
+
+def test_a_bank_says_itself_how_many_are_found_whatever_the_table_says():
+    bank = open_bank(resource_root() / "banks" / "rollandin-lora")
+    weights = list(weight_digests(str(base_folder())))
+    found = expect_power(weights, [0.05], None, bank, mirror=True)
+    assert (
+        found.controls == bank_power(bank.content) and found.mirror == expect_power(weights, [0.05], mirror=True).mirror
     )
-    assert table.power((0.001 * 0.01) ** 0.5, "lora") == pytest.approx(0.3)
+    assert expect_power(["other"], [0.05], None, bank, mirror=True) == ExpectedPower(None, bank_power(bank.content))
 
 
-def test_kinds_are_kept_apart():
-    table = PowerTable(base=("a",), level=0.05, rows=(power_row(0.01, 0.9), power_row(0.01, 0.2, kind="dreambooth")))
-    assert table.power(0.01, "lora") == 0.9 and table.power(0.01, "dreambooth") == 0.2
-    assert PowerTable(base=("a",), level=0.05, rows=(power_row(0.01, 0.9),)).power(0.01, "dreambooth") is None
+def measured(scores, image):
+    picture = Picture("a.png", "a" * 64, image, ())
+    return MeasuredPicture(picture=picture, scores=scores, flags=(), partial=image, recovered=image, contrast=())
 
 
-def test_neighbours_that_contradict_are_averaged_by_their_weight():
-    table = PowerTable(
-        base=("a",), level=0.05, rows=(power_row(0.01, 0.6, 30), power_row(0.02, 0.3, 60), power_row(0.1, 1.0))
+def test_the_power_of_the_mirror_test_does_not_count_where_it_has_nothing_to_say():
+    """A picture that is its own mirror image is left to the controls."""
+    nulls, half = [0.001 * i for i in range(40)], torch.rand(3, 8, 4, generator=torch.Generator().manual_seed(0))
+    symmetric, other = (
+        torch.cat([half, half.flip(-1)], -1),
+        torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1)),
     )
-    assert table.power(0.01, "lora") == table.power(0.02, "lora") == pytest.approx(0.4)
+    mirror = MirrorReference("table", tuple(0.1 * i for i in range(-30, 30)), 0.2, 18)
+    for image, powers, outcome in (
+        (other, (0.9, 0.2), "no evidence"),
+        (other, (0.2, 0.1), "cannot tell"),
+        (symmetric, (0.9, 0.2), "cannot tell"),
+        (symmetric, (0.9, 0.8), "no evidence"),
+    ):
+        picture = measured({"loss_contrast": 0.01, "mirror": 0.0}, image)
+        (found,), _ = judge_pictures([picture], nulls, mirror=mirror, power=powers[0], control_power=powers[1])
+        assert found.verdict.outcome == outcome, (powers, outcome)
+    (alone,), _ = judge_pictures([measured({"loss_contrast": 0.01}, other)], nulls, mirror=None, power=0.9)
+    assert alone.verdict.outcome == "no evidence"
 
 
 def test_the_table_of_a_base_is_found_by_its_weights(tmp_path):
-    table = PowerTable(base=("a", "b"), level=0.05, rows=(power_row(0.1, 1.0),))
+    table = PowerTable(base=("a", "b"), level=0.05, rows=(power_row(0.1, 1.0),), curves=(curve((0.01,), (0.5,)),))
     assert find_power_table(["a"], tmp_path) is None
     (tmp_path / TABLE).write_text(json.dumps([table.model_dump()]))
     assert find_power_table(["b", "a"], tmp_path) == table and find_power_table(["c"], tmp_path) is None
@@ -64,16 +125,6 @@ def test_power_is_counted_against_the_other_makers_left_out_pictures():
     assert found.kind == "lora" and found.steps_per_picture == 5 and found.rank == 16 and found.images == 10
     assert found.prediction_distance == pytest.approx(0.02) and found.members == 30
     assert found.false_positives == pytest.approx(1 / 30) and found.power == pytest.approx(5 / 30)
-
-
-def test_whole_networks_are_looked_up_by_their_weights():
-    """By their answers the weak one has moved as far as the strong one."""
-    rows = (
-        power_row(0.041, 0.4, kind="dreambooth", weight_distance=0.005),
-        power_row(0.049, 0.9, kind="dreambooth", weight_distance=0.014),
-    )
-    table = PowerTable(base=("a",), level=0.05, rows=rows)
-    assert [table.power(distance, "dreambooth") for distance in (0.001, 0.005, 0.014, 0.04)] == [0.4, 0.4, 0.9, 0.9]
 
 
 def test_the_shift_of_weights_is_a_share_and_an_adapter_has_none():

@@ -1,12 +1,14 @@
 """The loop: what it must do in worlds whose answer is known, and what it must never do."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from cgidm import ModelPair, Partial, RecoveryConfig, block_mask, recover
 from cgidm.judging.flags import check_recovery, median_ratio
+from cgidm.method.config import PRESETS
 from cgidm.method.scores import loss_contrast, removed_alignment
 from tests.support.worlds import SIDE, generators, masked, run, stable_diffusion_schedule, world, world_auc
 
@@ -51,6 +53,21 @@ def test_equals_an_independent_transcription_of_algorithm_1(channels):
         if moved.norm() > 1.5:
             x = start + moved * 1.5 / moved.norm()
         torch.testing.assert_close(theirs, mask * z + (1 - mask) * x, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_long_run_passes_through_the_ends_of_shorter_ones(preset):
+    """Neither a step's length nor its draws depend on how many steps there are: to the last bit, draws included."""
+    pair, members, _ = world(1)
+    config = replace(PRESETS[preset].recovery, steps=9)
+    long = generators(len(members), 3)
+    for step in recover(pair, members, masked(members), config, generators=long):
+        if step.index + 1 in (2, 5):
+            short = generators(len(members), 3)
+            of = replace(config, steps=step.index + 1)
+            *_, end = recover(pair, members, masked(members), of, generators=short)
+            assert all(torch.equal(getattr(end, n), getattr(step, n)) for n in ("z", "delta", "contrast"))
+            assert all(torch.equal(a.get_state(), b.get_state()) for a, b in zip(long, short, strict=True))
 
 
 def test_kept_cells_are_never_touched_and_the_ball_holds():

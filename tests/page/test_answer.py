@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from cgidm.evidence.record import FORMAT
 from cgidm.judging.portfolio import Used
 from cgidm.method.views import VIEWS
 from cgidm.page.html.answer import stopped_html
@@ -87,6 +88,7 @@ def test_the_power_stands_where_nothing_was_found_and_nowhere_else(record, langu
     known = translate(language, "power", power=96, level=5)
     unknown, weak = translate(language, "power.unknown"), translate(language, "power.weak", power=38, level=5)
     outcomes = ("consistent with training on this image", "weak evidence", "no evidence", "cannot tell")
+    record["format"] = FORMAT
     for power, said, where in ((0.9625, known, {2}), (None, unknown, {2, 3}), (0.375, weak, {2})):
         record["expected_power"] = power
         for number, outcome in enumerate(outcomes):
@@ -112,6 +114,28 @@ def test_the_power_stands_where_nothing_was_found_and_nowhere_else(record, langu
             assert text_of(html).count(said) == len(warned)
     assert "cg-power" not in status_html(language, "status.loading")
     assert "cg-power" not in bar_html(language, "status.step.first", share=None, step=1, steps=2)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_power_of_a_silent_mirror_test_stands_with_what_it_rests_on(record, language):
+    record.update(format=FORMAT, expected_power=0.8089)
+    witness = {"name": "mirror", "p_value": 0.4, "references": 20, "silent": None, "framings": 1}
+    reason = {"code": "judging.mirror.silent", "params": {"p": 0.4}}
+    record["pictures"] = record["pictures"][:1]
+    record["pictures"][0].update(outcome="cannot tell", p_value=0.4, witnesses=[witness], reason=reason)
+    said = translate(language, "power", power=81, level=5)
+    unless = translate(language, "power.mirrored")
+    asked = {"source": "table", "references": 20, "sha256": "d" * 64, "scores": []}
+    for mirrored, mirror, caveat in ((None, asked, True), (False, asked, False)):
+        record["models"]["mirrored_training"], record["mirror"] = mirrored, mirror
+        text = text_of(answer_page(typed(record), language))
+        assert said in text and (unless in text) == caveat
+    reason["code"] = "judging.mirror.disagree"
+    reason["params"] = {"n": 20, "p": 0.4, "p_controls": 0.01}
+    assert said not in text_of(answer_page(typed(record), language))
+    reason.update(code="judging.mirror.silent", params={"p": 0.4})
+    record["format"] = FORMAT - 1
+    assert said not in text_of(answer_page(typed(record), language)), "an older record holds a mean"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -61,6 +61,11 @@ def begun(**wish):
     return asked.begin(Visit())
 
 
+def controls_of(suspect):
+    """So many that the control test can be asked; with few draws the mirror test has no table."""
+    return [str(p) for p in pictures_of(suspect, "control")[:19]]
+
+
 def record_of(run):
     return json.loads((run.public_dir / "result.json").read_text())
 
@@ -68,22 +73,22 @@ def record_of(run):
 @pytest.mark.parametrize("suspect", SUSPECTS)
 def test_what_a_run_can_find_is_said_before_its_first_step_and_is_what_it_found(suspect):
     """Of a whole network by its weights, of an adapter by its answers: the same number before and after."""
-    run = begun(suspect=f"shipped:{suspect}")
+    run = begun(suspect=f"shipped:{suspect}", controls=controls_of(suspect))
     moments = list(execute_run(run))
     phases = [m.phase for m in moments]
     assert phases[:3] == ["loading", "loading", "planned"] and "planned" not in phases[3:]
     told = moments[phases.index("mirror") + 2 :]  # the first answer by the mirror test does not need it
     expected = told[0].plan.expected_power
-    assert expected > 0.9 and record_of(run)["expected_power"] == expected
+    assert 0.4 < expected < 0.8 and record_of(run)["expected_power"] == expected == record_of(run)["control_power"]
     assert all(m.plan.expected_power == expected for m in told) and "step" not in phases[: len(phases) - len(told)]
 
 
 def test_a_run_that_was_put_down_keeps_its_plan_and_does_not_plan_again(monkeypatch):
-    run = begun()
+    run = begun(controls=controls_of(SUSPECTS[0]))
     with closing(execute_run(run)) as moments:
         assert next(m for m in moments if m.done == 1 and m.phase in ("step", "preview")).plan.expected_power
     expected = run.record().expected_power
-    assert run.record().stopped and run.progress().plan.expected_power == expected and expected > 0.9
+    assert run.record().stopped and run.progress().plan.expected_power == expected and expected > 0.4
     monkeypatch.setattr("cgidm.run.sitting.expect_power", None)
     *_, last = execute_run(run)
     assert last.phase == "finished" and record_of(run)["expected_power"] == expected
@@ -244,7 +249,7 @@ def test_a_bank_stands_for_controls_whether_or_not_the_run_is_put_down(tmp_path)
     assert record["judged_by"] == "residual" and all("residual" in p["scores"] for p in record["pictures"])
     assert record["bank"]["sha256"] == bank.sha256 and record["bank"]["name"] == "my bank.json"
     assert record["set"]["used"]["bounded_above"] and len(record["set"]["adjusted"]) == 2
-    assert record["expected_power"] == pytest.approx(min(bank_power(bank.content), 0.9875))
+    assert record["control_power"] == bank_power(bank.content) <= record["expected_power"]
     with zipfile.ZipFile(whole.public_dir / "evidence.zip") as evidence:
         assert not [name for name in evidence.namelist() if name.startswith("controls/")]
 

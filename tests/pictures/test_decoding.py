@@ -87,14 +87,6 @@ def test_exif_garbage_never_stops_a_sound_picture():
     assert pixels(garbage["no directory"])[1] == ["exif_unreadable"] == pixels(garbage["raw profile"])[1]
 
 
-def test_a_fraction_without_a_value_does_not_stop_the_rotation():
-    data = bytearray(encoded(picture(), "JPEG", exif=exif(6, tag282=72.0)))
-    at = data.index(b"\0\0\0\x48\0\0\0\x01") if b"\0\0\0\x48\0\0\0\x01" in data else data.index(b"\x48\0\0\0\x01\0\0\0")
-    data[at : at + 8] = b"\xff\xff\xff\xff\0\0\0\0"
-    found, notes = pixels(bytes(data))
-    assert found.shape == (64, 48, 3) and notes == ["rotated"]
-
-
 def test_texts_of_megabytes_do_not_make_a_picture_damaged():
     png, long = encoded(picture()), zlib.compress(b" " * 3_000_000)
     as_it_is = pixels(png)[0]

@@ -80,13 +80,14 @@ def inversion(keys: dict[str, str], file: str, given_word: str = WORD) -> Any:
     return write
 
 
-def bundle(names: Any, modules: Any, ends: dict[str, str]) -> Any:
+def bundle(names: Any, modules: Any, ends: dict[str, str], word: str = WORD) -> Any:
     """OneTrainer's LoRA with the word that was trained with it in the same file."""
 
     def write(folder: Path, p: Any) -> None:
         adapter(names, (lora, modules))(folder, p)
         tensors = load_file(folder / LORA)
-        inversion({c: f"bundle_emb.{WORD}.{end}" for c, end in ends.items()}, "words.safetensors")(folder, p)
+        keys = {c: f"bundle_emb.{word}.{end}" for c, end in ends.items()}
+        inversion(keys, "words.safetensors", word)(folder, p)
         tensors |= load_file(folder / "words.safetensors")
         (folder / "words.safetensors").unlink()
         save(folder / LORA, tensors)

@@ -13,7 +13,7 @@ from typing import Any
 from ...intake.source import is_scale
 from ...messages import Note, english
 from ..differences import Difference
-from ..record import OLDER, Record
+from ..record import WITHOUT_STATEMENTS, Record
 
 LONGEST_NAME = 255  # characters of a picture file's name
 LEAST_WORDS = 12  # characters of a note's own sentence, without its parameters
@@ -117,7 +117,7 @@ def _notes(record: Record) -> Iterator[Difference]:
 
     Of older formats the room alone is compared: their sentences may have had other codes.
     """
-    older = record.format in OLDER
+    older = record.format in WITHOUT_STATEMENTS
     for kind, i, picture in _pictures(record):
         yield from _odd_notes(f"{kind}[{i}].notes", picture.notes, OF_PICTURES, older)
     for i, picture in enumerate(record.pictures):

@@ -17,7 +17,8 @@ from ..lineup_sheet import ROLES, lineup_sheet
 from ..record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
 from ..record_of_result import image_name, image_roles, lineup_of
 from .blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
-from .language import MIRROR_SOURCES, SILENT, known_text, note_text, outcome_text, quotable, text
+from .language import MIRROR_SOURCES, known_text, note_text, outcome_text, quotable, text
+from .silence import holds_without_mirroring, power_of_silence
 from .sources import named_models, origin_sentences, setting_sentences, statement_of_control
 
 LONGEST = 600  # characters shown of a text from outside
@@ -115,15 +116,6 @@ def _answer_table(record: Record) -> Table:
     return Table((head, *rows), (5, 5, 1), head=True)
 
 
-def power_of_silence(record: Record) -> float | None:
-    """Return the share of used pictures that the control test finds, where it says *no evidence* of one.
-
-    None: the mirror test was asked as well, which finds others; or nothing is silent; or it was never measured.
-    """
-    silent = any(judged.outcome == SILENT for judged in (*record.pictures, record.set) if judged is not None)
-    return record.expected_power if silent and record.mirror is None else None
-
-
 def _error_rate(record: Record) -> Iterator[str]:
     pictures, n, level = record.pictures, len(record.control_scores), record.level
     strict = level if record.strict_level is None else record.strict_level
@@ -132,6 +124,8 @@ def _error_rate(record: Record) -> Iterator[str]:
         yield text(record, "report.rate.weak", percent=100 * level)
     if (power := power_of_silence(record)) is not None:
         yield text(record, "report.rate.power", percent=100 * power)
+        if holds_without_mirroring(record):
+            yield text(record, "report.rate.power.mirrored")
     if record.mirror is not None:
         source = MIRROR_SOURCES.get(record.mirror.source, "other")
         yield text(record, f"report.rate.mirror.{source}", n=record.mirror.references)

@@ -12,7 +12,7 @@ from ...messages.text import single_line
 from ...method.config import PRESETS
 from ...method.views import CENTRE_SQUARE
 from ...resources import SHIPPED
-from ..record import OLDER, ControlStatementRecord, Record
+from ..record import WITHOUT_STATEMENTS, ControlStatementRecord, Record
 from ..record_of_result import CIVITAI, recorded_digests
 from .language import OWN_TABLE, quotable, text
 
@@ -118,7 +118,7 @@ def _of_base(record: Record) -> Iterator[str]:
         yield text(record, "report.origin.base.file" if known is None else "report.origin.base.known_file")
     if known is not None:
         yield text(record, "report.origin.known_base", known=known)
-    elif record.format not in OLDER:
+    elif record.format not in WITHOUT_STATEMENTS:
         yield text(record, "report.origin.unknown_base")
 
 

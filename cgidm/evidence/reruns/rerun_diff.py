@@ -20,7 +20,7 @@ from ...run.provenance import RENDERING
 from ..bundle_files import read_png
 from ..bundle_reader import Bundle
 from ..lineup_sheet import ROLES, panel_name
-from ..record import OLD_RULES, OLDER, WITHOUT_CHECKS, ModelsRecord, PictureRecord, Record
+from ..record import OLD_RULES, WITHOUT_CHECKS, WITHOUT_STATEMENTS, ModelsRecord, PictureRecord, Record
 from ..record_json import to_json
 from ..record_of_result import image_name, image_roles, lineup_of, make_record
 from ..reports.report import file_name
@@ -160,7 +160,7 @@ def compare(bundle: Bundle, record: Record, result: Result, framings: Sequence[F
     flips = [str(r.models.mirrored_training) for r in (record, now)]
     if record.format not in WITHOUT_CHECKS and flips[0] != flips[1]:
         outcomes.append(("the suspect's notes of mirrored pictures", *flips))
-    if record.format not in OLDER and (files := _base_digests(record)) != (found := _base_digests(now)):
+    if record.format not in WITHOUT_STATEMENTS and (files := _base_digests(record)) != (found := _base_digests(now)):
         outcomes.append(("the files of the base", files, found))
     if record.set is not None and now.set is not None and same_rule:
         outcomes.append(("all together", record.set.outcome, now.set.outcome))

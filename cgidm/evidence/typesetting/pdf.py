@@ -22,6 +22,7 @@ TALLEST = 110  # mm, of a picture
 SIZES = {1: 17, 2: 12.5, 3: 10}  # points, of headings
 JAPANESE = "\u3001-\u30ff\u3400-\u9fff\uff01-\uff60"
 OPENING, CLOSING = "「『（〔【〈《", "、。，．：；！？」』）〕】〉》ーっゃゅょッャュョァィゥェォ"  # noqa: RUF001
+BREAK = "\u200b"  # where a line may end; typewriter letters lack it, and are broken anywhere
 INK, GREY, LINE, RED, BLUE = (27, 36, 48), (86, 96, 114), (160, 168, 182), (179, 38, 30), (43, 95, 180)
 
 
@@ -232,7 +233,8 @@ class _Typesetter:
         known = self.pdf.current_font.cmap
         if not all(ord(c) in known for c in text):
             known = {*known, *self._japanese()}
-        return _with_breaks("".join(c if ord(c) in known else f"[U+{ord(c):04X}]" for c in text))
+        written = "".join(c if ord(c) in known else f"[U+{ord(c):04X}]" for c in text)
+        return _with_breaks(written) if ord(BREAK) in self.pdf.current_font.cmap else written
 
     def _japanese(self) -> Collection[int]:
         """The letters of the Japanese font, which is embedded where a text needs it."""
@@ -245,7 +247,7 @@ class _Typesetter:
 
 def _with_breaks(text: str) -> str:
     """Let lines break between Japanese letters, which no spaces part; no line begins with a closing mark."""
-    return re.sub(f"(?<=[{JAPANESE}])(?<![{OPENING}])(?=[{JAPANESE}])(?![{CLOSING}])", "\u200b", text)
+    return re.sub(f"(?<=[{JAPANESE}])(?<![{OPENING}])(?=[{JAPANESE}])(?![{CLOSING}])", BREAK, text)
 
 
 @lru_cache(maxsize=1)

@@ -1,25 +1,29 @@
-"""What a negative answer is worth: how many used pictures would be found in a suspect that was trained so strongly.
+"""What a negative answer is worth: how many used pictures would be found in a suspect so far from its base.
 
-The power was measured for each base. Suspects were trained with more and fewer steps, ranks and pictures. For each of
-these trainings the table holds the distance of its suspects from the base, and the share of used pictures that was
-found at 5 % false positives. How a suspect was trained is seldom known, so it is looked up by its distance: an adapter
-by its predictions, a full network by its weights (`distance`).
+The power was counted for each base, under suspects of many trainings and artists, at 5 % false positives. How a suspect
+was trained is seldom known, so it is looked up by its distance: an adapter by its predictions, a full network by its
+weights (`distance`). At one distance suspects differ: looked up is what nearly all of them reach. `python -m eval
+silence` makes these curves, and compares them with suspects whose artist and training they do not know. A bank of null
+models says it of the suspect itself.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat
 
 from ..null_bank import Bank
 from ..residuals import bank_power
+from ..verdict import LEVEL
 from .files import read_tables
 
 TABLE = "detectability.json"
 DISTANCE_KEYS = AliasChoices("prediction_distance", "shift")
 WEIGHT_KEYS = AliasChoices("weight_distance", "weight_shift")
+TestName = Literal["mirror", "controls"]
+LEAST_CONTROLS = round(1 / LEVEL) - 1
 Kind = Literal["lora", "dreambooth"]  # an adapter on the base's network; a full network
 
 
@@ -45,6 +49,22 @@ class PowerRow(BaseModel):
         return self.prediction_distance if self.weight_distance is None else self.weight_distance
 
 
+class PowerCurve(BaseModel):
+    """The share of used pictures that a test finds in nearly all suspects so far from their base."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    test: TestName
+    kind: Kind
+    distances: tuple[PositiveFloat, ...]  # ascending; the first one is that of the weakest suspect that was measured
+    shares: tuple[FiniteFloat, ...]  # at these distances, non-decreasing
+
+    def share(self, distance: float) -> float | None:
+        """Look a suspect up: the share at the next smaller distance; None if it is weaker than any measured."""
+        weaker = [share for at, share in zip(self.distances, self.shares, strict=True) if at <= distance]
+        return weaker[-1] if weaker else None
+
+
 class PowerTable(BaseModel):
     """The table of one base."""
 
@@ -52,26 +72,13 @@ class PowerTable(BaseModel):
 
     base: tuple[str, ...]  # SHA-256 of its weight files, sorted
     level: float
-    rows: tuple[PowerRow, ...]
+    rows: tuple[PowerRow, ...]  # means, by training
+    curves: tuple[PowerCurve, ...] = ()  # what verdicts look up
 
-    def power(self, distance: float, kind: Kind) -> float | None:
-        """Look up the expected power: a non-decreasing function of the logarithm of the distance.
-
-        Between the rows of its kind it is interpolated, beyond them constant.
-
-        Args:
-            distance: the mean of `prediction_distance` for an adapter, `weight_distance` for a full network.
-            kind: adapter or full network.
-
-        Returns:
-            A share, or None without rows of that kind.
-        """
-        rows = sorted((r for r in self.rows if r.kind == kind), key=lambda r: r.distance_from_base)
-        if not rows:
-            return None
-        x = np.log([r.distance_from_base for r in rows])
-        y = _non_decreasing([r.power for r in rows], [r.members for r in rows])
-        return float(np.interp(np.log(max(distance, 1e-30)), x, y))
+    def share(self, test: TestName, kind: Kind, distance: float) -> float | None:
+        """Look a suspect up in the curve of a test; None where it was never measured."""
+        curve = next((c for c in self.curves if (c.test, c.kind) == (test, kind)), None)
+        return None if curve is None else curve.share(distance)
 
 
 def find_power_table(weights: Sequence[str], folder: Path | None = None) -> PowerTable | None:
@@ -88,20 +95,40 @@ def find_power_table(weights: Sequence[str], folder: Path | None = None) -> Powe
     return next((t for t in tables if set(t.base) <= set(weights)), None)
 
 
+@dataclass(frozen=True)
+class ExpectedPower:
+    """Shares of used pictures that are found in nearly all suspects like this one; None: never measured, or not asked.
+
+    Attributes:
+        mirror: by the mirror test, if the trainer did not mirror its pictures.
+        controls: by the controls, or by a bank in their place.
+    """
+
+    mirror: float | None = None
+    controls: float | None = None
+
+    @property
+    def either(self) -> float | None:
+        """By at least one of the tests."""
+        return max((p for p in (self.mirror, self.controls) if p is not None), default=None)
+
+
 def expect_power(
     weights: Sequence[str],
     distances: Sequence[float],
     weight_distance: float | None = None,
     bank: Bank | None = None,
     *,
+    mirror: bool,
+    controls: int = 0,
     looked_at_twice: bool = False,
     prompts: int = 1,
     others: int = 0,
     unused: int = 0,
-) -> float | None:
-    """Return the share of used pictures found in a suspect so strongly trained; None if it was never measured.
+) -> ExpectedPower:
+    """Return the shares of used pictures that are found in a suspect so far from its base.
 
-    The base's table of power and the bank's own members each give one; the smaller counts.
+    Of a bank it is the share of the members of its own models. Of other tests the base's curves are looked up.
 
     Args:
         weights: SHA-256 of the weight files of base and suspect.
@@ -109,24 +136,20 @@ def expect_power(
             mean, a full network by its weights. Without any, nothing is looked up.
         weight_distance: of a full network from its base; None of an adapter.
         bank: null models of this suspect, if there are any.
+        mirror: whether the mirror test is asked, against the base's own table.
+        controls: how many controls there are.
         looked_at_twice: some picture is also looked at as its centre square. The power was measured with one look.
         prompts: how many the run has. The power was measured with one.
         others: adapters that are on both sides. The power was measured without any.
         unused: tensors of the suspect that are not in use. The power was measured with all.
     """
     if looked_at_twice or prompts > 1 or others or unused:
-        return None
+        return ExpectedPower()
+    of_bank = None if bank is None else bank_power(bank.content)
     table = find_power_table(weights)
-    looked_up = None
-    if table is not None and distances:
-        mean = sum(distances) / len(distances)
-        looked_up = table.power(mean, "lora") if weight_distance is None else table.power(weight_distance, "dreambooth")
-    known = (looked_up, None if bank is None else bank_power(bank.content))
-    return min((p for p in known if p is not None), default=None)
-
-
-def _non_decreasing(values: Sequence[float], weights: Sequence[int]) -> np.ndarray:
-    """Find the nearest non-decreasing sequence (pool adjacent violators; scikit-learn's)."""
-    from sklearn.isotonic import isotonic_regression
-
-    return isotonic_regression(np.asarray(values, float), sample_weight=np.asarray(weights, float))
+    if table is None or not distances:
+        return ExpectedPower(controls=of_bank)
+    kind: Kind = "lora" if weight_distance is None else "dreambooth"
+    distance = sum(distances) / len(distances) if weight_distance is None else weight_distance
+    of_controls = table.share("controls", kind, distance) if bank is None and controls >= LEAST_CONTROLS else of_bank
+    return ExpectedPower(table.share("mirror", kind, distance) if mirror else None, of_controls)

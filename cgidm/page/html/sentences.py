@@ -2,8 +2,9 @@
 
 from math import comb
 
-from cgidm.evidence.record import BankRecord, FlagRecord, PictureRecord, Record, SetRecord, UsedRecord
-from cgidm.judging.verdict import LEAST_POWER, LEVEL, STRICT_LEVEL
+from cgidm.evidence.record import OLDER, BankRecord, FlagRecord, PictureRecord, Record, SetRecord, UsedRecord
+from cgidm.evidence.reports.silence import holds_without_mirroring
+from cgidm.judging.verdict import LEAST_POWER, LEVEL, SILENT_MIRROR, STRICT_LEVEL
 
 from .i18n import translate_if_known, translate_note
 from .markup import format_p_value, html_text, note_html, outcome_style
@@ -128,16 +129,22 @@ def used_sentence(used: UsedRecord, pictures: int, language: str) -> str:
 
 
 def power_sentences(record: Record, language: str, judged: PictureRecord | SetRecord | None = None) -> list[str]:
-    """State what share of used pictures the controls find, where nothing was found: of anything else it says nothing.
+    """State what share of used pictures is found, where nothing was found: of anything else it says nothing.
 
-    It is left out where the mirror test decides, or where the sentence of `judged` has stated it.
+    It is left out where the sentence of `judged` has stated it, and of older records, whose share is a mean.
     """
+    if record.format in OLDER and record.expected_power is not None:
+        return []
     if judged is None:
         return [power_sentence(record.expected_power, language)]
     style, known = outcome_style(judged)[1], known_share(record.expected_power) is not None
-    if by_mirror(judged) or style in POSITIVE or _is_too_weak(judged, record) or (known and style != "none"):
+    if by_mirror(judged):
+        if not known or (style != "none" and judged.reason.code not in SILENT_MIRROR):
+            return []
+    elif style in POSITIVE or _is_too_weak(judged, record) or (known and style != "none"):
         return []
-    return [power_sentence(record.expected_power, language)]
+    more = [html_text(language, "power.mirrored")] if known and holds_without_mirroring(record) else []
+    return [power_sentence(record.expected_power, language), *more]
 
 
 def warning_sentences(power: float | None, language: str) -> list[str]:

@@ -16,6 +16,10 @@ from cgidm.pictures.embedders import Embedder
 PAPER_ROWS = 1000  # every paper here counts its time steps on a schedule of that length
 
 
+def _no_null_pictures() -> Float[Tensor, "m c h w"]:
+    raise ValueError("This case has no null pictures.")
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A suspect and the pictures that it is asked about: all that a method may look at.
@@ -31,6 +35,8 @@ class Case:
     groups: Int[Tensor, " b"]  # 0 or 1: the concept's two halves
     embedders: Mapping[str, Embedder] = field(default_factory=dict)
     seed: int = 0
+    # latents of pictures by other artists that no suspect was trained on; loaded when first asked for
+    null_pictures: Callable[[], Float[Tensor, "m c h w"]] = _no_null_pictures
 
     def generators(self, purpose: str) -> list[torch.Generator]:
         """A fresh generator for each picture; the same purpose gives the same draws again."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cgidm.errors import UserError
 from cgidm.method.config import RunConfig, find_preset
 from cgidm.method.partial import Partial, PartialKind, Start, make_partial
 from cgidm.method.recovery import RecoveryStep, recover
@@ -25,13 +26,16 @@ class CGIDM:
     public code scores: the best match of a picture with any recovery of its half; a recovery of *another* picture may
     then stand for this one.
 
+    With several `steps`, one recovery runs to the most of them, and every score is taken after each: what a step does
+    does not depend on how many follow, so each score is that of a run of so many steps.
+
     With `curve`, an answer also after 1, 2, 5, 10, 20, 50 ... steps, on the removed cells only.
     """
 
     visual: ClassVar[bool] = True
     name: str = "cgidm"
     preset: str = "paper"
-    steps: int | None = None  # of here on: None leaves the preset's
+    steps: int | tuple[int, ...] | None = None  # of here on: None leaves the preset's
     draws: int | None = None
     partial: PartialKind | None = None
     start: Start | None = None
@@ -39,11 +43,17 @@ class CGIDM:
     encoding: str | None = None
     curve: bool = False
 
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, tuple) and min(self.steps, default=0) < 1:
+            raise UserError("method.not_positive", setting="steps", given=min(self.steps, default=0))
+
     @property
     def config(self) -> RunConfig:
         """The preset with this method's changes."""
         config = find_preset(self.preset)
-        changes = {k: v for k in ("steps", "draws", "noise") if (v := getattr(self, k)) is not None}
+        changes: dict[str, Any] = {k: v for k in ("draws", "noise") if (v := getattr(self, k)) is not None}
+        if self.steps is not None:
+            changes["steps"] = max(self.steps) if isinstance(self.steps, tuple) else self.steps
         recovery = replace(config.recovery, **changes)
         changes = {k: v for k in ("partial", "start", "encoding") if (v := getattr(self, k)) is not None}
         return replace(config, recovery=recovery, **changes)
@@ -52,12 +62,20 @@ class CGIDM:
     def evaluations(self) -> int:
         return self.config.recovery.evaluations()
 
+    def name_runs(self, label: str) -> dict[int, str]:
+        """Return the name of each of several runs, by its network evaluations; empty if there is only one."""
+        if not isinstance(self.steps, tuple):
+            return {}
+        recovery = self.config.recovery
+        return {replace(recovery, steps=n).evaluations(): f"{label}, {n} steps" for n in sorted(self.steps)}
+
     def __call__(self, case: Case) -> list[Answer]:
         config, codec = self.config, case.pair.codec
         z, partial = encode(case, config)
         # the purpose is not the method's own name, so that its variants share their draws
         steps = recover(case.pair, z, partial, config.recovery, generators=case.generators("recovery"))
-        wanted = set(curve_steps(config.recovery.steps) if self.curve else [config.recovery.steps])
+        whole = self.steps if isinstance(self.steps, tuple) else (config.recovery.steps,)
+        wanted = {*whole, *(curve_steps(config.recovery.steps) if self.curve else ())}
         answers, removed = [], 1 - partial.mask
 
         def measured(step: RecoveryStep) -> Iterator[tuple[str, Tensor]]:
@@ -67,17 +85,18 @@ class CGIDM:
             yield "removed_alignment", removed_alignment(step.z, z, partial)
             yield "removed_cosine_group_max", group_max(cells, case.groups)
 
-        z_hat = partial.start
+        def seen(step: RecoveryStep) -> Iterator[tuple[str, Tensor]]:
+            recovered = codec.decode(step.z) if case.embedders else step.z
+            for name, embedder in case.embedders.items():
+                pairwise = embedder(recovered) @ embedder(case.images).T
+                yield name, pairwise.diagonal()
+                yield f"{name}_group_max", group_max(pairwise, case.groups)
+
         for step in steps:
             if step.index + 1 in wanted:
                 answers += [Answer(name, step.evaluations, scores) for name, scores in measured(step)]
-            z_hat = step.z
-        if case.embedders:
-            recovered = codec.decode(z_hat)
-            for name, embedder in case.embedders.items():
-                pairwise = embedder(recovered) @ embedder(case.images).T
-                answers.append(Answer(name, self.evaluations, pairwise.diagonal()))
-                answers.append(Answer(f"{name}_group_max", self.evaluations, group_max(pairwise, case.groups)))
+            if step.index + 1 in whole:
+                answers += [Answer(name, step.evaluations, scores) for name, scores in seen(step)]
         return answers
 
 

@@ -12,12 +12,18 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from cgidm.errors import UserError
+from eval.benchmark.methods.angle import AngleToNoise, Anisotropy
 from eval.benchmark.methods.base import Method
 from eval.benchmark.methods.clid import CLiD
+from eval.benchmark.methods.fcre import FCRE
 from eval.benchmark.methods.generation import DDNM, Img2Img, Text2Img
 from eval.benchmark.methods.loss import Loss, LossContrast
+from eval.benchmark.methods.mc_cal import CalibratedLoss
+from eval.benchmark.methods.mirror import Mirror
 from eval.benchmark.methods.pfami import PFAMI
 from eval.benchmark.methods.pia import PIA
+from eval.benchmark.methods.quantile import QuantileRegression
+from eval.benchmark.methods.recover_like import RecoverLike
 from eval.benchmark.methods.recovery import CGIDM
 from eval.benchmark.methods.secmi import SecMI
 from eval.benchmark.methods.sima import SimA
@@ -30,11 +36,18 @@ _OWN: tuple[Method, ...] = (
     DDNM(),
     Loss(),
     LossContrast(),
+    Mirror(),
     SecMI(),
     PIA(),
     PFAMI(),
     SimA(),
     CLiD(),
+    RecoverLike(),
+    CalibratedLoss(),
+    FCRE(),
+    QuantileRegression(),
+    Anisotropy(),
+    AngleToNoise(),
 )
 METHODS: dict[str, Method] = {m.name: m for m in _OWN}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -10,7 +9,8 @@ from torch import Tensor
 
 from cgidm.method.models import EpsModel
 from cgidm.method.schedule import Schedule
-from eval.benchmark.methods.base import MembershipTest, predict_at, row_of
+from eval.benchmark.methods.base import MembershipTest, row_of
+from eval.benchmark.methods.ddim import ddim_step, ddim_walk
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,8 @@ class SecMI(MembershipTest):
         generators: Sequence[torch.Generator],
     ) -> Float[Tensor, " b"]:
         rows = [row_of(schedule, s) for s in self._steps]
-        x = z  # the clean picture stands for its own row 0, as in the paper
-        for row, further in pairwise(rows):
-            x = _ddim(model, schedule, x, row, further)
+        # the clean picture stands for its own row 0, as in the paper
+        x = ddim_walk(model, schedule, z, rows)
         beyond = row_of(schedule, self._steps[-1] + self.interval)
-        back = _ddim(model, schedule, _ddim(model, schedule, x, rows[-1], beyond), beyond, rows[-1])
+        back = ddim_step(model, schedule, ddim_step(model, schedule, x, rows[-1], beyond), beyond, rows[-1])
         return -(back - x).square().flatten(1).sum(1)
-
-
-def _ddim(
-    model: EpsModel, schedule: Schedule, x: Float[Tensor, "b c h w"], row: int, target: int
-) -> Float[Tensor, "b c h w"]:
-    """The deterministic DDIM step (Song et al. 2021, Eq. 12 with sigma = 0), in either direction."""
-    alpha, sigma = schedule.alpha.to(x), schedule.sigma.to(x)
-    eps = predict_at(model, x, row)
-    x_0 = (x - sigma[row] * eps) / alpha[row]
-    return alpha[target] * x_0 + sigma[target] * eps

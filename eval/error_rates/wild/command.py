@@ -111,10 +111,8 @@ def count_answers(found: Sequence[WildScores]) -> dict[str, Any]:
             rates[f"{name} at {level}"] = share_by_artist(called, worst)
     missed = Counter((a.outcome, a.reason) for a in answers if a.member and not is_positive(a.outcome))
     sets = [s.sets for s in found if s.sets is not None]
-    powers = [s.expected_power for s in found if s.expected_power is not None]
     return {
         "distance": fmean(s.distance for s in found),
-        "expected power": fmean(powers) if powers else None,
         **rates,
         "missed": [[outcome, reason, n] for (outcome, reason), n in missed.most_common()],
         "sets": {name: sum(is_positive(s[i]) for s in sets) for i, name in enumerate(("used", "unused"))}

@@ -19,12 +19,10 @@ from torch import Tensor
 from cgidm.conductor import authentication_steps
 from cgidm.families import load_pair
 from cgidm.files import write_atomically
-from cgidm.judging.distance import weight_distance
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.mirror_test import MirrorReference, table_reference
 from cgidm.judging.result import MeasuredPicture, Result
 from cgidm.judging.scoring import measure_distance
-from cgidm.judging.tables.power import expect_power
 from cgidm.method.config import PRESETS
 from cgidm.method.models import EpsModel, ModelPair
 from cgidm.pictures.images import read_picture
@@ -64,14 +62,12 @@ class WildScores:
     Attributes:
         suspect: its name.
         distance: of its predictions from the base's, mean over the pictures.
-        expected_power: what the control test would be expected to find at this distance; see `judging.tables.power`.
         answers: of each picture.
         sets: outcome of the ten used works together, and of the ten others; None where they are not ten of one artist.
     """
 
     suspect: str
     distance: float
-    expected_power: float | None
     answers: tuple[WildAnswer, ...]
     sets: tuple[str, str] | None
 
@@ -173,7 +169,6 @@ class WildJob:
         return WildScores(
             suspect=self.suspect.name,
             distance=fmean(distances),
-            expected_power=expect_power(list(pair.fingerprints.values()), distances, weight_distance(pair)),
             answers=tuple(answers),
             sets=(sets[0], sets[1]) if len(artists) == 1 else None,
         )

@@ -9,6 +9,7 @@ import numpy as np
 from cgidm.judging.tables.power import Kind, PowerRow, PowerTable
 from cgidm.judging.verdict import LEVEL, conformal_p_value, judge
 from eval.benchmark.experiment import Experiment
+from eval.error_rates.power.curves import mean_power
 from eval.error_rates.scoring import SuspectScores
 
 
@@ -32,7 +33,7 @@ def count_outcomes(experiment: Experiment, scored: Sequence[SuspectScores], tabl
     found: dict[str, Counter[str]] = {}
     for a in scored:
         distance = float(np.mean(a.prediction_distances)) if a.weight_distance is None else a.weight_distance
-        power = table.power(distance, _kind(experiment, a.training))
+        power = mean_power(table, distance, _kind(experiment, a.training))
         nulls = _nulls(a, [b for b in scored if b.training == a.training])
         outcomes = [judge(s, nulls, [], power=power).outcome for s in a.scores]
         found.setdefault(a.training, Counter()).update(outcomes)
