@@ -263,6 +263,8 @@ def add_foreign(parser: argparse.ArgumentParser) -> None:
 
 def add_residuals(parser: argparse.ArgumentParser) -> None:
     """Add the options of `residuals`."""
+    text = "folders of results of `eval rates`, of one base (default: those of the embedded model)"
+    parser.add_argument("--rates", type=Path, nargs="+", default=[], help=text)
     parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "residuals", help="folder of the results")
     parser.add_argument("--table", type=Path, help="also write the table of residuals that verdicts use")
 

@@ -288,6 +288,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "shipped": ("docs/results/error-rates.md", render_shipped),
     "altered": ("docs/results/error-rates.md", lambda: altered_rates(_read("mini/altered/altered.json")) + "\n"),
     "flow": ("docs/results/flow.md", lambda: flow_tables(_read("mini-flow/flow.json"))),
+    "flow bank": ("docs/results/flow.md", lambda: residuals_table(_read("mini/rates-flow/residuals.json"))),
     "flow power": ("docs/results/flow.md", lambda: power_tables(_read("mini-flow/power.json"))),
     "wild": ("docs/results/error-rates.md", lambda: render_wild(_read("mini/wild/wild.json"))),
     "stacks": ("docs/usage/several-loras.md", lambda: stacks_table(_read("mini/stacks/stacks.json")) + "\n"),

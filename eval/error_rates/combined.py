@@ -19,9 +19,9 @@ from scipy.stats import norm
 from cgidm.judging.verdict import CORRELATION, LEVEL, STRICT_LEVEL, combine
 from eval.error_rates.mirror_rates import share_by_artist
 from eval.error_rates.residuals import (
-    EXPERIMENTS,
     RANKINGS,
     TITLES,
+    USUAL,
     judge_by_others,
     judge_by_three,
     read_scores,
@@ -55,7 +55,7 @@ class Pair:
 
 def run(o: argparse.Namespace) -> None:
     """Run the command."""
-    scores = [s for name in EXPERIMENTS for s in read_scores(RESULTS / "mini" / name / "decisions.csv")]
+    scores = [s for name in USUAL for s in read_scores(RESULTS / "mini" / name / "decisions.csv")]
     trainings = list(dict.fromkeys(s.training for s in scores))
     by_training = {t: [s for s in scores if s.training == t] for t in trainings}
     residuals = [found for t in trainings for found in two_model_residuals(by_training[t])]

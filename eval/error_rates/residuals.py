@@ -1,10 +1,10 @@
 """`python -m eval residuals`: what a picture's own difficulty does to a bank's verdict, and what residuals make of it.
 
-It reads the scores of `eval rates`, whose suspects come in two random splits of each artist's pictures. One suspect is
-in question; the other models of the artist are its bank. A bank of three has its own null residuals. Two models leave
-each picture out once: their residuals are compared with those by *other* artists, in units of memorisation
-(`cgidm.judging.tables.residual_table`), whatever the kind of training. `--table` writes them as the table that
-verdicts use.
+It reads the scores of `eval rates`, whose suspects come in two random splits of each artist's pictures; `--rates` names
+other folders of them, all of one base. One suspect is in question; the other models of the artist are its bank. A bank
+of three has its own null residuals. Two models leave each picture out once: their residuals are compared with those by
+*other* artists, in units of memorisation (`cgidm.judging.tables.residual_table`), whatever the kind of training.
+`--table` writes them as the table that verdicts use.
 """
 
 import argparse
@@ -17,25 +17,28 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
+from cgidm.errors import UserError
 from cgidm.files import write_atomically
 from cgidm.judging.residuals import residual
+from cgidm.judging.tables.files import read_tables
 from cgidm.judging.tables.residual_table import ResidualGroup, ResidualTable, mean_rise
 from cgidm.judging.verdict import LEVEL, conformal_p_value
 from cgidm.method.config import RunConfig
 from cgidm.training.trained_model import weight_digests
 from eval.benchmark.experiment import load_experiment
-from eval.error_rates.mirror_rates import share_by_artist
+from eval.error_rates.mirror_rates import CONFIDENCE, RESAMPLES, share_by_artist
 from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 from eval.options import RESULTS
 
-EXPERIMENTS = {"rates": "mini-rates", "rates-dose": "mini-rates-dose"}  # folder of results -> experiment
 RANKINGS = ("scores, three models", "residuals, three models", "residuals, two models")
+USUAL = ("rates", "rates-dose")  # folders of results
 FIFTHS = 5
 TITLES = {
     **{"lora": "LoRA", "dreambooth": "DreamBooth"},
-    **{f"lora-{n}": f"LoRA, presented {n} times" for n in (5, 10, 20)},
+    **{f"lora-{n}": f"LoRA, presented {n} times" for n in (5, 10, 20, 60)},
     "lora-of-200": "LoRA of 200 works by twenty artists",
 }
 
@@ -73,6 +76,7 @@ class Judged:
 
     scored: Scored
     ranking: str
+    value: float  # what is ranked
     p_value: float
 
 
@@ -87,7 +91,8 @@ class TwoModelResidual:
 
 def run(o: argparse.Namespace) -> None:
     """Run the command."""
-    scores = [s for name in EXPERIMENTS for s in read_scores(RESULTS / "mini" / name / "decisions.csv")]
+    folders = o.rates or [RESULTS / "mini" / name for name in USUAL]
+    scores = [s for folder in folders for s in read_scores(folder / "decisions.csv")]
     trainings = list(dict.fromkeys(s.training for s in scores))
     residuals = [found for t in trainings for found in two_model_residuals([s for s in scores if s.training == t])]
     by_two = list(judge_by_others(residuals))
@@ -100,13 +105,29 @@ def run(o: argparse.Namespace) -> None:
     report = {"level": LEVEL, "rows": rounded(summaries)}
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "residuals.json").write_text(json.dumps(report, indent=1) + "\n")
-    text = f"# Residuals\n\n`python -m eval residuals`\n\n{residuals_table(report)}"
+    given = f" --rates {' '.join(map(str, o.rates))} --out {o.out}" if o.rates else ""
+    text = f"# Residuals\n\n`python -m eval residuals{given}`\n\n{residuals_table(report)}"
     (o.out / "residuals.md").write_text(text)
     if o.table is not None:
-        base = tuple(sorted(weight_digests(str(load_experiment(EXPERIMENTS["rates"]).base))))
+        base = find_base(folders)
         table = ResidualTable(base=base, draws=RunConfig().loss_draws, groups=tuple(table_groups(residuals)))
-        write_atomically(o.table, json.dumps(rounded([table.model_dump()])) + "\n")
+        tables = read_tables(ResidualTable, o.table.name, "judging.damaged_residual_table", o.table.parent)
+        others = [t.model_dump() for t in tables if t.base != base]  # the file holds one table for each base
+        write_atomically(o.table, json.dumps(rounded([table.model_dump(), *others])) + "\n")
     print(text)
+
+
+def find_base(folders: Sequence[Path]) -> tuple[str, ...]:
+    """The digests of the base that the suspects of all folders were made from.
+
+    Raises:
+        UserError: if they have several.
+    """
+    names = [json.loads((folder / "rates.json").read_text())["experiment"] for folder in folders]
+    bases = list(dict.fromkeys(load_experiment(name).base for name in names))
+    if len(bases) > 1:
+        raise UserError("error_rates.many_bases", given=len(bases))
+    return tuple(sorted(weight_digests(bases[0])))
 
 
 def read_scores(path: Path) -> list[Scored]:
@@ -129,8 +150,9 @@ def judge_by_three(scores: Sequence[Scored]) -> Iterator[Judged]:
             own = residuals_among(groups)
             for s in works:
                 if s.suspect == suspect:
-                    yield Judged(s, RANKINGS[0], conformal_p_value(s.score, nulls))
-                    yield Judged(s, RANKINGS[1], conformal_p_value(residual(s.score, groups[s.file]), own))
+                    yield Judged(s, RANKINGS[0], s.score, conformal_p_value(s.score, nulls))
+                    rest = residual(s.score, groups[s.file])
+                    yield Judged(s, RANKINGS[1], rest, conformal_p_value(rest, own))
 
 
 def two_model_residuals(scores: Sequence[Scored]) -> Iterator[TwoModelResidual]:
@@ -174,7 +196,7 @@ def judge_by_others(
             if r.scored.painter == artist:
                 against = table.residuals_at(r.memorisation)
                 p = conformal_p_value(r.residual / r.memorisation, against) if against else 1.0
-                yield Judged(r.scored, RANKINGS[2], p)
+                yield Judged(r.scored, RANKINGS[2], r.residual, p)
 
 
 def left_out_by_others(works: Sequence[Scored], suspect: str) -> dict[str, list[Scored]]:
@@ -215,19 +237,47 @@ def _summary(training: str, ranking: str, judged: Sequence[Judged], fifths: dict
         "false calls": share_by_artist([(j.scored.artist, j.p_value <= LEVEL) for j in unused], max),
         "power": share_by_artist([(j.scored.artist, j.p_value <= LEVEL) for j in used], min),
         "false calls by fifth of difficulty": [float(np.mean(calls)) for calls in by_fifth],
+        "AUC": _area(chosen),
+    }
+
+
+def _area(judged: Sequence[Judged]) -> dict[str, Any]:
+    """The AUC of members against holdouts under one suspect: mean over suspects, interval over artists, worst artist.
+
+    No suspect is compared with another, so that what they have learnt does not matter.
+    """
+    by_artist: dict[str, list[float]] = {}
+    for artist, suspect in dict.fromkeys((j.scored.artist, j.scored.suspect) for j in judged):
+        own = [j for j in judged if (j.scored.artist, j.scored.suspect) == (artist, suspect)]
+        area = roc_auc_score([j.scored.member for j in own], [j.value for j in own])
+        by_artist.setdefault(artist, []).append(float(area))
+    means = {artist: fmean(areas) for artist, areas in by_artist.items()}
+    values = np.array([*means.values()])
+    drawn = values[np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
+    tail = (1 - CONFIDENCE) / 2
+    worst = min(means, key=lambda artist: means[artist])
+    return {
+        "mean": float(values.mean()),
+        "interval": np.quantile(drawn, [tail, 1 - tail]).tolist(),
+        "worst artist": [means[worst], worst],
+        "artists": len(means),
+        "suspects": sum(map(len, by_artist.values())),
     }
 
 
 def residuals_table(report: dict[str, Any]) -> str:
     """The table of the docs."""
-    columns = ["", "ranked by", "unused called", "worst artist", "by fifth of difficulty", "used called"]
+    columns = ["", "ranked by", "unused called", "worst artist", "by fifth of difficulty", "used called", "AUC"]
     rows = []
     for row in report["rows"]:
         false, power = row["false calls"], row["power"]
         fifths = ", ".join(f"{100 * share:.0f}" for share in row["false calls by fifth of difficulty"])
         kind = TITLES[row["training"]]
         worst = f"{100 * false['worst artist'][0]:.0f} %"
-        rows.append([kind, row["ranking"], _share(false), worst, f"{fifths} %", _share(power)])
+        area = row["AUC"]
+        low, high = area["interval"]
+        said = f"{area['mean']:.3f} ({low:.3f} to {high:.3f}; worst {area['worst artist'][0]:.2f})"
+        rows.append([kind, row["ranking"], _share(false), worst, f"{fifths} %", _share(power), said])
     return markdown_table(columns, rows, spaced=True) + "\n"
 
 

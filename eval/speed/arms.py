@@ -42,9 +42,14 @@ def preset_of(arm: Recovery) -> RecoveryConfig:
     return find_preset(arm).recovery
 
 
-def timed_config(arm: Recovery, pictures: int) -> RecoveryConfig:
-    """The preset, in as large calls as there are pictures, so that every batch is one call of each network."""
+def timed_config(arm: Recovery, pictures: int, one_by_one: bool = False) -> RecoveryConfig:
+    """The preset, in as large calls as there are pictures, so that every batch is one call of each network.
+
+    `one_by_one`: each row is a call, and a step has one draw: more are more of the same calls.
+    """
     preset = preset_of(arm)
+    if one_by_one:
+        return replace(preset, steps=ENDLESS, draws=1, rows_per_call=1)
     return replace(preset, steps=ENDLESS, rows_per_call=max(preset.rows_per_call, pictures))
 
 
@@ -55,9 +60,11 @@ def begin(latents: Latents) -> RunState:
 
 
 @contextmanager
-def stepping(pair: ModelPair, arm: Recovery, latents: Latents) -> Iterator[Callable[[], Tensor]]:
+def stepping(
+    pair: ModelPair, arm: Recovery, latents: Latents, one_by_one: bool = False
+) -> Iterator[Callable[[], Tensor]]:
     """Ours, as the library's users run it: each call takes a step of all pictures."""
-    run = continue_recovery(pair, begin(latents), timed_config(arm, len(latents.z)))
+    run = continue_recovery(pair, begin(latents), timed_config(arm, len(latents.z), one_by_one))
 
     def step() -> Tensor:
         taken: RecoveryStep = next(run)

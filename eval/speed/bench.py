@@ -32,6 +32,7 @@ class BenchRun:
     budget: float = 480.0  # seconds; the last measurement may end a little later
     quick: bool = False
     out: Path = Path("eval/results/bench")
+    name: str | None = None  # of the files; None: that of the device
 
 
 def quicken(settings: Settings) -> Settings:
@@ -40,10 +41,11 @@ def quicken(settings: Settings) -> Settings:
 
 
 def run_bench(subjects: Sequence[Subject], job: BenchRun, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Measure every subject; writes JSON and Markdown to `job.out`, under the device's name."""
+    """Measure every subject; writes JSON and Markdown to `job.out`, under the name of the device or the job's own."""
     settings, budget = job.settings, Budget.of(job.budget)
     device = settings.device
     report: dict[str, Any] = {
+        **({} if job.name is None else {"name": job.name}),
         "machine": describe_machine(device),
         **describe_software(),
         "dtype": str(settings.dtype).removeprefix("torch."),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+LONG = 60.0  # seconds; of a longer call, what is warm and what is not no longer matters
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -58,9 +60,13 @@ def wait_for(device: torch.device) -> None:
 def time_call(call: Callable[[], object], device: torch.device, plan: Plan) -> Timing:
     """The seconds that `call` takes: the first calls are thrown away, the next ones fill what the plan allows.
 
-    Only of a call that takes longer than all of that, the last of the first calls counts.
+    Only of a call that takes longer than all of that, the last of the first calls counts; of a `LONG` one, the first.
     """
-    warm = [seconds_of(call, device) for _ in range(plan.warm_ups)]
+    warm: list[float] = []
+    for _ in range(plan.warm_ups):
+        warm.append(seconds_of(call, device))
+        if warm[-1] > LONG:
+            return summarise(warm[-1:])
     each = min(warm)
     if each > plan.seconds:
         return summarise(warm[-1:])

@@ -9,15 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cgidm.families.memory import set_checkpointing
 from cgidm.method.memory_plan import free_memory
 from cgidm.method.models import ModelPair
 from cgidm.method.run_state import continue_recovery
 from eval.speed.arms import Arm, Recovery, begin, draw_latents, preset_of, stepping, stepping_reference, timed_config
-from eval.speed.clock import Budget, Plan, Timing, time_call
-from eval.speed.first_answer import EVALUATIONS, time_first_answer
+from eval.speed.clock import LONG, Budget, Plan, Timing, time_call
+from eval.speed.first_answer import EVALUATIONS, is_large, put_together, time_first_answer
 from eval.speed.fit import fit_line
 from eval.speed.memory import OUT_OF_MEMORY, read_peak, reset_peak, resident_memory
-from eval.speed.overhead import time_overhead
+from eval.speed.needs import Needs, count_needs, fits
+from eval.speed.overhead import prepare_and_show, time_overhead
+from eval.speed.pieces import Pieces, count_codec_calls, time_pieces
 from eval.speed.reference import TwoNetworks, reference_dtype
 from eval.speed.subjects import PairKind, Subject
 from eval.speed.work import count_flops
@@ -61,17 +64,25 @@ class Measurer:
     tell: Callable[[str], None]
     report: PairReport = field(default_factory=PairReport)
     flops: int | None = None  # of one evaluation
+    _needs: Needs | None = None  # of a large model on a CPU
+    _pieces: Pieces | None = None  # of the same
+    _again: bool = False  # whether activations are computed twice, because they do not fit otherwise
     _before: dict[str, Any] | None = None  # the last row of this arm
 
     def run(self) -> PairReport:
         """The reference first, then ours; no two of which are in memory together."""
         s = self.settings
         self.report.facts |= {"model": self.subject.name, "pair": self.kind, "side": self.subject.resolution}
+        if self._is_large and self.subject.shapes is not None:
+            compares = "reference" in s.arms and self.subject.open_two is not None
+            whole = self.subject.shapes(reference_dtype(s.device, s.dtype)) if compares else None
+            self._needs = count_needs(self.subject.shapes(s.dtype), s.dtype, whole)
+            self.report.facts["needs"] = asdict(self._needs)
         if "reference" in s.arms and self.subject.open_two is not None:
             self._measure_reference(self.subject.open_two)
         reset_peak(s.device)
         try:
-            pair = self.subject.open_pair(self.kind, s.device, s.dtype)
+            pair = self._open_pair()
         except OUT_OF_MEMORY:
             self._keep("paper", 1, None, NO_MEMORY)
             return self.report
@@ -82,14 +93,39 @@ class Measurer:
         if "answer" in s.arms:
             self._measure_answer(pair)
         if "paper" in s.arms:
-            self._measure_checkpointed(pair)
+            if not self._again:
+                self._measure_checkpointed(pair)
             self._measure_steps(pair)
         return self.report
+
+    @property
+    def _is_large(self) -> bool:
+        return is_large(self.settings.device, self.subject.latent)
+
+    def _open_pair(self) -> ModelPair:
+        """The pair; of a large one activations are computed twice if they do not fit.
+
+        Raises:
+            MemoryError: if it does not fit then either.
+        """
+        s, needs = self.settings, self._needs
+        if needs is not None:
+            weights, free = needs.full if self.kind == "full" else needs.lora, free_memory(s.device)
+            self._again = not fits(weights, needs.row, free)
+            if self._again and not fits(weights, needs.row_again, free):
+                raise MemoryError
+        pair = self.subject.open_pair(self.kind, s.device, s.dtype)
+        for network in pair.modules if self._again else ():
+            set_checkpointing(network, on=True)
+        return pair
 
     def _measure_reference(self, open_two: Callable[[PairKind, torch.device, torch.dtype], TwoNetworks]) -> None:
         s, latents = self.settings, draw_latents(self.subject.latent, 1, self.settings.device)
         reset_peak(s.device)
+        needed = None if self._needs is None else self._needs.reference
         try:
+            if needed is not None and not fits(needed, 0, free_memory(s.device)):
+                raise MemoryError
             two = open_two(self.kind, s.device, reference_dtype(s.device, s.dtype))
         except OUT_OF_MEMORY:
             self._keep("reference", 1, None, NO_MEMORY)
@@ -102,6 +138,9 @@ class Measurer:
         facts = self.report.facts
         facts["resident_bytes"] = resident_memory(s.device)
         facts["parameters"] = sum(w.numel() for network in pair.networks for w in network.parameters())
+        if self._needs is not None:
+            self._time_pieces(pair)
+            return
         try:
             reset_peak(s.device)
             ends = time_overhead(pair, self.subject.latent, self._plan())
@@ -112,15 +151,42 @@ class Measurer:
         except OUT_OF_MEMORY:
             self.tell(f"{self.subject.name} {self.kind}: {NO_MEMORY} at the ends")
 
+    def _time_pieces(self, pair: ModelPair) -> None:
+        """The same of a large model, by its pieces and by the count on tensors without numbers."""
+        assert self._needs is not None
+        latent, device, facts = self.subject.latent, self.settings.device, self.report.facts
+        reset_peak(device)
+        try:
+            self._pieces = time_pieces(pair, latent, self._plan())
+        except OUT_OF_MEMORY:
+            self.tell(f"{self.subject.name} {self.kind}: {NO_MEMORY} at the ends")
+            return
+        ends = self._pieces.overhead(count_codec_calls(pair, latent, prepare_and_show))
+        facts |= {"pieces": asdict(self._pieces), "ends": asdict(ends), "ends_seconds": ends.median}
+        facts["ends_peak_bytes"] = read_peak(device)
+        self.flops = facts["flops_per_evaluation"] = self._needs.flops
+        seconds = {name: piece.median for name, piece in vars(self._pieces).items()}
+        self.tell(f"{self.subject.name} {self.kind}: " + ", ".join(f"{n} {s:.1f} s" for n, s in seconds.items()))
+
     def _measure_arm(self, pair: ModelPair, arm: Recovery) -> None:
         self._before = None
         draws = preset_of(arm).draws
         for pictures in self.settings.pictures:
             if pictures > 1 and draws > 1 and pictures * draws > LARGEST_CALL:
                 break
+            same = self._same_call(arm, pictures)
+            if same is not None:
+                self._keep(arm, pictures, Timing(**same["step"]), None, same["peak_bytes"], self._again)
+                continue
             latents = draw_latents(self.subject.latent, pictures, self.settings.device)
-            if not self._measure(arm, pictures, stepping(pair, arm, latents)):
+            if not self._measure(arm, pictures, stepping(pair, arm, latents, self._is_large), self._again):
                 break
+
+    def _same_call(self, arm: Recovery, pictures: int) -> dict[str, Any] | None:
+        """The row of another arm whose step is the same call: of a large model, a step of either has one draw."""
+        rows = self.report.rows if self._is_large else []
+        alike = (r for r in rows if r["arm"] not in (arm, "reference", "answer") and r["pictures"] == pictures)
+        return next((r for r in alike if r["step"] and r["checkpointing"] == self._again), None)
 
     def _measure_answer(self, pair: ModelPair) -> None:
         """One picture's first answer; its forward passes are timed a call at a time, and multiplied."""
@@ -128,11 +194,14 @@ class Measurer:
         reset_peak(device)
         row: dict[str, Any] = {"model": self.subject.name, "pair": self.kind, "arm": "answer", "pictures": 1}
         row |= {"checkpointing": False, "step": None, "not_measured": None}
-        if self.budget.left <= 0:
+        if self.budget.left <= 0 and self._pieces is None:
             self.report.rows.append(row | {"not_measured": NO_TIME})
             return
         try:
-            found = time_first_answer(pair, self.subject.latent, self._plan())
+            if self._pieces is not None:
+                found = put_together(pair, self.subject.latent, self._pieces)
+            else:
+                found = time_first_answer(pair, self.subject.latent, self._plan())
         except OUT_OF_MEMORY:
             self.report.rows.append(row | {"not_measured": NO_MEMORY})
             return
@@ -143,7 +212,7 @@ class Measurer:
             "seconds_per_evaluation": found.seconds_per_evaluation,
             "recovery_seconds_per_picture": found.seconds_per_evaluation * EVALUATIONS,
             "ends_seconds": found.autoencoder.median,
-            "peak_bytes": read_peak(device),
+            "peak_bytes": read_peak(device) if self._pieces is None else self.report.facts["ends_peak_bytes"],
         }
         self.report.rows.append(row)
         self.tell(
@@ -157,7 +226,7 @@ class Measurer:
             network.enable_gradient_checkpointing()
         latents = draw_latents(self.subject.latent, 1, self.settings.device)
         self._before = None
-        self._measure("paper", 1, stepping(pair, "paper", latents), checkpointing=True)
+        self._measure("paper", 1, stepping(pair, "paper", latents, self._is_large), checkpointing=True)
         for network in networks:
             network.disable_gradient_checkpointing()
 
@@ -169,7 +238,7 @@ class Measurer:
         for steps in s.steps:
             if 3 * steps * each > self.budget.left:
                 return
-            run = _run_of(pair, latents, steps)
+            run = _run_of(pair, latents, steps, self._is_large)
             timing = time_call(run, s.device, Plan(s.longest, 1, min(3, s.least), 5))
             seconds.append(timing.median)
             self.report.steps.append({"steps": steps, **asdict(timing)})
@@ -212,7 +281,9 @@ class Measurer:
         if self.budget.left <= 0:
             return NO_TIME
         if last is None:
-            return None
+            # a gradient takes about as long as the forward pass before it
+            step = 0.0 if self._pieces is None else 2 * self._pieces.forward.median
+            return NO_TIME if (1 if step > LONG else s.warm_ups) * step > self.budget.left else None
         times = pictures / last["pictures"]
         if last["step"]["median"] * times * (s.warm_ups + s.least) > self.budget.left:
             return NO_TIME
@@ -230,7 +301,7 @@ class Measurer:
         peak: int | None = None,
         checkpointing: bool = False,
     ) -> None:
-        config, facts = timed_config(arm, pictures), self.report.facts
+        config, facts = timed_config(arm, pictures, self._is_large and arm != "reference"), self.report.facts
         row: dict[str, Any] = {
             "model": self.subject.name,
             "pair": self.kind,
@@ -258,9 +329,10 @@ class Measurer:
         self.tell(f"{self.subject.name} {self.kind} {arm} {pictures}{checkpointed}: {said}")
 
 
-def _run_of(pair: ModelPair, latents: Any, steps: int) -> Callable[[], None]:
+def _run_of(pair: ModelPair, latents: Any, steps: int, one_by_one: bool) -> Callable[[], None]:
     def run() -> None:
-        _exhaust(islice(continue_recovery(pair, begin(latents), timed_config("paper", len(latents.z)), steps), steps))
+        config = timed_config("paper", len(latents.z), one_by_one)
+        _exhaust(islice(continue_recovery(pair, begin(latents), config, steps), steps))
 
     return run
 

@@ -1,6 +1,7 @@
 """The command's options. Torch is imported when it runs, not when it is described."""
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke test of seconds; do not quote its numbers")
     parser.add_argument("--assets", type=Path, default=resource_root(), help="folder of what ships (default: assets)")
     parser.add_argument("--out", type=Path, default=Path("eval/results/bench"), help="folder of the results")
+    text = "name of the files, so that another machine's stay (default: that of the device)"
+    parser.add_argument("--name", type=file_name, help=text)
 
 
 def run_options(options: argparse.Namespace) -> None:
@@ -56,7 +59,7 @@ def run_options(options: argparse.Namespace) -> None:
 
     device, models = choose_device(options.device), tuple(options.models.split(","))
     if options.runs > 1:
-        if options.quick or options.arms != ALL_ARMS:
+        if options.quick or options.arms != ALL_ARMS or options.name:
             raise UserError("speed.runs_alone")
         auto = options.dtype == "auto"
         dtypes = tuple(usual_dtypes(device)) if auto else (choose_dtype(options.dtype, device),)
@@ -68,13 +71,24 @@ def run_options(options: argparse.Namespace) -> None:
     settings = quicken(settings) if options.quick else settings
     if options.pictures:
         settings = replace(settings, pictures=_counts(options.pictures))
-    job = BenchRun(settings, listed("pairs", KINDS), options.budget, options.quick, options.out)
+    job = BenchRun(settings, listed("pairs", KINDS), options.budget, options.quick, options.out, options.name)
     subjects = [find_subject(name, options.assets) for name in models]
     flows = [s.name for s in subjects if s.is_flow]
     if flows and settings.dtype == torch.float16:
         raise UserError("speed.half_of_flow", given=flows)
     report = run_bench(subjects, job, tell)
     print(f"written: {options.out / file_stem(report)}.json and .md")
+
+
+def file_name(text: str) -> str:
+    """The name of a file without its ending.
+
+    Raises:
+        argparse.ArgumentTypeError: if it could be another place.
+    """
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text):
+        raise argparse.ArgumentTypeError(f"expected lower-case letters and digits joined by hyphens, got {text!r}")
+    return text
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """What is timed: a base and its suspect, as the library holds them and as two whole networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,8 +12,10 @@ from cgidm.errors import UserError
 from cgidm.families import load_pair
 from cgidm.families.adapters import apply_adapter, merge, share_weights
 from cgidm.families.changes.methods import Change, inject
+from cgidm.families.codec import VaeCodec
 from cgidm.families.conditioning import ConditionedNetwork, condition_on_prompt
 from cgidm.families.load import make_pair, silence_libraries, split_batch_pair
+from cgidm.families.memory import weight_bytes
 from cgidm.families.pipelines import load_pipeline, load_suspect
 from cgidm.intake.layout import open_checkpoint
 from cgidm.method.memory_plan import worth_merging
@@ -27,6 +29,7 @@ from eval.speed.build import (
     made_on,
     read_architecture,
 )
+from eval.speed.needs import Shapes
 from eval.speed.reference import TwoNetworks
 
 PairKind = Literal["full", "lora"]  # a suspect of its own weights; an adapter on the base's network
@@ -48,6 +51,7 @@ class Subject:
     latent: tuple[int, int, int]  # channels, height, width
     open_pair: Callable[[PairKind, torch.device, torch.dtype], ModelPair]
     open_two: Callable[[PairKind, torch.device, torch.dtype], TwoNetworks] | None  # None: not a model of that code
+    shapes: Callable[[torch.dtype], Shapes] | None = None  # without numbers; None: small enough for any machine
 
     @property
     def is_flow(self) -> bool:
@@ -101,9 +105,14 @@ def published(name: str, architecture: Architecture) -> Subject:
             tuned.unet = _another_unet(architecture, device, dtype)
         return TwoNetworks(base, tuned, PROMPT, dtype)
 
+    def shapes(dtype: torch.dtype) -> Shapes:
+        pipeline = build_pipeline(architecture, torch.device("meta"), dtype)
+        encoders = (getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2"))
+        return shapes_of(condition_on_prompt(pipeline, PROMPT), *(e for e in encoders if e is not None))
+
     cells, channels = architecture.unet["sample_size"], architecture.unet["in_channels"]
     scale = 2 ** (len(architecture.vae["block_out_channels"]) - 1)
-    return Subject(name, architecture.title, cells * scale, (channels, cells, cells), open_pair, open_two)
+    return Subject(name, architecture.title, cells * scale, (channels, cells, cells), open_pair, open_two, shapes)
 
 
 def published_flow(name: str, architecture: FlowArchitecture) -> Subject:
@@ -129,9 +138,13 @@ def published_flow(name: str, architecture: FlowArchitecture) -> Subject:
             return make_pair(base, suspect, device=device, dtype=dtype)
         return make_pair(base, suspect, device=device, dtype=dtype, joint=split_batch_pair(base, suspect))
 
-    shapes = build_network(architecture)
-    side = architecture.resolution // shapes.downscale
-    return Subject(name, architecture.title, architecture.resolution, (shapes.channels, side, side), open_pair, None)
+    def shapes(dtype: torch.dtype) -> Shapes:
+        return shapes_of(build_network(architecture, dtype))
+
+    network = build_network(architecture)
+    side = architecture.resolution // network.downscale
+    latent = (network.channels, side, side)
+    return Subject(name, architecture.title, architecture.resolution, latent, open_pair, None, shapes)
 
 
 def _another_unet(architecture: Architecture, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -177,18 +190,35 @@ def _mini(assets: Path) -> Subject:
 def add_lora(unet: Any) -> None:
     """A random LoRA over `unet`'s attention, put there as the library puts one that it has read from a file."""
     generator, changes = torch.Generator().manual_seed(2), {}
-    for name, module in unet.named_modules():
-        if (
-            isinstance(module, nn.Linear)
-            and name.rpartition(".")[2] in ("to_q", "to_k", "to_v", "0")
-            and ("attn" in name or "attention" in name)
-        ):
-            out, into = module.weight.shape
-            down = torch.randn(RANK, into, generator=generator) / into**0.5
-            up = 0.1 * torch.randn(out, RANK, generator=generator) / RANK**0.5
-            changes[name] = Change("LoRA", {"down": down, "up": up}, 1.0, RANK)
+    for name, module in attention_layers(unet):
+        out, into = module.weight.shape
+        down = torch.randn(RANK, into, generator=generator) / into**0.5
+        up = 0.1 * torch.randn(out, RANK, generator=generator) / RANK**0.5
+        changes[name] = Change("LoRA", {"down": down, "up": up}, 1.0, RANK)
     inject(unet, changes)
     unet.eval().requires_grad_(False)
+
+
+def attention_layers(network: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    """The projections of every attention, by their names."""
+    for name, module in network.named_modules():
+        projects = name.rpartition(".")[2] in ("to_q", "to_k", "to_v", "0") and ("attn" in name or "attention" in name)
+        if projects and isinstance(module, nn.Linear):
+            yield name, module
+
+
+def shapes_of(model: ConditionedNetwork, *encoders: nn.Module) -> Shapes:
+    """A network of the device `meta`, ready to be counted on the CPU."""
+    codec = model.codec
+    assert isinstance(codec, VaeCodec), "every published model has an autoencoder"
+    model.network.to_empty(device="cpu")
+    conditions = tuple(torch.zeros(c.shape, dtype=c.dtype) for c in model.conditions)
+    return Shapes(
+        network=replace(model, device=torch.device("cpu"), conditions=conditions),
+        adapted=weight_bytes(*(layer for _, layer in attention_layers(model.network))),
+        encoders=weight_bytes(*encoders),
+        codec=weight_bytes(codec.vae),
+    )
 
 
 def merge_all(pipeline: Any) -> None:

@@ -25,7 +25,9 @@ GPU_COMMAND = "python -m eval bench --models sd14,sdxl,flux-1-dev,z-image --dtyp
 
 
 def file_stem(report: dict[str, Any]) -> str:
-    """`cpu`, or the GPU's name; with the precision, unless it is the one that users get there."""
+    """What the report was called, else `cpu` or the GPU's name; with the precision if users get another one there."""
+    if report.get("name"):
+        return report["name"]
     usual = "float16" if report["machine"].get("gpu") else "float32"
     name = device_stem(report["machine"])
     return name if report["dtype"] == usual else f"{name}-{report['dtype']}"
@@ -82,20 +84,22 @@ def speed_table(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
     """One row a measurement."""
     gpu = report["machine"]["device"] == "cuda"
     lines = []
+    rows = list(rows)
+    kept = {_place(r) for r in rows if not r["checkpointing"]}
     for r in rows:
-        if r["checkpointing"]:
+        if r["checkpointing"] and _place(r) in kept:
             continue
-        head = [r["model"], PAIR_NAMES[r["pair"]], ARM_NAMES[r["arm"]], str(r["pictures"])]
+        again = ", activations computed twice" if r["checkpointing"] else ""
+        head = [r["model"], PAIR_NAMES[r["pair"]], ARM_NAMES[r["arm"]] + again, str(r["pictures"])]
         if r.get("seconds_per_picture") is None:
             lines.append([*head, r["not_measured"] or "", *[""] * 5])
             continue
         step = r["step"]
-        spread = (step["high"] - step["low"]) / 2 / step["median"]
         share, times = r.get("share_of_matrix_peak"), r.get("times_reference")
         lines.append(
             [
                 *head,
-                f"{1000 * r['seconds_per_evaluation']:.3g} ms ± {100 * spread:.0f} %",
+                _evaluation(r["seconds_per_evaluation"]) + _spread(step),
                 _seconds(r["seconds_per_picture"]),
                 f"{r['pictures_per_hour']:,.3g}" if r["pictures_per_hour"] < 100 else f"{r['pictures_per_hour']:,.0f}",
                 f"{times:.1f}" if times else "",
@@ -106,6 +110,10 @@ def speed_table(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
     memory = "peak memory" if gpu else "peak memory of the process"
     heads = ["model", "suspect", "arm", "pictures at once", "an evaluation", "a picture", "pictures an hour"]
     return make_table([*heads, "times `reference`", "of the matrix peak", memory], lines)
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["model"], row["pair"], row["arm"], row["pictures"]
 
 
 def memory_table(report: dict[str, Any]) -> str:
@@ -125,7 +133,7 @@ def memory_table(report: dict[str, Any]) -> str:
                     kept,
                     _gigabytes(row["peak_bytes"]),
                     _gigabytes(pair.get("ends_peak_bytes")),
-                    f"{1000 * row['seconds_per_evaluation']:.3g} ms",
+                    _evaluation(row["seconds_per_evaluation"]),
                 ]
             )
     heads = ["model", "suspect", "arm", "activations", "peak of the recovery", "peak at the ends", "an evaluation"]
@@ -203,7 +211,20 @@ def _line(line: dict[str, float] | None) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def _evaluation(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _spread(step: dict[str, Any]) -> str:
+    """Half of the distance of the quartiles; nothing is known of a single call."""
+    if step["repeats"] == 1:
+        return " (one call)"
+    return f" ± {100 * (step['high'] - step['low']) / 2 / step['median']:.0f} %"
 
 
 def _gigabytes(count: int | None) -> str:

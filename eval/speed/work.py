@@ -21,11 +21,16 @@ def count_flops(call: Callable[[], object]) -> int:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with FlopCounterMode(display=False, custom_mapping=_attention_formulas()) as counter:
+        with flop_counter() as counter:
             call()
     finally:
         torch.set_num_threads(threads)
     return counter.get_total_flops()
+
+
+def flop_counter() -> FlopCounterMode:
+    """What counts the matrix products and convolutions of its own thread."""
+    return FlopCounterMode(display=False, custom_mapping=_attention_formulas())
 
 
 def measure_matrix_peak(device: torch.device, dtype: torch.dtype, quick: bool = False) -> float:

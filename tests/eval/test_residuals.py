@@ -11,7 +11,9 @@ from cgidm.resources import resource_root
 from eval.__main__ import main
 from eval.error_rates import residuals
 from eval.options import RESULTS
+from tests.support.errors import refuses
 
+FLOW = RESULTS / "mini" / "rates-flow"
 COMMITTED = json.loads((RESULTS / "mini" / "residuals" / "residuals.json").read_text())
 
 
@@ -37,6 +39,27 @@ def test_two_models_call_no_more_than_their_level_however_little_was_learnt(trai
     (two,) = (r for r in COMMITTED["rows"] if r["training"] == training and r["ranking"] == "residuals, two models")
     low, high = two["false calls"]["interval"]
     assert low <= 0.05 <= high and two["false calls"]["share"] <= 0.08
+
+
+def test_the_flow_model_s_counts_are_those_of_its_committed_scores(tmp_path):
+    main(["residuals", "--rates", str(FLOW), "--out", str(tmp_path)])
+    found = json.loads((FLOW / "residuals.json").read_text())
+    assert json.loads((tmp_path / "residuals.json").read_text()) == found
+    for row in found["rows"]:
+        assert row["AUC"]["artists"] == 12 and row["AUC"]["suspects"] == 48
+        low, high = row["false calls"]["interval"]
+        assert low <= row["false calls"]["share"] <= high
+
+
+def test_suspects_of_two_bases_make_no_table(tmp_path):
+    folders = []
+    for name in ("mini-rates", "mini-rates-flow"):
+        folders.append(tmp_path / name)
+        folders[-1].mkdir()
+        (folders[-1] / "rates.json").write_text(json.dumps({"experiment": name}))
+    assert residuals.find_base(folders[:1]) != residuals.find_base(folders[1:])
+    with refuses("error_rates.many_bases", given=2):
+        residuals.find_base(folders)
 
 
 def test_scores_without_difficulty_gain_nothing(monkeypatch, tmp_path):

@@ -14,6 +14,7 @@ from cgidm.method.recovery import recover
 from cgidm.method.sampling import sample_noise, sample_times
 from eval.__main__ import main
 from eval.speed import paired, repeats
+from eval.speed.arms import draw_latents, stepping
 from eval.speed.bench import BenchRun, quicken, run_bench
 from eval.speed.build import architecture_names, build_pipeline, build_unet, read_architecture
 from eval.speed.clock import Budget, Plan, summarise, time_call
@@ -30,29 +31,12 @@ from tests.support.errors import refuses
 from tests.support.forks import instead_of_spawning
 from tests.support.paths import ASSETS
 from tests.support.processor import HALF_IS_FAST
+from tests.support.tiny_architectures import tiny
 
 pytestmark = pytest.mark.slow
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 SETTINGS = quicken(Settings(CPU, torch.float32, ("reference", "paper", "fast", "answer")))
-
-
-def tiny(name):
-    """A published architecture with all its parts, each of them small."""
-    whole = read_architecture(name)
-    widths = [8, 16]
-    blocks = {n: [*whole.unet[n][:1], *whole.unet[n][-1:]] for n in ("down_block_types", "up_block_types")}
-    heads = whole.unet["attention_head_dim"]
-    unet = {"block_out_channels": widths, "norm_num_groups": 4, "sample_size": 8, "layers_per_block": 1, **blocks}
-    unet["attention_head_dim"] = [1, 2] if isinstance(heads, list) else 2
-    text = {"hidden_size": 12, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    encoders = tuple(e | text | {"projection_dim": 12, "max_position_embeddings": 16} for e in whole.text_encoders)
-    unet["cross_attention_dim"] = 12 * len(encoders)
-    if len(encoders) == 2:
-        unet |= {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 12}
-        unet["transformer_layers_per_block"] = [1, 2]
-    vae = whole.vae | {"block_out_channels": [4, 4, 4, 4], "norm_num_groups": 2, "layers_per_block": 1}
-    return replace(whole, unet=whole.unet | unet, vae=vae, text_encoders=encoders)
 
 
 SUBJECTS = {name: published(name, tiny(name)) for name in architecture_names()}
@@ -175,8 +159,9 @@ def test_the_command_runs_on_the_embedded_model(tmp_path, capsys):
         (["--device", "tpu"], "expected one of auto, cpu"),
         (["--models", "flux-1-dev", "--dtype", "float16"], "overflow in float16"),
         (["--models", "flux-1-dev", "--runs", "2"], "which the public code cannot compute"),
-        (["--runs", "2", "--quick"], "expected neither --arms nor --quick"),
-        (["--runs", "2", "--arms", "paper"], "expected neither --arms nor --quick"),
+        (["--runs", "2", "--name", "mine"], "expected neither --arms, --quick nor --name"),
+        (["--runs", "2", "--quick"], "expected neither --arms, --quick nor --name"),
+        (["--runs", "2", "--arms", "paper"], "expected neither --arms, --quick nor --name"),
     ],
 )
 def test_wrong_options_are_answered_in_a_line(wrong, said, tmp_path):
@@ -215,13 +200,15 @@ def test_without_time_nothing_is_begun(tmp_path):
     assert (tmp_path / "cpu.md").exists() and readme_section([report])
 
 
-def test_time_is_shared_and_a_slow_call_is_not_repeated():
+def test_time_is_shared_and_a_slow_call_is_not_repeated(monkeypatch):
     budget = Budget.of(100)
     assert 24 < budget.share(4).left <= 25 and budget.left > 99
     calls = []
     assert time_call(lambda: calls.append(1), CPU, Plan(0.05, 2, 3, 5)).repeats == 5 and len(calls) == 7
     slow = time_call(lambda: calls.append(sum(range(200_000))), CPU, Plan(1e-6, 2, 3, 5))
     assert slow.repeats == 1 and slow.median == slow.low == slow.high and len(calls) == 9
+    monkeypatch.setattr("eval.speed.clock.LONG", 0.0)
+    assert time_call(lambda: calls.append(1), CPU, Plan(60, 2, 3, 5)).repeats == 1 and len(calls) == 10
     assert summarise([4.0, 1.0, 3.0, 2.0]).median == 2.5
 
 
@@ -249,8 +236,6 @@ def test_arithmetic_is_counted_whichever_kernel_does_it(backend):
 
 def test_arithmetic_of_all_threads_is_counted(monkeypatch):
     """Base and suspect work in two threads where there are two; the counter sees one."""
-    from eval.speed.arms import draw_latents, stepping
-
     subject = SUBJECTS["sd14"]
     pair, latents = subject.open_pair("full", CPU, torch.float32), draw_latents(subject.latent, 1, CPU)
     counts, before = [], torch.get_num_threads()

@@ -1,9 +1,11 @@
 """A picture's score less its own difficulty."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.null_bank import Bank, BankPicture, NullBank, NullModel
@@ -27,11 +29,16 @@ from cgidm.judging.tables.residual_table import (
     TABLE,
     ResidualGroup,
     ResidualTable,
+    find_residual_table,
     mean_rise,
     memorisation,
 )
 from cgidm.judging.verdict import conformal_p_value, is_positive, judge
+from cgidm.method.config import RunConfig
+from cgidm.training.null_models import BankPlan
+from cgidm.training.trained_model import weight_digests
 from tests.support.errors import refuses
+from tests.support.paths import ASSETS
 from tests.support.pictures import picture
 
 PICTURES, MODELS = 20, 4
@@ -202,6 +209,28 @@ def test_a_table_of_something_else_answers_nothing(tmp_path, monkeypatch, base, 
     ship_table(tmp_path, monkeypatch, [group_of([0.1] * 400, unit)], base, draws)
     bank, _ = two_models(np.random.default_rng(6))
     assert reference_residuals(bank) == () and residual_flags(bank) == (NO_RESIDUALS,) and bank_power(bank) is None
+
+
+def test_two_models_of_the_embedded_flow_model_are_refused_since_no_table_is_of_it(tmp_path):
+    """The table that ships is of the other embedded model, with which it shares two of four weight files."""
+    (shipped,) = json.loads((ASSETS / TABLE).read_text())
+    flow, mini = (weight_digests(str(ASSETS / name)) for name in ("mini-flow", "mini"))
+    assert set(shipped["base"]) <= set(mini) and set(shipped["base"]) & set(flow)
+    assert find_residual_table(flow, RunConfig().loss_draws) is None
+    assert find_residual_table(mini, RunConfig().loss_draws) is not None
+
+    bank = two_models(np.random.default_rng(8))[0].model_copy(update={"base": tuple(flow)})
+    assert residual_flags(bank) == (NO_RESIDUALS,) and NO_RESIDUALS.blocks_verdict and reference_residuals(bank) == ()
+    four = bank_of(np.random.default_rng(8))[0].model_copy(update={"base": tuple(flow)})
+    assert residual_flags(four) == () and len(reference_residuals(four)) == 40
+
+    for i in range(20):
+        Image.linear_gradient("L").rotate(i).save(tmp_path / f"{i}.png")
+    plan = BankPlan(base=str(ASSETS / "mini-flow"), folders=(tmp_path,), models=2, out=tmp_path / "bank")
+    with refuses("training.too_few_scores", models=2, pictures=20):
+        plan.find_pictures()
+    assert len(replace(plan, base=str(ASSETS / "mini")).find_pictures()) == 20
+    assert len(replace(plan, models=4).find_pictures()) == 20
 
 
 def test_a_damaged_table_is_refused(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from cgidm.judging.verdict import LEVEL, conformal_p_value
 from eval.error_rates.likelihood import DATASETS, TRAININGS
 from eval.error_rates.power.curves import curves, mean_power
 from eval.error_rates.residuals import (
-    EXPERIMENTS,
+    USUAL,
     Scored,
     judge_by_three,
     left_out_by_others,
@@ -137,7 +137,7 @@ def _read_mirror(path: Path, distances: Mapping[str, float]) -> Iterator[Counted
 
 def _read_rates(results: Path, distances: Mapping[str, float]) -> Iterator[Counted]:
     """Suspects of `eval rates`: their scores among pictures that models of the other split left out, and by a bank."""
-    scores = [s for name in EXPERIMENTS for s in read_scores(results / name / "decisions.csv")]
+    scores = [s for name in USUAL for s in read_scores(results / name / "decisions.csv")]
     for training, artist in dict.fromkeys((s.training, s.artist) for s in scores):
         works = [s for s in scores if (s.training, s.artist) == (training, artist)]
         row, kind = TRAININGS.get(training, training), _kind(training)
