@@ -91,12 +91,17 @@ COMMANDS = {
     "residuals": Command(
         "a bank's verdicts by residuals; reads the scores of rates",
         "options:add_residuals",
-        "error_rates.residuals:run",
+        "error_rates.banks.residuals:run",
+    ),
+    "bank-sizes": Command(
+        "a bank's verdicts by its number of models; reads the scores of rates",
+        "options:add_bank_sizes",
+        "error_rates.banks.sizes:run",
     ),
     "combined": Command(
         "what the mirror test and a bank find together; reads the results of mirror and rates",
         "options:add_combined",
-        "error_rates.combined:run",
+        "error_rates.banks.combined:run",
     ),
     "likelihood": Command(
         "likelihood ratios of the mirror test's scores; reads the results of mirror and wild",

@@ -269,6 +269,11 @@ def add_residuals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", type=Path, help="also write the table of residuals that verdicts use")
 
 
+def add_bank_sizes(parser: argparse.ArgumentParser) -> None:
+    """Add the option of `bank-sizes`."""
+    parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "bank-sizes", help="folder of the results")
+
+
 def add_combined(parser: argparse.ArgumentParser) -> None:
     """Add the options of `combined`."""
     parser.add_argument("--mirror", type=Path, default=RESULTS / "mini" / "mirror", help="results of `eval mirror`")

@@ -20,14 +20,15 @@ from eval.analysis.paper_numbers import numbers
 from eval.analysis.rivals import measure_rivals, rivals_table
 from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
-from eval.error_rates.combined import combined_table
+from eval.error_rates.banks.combined import combined_table
+from eval.error_rates.banks.residuals import RANKINGS, residuals_table
+from eval.error_rates.banks.sizes import sizes_table
 from eval.error_rates.flow.loras import flow_tables
 from eval.error_rates.flow.prompts import prompt_tables
 from eval.error_rates.foreign import foreign_table
 from eval.error_rates.framed import framed_table
 from eval.error_rates.likelihood import calibration_table, rows_table
 from eval.error_rates.power.silence import curves_table, silence_table, trainings_table
-from eval.error_rates.residuals import RANKINGS, residuals_table
 from eval.error_rates.stacks import stacks_table
 from eval.error_rates.wild.command import missed_text, wild_table
 from eval.error_rates.wild.directions import directions_table
@@ -232,6 +233,11 @@ def render_silence() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def render_bank_sizes() -> str:
+    """What a bank finds, by its number of models."""
+    return sizes_table(_read("mini/bank-sizes/sizes.json"))
+
+
 def render_residuals() -> str:
     """What residuals make of a bank's verdict."""
     return residuals_table(_read("mini/residuals/residuals.json"))
@@ -274,6 +280,7 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "mirrored": ("docs/verdicts.md", lambda: mirrored_table(_read("mirrored.json"))),
     "dose": ("docs/verdicts.md", render_dose),
     "residuals": ("docs/results/error-rates.md", render_residuals),
+    "bank sizes": ("docs/results/error-rates.md", render_bank_sizes),
     "combined": ("docs/results/error-rates.md", render_combined),
     "crossed": ("docs/results/error-rates.md", lambda: crossed_table(_read("crossed.json")) + "\n"),
     "crossed features": (

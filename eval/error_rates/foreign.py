@@ -37,10 +37,10 @@ from eval.benchmark.plan import Suspect, plan_suspects
 from eval.benchmark.stages import Setting, train_jobs
 from eval.error_rates.alteration import Alteration
 from eval.error_rates.altered import table_groups
+from eval.error_rates.banks.residuals import Scored, left_out_by_others, read_scores, residuals_among
 from eval.error_rates.foreign_trainer import ForeignConfig, train_foreign
 from eval.error_rates.mirror_rates import decide, name_of, share_by_artist
 from eval.error_rates.mirror_scores import MirrorScores, score_by_mirror
-from eval.error_rates.residuals import Scored, left_out_by_others, read_scores, residuals_among
 from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 from eval.options import RESULTS, default_workers

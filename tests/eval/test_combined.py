@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from cgidm.judging.verdict import CORRELATION
-from eval.error_rates.combined import Pair, correlation
+from eval.error_rates.banks.combined import Pair, correlation
 from tests.support.paths import ROOT
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from cgidm.judging.verdict import conformal_p_value
 from cgidm.method.config import RunConfig
 from cgidm.training.scoring import score_pictures
+from eval.error_rates.banks.residuals import Scored
 from eval.error_rates.foreign import ARMS, ForeignScores, count, foreign_text, judge_by_residuals
 from eval.error_rates.foreign_trainer import ForeignConfig, Lion, train_foreign
 from eval.error_rates.mirror_scores import MirrorScores
-from eval.error_rates.residuals import Scored
 from tests.support import tiny
 from tests.support.paths import RESULTS
 

@@ -9,7 +9,7 @@ import pytest
 from cgidm.judging.tables.residual_table import TABLE
 from cgidm.resources import resource_root
 from eval.__main__ import main
-from eval.error_rates import residuals
+from eval.error_rates.banks import residuals
 from eval.options import RESULTS
 from tests.support.errors import refuses
 

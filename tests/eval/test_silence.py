@@ -7,6 +7,7 @@ import pytest
 from cgidm.judging.tables.power import PowerCurve, PowerTable
 from cgidm.judging.verdict import LEAST_POWER
 from cgidm.resources import resource_root
+from eval.error_rates.banks.residuals import Scored
 from eval.error_rates.power.curves import GROUP, LOW, curves, mean_power
 from eval.error_rates.power.silence import (
     Counted,
@@ -18,7 +19,6 @@ from eval.error_rates.power.silence import (
     silence_text,
     summary,
 )
-from eval.error_rates.residuals import Scored
 from tests.support.paths import ROOT
 from tests.support.results import power_row
 

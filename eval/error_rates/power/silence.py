@@ -22,9 +22,7 @@ from cgidm.files import write_atomically
 from cgidm.judging.residuals import residual
 from cgidm.judging.tables.power import Kind, PowerCurve, PowerTable
 from cgidm.judging.verdict import LEVEL, conformal_p_value
-from eval.error_rates.likelihood import DATASETS, TRAININGS
-from eval.error_rates.power.curves import curves, mean_power
-from eval.error_rates.residuals import (
+from eval.error_rates.banks.residuals import (
     USUAL,
     Scored,
     judge_by_three,
@@ -32,6 +30,8 @@ from eval.error_rates.residuals import (
     read_scores,
     residuals_among,
 )
+from eval.error_rates.likelihood import DATASETS, TRAININGS
+from eval.error_rates.power.curves import curves, mean_power
 from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 

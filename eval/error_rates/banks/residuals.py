@@ -99,7 +99,7 @@ def run(o: argparse.Namespace) -> None:
     summaries = []
     for training in trainings:
         judged = [*judge_by_three([s for s in scores if s.training == training]), *by_two]
-        fifths = _fifths([s for s in scores if s.training != training])
+        fifths = difficulty_fifths([s for s in scores if s.training != training])
         of_training = [j for j in judged if j.scored.training == training]
         summaries += [_summary(training, ranking, of_training, fifths) for ranking in RANKINGS]
     report = {"level": LEVEL, "rows": rounded(summaries)}
@@ -161,13 +161,17 @@ def two_model_residuals(scores: Sequence[Scored]) -> Iterator[TwoModelResidual]:
         works = [s for s in scores if s.artist == artist]
         for suspect in dict.fromkeys(s.suspect for s in works):
             questioned = [s for s in works if s.suspect == suspect]
-            bank = [s for s in works if s.split != questioned[0].split]
-            used, left_out = (
-                {s.file: [n.score for n in bank if n.file == s.file and n.member == m] for s in questioned}
-                for m in (True, False)
-            )
-            unit = mean_rise([(used[s.file], left_out[s.file]) for s in questioned])
-            yield from (TwoModelResidual(s, unit, residual(s.score, left_out[s.file])) for s in questioned)
+            yield from residuals_by_two(questioned, [s for s in works if s.split != questioned[0].split])
+
+
+def residuals_by_two(questioned: Sequence[Scored], bank: Sequence[Scored]) -> Iterator[TwoModelResidual]:
+    """The residuals of pictures under one suspect, by a bank of the two models of another split."""
+    used, left_out = (
+        {s.file: [n.score for n in bank if n.file == s.file and n.member == m] for s in questioned}
+        for m in (True, False)
+    )
+    unit = mean_rise([(used[s.file], left_out[s.file]) for s in questioned])
+    yield from (TwoModelResidual(s, unit, residual(s.score, left_out[s.file])) for s in questioned)
 
 
 def table_groups(residuals: Sequence[TwoModelResidual]) -> Iterator[ResidualGroup]:
@@ -213,7 +217,7 @@ def residuals_among(groups: Mapping[str, Sequence[float]]) -> list[float]:
     return [residual(x, [*g[:i], *g[i + 1 :]]) for g in groups.values() if len(g) > 1 for i, x in enumerate(g)]
 
 
-def _fifths(scores: Sequence[Scored]) -> dict[str, int]:
+def difficulty_fifths(scores: Sequence[Scored]) -> dict[str, int]:
     """The fifth of the pictures that each belongs to, by its null scores in the *other* kinds of training.
 
     Its own null scores would not do: their noise is in the residual, too.

@@ -17,8 +17,7 @@ import numpy as np
 from scipy.stats import norm
 
 from cgidm.judging.verdict import CORRELATION, LEVEL, STRICT_LEVEL, combine
-from eval.error_rates.mirror_rates import share_by_artist
-from eval.error_rates.residuals import (
+from eval.error_rates.banks.residuals import (
     RANKINGS,
     TITLES,
     USUAL,
@@ -27,6 +26,7 @@ from eval.error_rates.residuals import (
     read_scores,
     two_model_residuals,
 )
+from eval.error_rates.mirror_rates import share_by_artist
 from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 from eval.options import RESULTS

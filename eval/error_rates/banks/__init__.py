@@ -1,0 +1,1 @@
+"""What a bank of null models finds: by residuals, together with the mirror test, and by how many models it has."""
