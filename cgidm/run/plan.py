@@ -94,11 +94,12 @@ def with_centre_square(config: RunConfig) -> RunConfig:
 
 def read_plan(table: dict[str, Any]) -> RunPlan:
     """Read a plan from what `asdict` made of it."""
+    known = table.get("power_known", True) and "control_power" in table  # an older version's power was a mean
     return RunPlan(
         controls=tuple(table["controls"]),
         copies=tuple(map(tuple, table["copies"])),
         lineup=parse_lineup(table["lineup"]),
-        expected_power=table["expected_power"],
-        control_power=table.get("control_power"),
-        power_known=table.get("power_known", True),
+        expected_power=table["expected_power"] if known else None,
+        control_power=table["control_power"] if known else None,
+        power_known=known,
     )

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from ..judging.lineup import explain_reach
-from ..judging.mirror_test import MirrorReference, likelihood_note
+from ..judging.mirror_test import likelihood_note
 from ..judging.result import Result
-from ..judging.verdict import LEVEL, SILENT_MIRROR, Witness
+from ..judging.tables.power import RunPower, StatedPower
+from ..judging.verdict import LEVEL, Witness
 from ..messages.text import print_line, single_line
 from ..method.views import AS_GIVEN
 
@@ -34,18 +35,27 @@ def print_table(result: Result, lineup_file: str) -> None:
         said = explain_reach(result.lineup.sizes)
         print_line(f"line-up: {lineup_file}, to be shown to somebody who has not seen the pictures. {said}")
     judged = [*(r.verdict for r in result.pictures), *([] if together is None else [together])]
-    silent = any(v.outcome == "no evidence" or v.reason.code in SILENT_MIRROR for v in judged)
-    if result.expected_power is not None and silent:  # of any other answer it says nothing
-        unless = ", unless its training mirrored pictures" if isinstance(result.mirror, MirrorReference) else ""
-        print_line(
-            f"in nearly all suspects that moved as far from their base, {result.expected_power:.0%} or more of used "
-            f"pictures are found at {LEVEL:.0%} false positives{unless}"
-        )
+    known = (result.expected_power, result.control_power, result.bank is not None, result.mirrored_training)
+    power = RunPower(*known).behind_all(judged)
+    if power is not None:
+        print_line(_power_line(power))
     for name, reason in result.not_computed.items():
         print_line(f"{name}: {reason}")
     for r in result.pictures:
         for told in r.picture.notes:
             print_line(f"{single_line(r.picture.name)}: {told}")
+
+
+def _power_line(power: StatedPower) -> str:
+    """What share of used pictures would be found, where nothing was found."""
+    rate = f"at {LEVEL:.0%} false positives"
+    if power.test == "bank":
+        return f"of the pictures that the bank's own models were trained on, {power.share:.0%} are found {rate}"
+    unless = ", unless the training mirrored the pictures" if power.unless_mirrored else ""
+    return (
+        f"in nearly all suspects that moved as far from their base, {power.share:.0%} or more of used pictures are "
+        f"found {rate}{unless}"
+    )
 
 
 def _witness_lines(witnesses: Sequence[Witness], bank: bool) -> list[str]:

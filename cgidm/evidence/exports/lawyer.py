@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ...messages.text import single_line
 from ...resources import SHIPPED
 from ..record import Record
-from ..reports.silence import holds_without_mirroring, power_of_silence
+from ..reports.silence import power_of_silence
 from ..reports.sources import origin_sentences, setting_sentences
 from .facts import ExportFacts, picture_line
 from .notices import finding_sentences
@@ -106,9 +106,12 @@ def _rates(record: Record) -> Iterator[str]:
     if strict < record.level:
         yield f"At most about {100 * record.level:.0f} of 100 get that or “weak evidence”."
     if (power := power_of_silence(record)) is not None:
-        yield f"At least {power:.0%} of used pictures are found in nearly all models so far from their base."
-        if holds_without_mirroring(record):
-            yield f"Not if the training mirrored its pictures. Whether it did: {OPEN}."
+        if power.test == "bank":
+            yield f"Of the pictures that the null models were trained on, {power.share:.0%} are found."
+        else:
+            yield f"At least {power.share:.0%} of used pictures are found in nearly all models so far from their base."
+        if power.unless_mirrored:
+            yield f"Not if the training mirrored the pictures. Whether it did: {OPEN}."
     else:
         yield f"How often a used picture is missed in such a model: {OPEN}."
     if record.control_scores and record.bank is None:

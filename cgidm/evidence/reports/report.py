@@ -18,7 +18,7 @@ from ..record import WITHOUT_CHECKS, PictureRecord, Record, SetRecord
 from ..record_of_result import image_name, image_roles, lineup_of
 from .blocks import Block, Command, Heading, Items, NewPage, Pictures, ScoreStrip, Table, Text
 from .language import MIRROR_SOURCES, known_text, note_text, outcome_text, quotable, text
-from .silence import holds_without_mirroring, power_of_silence
+from .silence import power_of_silence
 from .sources import named_models, origin_sentences, setting_sentences, statement_of_control
 
 LONGEST = 600  # characters shown of a text from outside
@@ -123,8 +123,9 @@ def _error_rate(record: Record) -> Iterator[str]:
     if strict < level:
         yield text(record, "report.rate.weak", percent=100 * level)
     if (power := power_of_silence(record)) is not None:
-        yield text(record, "report.rate.power", percent=100 * power)
-        if holds_without_mirroring(record):
+        key = "report.rate.power.bank" if power.test == "bank" else "report.rate.power"
+        yield text(record, key, percent=100 * power.share)
+        if power.unless_mirrored:
             yield text(record, "report.rate.power.mirrored")
     if record.mirror is not None:
         source = MIRROR_SOURCES.get(record.mirror.source, "other")

@@ -1,20 +1,33 @@
 """What an answer that finds nothing says of how many used pictures would be found."""
 
-from ...judging.verdict import SILENT_MIRROR
-from ..record import OLDER, Record
-from .language import SILENT
+from ...judging.tables.power import RunPower, StatedPower
+from ..record import OLDER, PictureRecord, Record, SetRecord
 
 
-def power_of_silence(record: Record) -> float | None:
-    """Return the share of used pictures that is found in nearly all such suspects, where nothing is found.
+def power_of_silence(record: Record) -> StatedPower | None:
+    """Return the share of used pictures that would be found, where nothing is found.
 
     None: something is found; or it was never measured; or an older format, whose share is a mean over suspects.
     """
     judged = [j for j in (*record.pictures, record.set) if j is not None]
-    silent = any(j.outcome == SILENT or j.reason.code in SILENT_MIRROR for j in judged)
-    return record.expected_power if silent and record.format not in OLDER else None
+    return _run_power(record).behind_all(judged)
 
 
-def holds_without_mirroring(record: Record) -> bool:
-    """Tell whether the expected power holds only if the training did not mirror pictures, which nobody noted."""
-    return record.mirror is not None and record.models.mirrored_training is None
+def power_of_answer(judged: PictureRecord | SetRecord, record: Record) -> StatedPower | None:
+    """Return the share that the tests behind one answer would find; None as in `power_of_silence`."""
+    return _run_power(record).behind(judged.witnesses)
+
+
+def power_of_run(record: Record) -> StatedPower | None:
+    """Return the share that the tests of a run would find, if all of them spoke; None as in `power_of_silence`."""
+    return _run_power(record).largest
+
+
+def _run_power(record: Record) -> RunPower:
+    known = record.format not in OLDER
+    return RunPower(
+        expected=record.expected_power if known else None,
+        controls=record.control_power if known else None,
+        bank=record.bank is not None,
+        mirrored_training=record.models.mirrored_training,
+    )

@@ -7,16 +7,17 @@ silence` makes these curves, and compares them with suspects whose artist and tr
 models says it of the suspect itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat
 
+from ...messages import Note
 from ..null_bank import Bank
 from ..residuals import bank_power
-from ..verdict import LEVEL
+from ..verdict import LEVEL, SILENT_MIRROR
 from .files import read_tables
 
 TABLE = "detectability.json"
@@ -97,11 +98,11 @@ def find_power_table(weights: Sequence[str], folder: Path | None = None) -> Powe
 
 @dataclass(frozen=True)
 class ExpectedPower:
-    """Shares of used pictures that are found in nearly all suspects like this one; None: never measured, or not asked.
+    """Shares of used pictures that are found in a suspect like this one; None: never measured, or not asked.
 
     Attributes:
-        mirror: by the mirror test, if the trainer did not mirror its pictures.
-        controls: by the controls, or by a bank in their place.
+        mirror: by the mirror test, in nearly all such suspects whose training did not mirror the pictures.
+        controls: by the controls, in nearly all such suspects; or by a bank in their place, among its own members.
     """
 
     mirror: float | None = None
@@ -153,3 +154,100 @@ def expect_power(
     distance = sum(distances) / len(distances) if weight_distance is None else weight_distance
     of_controls = table.share("controls", kind, distance) if bank is None and controls >= LEAST_CONTROLS else of_bank
     return ExpectedPower(table.share("mirror", kind, distance) if mirror else None, of_controls)
+
+
+class Answered(Protocol):
+    """One test of an answer; a `verdict.Witness`, or what a record holds of it."""
+
+    @property
+    def name(self) -> str:
+        """Which test it is."""
+        ...
+
+    @property
+    def p_value(self) -> float | None:
+        """None where the test says nothing."""
+        ...
+
+
+class Judged(Protocol):
+    """An answer for a picture or a set; a verdict, or what a record holds of it."""
+
+    @property
+    def outcome(self) -> str:
+        """Which answer it is."""
+        ...
+
+    @property
+    def reason(self) -> Note:
+        """Why it is so."""
+        ...
+
+    @property
+    def witnesses(self) -> Sequence[Answered]:
+        """The tests that it rests on."""
+        ...
+
+
+@dataclass(frozen=True)
+class StatedPower:
+    """What an answer that finds nothing states of how many used pictures would be found.
+
+    Attributes:
+        share: of used pictures. By a bank it is that of its own models' members, else what nearly all suspects reach.
+        test: whose share it is.
+        unless_mirrored: whether it holds only if the training did not mirror the pictures, which nobody noted.
+    """
+
+    share: float
+    test: Literal["mirror", "controls", "bank"]
+    unless_mirrored: bool = False
+
+
+def is_silence(judged: Judged) -> bool:
+    """Tell whether an answer is that nothing was found: of any other the power says nothing."""
+    return judged.outcome == "no evidence" or judged.reason.code in SILENT_MIRROR
+
+
+@dataclass(frozen=True)
+class RunPower:
+    """What a run knows of how many used pictures would be found.
+
+    Attributes:
+        expected: the larger share of the tests that the run asks; see `ExpectedPower.either`.
+        controls: that of the controls or the bank alone.
+        bank: whether a bank takes the place of controls.
+        mirrored_training: whether the training mirrored pictures, by the suspect's notes; None: they do not say.
+    """
+
+    expected: float | None
+    controls: float | None
+    bank: bool
+    mirrored_training: bool | None
+
+    def behind(self, tests: Iterable[Answered]) -> StatedPower | None:
+        """Choose the share of the test that speaks of a picture, or the larger of two; None where it is not known.
+
+        A test without a p-value says nothing, and its share does not count. The mirror test's is not known where it is
+        the smaller one.
+        """
+        return self._of({t.name for t in tests if t.p_value is not None})
+
+    def behind_all(self, judged: Iterable[Judged]) -> StatedPower | None:
+        """Choose the share that holds of every answer that finds nothing; None if there is none, or one is unknown."""
+        found = [self.behind(j.witnesses) for j in judged if is_silence(j)]
+        known = [f for f in found if f is not None]
+        return min(known, key=lambda f: f.share) if known and len(known) == len(found) else None
+
+    @property
+    def largest(self) -> StatedPower | None:
+        """The share where all tests speak."""
+        return self._of({"mirror", "controls"})
+
+    def _of(self, spoke: set[str]) -> StatedPower | None:
+        by_mirror = self.controls is None or (self.expected is not None and self.expected > self.controls)
+        if "mirror" in spoke and by_mirror and self.expected is not None:
+            return StatedPower(self.expected, "mirror", self.mirrored_training is None)
+        if "controls" in spoke and self.controls is not None:
+            return StatedPower(self.controls, "bank" if self.bank else "controls")
+        return None

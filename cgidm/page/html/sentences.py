@@ -3,8 +3,9 @@
 from math import comb
 
 from cgidm.evidence.record import OLDER, BankRecord, FlagRecord, PictureRecord, Record, SetRecord, UsedRecord
-from cgidm.evidence.reports.silence import holds_without_mirroring
-from cgidm.judging.verdict import LEAST_POWER, LEVEL, SILENT_MIRROR, STRICT_LEVEL
+from cgidm.evidence.reports.silence import power_of_answer, power_of_run
+from cgidm.judging.tables.power import StatedPower, is_silence
+from cgidm.judging.verdict import LEAST_POWER, LEVEL, STRICT_LEVEL
 
 from .i18n import translate_if_known, translate_note
 from .markup import format_p_value, html_text, note_html, outcome_style
@@ -132,19 +133,21 @@ def power_sentences(record: Record, language: str, judged: PictureRecord | SetRe
     """State what share of used pictures is found, where nothing was found: of anything else it says nothing.
 
     It is left out where the sentence of `judged` has stated it, and of older records, whose share is a mean.
+
+    Args:
+        record: of the run.
+        language: the visitor's language.
+        judged: the answer, whose own tests count; None: of a run that was put down, all that it asks.
     """
     if record.format in OLDER and record.expected_power is not None:
         return []
-    if judged is None:
-        return [power_sentence(record.expected_power, language)]
-    style, known = outcome_style(judged)[1], known_share(record.expected_power) is not None
-    if by_mirror(judged):
-        if not known or (style != "none" and judged.reason.code not in SILENT_MIRROR):
-            return []
-    elif style in POSITIVE or _is_too_weak(judged, record) or (known and style != "none"):
+    power = _known_power(power_of_run(record) if judged is None else power_of_answer(judged, record))
+    if judged is not None and not _states_power(judged, record, power):
         return []
-    more = [html_text(language, "power.mirrored")] if known and holds_without_mirroring(record) else []
-    return [power_sentence(record.expected_power, language), *more]
+    if power is None:
+        return [power_sentence(None, language)]
+    more = [html_text(language, "power.mirrored")] if power.unless_mirrored else []
+    return [power_sentence(power.share, language, bank=power.test == "bank"), *more]
 
 
 def warning_sentences(power: float | None, language: str) -> list[str]:
@@ -153,12 +156,13 @@ def warning_sentences(power: float | None, language: str) -> list[str]:
     return [power_sentence(power, language)] if known is None or known < LEAST_POWER else []
 
 
-def power_sentence(power: float | None, language: str) -> str:
-    """State what share of used pictures is found in such a suspect. None: this was never measured."""
+def power_sentence(power: float | None, language: str, *, bank: bool = False) -> str:
+    """State what share of used pictures is found in such a suspect, or by a bank. None: this was never measured."""
     known = known_share(power)
     if known is None:
         return html_text(language, "power.unknown")
     key = "power.weak" if known < LEAST_POWER else "power"
+    key = "power.bank" if bank and known >= LEAST_POWER else key
     return html_text(language, key, power=round(100 * known), level=PERCENT)
 
 
@@ -202,19 +206,43 @@ def known_share(value: float | None) -> float | None:
     return value if value is not None and 0 <= value <= 1 else None
 
 
-def _is_too_weak(judged: PictureRecord | SetRecord, record: Record) -> bool:
-    """Tell whether nothing was found in a suspect so weakly trained that this means nothing."""
+def _known_power(power: StatedPower | None) -> StatedPower | None:
+    return None if power is None or known_share(power.share) is None else power
+
+
+def _states_power(judged: PictureRecord | SetRecord, record: Record, power: StatedPower | None) -> bool:
+    """Tell whether an answer is followed by the power of its tests."""
     if by_mirror(judged):
+        return power is not None and is_silence(judged)
+    style = outcome_style(judged)[1]
+    if style in POSITIVE or _is_too_weak(judged, record):
         return False
-    power = known_share(record.expected_power)
+    if power is None:  # never measured; or no test speaks, and it is left out if the run knows of one
+        return known_p_value(judged) is not None or known_share(record.expected_power) is None
+    return style == "none"
+
+
+def _is_too_weak(judged: PictureRecord | SetRecord, record: Record) -> bool:
+    """Tell whether nothing was found where so few used pictures would be found that this means nothing."""
+    share = _weak_share(judged, record)
     unclear = outcome_style(judged)[1] == "unclear" and known_p_value(judged) is not None
-    return unclear and power is not None and power < LEAST_POWER
+    return unclear and share is not None and share < LEAST_POWER
+
+
+def _weak_share(judged: PictureRecord | SetRecord, record: Record) -> float | None:
+    """The share behind an answer by the controls or the bank; of an older record, as it states it."""
+    if by_mirror(judged):
+        return None
+    if record.format in OLDER:
+        return known_share(record.expected_power)
+    power = _known_power(power_of_answer(judged, record))
+    return None if power is None else power.share
 
 
 def _weak_sentence(judged: PictureRecord | SetRecord, record: Record, language: str) -> str:
     """Say why it means nothing that nothing was found."""
     if not _is_too_weak(judged, record):
         return note_html(judged.reason, language)
-    power = round(100 * (record.expected_power or 0.0))
+    power = round(100 * (_weak_share(judged, record) or 0.0))
     p = format_p_value(known_p_value(judged))
     return html_text(language, "sentence.weak", power=power, level=PERCENT, p=p)
