@@ -15,7 +15,7 @@ from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.mirror import MirrorScore
 from cgidm.resources import find_example
 from cgidm.run.events import RunProgress
-from cgidm.run.plan import RunRequest, plan_run
+from cgidm.run.plan import RunPlan, RunRequest, plan_run, read_plan
 from tests.support.errors import refuses
 from tests.support.pictures import pair_that_learnt, picture
 
@@ -195,3 +195,14 @@ def test_the_first_answer_takes_at_most_a_hundred_network_evaluations(pair):
         if event.phase == "answered":
             break
     assert 0 < sum(rows) <= 100
+
+
+def test_an_older_version_s_power_is_looked_up_anew():
+    """It was a mean over suspects, and the controls' own share was not kept."""
+    new = dataclasses.asdict(
+        RunPlan(controls=(0, 2), copies=((1,),), expected_power=0.9, control_power=0.7, power_known=True)
+    )
+    assert read_plan(new) == RunPlan(**new)
+    for older in ("control_power", "power_known"):
+        left = {k: v for k, v in new.items() if k not in ("control_power", older)}
+        assert read_plan(left) == RunPlan(controls=(0, 2), copies=((1,),)), "neither a share nor that one is known"

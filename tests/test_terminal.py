@@ -9,7 +9,10 @@ import pytest
 
 from cgidm.cli import main
 from cgidm.errors import UserError
+from cgidm.judging.mirror_test import MirrorReference
+from cgidm.judging.null_bank import open_bank
 from cgidm.messages.text import print_line, single_line
+from cgidm.resources import resource_root
 from cgidm.run.result_table import print_table
 from tests.support.picture_files import encoded, picture
 from tests.support.results import result_of
@@ -53,7 +56,23 @@ def test_no_name_of_a_picture_commands_the_terminal(tmp_path, capsys):
 @pytest.mark.parametrize(("score", "told"), [(2.0, False), (-2.0, True)])
 def test_how_many_used_pictures_are_found_is_told_of_silence_alone(score, told, capsys):
     print_table(result_of([score], power=0.9), "lineup.html")
-    assert ("90% of used pictures are found" in capsys.readouterr().out) == told
+    assert ("90% or more of used pictures are found" in capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize(("mirror_power", "caveat"), [(0.9, False), (0.95, True)])
+def test_mirrored_training_is_spoken_of_where_the_mirror_test_s_share_is_told(mirror_power, caveat, capsys):
+    mirror = MirrorReference("table", tuple(0.1 * i for i in range(-30, 30)), 0.2, 18)
+    result = result_of([-2.0], power=0.9, mirror=mirror, mirror_scores=[0.0])
+    print_table(dataclasses.replace(result, expected_power=mirror_power), "lineup.html")
+    said = capsys.readouterr().out
+    assert f"{mirror_power:.0%} or more of used pictures are found" in said and ("mirrored" in said) == caveat
+
+
+def test_a_bank_s_share_is_told_as_that_of_its_own_models(capsys):
+    bank = open_bank(resource_root() / "banks" / "rollandin-lora")
+    print_table(dataclasses.replace(result_of([-2.0], power=0.9), bank=bank), "lineup.html")
+    said = capsys.readouterr().out
+    assert "the bank's own models were trained on, 90% are found" in said and "nearly all" not in said
 
 
 def test_a_refused_picture_s_name_does_not_command_the_terminal(tmp_path, capsys):

@@ -319,7 +319,7 @@ class Record:
     strict_level: float | None = None  # of "consistent"; None: there is no "weak evidence", as in formats 1 and 2
     control_scores: tuple[float, ...]  # of the controls, or the bank's: null residuals, in older records null scores
     bank: BankRecord | None
-    # share of used pictures found in nearly all such suspects, by the tests that were asked; None: never measured
+    # share of used pictures that the tests that were asked find: see `RunPower.expected`; None: never measured
     expected_power: float | None
     lineup: LineupRecord | None
     weight_distance: float | None  # of a full network from its base

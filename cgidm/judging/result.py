@@ -93,7 +93,7 @@ class Result:
     machine: Mapping[str, Any] = field(default_factory=dict)  # device, precision, threads
     controls: tuple[Picture, ...] = ()  # whose scores they are
     bank: Bank | None = None
-    # share of used pictures found in nearly all such suspects, by the tests that were asked; None: never measured
+    # share of used pictures that the tests that were asked find: see `RunPower.expected`; None: never measured
     expected_power: float | None = None
     control_power: float | None = None  # by the controls or the bank alone
     weight_distance: float | None = None  # of a full network's weights from its base's

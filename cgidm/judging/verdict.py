@@ -131,8 +131,8 @@ def judge(
         mirror: what the mirror test says, if it was asked.
         combined: `controls` are the null residuals of a bank, and decide together with the mirror test.
         level: the false-positive rate that a positive answer is held to.
-        power: the share of used pictures that would be found by the controls. Where it is below `LEAST_POWER`, or was
-            never measured (None), a score like those of the controls is "cannot tell" instead of "no evidence".
+        power: the share of used pictures that would be found by the tests that have a p-value. Where it is below
+            `LEAST_POWER`, or was never measured (None), silence is "cannot tell" instead of "no evidence".
     """
     n, by_controls = len(controls), ask_controls(score, controls, level)
     if silent := (*blocking, *distrusted):

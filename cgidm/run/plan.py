@@ -42,7 +42,7 @@ class RunPlan:
     controls: tuple[int, ...]  # indices of the control pictures that are used
     copies: tuple[tuple[int, ...], ...]  # of each picture: the controls that are its near-duplicates, not used
     lineup: Lineup | None = None  # its decoys are indices among the controls that are used
-    # share of used pictures found in nearly all such suspects, by the tests that were asked; None: never measured
+    # share of used pictures that the tests that were asked find: see `RunPower.expected`; None: never measured
     expected_power: float | None = None
     control_power: float | None = None  # by the controls or the bank alone
     power_known: bool = False  # whether it was looked up, which waits for the mirror test

@@ -14,13 +14,16 @@ from cgidm.evidence.exports.catalogue import KINDS, exports
 from cgidm.evidence.exports.command import NAMES
 from cgidm.evidence.exports.facts import read_facts
 from cgidm.evidence.exports.file_hashes import hash_weights, short_hash
-from cgidm.evidence.record import PlanRecord
+from cgidm.evidence.record import BankRecord, PlanRecord
+from cgidm.evidence.reports.language import text as text_of_code
+from cgidm.evidence.reports.report import report_blocks
 from cgidm.intake.listing import Publication
 from cgidm.judging.flags import UNKNOWN_BASE
 from cgidm.page.html.i18n import LANGUAGES, has_translation
 from tests.support.bundles import MODELS, reseal
 from tests.support.errors import refuses
-from tests.support.results import result_of
+from tests.support.page_records import BANK
+from tests.support.results import block_texts, result_of
 
 AIR = "urn:air:sdxl:lora:civitai:328553@368189+291234"
 SHA = "ab" * 32
@@ -250,3 +253,18 @@ def test_the_command_refuses_another_file_and_an_altered_bundle(bundle, tmp_path
     table = json.loads((tmp_path / "out" / "result.json").read_text())
     (tmp_path / "out" / "result.json").write_text(json.dumps(table))
     assert main(["export", str(tmp_path / "out"), "--as", "dmca"]) == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_bank_s_share_is_stated_as_that_of_its_own_models(language, tmp_path):
+    """Over its members it is a mean: nothing is said of other models so far from their base."""
+    silent = write_evidence(result_of([-2.0], power=0.9), tmp_path / "silent", MODELS)
+    silent = dataclasses.replace(silent, language=language)
+    banked = dataclasses.replace(silent, bank=BankRecord(**BANK))
+    for record, of_bank in ((silent, False), (banked, True)):
+        lawyer, report = texts(record)["lawyer"], [t for b in report_blocks(record, "a" * 64) for t in block_texts(b)]
+        assert ("null models were trained on, 90% are found" in lawyer) == of_bank
+        assert ("At least 90% of used pictures" in lawyer) != of_bank
+        said = {key: text_of_code(record, key, percent=90) for key in ("report.rate.power", "report.rate.power.bank")}
+        assert [said["report.rate.power"] in report, said["report.rate.power.bank"] in report] == [not of_bank, of_bank]
+        assert text_of_code(record, "report.rate.power.mirrored") not in report

@@ -12,8 +12,18 @@ from cgidm.judging.mirror_test import MirrorReference
 from cgidm.judging.null_bank import open_bank
 from cgidm.judging.residuals import bank_power
 from cgidm.judging.result import MeasuredPicture
-from cgidm.judging.tables.power import TABLE, ExpectedPower, PowerCurve, PowerTable, expect_power, find_power_table
-from cgidm.judging.verdict import LEAST_POWER
+from cgidm.judging.tables.power import (
+    TABLE,
+    ExpectedPower,
+    PowerCurve,
+    PowerTable,
+    RunPower,
+    StatedPower,
+    expect_power,
+    find_power_table,
+)
+from cgidm.judging.verdict import LEAST_POWER, Outcome, Verdict, Witness, WitnessName
+from cgidm.messages import note
 from cgidm.pictures.images import Picture
 from cgidm.resources import base_folder, resource_root
 from cgidm.training.trained_model import weight_digests
@@ -96,6 +106,46 @@ def test_the_power_of_the_mirror_test_does_not_count_where_it_has_nothing_to_say
         assert found.verdict.outcome == outcome, (powers, outcome)
     (alone,), _ = judge_pictures([measured({"loss_contrast": 0.01}, other)], nulls, mirror=None, power=0.9)
     assert alone.verdict.outcome == "no evidence"
+
+
+def verdict(outcome: Outcome = "no evidence", code="judging.as_high", **p_values):
+    names: tuple[WitnessName, ...] = ("mirror", "controls")
+    tests = tuple(Witness(name=name, p_value=p_values[name], references=20) for name in names)
+    return Verdict(outcome, 0.4, note(code), 20, tests)
+
+
+@pytest.mark.parametrize(
+    ("expected", "controls", "p_values", "bank", "mirrored", "stated"),
+    [
+        (0.93, 0.74, {"mirror": 0.4, "controls": 0.4}, False, None, StatedPower(0.93, "mirror", True)),
+        (0.93, 0.74, {"mirror": 0.4, "controls": 0.4}, False, False, StatedPower(0.93, "mirror")),
+        (0.93, 0.74, {"mirror": None, "controls": 0.4}, False, None, StatedPower(0.74, "controls")),
+        (0.93, 0.74, {"mirror": 0.4, "controls": None}, False, None, StatedPower(0.93, "mirror", True)),
+        (0.93, 0.74, {"mirror": None, "controls": 0.4}, True, None, StatedPower(0.74, "bank")),
+        (0.74, 0.74, {"mirror": 0.4, "controls": 0.4}, False, None, StatedPower(0.74, "controls")),
+        (0.41, 0.41, {"mirror": 0.4, "controls": None}, False, None, None),
+        (0.10, None, {"mirror": None, "controls": 0.4}, False, None, None),
+        (0.10, None, {"mirror": 0.4, "controls": 0.4}, False, None, StatedPower(0.10, "mirror", True)),
+        (0.93, 0.74, {"mirror": None, "controls": None}, False, None, None),
+        (None, None, {"mirror": 0.4, "controls": 0.4}, True, None, None),
+    ],
+)
+def test_the_share_that_is_stated_is_that_of_a_test_that_spoke(expected, controls, p_values, bank, mirrored, stated):
+    known = RunPower(expected, controls, bank, mirrored)
+    assert known.behind(verdict(**p_values).witnesses) == stated
+    assert known.behind_all([verdict(**p_values)]) == stated
+
+
+def test_the_share_of_several_answers_holds_of_each_that_finds_nothing():
+    known = RunPower(0.93, 0.74, False, None)
+    both, symmetric = verdict(mirror=0.4, controls=0.4), verdict(mirror=None, controls=0.4)
+    alone = verdict("cannot tell", "judging.mirror.silent", mirror=0.4, controls=None)
+    found = verdict("weak evidence", "judging.mirror.knows", mirror=0.04, controls=0.4)
+    unclear = verdict("cannot tell", "judging.unknown_power", mirror=None, controls=0.4)
+    assert known.behind_all([both, alone, found, unclear]) == StatedPower(0.93, "mirror", True)
+    assert known.behind_all([both, symmetric]) == StatedPower(0.74, "controls")
+    assert known.behind_all([found, unclear]) is None and known.behind_all([]) is None
+    assert RunPower(0.74, 0.74, False, None).behind_all([both, alone]) is None, "one of the two is not known"
 
 
 def test_the_table_of_a_base_is_found_by_its_weights(tmp_path):

@@ -90,11 +90,13 @@ def test_the_power_stands_where_nothing_was_found_and_nowhere_else(record, langu
     outcomes = ("consistent with training on this image", "weak evidence", "no evidence", "cannot tell")
     record["format"] = FORMAT
     for power, said, where in ((0.9625, known, {2}), (None, unknown, {2, 3}), (0.375, weak, {2})):
-        record["expected_power"] = power
+        record["expected_power"] = record["control_power"] = power
         for number, outcome in enumerate(outcomes):
             p = None if outcome == "cannot tell" else 0.8
             for judged in (record["set"], *record["pictures"]):
+                witness = {"name": "controls", "p_value": p, "references": 20, "silent": None, "framings": 1}
                 judged.update(outcome=outcome.replace("this image", "some of these images"), p_value=p)
+                judged["witnesses"] = [witness]
                 if judged is not record["set"]:
                     judged["outcome"] = outcome
             for html in (answer_page(typed(record), language), portfolio_page(typed(record), language, [])):
@@ -136,6 +138,55 @@ def test_the_power_of_a_silent_mirror_test_stands_with_what_it_rests_on(record, 
     reason.update(code="judging.mirror.silent", params={"p": 0.4})
     record["format"] = FORMAT - 1
     assert said not in text_of(answer_page(typed(record), language)), "an older record holds a mean"
+
+
+def witness(name, p_value):
+    return {"name": name, "p_value": p_value, "references": 20, "silent": None, "framings": 1}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("tests", "bank", "shares", "said", "mirrored"),
+    [
+        (("controls",), None, (0.93, 0.74), ("power", 74), False),  # a symmetric picture
+        (("controls",), BANK, (0.93, 0.74), ("power.bank", 74), False),
+        (("mirror", "controls"), None, (0.93, 0.74), ("power", 93), True),
+        (("mirror", "controls"), None, (0.74, 0.74), ("power", 74), False),
+        (("mirror", "controls"), BANK, (0.81, 0.81), ("power.bank", 81), False),
+    ],
+)
+def test_the_power_is_that_of_the_tests_that_spoke(record, language, tests, bank, shares, said, mirrored):
+    record.update(format=FORMAT, expected_power=shares[0], control_power=shares[1], bank=bank)
+    record["pictures"] = record["pictures"][:1]
+    witnesses = [witness(name, 0.4 if name in tests else None) for name in ("mirror", "controls")]
+    record["pictures"][0].update(outcome="no evidence", p_value=0.4, witnesses=witnesses)
+    text = text_of(answer_page(typed(record), language))
+    keys = ("power", "power.bank")
+    counts = {(k, n): text.count(translate(language, k, power=n, level=5)) for k in keys for n in (74, 81, 93)}
+    assert counts == {key: int(key == said) for key in counts}
+    assert (translate(language, "power.mirrored") in text) == mirrored
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_silent_mirror_test_does_not_state_the_power_of_distrusted_controls(record, language):
+    record.update(format=FORMAT, expected_power=0.81, control_power=0.81)
+    record["pictures"] = record["pictures"][:1]
+    reason = {"code": "judging.mirror.silent", "params": {"p": 0.4}}
+    tests = [witness("mirror", 0.4), witness("controls", None)]
+    record["pictures"][0].update(outcome="cannot tell", p_value=0.4, witnesses=tests, reason=reason)
+    assert "81" not in text_of(answer_page(typed(record), language))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_picture_that_no_measured_test_speaks_of_has_no_share(record, language):
+    """A symmetric picture under an adapter that only the mirror test was measured on."""
+    record.update(format=FORMAT, expected_power=0.81, control_power=None)
+    record["pictures"] = record["pictures"][:1]
+    reason = {"code": "judging.unknown_power", "params": {}}
+    tests = [witness("mirror", None), witness("controls", 0.4)]
+    record["pictures"][0].update(outcome="cannot tell", p_value=0.4, witnesses=tests, reason=reason)
+    text = text_of(answer_page(typed(record), language))
+    assert "81" not in text and translate(language, "power.unknown") in text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

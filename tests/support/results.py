@@ -60,6 +60,7 @@ def result_of(scores, steps=1000, shift=None, power=None, *, mirror=None, mirror
         machine=describe_machine(world(0)[0]),
         controls=controls,
         expected_power=power,
+        control_power=power,
         framing=CentreSquare(resolution=16),
         checks=RunChecks(base_vs_itself=0.0, noted_framing=CentreSquare(resolution=16)),
         mirrored_training=mirror == Note("judging.mirror.flips") or None,

@@ -10,7 +10,7 @@ models says it of the suspect itself.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat
 
@@ -156,6 +156,7 @@ def expect_power(
     return ExpectedPower(table.share("mirror", kind, distance) if mirror else None, of_controls)
 
 
+@runtime_checkable
 class Answered(Protocol):
     """One test of an answer; a `verdict.Witness`, or what a record holds of it."""
 
@@ -170,6 +171,7 @@ class Answered(Protocol):
         ...
 
 
+@runtime_checkable
 class Judged(Protocol):
     """An answer for a picture or a set; a verdict, or what a record holds of it."""
 
