@@ -181,8 +181,8 @@ def _figure3b(results: Path) -> Finding:
         "accuracy rises until about 1000 steps, then stays; no value in the text",
         f"accuracy, fitted, by the raw cosine: {_listed(own)}; of `reference`: {_listed(curve)}",
         YES if settled else NO,
-        "On the small model the best moment is earlier. The fall after it is a few decisions of 80, that of "
-        "`reference` is larger; why was not tested. `mini-figure3b`, and `mini-time` for `reference`. "
+        "On the small model the best moment is earlier. The fall after it is a few decisions of 80; why was not "
+        "tested. `mini-figure3b`, and `mini-time` for `reference`. "
         "For Stable Diffusion `python -m eval run paper-figure3b --data DIR`",
     )
 

@@ -61,6 +61,10 @@ def test_nothing_is_foretold_by_the_artist_or_by_the_training():
     ((_, nothing),) = foretold(strange, "mirror")
     assert nothing is None, "nothing else was counted"
     assert family("buckets, no notes") == family("buckets") != family("random crops")
+    assert family("8 bits") == family("times 2") == "laboratory", "altered files are of one training"
+    mixture = Counted("mirror", "lora", "mixture", "mixture", 0.05, 1.0, 10, mixed=frozenset({"own artist", "x"}))
+    found = [p for c, p in foretold([mixture, *of_artist, *others], "mirror") if c is mixture]
+    assert found == pytest.approx([0.4]), "nor by the artists of a mixture"
 
 
 def test_suspects_that_mirrored_their_pictures_stand_apart():
@@ -123,11 +127,14 @@ def test_the_committed_curves_are_those_of_the_committed_answers():
 
 
 def test_what_is_stated_is_above_what_was_counted_for_at_most_one_suspect_in_ten():
-    for test in REPORT["tests"]:
+    mirror, controls, bank = REPORT["tests"]
+    for test in (mirror, controls):
         assert test["worst tenth"] <= 0 and test["above"] < 0.1 and test["difference"] <= 0.05, test["test"]
-    mirror, controls, _ = REPORT["tests"]
+    assert abs(bank["difference"]) <= 0.05 < bank["worst tenth"] <= 0.1, (
+        "a bank's own members are a mean, and said to be"
+    )
     for old in (mirror["by mean power"], controls["by mean power"]):
-        assert old["worst tenth"] > 0.2, "what verdicts stated before"
+        assert old["worst tenth"] > 0.15, "what verdicts stated before"
     strong = max(s for c in REPORT["curves"] if c["test"] == "mirror" for s in c["shares"])
     assert strong > LEAST_POWER, "the caution has not silenced every answer"
     assert "mirror test" in silence_text(REPORT)

@@ -36,8 +36,12 @@ from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 
 WORST = 0.9  # quantile of foretold minus counted: the worst tenth lies above
-# rows of `eval wild` of one training
-SAME_TRAINING = {"buckets, no notes": "buckets", "flips, no notes": "flips", "squares, no notes": "laboratory"}
+# rows of `eval wild` of one training: judged without notes, or with an altered file
+ALTERED = ("times 0.5", "times 2", "noise of 0.25 sd", "merged with another LoRA", "resized to rank 4", "50% filtered")
+SAME_TRAINING = {
+    **{"buckets, no notes": "buckets", "flips, no notes": "flips", "squares, no notes": "laboratory"},
+    **dict.fromkeys((*ALTERED, "8 bits"), "laboratory"),
+}
 MIRRORED = "flips"  # the training that mirrored its pictures: where files do not note it, the mirror test is silent
 Test = Literal["mirror", "controls", "bank"]
 TITLES: dict[Test, str] = {"mirror": "mirror test", "controls": "control test", "bank": "bank"}
@@ -45,17 +49,18 @@ TITLES: dict[Test, str] = {"mirror": "mirror test", "controls": "control test", 
 
 @dataclass(frozen=True)
 class Counted:
-    """What one test found of the used pictures of one artist, under suspects of one training.
+    """What one test found of the used pictures of one suspect.
 
     Attributes:
         test: one of `TITLES`.
-        kind: of the suspects.
-        training: how they were trained, or what was done to their files.
-        artist: whose pictures they are.
-        distance: of the suspects from their base, mean.
+        kind: of the suspect.
+        training: how it was trained, or what was done to its file.
+        artist: whose pictures they are; of a mixture, its name.
+        distance: of the suspect from its base; in part the mean of its training.
         share: of used pictures that were found at `LEVEL`.
         pictures: how many that were.
         foretold: by a bank's own models; None where a table foretells.
+        mixed: the artists of a mixture.
     """
 
     test: Test
@@ -66,6 +71,12 @@ class Counted:
     share: float
     pictures: int
     foretold: float | None = None
+    mixed: frozenset[str] = frozenset()
+
+    @property
+    def artists(self) -> frozenset[str]:
+        """Everybody whose pictures the suspect learnt."""
+        return self.mixed or frozenset((self.artist,))
 
 
 def run(o: argparse.Namespace) -> None:
@@ -97,11 +108,10 @@ def read_counted(results: Path, table: PowerTable) -> list[Counted]:
     adapters = {training: wild[row] for training, row in TRAININGS.items()}
     (strong,) = [r for r in table.rows if (r.kind, r.images, r.steps_per_picture) == ("dreambooth", 10, 30)]
     distances = {**adapters, "dreambooth": strong.distance_from_base}
-    return [
-        *_read_wild(results / "wild" / "answers.csv"),
-        *_read_mirror(results / "mirror" / "decisions.csv", distances),
-        *_read_rates(results, distances),
-    ]
+    mirror = list(_read_mirror(results / "mirror" / "decisions.csv", distances))
+    known = {(c.training, c.artist) for c in mirror}  # the same suspects, at their mean distance
+    rows = [c for c in _read_wild(results / "wild" / "answers.csv") if (c.training, c.artist) not in known]
+    return [*rows, *mirror, *_read_rates(results, distances)]
 
 
 def _kind(training: str) -> Kind:
@@ -113,24 +123,27 @@ def _read_wild(path: Path) -> Iterator[Counted]:
     with path.open(newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["member"] == "1" and r["row"] != MIRRORED]
     suspects: dict[tuple[str, str, str], list[bool]] = {}
-    mixed = {r["row"] for r in rows if "mixture" in r["row"]}
+    mixtures = {r["row"] for r in rows if "mixture" in r["row"]}
+    mixed = {row: frozenset(r["artist"] for r in rows if r["row"] == row) for row in mixtures}
     for r in rows:
         artist = r["row"] if r["row"] in mixed else r["artist"]
         called = bool(r["p_value"]) and float(r["p_value"]) <= LEVEL
         suspects.setdefault((r["row"], artist, r["distance"]), []).append(called)
     for (row, artist, distance), called in suspects.items():
-        yield Counted("mirror", "lora", row, artist, float(distance), fmean(called), len(called))
+        others = mixed.get(row, frozenset())
+        yield Counted("mirror", "lora", row, artist, float(distance), fmean(called), len(called), mixed=others)
 
 
 def _read_mirror(path: Path, distances: Mapping[str, float]) -> Iterator[Counted]:
     """Suspects of `eval mirror`, at the mean distance of their training."""
     with path.open(newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["member"] == "1" and r["training"] in distances]
-    groups: dict[tuple[str, str], list[bool]] = {}
+    groups: dict[tuple[str, str, str], list[bool]] = {}
     for r in rows:
         if r["suspect"].split("-")[0] in DATASETS:
-            groups.setdefault((r["training"], r["artist"]), []).append(float(r["p_value"]) <= LEVEL)
-    for (training, artist), called in groups.items():
+            suspect = r["training"], r["artist"], r["suspect"]
+            groups.setdefault(suspect, []).append(float(r["p_value"]) <= LEVEL)
+    for (training, artist, _), called in groups.items():
         row = TRAININGS.get(training, training)
         yield Counted("mirror", _kind(training), row, artist, distances[training], fmean(called), len(called))
 
@@ -140,14 +153,13 @@ def _read_rates(results: Path, distances: Mapping[str, float]) -> Iterator[Count
     scores = [s for name in USUAL for s in read_scores(results / name / "decisions.csv")]
     for training, artist in dict.fromkeys((s.training, s.artist) for s in scores):
         works = [s for s in scores if (s.training, s.artist) == (training, artist)]
-        row, kind = TRAININGS.get(training, training), _kind(training)
-        called = [_is_called(s, works) for s in works if s.member]
+        row, kind, at = TRAININGS.get(training, training), _kind(training), distances[training]
         by_bank = [j for j in judge_by_three(works) if j.ranking.startswith("residuals") and j.scored.member]
-        found = [j.p_value <= LEVEL and j.scored.score > 0 for j in by_bank]
-        foretold = fmean(foretell_by_bank(works, suspect) for suspect in dict.fromkeys(s.suspect for s in works))
-        at = distances[training]
-        yield Counted("controls", kind, row, artist, at, fmean(called), len(called))
-        yield Counted("bank", kind, row, artist, at, fmean(found), len(found), foretold)
+        for suspect in dict.fromkeys(s.suspect for s in works):
+            called = [_is_called(s, works) for s in works if s.member and s.suspect == suspect]
+            found = [j.p_value <= LEVEL and j.scored.score > 0 for j in by_bank if j.scored.suspect == suspect]
+            yield Counted("controls", kind, row, artist, at, fmean(called), len(called))
+            yield Counted("bank", kind, row, artist, at, fmean(found), len(found), foretell_by_bank(works, suspect))
 
 
 def _is_called(scored: Scored, works: Sequence[Scored]) -> bool:
@@ -188,7 +200,7 @@ def foretold(counted: Sequence[Counted], test: Test) -> list[tuple[Counted, floa
         if c.foretold is not None:
             found.append((c, c.foretold))
             continue
-        others = [d for d in counted if d.artist != c.artist and family(d.training) != family(c.training)]
+        others = [d for d in counted if not d.artists & c.artists and family(d.training) != family(c.training)]
         curve = next((k for k in curves_of(others) if (k.test, k.kind) == (c.test, c.kind)), None)
         found.append((c, None if curve is None else curve.share(c.distance)))
     return found
@@ -260,7 +272,7 @@ def silence_table(report: Mapping[str, Any]) -> str:
 
 def trainings_table(test: Mapping[str, Any]) -> str:
     """A row for each training of a test."""
-    columns = ["training", "distance from base", "artists", "counted", "foretold", "difference, mean"]
+    columns = ["training", "distance from base", "suspects", "counted", "foretold", "difference, mean"]
     rows = [
         [r["training"], f"{r['distance']:.3f}", *(_cells(r)[:-1] if r["of"] else [r["unknown"], "", "not known", ""])]
         for r in test["trainings"]
