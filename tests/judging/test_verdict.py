@@ -74,7 +74,7 @@ def test_silence_means_nothing_where_little_can_be_found():
     weak = judge(0.5, CONTROLS, [], power=0.2)
     assert weak.outcome == "cannot tell" and weak.p_value == 21 / 41
     assert weak.reason == note("judging.weak_suspect", power=0.2, level=0.05, p=21 / 41)
-    assert "only 20% of used pictures are found" in str(weak.reason)
+    assert "perhaps only 20% are found" in str(weak.reason)
     assert judge(0.5, CONTROLS, [], power=0.9).outcome == "no evidence"
     assert is_positive(judge(2.0, CONTROLS, [], power=0.2).outcome)
 
