@@ -79,7 +79,7 @@ def test_what_a_run_can_find_is_said_before_its_first_step_and_is_what_it_found(
     assert phases[:3] == ["loading", "loading", "planned"] and "planned" not in phases[3:]
     told = moments[phases.index("mirror") + 2 :]  # the first answer by the mirror test does not need it
     expected = told[0].plan.expected_power
-    assert 0.4 < expected < 0.8 and record_of(run)["expected_power"] == expected == record_of(run)["control_power"]
+    assert 0.25 < expected < 0.8 and record_of(run)["expected_power"] == expected == record_of(run)["control_power"]
     assert all(m.plan.expected_power == expected for m in told) and "step" not in phases[: len(phases) - len(told)]
 
 
@@ -123,9 +123,10 @@ def test_an_undertrained_suspect_is_told_of_before_the_run_and_yields_cannot_tel
     controls = [str(path) for path in pictures_of(SUSPECTS[0], "control")[:19]]
     run = dataclasses.replace(page_runs.request(1, controls=controls), pictures=holdout).begin(Visit())
     moments = list(execute_run(run))
-    expected = next(m for m in moments if m.phase == "step").plan.expected_power
+    assert next(m for m in moments if m.phase == "step").plan.expected_power is None, "weaker than measured"
     [picture] = record_of(run)["pictures"]
-    assert expected < 0.5 and picture["outcome"] == "cannot tell" and picture["p_value"] > 0.05
+    assert picture["reason"]["code"] == "judging.unknown_power"
+    assert picture["outcome"] == "cannot tell" and picture["p_value"] > 0.05
 
 
 @pytest.mark.usefixtures("tiny_models")
