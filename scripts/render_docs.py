@@ -233,16 +233,6 @@ def render_silence() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def render_bank_sizes() -> str:
-    """What a bank finds, by its number of models."""
-    return sizes_table(_read("mini/bank-sizes/sizes.json"))
-
-
-def render_residuals() -> str:
-    """What residuals make of a bank's verdict."""
-    return residuals_table(_read("mini/residuals/residuals.json"))
-
-
 def _interval(found: Mapping[str, Any]) -> str:
     """A share with its interval over artists. A bootstrap of none, or of all, would have no width: it is left out."""
     if found["count"] in (0, found["of"]):
@@ -279,8 +269,8 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "mirror": ("docs/results/error-rates.md", render_mirror),
     "mirrored": ("docs/verdicts.md", lambda: mirrored_table(_read("mirrored.json"))),
     "dose": ("docs/verdicts.md", render_dose),
-    "residuals": ("docs/results/error-rates.md", render_residuals),
-    "bank sizes": ("docs/results/error-rates.md", render_bank_sizes),
+    "residuals": ("docs/results/error-rates.md", lambda: residuals_table(_read("mini/residuals/residuals.json"))),
+    "bank sizes": ("docs/results/error-rates.md", lambda: sizes_table(_read("mini/bank-sizes/sizes.json"))),
     "combined": ("docs/results/error-rates.md", render_combined),
     "crossed": ("docs/results/error-rates.md", lambda: crossed_table(_read("crossed.json")) + "\n"),
     "crossed features": (

@@ -198,14 +198,14 @@ def _result(
     weights = list(record.models.sha256.values())
     unused = 0 if record.checks is None else record.checks.unused_tensors
     models = record.models
-    asked: dict[str, Any] = {"prompts": 1 + len(models.other_prompts), "others": len(models.others), "unused": unused}
+    setting: dict[str, Any] = {"prompts": 1 + len(models.other_prompts), "others": len(models.others), "unused": unused}
     mirror, nulls = _mirror(record, config), record.control_scores if bank is None else None
     power = ExpectedPower(controls=record.expected_power)  # as an older record states it
     if record.format not in OLDER:
         by_table = isinstance(mirror, MirrorReference) and mirror.source == "table"
         used = {"mirror": by_table, "controls": len(nulls or ()), "looked_at_twice": twice}
-        power = expect_power(weights, distances, record.weight_distance, bank, **used, **asked)
-    likelihood = find_likelihood(weights, config.mirror_draws, distances, record.weight_distance, **asked)
+        power = expect_power(weights, distances, record.weight_distance, bank, **used, **setting)
+    likelihood = find_likelihood(weights, config.mirror_draws, distances, record.weight_distance, **setting)
     judged, together, compared = judge_against(
         measured,
         nulls,

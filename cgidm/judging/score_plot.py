@@ -19,7 +19,7 @@ def draw_scores(pictures: Sequence[tuple[str, float]], others: Sequence[float], 
         compared: what they are compared with: "controls".
 
     Returns:
-        the figure; nothing is written or shown.
+        the figure; nothing is written or displayed.
     """
     figure = Figure(figsize=(7, 1.6 + 0.25 * len(pictures)), layout="constrained")
     axes = figure.subplots()
@@ -55,5 +55,5 @@ def _fonts() -> list[str]:
 def _drawable(name: str, fonts: Sequence[str]) -> str:
     """The name on one line, with the codes of characters that no font has: matplotlib would warn of them."""
     known = [get_font(findfont(family)) for family in fonts]
-    shown = single_line(name)
-    return "".join(c if any(f.get_char_index(ord(c)) for f in known) else f"[U+{ord(c):04X}]" for c in shown)
+    line = single_line(name)
+    return "".join(c if any(f.get_char_index(ord(c)) for f in known) else f"[U+{ord(c):04X}]" for c in line)

@@ -103,8 +103,8 @@ class Sitting:
     def _expect_power(self, controls: int) -> ExpectedPower:
         mirror, measured = self._mirror_reference, self.measured
         given = (list(self.pair.fingerprints.values()), measured.distances, measured.weight_distance, self.request.bank)
-        asked = isinstance(mirror, MirrorReference) and mirror.source == "table"
-        settings = {"mirror": asked, "controls": controls, "looked_at_twice": bool(self.uneven)}
+        by_table = isinstance(mirror, MirrorReference) and mirror.source == "table"
+        settings = {"mirror": by_table, "controls": controls, "looked_at_twice": bool(self.uneven)}
         return expect_power(*given, **settings, **self._unlike_measured)
 
     @property

@@ -44,22 +44,22 @@ def run(o: argparse.Namespace) -> None:
     examples = sorted(p.parent for p in (o.assets / "examples").glob("*/example.json"))
     suspects = {e.name: (e / "checkpoint", json.loads((e / "example.json").read_text())["prompt"]) for e in examples}
     drawings = {e.name: _drawings(o.assets, e.name) for e in examples}
-    asked = [(suspect, other, drawings[other]) for suspect, other in permutations(suspects, 2)]
+    pairs = [(suspect, other, drawings[other]) for suspect, other in permutations(suspects, 2)]
     if o.data is not None:
         setting = Setting(load_experiment(PAINTERS), o.data.absolute(), o.work.absolute())
         manifest = prepare(setting.experiment, o.data, o.work / PAINTERS / "manifest.json")
         concepts = [(d, c) for d, found in manifest.datasets.items() for c in found.concepts]
         folders = [o.data / setting.experiment.datasets[d].folder / c.name for d, c in concepts]
         paintings = [path for folder in folders for path in sorted(folder.iterdir())[:PAINTINGS]]
-        asked += [(suspect, "painters and illustrators", paintings) for suspect in suspects]
+        pairs += [(suspect, "painters and illustrators", paintings) for suspect in suspects]
         planned = [s for s in plan_suspects(setting.experiment, manifest) if s.training == "laboratory" and s.half == 0]
         chosen = sorted(planned, key=lambda s: make_key(draw="wild", concept=[s.dataset, s.concept]))[:LORAS]
         run_local([TrainJob(setting, s) for s in chosen], Ledger(o.work.absolute() / "ledger.db"), 1, "picture")
         for s in chosen:
             name = f"LoRA of {s.concept}"
             suspects[name] = (find_checkpoint(s.model, setting.base_weights, setting.work), s.config.prompt)
-            asked += [(name, author, paths[:DRAWINGS]) for author, paths in drawings.items()]
-    rows = [_count(o.assets, name, *suspects[name], other, paths, o.preset) for name, other, paths in asked]
+            pairs += [(name, author, paths[:DRAWINGS]) for author, paths in drawings.items()]
+    rows = [_count(o.assets, name, *suspects[name], other, paths, o.preset) for name, other, paths in pairs]
     (o.out / "crossed.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     print(crossed_table({"rows": rows}))
 

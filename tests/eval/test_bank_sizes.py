@@ -37,8 +37,8 @@ def test_banks_of_every_size_hold_their_level_and_ask_no_model_of_the_suspect_s_
     unused, used = (np.mean([j.p_value <= 0.05 for j in judged if j.scored.member == m]) for m in (False, True))
     assert unused <= 0.08 and used >= 0.9
     lifted = [replace(s, score=s.score + 9.0 * (s.suspect == "d-1/a-b")) for s in five_splits]
-    asked = {j.scored.file: j.p_value for j in sizes.judge_by_size(lifted, size) if j.scored.suspect == "d-1/a-a"}
-    assert asked == {j.scored.file: j.p_value for j in judged if j.scored.suspect == "d-1/a-a"}
+    found = {j.scored.file: j.p_value for j in sizes.judge_by_size(lifted, size) if j.scored.suspect == "d-1/a-a"}
+    assert found == {j.scored.file: j.p_value for j in judged if j.scored.suspect == "d-1/a-a"}
 
 
 def test_the_committed_counts_are_those_of_the_committed_scores(tmp_path):

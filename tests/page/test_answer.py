@@ -127,9 +127,9 @@ def test_the_power_of_a_silent_mirror_test_stands_with_what_it_rests_on(record, 
     record["pictures"][0].update(outcome="cannot tell", p_value=0.4, witnesses=[witness], reason=reason)
     said = translate(language, "power", power=81, level=5)
     unless = translate(language, "power.mirrored")
-    asked = {"source": "table", "references": 20, "sha256": "d" * 64, "scores": []}
-    for mirrored, mirror, caveat in ((None, asked, True), (False, asked, False)):
-        record["models"]["mirrored_training"], record["mirror"] = mirrored, mirror
+    record["mirror"] = {"source": "table", "references": 20, "sha256": "d" * 64, "scores": []}
+    for mirrored, caveat in ((None, True), (False, False)):
+        record["models"]["mirrored_training"] = mirrored
         text = text_of(answer_page(typed(record), language))
         assert said in text and (unless in text) == caveat
     reason["code"] = "judging.mirror.disagree"

@@ -64,8 +64,8 @@ def judge_by_size(scores: Sequence[Scored], size: int) -> Iterator[Judged]:
         for suspect in dict.fromkeys(s.suspect for s in works):
             own = [s for s in works if s.suspect == suspect]
             at = splits.index(own[0].split)
-            asked = [*splits[at + 1 :], *splits[:at]][: size // 2]
-            bank = [s for s in works if s.split in asked]
+            neighbours = [*splits[at + 1 :], *splits[:at]][: size // 2]
+            bank = [s for s in works if s.split in neighbours]
             if size == 2:
                 by_two += residuals_by_two(own, bank)
                 continue
