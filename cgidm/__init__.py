@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .evidence.standalone.record_schema import record_schema as record_schema
     from .families import load_pair as load_pair
     from .intake.layout import open_checkpoint as open_checkpoint
-    from .judging.null_bank import open_bank as open_bank
+    from .judging.banks.null_bank import open_bank as open_bank
     from .judging.result import PictureResult as PictureResult
     from .judging.result import Result as Result
     from .messages import Note as Note
@@ -51,7 +51,7 @@ else:
         "evidence.record": ("ModelsRecord",),
         "families": ("load_pair",),
         "intake.layout": ("open_checkpoint",),
-        "judging.null_bank": ("open_bank",),
+        "judging.banks.null_bank": ("open_bank",),
         "judging.result": ("PictureResult", "Result"),
         "messages": ("Note",),
         "method.config": ("PRESETS", "RecoveryConfig", "RunConfig"),

@@ -7,8 +7,8 @@ The command line, the page and a repeated run drain it, each in its own way; `au
 from collections.abc import Callable, Generator, Sequence
 
 from .errors import UserError
+from .judging.banks.null_bank import Bank, check_bank
 from .judging.mirror_test import NullGroup
-from .judging.null_bank import Bank, check_bank
 from .judging.result import Result
 from .method.config import RunConfig
 from .method.models import ModelPair

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cgidm.conductor import authenticate, authentication_steps
+from cgidm.judging.banks.null_bank import open_bank
 from cgidm.judging.mirror_test import pictures_reference
-from cgidm.judging.null_bank import open_bank
 from cgidm.judging.result import Result
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.mirror import MirrorScore

@@ -9,8 +9,8 @@ import pytest
 
 from cgidm.cli import main
 from cgidm.errors import UserError
+from cgidm.judging.banks.null_bank import open_bank
 from cgidm.judging.mirror_test import MirrorReference
-from cgidm.judging.null_bank import open_bank
 from cgidm.messages.text import print_line, single_line
 from cgidm.resources import resource_root
 from cgidm.run.result_table import print_table

@@ -28,9 +28,9 @@ from ..intake.hub import MAX_DOWNLOAD
 from ..intake.inspect import list_prompt_remarks, suggest_prompts
 from ..intake.layout import Checkpoint, open_checkpoint
 from ..intake.remarks import list_other_remarks, list_pair_remarks
+from ..judging.banks.null_bank import Bank, check_bank, framing_for, open_bank
 from ..judging.lineup import check_lineup
 from ..judging.mirror_test import read_own_table
-from ..judging.null_bank import Bank, check_bank, framing_for, open_bank
 from ..messages import note
 from ..messages.text import print_line
 from ..method.config import PRESETS, RunConfig

@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..intake.layout import Checkpoint
+from ..judging.banks.null_bank import FILE
 from ..judging.lineup import LETTERS
-from ..judging.null_bank import FILE
 from ..judging.result import PictureResult, Result
 from ..messages import Language
 from ..pictures.images import Picture, to_uint8

@@ -15,13 +15,13 @@ import numpy as np
 from ..errors import UserError
 from ..framing.frame import CentreSquare, Framing
 from ..framing.table import framing_of_table
+from ..judging.banks.null_bank import Bank, check_bank, read_bank
+from ..judging.banks.residuals import add_residual
 from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, base_flags, find_flags
 from ..judging.flags import Flag, PictureChecks, RunChecks
 from ..judging.judge_pictures import judge_against
 from ..judging.lineup import plan_lineup
 from ..judging.mirror_test import MirrorReference, mirror_reference
-from ..judging.null_bank import Bank, check_bank, read_bank
-from ..judging.residuals import add_residual
 from ..judging.result import (
     INNER_MIRROR_SCORE,
     MIRROR_CONTRAST,

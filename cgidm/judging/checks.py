@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from ..intake.known_bases.table import find_known_base
 from ..method.views import CENTRE_SQUARE
 from ..pictures.images import Picture
+from .banks.null_bank import OTHER_HANDS, OTHER_RECIPE, Bank, bank_flags
+from .banks.residuals import NOT_IN_BANK, not_in_bank_flags, residual_flags
 from .flags import (
     FLAT,
     INDISTINGUISHABLE,
@@ -31,8 +33,6 @@ from .negative_controls import (
     unrelated_suspect_flags,
     unstable_flags,
 )
-from .null_bank import OTHER_HANDS, OTHER_RECIPE, Bank, bank_flags
-from .residuals import NOT_IN_BANK, not_in_bank_flags, residual_flags
 from .tables.residual_table import NO_RESIDUALS, OTHER_RESIDUALS
 
 KNOWN_FLAGS = {

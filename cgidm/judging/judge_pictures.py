@@ -7,10 +7,10 @@ from pathlib import PurePath
 from ..messages import Note, note
 from ..method.mirror import is_symmetric
 from ..pictures.duplicates import group_notes, near_duplicates, representatives
+from .banks.null_bank import Bank
+from .banks.residuals import residuals_of
 from .mirror_test import MirrorReference, silent_mirror
-from .null_bank import Bank
 from .portfolio import SetVerdict, benjamini_hochberg, holm, judge_set
-from .residuals import residuals_of
 from .result import INNER_MIRROR_SCORE, MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
 from .tables.likelihood_ratio import LikelihoodRatio, SuspectLikelihood
 from .verdict import LEVEL, Verdict, Witness, judge

@@ -11,12 +11,12 @@ from ..method.config import RunConfig
 from ..method.models import ModelPair
 from ..pictures.embedders import SHIPPED_NAME, Embedders
 from ..pictures.images import Picture
+from .banks.null_bank import Bank
 from .batches import for_each_batch, make_batches
 from .checks import base_flags, find_flags, flags_of_run
 from .distance import weight_distance
 from .flags import Flag, PictureChecks, RunChecks
 from .negative_controls import measure_blind, measure_round_trips, score_base_vs_itself
-from .null_bank import Bank
 from .scoring import measure_distance, score_controls, score_views
 
 Flags = tuple[Flag, ...]

@@ -14,10 +14,10 @@ from ..method.config import RunConfig
 from ..method.models import OtherAdapter
 from ..method.views import AS_GIVEN
 from ..pictures.images import Picture
+from .banks.null_bank import Bank
 from .flags import Flag, PictureChecks, RunChecks
 from .lineup import Lineup, Panel
 from .mirror_test import MirrorReference
-from .null_bank import Bank
 from .portfolio import SetVerdict
 from .tables.likelihood_ratio import LikelihoodRatio
 from .verdict import LEVEL, STRICT_LEVEL, Verdict

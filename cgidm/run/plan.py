@@ -6,10 +6,10 @@ from typing import Any
 
 from ..errors import UserError
 from ..intake.likely_framing import usual_buckets
+from ..judging.banks.null_bank import Bank
 from ..judging.flags import is_flat
 from ..judging.lineup import Lineup, parse_lineup, plan_lineup
 from ..judging.mirror_test import NullGroup
-from ..judging.null_bank import Bank
 from ..method.config import RunConfig
 from ..method.models import ModelPair
 from ..method.views import CENTRE_SQUARE

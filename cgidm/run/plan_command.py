@@ -10,8 +10,8 @@ from typing import Any
 from ..errors import UserError
 from ..files import hash_file
 from ..intake.layout import Checkpoint
+from ..judging.banks.null_bank import Bank
 from ..judging.mirror_test import own_table_reference, read_own_table
-from ..judging.null_bank import Bank
 from ..method.config import RunConfig
 from ..pictures.decoding import decode_pixels
 from ..pictures.images import read_picture

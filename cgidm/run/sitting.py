@@ -8,14 +8,14 @@ from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
+from ..judging.banks.null_bank import framing_for
+from ..judging.banks.residuals import add_residual, residuals_of
 from ..judging.checks import add_recovery_flags
 from ..judging.flags import Flag, PictureChecks, RunChecks, median_ratio, stopped_flag
 from ..judging.judge_pictures import judge_against
 from ..judging.lineup import Panel
 from ..judging.measurements import Measurements
 from ..judging.mirror_test import MirrorReference, mirror_reference, needed_references
-from ..judging.null_bank import framing_for
-from ..judging.residuals import add_residual, residuals_of
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_CONTRAST, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
 from ..judging.tables.likelihood_ratio import find_likelihood

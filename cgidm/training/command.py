@@ -71,7 +71,7 @@ def make_bank(options: argparse.Namespace) -> None:
     """Run the command. The trainer is imported here, so that `--help` is quick."""
     from ..intake.civitai.client import read_key
     from ..intake.layout import open_checkpoint
-    from ..judging.null_bank import FILE
+    from ..judging.banks.null_bank import FILE
     from ..pictures.folders import skipped_file_notes
     from .null_models import BankPlan, build_bank
     from .recipe_reader import read_recipe

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..files import remove_leftovers, write_atomically
 from ..intake.layout import open_checkpoint
+from ..judging.banks.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
 from ..judging.flags import flat_flags
-from ..judging.null_bank import FILE, FORMAT, BankPicture, NullBank, NullModel
 from ..judging.tables.residual_table import find_residual_table
 from ..messages import Note, note
 from ..method.config import RunConfig

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ..errors import UserError
 from ..files import hash_file
-from ..judging.null_bank import Bank, NullModel
+from ..judging.banks.null_bank import Bank, NullModel
 from ..messages.text import single_line
 from ..method.config import RunConfig
 from ..pictures.folders import picture_files

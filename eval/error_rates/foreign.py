@@ -22,8 +22,8 @@ from pydantic import TypeAdapter
 
 from cgidm.families import load_pair
 from cgidm.files import write_atomically
-from cgidm.judging.null_bank import SAME_PICTURES_RANGE, is_within
-from cgidm.judging.residuals import residual
+from cgidm.judging.banks.null_bank import SAME_PICTURES_RANGE, is_within
+from cgidm.judging.banks.residuals import residual
 from cgidm.judging.verdict import LEVEL, STRICT_LEVEL, conformal_p_value
 from cgidm.method.config import RunConfig
 from cgidm.training.scoring import score_pictures

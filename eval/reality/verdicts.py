@@ -20,7 +20,7 @@ from cgidm.evidence.record import ModelsRecord
 from cgidm.evidence.verify import main as verify_bundle
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
-from cgidm.judging.null_bank import framing_for, open_bank
+from cgidm.judging.banks.null_bank import framing_for, open_bank
 from cgidm.judging.result import Result
 from cgidm.method.config import find_preset
 from cgidm.pictures.embedders import load_embedders

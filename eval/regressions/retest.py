@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from cgidm import __version__
 from cgidm.conductor import authenticate
 from cgidm.families import load_pair
-from cgidm.judging.null_bank import Bank, framing_for, open_bank
+from cgidm.judging.banks.null_bank import Bank, framing_for, open_bank
 from cgidm.method.config import PRESETS, RunConfig
 from cgidm.method.models import ModelPair
 from cgidm.pictures.folders import picture_files

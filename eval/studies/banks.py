@@ -13,8 +13,8 @@ import numpy as np
 
 from cgidm.conductor import authenticate
 from cgidm.families import load_pair
-from cgidm.judging.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_bank
-from cgidm.judging.residuals import bank_power
+from cgidm.judging.banks.null_bank import OTHER_RECIPE, NullBank, bank_flags, open_bank
+from cgidm.judging.banks.residuals import bank_power
 from cgidm.judging.result import Result
 from cgidm.judging.tables.power import Kind, PowerTable, find_power_table
 from cgidm.judging.verdict import is_positive

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cgidm.judging.null_bank import open_bank
+from cgidm.judging.banks.null_bank import open_bank
 from cgidm.run.provenance import name_processor
 from cgidm.training.retraining import SCORE_TOLERANCE, find_pictures, retrain
 from eval.markdown import markdown_table

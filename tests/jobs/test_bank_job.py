@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cgidm.judging.null_bank import read_bank
+from cgidm.judging.banks.null_bank import read_bank
 from cgidm.page.handlers.request import read_sent_bank
 from cgidm.training.trainer import FinetuneConfig, finetune
 from scripts.jobs import bank_job

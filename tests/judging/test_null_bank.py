@@ -5,7 +5,7 @@ import json
 
 import torch
 
-from cgidm.judging.null_bank import (
+from cgidm.judging.banks.null_bank import (
     FILE,
     OTHER_PICTURES_RANGE,
     SAME_PICTURES_RANGE,

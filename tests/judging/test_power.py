@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cgidm.judging.banks.null_bank import open_bank
+from cgidm.judging.banks.residuals import bank_power
 from cgidm.judging.distance import weight_distance
 from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.mirror_test import MirrorReference
-from cgidm.judging.null_bank import open_bank
-from cgidm.judging.residuals import bank_power
 from cgidm.judging.result import MeasuredPicture
 from cgidm.judging.tables.power import (
     TABLE,

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cgidm.judging.judge_pictures import judge_pictures
-from cgidm.judging.null_bank import Bank, BankPicture, NullBank, NullModel
-from cgidm.judging.residuals import (
+from cgidm.judging.banks.null_bank import Bank, BankPicture, NullBank, NullModel
+from cgidm.judging.banks.residuals import (
     NOT_IN_BANK,
     add_residual,
     bank_power,
@@ -22,6 +21,7 @@ from cgidm.judging.residuals import (
     residual_flags,
     residuals_of,
 )
+from cgidm.judging.judge_pictures import judge_pictures
 from cgidm.judging.result import RESIDUAL_SCORE, MeasuredPicture
 from cgidm.judging.tables.residual_table import (
     NO_RESIDUALS,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from cgidm.judging.null_bank import open_bank
+from cgidm.judging.banks.null_bank import open_bank
 from cgidm.judging.scoring import score_controls, score_views
 from cgidm.method.config import RunConfig
 from cgidm.pictures.images import Picture

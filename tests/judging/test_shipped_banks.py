@@ -5,8 +5,8 @@ import json
 import pytest
 
 from cgidm.families import load_pair
-from cgidm.judging.null_bank import FILE, OTHER_RECIPE, bank_flags, check_bank, open_bank
-from cgidm.judging.residuals import bank_residual, null_residuals
+from cgidm.judging.banks.null_bank import FILE, OTHER_RECIPE, bank_flags, check_bank, open_bank
+from cgidm.judging.banks.residuals import bank_residual, null_residuals
 from cgidm.judging.tables.power import PowerTable, find_power_table
 from cgidm.judging.verdict import is_positive, judge
 from cgidm.method.config import RunConfig

@@ -10,8 +10,8 @@ from PIL import Image
 
 from cgidm import conductor
 from cgidm.judging import measurements
-from cgidm.judging.null_bank import open_bank
-from cgidm.judging.residuals import bank_power, null_residuals
+from cgidm.judging.banks.null_bank import open_bank
+from cgidm.judging.banks.residuals import bank_power, null_residuals
 from cgidm.judging.scoring import score_views
 from cgidm.judging.tables import power
 from cgidm.messages import Note

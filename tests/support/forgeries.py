@@ -19,7 +19,7 @@ from cgidm.evidence.bundle_writer import FollowedPlan, weights_sha256, write_evi
 from cgidm.evidence.record import AnchorRecord, ControlStatementRecord, ModelsRecord, StatementsRecord
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
-from cgidm.judging.null_bank import open_bank
+from cgidm.judging.banks.null_bank import open_bank
 from cgidm.judging.result import Result
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.method.models import ModelPair

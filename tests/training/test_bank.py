@@ -14,7 +14,7 @@ from cgidm.cli import main
 from cgidm.evidence.reruns import rerun
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
-from cgidm.judging.null_bank import SAME_PICTURES_RANGE, open_bank
+from cgidm.judging.banks.null_bank import SAME_PICTURES_RANGE, open_bank
 from cgidm.judging.scoring import score_controls
 from cgidm.method.config import PRESETS, RunConfig
 from cgidm.pictures.images import read_picture

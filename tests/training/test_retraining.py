@@ -16,7 +16,7 @@ from cgidm.evidence.reruns import retrain_bank
 from cgidm.evidence.reruns.kept_weights import find_kept, place_weights, weights_difference
 from cgidm.evidence.seal import bundle_record
 from cgidm.files import hash_file
-from cgidm.judging.null_bank import Bank, NullBank, open_bank
+from cgidm.judging.banks.null_bank import Bank, NullBank, open_bank
 from cgidm.method.config import RunConfig
 from cgidm.training.null_models import BankPlan, build_bank
 from cgidm.training.recipe import TrainingRecipe

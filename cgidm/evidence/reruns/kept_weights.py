@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from ...files import hash_file
 from ...intake.layout import open_checkpoint
-from ...judging.null_bank import Bank, NullModel
+from ...judging.banks.null_bank import Bank, NullModel
 from ...messages.text import single_line
 from ..bundle_reader import is_inside
 

@@ -19,7 +19,7 @@ from ...intake.family import lend_configuration
 from ...intake.hub import MAX_DOWNLOAD
 from ...intake.layout import Checkpoint, open_checkpoint
 from ...intake.likely_framing import LARGEST_SHARE, can_be_used
-from ...judging.null_bank import Bank, framing_for, open_bank, read_bank
+from ...judging.banks.null_bank import Bank, framing_for, open_bank, read_bank
 from ...method.models import ModelPair
 from ...pictures.decoding import MAX_SIDE, MIN_SIDE
 from ...pictures.embedders import load_embedders

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ...errors import UserError
-from ...judging.null_bank import Bank
+from ...judging.banks.null_bank import Bank
 from ...messages.text import single_line
 from ...training.retraining import (
     SCORE_TOLERANCE,

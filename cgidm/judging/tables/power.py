@@ -15,8 +15,8 @@ from typing import Literal, Protocol, runtime_checkable
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat
 
 from ...messages import Note
-from ..null_bank import Bank
-from ..residuals import bank_power
+from ..banks.null_bank import Bank
+from ..banks.residuals import bank_power
 from ..verdict import LEVEL, SILENT_MIRROR
 from .files import read_tables
 

@@ -12,8 +12,8 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
+from ..banks.null_bank import NullBank
 from ..flags import make_flag
-from ..null_bank import NullBank
 from .files import read_tables
 
 TABLE = "residual_nulls.json"

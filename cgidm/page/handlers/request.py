@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cgidm import UserError
-from cgidm.judging.null_bank import Bank, read_bank
+from cgidm.judging.banks.null_bank import Bank, read_bank
 from cgidm.messages import Language
 from cgidm.pictures.decoding import decode_pixels
 from cgidm.pictures.images import MAX_BYTES, Picture, decode_picture, to_uint8

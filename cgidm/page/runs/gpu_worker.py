@@ -14,7 +14,7 @@ from cgidm.conductor import authentication_steps
 from cgidm.errors import UserError
 from cgidm.framing.frame import Framing
 from cgidm.intake.likely_framing import likely_framing
-from cgidm.judging.null_bank import Bank, framing_for
+from cgidm.judging.banks.null_bank import Bank, framing_for
 from cgidm.judging.result import Result
 from cgidm.method.config import RunConfig
 from cgidm.pictures.decoding import picture_size

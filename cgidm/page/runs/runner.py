@@ -14,7 +14,7 @@ from cgidm.evidence.anchors.signature import sign_bundle
 from cgidm.evidence.bundle_writer import pack_evidence, weights_sha256, write_evidence
 from cgidm.evidence.record import Record, StatementsRecord, StoppedRecord
 from cgidm.evidence.record_of_result import MIRRORED, make_record
-from cgidm.judging.null_bank import check_bank
+from cgidm.judging.banks.null_bank import check_bank
 from cgidm.judging.result import Result
 from cgidm.pictures.images import decode_picture, to_uint8
 from cgidm.run.events import RunEvent, RunProgress, Trouble

@@ -25,7 +25,7 @@ from cgidm.evidence.bundle_writer import LINEUP
 from cgidm.evidence.record import Record, read_record, record_bytes
 from cgidm.evidence.seal import RECORD
 from cgidm.files import write_atomically
-from cgidm.judging.null_bank import Bank, read_bank
+from cgidm.judging.banks.null_bank import Bank, read_bank
 from cgidm.run.events import STATE, RunProgress
 
 from .model_cache import RequestedModels

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from cgidm.errors import UserError
 from cgidm.files import write_atomically
-from cgidm.judging.residuals import residual
+from cgidm.judging.banks.residuals import residual
 from cgidm.judging.tables.files import read_tables
 from cgidm.judging.tables.residual_table import ResidualGroup, ResidualTable, mean_rise
 from cgidm.judging.verdict import LEVEL, conformal_p_value

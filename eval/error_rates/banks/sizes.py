@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cgidm.judging.residuals import residual
+from cgidm.judging.banks.residuals import residual
 from cgidm.judging.verdict import LEVEL, conformal_p_value
 from eval.error_rates.banks.residuals import (
     FIFTHS,

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cgidm.files import write_atomically
-from cgidm.judging.residuals import residual
+from cgidm.judging.banks.residuals import residual
 from cgidm.judging.tables.power import Kind, PowerCurve, PowerTable
 from cgidm.judging.verdict import LEVEL, conformal_p_value
 from eval.error_rates.banks.residuals import (
@@ -169,7 +169,7 @@ def _is_called(scored: Scored, works: Sequence[Scored]) -> bool:
 
 
 def foretell_by_bank(works: Sequence[Scored], suspect: str) -> float:
-    """The share of used pictures that the other models of an artist foretell, as `judging.residuals.bank_power` does.
+    """The share of used pictures that the other models of an artist foretell, as `residuals.bank_power` does.
 
     Args:
         works: scores of one artist and training.

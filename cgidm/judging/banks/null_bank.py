@@ -19,14 +19,14 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from ..errors import UserError
-from ..framing.frame import CentreSquare, Framing
-from ..framing.table import framing_of_table
-from ..intake.likely_framing import LARGEST_SHARE, can_be_used
-from ..messages.text import single_line
-from ..method.config import RunConfig
-from ..method.models import ModelPair
-from .flags import Flag, make_flag
+from ...errors import UserError
+from ...framing.frame import CentreSquare, Framing
+from ...framing.table import framing_of_table
+from ...intake.likely_framing import LARGEST_SHARE, can_be_used
+from ...messages.text import single_line
+from ...method.config import RunConfig
+from ...method.models import ModelPair
+from ..flags import Flag, make_flag
 
 FILE = "bank.json"
 FORMAT = 2  # 1 lacks `weight_shift`

@@ -8,11 +8,11 @@ difficulty, so the difference has none. Under the null hypothesis the suspect is
 from collections.abc import Sequence
 from statistics import fmean
 
-from .flags import Flag, make_flag
+from ..flags import Flag, make_flag
+from ..result import RESIDUAL_SCORE, VERDICT_SCORE, judged_score
+from ..tables.residual_table import NO_RESIDUALS, OTHER_RESIDUALS, find_residual_table, memorisation
+from ..verdict import LEVEL, conformal_p_value
 from .null_bank import Bank, NullBank
-from .result import RESIDUAL_SCORE, VERDICT_SCORE, judged_score
-from .tables.residual_table import NO_RESIDUALS, OTHER_RESIDUALS, find_residual_table, memorisation
-from .verdict import LEVEL, conformal_p_value
 
 LEAST_RESIDUALS = round(1 / LEVEL) - 1  # fewer cannot reach the level
 NOT_IN_BANK = make_flag("not_in_bank", concerns="controls", leaves_out=True)
