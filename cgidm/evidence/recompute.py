@@ -6,7 +6,7 @@ power, frames and the line-up follow from them, by the functions that the run it
 byte, and the names of all files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,8 @@ from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, base_flags, find_f
 from ..judging.flags import Flag, PictureChecks, RunChecks
 from ..judging.judge_pictures import judge_against
 from ..judging.lineup import plan_lineup
-from ..judging.mirror_test import MirrorReference, mirror_reference
+from ..judging.mirror_choice import comparable_scores, mirror_reference
+from ..judging.mirror_test import MirrorReference
 from ..judging.result import (
     INNER_MIRROR_SCORE,
     MIRROR_CONTRAST,
@@ -49,6 +50,7 @@ from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
 from .differences import Difference, differences
 from .record import (
+    MEAN_POWER,
     OLD_RULES,
     OLDER,
     WITHOUT_CHECKS,
@@ -97,7 +99,7 @@ def recompute(bundle: Bundle, record: Record) -> Recomputation:
     if record.bank is not None and record.format in WITHOUT_CHECKS:
         return Recomputation(problems=foreign, gaps=(*gaps, note("evidence.gap.no_bank_numbers")))
     gaps += [note("evidence.gap.older_format", format=record.format)] if record.format in WITHOUT_STATEMENTS else []
-    gaps += [note("evidence.gap.stated_power", format=record.format)] if record.format in OLDER else []
+    gaps += [note("evidence.gap.stated_power", format=record.format)] if record.format in MEAN_POWER else []
     gaps += [note("evidence.gap.stated_flags", format=record.format)] if record.format in WITHOUT_CHECKS else []
     gaps += [note("evidence.gap.no_controls")] if _lacks_controls(record) else []
     found: list[Difference] = []
@@ -199,11 +201,12 @@ def _result(
     unused = 0 if record.checks is None else record.checks.unused_tensors
     models = record.models
     setting: dict[str, Any] = {"prompts": 1 + len(models.other_prompts), "others": len(models.others), "unused": unused}
-    mirror, nulls = _mirror(record, config), record.control_scores if bank is None else None
+    by_digest = {p.sha256: p.distance_from_base for p in record.pictures if p.distance_from_base is not None}
+    mirror = _mirror(record, config, bank, by_digest)
+    nulls = record.control_scores if bank is None else None
     power = ExpectedPower(controls=record.expected_power)  # as an older record states it
-    if record.format not in OLDER:
-        by_table = isinstance(mirror, MirrorReference) and mirror.source == "table"
-        used = {"mirror": by_table, "controls": len(nulls or ()), "looked_at_twice": twice}
+    if record.format not in MEAN_POWER:
+        used = {"mirror": mirror, "controls": len(nulls or ()), "looked_at_twice": twice}
         power = expect_power(weights, distances, record.weight_distance, bank, **used, **setting)
     likelihood = find_likelihood(weights, config.mirror_draws, distances, record.weight_distance, **setting)
     judged, together, compared = judge_against(
@@ -234,7 +237,7 @@ def _result(
         controls=tuple(controls),
         bank=bank,
         expected_power=power.either,
-        control_power=power.controls if record.format not in OLDER else None,
+        control_power=power.controls if record.format not in MEAN_POWER else None,
         weight_distance=record.weight_distance,
         framing=framing,
         framing_is_guessed=guessed,
@@ -334,16 +337,20 @@ def _score_names(picture: PictureRecord, config: RunConfig, guessed: bool, where
         yield Difference(f"{where.replace('scores', 'score_errors')}.{name}", picture.score_errors[name], "no error")
 
 
-def _mirror(record: Record, config: RunConfig) -> MirrorReference | Note | None:
-    """What the mirror test compares with: the table that ships for the base, or the recorded reference scores."""
+def _mirror(
+    record: Record, config: RunConfig, bank: Bank | None, distances: Mapping[str, float]
+) -> MirrorReference | Note | None:
+    """What the mirror test compares with: the bank, the table that ships for the base, or recorded reference scores."""
     stated = record.mirror
     scores = stated.scores if stated is not None and stated.source == "pictures" else ()
     mirrored = record.models.mirrored_training
     if record.format in WITHOUT_CHECKS:  # which did not record it
         silent = [w.silent.code for p in record.pictures for w in p.witnesses if w.silent is not None]
         mirrored = "judging.mirror.flips" in silent
-    own = own_groups(record)
-    found = mirror_reference(record.models.sha256, mirrored, config.mirror_draws, scores, own=own)
+    own, unused, draws = own_groups(record), None, config.mirror_draws
+    if record.format not in OLDER:  # whose banks had no say here
+        unused = comparable_scores(bank, draws, distances, record.weight_distance)
+    found = mirror_reference(record.models.sha256, mirrored, draws, scores, own=own, unused=unused)
     if isinstance(found, MirrorReference) and found.source == "pictures" and stated is not None:
         return replace(found, digest=stated.sha256)  # over the files of pictures that are not here
     return found

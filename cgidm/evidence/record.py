@@ -18,9 +18,10 @@ from .record_settings import ConfigRecord, FramingRecord
 
 # 1: sentences instead of notes, `finetuned`, `path`, `shift`, `power`. 2: no mirror test. 3: no checks, no bank's file.
 # 4: no likelihood ratios, anchors, statements, plans, other adapters or language; a bank had no say beside the mirror
-# test.
-FORMAT = 6
-OLDER = (1, 2, 3, 4, 5)  # formats that are read, too. Their power is stated: it was a mean over suspects
+# test. 5: the power was a mean over suspects. 6: no bank had scores of the mirror test.
+FORMAT = 7
+OLDER = (1, 2, 3, 4, 5, 6)  # formats that are read, too
+MEAN_POWER = (1, 2, 3, 4, 5)  # formats whose power is stated, since it was a mean
 WITHOUT_STATEMENTS = (1, 2, 3, 4)  # formats before statements, known bases, and banks beside the mirror test
 WITHOUT_CHECKS = (1, 2, 3)  # formats whose flags are stated alone
 OLD_RULES = (1, 2)  # formats of records that were judged by other rules
@@ -143,10 +144,10 @@ class NullGroupRecord:
 class MirrorRecord:
     """What the mirror test compared with."""
 
-    source: str  # "table" of the base, "own table", or "pictures": reference pictures under the very suspect
+    source: str  # "bank", "table" of the base, "own table", or "pictures": reference pictures under the very suspect
     references: int
-    sha256: str  # of the table, or over the reference pictures' own digests
-    scores: tuple[float, ...]  # of the reference pictures; those of a table are not repeated
+    sha256: str  # of the table or the bank's null residuals, or over the reference pictures' own digests
+    scores: tuple[float, ...]  # of the reference pictures; those of a table or a bank are not repeated
     # of a table that does not ship: the scores by artist and suspect
     groups: tuple[NullGroupRecord, ...] = field(default=(), metadata=since(5))
 

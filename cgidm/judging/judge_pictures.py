@@ -13,7 +13,7 @@ from .mirror_test import MirrorReference, silent_mirror
 from .portfolio import SetVerdict, benjamini_hochberg, holm, judge_set
 from .result import INNER_MIRROR_SCORE, MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
 from .tables.likelihood_ratio import LikelihoodRatio, SuspectLikelihood
-from .verdict import LEVEL, Verdict, Witness, judge
+from .verdict import CORRELATION, CORRELATION_IN_BANK, LEVEL, Verdict, Witness, judge
 
 
 def judge_pictures(
@@ -56,6 +56,7 @@ def judge_pictures(
         against = nulls if null_residuals is None else null_residuals
         known = _power_without(witness, mirror, power, control_power)
         settings = {"mirror": witness, "combined": combined and null_residuals is not None, "power": known}
+        settings["correlation"] = correlation_of(mirror)
         verdict = judge(score, against, _blocking([measured]), distrusted=distrusted, **settings)
         picture = replace(measured.picture, notes=(*measured.picture.notes, *more))
         ratio = likelihood and _likelihood_ratio(likelihood, mirror, measured, verdict)
@@ -125,7 +126,8 @@ def ask_mirror(mirror: MirrorReference | Note, measured: MeasuredPicture) -> Wit
     if is_symmetric(measured.picture.image):
         return silent_mirror(note("judging.mirror.symmetric"))
     inner = measured.scores.get(INNER_MIRROR_SCORE)
-    return _either([mirror.ask(s) for s in (measured.scores.get(MIRROR_SCORE), *([] if inner is None else [inner]))])
+    scores = (measured.scores.get(MIRROR_SCORE), *([] if inner is None else [inner]))
+    return _either([mirror.ask(s, measured.picture.sha256) for s in scores])
 
 
 def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[MeasuredPicture], pictures: int) -> Witness:
@@ -142,7 +144,13 @@ def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[Measu
         return silent_mirror(note("judging.mirror.few_in_set", n=len(asymmetric), symmetric=pictures - len(asymmetric)))
     scores = [p.scores.get(MIRROR_SCORE) for p in asymmetric]
     inner = [p.scores.get(INNER_MIRROR_SCORE, own) for p, own in zip(asymmetric, scores, strict=True)]
-    return _either([mirror.ask_set(each) for each in (scores, *([inner] if inner != scores else []))])
+    digests = [p.picture.sha256 for p in asymmetric]
+    return _either([mirror.ask_set(each, digests) for each in (scores, *([inner] if inner != scores else []))])
+
+
+def correlation_of(mirror: MirrorReference | Note | None) -> float:
+    """The correlation that is allowed between the mirror test and a bank: more, where both rest on the bank."""
+    return CORRELATION_IN_BANK if isinstance(mirror, MirrorReference) and mirror.source == "bank" else CORRELATION
 
 
 def _power_without(
@@ -159,9 +167,9 @@ def _power_without(
 def _likelihood_ratio(
     likelihood: SuspectLikelihood, mirror: MirrorReference | Note | None, measured: MeasuredPicture, verdict: Verdict
 ) -> LikelihoodRatio | None:
-    """The ratio of a picture's score: where the mirror test compared it, in one framing, with the base's table."""
+    """The ratio of a picture's score: where the mirror test compared one framing with scores of other models."""
     asked = [w for w in verdict.witnesses if w.name == "mirror" and w.p_value is not None and w.framings == 1]
-    if not asked or not isinstance(mirror, MirrorReference) or mirror.source != "table":
+    if not asked or not isinstance(mirror, MirrorReference) or mirror.source not in ("bank", "table"):
         return None
     return likelihood.ratio(measured.scores[MIRROR_SCORE])
 

@@ -1,13 +1,15 @@
 """The level of the mirror test: how often does a picture that was not used score as high?
 
-Two kinds of scores answer. A base may have a table: scores of works by many artists that other suspects of that base
-left out. One ships for the embedded base; anybody can make one for another (`run.calibrate_command`). A base without a
-table is answered by the reference pictures that ship, scored under the very suspect. The test compares a picture with
-itself, so these need not be of the same hand.
+Three kinds of scores answer. A bank of null models may hold those of the artist's own works, where they were not used.
+A base may have a table: scores of works by many artists that other suspects of that base left out. One ships for the
+embedded base; anybody can make one for another (`run.calibrate_command`). A base without a table is answered by the
+reference pictures that ship, scored under the very suspect. The test compares a picture with itself, so these need not
+be of the same hand. Which of them answers: `mirror_choice`.
 
 Works of one artist share a handedness (a signature, the light). A rate that holds for the average artist would be too
 high for some. So a score is first lowered by what the style of nine artists in ten adds at most. A set of works adds
-its artist's handedness up; its mean is compared with what artists' means differ by.
+its artist's handedness up; its mean is compared with what artists' means differ by. Against a bank of the same artist's
+works nothing is taken off; its models' means show what the means of a set differ by.
 """
 
 import hashlib
@@ -24,10 +26,7 @@ from scipy.stats import t as student
 
 from ..errors import UserError
 from ..messages import Note, note
-from ..method.mirror import is_symmetric
-from ..method.models import ModelPair
-from ..pictures.duplicates import near_duplicates
-from ..pictures.images import Picture
+from .banks.mirror_nulls import UnusedScores
 from .tables.files import read_tables
 from .verdict import LEVEL, Witness, conformal_p_value
 
@@ -40,7 +39,7 @@ SHIFT_ELSEWHERE, HANDEDNESS_ELSEWHERE = 0.2, 0.35
 LEAST_REFERENCES = round(1 / LEVEL) - 1
 LEAST_ARTISTS = 5  # of a table that somebody made; fewer do not show what artists' means differ by
 MIRROR_SEED = 0  # of the noise, whatever the run's: another seed is no second chance
-Source = Literal["table", "own table", "pictures"]
+Source = Literal["bank", "table", "own table", "pictures"]
 
 
 class NullGroup(BaseModel):
@@ -73,13 +72,16 @@ class MirrorReference:
     """What the mirror test's scores are compared with.
 
     Attributes:
-        source: "table": works that other suspects of the base left out; "own table": one that does not ship.
-            "pictures": the reference pictures, under the very suspect.
-        scores: of pictures that were not used, finite.
-        handedness: the standard deviation of the means of artists, as a share of that of the scores.
-        artists: how many artists' works they are.
+        source: "bank": the artist's own works, under models that left them out. "table": works that other suspects of
+            the base left out; "own table": one that does not ship. "pictures": the reference pictures, under the very
+            suspect.
+        scores: of pictures that were not used, finite; of a bank, residuals.
+        handedness: the standard deviation of the means of artists, of a bank's models, as a share of that of the
+            scores.
+        artists: how many artists' works they are; of a bank, how many models.
         digest: identifies what was scored; of a table, its scores, of an own table also whose they are.
         groups: of an own table, the scores by artist and suspect.
+        unused: of a bank, what each picture scores where it was not used.
     """
 
     source: Source
@@ -88,6 +90,7 @@ class MirrorReference:
     artists: int
     digest: str = ""
     groups: tuple[NullGroup, ...] = ()
+    unused: UnusedScores | None = None
 
     @cached_property
     def spread(self) -> float:
@@ -101,8 +104,8 @@ class MirrorReference:
 
     @property
     def allowance(self) -> float:
-        """What a picture's score is lowered by, for the style of its artist."""
-        return self.lift + ALLOWANCE * self.handedness * self.spread
+        """What a picture's score is lowered by, for the style of its artist, which a bank knows."""
+        return 0.0 if self.source == "bank" else self.lift + ALLOWANCE * self.handedness * self.spread
 
     @property
     def silent(self) -> Note | None:
@@ -113,19 +116,34 @@ class MirrorReference:
             return note("judging.mirror.few_artists", n=self.artists, need=LEAST_ARTISTS)
         return None
 
-    def ask(self, score: float | None) -> Witness:
-        """Compare one picture's score, less the allowance for its artist's style."""
+    def ask(self, score: float | None, sha256: str = "") -> Witness:
+        """Compare one picture's score, less the allowance for its artist's style.
+
+        Args:
+            score: of the picture.
+            sha256: of its file, by which a bank knows it.
+        """
         silent = self.silent or (None if _is_finite(score) else note("judging.no_score"))
-        p = None if silent is not None or score is None else self.p_value(score)
+        p = None if silent is not None or score is None else self.p_value(self.compared(score, sha256))
         return Witness(name="mirror", p_value=p, references=len(self.scores), silent=silent)
 
+    def compared(self, score: float, sha256: str) -> float:
+        """What of a picture's score is compared: by a bank its residual, else the score itself."""
+        return score if self.unused is None else self.unused.residual(score, sha256)
+
     def p_value(self, score: float) -> float:
-        """The conformal p-value of one picture's score, less the allowance for its artist's style."""
+        """The conformal p-value of what is compared, less the allowance for its artist's style."""
         return conformal_p_value(score - self.allowance, self.scores)
 
-    def ask_set(self, scores: Sequence[float | None]) -> Witness:
-        """Compare the mean score of several pictures of one artist; see `set_p_value`."""
-        known = [s for s in scores if s is not None and _is_finite(s)]
+    def ask_set(self, scores: Sequence[float | None], digests: Sequence[str] = ()) -> Witness:
+        """Compare the mean score of several pictures of one artist; see `set_p_value`.
+
+        Args:
+            scores: of the pictures.
+            digests: SHA-256 of each of their files, by which a bank knows them.
+        """
+        pairs = zip(scores, digests or [""] * len(scores), strict=True)
+        known = [self.compared(s, sha256) for s, sha256 in pairs if s is not None and _is_finite(s)]
         silent = self.silent
         if silent is None and (len(known) < len(scores) or len(known) < 2):
             silent = note("judging.set.no_scores", missing=len(scores) - len(known), pictures=len(scores))
@@ -138,8 +156,9 @@ def set_p_value(scores: Sequence[float], reference: MirrorReference) -> float:
 
     The mean of n works of one artist varies by the artist's handedness, which does not average out, and by the works:
     var = (handedness^2 + (1 - handedness^2) / n + 1 / m) * var(reference), with m reference scores. The quotient is
-    compared with Student's t, of as many degrees of freedom as there are artists less one. No p-value is below the
-    least that a single picture can have.
+    compared with Student's t, of as many degrees of freedom as there are artists less one. By a bank, its models stand
+    in the place of artists: what differs is how each learnt one style. No p-value is below the least that a single
+    picture can have.
     """
     nulls = np.asarray(reference.scores, float)
     between = reference.handedness**2
@@ -163,6 +182,23 @@ def table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
 def own_table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
     """What the scores of a table that does not ship compare with."""
     return replace(table_reference(groups), source="own table", groups=tuple(groups), digest=digest_of_groups(groups))
+
+
+def bank_reference(unused: UnusedScores, table: MirrorReference | None) -> MirrorReference:
+    """What the scores of a picture compare with by a bank.
+
+    Where the base has a table, its scores are moved and scaled to the mean and the spread of the bank's residuals: of
+    these there are too few to show how far the largest ones reach. Else they are the residuals themselves.
+    """
+    by_model = [NullGroup(artist="", training=str(n), scores=r) for n, r in enumerate(unused.nulls)]
+    own = np.array([r for group in by_model for r in group.scores], float)
+    scores = own
+    if table is not None and len(own) > 1 and table.spread:
+        others = np.asarray(table.scores, float)
+        scores = own.mean() + (others - others.mean()) * (own.std(ddof=1) / table.spread)
+    digest = hashlib.sha256(json.dumps(unused.nulls).encode()).hexdigest()
+    settings = {"handedness": handedness(by_model), "artists": len(by_model), "digest": digest, "unused": unused}
+    return MirrorReference(source="bank", scores=tuple(scores.tolist()), **settings)
 
 
 def digest_of_groups(groups: Sequence[NullGroup]) -> str:
@@ -233,67 +269,6 @@ def read_own_table(path: Path, fingerprints: Mapping[str, str], draws: int) -> t
     if (table := next((t for t in fitting if t.draws == draws), None)) is None:
         raise UserError("judging.other_draws_table", file=path.name, draws=fitting[0].draws, wanted=draws)
     return table.groups
-
-
-def mirror_reference(
-    fingerprints: Mapping[str, str],
-    mirrored: bool | None,
-    draws: int,
-    scores: Sequence[float],
-    digests: Sequence[str] = (),
-    own: Sequence[NullGroup] = (),
-) -> MirrorReference | Note | None:
-    """Choose what the mirror test compares with.
-
-    Args:
-        fingerprints: weight file -> SHA-256, of base and suspect.
-        mirrored: whether the suspect's training mirrored pictures, by its own notes; None: they do not say.
-        draws: of the test; 0: it is not asked.
-        scores: of reference pictures, under the suspect.
-        digests: SHA-256 of each of their files.
-        own: null scores of a table that somebody made for this base.
-
-    Returns:
-        The base's table if one ships, else `own` if it suffices, else `scores`; why the test is silent; None if it is
-        not asked.
-    """
-    if not draws:
-        return None
-    if mirrored:
-        return note("judging.mirror.flips")
-    if (table := find_mirror_table(fingerprints, draws)) is not None:
-        return table.reference
-    if own:
-        found = own_table_reference(own)
-        if found.silent is None or not scores:
-            return found
-    return pictures_reference(scores, digests) if scores else note("judging.mirror.no_reference")
-
-
-def needed_references(
-    pair: ModelPair,
-    draws: int,
-    pictures: Sequence[Picture],
-    given: Sequence[Picture],
-    own: Sequence[NullGroup] = (),
-) -> list[Picture]:
-    """Choose the reference pictures to score, where something asks for them.
-
-    A copy of a picture in question is left out, and so is a picture that is its own mirror image.
-
-    Args:
-        pair: base and suspect.
-        draws: of the test.
-        pictures: the pictures in question.
-        given: the reference pictures.
-        own: null scores of a table that somebody made for this base.
-    """
-    found = mirror_reference(pair.fingerprints, pair.mirrored_training, draws, [0.0], own=own)
-    if not isinstance(found, MirrorReference) or found.source != "pictures":
-        return []
-    seen = [side for p in pictures for side in (p.image, p.image.flip(-1))]
-    copies = np.any(near_duplicates(seen, [g.image for g in given]), axis=0).tolist()
-    return [g for g, copied in zip(given, copies, strict=True) if not copied and not is_symmetric(g.image)]
 
 
 def silent_mirror(reason: Note) -> Witness:

@@ -14,8 +14,8 @@ Outcome = Literal["consistent with training on this image", "weak evidence", "no
 LEVEL = 0.05  # false-positive rate of the positive answers, of both together
 STRICT_LEVEL = 0.01  # false-positive rate of "consistent with training"; between the two the evidence is weak
 # Allowed correlation of the mirror test and of a bank's residuals, as normal scores of unused pictures; `python -m eval
-# combined` measures it
-CORRELATION = 0.2
+# combined` measures it. The second one is allowed where the mirror test, too, is compared with the bank.
+CORRELATION, CORRELATION_IN_BANK = 0.2, 0.3
 LARGEST_P = 0.999  # of one test, when two are combined: a p-value of 1, which ranks often have, is no veto
 LEAST_POWER = 0.5  # share of used pictures that must be found for silence to be called "no evidence"
 
@@ -73,15 +73,20 @@ def conformal_p_value(score: float, controls: Sequence[float]) -> float:
     return (1 + sum(c >= score for c in controls)) / (len(controls) + 1)
 
 
-def combine(by_mirror: float, by_bank: float) -> float:
+def combine(by_mirror: float, by_bank: float, correlation: float = CORRELATION) -> float:
     """Combine the p-values of the mirror test and of a bank's residuals (Stouffer et al. 1949, for correlated scores).
 
-    p = 1 - Phi((z1 + z2) / sqrt(2 (1 + r))), with z = Phi^-1(1 - p) of each and r = `CORRELATION`. The mirror test
+    p = 1 - Phi((z1 + z2) / sqrt(2 (1 + r))), with z = Phi^-1(1 - p) of each and r = `correlation`. The mirror test
     compares a picture with itself and a residual compares models with each other, so the two hardly depend on each
     other where a picture was not used.
+
+    Args:
+        by_mirror: p-value of the mirror test.
+        by_bank: p-value of the residual.
+        correlation: the allowed one.
     """
     z = sum(norm.isf(min(p, LARGEST_P)) for p in (by_mirror, by_bank))
-    return float(norm.sf(z / (2 * (1 + CORRELATION)) ** 0.5))
+    return float(norm.sf(z / (2 * (1 + correlation)) ** 0.5))
 
 
 def ask_controls(score: float | None, controls: Sequence[float], level: float = LEVEL) -> Witness:
@@ -109,6 +114,7 @@ def judge(
     distrusted: Sequence[Note] = (),
     mirror: Witness | None = None,
     combined: bool = False,
+    correlation: float = CORRELATION,
     level: float = LEVEL,
     power: float | None = None,
 ) -> Verdict:
@@ -130,6 +136,7 @@ def judge(
         distrusted: the notes of raised flags that forbid the comparison with controls; the first becomes its reason.
         mirror: what the mirror test says, if it was asked.
         combined: `controls` are the null residuals of a bank, and decide together with the mirror test.
+        correlation: the allowed one of these two.
         level: the false-positive rate that a positive answer is held to.
         power: the share of used pictures that would be found by the tests that have a p-value. Where it is below
             `LEAST_POWER`, or was never measured (None), silence is "cannot tell" instead of "no evidence".
@@ -145,7 +152,8 @@ def judge(
         return Verdict("cannot tell", None, blocking[0], n, witnesses)
     learnt = score is not None and score > 0
     if combined and mirror is not None and mirror.p_value is not None and p is not None:
-        return _judge_by_both(mirror, mirror.p_value, by_controls, p, learnt, level, power)
+        both = combine(mirror.p_value, p, correlation)
+        return _judge_by_both(mirror, mirror.p_value, by_controls, p, both, learnt, level, power)
     if mirror is not None and mirror.p_value is not None:
         outcome, reason = _judge_by_mirror(mirror, mirror.p_value, by_controls, learnt, level, power)
         return Verdict(outcome, mirror.p_value, reason, n, witnesses)
@@ -223,6 +231,7 @@ def _judge_by_both(
     p_mirror: float,
     by_bank: Witness,
     p_bank: float,
+    p: float,
     learnt: bool,
     level: float,
     power: float | None,
@@ -231,7 +240,7 @@ def _judge_by_both(
 
     A bank makes no positive answer of a picture that the suspect knows no better than its base does.
     """
-    p, n = combine(p_mirror, p_bank), by_bank.references
+    n = by_bank.references
     each = {"p": p, "p_mirror": p_mirror, "p_bank": p_bank}
     if p <= level and (learnt or p_mirror <= level):
         outcome, reason = _positive(p), note("judging.both.know", **each)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..judging.lineup import explain_reach
-from ..judging.mirror_test import likelihood_note
+from ..judging.mirror_test import MirrorReference, likelihood_note
 from ..judging.result import Result
 from ..judging.tables.power import RunPower, StatedPower
 from ..judging.verdict import LEVEL, Witness
@@ -35,7 +35,8 @@ def print_table(result: Result, lineup_file: str) -> None:
         said = explain_reach(result.lineup.sizes)
         print_line(f"line-up: {lineup_file}, to be shown to somebody who has not seen the pictures. {said}")
     judged = [*(r.verdict for r in result.pictures), *([] if together is None else [together])]
-    known = (result.expected_power, result.control_power, result.bank is not None, result.mirrored_training)
+    by_bank = isinstance(result.mirror, MirrorReference) and result.mirror.source == "bank"
+    known = (result.expected_power, result.control_power, result.bank is not None, result.mirrored_training, by_bank)
     power = RunPower(*known).behind_all(judged)
     if power is not None:
         print_line(_power_line(power))
@@ -50,7 +51,8 @@ def _power_line(power: StatedPower) -> str:
     """What share of used pictures would be found, where nothing was found."""
     rate = f"at {LEVEL:.0%} false positives"
     if power.test == "bank":
-        return f"of the pictures that the bank's own models were trained on, {power.share:.0%} are found {rate}"
+        unless = ", and fewer if the suspect's training mirrored the pictures" if power.unless_mirrored else ""
+        return f"of the pictures that the bank's own models were trained on, {power.share:.0%} are found {rate}{unless}"
     unless = ", unless the training mirrored the pictures" if power.unless_mirrored else ""
     return (
         f"in nearly all suspects that moved as far from their base, {power.share:.0%} or more of used pictures are "

@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
+from ..judging.banks.mirror_nulls import UnusedScores, unused_scores
 from ..judging.banks.null_bank import framing_for
 from ..judging.banks.residuals import add_residual, residuals_of
 from ..judging.checks import add_recovery_flags
@@ -15,7 +16,8 @@ from ..judging.flags import Flag, PictureChecks, RunChecks, median_ratio, stoppe
 from ..judging.judge_pictures import judge_against
 from ..judging.lineup import Panel
 from ..judging.measurements import Measurements
-from ..judging.mirror_test import MirrorReference, mirror_reference, needed_references
+from ..judging.mirror_choice import comparable_scores, mirror_reference, needed_references
+from ..judging.mirror_test import MirrorReference
 from ..judging.result import INNER_MIRROR_SCORE, MIRROR_CONTRAST, MIRROR_SCORE, VERDICT_SCORE, MeasuredPicture, Result
 from ..judging.scoring import score_controls, score_mirror
 from ..judging.tables.likelihood_ratio import find_likelihood
@@ -54,14 +56,14 @@ class Sitting:
         self.embedders = embedders
         self.plan, self.judged = progress.plan, progress.judged
         self.scores, self.answered = list(progress.control_scores), progress.answered
-        given = (self.config.mirror_draws, request.pictures, request.reference, request.null_groups)
-        self.needed = needed_references(pair, *given)
         self.inner = list(progress.inner_scores)
         self.mirror, self.reference_scores = list(progress.mirror_scores), list(progress.reference_scores)
         self.recoveries = Recoveries(pair, request.pictures, self.config, progress.states)
         self.decoy_states, self.decoys = progress.decoys, None
         options = {"config": self.config, "bank": request.bank, "unrelated": unrelated, "embedders": embedders}
         self.measured = Measurements(pair=pair, pictures=request.pictures, z=self.recoveries.latents, **options)
+        given = (self.config.mirror_draws, request.pictures, request.reference, request.null_groups)
+        self.needed = needed_references(pair, *given, self._unused_scores)
 
     def _is_looked_at_twice(self, picture: Picture) -> bool:
         return is_looked_at_twice(self.pair, self.request, picture)
@@ -101,17 +103,26 @@ class Sitting:
             yield from self._recover_decoys(steps, preview_seconds)
 
     def _expect_power(self, controls: int) -> ExpectedPower:
-        mirror, measured = self._mirror_reference, self.measured
+        measured = self.measured
         given = (list(self.pair.fingerprints.values()), measured.distances, measured.weight_distance, self.request.bank)
-        by_table = isinstance(mirror, MirrorReference) and mirror.source == "table"
-        settings = {"mirror": by_table, "controls": controls, "looked_at_twice": bool(self.uneven)}
+        settings = {"mirror": self._mirror_reference, "controls": controls, "looked_at_twice": bool(self.uneven)}
         return expect_power(*given, **settings, **self._unlike_measured)
 
     @property
     def _mirror_reference(self) -> MirrorReference | Note | None:
         digests, draws = [p.sha256 for p in self.needed], self.config.mirror_draws
-        known = (self.reference_scores, digests, self.request.null_groups)
+        known = (self.reference_scores, digests, self.request.null_groups, self._unused_scores)
         return mirror_reference(self.pair.fingerprints, self.pair.mirrored_training, draws, *known)
+
+    @cached_property
+    def _unused_scores(self) -> UnusedScores | None:
+        """The mirror test's null scores of a bank that this suspect can be compared with."""
+        bank, draws = self.request.bank, self.config.mirror_draws
+        if bank is None or unused_scores(bank.content, draws) is None:
+            return None
+        digests = [p.sha256 for p in self.request.pictures]
+        distances = dict(zip(digests, self.measured.distances, strict=True))
+        return comparable_scores(bank, draws, distances, self.measured.weight_distance)
 
     @property
     def _unlike_measured(self) -> dict[str, Any]:

@@ -26,9 +26,15 @@ def training_evaluations(models: Sequence[ModelPlan]) -> int:
     return sum(m.config.steps * m.config.batch * (1 + BACKWARD) for m in models)
 
 
-def scoring_evaluations(pictures: int, draws: int) -> int:
-    """Count what it costs to score pictures under one model and its base."""
-    return 2 * draws * pictures
+def scoring_evaluations(pictures: int, draws: int, mirror_draws: int = 0) -> int:
+    """Count what it costs to score pictures under one model and its base.
+
+    Args:
+        pictures: how many.
+        draws: of the score that is compared with controls, under both.
+        mirror_draws: of the mirror test, in both orientations. The base's losses are kept, and are not counted.
+    """
+    return 2 * (draws + mirror_draws) * pictures
 
 
 def is_counted(config: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ from .captions import read_caption
 from .cost import scoring_evaluations, training_bytes, training_evaluations
 from .recipe import TrainingRecipe
 from .recipe_reader import SuspectRecipe
-from .scoring import ModelScores, score_pictures
+from .scoring import BaseLosses, ModelScores, score_pictures
 from .settings import settings_to_table
 from .split import PictureFile, rank_by_seed
 from .step_matching import match_steps
@@ -128,11 +128,20 @@ class BankPlan:
     def _filler_count(self, half: int, fillers: int) -> int:
         return fillers if self.images is None else max(0, min(fillers, self.images - half))
 
+    def mirror_draws(self, training: TrainingRecipe) -> int:
+        """How many draws the mirror test's scores have: none where the training mirrors pictures, or has decoys."""
+        return 0 if training.defence == "flip" or self.decoys is not None else self.config.mirror_draws
+
     def score_model(
-        self, model: str, pictures: Sequence[PictureFile], framing: Mapping[str, Any] | None = None
+        self,
+        model: str,
+        pictures: Sequence[PictureFile],
+        framing: Mapping[str, Any] | None = None,
+        base_losses: BaseLosses | None = None,
     ) -> ModelScores:
-        """Score the pictures under one model, framed as in its training."""
-        return score_pictures(self.base, model, self.prompt, [Path(p.file) for p in pictures], self.config, framing)
+        """Score the pictures under one model, framed as in its training; see `score_pictures`."""
+        files = [Path(p.file) for p in pictures]
+        return score_pictures(self.base, model, self.prompt, files, self.config, framing, base_losses)
 
     def is_trained(self, model: ModelPlan) -> bool:
         """Tell whether a model is there, whole."""
@@ -210,13 +219,15 @@ def build_bank(
     models = list(plan.plan_models(training, pictures))
     missing = [m for m in models if not plan.is_trained(m)]
     report(_cost(plan, training, missing, len(pictures), len(models)))
-    scoring = scoring_evaluations(len(pictures), plan.config.loss_draws)
+    draws = plan.mirror_draws(training)
+    scoring = scoring_evaluations(len(pictures), plan.config.loss_draws, draws)
     total = training_evaluations(missing) + len(models) * scoring
+    base_losses: BaseLosses | None = {} if draws else None
     bar = tqdm(total=total, unit="evaluation", unit_scale=True)
 
     def null_model(model: ModelPlan) -> NullModel:
         step = training_evaluations([model]) / model.config.steps
-        found = _null_model(plan, model, pictures, lambda: bar.update(step))
+        found = _null_model(plan, model, pictures, base_losses, lambda: bar.update(step))
         bar.update(scoring)
         return found
 
@@ -233,6 +244,7 @@ def build_bank(
         },
         decoys=plan.decoys is not None,
         loss_draws=plan.config.loss_draws,
+        mirror_draws=draws,
         seed=plan.config.seed,
         pictures=tuple(BankPicture(name=Path(p.file).name, sha256=p.sha256) for p in pictures),
         models=tuple(map(null_model, models)),
@@ -260,10 +272,14 @@ def _cost(plan: BankPlan, training: TrainingRecipe, missing: Sequence[ModelPlan]
 
 
 def _null_model(
-    plan: BankPlan, model: ModelPlan, pictures: Sequence[PictureFile], progress: Callable[[], object]
+    plan: BankPlan,
+    model: ModelPlan,
+    pictures: Sequence[PictureFile],
+    base_losses: BaseLosses | None,
+    progress: Callable[[], object],
 ) -> NullModel:
     folder = plan.train(model, progress)
-    scored = plan.score_model(str(folder), pictures, model.config.framing)
+    scored = plan.score_model(str(folder), pictures, model.config.framing, base_losses)
     checkpoint = open_checkpoint(str(folder))
     trained, known = {p.sha256 for p in model.pictures}, {p.sha256 for p in pictures}
     return NullModel(
@@ -274,6 +290,7 @@ def _null_model(
         scores=scored.scores,
         prediction_distances=scored.prediction_distances,
         weight_distance=scored.weight_distance,
+        mirror_scores=scored.mirror_scores,
     )
 
 

@@ -29,6 +29,7 @@ from .trained_model import KEY_DIGITS, ModelPlan, find_checkpoint, train_model, 
 # Measured on the shipped banks and a CPU, with other threads and instructions: 7e-6 (`python -m eval retraining`).
 # A score that somebody moved by 0.05 must be found.
 SCORE_TOLERANCE = 0.01
+MIRROR_TOLERANCE = 0.05  # of the mirror test's scores: ranks jump where two blocks change places
 DISTANCE_TOLERANCE = 0.02  # relative
 NOT_OF_A_TRAINING = ("class_prompt", "sources", "fillers", "captions")  # entries of a bank's recipe beside its settings
 
@@ -59,9 +60,15 @@ class ScoredModel:
         return tuple(i for i, (a, b) in pairs if not abs(a - b) <= SCORE_TOLERANCE)
 
     @property
+    def differing_in_mirror(self) -> tuple[int, ...]:
+        """The pictures whose scores of the mirror test differ by more than their tolerance."""
+        pairs = enumerate(zip(self.stated.mirror_scores, self.found.mirror_scores, strict=True))
+        return tuple(i for i, (a, b) in pairs if not _are_alike(a, b))
+
+    @property
     def agrees(self) -> bool:
         """Whether all scores and distances are within the tolerance."""
-        return not self.differing and self._distances_agree()
+        return not self.differing and not self.differing_in_mirror and self._distances_agree()
 
     def _distances_agree(self) -> bool:
         stated = [*self.stated.prediction_distances, self.stated.weight_distance]
@@ -199,8 +206,9 @@ def score_again(bank: Bank, number: int, base: str, pictures: Mapping[str, Path]
         UserError: if the bank's recipe does not say enough.
     """
     made, files = bank.content, [pictures[p.sha256] for p in bank.content.pictures]
-    config = RunConfig(loss_draws=made.loss_draws, seed=made.seed)
-    scores = score_pictures(base, str(checkpoint), made.prompt, files, config, _read_recipe(bank).framing)
+    config = RunConfig(loss_draws=made.loss_draws, mirror_draws=made.mirror_draws, seed=made.seed)
+    kept = {} if made.mirror_draws else None
+    scores = score_pictures(base, str(checkpoint), made.prompt, files, config, _read_recipe(bank).framing, kept)
     return ScoredModel(number=number, stated=made.models[number], found=scores)
 
 
@@ -211,6 +219,12 @@ def _read_recipe(bank: Bank) -> TrainingRecipe:
     except (ValidationError, TypeError) as error:
         why = single_line(str(error).partition("\n")[2] or str(error))
         raise UserError("training.retraining.recipe", bank=bank.name, problem=why) from error
+
+
+def _are_alike(a: float | None, b: float | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return abs(a - b) <= MIRROR_TOLERANCE
 
 
 def _is_near(a: float | None, b: float | None) -> bool:

@@ -7,6 +7,8 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..device import choose_device
 from ..families import load_pair
@@ -14,13 +16,17 @@ from ..framing.table import framing_of_table
 from ..intake.layout import open_checkpoint
 from ..judging.batches import Batch, for_each_batch
 from ..judging.distance import prediction_distance, weight_distance
+from ..judging.mirror_test import MIRROR_SEED
 from ..judging.result import VERDICT_SCORE
 from ..method.config import RunConfig
+from ..method.mirror import encode_both, is_symmetric, mirror_differences, mirror_losses, mirror_score
+from ..method.models import ModelPair
 from ..method.sampling import picture_generator
 from ..method.scores import loss_contrast
-from ..pictures.images import read_picture
+from ..pictures.images import Picture, read_picture
 
 ENCODING_BATCH = 16  # pictures per call of the autoencoder
+BaseLosses = dict[str, Float[Tensor, "1 2 n h w"]]
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,14 @@ class ModelScores:
         scores: the verdict's score of each picture.
         prediction_distances: distance of the model's predictions from the base's, for each picture.
         weight_distance: distance of its weights from the base's; None for an adapter.
+        mirror_scores: the mirror test's score of each picture; None of one that is its own mirror image. Empty where
+            they were not asked for.
     """
 
     scores: tuple[float, ...]
     prediction_distances: tuple[float, ...]
     weight_distance: float | None
+    mirror_scores: tuple[float | None, ...] = ()
 
     @property
     def distance_from_base(self) -> float:
@@ -50,6 +59,7 @@ def score_pictures(
     pictures: Sequence[Path],
     config: RunConfig,
     framing: Mapping[str, Any] | None = None,
+    base_losses: BaseLosses | None = None,
 ) -> ModelScores:
     """Score picture files under `suspect`.
 
@@ -60,6 +70,8 @@ def score_pictures(
         pictures: picture files.
         config: number of draws and random seed.
         framing: of the pictures, as `framing.table` writes it; None: centre squares.
+        base_losses: the base's losses of the mirror test, by the SHA-256 of a picture. Those that are missing are
+            added, so that they are computed once for many models. None: the test is not asked.
     """
     target = choose_device(root := open_checkpoint(base, "base model"))
     pair = load_pair(root, suspect, prompt, device=target.device, dtype=target.dtype)
@@ -77,5 +89,28 @@ def score_pictures(
         distances = prediction_distance(batch.pair, z, for_distance)
         return list(zip(scores.tolist(), distances.tolist(), strict=True))
 
-    found = for_each_batch(pair, [read_picture(p, rule) for p in pictures], measure)
-    return ModelScores(tuple(s for s, _ in found), tuple(d for _, d in found), weight_distance(pair))
+    read = [read_picture(p, rule) for p in pictures]
+    found = for_each_batch(pair, read, measure)
+    mirrored = () if base_losses is None else _mirror_scores(pair, read, config.mirror_draws, base_losses)
+    return ModelScores(tuple(s for s, _ in found), tuple(d for _, d in found), weight_distance(pair), mirrored)
+
+
+def _mirror_scores(
+    pair: ModelPair, pictures: Sequence[Picture], draws: int, base_losses: BaseLosses
+) -> tuple[float | None, ...]:
+    def measure(batch: Batch) -> list[float | None]:
+        rows, told = pair.rows_per_call(), batch.pair
+        scores: list[float | None] = []
+        for picture, image in zip(batch.pictures, batch.images, strict=True):
+            if is_symmetric(picture.image):
+                scores.append(None)
+                continue
+            z = encode_both(told.codec, image[None].to(pair.device))
+            settings = (told.schedule, z, draws, MIRROR_SEED, rows)
+            if picture.sha256 not in base_losses:
+                base_losses[picture.sha256] = mirror_losses(told.base, *settings)
+            own = mirror_losses(told.suspect, *settings)
+            scores.append(mirror_score(mirror_differences(base_losses[picture.sha256], own)).item())
+        return scores
+
+    return tuple(for_each_batch(pair, pictures, measure))

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from cgidm.families import load_pair
-from cgidm.judging.mirror_test import MirrorReference, mirror_reference
+from cgidm.judging.mirror_choice import mirror_reference
+from cgidm.judging.mirror_test import MirrorReference
 from cgidm.judging.scoring import score_controls, score_mirror
 from cgidm.judging.verdict import conformal_p_value
 from cgidm.method.config import RunConfig, find_preset

@@ -12,6 +12,7 @@ from cgidm.evidence.record_of_result import make_record
 from cgidm.families import load_pair
 from cgidm.intake.layout import open_checkpoint
 from cgidm.intake.remarks import list_remarks
+from cgidm.judging.mirror_test import MirrorReference
 from cgidm.judging.tables.power import expect_power, find_power_table
 from cgidm.method.config import RecoveryConfig, RunConfig
 from cgidm.pictures.images import read_picture
@@ -22,6 +23,7 @@ from tests.support.adapters import answers, kohya, weights, written
 from tests.support.errors import refuses
 
 ELSEWHERE = "lora_unet_down_blocks_7_attentions_0_proj_in"  # of a network with more blocks
+BY_TABLE = MirrorReference("table", tuple(i / 20 for i in range(-20, 21)), 0.2, 18)
 CONFIG = RunConfig(recovery=RecoveryConfig(steps=2), mirror_draws=0, loss_draws=2, preset="fast")
 
 
@@ -117,6 +119,6 @@ def test_the_answer_is_flagged_and_the_record_holds_it(base, tmp_path):
 def test_what_silence_is_worth_was_not_measured_in_part_or_with_others():
     weights_of_base = list(weight_digests("shipped:mini"))
     assert find_power_table(weights_of_base) is not None
-    assert expect_power(weights_of_base, [0.05], mirror=True).either is not None
-    assert expect_power(weights_of_base, [0.05], mirror=True, unused=1).either is None
-    assert expect_power(weights_of_base, [0.05], mirror=True, others=1).either is None
+    assert expect_power(weights_of_base, [0.05], mirror=BY_TABLE).either is not None
+    assert expect_power(weights_of_base, [0.05], mirror=BY_TABLE, unused=1).either is None
+    assert expect_power(weights_of_base, [0.05], mirror=BY_TABLE, others=1).either is None

@@ -9,14 +9,13 @@ import torch
 
 from cgidm.judging.flags import INDISTINGUISHABLE, NOT_FINITE, make_flag
 from cgidm.judging.judge_pictures import judge_pictures
+from cgidm.judging.mirror_choice import mirror_reference, needed_references
 from cgidm.judging.mirror_test import (
     HANDEDNESS,
     MirrorTable,
     NullGroup,
     find_mirror_table,
     handedness,
-    mirror_reference,
-    needed_references,
     pictures_reference,
     set_p_value,
     table_reference,

@@ -7,6 +7,7 @@ import torch
 
 from cgidm.judging.banks.null_bank import (
     FILE,
+    FORMAT,
     OTHER_PICTURES_RANGE,
     SAME_PICTURES_RANGE,
     bank_flags,
@@ -67,7 +68,7 @@ def test_a_damaged_bank_is_refused(tmp_path):
         open_bank(tmp_path)
     first = BANK["models"][0]
     damaged = [{"scores": [0.3]}, {"trained_on": [7]}, {"weight_shift": float("nan")}]
-    for wrong in ({"format": 3}, {"x": 1}, whole(0.1, None), *({"models": [first | d]} for d in damaged)):
+    for wrong in ({"format": 4}, {"x": 1}, whole(0.1, None), *({"models": [first | d]} for d in damaged)):
         with refuses("judging.bank.damaged"):
             open_bank(written(tmp_path, **wrong))
     apart = [{**m, "trained_on": []} for m in BANK["models"]]
@@ -87,8 +88,26 @@ def test_a_damaged_bank_is_refused(tmp_path):
 def test_an_older_bank_of_adapters_is_read_and_one_of_whole_networks_refused(tmp_path):
     assert open_bank(written(tmp_path, format=1)).content.nulls == (-0.1, -0.2, 0.0)
     for recipe in ({"mode": "dreambooth"}, {"mode": "dreambooth-prior"}, {}):
-        with refuses("judging.bank.old_format", format=1, expected=2):
+        with refuses("judging.bank.old_format", format=1, expected=FORMAT):
             open_bank(written(tmp_path, format=1, recipe=recipe))
+
+
+def test_every_picture_has_a_score_of_the_mirror_test_or_none_has(tmp_path):
+    assert open_bank(written(tmp_path, format=3)).content.mirror_draws == 0
+    scored = [m | {"mirror_scores": [2.0, None, 0.5]} for m in BANK["models"]]
+    assert open_bank(written(tmp_path, format=3, mirror_draws=24, models=scored)).content.mirror_draws == 24
+    short = [scored[0], scored[1] | {"mirror_scores": [0.1, 0.2]}]
+    endless = [scored[0], scored[1] | {"mirror_scores": [0.1, 0.2, float("inf")]}]
+    for wrong in (
+        {"mirror_draws": 24},  # without scores
+        {"models": scored},  # of how many draws?
+        {"mirror_draws": 24, "models": short},
+        {"mirror_draws": 24, "models": endless},
+        {"mirror_draws": -24, "models": scored},
+        {"format": 2, "mirror_draws": 24, "models": scored},  # which had none
+    ):
+        with refuses("judging.bank.damaged"):
+            open_bank(written(tmp_path, **{"format": 3, **wrong}))
 
 
 def test_what_a_hostile_bank_is_refused_with_is_one_short_line():

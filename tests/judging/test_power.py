@@ -34,6 +34,8 @@ from tests.support.errors import refuses
 from tests.support.results import power_row
 from tests.support.worlds import world
 
+BY_TABLE = MirrorReference("table", tuple(i / 20 for i in range(-20, 21)), 0.2, 18)
+
 
 def curve(distances, shares, test="mirror", kind="lora"):
     return PowerCurve(test=test, kind=kind, distances=tuple(distances), shares=tuple(shares))
@@ -58,28 +60,29 @@ def test_the_power_is_that_of_the_tests_that_are_asked():
     table = find_power_table(weights)
     by_mirror, by_controls = (table.share(test, "lora", 0.05) for test in ("mirror", "controls"))
     assert by_mirror > LEAST_POWER > by_controls
-    both = expect_power(weights, [0.04, 0.06], mirror=True, controls=19)
+    both = expect_power(weights, [0.04, 0.06], mirror=BY_TABLE, controls=19)
     assert both == ExpectedPower(by_mirror, by_controls) and both.either == by_mirror
-    assert expect_power(weights, [0.05], mirror=False, controls=19) == ExpectedPower(None, by_controls)
-    assert expect_power(weights, [0.05], mirror=True, controls=18) == ExpectedPower(by_mirror, None)
-    assert expect_power(weights, [0.05], mirror=False) == ExpectedPower() and ExpectedPower().either is None
-    assert expect_power(["other"], [0.05], mirror=True, controls=40) == ExpectedPower()
-    full = expect_power(weights, [0.05], 0.05, mirror=True, controls=40)
+    assert expect_power(weights, [0.05], mirror=None, controls=19) == ExpectedPower(None, by_controls)
+    assert expect_power(weights, [0.05], mirror=BY_TABLE, controls=18) == ExpectedPower(by_mirror, None)
+    assert expect_power(weights, [0.05], mirror=None) == ExpectedPower() and ExpectedPower().either is None
+    assert expect_power(["other"], [0.05], mirror=BY_TABLE, controls=40) == ExpectedPower()
+    full = expect_power(weights, [0.05], 0.05, mirror=BY_TABLE, controls=40)
     assert full == ExpectedPower(*(table.share(test, "dreambooth", 0.05) for test in ("mirror", "controls")))
-    weak = expect_power(weights, [0.05], 0.001, mirror=True, controls=40)
+    weak = expect_power(weights, [0.05], 0.001, mirror=BY_TABLE, controls=40)
     assert weak == ExpectedPower(), "full networks trained so little were never measured"
     for unlike in ({"looked_at_twice": True}, {"prompts": 2}, {"others": 1}, {"unused": 1}):
-        assert expect_power(weights, [0.05], mirror=True, controls=40, **unlike) == ExpectedPower()
+        assert expect_power(weights, [0.05], mirror=BY_TABLE, controls=40, **unlike) == ExpectedPower()
 
 
 def test_a_bank_says_itself_how_many_are_found_whatever_the_table_says():
     bank = open_bank(resource_root() / "banks" / "rollandin-lora")
     weights = list(weight_digests(str(base_folder())))
-    found = expect_power(weights, [0.05], None, bank, mirror=True)
+    found = expect_power(weights, [0.05], None, bank, mirror=BY_TABLE)
     assert (
-        found.controls == bank_power(bank.content) and found.mirror == expect_power(weights, [0.05], mirror=True).mirror
+        found.controls == bank_power(bank.content)
+        and found.mirror == expect_power(weights, [0.05], mirror=BY_TABLE).mirror
     )
-    assert expect_power(["other"], [0.05], None, bank, mirror=True) == ExpectedPower(None, bank_power(bank.content))
+    assert expect_power(["other"], [0.05], None, bank, mirror=BY_TABLE) == ExpectedPower(None, bank_power(bank.content))
 
 
 def measured(scores, image):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cgidm.evidence.record import FORMAT
+from cgidm.evidence.record import FORMAT, MEAN_POWER
 from cgidm.judging.portfolio import Used
 from cgidm.method.views import VIEWS
 from cgidm.page.html.answer import stopped_html
@@ -136,7 +136,7 @@ def test_the_power_of_a_silent_mirror_test_stands_with_what_it_rests_on(record, 
     reason["params"] = {"n": 20, "p": 0.4, "p_controls": 0.01}
     assert said not in text_of(answer_page(typed(record), language))
     reason.update(code="judging.mirror.silent", params={"p": 0.4})
-    record["format"] = FORMAT - 1
+    record["format"] = MEAN_POWER[-1]
     assert said not in text_of(answer_page(typed(record), language)), "an older record holds a mean"
 
 

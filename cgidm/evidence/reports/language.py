@@ -11,7 +11,7 @@ LONGEST = 600  # characters of a text from outside
 SILENT = "no evidence"
 OWN_TABLE = "own table"  # what a record calls null scores that were handed over
 # what the mirror test was measured with, as a record calls it -> as a code does
-MIRROR_SOURCES = {"table": "table", OWN_TABLE: "own_table", "pictures": "pictures"}
+MIRROR_SOURCES = {"bank": "bank", "table": "table", OWN_TABLE: "own_table", "pictures": "pictures"}
 OUTCOMES = {  # outcome of a record -> its sentence
     "consistent with training on this image": "report.outcome.consistent",
     "consistent with training on some of these images": "report.outcome.set",

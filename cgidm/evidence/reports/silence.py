@@ -1,7 +1,7 @@
 """What an answer that finds nothing says of how many used pictures would be found."""
 
 from ...judging.tables.power import RunPower, StatedPower
-from ..record import OLDER, PictureRecord, Record, SetRecord
+from ..record import MEAN_POWER, PictureRecord, Record, SetRecord
 
 
 def power_of_silence(record: Record) -> StatedPower | None:
@@ -24,10 +24,11 @@ def power_of_run(record: Record) -> StatedPower | None:
 
 
 def _run_power(record: Record) -> RunPower:
-    known = record.format not in OLDER
+    known = record.format not in MEAN_POWER
     return RunPower(
         expected=record.expected_power if known else None,
         controls=record.control_power if known else None,
         bank=record.bank is not None,
+        mirror_by_bank=record.mirror is not None and record.mirror.source == "bank",
         mirrored_training=record.models.mirrored_training,
     )

@@ -147,7 +147,13 @@ class Retraining:
             yield f"  {name}: stated {model.stated.scores[i]:.4f}, now {model.found.scores[i]:.4f}"
         if len(model.differing) > MOST_PICTURES:
             yield f"  and {len(model.differing) - MOST_PICTURES} more"
-        if not model.agrees and not model.differing:
+        for i in model.differing_in_mirror[:MOST_PICTURES]:
+            name, both = single_line(self.bank.content.pictures[i].name), (model.stated, model.found)
+            stated, now = ("none" if m.mirror_scores[i] is None else f"{m.mirror_scores[i]:.4f}" for m in both)
+            yield f"  {name}, mirror test: stated {stated}, now {now}"
+        if len(model.differing_in_mirror) > MOST_PICTURES:
+            yield f"  and {len(model.differing_in_mirror) - MOST_PICTURES} more of the mirror test"
+        if not model.agrees and not model.differing and not model.differing_in_mirror:
             yield "  its distances from the base differ"
 
 

@@ -29,7 +29,7 @@ from ...method.models import ModelPair
 from ..flags import Flag, make_flag
 
 FILE = "bank.json"
-FORMAT = 2  # 1 lacks `weight_shift`
+FORMAT = 3  # 1 lacks `weight_shift`, 2 has no scores of the mirror test
 SAME_PICTURES_RANGE = 1.2  # see `is_within`
 OTHER_PICTURES_RANGE = 2.0  # of predictions about other pictures than the bank's: they differ a lot between pictures
 
@@ -60,17 +60,20 @@ class NullModel(_Strict):
         None, validation_alias=AliasChoices("weight_distance", "weight_shift"), serialization_alias="weight_shift"
     )
     fillers: tuple[str, ...] = ()  # SHA-256 of the pictures by other hands that it was trained on, in their order
+    # the mirror test's score of every picture; None of one that is its own mirror image. Empty: they were not computed
+    mirror_scores: tuple[FiniteFloat | None, ...] = ()
 
 
 class NullBank(_Strict):
     """The content of `bank.json`."""
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     base: tuple[str, ...]  # SHA-256 of the base's weight files, sorted
     prompt: str
     recipe: Mapping[str, Any]  # how the models were trained; in words of the trainer
     decoys: bool = False  # trained on pictures by other artists: a learned style can then pass for membership
     loss_draws: int
+    mirror_draws: int = Field(0, ge=0)  # 0: the mirror test's scores were not computed
     seed: int
     pictures: tuple[BankPicture, ...]
     models: tuple[NullModel, ...]
@@ -78,9 +81,13 @@ class NullBank(_Strict):
 
     @model_validator(mode="after")
     def _check_models(self) -> "NullBank":
+        if self.mirror_draws and self.format < 3:
+            raise ValueError(f"format {self.format} has no scores of the mirror test")
         for model in self.models:
             if len(model.scores) != len(self.pictures) or len(model.prediction_distances) != len(self.pictures):
                 raise ValueError(f"{model.folder} has not one score for each picture")
+            if len(model.mirror_scores) != (len(self.pictures) if self.mirror_draws else 0):
+                raise ValueError(f"{model.folder} has not one score of the mirror test for each picture")
             if not all(0 <= i < len(self.pictures) for i in model.trained_on):
                 raise ValueError(f"{model.folder} was trained on a picture that the bank does not list")
         if len({model.weight_distance is None for model in self.models}) > 1:

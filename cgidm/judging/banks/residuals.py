@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from ..flags import Flag, make_flag
+from ..mirror_test import MirrorReference
 from ..result import RESIDUAL_SCORE, VERDICT_SCORE, judged_score
 from ..tables.residual_table import NO_RESIDUALS, OTHER_RESIDUALS, find_residual_table, memorisation
-from ..verdict import LEVEL, conformal_p_value
+from ..verdict import CORRELATION_IN_BANK, LEVEL, combine, conformal_p_value
+from .mirror_nulls import member_scores
 from .null_bank import Bank, NullBank
 
 LEAST_RESIDUALS = round(1 / LEVEL) - 1  # fewer cannot reach the level
@@ -80,6 +82,25 @@ def bank_power(bank: NullBank, level: float = LEVEL) -> float | None:
     if not members or 1 / (len(nulls) + 1) > level:
         return None
     return sum(conformal_p_value(r, nulls) <= level and r > 0 for r in members) / len(members)
+
+
+def combined_power(bank: NullBank, mirror: MirrorReference, level: float = LEVEL) -> float | None:
+    """Count the share of these members that the bank and the mirror test find together; None if it shows no rate.
+
+    Args:
+        bank: the null models.
+        mirror: what the mirror test compares with: the bank's scores.
+        level: of the answer.
+    """
+    nulls = reference_residuals(bank)
+    found = []
+    for number, i, score in member_scores(bank):
+        value = _of_picture(bank.models[number].scores[i], bank.scores_without(i))
+        if value is not None and 1 / (len(nulls) + 1) <= level:
+            p_mirror = mirror.p_value(mirror.compared(score, bank.pictures[i].sha256))
+            p = combine(p_mirror, conformal_p_value(value, nulls), CORRELATION_IN_BANK)
+            found.append(p <= level and (value > 0 or p_mirror <= level))
+    return sum(found) / len(found) if found else None
 
 
 def _of_picture(score: float, others: Sequence[float]) -> float | None:

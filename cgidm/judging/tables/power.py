@@ -16,7 +16,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, Po
 
 from ...messages import Note
 from ..banks.null_bank import Bank
-from ..banks.residuals import bank_power
+from ..banks.residuals import bank_power, combined_power
+from ..mirror_test import MirrorReference
 from ..verdict import LEVEL, SILENT_MIRROR
 from .files import read_tables
 
@@ -103,14 +104,18 @@ class ExpectedPower:
     Attributes:
         mirror: by the mirror test, in nearly all such suspects whose training did not mirror the pictures.
         controls: by the controls, in nearly all such suspects; or by a bank in their place, among its own members.
+        together: by a bank and a mirror test that is compared with it, among its own members.
     """
 
     mirror: float | None = None
     controls: float | None = None
+    together: float | None = None
 
     @property
     def either(self) -> float | None:
-        """By at least one of the tests."""
+        """By the tests together: what a bank says of both, else the larger of the shares."""
+        if self.together is not None:
+            return self.together
         return max((p for p in (self.mirror, self.controls) if p is not None), default=None)
 
 
@@ -120,7 +125,7 @@ def expect_power(
     weight_distance: float | None = None,
     bank: Bank | None = None,
     *,
-    mirror: bool,
+    mirror: MirrorReference | Note | None,
     controls: int = 0,
     looked_at_twice: bool = False,
     prompts: int = 1,
@@ -137,7 +142,7 @@ def expect_power(
             mean, a full network by its weights. Without any, nothing is looked up.
         weight_distance: of a full network from its base; None of an adapter.
         bank: null models of this suspect, if there are any.
-        mirror: whether the mirror test is asked, against the base's own table.
+        mirror: what the mirror test compares with. Its power is known against the base's own table, and against a bank.
         controls: how many controls there are.
         looked_at_twice: some picture is also looked at as its centre square. The power was measured with one look.
         prompts: how many the run has. The power was measured with one.
@@ -147,13 +152,16 @@ def expect_power(
     if looked_at_twice or prompts > 1 or others or unused:
         return ExpectedPower()
     of_bank = None if bank is None else bank_power(bank.content)
+    source = mirror.source if isinstance(mirror, MirrorReference) else None
+    if bank is not None and isinstance(mirror, MirrorReference) and source == "bank":
+        return ExpectedPower(controls=of_bank, together=combined_power(bank.content, mirror))
     table = find_power_table(weights)
     if table is None or not distances:
         return ExpectedPower(controls=of_bank)
     kind: Kind = "lora" if weight_distance is None else "dreambooth"
     distance = sum(distances) / len(distances) if weight_distance is None else weight_distance
     of_controls = table.share("controls", kind, distance) if bank is None and controls >= LEAST_CONTROLS else of_bank
-    return ExpectedPower(table.share("mirror", kind, distance) if mirror else None, of_controls)
+    return ExpectedPower(table.share("mirror", kind, distance) if source == "table" else None, of_controls)
 
 
 @runtime_checkable
@@ -220,12 +228,14 @@ class RunPower:
         controls: that of the controls or the bank alone.
         bank: whether a bank takes the place of controls.
         mirrored_training: whether the training mirrored pictures, by the suspect's notes; None: they do not say.
+        mirror_by_bank: whether the mirror test, too, is compared with the bank.
     """
 
     expected: float | None
     controls: float | None
     bank: bool
     mirrored_training: bool | None
+    mirror_by_bank: bool = False
 
     def behind(self, tests: Iterable[Answered]) -> StatedPower | None:
         """Choose the share of the test that speaks of a picture, or the larger of two; None where it is not known.
@@ -247,6 +257,10 @@ class RunPower:
         return self._of({"mirror", "controls"})
 
     def _of(self, spoke: set[str]) -> StatedPower | None:
+        if self.mirror_by_bank and "mirror" in spoke:  # its share is known together with the bank's alone
+            unless = self.mirrored_training is None
+            both = self.expected is not None and "controls" in spoke
+            return StatedPower(self.expected, "bank", unless) if both and self.expected is not None else None
         by_mirror = self.controls is None or (self.expected is not None and self.expected > self.controls)
         if "mirror" in spoke and by_mirror and self.expected is not None:
             return StatedPower(self.expected, "mirror", self.mirrored_training is None)

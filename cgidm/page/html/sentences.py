@@ -2,7 +2,7 @@
 
 from math import comb
 
-from cgidm.evidence.record import OLDER, BankRecord, FlagRecord, PictureRecord, Record, SetRecord, UsedRecord
+from cgidm.evidence.record import MEAN_POWER, BankRecord, FlagRecord, PictureRecord, Record, SetRecord, UsedRecord
 from cgidm.evidence.reports.silence import power_of_answer, power_of_run
 from cgidm.judging.tables.power import StatedPower, is_silence
 from cgidm.judging.verdict import LEAST_POWER, LEVEL, STRICT_LEVEL
@@ -139,7 +139,7 @@ def power_sentences(record: Record, language: str, judged: PictureRecord | SetRe
         language: the visitor's language.
         judged: the answer, whose own tests count; None: of a run that was put down, all that it asks.
     """
-    if record.format in OLDER and record.expected_power is not None:
+    if record.format in MEAN_POWER and record.expected_power is not None:
         return []
     power = _known_power(power_of_run(record) if judged is None else power_of_answer(judged, record))
     if judged is not None and not _states_power(judged, record, power):
@@ -233,7 +233,7 @@ def _weak_share(judged: PictureRecord | SetRecord, record: Record) -> float | No
     """The share behind an answer by the controls or the bank; of an older record, as it states it."""
     if by_mirror(judged):
         return None
-    if record.format in OLDER:
+    if record.format in MEAN_POWER:
         return known_share(record.expected_power)
     power = _known_power(power_of_answer(judged, record))
     return None if power is None else power.share
