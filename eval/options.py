@@ -276,7 +276,6 @@ def add_bank_sizes(parser: argparse.ArgumentParser) -> None:
 
 def add_combined(parser: argparse.ArgumentParser) -> None:
     """Add the options of `combined`."""
-    parser.add_argument("--mirror", type=Path, default=RESULTS / "mini" / "mirror", help="results of `eval mirror`")
     parser.add_argument("--out", type=Path, default=RESULTS / "mini" / "combined", help="folder of the results")
 
 

@@ -9,7 +9,7 @@ be of the same hand. Which of them answers: `mirror_choice`.
 Works of one artist share a handedness (a signature, the light). A rate that holds for the average artist would be too
 high for some. So a score is first lowered by what the style of nine artists in ten adds at most. A set of works adds
 its artist's handedness up; its mean is compared with what artists' means differ by. Against a bank of the same artist's
-works nothing is taken off; its models' means show what the means of a set differ by.
+works nothing is taken off.
 """
 
 import hashlib
@@ -78,7 +78,7 @@ class MirrorReference:
         scores: of pictures that were not used, finite; of a bank, residuals.
         handedness: the standard deviation of the means of artists, of a bank's models, as a share of that of the
             scores.
-        artists: how many artists' works they are; of a bank, how many models.
+        artists: how many artists' works they are; of a bank of a base without a table, how many models.
         digest: identifies what was scored; of a table, its scores, of an own table also whose they are.
         groups: of an own table, the scores by artist and suspect.
         unused: of a bank, what each picture scores where it was not used.
@@ -156,9 +156,9 @@ def set_p_value(scores: Sequence[float], reference: MirrorReference) -> float:
 
     The mean of n works of one artist varies by the artist's handedness, which does not average out, and by the works:
     var = (handedness^2 + (1 - handedness^2) / n + 1 / m) * var(reference), with m reference scores. The quotient is
-    compared with Student's t, of as many degrees of freedom as there are artists less one. By a bank, its models stand
-    in the place of artists: what differs is how each learnt one style. No p-value is below the least that a single
-    picture can have.
+    compared with Student's t, of as many degrees of freedom as there are artists less one. By a bank, models may stand
+    in the place of artists: what differs is how each learnt one style (`bank_reference`). No p-value is below the least
+    that a single picture can have.
     """
     nulls = np.asarray(reference.scores, float)
     between = reference.handedness**2
@@ -188,16 +188,19 @@ def bank_reference(unused: UnusedScores, table: MirrorReference | None) -> Mirro
     """What the scores of a picture compare with by a bank.
 
     Where the base has a table, its scores are moved and scaled to the mean and the spread of the bank's residuals: of
-    these there are too few to show how far the largest ones reach. Else they are the residuals themselves.
+    these there are too few to show how far the largest ones reach. Else they are the residuals themselves. Models of
+    one artist differ less than artists do. So the table's handedness, of many suspects, is a bound where the few models
+    of a bank hardly show how much they differ.
     """
     by_model = [NullGroup(artist="", training=str(n), scores=r) for n, r in enumerate(unused.nulls)]
     own = np.array([r for group in by_model for r in group.scores], float)
-    scores = own
+    scores, share, counted = own, handedness(by_model), len(by_model)
     if table is not None and len(own) > 1 and table.spread:
         others = np.asarray(table.scores, float)
         scores = own.mean() + (others - others.mean()) * (own.std(ddof=1) / table.spread)
+        share, counted = max(share, table.handedness), table.artists
     digest = hashlib.sha256(json.dumps(unused.nulls).encode()).hexdigest()
-    settings = {"handedness": handedness(by_model), "artists": len(by_model), "digest": digest, "unused": unused}
+    settings = {"handedness": share, "artists": counted, "digest": digest, "unused": unused}
     return MirrorReference(source="bank", scores=tuple(scores.tolist()), **settings)
 
 

@@ -114,13 +114,13 @@ def test_no_scores_are_read_of_other_draws_of_decoys_or_of_an_older_bank():
 def test_the_bank_answers_before_any_table_and_flips_before_it():
     found = mirror_reference(BASE, None, DRAWS, [0.1] * 160, unused=known(drawn(0)[2]))
     assert isinstance(found, MirrorReference) and isinstance(TABLE, MirrorReference)
-    assert found.source == "bank" and found.artists == MODELS and found.allowance == 0
+    assert found.source == "bank" and found.artists == TABLE.artists and found.allowance == 0
     assert len(found.scores) == len(TABLE.scores), "the table's scores, moved and scaled"
     own = [r for of_model in known(drawn(0)[2]).nulls for r in of_model]
     assert np.mean(found.scores) == pytest.approx(np.mean(own)) and found.spread == pytest.approx(np.std(own, ddof=1))
     elsewhere = mirror_reference({"other": "f" * 64}, None, DRAWS, [], unused=known(drawn(0)[2]))
     assert isinstance(elsewhere, MirrorReference) and elsewhere.source == "bank"
-    assert sorted(elsewhere.scores) == pytest.approx(sorted(own)), "a base without a table"
+    assert sorted(elsewhere.scores) == pytest.approx(sorted(own)) and elsewhere.artists == MODELS, "without a table"
     flipped = mirror_reference(BASE, True, DRAWS, [], unused=known(drawn(0)[2]))
     assert flipped == note("judging.mirror.flips")
 
@@ -166,11 +166,12 @@ def test_unused_pictures_are_called_as_often_as_stated_and_used_ones_more_often_
         assert min(p_values[1]) == pytest.approx(1 / (MODELS * PICTURES // 2 + 1))
 
 
-def test_a_set_is_called_as_often_as_stated_though_each_model_learnt_the_style_in_its_own_way():
+@pytest.mark.parametrize("table", [TABLE, None], ids=["with a table", "without"])
+def test_a_set_is_called_as_often_as_stated_though_each_model_learnt_the_style_in_its_own_way(table):
     called = {0: [], 1: []}
     for seed in range(60):
         rng, difficulty, bank = drawn(seed)
-        reference = bank_reference(known(bank), TABLE)
+        reference = bank_reference(known(bank), table)
         half = rng.permutation(PICTURES)[: PICTURES // 2].tolist()
         scores = scores_of(rng, half, difficulty, style=rng.normal(0, 0.08), learnt=1.0)
         for member, some in ((1, half), (0, [i for i in range(PICTURES) if i not in half])):
