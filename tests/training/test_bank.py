@@ -28,12 +28,12 @@ from cgidm.training.trainer import FinetuneConfig, finetune
 from tests.support import tiny
 from tests.support.bundles import reseal
 from tests.support.errors import refuses
-from tests.support.quick_presets import DRAWS
+from tests.support.quick_presets import DRAWS, MIRROR_DRAWS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_draws", "without_pages")]
 
 PROMPT, MODES = "abc", ("dreambooth", "lora")
-CONFIG = RunConfig(loss_draws=DRAWS)
+CONFIG = RunConfig(loss_draws=DRAWS, mirror_draws=MIRROR_DRAWS)
 STEP = {"steps_per_picture": 2, "batch": 2, "learning_rate": 1e-2, "rank": 2}
 
 
@@ -115,11 +115,13 @@ def again(capsys, out, *more):
 def test_a_bank_keeps_what_each_model_was_trained_on_and_how_far_it_moved(place):
     for mode in MODES:
         bank = open_bank(place / f"bank-{mode}").content
-        assert bank.format == 2 and bank.is_full_network == (mode == "dreambooth") and bank.recipe["mode"] == mode
+        assert bank.format == 3 and bank.is_full_network == (mode == "dreambooth") and bank.recipe["mode"] == mode
         assert [p.name for p in bank.pictures] == sorted(f"0{i}.png" for i in (*range(6), *range(4)))
         for a, b in zip(bank.models[::2], bank.models[1::2], strict=True):
             assert sorted(a.trained_on + b.trained_on) == list(range(10))
         assert len(bank.nulls) == len(bank.members) == 20
+        assert bank.mirror_draws == MIRROR_DRAWS and all(len(m.mirror_scores) == 10 for m in bank.models)
+        assert len({s for m in bank.models for s in m.mirror_scores}) > 4, "models differ"
         assert all((m.weight_distance or 0) > 0 for m in bank.models) == bank.is_full_network
 
 
@@ -139,7 +141,10 @@ def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, kept, c
     record, bank = record_of(out), place / f"bank-{mode}"
     assert record["bank"]["sha256"] == open_bank(bank).sha256 and record["controls"] == []
     assert (record["weight_distance"] is None) == (mode == "lora")
+    assert record["mirror"]["source"] == "bank" and record["mirror"]["references"] == 20
+    assert [w["p_value"] is not None for w in record["pictures"][0]["witnesses"]] == [True, True]
     report = (out / "report.html").read_text()
+    assert "the artist's works under the bank's models" in report.replace("&#x27;", "'")
     assert "loss in its predictions" in report and ("of the length of the base" in report) == (mode == "dreambooth")
     assert "other_recipe" not in {f["name"] for p in record["pictures"] for f in p["flags"]}
     code, text, _ = again(capsys, out, "--bank", bank)
@@ -157,6 +162,24 @@ def test_the_bank_must_be_the_recorded_one(place, judged, tmp_path, capsys, monk
     (tmp_path / "bank.json").write_text(json.dumps(data | {"versions": {}}))
     code, _, err = again(capsys, out, "--bank", tmp_path)
     assert code == 2 and "has the SHA-256" in err and f"expected the bank bank-{mode}" in err
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bank_without_scores_of_the_mirror_test_leaves_it_to_the_bases_table(place, mode, tmp_path):
+    """So does one that moved otherwise than the suspect."""
+    data = json.loads((place / f"bank-{mode}" / "bank.json").read_text())
+    older = data | {"format": 2, "mirror_draws": 0, "models": [m | {"mirror_scores": []} for m in data["models"]]}
+    name = "shift" if mode == "lora" else "weight_shift"
+    times = (lambda x: 3 * x) if mode == "dreambooth" else (lambda xs: [3 * x for x in xs])
+    other = data | {"models": [m | {name: times(m[name])} for m in data["models"]]}
+    for kind, table in (("older", older), ("other", other)):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "bank.json").write_text(json.dumps(table))
+        assert authenticate(place, mode, tmp_path / f"out-{kind}", "--bank", str(tmp_path / kind)) == 0
+        record = record_of(tmp_path / f"out-{kind}")
+        assert record["mirror"] is None, "the tiny base has no table"
+        assert ("other_recipe" in {f["name"] for f in record["pictures"][0]["flags"]}) == (kind == "other")
+        assert main(["verify", str(tmp_path / f"out-{kind}")]) == 0
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -35,11 +35,11 @@ from cgidm.training.trainer import FinetuneConfig, finetune
 from tests.support import tiny
 from tests.support.errors import refuses
 from tests.support.paths import ASSETS, RESULTS
-from tests.support.quick_presets import DRAWS
+from tests.support.quick_presets import DRAWS, MIRROR_DRAWS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_draws", "without_pages")]
 
-PROMPT, MOVED = "abc", 0.05
+PROMPT, MOVED, MIRROR_MOVED = "abc", 0.05, 0.1
 STEP = {"steps_per_picture": 2, "batch": 2, "learning_rate": 1e-2, "rank": 2}
 SEALS = [f"{n:064x}" for n in range(4000)]
 
@@ -70,7 +70,7 @@ def place(tmp_path_factory):
         out=place / "plain",
         prompt=PROMPT,
         class_prompt="ab",
-        config=RunConfig(loss_draws=DRAWS),
+        config=RunConfig(loss_draws=DRAWS, mirror_draws=MIRROR_DRAWS),
     )
     build_bank(plan, recipe)
     build_bank(dataclasses.replace(plan, out=place / "mixed", fillers=place / "others", captions=True), recipe)
@@ -113,6 +113,13 @@ def test_each_model_is_scored_again_from_its_kept_weights_and_any_score_that_was
         for i, score in enumerate(scores):
             moved = found.stated.model_copy(update={"scores": (*scores[:i], score + MOVED, *scores[i + 1 :])})
             assert dataclasses.replace(found, stated=moved).differing == (i,)
+        mirrored = found.stated.mirror_scores
+        assert found.found.mirror_scores == mirrored and None not in mirrored
+        for i, score in enumerate(mirrored):
+            for other in (score + MIRROR_MOVED, None):
+                moved = found.stated.model_copy(update={"mirror_scores": (*mirrored[:i], other, *mirrored[i + 1 :])})
+                forged = dataclasses.replace(found, stated=moved)
+                assert forged.differing_in_mirror == (i,) and not forged.differing and not forged.agrees
         assert weights_difference(files, place / "plain" / bank.content.models[number].folder) == 0.0
         assert (weights_difference(files, like) > 0.1) == (number > 0)
 
@@ -269,9 +276,11 @@ def other_weights(bundles):
         (weights,) = model["sha256"]
         model["sha256"] = {weights: hash_file(bundles / "forged" / weights)}
         files = [bundles / "works" / p["name"] for p in table["pictures"]]
-        config = RunConfig(loss_draws=DRAWS)
-        found = score_pictures(str(bundles / "base"), str(bundles / "forged"), PROMPT, files, config)
+        config = RunConfig(loss_draws=DRAWS, mirror_draws=MIRROR_DRAWS)
+        models = str(bundles / "base"), str(bundles / "forged")
+        found = score_pictures(*models, PROMPT, files, config, base_losses={})
         model["scores"], model["shift"] = found.scores, found.prediction_distances
+        model["mirror_scores"] = found.mirror_scores
 
     forge(bundles, "weights", change)
     shutil.copy(
