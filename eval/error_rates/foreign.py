@@ -1,9 +1,10 @@
 """`python -m eval foreign`: do the error rates hold for suspects of another trainer, or of another strength?
 
-A half of every artist's pictures is trained by `foreign_trainer`, and judged in both ways: by the mirror test, against
-the table that ships, without the artist's works; and by residuals among the other models of `eval rates`, which the
-library's trainer made. The second arm's LoRAs change convolutions too, at twice the first one's alpha. The last arm has
-suspects of the library's trainer whose change is larger by 30 %.
+A half of every artist's pictures is trained by `foreign_trainer`, and judged in three ways: by the mirror test, against
+the table that ships, without the artist's works; by the mirror test and by residuals among the other models of `eval
+mirror` and `eval rates`, which the library's trainer made. The second arm's LoRAs change convolutions too, at twice the
+first one's alpha. The other arms have suspects of the library's trainer: whose change is larger or smaller by 30 %, or
+that were trained longer by 30 %. They are planted: a rate that cannot be wrong shows nothing.
 
 A verdict refuses a bank whose models moved otherwise than the suspect (`null_bank.bank_flags`). Here none is refused,
 so that the rates show what that is good for; the table states how many would be.
@@ -28,7 +29,7 @@ from cgidm.judging.verdict import LEVEL, STRICT_LEVEL, conformal_p_value
 from cgidm.method.config import RunConfig
 from cgidm.training.scoring import score_pictures
 from cgidm.training.split import PictureFile, locate_picture
-from cgidm.training.trained_model import find_checkpoint
+from cgidm.training.trained_model import find_checkpoint, train_model
 from eval.benchmark.datasets import prepare
 from eval.benchmark.engine import run_local
 from eval.benchmark.experiment import load_experiment
@@ -37,6 +38,7 @@ from eval.benchmark.plan import Suspect, plan_suspects
 from eval.benchmark.stages import Setting, train_jobs
 from eval.error_rates.alteration import Alteration
 from eval.error_rates.altered import table_groups
+from eval.error_rates.banks.mirror_in_banks import MirrorScored, judge_by_banks, read_mirror
 from eval.error_rates.banks.residuals import Scored, left_out_by_others, read_scores, residuals_among
 from eval.error_rates.foreign_trainer import ForeignConfig, train_foreign
 from eval.error_rates.mirror_rates import decide, name_of, share_by_artist
@@ -45,11 +47,28 @@ from eval.error_rates.trust import rounded
 from eval.markdown import markdown_table
 from eval.options import RESULTS, default_workers
 
+
+@dataclass(frozen=True)
+class Longer:
+    """A training by the library's trainer that takes more steps."""
+
+    times: float = 1.3
+
+
 ARMS = {
     "another trainer, alpha 4": ForeignConfig(),
     "another trainer, alpha 8, convolutions": ForeignConfig(convolutions=True, alpha=8),
     "the same trainer, change times 1.3": Alteration(scale=1.3),
+    "the same trainer, change times 0.7": Alteration(scale=0.7),
+    "the same trainer, 30% longer": Longer(),
 }
+BANK = "three models"
+LABELS = {
+    "mirror": "mirror test, by the table",
+    "mirror in a bank": f"mirror test, {BANK}",
+    "residuals": f"residuals, {BANK}",
+}
+MIRROR = ("mirror", "mirror-second")  # folders of results: null models of both splits
 TRAINING = "lora"  # of the experiment, whose suspects are altered, and of `eval rates`
 FOLDER = "foreign"  # below the working folder
 NOISE = RunConfig(score_noise="own")  # as the scores of `eval rates` were computed
@@ -102,6 +121,11 @@ class ForeignJob:
                 paths = [locate_picture(self.setting.data, p) for p in self.suspect.pictures]
                 train_foreign(Path(self.setting.experiment.base), paths, Path(folder), how)
                 found = self._score(folder)
+        elif isinstance(how, Longer):
+            model, setting = self.suspect.model, self.setting
+            longer = replace(model, config=replace(model.config, steps=round(how.times * model.config.steps)))
+            train_model(longer, setting.experiment.base, setting.base_weights, setting.data, setting.work)
+            found = self._score(str(find_checkpoint(longer, setting.base_weights, setting.work)))
         else:
             own = find_checkpoint(self.suspect.model, self.setting.base_weights, self.setting.work)
             with how.checkpoint(own) as folder:
@@ -147,6 +171,8 @@ def run(o: argparse.Namespace) -> None:
     others = {(s.dataset, s.concept): s for s in planned if s.half == 1}
     concepts = {(d, c.name): c for d, found in manifest.datasets.items() for c in found.concepts}
     rates = [s for s in read_scores(RESULTS / "mini" / "rates" / "decisions.csv") if s.training == TRAINING]
+    nulls = read_mirror(RESULTS / "mini" / folder / "decisions.csv" for folder in MIRROR)
+    nulls = [s for s in nulls if s.training == TRAINING]
     groups, rows = table_groups(setting.base_weights), []
     for arm in ARMS:
         jobs = []
@@ -157,6 +183,7 @@ def run(o: argparse.Namespace) -> None:
         run_local([j for j in jobs if not j.path.exists()], ledger, workers, "picture")
         scores = [TypeAdapter(ForeignScores).validate_json(j.path.read_text()) for j in jobs]
         by_mirror = decide([s.mirror for s in scores], groups)
+        in_banks = [found for s in scores for found in judge_by_mirror_in_bank(s.mirror, nulls)]
         by_residual = [found for s in scores for found in judge_by_residuals(s, rates)]
         rows.append(
             {
@@ -166,6 +193,7 @@ def run(o: argparse.Namespace) -> None:
                 "distance of a null": fmean(s.distance_of_null for s in scores),
                 "refused": sum(not is_within(s.distance, [s.distance_of_null], SAME_PICTURES_RANGE) for s in scores),
                 "mirror": count([(d.artist, bool(d.member), d.p_value) for d in by_mirror]),
+                "mirror in a bank": count(in_banks),
                 "residuals": count(by_residual),
             }
         )
@@ -175,6 +203,19 @@ def run(o: argparse.Namespace) -> None:
     (o.out / "foreign.json").write_text(json.dumps(report, indent=1) + "\n")
     (o.out / "foreign.md").write_text(foreign_text(report))
     print(foreign_text(report), end="")
+
+
+def judge_by_mirror_in_bank(found: MirrorScores, nulls: Sequence[MirrorScored]) -> Iterator[tuple[str, bool, float]]:
+    """Artist, whether it was used, and p-value of each picture of one suspect, by the mirror test in a bank.
+
+    The suspect stands in the place of the model of its half, so that this one is not among its bank's.
+    """
+    rows = zip(found.files, found.member, found.scores, strict=True)
+    own = [MirrorScored(TRAINING, found.artist, name_of(found), file, bool(m), s, 1.0) for file, m, s in rows]
+    works = [s for s in nulls if s.artist == found.artist and s.suspect != name_of(found)]
+    for s, p in judge_by_banks([*own, *works], BANK):
+        if s.suspect == name_of(found):
+            yield s.artist, s.used, p
 
 
 def judge_by_residuals(found: ForeignScores, rates: Sequence[Scored]) -> list[tuple[str, bool, float]]:
@@ -206,7 +247,7 @@ def foreign_text(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
     name = report["experiment"]
     text = (
-        "Suspects of another trainer (`eval/error_rates/foreign_trainer.py`) and stronger ones of the same trainer, on "
+        "Suspects of another trainer (`eval/error_rates/foreign_trainer.py`) and stronger and weaker ones of the same trainer, on "
         f"the artists of `{name}`: `python -m eval foreign {name} --data DIR`. Intervals: bootstrap over artists, "
         "95 %. “Refused”: suspects that moved too far or too little to be compared with the library's LoRA of the "
         "artist's other half."
@@ -228,7 +269,7 @@ def foreign_table(report: Mapping[str, Any]) -> str:
             _share(r[test][f"power at {LEVEL}"]),
         ]
         for r in report["rows"]
-        for test, label in (("mirror", "mirror test"), ("residuals", "residuals, three models"))
+        for test, label in LABELS.items()
     ]
     return markdown_table(columns, rows)
 

@@ -84,7 +84,7 @@ def judge_by_banks(scores: Sequence[MirrorScored], bank: str) -> Iterator[tuple[
     The shape of the null distribution is that of the shipped table without the picture's artist.
     """
     for own, unused in _with_banks(scores, bank):
-        references = {a: bank_reference(unused, _table_without(a)) for a in {s.artist for s in own.values()}}
+        references = {a: bank_reference(unused, table_without(a)) for a in {s.artist for s in own.values()}}
         for file, scored in own.items():
             p = references[scored.artist].ask(scored.score, file).p_value
             assert p is not None, "a bank of this size has null scores enough"
@@ -106,7 +106,7 @@ def judge_sets(scores: Sequence[MirrorScored], bank: str) -> Iterator[SetOfWorks
     """Judge the works of one artist that each suspect learnt, and those that it did not, as sets."""
     for own, unused in _with_banks(scores, bank):
         for artist in dict.fromkeys(s.artist for s in own.values()):
-            table = _table_without(artist)
+            table = table_without(artist)
             by_bank = bank_reference(unused, table)
             for used in (False, True):
                 some = {file: s for file, s in own.items() if s.artist == artist and s.used is used}
@@ -130,7 +130,8 @@ def _with_banks(scores: Sequence[MirrorScored], bank: str) -> Iterator[tuple[Map
 
 
 @cache
-def _table_without(artist: str) -> MirrorReference:
+def table_without(artist: str) -> MirrorReference:
+    """The shipped table without an artist's works."""
     return without_artist(_shipped_groups(), artist)
 
 

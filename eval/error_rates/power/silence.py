@@ -3,7 +3,7 @@
 No model is needed: the answers are the committed ones of `eval wild`, `eval mirror` and `eval rates`. The power of each
 test under a suspect is foretold from its distance from the base. Neither the suspect's artist nor its kind of training
 has entered what foretells it. Beside it stands what was counted under that suspect. A bank needs no table: its own
-models foretell how many used pictures are found.
+models foretell how many used pictures are found, by their residuals, and together with the mirror test.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from cgidm.files import write_atomically
 from cgidm.judging.banks.residuals import residual
 from cgidm.judging.tables.power import Kind, PowerCurve, PowerTable
 from cgidm.judging.verdict import LEVEL, conformal_p_value
+from eval.error_rates.banks.combined import read_all_mirror
 from eval.error_rates.banks.residuals import (
     USUAL,
     Scored,
@@ -30,6 +31,7 @@ from eval.error_rates.banks.residuals import (
     read_scores,
     residuals_among,
 )
+from eval.error_rates.banks.whole_banks import judge_by_both
 from eval.error_rates.likelihood import DATASETS, TRAININGS
 from eval.error_rates.power.curves import curves, mean_power
 from eval.error_rates.trust import rounded
@@ -43,8 +45,14 @@ SAME_TRAINING = {
     **dict.fromkeys((*ALTERED, "8 bits"), "laboratory"),
 }
 MIRRORED = "flips"  # the training that mirrored its pictures: where files do not note it, the mirror test is silent
-Test = Literal["mirror", "controls", "bank"]
-TITLES: dict[Test, str] = {"mirror": "mirror test", "controls": "control test", "bank": "bank"}
+Test = Literal["mirror", "controls", "bank", "both"]
+TITLES: dict[Test, str] = {
+    "mirror": "mirror test",
+    "controls": "control test",
+    "bank": "bank",
+    "both": "bank and mirror test",
+}
+OF_BANKS = ("bank", "both")  # foretold by a bank's own models
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ def read_counted(results: Path, table: PowerTable) -> list[Counted]:
     mirror = list(_read_mirror(results / "mirror" / "decisions.csv", distances))
     known = {(c.training, c.artist) for c in mirror}  # the same suspects, at their mean distance
     rows = [c for c in _read_wild(results / "wild" / "answers.csv") if (c.training, c.artist) not in known]
-    return [*rows, *mirror, *_read_rates(results, distances)]
+    return [*rows, *mirror, *_read_rates(results, distances), *_read_both(results, distances)]
 
 
 def _kind(training: str) -> Kind:
@@ -162,6 +170,16 @@ def _read_rates(results: Path, distances: Mapping[str, float]) -> Iterator[Count
             yield Counted("bank", kind, row, artist, at, fmean(found), len(found), foretell_by_bank(works, suspect))
 
 
+def _read_both(results: Path, distances: Mapping[str, float]) -> Iterator[Counted]:
+    """Suspects that a bank of three judged by both tests, and what that bank foretells."""
+    scores = [s for name in USUAL for s in read_scores(results / name / "decisions.csv")]
+    mirror = read_all_mirror()["three models"]
+    for found in judge_by_both(scores, mirror):
+        kind, row = _kind(found.training), TRAININGS.get(found.training, found.training)
+        facts = (row, found.artist, distances[found.training])
+        yield Counted("both", kind, *facts, fmean(found.called), len(found.called), found.foretold)
+
+
 def _is_called(scored: Scored, works: Sequence[Scored]) -> bool:
     """The control test, as `eval rates` asks it."""
     nulls = [s.score for s in works if s.split != scored.split and not s.member]
@@ -185,7 +203,7 @@ def foretell_by_bank(works: Sequence[Scored], suspect: str) -> float:
 def curves_of(counted: Sequence[Counted]) -> list[PowerCurve]:
     """What verdicts look up, of everything that was counted but trainings that mirrored their pictures."""
     used = [c for c in counted if family(c.training) != MIRRORED]
-    return curves([(c.test, c.kind, c.training, c.distance, c.share) for c in used if c.test != "bank"])
+    return curves([(c.test, c.kind, c.training, c.distance, c.share) for c in used if c.test not in OF_BANKS])
 
 
 def family(training: str) -> str:
@@ -215,7 +233,7 @@ def summary(counted: Sequence[Counted], test: Test, table: PowerTable) -> dict[s
         "test": test,
         **_differences([(c.share, p) for c, p in honest]),
         "unknown": sum(p is None for _, p in rows),
-        "by mean power": None if test == "bank" else _differences(by_mean),
+        "by mean power": None if test in OF_BANKS else _differences(by_mean),
         "trainings": [
             {
                 "training": training,
