@@ -247,8 +247,8 @@ def foreign_text(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
     name = report["experiment"]
     text = (
-        "Suspects of another trainer (`eval/error_rates/foreign_trainer.py`) and of the same one in other strengths, on "
-        f"the artists of `{name}`: `python -m eval foreign {name} --data DIR`. Intervals: bootstrap over artists, "
+        "Suspects of another trainer (`eval/error_rates/foreign_trainer.py`) and of the same one in other strengths, "
+        f"on the artists of `{name}`: `python -m eval foreign {name} --data DIR`. Intervals: bootstrap over artists, "
         "95 %. “Refused”: suspects that moved too far or too little to be compared with the library's LoRA of the "
         "artist's other half."
     )
