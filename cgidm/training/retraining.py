@@ -54,6 +54,12 @@ class ScoredModel:
         return max(abs(a - b) for a, b in zip(self.stated.scores, self.found.scores, strict=True))
 
     @property
+    def largest_mirror_difference(self) -> float:
+        """The largest difference of a score of the mirror test; 0 if the bank has none."""
+        pairs = zip(self.stated.mirror_scores, self.found.mirror_scores, strict=True)
+        return max((abs(a - b) for a, b in pairs if a is not None and b is not None), default=0.0)
+
+    @property
     def differing(self) -> tuple[int, ...]:
         """The pictures whose scores differ by more than the tolerance."""
         pairs = enumerate(zip(self.stated.scores, self.found.scores, strict=True))
