@@ -20,7 +20,7 @@ from eval.analysis.paper_numbers import numbers
 from eval.analysis.rivals import measure_rivals, rivals_table
 from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
-from eval.error_rates.banks.combined import combined_table
+from eval.error_rates.banks.combined import combined_table, sets_table
 from eval.error_rates.banks.residuals import RANKINGS, residuals_table
 from eval.error_rates.banks.sizes import sizes_table
 from eval.error_rates.flow.loras import flow_tables
@@ -200,8 +200,9 @@ def render_dose() -> str:
 
 
 def render_combined() -> str:
-    """What the mirror test and a bank find together."""
-    return combined_table(_read("mini/combined/combined.json"))
+    """What the mirror test and a bank find, of pictures and of sets."""
+    found = _read("mini/combined/combined.json")
+    return f"{combined_table(found)}\nSets of ten works, by the mirror test:\n\n{sets_table(found)}"
 
 
 def render_likelihood() -> str:

@@ -61,8 +61,8 @@ def retraining_table(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
     text = (
         "Largest difference of a score between the first model of a shipped bank and the same trained again, "
-        f"`python -m eval retraining`; {report['processor']}. Up to {report['tolerance']:g} is accepted, of the mirror test up to "
-        f"{report['mirror tolerance']:g}."
+        f"`python -m eval retraining`; {report['processor']}. Up to {report['tolerance']:g} is accepted, of the mirror "
+        f"test up to {report['mirror tolerance']:g}."
     )
     rows = [
         [

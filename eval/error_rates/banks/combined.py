@@ -198,19 +198,19 @@ def sets_table(report: Mapping[str, Any]) -> str:
 
 
 def combined_table(report: Mapping[str, Any]) -> str:
-    """The rates in Markdown."""
+    """The rates in Markdown. The table of null scores stands once for each suspect, whatever the bank."""
+    rows = [r for r in report["rows"] if r["test"] != TESTS[0] or r["bank"] in ("three models", "8 models")]
     body = [
         [
             TITLES[r["training"]],
-            r["bank"],
-            r["test"],
+            r["test"] if r["test"] == TESTS[0] else f"{r['test']}, {r['bank'].removesuffix(' models')} models",
             *(_share(r[f"{name} at {level}"]) for level in (LEVEL, STRICT_LEVEL) for name in ("unused", "used")),
             f"{100 * r[f'unused at {LEVEL}']['worst artist'][0]:.0f} %",
         ]
-        for r in report["rows"]
+        for r in rows
     ]
     body.sort(key=lambda row: list(TITLES.values()).index(row[0]))
-    columns = ["", "bank of", "judged by", "unused called, 5 %", "used called, 5 %"]
+    columns = ["", "judged by", "unused called, 5 %", "used called, 5 %"]
     columns += ["unused called, 1 %", "used called, 1 %", "worst artist, unused at 5 %"]
     return markdown_table(columns, body, spaced=True)
 
