@@ -20,7 +20,7 @@ from eval.analysis.paper_numbers import numbers
 from eval.analysis.rivals import measure_rivals, rivals_table
 from eval.benchmark.leaderboard import leaderboard_table
 from eval.error_rates.altered import rates_table as altered_rates
-from eval.error_rates.banks.combined import combined_table, sets_table
+from eval.error_rates.banks.combined import combined_table, series_table, sets_table
 from eval.error_rates.banks.residuals import RANKINGS, residuals_table
 from eval.error_rates.banks.sizes import sizes_table
 from eval.error_rates.flow.loras import flow_tables
@@ -273,6 +273,10 @@ BLOCKS: Mapping[str, tuple[str, Callable[[], str]]] = {  # mark -> file and what
     "residuals": ("docs/results/error-rates.md", lambda: residuals_table(_read("mini/residuals/residuals.json"))),
     "bank sizes": ("docs/results/error-rates.md", lambda: sizes_table(_read("mini/bank-sizes/sizes.json"))),
     "combined": ("docs/results/error-rates.md", render_combined),
+    "combined series": (
+        "docs/results/error-rates.md",
+        lambda: series_table(_read("mini/combined/combined.json")) + "\n",
+    ),
     "crossed": ("docs/results/error-rates.md", lambda: crossed_table(_read("crossed.json")) + "\n"),
     "crossed features": (
         "docs/results/error-rates.md",

@@ -43,6 +43,7 @@ from eval.options import RESULTS
 MINI = RESULTS / "mini"
 TESTS = ("mirror test, by the table", "mirror test, by the bank", "residual", "both")
 MIXTURE = "rates-mixture"  # suspects of many artists: in no table, judged by the tables
+CLIP_ART = "openclipart/"  # in the names of two authors, who draw in series
 MANY = ("rates-eight", "rates-eight-dose")  # suspects in five random splits
 LEAST_P = 1e-3  # p-values are cut there and at 1 - it, so that a few do not make the correlation
 RESAMPLES = 1000
@@ -68,7 +69,7 @@ class Pair:
 def run(o: argparse.Namespace) -> None:
     """Run the command."""
     report: dict[str, Any] = {"allowed correlation": [CORRELATION, CORRELATION_IN_BANK], "correlation": {}}
-    report |= {"rows": [], "sets": []}
+    report |= {"rows": [], "sets": [], "series": []}
     pairs_by_bank, mirror = find_pairs(), read_all_mirror()
     for bank, pairs in pairs_by_bank.items():
         report["sets"] += list(_set_rows(bank, list(judge_sets(mirror[bank], bank))))
@@ -78,11 +79,12 @@ def run(o: argparse.Namespace) -> None:
             "by the bank": correlation(single, "by_bank"),
         }
         report["rows"] += list(_rows(bank, pairs))
+        report["series"] += list(_rows(bank, [p for p in single if CLIP_ART in p.artist]))
     report = rounded(report)
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "combined.json").write_text(json.dumps(report, indent=1) + "\n")
     text = f"# The mirror test and a bank together\n\n`python -m eval combined`\n\n{combined_table(report)}\n"
-    text += f"\nSets, by the mirror test:\n\n{sets_table(report)}\n"
+    text += f"\nSets, by the mirror test:\n\n{sets_table(report)}\n\nClip art in series:\n\n{series_table(report)}\n"
     (o.out / "combined.md").write_text(text)
     print(text, end="")
 
@@ -194,6 +196,17 @@ def sets_table(report: Mapping[str, Any]) -> str:
         for r in report["sets"]
     ]
     rows.sort(key=lambda row: list(TITLES.values()).index(row[0]))
+    return markdown_table(columns, rows, spaced=True)
+
+
+def series_table(report: Mapping[str, Any]) -> str:
+    """Calls of clip art in series, in Markdown: by the table once, and by a bank of three."""
+    rows = []
+    for r in report["series"]:
+        if r["bank"] == "three models" and r["test"] != TESTS[2]:
+            cells = [r[f"{name} at {level}"] for name in ("unused", "used") for level in (LEVEL, STRICT_LEVEL)]
+            rows.append([TITLES[r["training"]], r["test"], *(f"{c['count']} of {c['of']}" for c in cells)])
+    columns = ["", "judged by", "unused called, 5 %", "unused called, 1 %", "used called, 5 %", "used called, 1 %"]
     return markdown_table(columns, rows, spaced=True)
 
 
