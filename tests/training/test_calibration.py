@@ -11,14 +11,8 @@ from cgidm.evidence.bundle_reader import open_bundle
 from cgidm.evidence.recompute import recompute
 from cgidm.evidence.reports.report import report_blocks
 from cgidm.evidence.seal import bundle_record
-from cgidm.judging.mirror_test import (
-    LEAST_ARTISTS,
-    MirrorReference,
-    NullGroup,
-    mirror_reference,
-    own_table_reference,
-    table_reference,
-)
+from cgidm.judging.mirror_choice import mirror_reference
+from cgidm.judging.mirror_test import LEAST_ARTISTS, MirrorReference, NullGroup, own_table_reference, table_reference
 from tests.support import tiny
 from tests.support.results import block_texts
 
