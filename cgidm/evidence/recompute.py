@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import UserError
 from ..framing.frame import CentreSquare, Framing
 from ..framing.table import framing_of_table
+from ..judging.banks.mirror_nulls import unused_scores
 from ..judging.banks.null_bank import Bank, check_bank, read_bank
 from ..judging.banks.residuals import add_residual
 from ..judging.checks import KNOWN_FLAGS, add_recovery_flags, base_flags, find_flags
@@ -37,6 +38,7 @@ from ..judging.tables.power import ExpectedPower, expect_power
 from ..messages import Note, note
 from ..messages.text import single_line
 from ..method.config import PRESETS, RunConfig
+from ..method.mirror import is_symmetric
 from ..method.models import OtherAdapter
 from ..pictures.decoding import MAX_SIDE, MIN_SIDE
 from ..pictures.duplicates import near_duplicates
@@ -50,6 +52,7 @@ from .bundle_reader import Bundle, FileProblem, read_small
 from .bundle_writer import BANK
 from .differences import Difference, differences
 from .record import (
+    FORMAT,
     MEAN_POWER,
     OLD_RULES,
     OLDER,
@@ -133,6 +136,8 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
         bank = read_bank(read_small(bundle, BANK) or b"", record.bank.name)
         full = record.weight_distance is not None
         check_bank(bank, record.models.sha256, full, config, (record.models.prompt, *record.models.other_prompts))
+        if record.format in OLDER and bank.content.mirror_draws:
+            yield Difference("format", record.format, f"{FORMAT}, since its bank has scores of the mirror test")
     framing = _framing(record, bank)
     told = record.format not in WITHOUT_CHECKS  # an older record may lack what the network was told of a frame
     pictures = [_picture(bundle, p, image_name(i, "original"), framing, told) for i, p in enumerate(record.pictures)]
@@ -140,6 +145,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     copies = near_duplicates([p.image for p in pictures], [c.image for c in controls])
     for i in np.flatnonzero(copies.any(0)).tolist():
         yield Difference(f"controls[{i}]", record.controls[i].name, "a run leaves a copy of a picture out")
+    yield from _odd_symmetry(bank, pictures)
     result = _result(record, config, bank, framing, pictures, controls)
     now = replace(make_record(result, record.models, controls), language=record.language)
     now = replace(now, date=record.date, code=record.code, versions=record.versions, seconds=record.seconds)
@@ -165,6 +171,15 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
     framed |= {f"controls[{i}].frame": c.frame for i, c in enumerate(record.controls)}
     if any(frame is not None for frame in framed.values()):  # none has one where pictures came without their files
         yield from (Difference(where, None, "a frame") for where, frame in framed.items() if frame is None)
+
+
+def _odd_symmetry(bank: Bank | None, pictures: Sequence[Picture]) -> Iterator[Difference]:
+    """Name the pictures that a bank calls their own mirror images, or not, and that are otherwise: no null score goes."""
+    unused = None if bank is None else unused_scores(bank.content, bank.content.mirror_draws)
+    for picture in pictures if unused is not None else ():
+        stated = picture.sha256 in unused.symmetric
+        if picture.sha256 in unused.pictures and stated != is_symmetric(picture.image):
+            yield Difference(f"{BANK}: {picture.name}", "its own mirror image" if stated else "none", "the other")
 
 
 def _result(
@@ -342,7 +357,7 @@ def _mirror(
 ) -> MirrorReference | Note | None:
     """What the mirror test compares with: the bank, the table that ships for the base, or recorded reference scores."""
     stated = record.mirror
-    scores = stated.scores if stated is not None and stated.source == "pictures" else ()
+    scores = stated.scores if stated is not None and stated.source in ("bank", "pictures") else ()
     mirrored = record.models.mirrored_training
     if record.format in WITHOUT_CHECKS:  # which did not record it
         silent = [w.silent.code for p in record.pictures for w in p.witnesses if w.silent is not None]

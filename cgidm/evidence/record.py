@@ -146,8 +146,8 @@ class MirrorRecord:
 
     source: str  # "bank", "table" of the base, "own table", or "pictures": reference pictures under the very suspect
     references: int
-    sha256: str  # of the table or the bank's null residuals, or over the reference pictures' own digests
-    scores: tuple[float, ...]  # of the reference pictures; those of a table or a bank are not repeated
+    sha256: str  # of the table, of all that a bank compares with, or over the reference pictures' own digests
+    scores: tuple[float, ...]  # of the reference pictures, a bank's too; those of a table or a bank are not repeated
     # of a table that does not ship: the scores by artist and suspect
     groups: tuple[NullGroupRecord, ...] = field(default=(), metadata=since(5))
 

@@ -242,13 +242,14 @@ def _mirror_record(result: Result) -> MirrorRecord | None:
     mirror = result.mirror
     if not isinstance(mirror, MirrorReference):
         return None
-    scores = mirror.scores if mirror.source == "pictures" else ()
+    others = mirror if mirror.shape is None else mirror.shape
+    scores = others.scores if others.source == "pictures" else ()
     return MirrorRecord(
         source=mirror.source,
         references=len(mirror.scores),
         sha256=mirror.digest,
         scores=scores,
-        groups=tuple(NullGroupRecord(**g.model_dump()) for g in mirror.groups),
+        groups=tuple(NullGroupRecord(**g.model_dump()) for g in others.groups),
     )
 
 

@@ -13,7 +13,7 @@ from .mirror_test import MirrorReference, silent_mirror
 from .portfolio import SetVerdict, benjamini_hochberg, holm, judge_set
 from .result import INNER_MIRROR_SCORE, MIRROR_SCORE, RESIDUAL_SCORE, VERDICT_SCORE, MeasuredPicture, PictureResult
 from .tables.likelihood_ratio import LikelihoodRatio, SuspectLikelihood
-from .verdict import CORRELATION, CORRELATION_IN_BANK, LEVEL, Verdict, Witness, judge
+from .verdict import LEVEL, Verdict, Witness, judge
 
 
 def judge_pictures(
@@ -56,7 +56,7 @@ def judge_pictures(
         against = nulls if null_residuals is None else null_residuals
         known = _power_without(witness, mirror, power, control_power)
         settings = {"mirror": witness, "combined": combined and null_residuals is not None, "power": known}
-        settings["correlation"] = correlation_of(mirror)
+        settings["mirror_in_bank"] = isinstance(mirror, MirrorReference) and mirror.source == "bank"
         verdict = judge(score, against, _blocking([measured]), distrusted=distrusted, **settings)
         picture = replace(measured.picture, notes=(*measured.picture.notes, *more))
         ratio = likelihood and _likelihood_ratio(likelihood, mirror, measured, verdict)
@@ -148,11 +148,6 @@ def ask_mirror_of_set(mirror: MirrorReference | Note, asymmetric: Sequence[Measu
     return _either([mirror.ask_set(each, digests) for each in (scores, *([inner] if inner != scores else []))])
 
 
-def correlation_of(mirror: MirrorReference | Note | None) -> float:
-    """The correlation that is allowed between the mirror test and a bank: more, where both rest on the bank."""
-    return CORRELATION_IN_BANK if isinstance(mirror, MirrorReference) and mirror.source == "bank" else CORRELATION
-
-
 def _power_without(
     witness: Witness | Note | None,
     mirror: MirrorReference | Note | None,
@@ -167,9 +162,9 @@ def _power_without(
 def _likelihood_ratio(
     likelihood: SuspectLikelihood, mirror: MirrorReference | Note | None, measured: MeasuredPicture, verdict: Verdict
 ) -> LikelihoodRatio | None:
-    """The ratio of a picture's score: where the mirror test compared one framing with scores of other models."""
+    """The ratio of a picture's score: where the mirror test compared it, in one framing, with the base's table."""
     asked = [w for w in verdict.witnesses if w.name == "mirror" and w.p_value is not None and w.framings == 1]
-    if not asked or not isinstance(mirror, MirrorReference) or mirror.source not in ("bank", "table"):
+    if not asked or not isinstance(mirror, MirrorReference) or mirror.source != "table":
         return None
     return likelihood.ratio(measured.scores[MIRROR_SCORE])
 

@@ -40,22 +40,33 @@ def mirror_reference(
         scores: of reference pictures, under the suspect.
         digests: SHA-256 of each of their files.
         own: null scores of a table that somebody made for this base.
-        unused: null scores of a bank that the suspect can be compared with.
+        unused: null scores of a bank that the suspect and its pictures can be compared with.
 
     Returns:
-        The bank if its scores suffice, else the base's table if one ships, else `own` if it suffices, else `scores`;
-        why the test is silent; None if it is not asked.
+        The bank if its scores suffice, with what else there is as its shape. Else the base's table if one ships, else
+        `own` if it suffices, else `scores`. Why the test is silent; None if it is not asked.
     """
     if not draws:
         return None
     if mirrored:
         return note("judging.mirror.flips")
-    table = find_mirror_table(fingerprints, draws)
-    if unused is not None and sum(map(len, unused.by_model)) >= LEAST_REFERENCES:
-        by_bank = bank_reference(unused, None if table is None else table.reference)
+    others = _without_bank(fingerprints, draws, scores, digests, own)
+    if unused is not None and unused.count >= LEAST_REFERENCES:
+        shape = others if isinstance(others, MirrorReference) and others.silent is None else None
+        by_bank = bank_reference(unused, shape)
         if by_bank.silent is None:
             return by_bank
-    if table is not None:
+    return others
+
+
+def _without_bank(
+    fingerprints: Mapping[str, str],
+    draws: int,
+    scores: Sequence[float],
+    digests: Sequence[str],
+    own: Sequence[NullGroup],
+) -> MirrorReference | Note:
+    if (table := find_mirror_table(fingerprints, draws)) is not None:
         return table.reference
     if own:
         found = own_table_reference(own)
@@ -70,9 +81,8 @@ def needed_references(
     pictures: Sequence[Picture],
     given: Sequence[Picture],
     own: Sequence[NullGroup] = (),
-    unused: UnusedScores | None = None,
 ) -> list[Picture]:
-    """Choose the reference pictures to score, where something asks for them.
+    """Choose the reference pictures to score, where something asks for them: a bank does, for its shape.
 
     A copy of a picture in question is left out, and so is a picture that is its own mirror image.
 
@@ -82,9 +92,8 @@ def needed_references(
         pictures: the pictures in question.
         given: the reference pictures.
         own: null scores of a table that somebody made for this base.
-        unused: null scores of a bank that the suspect can be compared with.
     """
-    found = mirror_reference(pair.fingerprints, pair.mirrored_training, draws, [0.0], own=own, unused=unused)
+    found = mirror_reference(pair.fingerprints, pair.mirrored_training, draws, [0.0], own=own)
     if not isinstance(found, MirrorReference) or found.source != "pictures":
         return []
     seen = [side for p in pictures for side in (p.image, p.image.flip(-1))]
@@ -95,15 +104,18 @@ def needed_references(
 def comparable_scores(
     bank: Bank | None, draws: int, distances: Mapping[str, float], weight_distance: float | None
 ) -> UnusedScores | None:
-    """The mirror test's null scores of a run's bank; None of a bank that moved otherwise than the suspect.
+    """The mirror test's null scores of a run's bank, if the run can be compared with them.
+
+    It cannot be with a bank that moved otherwise than the suspect. Nor can it be where the bank lacks a picture in
+    question: nothing then tells the picture's own handedness, and a picture by another artist has another one.
 
     Args:
         bank: the null models, if there are any.
         draws: of the test.
-        distances: of the suspect's predictions from its base's, by the SHA-256 of the pictures in question.
+        distances: of the suspect's predictions from its base's, by the SHA-256 of each picture in question.
         weight_distance: that of a full network's weights.
     """
     found = None if bank is None else unused_scores(bank.content, draws)
-    if bank is None or found is None or OTHER_RECIPE in bank_flags(bank.content, distances, weight_distance):
+    if bank is None or found is None or not distances or not distances.keys() <= found.pictures:
         return None
-    return found
+    return None if OTHER_RECIPE in bank_flags(bank.content, distances, weight_distance) else found

@@ -78,10 +78,11 @@ class MirrorReference:
         scores: of pictures that were not used, finite; of a bank, residuals.
         handedness: the standard deviation of the means of artists, of a bank's models, as a share of that of the
             scores.
-        artists: how many artists' works they are; of a bank of a base without a table, how many models.
+        artists: how many artists' works they are.
         digest: identifies what was scored; of a table, its scores, of an own table also whose they are.
         groups: of an own table, the scores by artist and suspect.
         unused: of a bank, what each picture scores where it was not used.
+        shape: of a bank, what else says how far scores reach; see `bank_reference`.
     """
 
     source: Source
@@ -91,11 +92,26 @@ class MirrorReference:
     digest: str = ""
     groups: tuple[NullGroup, ...] = ()
     unused: UnusedScores | None = None
+    shape: "MirrorReference | None" = None
 
     @cached_property
     def spread(self) -> float:
         """Standard deviation of the scores."""
         return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """What Student's t has for a set: of artists less one; a bank's spread rests on no more than its own scores."""
+        of_bank = self.artists if self.unused is None or self.shape is None else self.unused.count
+        return max(1, min(self.artists, of_bank) - 1)
+
+    @property
+    def variance_of_mean(self) -> float:
+        """How far the mean of the scores may be off, as a share of their variance."""
+        if self.unused is None:
+            return 1 / len(self.scores)
+        between = self.handedness**2
+        return between / len(self.unused.by_model) + (1 - between) / self.unused.count
 
     @property
     def lift(self) -> float:
@@ -116,7 +132,7 @@ class MirrorReference:
             return note("judging.mirror.few_artists", n=self.artists, need=LEAST_ARTISTS)
         return None
 
-    def ask(self, score: float | None, sha256: str = "") -> Witness:
+    def ask(self, score: float | None, sha256: str) -> Witness:
         """Compare one picture's score, less the allowance for its artist's style.
 
         Args:
@@ -135,14 +151,14 @@ class MirrorReference:
         """The conformal p-value of what is compared, less the allowance for its artist's style."""
         return conformal_p_value(score - self.allowance, self.scores)
 
-    def ask_set(self, scores: Sequence[float | None], digests: Sequence[str] = ()) -> Witness:
+    def ask_set(self, scores: Sequence[float | None], digests: Sequence[str]) -> Witness:
         """Compare the mean score of several pictures of one artist; see `set_p_value`.
 
         Args:
             scores: of the pictures.
             digests: SHA-256 of each of their files, by which a bank knows them.
         """
-        pairs = zip(scores, digests or [""] * len(scores), strict=True)
+        pairs = zip(scores, digests, strict=True)
         known = [self.compared(s, sha256) for s, sha256 in pairs if s is not None and _is_finite(s)]
         silent = self.silent
         if silent is None and (len(known) < len(scores) or len(known) < 2):
@@ -155,16 +171,16 @@ def set_p_value(scores: Sequence[float], reference: MirrorReference) -> float:
     """Test whether the mean score of a set is higher than that of works that were not used; one-sided.
 
     The mean of n works of one artist varies by the artist's handedness, which does not average out, and by the works:
-    var = (handedness^2 + (1 - handedness^2) / n + 1 / m) * var(reference), with m reference scores. The quotient is
-    compared with Student's t, of as many degrees of freedom as there are artists less one. By a bank, models may stand
-    in the place of artists: what differs is how each learnt one style (`bank_reference`). No p-value is below the least
-    that a single picture can have.
+    var = (handedness^2 + (1 - handedness^2) / n + 1 / m) * var(reference), with m reference scores; by a bank the
+    last term is that of its own scores, which come in groups, a model each. The quotient is compared with Student's t,
+    of as many degrees of freedom as there are artists less one; by a bank of a base without a table, models less one.
+    No p-value is below the least that a single picture can have.
     """
     nulls = np.asarray(reference.scores, float)
     between = reference.handedness**2
-    share = between + (1 - between) / len(scores) + 1 / len(nulls)
+    share = between + (1 - between) / len(scores) + reference.variance_of_mean
     distance = (np.mean(scores) - nulls.mean() - reference.lift) / (reference.spread * share**0.5)
-    p = float(student.sf(distance, max(1, reference.artists - 1)))
+    p = float(student.sf(distance, reference.degrees_of_freedom))
     return max(p, 1 / (len(nulls) + 1))
 
 
@@ -184,24 +200,29 @@ def own_table_reference(groups: Sequence[NullGroup]) -> MirrorReference:
     return replace(table_reference(groups), source="own table", groups=tuple(groups), digest=digest_of_groups(groups))
 
 
-def bank_reference(unused: UnusedScores, table: MirrorReference | None) -> MirrorReference:
+def bank_reference(unused: UnusedScores, shape: MirrorReference | None) -> MirrorReference:
     """What the scores of a picture compare with by a bank.
 
-    Where the base has a table, its scores are moved and scaled to the mean and the spread of the bank's residuals: of
-    these there are too few to show how far the largest ones reach. Else they are the residuals themselves. Models of
-    one artist differ less than artists do. So the table's handedness, of many suspects, is a bound where the few models
-    of a bank hardly show how much they differ.
+    The bank's residuals are too few to show how far the largest ones reach. Where other scores are at hand, these are
+    moved and scaled to the mean and the spread of the residuals. Else they are the residuals themselves. Models of one
+    artist differ less than artists do. So a table's handedness, of many suspects, is a bound where the few models of a
+    bank hardly show how much they differ.
+
+    Args:
+        unused: null scores of the bank.
+        shape: what the mirror test compares with where there is no bank, if anything.
     """
     by_model = [NullGroup(artist="", training=str(n), scores=r) for n, r in enumerate(unused.nulls)]
     own = np.array([r for group in by_model for r in group.scores], float)
     scores, share, counted = own, handedness(by_model), len(by_model)
-    if table is not None and len(own) > 1 and table.spread:
-        others = np.asarray(table.scores, float)
-        scores = own.mean() + (others - others.mean()) * (own.std(ddof=1) / table.spread)
-        share, counted = max(share, table.handedness), table.artists
-    digest = hashlib.sha256(json.dumps(unused.nulls).encode()).hexdigest()
-    settings = {"handedness": share, "artists": counted, "digest": digest, "unused": unused}
-    return MirrorReference(source="bank", scores=tuple(scores.tolist()), **settings)
+    if shape is not None and len(own) > 1 and shape.spread:
+        others = np.asarray(shape.scores, float)
+        scores = own.mean() + (others - others.mean()) * (own.std(ddof=1) / shape.spread)
+        share = max(share, shape.handedness)
+        counted = shape.artists if shape.source != "pictures" else counted
+    settings = {"handedness": share, "artists": counted, "unused": unused, "shape": shape}
+    said = json.dumps([unused.nulls, scores.tolist(), share, counted])
+    return MirrorReference("bank", tuple(scores.tolist()), digest=hashlib.sha256(said.encode()).hexdigest(), **settings)
 
 
 def digest_of_groups(groups: Sequence[NullGroup]) -> str:

@@ -14,8 +14,10 @@ Outcome = Literal["consistent with training on this image", "weak evidence", "no
 LEVEL = 0.05  # false-positive rate of the positive answers, of both together
 STRICT_LEVEL = 0.01  # false-positive rate of "consistent with training"; between the two the evidence is weak
 # Allowed correlation of the mirror test and of a bank's residuals, as normal scores of unused pictures; `python -m eval
-# combined` measures it. The second one is allowed where the mirror test, too, is compared with the bank.
-CORRELATION, CORRELATION_IN_BANK = 0.2, 0.35
+# combined` measures it. The second one is allowed where the mirror test, too, is compared with the bank: it lies above
+# the interval of what was measured with eight models. Older banks leave the mirror test to the table; with the first
+# one the rates hold, though with eight models that interval reaches to 0.3.
+CORRELATION, CORRELATION_IN_BANK = 0.2, 0.45
 LARGEST_P = 0.999  # of one test, when two are combined: a p-value of 1, which ranks often have, is no veto
 LEAST_POWER = 0.5  # share of used pictures that must be found for silence to be called "no evidence"
 
@@ -89,6 +91,18 @@ def combine(by_mirror: float, by_bank: float, correlation: float = CORRELATION) 
     return float(norm.sf(z / (2 * (1 + correlation)) ** 0.5))
 
 
+def is_called(p: float, p_mirror: float, learnt: bool, level: float = LEVEL) -> bool:
+    """Tell whether a bank and the mirror test together make a positive answer.
+
+    Args:
+        p: of both (`combine`).
+        p_mirror: of the mirror test.
+        learnt: whether the suspect knows the picture better than its base does, by its residual.
+        level: of the answer.
+    """
+    return p <= level and (learnt or p_mirror <= level)
+
+
 def ask_controls(score: float | None, controls: Sequence[float], level: float = LEVEL) -> Witness:
     """Compare a score with those of pictures that were not used.
 
@@ -114,7 +128,7 @@ def judge(
     distrusted: Sequence[Note] = (),
     mirror: Witness | None = None,
     combined: bool = False,
-    correlation: float = CORRELATION,
+    mirror_in_bank: bool = False,
     level: float = LEVEL,
     power: float | None = None,
 ) -> Verdict:
@@ -136,7 +150,7 @@ def judge(
         distrusted: the notes of raised flags that forbid the comparison with controls; the first becomes its reason.
         mirror: what the mirror test says, if it was asked.
         combined: `controls` are the null residuals of a bank, and decide together with the mirror test.
-        correlation: the allowed one of these two.
+        mirror_in_bank: the mirror test, too, is compared with that bank.
         level: the false-positive rate that a positive answer is held to.
         power: the share of used pictures that would be found by the tests that have a p-value. Where it is below
             `LEAST_POWER`, or was never measured (None), silence is "cannot tell" instead of "no evidence".
@@ -152,10 +166,10 @@ def judge(
         return Verdict("cannot tell", None, blocking[0], n, witnesses)
     learnt = score is not None and score > 0
     if combined and mirror is not None and mirror.p_value is not None and p is not None:
-        both = combine(mirror.p_value, p, correlation)
+        both = combine(mirror.p_value, p, CORRELATION_IN_BANK if mirror_in_bank else CORRELATION)
         return _judge_by_both(mirror, mirror.p_value, by_controls, p, both, learnt, level, power)
     if mirror is not None and mirror.p_value is not None:
-        outcome, reason = _judge_by_mirror(mirror, mirror.p_value, by_controls, learnt, level, power)
+        outcome, reason = _judge_by_mirror(mirror, mirror.p_value, by_controls, learnt, level, power, mirror_in_bank)
         return Verdict(outcome, mirror.p_value, reason, n, witnesses)
     if p is None:
         return Verdict("cannot tell", None, why_silent(mirror, by_controls), n, witnesses)
@@ -202,7 +216,13 @@ def silence(witness: Witness, reason: Note) -> Witness:
 
 
 def _judge_by_mirror(
-    mirror: Witness, p: float, by_controls: Witness, learnt: bool, level: float, power: float | None
+    mirror: Witness,
+    p: float,
+    by_controls: Witness,
+    learnt: bool,
+    level: float,
+    power: float | None,
+    mirror_in_bank: bool,
 ) -> tuple[Outcome, Note]:
     """Judge by the mirror test.
 
@@ -212,6 +232,8 @@ def _judge_by_mirror(
     if p <= level:
         n, tried = mirror.references, mirror.framings
         counts = {"n": n, "higher": round(p / tried * (n + 1)) - 1, "p": p}
+        if mirror_in_bank:
+            return _positive(p), Note("judging.mirror.knows_by_bank", counts)
         if tried == 1:
             return _positive(p), Note("judging.mirror.knows", counts)
         return _positive(p), note("judging.mirror.knows_in_a_framing", **counts, framings=tried)
@@ -242,7 +264,7 @@ def _judge_by_both(
     """
     n = by_bank.references
     each = {"p": p, "p_mirror": p_mirror, "p_bank": p_bank}
-    if p <= level and (learnt or p_mirror <= level):
+    if is_called(p, p_mirror, learnt, level):
         outcome, reason = _positive(p), note("judging.both.know", **each)
     elif p_mirror <= level:
         outcome, reason = "cannot tell", note("judging.both.mirror_alone", **each)

@@ -35,9 +35,14 @@ def print_table(result: Result, lineup_file: str) -> None:
         said = explain_reach(result.lineup.sizes)
         print_line(f"line-up: {lineup_file}, to be shown to somebody who has not seen the pictures. {said}")
     judged = [*(r.verdict for r in result.pictures), *([] if together is None else [together])]
-    by_bank = isinstance(result.mirror, MirrorReference) and result.mirror.source == "bank"
-    known = (result.expected_power, result.control_power, result.bank is not None, result.mirrored_training, by_bank)
-    power = RunPower(*known).behind_all(judged)
+    known = RunPower(
+        expected=result.expected_power,
+        controls=result.control_power,
+        bank=result.bank is not None,
+        mirrored_training=result.mirrored_training,
+        mirror_by_bank=isinstance(result.mirror, MirrorReference) and result.mirror.source == "bank",
+    )
+    power = known.behind_all(judged)
     if power is not None:
         print_line(_power_line(power))
     for name, reason in result.not_computed.items():

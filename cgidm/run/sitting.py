@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import PurePath
 from typing import Any
 
-from ..judging.banks.mirror_nulls import UnusedScores, unused_scores
+from ..judging.banks.mirror_nulls import UnusedScores
 from ..judging.banks.null_bank import framing_for
 from ..judging.banks.residuals import add_residual, residuals_of
 from ..judging.checks import add_recovery_flags
@@ -63,7 +63,7 @@ class Sitting:
         options = {"config": self.config, "bank": request.bank, "unrelated": unrelated, "embedders": embedders}
         self.measured = Measurements(pair=pair, pictures=request.pictures, z=self.recoveries.latents, **options)
         given = (self.config.mirror_draws, request.pictures, request.reference, request.null_groups)
-        self.needed = needed_references(pair, *given, self._unused_scores)
+        self.needed = needed_references(pair, *given)
 
     def _is_looked_at_twice(self, picture: Picture) -> bool:
         return is_looked_at_twice(self.pair, self.request, picture)
@@ -118,7 +118,7 @@ class Sitting:
     def _unused_scores(self) -> UnusedScores | None:
         """The mirror test's null scores of a bank that this suspect can be compared with."""
         bank, draws = self.request.bank, self.config.mirror_draws
-        if bank is None or unused_scores(bank.content, draws) is None:
+        if bank is None or not bank.content.mirror_draws:
             return None
         digests = [p.sha256 for p in self.request.pictures]
         distances = dict(zip(digests, self.measured.distances, strict=True))

@@ -26,7 +26,7 @@ def training_evaluations(models: Sequence[ModelPlan]) -> int:
     return sum(m.config.steps * m.config.batch * (1 + BACKWARD) for m in models)
 
 
-def scoring_evaluations(pictures: int, draws: int, mirror_draws: int = 0) -> int:
+def scoring_evaluations(pictures: int, draws: int, mirror_draws: int) -> int:
     """Count what it costs to score pictures under one model and its base.
 
     Args:

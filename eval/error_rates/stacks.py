@@ -190,7 +190,7 @@ def _count_named(paired: Sequence[tuple[StackScores, MirrorReference]], *, order
                 named.append((artist, stack.right in called))
             falsely.append((artist, bool(called - {stack.right} if used else called)))
         for chosen, counted in ((slice(many), sets), (slice(many, None), unused_sets)):
-            witnesses = [reference.ask_set(of_lora[chosen]) for of_lora in stack.scores]
+            witnesses = [reference.ask_set(of_lora[chosen], stack.files[chosen]) for of_lora in stack.scores]
             contrasts = [fmean(of_lora[chosen]) for of_lora in stack.contrasts]
             p_values = [1.0 if w.p_value is None else w.p_value for w in witnesses]
             counted.append(name_loras(p_values, contrasts if ordered else None))

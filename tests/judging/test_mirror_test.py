@@ -94,15 +94,18 @@ def test_pictures_by_other_hands_allow_for_what_the_suspect_learnt():
 
 def test_references_that_show_nothing_leave_the_test_silent():
     fine = [float(i) for i in range(19)]
-    assert pictures_reference(fine).ask(99.0).p_value == pytest.approx(1 / 20)
+    assert pictures_reference(fine).ask(99.0, "").p_value == pytest.approx(1 / 20)
     for scores in (fine[:-1], [0.0] * 40, [float("nan")] * 40, []):
-        for witness in (pictures_reference(scores).ask(99.0), pictures_reference(scores).ask_set([99.0, 99.0])):
+        for witness in (
+            pictures_reference(scores).ask(99.0, ""),
+            pictures_reference(scores).ask_set([99.0, 99.0], ["", ""]),
+        ):
             assert witness.p_value is None and witness.silent is not None
             assert witness.silent.code == "judging.mirror.few"
     with_gaps = pictures_reference([*fine, float("nan"), float("inf")])
     assert with_gaps.scores == tuple(fine) and with_gaps.p_value(-99.0) == 1.0
     for score in (None, float("nan")):
-        silent = pictures_reference(fine).ask(score).silent
+        silent = pictures_reference(fine).ask(score, "").silent
         assert silent is not None and silent.code == "judging.no_score"
 
 

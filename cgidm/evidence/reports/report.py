@@ -80,7 +80,8 @@ def _front(record: Record, record_sha256: str) -> Iterator[Block]:
 def _limits(record: Record) -> list[str]:
     """Name what an answer does not mean, by the tests that were asked."""
     of_controls = ["controls" if record.bank is None else "bank"] if record.control_scores else []
-    of_mirror = [] if record.mirror is None else ["flips", "likeness", "styles"]
+    of_mirror = [] if record.mirror is None else ["flips", "likeness"]
+    of_mirror += [] if record.mirror is None or record.mirror.source == "bank" else ["styles"]
     image = "image" if record.control_scores and record.bank is None else "image.alone"
     return ["none", "statistical", *of_mirror, *of_controls, image, "law"]
 
@@ -129,7 +130,8 @@ def _error_rate(record: Record) -> Iterator[str]:
             yield text(record, "report.rate.power.mirrored")
     if record.mirror is not None:
         source = MIRROR_SOURCES.get(record.mirror.source, "other")
-        yield text(record, f"report.rate.mirror.{source}", n=record.mirror.references)
+        of_bank = 0 if record.bank is None else record.bank.nulls
+        yield text(record, f"report.rate.mirror.{source}", n=record.mirror.references, own=of_bank)
     if n:
         yield text(record, _of(record, "report.rate.n.controls", "report.rate.n.bank"), n=n, lowest=1 / (n + 1))
     elif record.mirror is None:
@@ -225,7 +227,8 @@ def _witnesses(judged: PictureRecord | SetRecord, record: Record) -> Iterator[Bl
 def _method(record: Record) -> Iterator[Block]:
     yield NewPage()
     yield Heading(text(record, "report.method"))
-    for part in ("models", "mirror", "controls", "recovery", "source"):
+    by_bank = ["mirror.bank"] if record.mirror is not None and record.mirror.source == "bank" else []
+    for part in ("models", "mirror", *by_bank, "controls", "recovery", "source"):
         yield Text(text(record, f"report.method.{part}"))
 
 

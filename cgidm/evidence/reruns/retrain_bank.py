@@ -20,6 +20,7 @@ from ...training.retraining import (
     retrain,
     score_again,
 )
+from ...training.scoring import BaseLosses
 from ..anchors.originals import OriginalCheck, check_originals
 from ..bundle_reader import Bundle, read_small
 from ..record import Record
@@ -188,6 +189,7 @@ def retrain_bank(
     trained: list[RetrainedModel] = []
     scored: list[ScoredModel] = []
     altered, apart = dict(kept.altered), {}
+    base_losses: BaseLosses = {}
     with use_threads(options.threads), TemporaryDirectory() as work:
         for number in numbers:
             start = time.monotonic()
@@ -202,7 +204,7 @@ def retrain_bank(
                 altered[number] = problem
                 continue
             try:
-                scored.append(score_again(bank, number, base, pictures, folder))
+                scored.append(score_again(bank, number, base, pictures, folder, base_losses))
             except UserError as error:
                 altered[number] = f"its kept weights can NOT be used: {error}"
         if scored:

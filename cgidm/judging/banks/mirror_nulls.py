@@ -24,9 +24,21 @@ class UnusedScores:
 
     Attributes:
         by_model: SHA-256 of a picture -> its score, of each model.
+        symmetric: SHA-256 of pictures without a score, since they are their own mirror images.
     """
 
     by_model: tuple[Mapping[str, float], ...]
+    symmetric: frozenset[str] = frozenset()
+
+    @cached_property
+    def pictures(self) -> frozenset[str]:
+        """The SHA-256 of every picture that some model left out."""
+        return self.symmetric.union(*self.by_model)
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return sum(map(len, self.by_model))
 
     @cached_property
     def mean(self) -> float:
@@ -78,7 +90,9 @@ def unused_scores(bank: NullBank, draws: int) -> UnusedScores | None:
     """
     if bank.decoys or not draws or bank.mirror_draws != draws:
         return None
-    return UnusedScores(tuple(_left_out(bank, number) for number in range(len(bank.models))))
+    scored = list(zip(*(m.mirror_scores for m in bank.models), strict=True))
+    symmetric = frozenset(p.sha256 for p, of in zip(bank.pictures, scored, strict=True) if None in of)
+    return UnusedScores(tuple(_left_out(bank, number) for number in range(len(bank.models))), symmetric)
 
 
 def member_scores(bank: NullBank) -> list[tuple[int, int, float]]:

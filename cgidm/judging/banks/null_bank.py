@@ -88,6 +88,8 @@ class NullBank(_Strict):
                 raise ValueError(f"{model.folder} has not one score for each picture")
             if len(model.mirror_scores) != (len(self.pictures) if self.mirror_draws else 0):
                 raise ValueError(f"{model.folder} has not one score of the mirror test for each picture")
+            if [s is None for s in model.mirror_scores] != [s is None for s in self.models[0].mirror_scores]:
+                raise ValueError(f"{model.folder} lacks scores of the mirror test that other models have")
             if not all(0 <= i < len(self.pictures) for i in model.trained_on):
                 raise ValueError(f"{model.folder} was trained on a picture that the bank does not list")
         if len({model.weight_distance is None for model in self.models}) > 1:

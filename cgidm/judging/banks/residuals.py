@@ -12,7 +12,7 @@ from ..flags import Flag, make_flag
 from ..mirror_test import MirrorReference
 from ..result import RESIDUAL_SCORE, VERDICT_SCORE, judged_score
 from ..tables.residual_table import NO_RESIDUALS, OTHER_RESIDUALS, find_residual_table, memorisation
-from ..verdict import CORRELATION_IN_BANK, LEVEL, combine, conformal_p_value
+from ..verdict import CORRELATION_IN_BANK, LEVEL, combine, conformal_p_value, is_called
 from .mirror_nulls import member_scores
 from .null_bank import Bank, NullBank
 
@@ -99,7 +99,7 @@ def combined_power(bank: NullBank, mirror: MirrorReference, level: float = LEVEL
         if value is not None and 1 / (len(nulls) + 1) <= level:
             p_mirror = mirror.p_value(mirror.compared(score, bank.pictures[i].sha256))
             p = combine(p_mirror, conformal_p_value(value, nulls), CORRELATION_IN_BANK)
-            found.append(p <= level and (value > 0 or p_mirror <= level))
+            found.append(is_called(p, p_mirror, value > 0, level))
     return sum(found) / len(found) if found else None
 
 

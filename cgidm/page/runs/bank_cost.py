@@ -85,7 +85,8 @@ def count_bank(base: Checkpoint, suspect: Checkpoint, works: int) -> BankCost:
     seconds = None
     if known and counted and (hardware.kind() != "cpu" or _is_small(base)):
         forward = training_evaluations([ModelPlan("model", config, ())]) * MODELS
-        forward += MODELS * scoring_evaluations(works, RunConfig().loss_draws)
+        usual = RunConfig()
+        forward += MODELS * scoring_evaluations(works, usual.loss_draws, usual.mirror_draws)
         each = hardware.FIRST_GUESS[hardware.kind()] / 3  # an evaluation there has a backward pass, too
         seconds = (SPREAD[0] * forward * each, SPREAD[1] * forward * each)
     return BankCost(

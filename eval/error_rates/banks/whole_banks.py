@@ -7,7 +7,7 @@ from cgidm.judging.banks.mirror_nulls import unused_scores
 from cgidm.judging.banks.null_bank import FORMAT, NullBank
 from cgidm.judging.banks.residuals import bank_residual, combined_power, null_residuals
 from cgidm.judging.mirror_test import bank_reference
-from cgidm.judging.verdict import CORRELATION_IN_BANK, LEVEL, combine, conformal_p_value
+from cgidm.judging.verdict import CORRELATION_IN_BANK, combine, conformal_p_value, is_called
 from cgidm.method.config import RunConfig
 from eval.error_rates.banks.mirror_in_banks import MirrorScored, choose_bank, table_without
 from eval.error_rates.banks.residuals import Scored
@@ -54,7 +54,7 @@ def judge_by_both(scores: Sequence[Scored], mirror: Sequence[MirrorScored]) -> I
                 p_mirror = reference.ask(mirrored[training, suspect][s.file].score, s.file).p_value
                 assert value is not None and p_mirror is not None, "models left out each picture"
                 p = combine(p_mirror, conformal_p_value(value, null_residuals(bank)), CORRELATION_IN_BANK)
-                called.append(p <= LEVEL and (value > 0 or p_mirror <= LEVEL))
+                called.append(is_called(p, p_mirror, value > 0))
             assert foretold is not None, "it has null residuals enough"
             yield JudgedByBoth(training, artist, tuple(called), foretold)
 
