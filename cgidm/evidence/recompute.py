@@ -174,7 +174,7 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
 
 
 def _odd_symmetry(bank: Bank | None, pictures: Sequence[Picture]) -> Iterator[Difference]:
-    """Name the pictures that a bank calls their own mirror images, or not, and that are otherwise: no null score goes."""
+    """Name the pictures that a bank takes for their own mirror images, or not, and that are otherwise."""
     unused = None if bank is None else unused_scores(bank.content, bank.content.mirror_draws)
     for picture in pictures if unused is not None else ():
         stated = picture.sha256 in unused.symmetric

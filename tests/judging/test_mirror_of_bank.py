@@ -119,9 +119,8 @@ def test_the_bank_answers_before_any_table_and_flips_before_it():
     assert len(found.scores) == len(TABLE.scores), "the table's scores, moved and scaled"
     own = [r for of_model in known(drawn(0)[2]).nulls for r in of_model]
     assert np.mean(found.scores) == pytest.approx(np.mean(own)) and found.spread == pytest.approx(np.std(own, ddof=1))
-    pictures = mirror_reference(
-        {"other": "f" * 64}, None, DRAWS, [0.1 * i for i in range(160)], unused=known(drawn(0)[2])
-    )
+    scores = [0.1 * i for i in range(160)]
+    pictures = mirror_reference({"other": "f" * 64}, None, DRAWS, scores, unused=known(drawn(0)[2]))
     assert isinstance(pictures, MirrorReference) and pictures.source == "bank" and len(pictures.scores) == 160
     elsewhere = mirror_reference({"other": "f" * 64}, None, DRAWS, [], unused=known(drawn(0)[2]))
     assert isinstance(elsewhere, MirrorReference) and elsewhere.source == "bank"
@@ -207,7 +206,7 @@ def test_the_power_of_both_is_counted_among_the_banks_own_members():
     chance = [m.model_copy(update={"scores": tuple(scores_of(rng, [], 1.0).tolist())}) for m in bank.models]
     weak = bank.model_copy(update={"models": tuple(chance)})
     alone, both = bank_power(weak), combined_power(weak, bank_reference(known(weak), TABLE))
-    assert alone is not None and both is not None and alone < 0.2 < 0.7 < both
+    assert alone is not None and both is not None and alone < 0.2 < 0.6 < both
 
 
 def test_both_tests_may_hang_together_more_where_both_rest_on_the_bank():

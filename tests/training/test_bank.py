@@ -144,7 +144,7 @@ def test_a_run_that_was_judged_against_a_bank_is_repeated(place, judged, kept, c
     assert record["mirror"]["source"] == "bank" and record["mirror"]["references"] == 20
     assert [w["p_value"] is not None for w in record["pictures"][0]["witnesses"]] == [True, True]
     report = (out / "report.html").read_text()
-    assert "the artist's works under the bank's models" in report.replace("&#x27;", "'")
+    assert "with the bank's 20 scores of the artist's works, under models" in report.replace("&#x27;", "'")
     assert "loss in its predictions" in report and ("of the length of the base" in report) == (mode == "dreambooth")
     assert "other_recipe" not in {f["name"] for p in record["pictures"] for f in p["flags"]}
     code, text, _ = again(capsys, out, "--bank", bank)
