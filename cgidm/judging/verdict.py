@@ -14,10 +14,8 @@ Outcome = Literal["consistent with training on this image", "weak evidence", "no
 LEVEL = 0.05  # false-positive rate of the positive answers, of both together
 STRICT_LEVEL = 0.01  # false-positive rate of "consistent with training"; between the two the evidence is weak
 # Allowed correlation of the mirror test and of a bank's residuals, as normal scores of unused pictures; `python -m eval
-# combined` measures it. The second one is allowed where the mirror test, too, is compared with the bank: it lies above
-# the interval of what was measured with eight models. Older banks leave the mirror test to the table; with the first
-# one the rates hold, though with eight models that interval reaches to 0.3.
-CORRELATION, CORRELATION_IN_BANK = 0.2, 0.45
+# combined` measures it. The second one is allowed where the mirror test, too, is compared with the bank.
+CORRELATION, CORRELATION_IN_BANK = 0.2, 0.35
 LARGEST_P = 0.999  # of one test, when two are combined: a p-value of 1, which ranks often have, is no veto
 LEAST_POWER = 0.5  # share of used pictures that must be found for silence to be called "no evidence"
 

@@ -31,10 +31,8 @@ def test_the_correlation_of_unused_pictures_is_found_with_its_interval(shared):
 def test_the_allowed_correlation_is_above_what_was_measured():
     report = json.loads((ROOT / "eval/results/mini/combined/combined.json").read_text())
     assert report["allowed correlation"] == [CORRELATION, CORRELATION_IN_BANK]
-    for bank, found in report["correlation"].items():
-        for how, allowed in (("by the table", CORRELATION), ("by the bank", CORRELATION_IN_BANK)):
-            assert found[how]["estimate"] < allowed
-            assert found[how]["high"] < allowed or bank == "8 models", "of six artists alone"
+    for found in report["correlation"].values():
+        assert found["by the table"]["high"] < CORRELATION and found["by the bank"]["high"] < CORRELATION_IN_BANK
 
 
 def test_a_bank_makes_the_mirror_test_find_more_and_keeps_its_level():
@@ -44,8 +42,9 @@ def test_a_bank_makes_the_mirror_test_find_more_and_keeps_its_level():
         by_table, by_bank, both = (found[bank, training, test] for test in (*TESTS[:2], TESTS[-1]))
         assert by_bank["used at 0.05"]["share"] >= by_table["used at 0.05"]["share"]
         for row in (by_bank, both):
-            low, _ = row["unused at 0.05"]["interval"]
-            assert low <= 0.05 and row["unused at 0.01"]["interval"][0] <= 0.01
+            for level in (0.05, 0.01):
+                unused = row[f"unused at {level}"]
+                assert unused["interval"][0] <= level and unused["share"] <= 1.5 * level
         assert both["used at 0.05"]["share"] >= by_table["used at 0.05"]["share"]
 
 

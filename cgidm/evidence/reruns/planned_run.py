@@ -60,7 +60,7 @@ def _controls(record: Record, planned: list[str]) -> Iterator[tuple[str, Any, An
 
 
 def _null_table(record: Record, plan: RunningPlan) -> Iterator[tuple[str, Any, Any]]:
-    """The null scores of a table that does not ship. A table that ships comes first, and a bank takes its shape alone."""
+    """The null scores of a table that does not ship. One that ships comes first; a bank takes its shape alone."""
     planned = None if plan.content.null_table is None else plan.content.null_table.groups
     mirror = record.mirror
     if mirror is not None and mirror.source == "own table":

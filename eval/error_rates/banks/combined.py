@@ -22,6 +22,7 @@ from eval.error_rates.banks.mirror_in_banks import (
     judge_by_banks,
     judge_sets,
     read_mirror,
+    shared_correlation,
 )
 from eval.error_rates.banks.residuals import (
     RANKINGS,
@@ -44,6 +45,8 @@ MINI = RESULTS / "mini"
 TESTS = ("mirror test, by the table", "mirror test, by the bank", "residual", "both")
 MIXTURE = "rates-mixture"  # suspects of many artists: in no table, judged by the tables
 CLIP_ART = "openclipart/"  # in the names of two authors, who draw in series
+SINGLE = ("lora", "dreambooth", "lora-5", "lora-10", "lora-20")  # trainings of one artist's works
+BANK_OF_THREE = "three models"
 MANY = ("rates-eight", "rates-eight-dose")  # suspects in five random splits
 LEAST_P = 1e-3  # p-values are cut there and at 1 - it, so that a few do not make the correlation
 RESAMPLES = 1000
@@ -69,17 +72,23 @@ class Pair:
 def run(o: argparse.Namespace) -> None:
     """Run the command."""
     report: dict[str, Any] = {"allowed correlation": [CORRELATION, CORRELATION_IN_BANK], "correlation": {}}
-    report |= {"rows": [], "sets": [], "series": []}
+    report |= {"shared": {}, "rows": [], "sets": [], "series": []}
     pairs_by_bank, mirror = find_pairs(), read_all_mirror()
     for bank, pairs in pairs_by_bank.items():
         report["sets"] += list(_set_rows(bank, list(judge_sets(mirror[bank], bank))))
-        single = [p for p in pairs if p.training in TITLES and p.training != "lora-of-200"]
+        single = [p for p in pairs if p.training in SINGLE]
         report["correlation"][bank] = {
             "by the table": correlation(single, "by_table"),
             "by the bank": correlation(single, "by_bank"),
         }
         report["rows"] += list(_rows(bank, pairs))
         report["series"] += list(_rows(bank, [p for p in single if CLIP_ART in p.artist]))
+    usual, many = mirror["three models"], mirror["8 models"]
+    for training in SINGLE:
+        own = many if training in {s.training for s in many} else usual
+        report["shared"][training] = shared_correlation(own, training)
+    calls = [(s.artist, p <= LEVEL) for s, p in judge_by_banks(usual, BANK_OF_THREE, lacking=True) if _is_weak(s)]
+    report["unused called where the bank of three lacks the picture"] = share_by_artist(calls, max)
     report = rounded(report)
     o.out.mkdir(parents=True, exist_ok=True)
     (o.out / "combined.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -168,8 +177,13 @@ def _rows(bank: str, pairs: Sequence[Pair]) -> Iterator[dict[str, Any]]:
             yield {"bank": bank, "training": training, "test": test, **rates}
 
 
+def _is_weak(scored: MirrorScored) -> bool:
+    """An unused picture under a weakly trained suspect."""
+    return scored.training in SINGLE[2:] and not scored.used
+
+
 def _set_rows(bank: str, sets: Sequence[SetOfWorks]) -> Iterator[dict[str, Any]]:
-    for training in dict.fromkeys(s.training for s in sets if s.training in TITLES and s.training != "lora-of-200"):
+    for training in dict.fromkeys(s.training for s in sets if s.training in SINGLE):
         row: dict[str, Any] = {"bank": bank, "training": training}
         for name, used in (("unused", False), ("used", True)):
             some = [s for s in sets if s.training == training and s.used is used]

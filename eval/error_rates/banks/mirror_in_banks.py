@@ -4,7 +4,9 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 
 from cgidm.judging.banks.mirror_nulls import UnusedScores
 from cgidm.judging.mirror_test import MirrorReference, MirrorTable, NullGroup, bank_reference
@@ -78,15 +80,26 @@ def choose_bank(bank: str, suspects: Sequence[str], suspect: str) -> list[str]:
     return chosen if len(chosen) == size else []
 
 
-def judge_by_banks(scores: Sequence[MirrorScored], bank: str) -> Iterator[tuple[MirrorScored, float]]:
+def judge_by_banks(
+    scores: Sequence[MirrorScored], bank: str, *, lacking: bool = False
+) -> Iterator[tuple[MirrorScored, float]]:
     """Judge every picture under every suspect by the null scores of a bank: each picture and its p-value.
 
     The shape of the null distribution is that of the shipped table without the picture's artist.
+
+    Args:
+        scores: of pictures under suspects and models.
+        bank: see `choose_bank`.
+        lacking: the bank is asked as if it lacked the picture. A verdict does not do so.
     """
     for own, unused in _with_banks(scores, bank):
         references = {a: bank_reference(unused, table_without(a)) for a in {s.artist for s in own.values()}}
         for file, scored in own.items():
-            p = references[scored.artist].ask(scored.score, file).p_value
+            reference = references[scored.artist]
+            if lacking:
+                rest = tuple({f: s for f, s in of.items() if f != file} for of in unused.by_model)
+                reference = bank_reference(UnusedScores(rest), table_without(scored.artist))
+            p = reference.ask(scored.score, file).p_value
             assert p is not None, "a bank of this size has null scores enough"
             yield scored, p
 
@@ -114,6 +127,26 @@ def judge_sets(scores: Sequence[MirrorScored], bank: str) -> Iterator[SetOfWorks
                 found = [reference.ask_set(values, files).p_value for reference in (table, by_bank)]
                 if len(some) > 1 and None not in found:
                     yield SetOfWorks(next(iter(some.values())).training, artist, used, *(p for p in found if p))
+
+
+def shared_correlation(scores: Sequence[MirrorScored], training: str) -> float:
+    """The correlation of a picture's scores under two models of one artist that left it out, over all artists.
+
+    Scores are taken from the mean of each artist's unused works.
+    """
+    products, squares, pairs, count = 0.0, 0.0, 0, 0
+    groups: dict[str, dict[str, list[float]]] = {}
+    for s in scores:
+        if s.training == training and not s.used:
+            groups.setdefault(s.learnt, {}).setdefault(s.file, []).append(s.score)
+    for by_file in groups.values():
+        mean = fmean(s for of in by_file.values() for s in of)
+        for of in by_file.values():
+            apart = [s - mean for s in of]
+            squares, count = squares + sum(a * a for a in apart), count + len(apart)
+            for a, b in combinations(apart, 2):
+                products, pairs = products + a * b, pairs + 1
+    return (products / pairs) / (squares / count)
 
 
 def _with_banks(scores: Sequence[MirrorScored], bank: str) -> Iterator[tuple[Mapping[str, MirrorScored], UnusedScores]]:

@@ -279,7 +279,7 @@ def silence_text(report: Mapping[str, Any]) -> str:
 def silence_table(report: Mapping[str, Any]) -> str:
     """A row for each test, and what the means over trainings would foretell; the docs show it, too."""
     columns = ["test", "foretold by", "suspects", "counted", "foretold", "difference, mean", "worst tenth above"]
-    by = {"bank": "its own models"}
+    by: dict[str, str] = dict.fromkeys(OF_BANKS, "its own models")
     rows = []
     for test in report["tests"]:
         rows.append([TITLES[test["test"]], by.get(test["test"], "all but few suspects"), *_cells(test)])

@@ -1171,4 +1171,4 @@ if __name__ == "__main__":
     messages = importlib.import_module("cgidm.messages")
     messages.english = lambda: SENTENCES
     script = importlib.import_module("cgidm.evidence.standalone.script")
-    sys.exit(script.main(sys.argv[1:], Path(__file__), 6, "0.2.0"))
+    sys.exit(script.main(sys.argv[1:], Path(__file__), 7, "0.2.0"))
