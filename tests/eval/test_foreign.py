@@ -92,13 +92,20 @@ def test_calls_are_counted_at_both_levels():
 
 def test_the_rates_hold_for_another_trainer_or_the_bank_is_refused():
     report = json.loads((RESULTS / "mini" / "foreign" / "foreign.json").read_text())
-    weak, alike, stronger = report["rows"]
+    weak, alike, stronger, weaker, longer = report["rows"]
     assert [row["suspects of"] for row in report["rows"]] == list(ARMS)
     assert all(row["suspects"] == 18 for row in report["rows"])
     name = "false calls at 0.05"
     assert max(row["mirror"][name]["share"] for row in report["rows"]) <= 0.05
+    for row in report["rows"]:
+        low, high = row["mirror in a bank"][name]["interval"]
+        assert (
+            low <= 0.05 <= high
+            and row["mirror in a bank"]["power at 0.05"]["share"] >= row["mirror"]["power at 0.05"]["share"]
+        )
     low, high = alike["residuals"][name]["interval"]
     assert low <= 0.05 <= high, "trained as strongly as the bank's models"
     assert weak["residuals"][name]["interval"][0] > 0.05 and weak["refused"] == 18, "what would go wrong is refused"
-    assert stronger["refused"] >= 17
+    assert weaker["residuals"][name]["interval"][0] > 0.05 and weaker["refused"] == 18, "planted, and detected"
+    assert stronger["refused"] >= 17 and longer["refused"] >= 14
     assert (RESULTS / "mini" / "foreign" / "foreign.md").read_text() == foreign_text(report)
