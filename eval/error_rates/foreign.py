@@ -249,8 +249,8 @@ def foreign_text(report: Mapping[str, Any]) -> str:
     text = (
         "Suspects of another trainer (`eval/error_rates/foreign_trainer.py`) and of the same trainer in other "
         f"strengths, on the artists of `{name}`: `python -m eval foreign {name} --data DIR`. Intervals: bootstrap over "
-        "artists, 95 %. “Refused”: suspects that moved too far or too little to be compared with the library's LoRA of the "
-        "artist's other half."
+        "artists, 95 %. “Refused”: suspects that moved too far or too little to be compared with the library's LoRA "
+        "of the artist's other half."
     )
     return f"{text}\n\n{foreign_table(report)}\n"
 
