@@ -176,7 +176,9 @@ def _derive(bundle: Bundle, record: Record) -> Iterator[Difference]:
 def _odd_symmetry(bank: Bank | None, pictures: Sequence[Picture]) -> Iterator[Difference]:
     """Name the pictures that a bank takes for their own mirror images, or not, and that are otherwise."""
     unused = None if bank is None else unused_scores(bank.content, bank.content.mirror_draws)
-    for picture in pictures if unused is not None else ():
+    if unused is None:
+        return
+    for picture in pictures:
         stated = picture.sha256 in unused.symmetric
         if picture.sha256 in unused.pictures and stated != is_symmetric(picture.image):
             yield Difference(f"{BANK}: {picture.name}", "its own mirror image" if stated else "none", "the other")
