@@ -260,7 +260,7 @@ REFUSED = (
     ({"search": True}, {}, "page.bank_and_search", {}),
     ({"unrelated": f"shipped:{SUSPECTS[1]}"}, {}, "run.bank_and_unrelated", {}),
     ({}, {"models": []}, "judging.bank.damaged", {"bank": "bank.json"}),
-    ({}, {"format": 3}, "judging.bank.damaged", {"bank": "bank.json"}),
+    ({}, {"format": 4}, "judging.bank.damaged", {"bank": "bank.json"}),
     ({}, {"format": 1}, "judging.bank.old_format", {"bank": "bank.json", "format": 1}),
     ({}, {"base": ["0" * 64]}, "judging.bank.other_base", {"bank": "bank.json"}),
     ({}, {"prompt": "another"}, "judging.bank.other_prompt", {"expected": "another", "given": "sks style"}),

@@ -38,4 +38,5 @@ def test_memory_is_counted_from_configurations(sd14):
 def test_evaluations_are_those_of_all_steps_and_scores():
     plans = [ModelPlan(str(i), FinetuneConfig(steps=10, batch=4), ()) for i in range(2)]
     assert training_evaluations(plans) == 2 * 10 * 4 * 3  # a backward pass is as long as two forward passes
-    assert scoring_evaluations(20, 20) == 2 * 20 * 20
+    assert scoring_evaluations(20, 20, 0) == 2 * 20 * 20
+    assert scoring_evaluations(20, 20, 24) == 2 * 20 * 20 + 2 * 24 * 20, "both orientations, under the model alone"
