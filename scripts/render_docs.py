@@ -202,7 +202,7 @@ def render_dose() -> str:
 def render_combined() -> str:
     """What the mirror test and a bank find, of pictures and of sets."""
     found = _read("mini/combined/combined.json")
-    return f"{combined_table(found)}\nSets of ten works, by the mirror test:\n\n{sets_table(found)}"
+    return f"{combined_table(found)}\n\nSets of ten works, by the mirror test:\n\n{sets_table(found)}\n"
 
 
 def render_likelihood() -> str:
