@@ -299,8 +299,8 @@ def _check_originals(bundle: Bundle, record: Record, folder: Path) -> bool:
     found = check_originals(bundle, record, folder)
     _print_some([str(check) for check in found if check.agrees is not True])
     print_line(f"originals: {sum(c.agrees is True for c in found)} of {len(found)} files are the recorded ones")
-    asked = found[: len(record.pictures)]
-    return all(c.agrees is not False for c in found) and all(c.agrees for c in asked)
+    pictures = found[: len(record.pictures)]
+    return all(c.agrees is not False for c in found) and all(c.agrees for c in pictures)
 
 
 def _check_published(record: Record) -> Published:

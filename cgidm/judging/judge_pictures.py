@@ -163,8 +163,8 @@ def _likelihood_ratio(
     likelihood: SuspectLikelihood, mirror: MirrorReference | Note | None, measured: MeasuredPicture, verdict: Verdict
 ) -> LikelihoodRatio | None:
     """The ratio of a picture's score: where the mirror test compared it, in one framing, with the base's table."""
-    asked = [w for w in verdict.witnesses if w.name == "mirror" and w.p_value is not None and w.framings == 1]
-    if not asked or not isinstance(mirror, MirrorReference) or mirror.source != "table":
+    witnesses = [w for w in verdict.witnesses if w.name == "mirror" and w.p_value is not None and w.framings == 1]
+    if not witnesses or not isinstance(mirror, MirrorReference) or mirror.source != "table":
         return None
     return likelihood.ratio(measured.scores[MIRROR_SCORE])
 

@@ -119,6 +119,19 @@ def test_the_power_stands_where_nothing_was_found_and_nowhere_else(record, langu
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_the_mirror_test_names_what_it_was_compared_with(record, language):
+    witness = {"name": "mirror", "p_value": 0.004, "references": 1040, "silent": None, "framings": 1}
+    record["pictures"] = record["pictures"][:1]
+    record["pictures"][0].update(witnesses=[witness])
+    sentences = {"table": "witness.mirror", "bank": "witness.mirror.bank"}
+    for source, key in sentences.items():
+        record["mirror"] = {"source": source, "references": 1040, "sha256": "d" * 64, "scores": []}
+        text = text_of(answer_page(typed(record), language))
+        for other in sentences.values():
+            assert (translate(language, other, p="0.004", n=1040) in text) == (other == key)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_the_power_of_a_silent_mirror_test_stands_with_what_it_rests_on(record, language):
     record.update(format=FORMAT, expected_power=0.8089)
     witness = {"name": "mirror", "p_value": 0.4, "references": 20, "silent": None, "framings": 1}

@@ -93,7 +93,9 @@ def witness_sentences(judged: PictureRecord | SetRecord, record: Record, languag
     for witness in judged.witnesses:
         p = known_share(witness.p_value)
         if p is not None and witness.name in ("mirror", "controls"):
-            key = "witness.mirror" if witness.name == "mirror" else comparison_key(record, "witness.controls")
+            by_bank = record.mirror is not None and record.mirror.source == "bank"
+            of_mirror = "witness.mirror.bank" if by_bank else "witness.mirror"
+            key = of_mirror if witness.name == "mirror" else comparison_key(record, "witness.controls")
             sentences.append(html_text(language, key, p=format_p_value(p), n=witness.references))
         elif witness.name == "mirror" and witness.silent is not None and witness.silent != judged.reason:
             reason = translate_note(language, witness.silent)

@@ -90,7 +90,7 @@ def judge_by_banks(
     Args:
         scores: of pictures under suspects and models.
         bank: see `choose_bank`.
-        lacking: the bank is asked as if it lacked the picture. A verdict does not do so.
+        lacking: judge each picture as if the bank lacked it. A verdict does not do so.
     """
     for own, unused in _with_banks(scores, bank):
         references = {a: bank_reference(unused, table_without(a)) for a in {s.artist for s in own.values()}}

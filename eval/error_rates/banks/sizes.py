@@ -14,6 +14,7 @@ import numpy as np
 
 from cgidm.judging.banks.residuals import residual
 from cgidm.judging.verdict import LEVEL, conformal_p_value
+from eval.error_rates.banks.mirror_in_banks import choose_bank
 from eval.error_rates.banks.residuals import (
     FIFTHS,
     USUAL,
@@ -60,12 +61,10 @@ def judge_by_size(scores: Sequence[Scored], size: int) -> Iterator[Judged]:
     by_two: list[TwoModelResidual] = []
     for artist, training in dict.fromkeys((s.artist, s.training) for s in scores):
         works = [s for s in scores if (s.artist, s.training) == (artist, training)]
-        splits = sorted({s.split for s in works})
-        for suspect in dict.fromkeys(s.suspect for s in works):
-            own = [s for s in works if s.suspect == suspect]
-            at = splits.index(own[0].split)
-            neighbours = [*splits[at + 1 :], *splits[:at]][: size // 2]
-            bank = [s for s in works if s.split in neighbours]
+        suspects = list(dict.fromkeys(s.suspect for s in works))
+        for suspect in suspects:
+            own, models = [s for s in works if s.suspect == suspect], choose_bank(f"{size} models", suspects, suspect)
+            bank = [s for s in works if s.suspect in models]
             if size == 2:
                 by_two += residuals_by_two(own, bank)
                 continue
